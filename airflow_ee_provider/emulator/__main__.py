@@ -1,0 +1,37 @@
+"""``python -m airflow_ee_provider.emulator``: a local Earth Engine operations service."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from contextlib import suppress
+
+from airflow_ee_provider.emulator import Emulator
+from airflow_ee_provider.emulator.operations import Behaviour
+from airflow_ee_provider.emulator.service import Service
+
+
+def main() -> None:
+    """Run the emulator until it is interrupted."""
+    default = Behaviour()
+    parser = argparse.ArgumentParser(prog="python -m airflow_ee_provider.emulator", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s: this machine only)")
+    parser.add_argument("--port", type=int, default=8085, help="port to listen at (%(default)s); 0 for a free one")
+    for name in ("pending", "run", "cancel"):
+        seconds = getattr(default, f"{name}_seconds")
+        parser.add_argument(f"--{name}-seconds", type=float, default=seconds, help="default %(default)s")
+    options = parser.parse_args()
+    behaviour = Behaviour(
+        pending_seconds=options.pending_seconds,
+        run_seconds=options.run_seconds,
+        cancel_seconds=options.cancel_seconds,
+    )
+    with Emulator(Service(behaviour), options.host, options.port) as emulator:
+        print(f"Earth Engine emulator at {emulator.url}, open to whoever reaches that address.")
+        print(f"For Airflow: export AIRFLOW_CONN_EARTH_ENGINE_DEFAULT='{emulator.airflow_connection()}'", flush=True)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What can go wrong on purpose: the errors of the real service, and broken answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HTTP_STATUS = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 429,
+    "INTERNAL": 500,
+    "UNIMPLEMENTED": 501,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+
+
+class ApiError(Exception):
+    """An answer that is a google.rpc.Status."""
+
+    def __init__(self, status: str, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.reason = reason
+
+    @property
+    def http_status(self) -> int:
+        """Its HTTP status code."""
+        return HTTP_STATUS[self.status]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the body of the answer."""
+        error: dict[str, Any] = {"code": self.http_status, "message": self.message, "status": self.status}
+        if self.reason:
+            error["details"] = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": self.reason}]
+        return {"error": error}
+
+
+#: Errors that users meet, by the name under which a test asks for them.
+ERRORS = {
+    "not_registered": ApiError(
+        "PERMISSION_DENIED",
+        "Project demo is not registered to use Earth Engine. Visit "
+        "https://code.earthengine.google.com/register?project=demo to register your project.",
+    ),
+    "api_disabled": ApiError(
+        "PERMISSION_DENIED",
+        "Google Earth Engine API has not been used in project 123456789 before or it is disabled. Enable it by "
+        "visiting https://console.developers.google.com/apis/api/earthengine.googleapis.com/overview?project=123456789 "
+        "then retry.",
+        "SERVICE_DISABLED",
+    ),
+    "quota_project_denied": ApiError(
+        "PERMISSION_DENIED",
+        "Caller does not have required permission to use project demo. Grant the caller the "
+        "roles/serviceusage.serviceUsageConsumer role, or a custom role with the serviceusage.services.use permission.",
+        "USER_PROJECT_DENIED",
+    ),
+    "permission_denied": ApiError(
+        "PERMISSION_DENIED",
+        "Permission 'earthengine.operations.update' denied on resource 'projects/demo' (or it may not exist).",
+        "IAM_PERMISSION_DENIED",
+    ),
+    "eecu_quota": ApiError(
+        "RESOURCE_EXHAUSTED",
+        "Your usage exceeded the custom quota for 'earthengine.googleapis.com/daily_eecu_usage_time' set by your "
+        "administrator.",
+    ),
+    "unauthenticated": ApiError(
+        "UNAUTHENTICATED",
+        "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
+        "authentication credential.",
+    ),
+    "too_many_requests": ApiError("RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Number of requests'."),
+    "unavailable": ApiError("UNAVAILABLE", "The service is currently unavailable."),
+    "internal": ApiError("INTERNAL", "Internal error encountered."),
+    "unimplemented": ApiError("UNIMPLEMENTED", "Operation is not implemented, or supported, or enabled."),
+}
+
+#: How an answer can be broken: none at all, before or after the service acted; or one that makes no sense.
+BREAKAGES = ("reset", "reset_after", "truncated", "empty", "html", "delay")
+
+
+@dataclass
+class Fault:
+    """Something that goes wrong with requests that match.
+
+    :param what: a name in `ERRORS` or one of `BREAKAGES`.
+    :param times: how many requests it befalls; None for all.
+    :param method: of the request, or ``*``.
+    :param path: of the request, without the version, as a glob: ``projects/demo/operations/*:cancel``.
+    :param headers: added to the answer, for example ``{"Retry-After": "2"}``.
+    :param seconds: of a ``delay``.
+    """
+
+    what: str
+    times: int | None = 1
+    method: str = "*"
+    path: str = "*"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.what not in ERRORS and self.what not in BREAKAGES:
+            raise ValueError(f"{self.what!r} is none of {', '.join([*ERRORS, *BREAKAGES])}")
+
+    def befalls(self, method: str, path: str) -> bool:
+        """Whether this request meets it; that uses it up once."""
+        if self.times == 0 or self.method not in ("*", method) or not fnmatchcase(path, self.path):
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True

@@ -1,0 +1,172 @@
+"""How an emulated operation lives: what it is at any time follows from its behaviour and a clock, by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+#: Digits after the second in the timestamps of one operation after another, as the real service varies them.
+FRACTION_DIGITS = (6, 3, 0, 9)
+
+TYPES = {
+    "image": "EXPORT_IMAGE",
+    "table": "EXPORT_FEATURES",
+    "video": "EXPORT_VIDEO",
+    "videoMap": "EXPORT_VIDEO_MAP",
+    "map": "EXPORT_TILES",
+    "classifier": "EXPORT_CLASSIFIER",
+}
+
+
+class Clock:
+    """The machine's time, which a test can put forward."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass at once."""
+        self._ahead += seconds
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What an operation does, if nobody cancels it, and if somebody does.
+
+    :param pending_seconds: in the queue, PENDING.
+    :param run_seconds: RUNNING.
+    :param cancel_seconds: CANCELLING; an operation whose end comes first wins that race, and succeeds.
+    :param outcome: ``SUCCEEDED`` or ``FAILED``.
+    :param ignores_cancel: finishes in spite of a cancel, when ``cancel_seconds`` are over.
+    :param message: of a failure.
+    :param eecu_seconds: compute used in each second of running.
+    :param attempt: above 1 where Earth Engine has tried before.
+    """
+
+    pending_seconds: float = 2.0
+    run_seconds: float = 60.0
+    cancel_seconds: float = 2.0
+    outcome: str = "SUCCEEDED"
+    ignores_cancel: bool = False
+    message: str = "User memory limit exceeded."
+    eecu_seconds: float = 1.5
+    attempt: int = 1
+
+
+@dataclass
+class EmulatedOperation:
+    """One operation, created at ``created`` (seconds since the epoch)."""
+
+    name: str
+    kind: str
+    description: str
+    created: float
+    behaviour: Behaviour
+    request: Mapping[str, Any] = field(default_factory=dict)
+    fraction_digits: int = 6
+    cancel_requested: float | None = None
+
+    @property
+    def started(self) -> float:
+        """When it starts running, or would."""
+        return self.created + self.behaviour.pending_seconds
+
+    def ended(self) -> float:
+        """When it ends, or will, as far as is known."""
+        end = self.started + self.behaviour.run_seconds
+        return end if self.cancel_requested is None else min(end, self._cancelled())
+
+    def _cancelled(self) -> float:
+        return (self.cancel_requested or 0.0) + self.behaviour.cancel_seconds
+
+    def state(self, now: float) -> str:
+        """``metadata.state`` at a time."""
+        if now >= self.ended():
+            cancelled = self.cancel_requested is not None and self.ended() == self._cancelled()
+            if cancelled:
+                return "SUCCEEDED" if self.behaviour.ignores_cancel else "CANCELLED"
+            return self.behaviour.outcome
+        if self.cancel_requested is not None:
+            return "CANCELLING"
+        return "RUNNING" if now >= self.started else "PENDING"
+
+    def done(self, now: float) -> bool:
+        """Whether it has ended."""
+        return now >= self.ended()
+
+    def as_json(self, now: float) -> dict[str, Any]:
+        """Return the Operation that the API gives, awkward as the real one."""
+        state = self.state(now)
+        payload: dict[str, Any] = {"name": self.name, "metadata": self._metadata(now, state)}
+        if self.done(now):
+            payload["done"] = True  # Absent while it runs.
+            if state == "CANCELLED":
+                payload["error"] = {"code": 1, "message": "Cancelled."}
+            elif state == "FAILED":
+                payload["error"] = {"code": 3, "message": self.behaviour.message}
+            else:
+                payload["response"] = {"@type": "type.googleapis.com/google.protobuf.Empty"}
+        return payload
+
+    def _metadata(self, now: float, state: str) -> dict[str, Any]:
+        end = min(now, self.ended())
+        has_started = end >= self.started
+        ran = max(0.0, end - self.started)
+        progress = min(1.0, ran / self.behaviour.run_seconds) if self.behaviour.run_seconds else 1.0
+        metadata: dict[str, Any] = {
+            "@type": "type.googleapis.com/google.earthengine.v1.OperationMetadata",
+            "state": state,
+            "description": self.description,
+            "type": TYPES[self.kind],
+            "priority": _unwrapped(self.request.get("priority"), 100),
+            "createTime": self._timestamp(self.created),
+            "updateTime": self._timestamp(end),
+            "startTime": self._timestamp(self.started) if has_started else "1970-01-01T00:00:00Z",
+        }
+        if not has_started:
+            return metadata
+        metadata |= {
+            "attempt": self.behaviour.attempt,
+            "progress": 1 if state == "SUCCEEDED" else round(progress, 2),
+            "batchEecuUsageSeconds": round(ran * self.behaviour.eecu_seconds, 3),
+            "stages": [
+                # int64 values are texts in the API's JSON, and zeros are left out.
+                {"displayName": "Create Local Files", "completeWorkUnits": round(progress, 2), "totalWorkUnits": "1"},
+                {"displayName": "Write Files to Destination", "totalWorkUnits": "1", "description": "Writes."},
+            ],
+        }
+        if self.done(now):
+            metadata["endTime"] = self._timestamp(end)
+        if state == "SUCCEEDED":
+            metadata["destinationUris"] = _destination_uris(self.request)
+        return metadata
+
+    def _timestamp(self, seconds: float) -> str:
+        time = datetime.fromtimestamp(seconds, tz=timezone.utc)
+        digits = f"{time.microsecond:06d}000"[: self.fraction_digits]
+        return f"{time:%Y-%m-%dT%H:%M:%S}" + (f".{digits}" if digits else "") + "Z"
+
+
+def _unwrapped(value: Any, default: int) -> Any:
+    """Read a number that the official client sends as ``{"value": …}`` and the reference shows plain."""
+    value = value.get("value") if isinstance(value, Mapping) else value
+    return default if value is None else value
+
+
+def _destination_uris(request: Mapping[str, Any]) -> list[str]:
+    options = {key: value for name in request if name.endswith("ExportOptions") for key, value in request[name].items()}
+    if bucket := options.get("cloudStorageDestination", {}).get("bucket"):
+        prefix = options["cloudStorageDestination"].get("filenamePrefix", "")
+        return [f"https://console.developers.google.com/storage/browser/{bucket}/{prefix}"]
+    if asset := options.get("earthEngineDestination", {}).get("name"):
+        return [f"https://code.earthengine.google.com/?asset={asset}"]
+    if table := options.get("bigqueryDestination", {}).get("table"):
+        return [f"https://console.cloud.google.com/bigquery?t={table}"]
+    return ["https://drive.google.com/"]

@@ -1,0 +1,162 @@
+"""The emulated service: its operations, and what each method of the API does to them. No I/O."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import string
+import threading
+import time
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.emulator.faults import ApiError, Fault
+from airflow_ee_provider.emulator.operations import FRACTION_DIGITS, TYPES, Behaviour, Clock, EmulatedOperation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_REQUEST_ID = re.compile(r"[a-zA-Z0-9-]{1,60}")
+_LARGEST_PAGE = 500
+
+
+class Service:
+    """Operations of any project, kept in memory; safe to be used from several threads.
+
+    :param behaviour: what an operation does unless `behave` says something else for its description.
+    :param queue_limit: operations of a project that may be waiting or running.
+    """
+
+    def __init__(self, behaviour: Behaviour | None = None, queue_limit: int = 3000) -> None:
+        self.clock = Clock()
+        self.behaviour = behaviour or Behaviour()
+        self.queue_limit = queue_limit
+        #: One entry for each request: ``time`` (seconds since the epoch), ``method``, ``path``, ``status``, ``body``…
+        self.journal: list[dict[str, Any]] = []
+        self.faults: list[Fault] = []
+        self.operations: dict[str, EmulatedOperation] = {}
+        self._behaviours: list[tuple[str, Behaviour]] = []
+        self._started: dict[tuple[str, str], tuple[str, str]] = {}
+        self._random = random.Random()
+        self._lock = threading.RLock()
+
+    def behave(self, description: str = "*", **behaviour: Any) -> None:
+        """Let new operations whose description matches a glob behave so; the latest rule that matches counts.
+
+        :param description: a glob.
+        :param behaviour: fields of `Behaviour`; the others stay at the service's default.
+        """
+        with self._lock:
+            self._behaviours.insert(0, (description, replace(self.behaviour, **behaviour)))
+
+    def fail(self, what: str, **fault: Any) -> None:
+        """Let requests go wrong: the fields of a `Fault`."""
+        with self._lock:
+            self.faults.append(Fault(what, **fault))
+
+    def fault_for(self, method: str, path: str) -> Fault | None:
+        """Take the fault that this request meets."""
+        with self._lock:
+            return next((fault for fault in self.faults if fault.befalls(method, path)), None)
+
+    def record(self, **entry: Any) -> None:
+        """Write a request into the journal."""
+        self.journal.append({"time": time.time(), **entry})
+
+    def requests(self, method: str = "*", path: str = "*") -> list[dict[str, Any]]:
+        """Return the journal's entries of a method and a path (globs, without the version)."""
+        return [e for e in list(self.journal) if fnmatchcase(e["method"], method) and fnmatchcase(e["path"], path)]
+
+    def state(self, name: str) -> str:
+        """Return an operation's state."""
+        return self.operations[name].state(self.clock.now())
+
+    def add(self, description: str = "", project: str = "demo", kind: str = "image", **behaviour: Any) -> str:
+        """Add an operation, as another user of the project would, and return its name."""
+        with self._lock:
+            return self._create(project, kind, {"description": description}, behaviour).name
+
+    def get(self, name: str) -> dict[str, Any]:
+        """``operations.get``."""
+        return self._find(name).as_json(self.clock.now())
+
+    def list(self, project: str, page_size: int, page_token: str) -> dict[str, Any]:
+        """``operations.list``, newest first; an empty object where there is nothing."""
+        with self._lock:
+            mine = [o for o in reversed(self.operations.values()) if o.name.startswith(f"projects/{project}/")]
+        start = int(page_token) if page_token.isdigit() else 0
+        end = start + min(page_size or _LARGEST_PAGE, _LARGEST_PAGE)
+        now = self.clock.now()
+        page: dict[str, Any] = {"operations": [o.as_json(now) for o in mine[start:end]]} if mine[start:end] else {}
+        if end < len(mine):
+            page["nextPageToken"] = str(end)
+        return page
+
+    def cancel(self, name: str) -> dict[str, Any]:
+        """``operations.cancel``: the operation is CANCELLING from now on, if it has not ended."""
+        with self._lock:
+            operation, now = self._find(name), self.clock.now()
+            if operation.done(now):
+                raise ApiError("FAILED_PRECONDITION", f"Operation {name} has already completed.")
+            if operation.cancel_requested is None:
+                operation.cancel_requested = now
+        return {}
+
+    def delete(self, name: str) -> dict[str, Any]:
+        """``operations.delete``: forget the operation."""
+        with self._lock:
+            del self.operations[self._find(name).name]
+        return {}
+
+    def export(self, project: str, kind: str, body: bytes) -> dict[str, Any]:
+        """``{kind}.export``: start an operation, or find the one that the same requestId has started."""
+        try:
+            request = json.loads(body)
+        except ValueError:
+            request = None
+        if kind not in TYPES or not isinstance(request, dict) or not request.get("expression"):
+            raise ApiError("INVALID_ARGUMENT", f"Invalid JSON payload received for {kind}:export: no expression.")
+        if not any(name.endswith("ExportOptions") for name in request):
+            raise ApiError("INVALID_ARGUMENT", "Exactly one of the export options must be set.")
+        request_id = request.get("requestId", "")
+        if request_id and not _REQUEST_ID.fullmatch(request_id):
+            raise ApiError("INVALID_ARGUMENT", f"Invalid request id {request_id!r}.")
+        canonical = json.dumps(request, sort_keys=True)
+        with self._lock:
+            if request_id and (known := self._started.get((project, request_id))):
+                if known[1] != canonical:
+                    raise ApiError("INVALID_ARGUMENT", f"A different request was already made with id {request_id!r}.")
+                return self.get(known[0])
+            self._check_queue(project)
+            operation = self._create(project, kind, request, {})
+            if request_id:
+                self._started[project, request_id] = (operation.name, canonical)
+        return operation.as_json(self.clock.now())
+
+    def _check_queue(self, project: str) -> None:
+        now = self.clock.now()
+        waiting = (o for o in self.operations.values() if o.name.startswith(f"projects/{project}/") and not o.done(now))
+        if sum(1 for _ in waiting) >= self.queue_limit:
+            raise ApiError(
+                "RESOURCE_EXHAUSTED",
+                f"Too many tasks already in the queue ({self.queue_limit}). Please wait for some of them to complete.",
+            )
+
+    def _create(
+        self, project: str, kind: str, request: Mapping[str, Any], behaviour: Mapping[str, Any]
+    ) -> EmulatedOperation:
+        description = request.get("description", "")
+        rule = next((b for pattern, b in self._behaviours if fnmatchcase(description, pattern)), self.behaviour)
+        name = f"projects/{project}/operations/{''.join(self._random.choices(string.ascii_uppercase + '234567', k=24))}"
+        digits = FRACTION_DIGITS[len(self.operations) % len(FRACTION_DIGITS)]
+        now = self.clock.now()
+        operation = EmulatedOperation(name, kind, description, now, replace(rule, **behaviour), request, digits)
+        self.operations[name] = operation
+        return operation
+
+    def _find(self, name: str) -> EmulatedOperation:
+        if operation := self.operations.get(name):
+            return operation
+        raise ApiError("NOT_FOUND", f"Operation {name!r} not found.")

@@ -1,0 +1,187 @@
+"""Hooks for Earth Engine's long-running operations; the only place that reads Airflow's connections."""
+
+from __future__ import annotations
+
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+from airflow_ee_provider.earth_engine import api
+from airflow_ee_provider.earth_engine.credentials import Account, Settings, open_account, override
+from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.hooks import connection_form
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from google.auth.transport.requests import AuthorizedSession
+
+    from airflow_ee_provider.earth_engine.protocol import Flow
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _ConnectionHook(BaseHook):
+    """What both hooks share: the connection, and the account that it opens."""
+
+    conn_name_attr = "earth_engine_conn_id"
+    default_conn_name = "earth_engine_default"
+    conn_type = connection_form.CONNECTION_TYPE
+    hook_name = connection_form.HOOK_NAME
+
+    def __init__(
+        self,
+        earth_engine_conn_id: str | None = default_conn_name,
+        project_id: str | None = None,
+        impersonation_chain: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.earth_engine_conn_id = earth_engine_conn_id
+        self.project_id = project_id
+        self.impersonation_chain = impersonation_chain
+
+    @cached_property
+    def account(self) -> Account:
+        """Who calls Earth Engine, and where; read from the connection once, so that a kill need not read it again.
+
+        :raises CredentialsError: if there are no usable credentials.
+        """
+        return open_account(override(self._settings(), self.project_id, self.impersonation_chain))
+
+    def _settings(self) -> Settings:
+        if not self.earth_engine_conn_id:
+            return Settings()
+        try:
+            connection = self.get_connection(self.earth_engine_conn_id)
+        except AirflowNotFoundException:
+            # Only the default may be absent: a mistyped name must not run on somebody else's credentials.
+            if self.earth_engine_conn_id == self.default_conn_name:
+                return Settings()
+            raise
+        return Settings.from_extra(connection.extra_dejson, _host(connection))
+
+
+def _host(connection: Any) -> str | None:
+    if connection.conn_type == connection_form.CONNECTION_TYPE and connection.host:
+        scheme = "" if "://" in connection.host or not connection.schema else f"{connection.schema}://"
+        return f"{scheme}{connection.host}" + (f":{connection.port}" if connection.port else "")
+    return None
+
+
+def _blocking(call: Callable[Concatenate[Account, P], Flow[T]]) -> Callable[Concatenate[EarthEngineHook, P], T]:
+    """Make a method of the synchronous hook."""
+
+    @wraps(call)
+    def method(hook: EarthEngineHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        from airflow_ee_provider.earth_engine.transports import RequestsTransport, run
+
+        account = hook.account
+        # A session for each call: on_kill runs in a signal handler, amid another request of the same hook.
+        with hook.get_conn() as session:
+            return run(call(account, *args, **kwargs), RequestsTransport(session, account.base_url), hook.log)
+
+    return method
+
+
+def _awaited(
+    call: Callable[Concatenate[Account, P], Flow[T]],
+) -> Callable[Concatenate[EarthEngineAsyncHook, P], Coroutine[Any, Any, T]]:
+    """Make a method of the asynchronous hook."""
+
+    @wraps(call)
+    async def method(hook: EarthEngineAsyncHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        from airflow_ee_provider.earth_engine.transports import AiohttpTransport, aiohttp_session, run_async
+
+        account = await hook.open()
+        async with aiohttp_session() as session:
+            transport = AiohttpTransport(session, account.base_url, account.credentials)
+            return await run_async(call(account, *args, **kwargs), transport, hook.log)
+
+    return method
+
+
+class EarthEngineHook(_ConnectionHook):
+    """
+    Talk to Earth Engine's ``projects.operations`` with requests and google-auth.
+
+    Every method raises `EarthEngineError`: a permanent one at once, a `TransientError` after its retries.
+
+    .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.operations
+
+    :param earth_engine_conn_id: the connection, of the type ``earth_engine`` or ``google_cloud_platform``; None, or
+        the default where it does not exist, stands for the Application Default Credentials.
+    :param project_id: the Cloud project, in place of the connection's.
+    :param impersonation_chain: service accounts (a list, or a text with commas), the last of which calls.
+    """
+
+    get_operation = _blocking(api.get_operation)
+    list_operations = _blocking(api.list_operations)
+    cancel_operation = _blocking(api.cancel_operation)
+    cancel_operations = _blocking(api.cancel_operations)
+    confirm_cancels = _blocking(api.confirm_cancels)
+    wait_for_operation = _blocking(api.wait_for_operation)
+    wait_for_operations = _blocking(api.wait_for_operations)
+    delete_operation = _blocking(api.delete_operation)
+    start_export = _blocking(api.start_export)
+    _test_connection = _blocking(api.test_connection)
+
+    def get_conn(self) -> AuthorizedSession:
+        """Return a new session that authorises its requests."""
+        from google.auth.transport.requests import AuthorizedSession
+
+        return AuthorizedSession(self.account.credentials)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask Earth Engine for one operation, and say in one sentence what is wrong and what to do."""
+        try:
+            return True, self._test_connection()
+        except EarthEngineError as error:
+            return False, str(error)
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's own fields, for Airflow before 3.2."""
+        return connection_form.connection_form_widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return what becomes of the form's standard fields, for Airflow before 3.2."""
+        return connection_form.ui_field_behaviour()
+
+
+class EarthEngineAsyncHook(_ConnectionHook):
+    """
+    `EarthEngineHook`'s methods as coroutines, for the triggerer's event loop, with aiohttp; none of them blocks it.
+
+    :param earth_engine_conn_id: the connection; see `EarthEngineHook`.
+    :param project_id: the Cloud project, in place of the connection's.
+    :param impersonation_chain: service accounts, the last of which calls.
+    """
+
+    get_operation = _awaited(api.get_operation)
+    list_operations = _awaited(api.list_operations)
+    cancel_operation = _awaited(api.cancel_operation)
+    cancel_operations = _awaited(api.cancel_operations)
+    confirm_cancels = _awaited(api.confirm_cancels)
+    wait_for_operation = _awaited(api.wait_for_operation)
+    wait_for_operations = _awaited(api.wait_for_operations)
+    delete_operation = _awaited(api.delete_operation)
+    start_export = _awaited(api.start_export)
+
+    async def open(self) -> Account:
+        """Read the connection and load the credentials, once, off the event loop."""
+        if "account" in self.__dict__:
+            return self.account
+        from asgiref.sync import sync_to_async
+
+        def load() -> Account:
+            import aiohttp  # noqa: F401 (a third of a second that the event loop must not wait for)
+
+            return self.account
+
+        # asgiref's thread, not asyncio's: from it, Airflow's own calls find their way back to the triggerer's loop.
+        account: Account = await sync_to_async(load)()
+        return account

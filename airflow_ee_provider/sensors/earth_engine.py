@@ -1,0 +1,162 @@
+"""Sensors for Earth Engine's long-running operations."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_ee_provider.tasks import HOOK_PARAMETERS, OperationHolder, airflow_errors, airflow_exception, timed_out
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.earth_engine.operations import Operation, OperationName
+
+
+class EarthEngineOperationSensor(OperationHolder, BaseSensorOperator):
+    """
+    Wait until operations have succeeded; fail as soon as one has failed or was cancelled.
+
+    Returns a list with, for each operation, its ``name``, ``state``, ``destination_uris``,
+    ``batch_eecu_usage_seconds``, ``create_time``, ``start_time``, ``end_time`` and more, as plain JSON. Progress is
+    logged when it changes. A fault that passes does not end the waiting.
+
+    .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/get
+
+    :param operation_names: one name or several, ``projects/PROJECT/operations/ID`` or an id of the connection's
+        project (templated; a list, or another task's output).
+    :param earth_engine_conn_id: the connection (templated).
+    :param project_id: the Cloud project of bare ids, in place of the connection's (templated).
+    :param impersonation_chain: service accounts, the last of which calls Earth Engine (templated).
+    :param poll_interval: seconds between two polls; the same as ``poke_interval``, which wins where both are given.
+    :param cancel_on_kill: cancel the operations when the task is cleared or marked, or its DAG run times out while
+        it waits (not in the mode ``reschedule``, where none of the task's code runs then).
+    :param cancel_on_timeout: cancel the operations when the sensor's ``timeout`` or ``execution_timeout`` passes.
+    :param deferrable: wait in the triggerer; by default as ``[operators] default_deferrable`` says.
+    :raises AirflowFailException: with Earth Engine's own code and message, if an operation failed or was cancelled.
+    """
+
+    template_fields: Sequence[str] = ("operation_names", *HOOK_PARAMETERS)
+    ui_color = "#e6f1f2"
+
+    def __init__(
+        self,
+        *,
+        operation_names: Any,
+        earth_engine_conn_id: str | None = "earth_engine_default",
+        project_id: str | None = None,
+        impersonation_chain: str | Sequence[str] | None = None,
+        poll_interval: float = 30.0,
+        cancel_on_kill: bool = False,
+        cancel_on_timeout: bool = False,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**{"poke_interval": poll_interval, **kwargs})
+        self.operation_names = operation_names
+        self.earth_engine_conn_id = earth_engine_conn_id
+        self.project_id = project_id
+        self.impersonation_chain = impersonation_chain
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+        self.deferrable = deferrable
+        self._latest: dict[OperationName, Operation] = {}
+
+    def execute(self, context: Context) -> Any:
+        """Wait in the worker, or in the triggerer."""
+        names = self.adopt(context)
+        if self.deferrable:
+            found = self._look(names)
+            return found if found is not None else self._defer(names)
+        try:
+            return super().execute(context)
+        except (AirflowSensorTimeout, AirflowTaskTimeout) as error:
+            self._on_timeout(error)
+            raise
+        except AirflowSkipException as skip:
+            # soft_fail turns everything into a skip; one without a cause is the sensor's own timeout.
+            if skip.__cause__ is None or isinstance(skip.__cause__, (AirflowSensorTimeout, AirflowTaskTimeout)):
+                self._on_timeout(skip)
+            raise
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Ask for the state of what has not ended yet."""
+        with airflow_errors():
+            found = self._look(self.hook.account.names(self.operation_names))
+        return PokeReturnValue(is_done=found is not None, xcom_value=found)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the operations, or fail as they did."""
+        if "error" in event:
+            raise airflow_exception(event["error"], permanent=event["permanent"])
+        operations: list[dict[str, Any]] = event["result"]
+        return _succeeded(operations)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Cancel first where the trigger timed out: Airflow runs no code of the trigger's then."""
+        if timed_out(next_method, next_kwargs):
+            self._on_timeout("the waiting in the triggerer")
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    def on_kill(self) -> None:
+        """Cancel, because the task was cleared or marked, or its DAG run timed out."""
+        if self.cancel_on_kill:
+            self.cancel_now(f"{self.task_id} was killed")
+
+    def _on_timeout(self, what: object) -> None:
+        if self.cancel_on_timeout:
+            self.cancel_now(f"{self.task_id} timed out ({what})")
+
+    def _look(self, names: list[OperationName]) -> list[dict[str, Any]] | None:
+        """Return the operations once all have succeeded, None while some have not ended."""
+        with airflow_errors():
+            found = self.hook.wait_for_operations(
+                names, poll_interval=self.poke_interval, timeout=0.0, latest=self._latest
+            )
+        operations = [operation.as_dict() for operation in found]
+        all_ended = len(found) == len(names) and all(operation.done for operation in found)
+        return _succeeded(operations) if all_ended or _failed(operations) else None
+
+    def _defer(self, names: list[OperationName]) -> None:
+        from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+
+        limits = [timedelta(seconds=self.timeout), *([self.execution_timeout] if self.execution_timeout else [])]
+        timeout = min(limits)
+        trigger = EarthEngineOperationTrigger(
+            operation_names=[str(name) for name in names],
+            poll_interval=self.poke_interval,
+            cancel_on_kill=self.cancel_on_kill,
+            timeout_at=time.time() + timeout.total_seconds(),
+            **self.hook_arguments,
+        )
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
+
+
+def _failed(operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [operation for operation in operations if operation["error"]]
+
+
+def _succeeded(operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the operations if none has failed.
+
+    :raises AirflowFailException: naming each that has, with Earth Engine's code and message.
+    """
+    if failed := _failed(operations):
+        details = "\n".join(
+            f"  {o['name']}: {o['state']}, code {o['error']['code']}: {o['error']['message']}" for o in failed
+        )
+        raise AirflowFailException(f"{len(failed)} of the Earth Engine operations did not succeed:\n{details}")
+    return operations

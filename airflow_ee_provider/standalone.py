@@ -1,0 +1,214 @@
+"""A real Airflow 3 in a folder of its own, driven through its REST API: for the demo and the system tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+T = TypeVar("T")
+
+
+class StandaloneAirflow:
+    """``airflow standalone`` on SQLite, from the running interpreter's environment; a context manager.
+
+    :param home: its AIRFLOW_HOME; everything that it writes goes there.
+    :param dags_folder: its DAGs.
+    :param environment: more variables, for example connections.
+    """
+
+    def __init__(self, home: Path, dags_folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.home = home.resolve()
+        self.port = free_port()
+        self.url = f"http://localhost:{self.port}"
+        self._environment = {**os.environ, **self._settings(dags_folder.resolve()), **(environment or {})}
+        self._airflow = Path(sys.executable).parent / "airflow"
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._token = ""
+
+    def _settings(self, dags_folder: Path) -> dict[str, str]:
+        return {
+            "AIRFLOW_HOME": str(self.home),
+            # `airflow standalone` finds its parts through PATH.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        }
+
+    def __enter__(self) -> StandaloneAirflow:
+        """Start it, and wait until all of its parts are healthy."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.start("standalone")
+        try:
+            wait_until(self._healthy, timeout=180, what="Airflow to become healthy")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End every process that it started, and those that they started."""
+        import psutil
+
+        mine = [psutil.Process(p.pid) for p in self._processes if p.poll() is None]
+        everything = [*mine, *(child for process in mine for child in process.children(recursive=True))]
+        for send in (psutil.Process.terminate, psutil.Process.kill):
+            for process in everything:
+                if process.is_running():
+                    try:
+                        send(process)
+                    except psutil.NoSuchProcess:
+                        continue
+            psutil.wait_procs(everything, timeout=10)
+
+    def start(self, part: str) -> None:
+        """Start ``airflow {part}`` in a process group of its own; its output goes to ``{part}.log``."""
+        if self._processes and self._processes[0].poll() is not None:
+            raise RuntimeError(f"Airflow has ended; see {self.home}/standalone.log")
+        with (self.home / f"{part}.log").open("ab") as log:
+            self._processes.append(
+                subprocess.Popen(
+                    [self._airflow, part], env=self._environment, stdout=log, stderr=log, start_new_session=True
+                )
+            )
+
+    def kill(self, part: str, sent: signal.Signals = signal.SIGTERM) -> None:
+        """End a part of it, for example ``triggerer``, and wait until it has gone."""
+        import psutil
+
+        for started in self._processes:
+            for process in psutil.Process(started.pid).children(recursive=True) if started.poll() is None else ():
+                if process.cmdline()[-1:] == [part]:
+                    process.send_signal(sent)
+                    process.wait(timeout=60)
+
+    def _healthy(self) -> bool:
+        import requests
+
+        if self._processes[0].poll() is not None:
+            raise RuntimeError(f"Airflow has ended; see {self.home}/standalone.log")
+        try:
+            health = requests.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
+        except (requests.RequestException, ValueError):
+            return False
+        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        return all(health.get(part, {}).get("status") == "healthy" for part in parts)
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Call the REST API, below ``/api/v2``; returns its JSON.
+
+        :raises RuntimeError: with the answer, if it is an error.
+        """
+        import requests
+
+        if not self._token:
+            self._token = requests.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
+        headers = {"Authorization": f"Bearer {self._token}"}
+        for _ in range(5):
+            answer = requests.request(method, f"{self.url}/api/v2{path}", json=body, headers=headers, timeout=60)
+            if answer.status_code < 500:  # SQLite is locked now and then.
+                break
+            time.sleep(1)
+        if not answer.ok:
+            raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
+        return answer.json() if answer.content else None
+
+    def wait_for_dags(self, *dag_ids: str) -> None:
+        """Wait until the DAGs are known; fail at once where a file cannot be imported."""
+
+        def known() -> bool:
+            if errors := self.call("GET", "/importErrors")["import_errors"]:
+                raise RuntimeError("\n".join(error["stack_trace"] for error in errors))
+            return set(dag_ids) <= {dag["dag_id"] for dag in self.call("GET", "/dags?limit=200")["dags"]}
+
+        wait_until(known, timeout=120, what=f"the DAGs {', '.join(dag_ids)}")
+
+    def trigger(self, dag_id: str, **conf: Any) -> str:
+        """Start a DAG run, and return its id."""
+        run: dict[str, Any] = self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})
+        return str(run["dag_run_id"])
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """Return a DAG run."""
+        run: dict[str, Any] = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
+        return run
+
+    def task(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+        """Return a task instance."""
+        task: dict[str, Any] = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")
+        return task
+
+    def wait_for_task(self, dag_id: str, run_id: str, task_id: str, *states: str, timeout: float = 120) -> str:
+        """Wait until a task instance is in one of the states, and return it."""
+
+        def state() -> str:
+            now = self.task(dag_id, run_id, task_id)["state"]
+            return now if now in states else ""
+
+        return wait_until(state, timeout=timeout, what=f"{dag_id}.{task_id} to become {' or '.join(states)}")
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Clear a task instance, as a user does."""
+        self.call(
+            "POST",
+            f"/dags/{dag_id}/clearTaskInstances",
+            {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False},
+        )
+
+    def mark_task(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        """Mark a task instance ``failed`` or ``success``, as a user does."""
+        self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", {"new_state": state})
+
+    def mark_run(self, dag_id: str, run_id: str, state: str) -> None:
+        """Mark a DAG run ``failed`` or ``success``, as a user does."""
+        self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", {"state": state})
+
+
+def wait_until(condition: Callable[[], T], *, timeout: float, what: str, interval: float = 0.5) -> T:
+    """Return what ``condition`` returns, once that is true.
+
+    :raises TimeoutError: after ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout:g} s for {what}")
+        time.sleep(interval)
+    return result
+
+
+def seconds_since_epoch(timestamp: str) -> float:
+    """Read a timestamp of the REST API's."""
+    return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+
+
+def free_port() -> int:
+    """Return a port that nothing listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    return port

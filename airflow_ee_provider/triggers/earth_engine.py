@@ -1,0 +1,160 @@
+"""Triggers: waiting on operations in the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.tasks import KILL_POLL_INTERVAL, KILL_TIMEOUT, report
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
+
+#: From 3.3 on, Airflow tells a trigger that a user acted on its task; before, it only cancels the trigger.
+TELLS_OF_KILL = hasattr(BaseTrigger, "on_kill")
+
+#: Seconds that `on_kill` takes at the most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
+ON_KILL_TIMEOUT = 28.0
+
+#: The event loop holds its tasks by weak references only, and Airflow lets go of a killed trigger.
+_UNDER_WAY: set[asyncio.Task[None]] = set()
+
+
+class _Trigger(BaseTrigger):
+    """Wait in the triggerer, and resume the task with one event."""
+
+    def __init__(
+        self,
+        *,
+        operation_names: Sequence[str],
+        earth_engine_conn_id: str | None,
+        project_id: str | None = None,
+        impersonation_chain: str | Sequence[str] | None = None,
+        poll_interval: float,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operation_names = list(operation_names)
+        self.earth_engine_conn_id = earth_engine_conn_id
+        self.project_id = project_id
+        self.impersonation_chain = impersonation_chain
+        self.poll_interval = poll_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what makes this trigger anew after a restart of the triggerer."""
+        names = ("operation_names", "earth_engine_conn_id", "project_id", "impersonation_chain", "poll_interval")
+        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
+
+    @cached_property
+    def hook(self) -> EarthEngineAsyncHook:
+        """The trigger's hook."""
+        from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
+
+        return EarthEngineAsyncHook(self.earth_engine_conn_id, self.project_id, self.impersonation_chain)
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait; an error of Earth Engine's is an event, too, so that the task knows whether a retry can help."""
+        payload: dict[str, Any]
+        try:
+            payload = {"result": await self.wait()}
+        except EarthEngineError as error:
+            payload = {"error": str(error), "permanent": error.permanent}
+        yield TriggerEvent(payload)
+
+    async def wait(self) -> list[dict[str, Any]]:
+        """Wait, and return what the event carries."""
+        raise NotImplementedError
+
+
+class EarthEngineOperationTrigger(_Trigger):
+    """
+    Wait until operations have ended, or one has failed.
+
+    A restart of the triggerer never cancels them; a user's action on the task does where ``cancel_on_kill`` is set.
+    A timeout of the trigger is dealt with by the task, in ``resume_execution``.
+
+    :param operation_names: full names.
+    :param poll_interval: seconds between two polls.
+    :param cancel_on_kill: cancel when a user clears or marks the deferred task, or its DAG run times out.
+    :param timeout_at: when the trigger times out, in seconds since the epoch; needed before Airflow 3.3, where
+        nothing else tells a timeout from a user's action.
+    """
+
+    def __init__(self, *, cancel_on_kill: bool = False, timeout_at: float | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cancel_on_kill = cancel_on_kill
+        self.timeout_at = timeout_at
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what makes this trigger anew after a restart of the triggerer."""
+        path, kwargs = super().serialize()
+        return path, {**kwargs, "cancel_on_kill": self.cancel_on_kill, "timeout_at": self.timeout_at}
+
+    async def wait(self) -> list[dict[str, Any]]:
+        """Wait for the end of all operations or the failure of one."""
+        try:
+            found = await self.hook.wait_for_operations(self.operation_names, poll_interval=self.poll_interval)
+        except asyncio.CancelledError:
+            if not TELLS_OF_KILL and await self._user_acted():
+                await self.on_kill()
+            raise
+        return [operation.as_dict() for operation in found]
+
+    async def on_kill(self) -> None:
+        """Cancel, because a user acted on the task; Airflow 3.3 calls this, and bounds it to 30 s."""
+        if not self.cancel_on_kill:
+            return
+        self.log.warning("The deferred task was killed; cancelling %s.", self.operation_names)
+        cancelling = asyncio.create_task(asyncio.wait_for(self._cancel_now(), ON_KILL_TIMEOUT))
+        _UNDER_WAY.add(cancelling)
+        cancelling.add_done_callback(_UNDER_WAY.discard)
+        while not cancelling.done():
+            # A second after it has called this, Airflow cancels the trigger again, and every second from then on.
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(cancelling)
+
+    async def _cancel_now(self) -> None:
+        try:
+            results = await self.hook.cancel_operations(
+                self.operation_names, poll_interval=KILL_POLL_INTERVAL, timeout=KILL_TIMEOUT
+            )
+        except EarthEngineError as error:
+            self.log.error("The operations could not be cancelled and may still run: %s", error)  # noqa: TRY400
+        else:
+            report(results, self.log)
+
+    async def _user_acted(self) -> bool:
+        """Before Airflow 3.3: whether the task is deferred no more, and not because of its timeout.
+
+        While it is, the triggerer only stops or hands the trigger over, and the operations must run on.
+        """
+        if not self.cancel_on_kill or (self.timeout_at is not None and time.time() >= self.timeout_at):
+            return False
+        from airflow_ee_provider.triggers.task_state import task_instance_state
+
+        state = await task_instance_state(self.task_instance)
+        self.log.info("The trigger was cancelled; its task is now %s.", state)
+        return state != "deferred"
+
+
+class EarthEngineCancelOperationTrigger(_Trigger):
+    """
+    Wait until Earth Engine says what became of cancels that were requested before.
+
+    :param operation_names: full names.
+    :param poll_interval: seconds between two polls.
+    """
+
+    async def wait(self) -> list[dict[str, Any]]:
+        """Wait for the confirmation of every cancel; the task's own timeout bounds it."""
+        results = await self.hook.confirm_cancels(
+            self.operation_names, poll_interval=self.poll_interval, timeout=float("inf")
+        )
+        return [result.as_dict() for result in results]
