@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -47,6 +50,9 @@ class StandaloneAirflow:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            # A small machine under load is slow, and SQLite is locked now and then: wait rather than fail.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__WORKERS": "1",
@@ -60,6 +66,8 @@ class StandaloneAirflow:
     def __enter__(self) -> StandaloneAirflow:
         """Start it, and wait until all of its parts are healthy."""
         self.home.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self.home / "airflow.db")) as database:
+            database.execute("PRAGMA journal_mode=WAL")  # Kept in the file: readers and a writer side by side.
         self.start("standalone")
         try:
             wait_until(self._healthy, timeout=180, what="Airflow to become healthy")
@@ -74,15 +82,11 @@ class StandaloneAirflow:
         """End every process that it started, and those that they started."""
         import psutil
 
-        mine = [psutil.Process(p.pid) for p in self._processes if p.poll() is None]
-        everything = [*mine, *(child for process in mine for child in process.children(recursive=True))]
+        everything = self._descendants()
         for send in (psutil.Process.terminate, psutil.Process.kill):
             for process in everything:
-                if process.is_running():
-                    try:
-                        send(process)
-                    except psutil.NoSuchProcess:
-                        continue
+                with suppress(psutil.NoSuchProcess):
+                    send(process)
             psutil.wait_procs(everything, timeout=10)
 
     def start(self, part: str) -> None:
@@ -100,11 +104,22 @@ class StandaloneAirflow:
         """End a part of it, for example ``triggerer``, and wait until it has gone."""
         import psutil
 
-        for started in self._processes:
-            for process in psutil.Process(started.pid).children(recursive=True) if started.poll() is None else ():
+        def gone(process: psutil.Process) -> bool:
+            # `airflow standalone` does not wait for its children: they stay on as zombies.
+            return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
+
+        for process in self._descendants():
+            with suppress(psutil.NoSuchProcess):
                 if process.cmdline()[-1:] == [part]:
                     process.send_signal(sent)
-                    process.wait(timeout=60)
+                    wait_until(partial(gone, process), timeout=60, what=f"the {part} to end")
+
+    def _descendants(self) -> list[Any]:
+        """Return the processes that it started, and those that they started, as psutil has them."""
+        import psutil
+
+        mine = [psutil.Process(process.pid) for process in self._processes if process.poll() is None]
+        return [*mine, *(child for process in mine for child in process.children(recursive=True))]
 
     def _healthy(self) -> bool:
         import requests

@@ -67,7 +67,7 @@ class OperationHolder:
             results = self.hook.cancel_operations(
                 self.operation_names, poll_interval=KILL_POLL_INTERVAL, timeout=KILL_TIMEOUT
             )
-        except EarthEngineError as error:
+        except (EarthEngineError, AirflowException) as error:
             self.log.error("The operations could not be cancelled and may still run: %s", error)  # noqa: TRY400
         else:
             report(results, self.log)

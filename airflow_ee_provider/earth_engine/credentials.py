@@ -194,6 +194,7 @@ def _application_default(scopes: Sequence[str]) -> tuple[Any, str]:
 def _from_info(info: Any, settings: Settings) -> tuple[Any, str]:
     """Make credentials from the content of a key file or of a workload identity federation's configuration."""
     import google.auth
+    from google.auth.credentials import with_scopes_if_required
     from google.oauth2 import service_account
 
     if not isinstance(info, Mapping):
@@ -204,8 +205,9 @@ def _from_info(info: Any, settings: Settings) -> tuple[Any, str]:
     with warnings.catch_warnings():
         # google-auth warns of configurations from strangers; a connection's is the deployment's own.
         warnings.simplefilter("ignore", DeprecationWarning)
-        credentials, project = google.auth.load_credentials_from_dict(dict(info), scopes=settings.scopes)
-    return credentials, project or ""
+        # Given scopes, it would fetch a token at once, to ask for the project of a federation's pool.
+        credentials, project = google.auth.load_credentials_from_dict(dict(info))
+    return with_scopes_if_required(credentials, settings.scopes), project or ""
 
 
 def _secret(settings: Settings) -> Any:

@@ -5,7 +5,7 @@ Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.op
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -237,33 +237,32 @@ def _settle(name: OperationName, flow: Flow[CancelResult]) -> Flow[CancelResult]
 
 
 def _request_cancel(name: OperationName) -> Flow[CancelResult]:
-    operation = yield from get_operation(name)
-    if operation.done:
-        return CancelResult(name, CancelOutcome.ALREADY_FINISHED, operation)
-    if operation.state is not OperationState.CANCELLING:
-        try:
-            yield from cancel_operation(name)
-        except FailedPreconditionError as error:
-            # Most likely it has ended since we read it.
-            operation = yield from get_operation(name)
-            if not operation.done:
-                raise error from None
-            return CancelResult(name, CancelOutcome.ALREADY_FINISHED, operation)
-    return CancelResult(name, CancelOutcome.STILL_CANCELLING, operation)
+    operation = yield from _ask_to_cancel(name)
+    outcome = CancelOutcome.ALREADY_FINISHED if operation.done else CancelOutcome.STILL_CANCELLING
+    return CancelResult(name, outcome, operation)
 
 
 def _confirm_cancel(name: OperationName, *, ask_again: bool) -> Flow[CancelResult]:
+    operation = yield from (_ask_to_cancel(name) if ask_again else get_operation(name))
+    if not operation.done:
+        return CancelResult(name, CancelOutcome.STILL_CANCELLING, operation)
+    outcome = CancelOutcome.CANCELLED if operation.cancelled else CancelOutcome.FINISHED_DESPITE_CANCEL
+    return CancelResult(name, outcome, operation)
+
+
+def _ask_to_cancel(name: OperationName) -> Flow[Operation]:
+    """Ask an operation to cancel, unless it has ended or is cancelling; returns what was read of it last."""
     operation = yield from get_operation(name)
-    if operation.done:
-        cancelled = operation.cancelled
-        outcome = CancelOutcome.CANCELLED if cancelled else CancelOutcome.FINISHED_DESPITE_CANCEL
-        return CancelResult(name, outcome, operation)
-    result = CancelResult(name, CancelOutcome.STILL_CANCELLING, operation)
-    if ask_again and operation.state is not OperationState.CANCELLING:
-        again = yield from _request_cancel(name)
-        confirmed = again.operation is not None and again.operation.cancelled
-        return replace(again, outcome=CancelOutcome.CANCELLED) if confirmed else again
-    return result
+    if operation.done or operation.state is OperationState.CANCELLING:
+        return operation
+    try:
+        yield from cancel_operation(name)
+    except FailedPreconditionError as error:
+        # Most likely it has ended since we read it.
+        operation = yield from get_operation(name)
+        if not operation.done:
+            raise error from None
+    return operation
 
 
 def _note(result: CancelResult) -> Note:

@@ -222,7 +222,7 @@ class Operation:
         """What is worth a line in the log when it changes: state, per cent, stage, attempt, each doubled EECU-use."""
         stages = sum(stage.complete_work_units >= stage.total_work_units for stage in self.stages)
         doublings = int(self.batch_eecu_usage_seconds or 0).bit_length()
-        return self.state, self.done, round(100 * (self.progress or 0.0)), stages, self.attempt, doublings
+        return self.state, self.done, f"{self.progress or 0.0:.0%}", stages, self.attempt, doublings
 
     def as_dict(self) -> dict[str, Any]:
         """Return the operation as plain JSON, for XComs and logs; times in ISO 8601."""

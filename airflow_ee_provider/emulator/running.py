@@ -29,7 +29,7 @@ class Emulator:
         self._host, self._port = host, port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="earth-engine-emulator", daemon=True)
-        self._runner = web.AppRunner(make_app(self.service), access_log=None)
+        self._runner = web.AppRunner(make_app(self.service), access_log=None, shutdown_timeout=1.0)
 
     @property
     def url(self) -> str:
@@ -59,4 +59,4 @@ class Emulator:
 
     async def _start(self) -> None:
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port, shutdown_timeout=1.0).start()
+        await web.TCPSite(self._runner, self._host, self._port).start()

@@ -78,6 +78,13 @@ class Service:
         with self._lock:
             return self._create(project, kind, {"description": description}, behaviour).name
 
+    def finish(self, name: str, outcome: str = "SUCCEEDED") -> None:
+        """Let an operation end now."""
+        with self._lock:
+            operation = self.operations[name]
+            run_seconds = max(0.0, self.clock.now() - operation.started)
+            operation.behaviour = replace(operation.behaviour, run_seconds=run_seconds, outcome=outcome)
+
     def get(self, name: str) -> dict[str, Any]:
         """``operations.get``."""
         return self._find(name).as_json(self.clock.now())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseNotifier
+from airflow.providers.common.compat.sdk import AirflowException, BaseNotifier
 
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.records import is_run_context, operations_of_run, operations_of_task
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context
+
+
+#: What a clean-up logs rather than raises: the connection or the record may be missing, too.
+_HANDLED = (EarthEngineError, AirflowException, LookupError)
 
 
 class EarthEngineCancelOperationsNotifier(BaseNotifier):
@@ -69,7 +73,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         try:
             if names := self._names(context):
                 report(EarthEngineHook(**self._hook_arguments).cancel_operations(names, **self._how), self.log)
-        except (EarthEngineError, LookupError) as error:
+        except _HANDLED as error:
             self._give_up(error)
 
     async def async_notify(self, context: Context) -> None:
@@ -82,7 +86,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
             if names := await sync_to_async(self._names)(context):
                 hook = EarthEngineAsyncHook(**self._hook_arguments)
                 report(await hook.cancel_operations(names, **self._how), self.log)
-        except (EarthEngineError, LookupError) as error:
+        except _HANDLED as error:
             self._give_up(error)
 
     @property

@@ -77,10 +77,7 @@ class EarthEngineOperationSensor(OperationHolder, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
-        names = self.adopt(context)
-        if self.deferrable:
-            found = self._look(names)
-            return found if found is not None else self._defer(names)
+        self.adopt(context)
         try:
             return super().execute(context)
         except (AirflowSensorTimeout, AirflowTaskTimeout) as error:
@@ -93,10 +90,17 @@ class EarthEngineOperationSensor(OperationHolder, BaseSensorOperator):
             raise
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask for the state of what has not ended yet."""
+        """Ask for the state of what has not ended yet; leave the waiting to the triggerer if that is wanted."""
         with airflow_errors():
-            found = self._look(self.hook.account.names(self.operation_names))
-        return PokeReturnValue(is_done=found is not None, xcom_value=found)
+            names = self.hook.account.names(self.operation_names)
+            found = self.hook.wait_for_operations(
+                names, poll_interval=self.poke_interval, timeout=0.0, latest=self._latest
+            )
+        operations = _succeeded([operation.as_dict() for operation in found])
+        is_done = len(found) == len(names) and all(operation.done for operation in found)
+        if self.deferrable and not is_done:
+            self._defer(names)
+        return PokeReturnValue(is_done=is_done, xcom_value=operations)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the operations, or fail as they did."""
@@ -120,16 +124,6 @@ class EarthEngineOperationSensor(OperationHolder, BaseSensorOperator):
         if self.cancel_on_timeout:
             self.cancel_now(f"{self.task_id} timed out ({what})")
 
-    def _look(self, names: list[OperationName]) -> list[dict[str, Any]] | None:
-        """Return the operations once all have succeeded, None while some have not ended."""
-        with airflow_errors():
-            found = self.hook.wait_for_operations(
-                names, poll_interval=self.poke_interval, timeout=0.0, latest=self._latest
-            )
-        operations = [operation.as_dict() for operation in found]
-        all_ended = len(found) == len(names) and all(operation.done for operation in found)
-        return _succeeded(operations) if all_ended or _failed(operations) else None
-
     def _defer(self, names: list[OperationName]) -> None:
         from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
 
@@ -145,16 +139,13 @@ class EarthEngineOperationSensor(OperationHolder, BaseSensorOperator):
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
 
 
-def _failed(operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [operation for operation in operations if operation["error"]]
-
-
 def _succeeded(operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the operations if none has failed.
 
     :raises AirflowFailException: naming each that has, with Earth Engine's code and message.
     """
-    if failed := _failed(operations):
+    failed = [operation for operation in operations if operation["error"]]
+    if failed:
         details = "\n".join(
             f"  {o['name']}: {o['state']}, code {o['error']['code']}: {o['error']['message']}" for o in failed
         )

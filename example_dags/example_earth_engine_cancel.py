@@ -1,0 +1,112 @@
+"""Four ways to never leave an Earth Engine export running that nobody waits for any more.
+
+They run as they are: against Earth Engine with your own ``bucket``, or against the emulator (``make demo``). Trigger
+one with ``{"simulate_failure": true}`` to see what happens to its export.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from airflow.providers.common.compat.sdk import DAG, Param, task
+
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator
+from airflow_ee_provider.records import record_operations
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+
+#: ``ee.Image(1)``, as Earth Engine's own client serialises it.
+CONSTANT_IMAGE = {
+    "result": "0",
+    "values": {
+        "0": {
+            "functionInvocationValue": {
+                "functionName": "Image.constant",
+                "arguments": {"value": {"constantValue": 1}},
+            }
+        }
+    },
+}
+
+ARGUMENTS: dict[str, Any] = {
+    "catchup": False,
+    "tags": ["example", "earth-engine"],
+    "params": {"bucket": Param("my-bucket", type="string"), "simulate_failure": Param(False, type="boolean")},
+}
+
+
+@task
+def start_export(**context: Any) -> str:
+    """Start an export once for each try, and record it before anything can go wrong."""
+    ti = context["ti"]
+    body = {
+        "description": ti.dag_id,
+        "expression": CONSTANT_IMAGE,
+        "fileExportOptions": {
+            "fileFormat": "GEO_TIFF",
+            "cloudStorageDestination": {"bucket": context["params"]["bucket"], "filenamePrefix": ti.dag_id},
+        },
+    }
+    request_id = str(uuid5(NAMESPACE_URL, f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.try_number}"))
+    operation = EarthEngineHook().start_export("image", body, request_id=request_id)
+    record_operations(context, operation.name)
+    return str(operation.name)
+
+
+@task
+def check_inputs(**context: Any) -> None:
+    """Fail where the run was asked to, as your own tasks do without being asked."""
+    if context["params"]["simulate_failure"]:
+        raise ValueError("The inputs are no good: the export is not wanted any more.")
+
+
+# A callback of the DAG finds what the run's tasks have recorded, and cancels it when the run fails.
+with DAG(
+    "example_earth_engine_cancel_on_failure",
+    schedule=None,
+    on_failure_callback=EarthEngineCancelOperationsNotifier(),
+    **ARGUMENTS,
+):
+    operation = start_export()
+    wait = EarthEngineOperationSensor(task_id="wait", operation_names=operation, deferrable=True)
+    operation >> check_inputs() >> wait
+
+
+# The DAG run times out: the trigger of the waiting sensor cancels. The callback does so, too, in whatever state the
+# run's tasks are by then. (This example's minute stands for your hours.)
+with DAG(
+    "example_earth_engine_cancel_on_dagrun_timeout",
+    schedule=None,
+    dagrun_timeout=timedelta(minutes=1),
+    on_failure_callback=EarthEngineCancelOperationsNotifier(),
+    **ARGUMENTS,
+):
+    EarthEngineOperationSensor(
+        task_id="wait", operation_names=start_export(), deferrable=True, cancel_on_kill=True, cancel_on_timeout=True
+    )
+
+
+# The user clears or marks the waiting task, or its own timeout passes: the sensor cancels.
+with DAG("example_earth_engine_cancel_on_kill", schedule=None, **ARGUMENTS):
+    EarthEngineOperationSensor(
+        task_id="wait",
+        operation_names=start_export(),
+        deferrable=True,
+        cancel_on_kill=True,
+        cancel_on_timeout=True,
+        timeout=timedelta(hours=12).total_seconds(),
+    )
+
+
+# An operator at the end, with a trigger rule: as soon as one task fails, the export is cancelled, and the run goes on
+# only when Earth Engine has confirmed it.
+with DAG("example_earth_engine_cancel_operator", schedule=None, **ARGUMENTS):
+    operation = start_export()
+    wait = EarthEngineOperationSensor(task_id="wait", operation_names=operation, deferrable=True)
+    cancel = EarthEngineCancelOperationOperator(
+        task_id="cancel", operation_names=operation, trigger_rule="one_failed", deferrable=True
+    )
+    operation >> check_inputs() >> cancel

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_ee_provider.earth_engine.credentials import SCOPES, Settings, open_account, override
+from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError, InvalidRequestError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOCAL = {"host": "http://127.0.0.1:8085", "is_anonymous": True}
+
+
+@pytest.fixture(scope="session")
+def key() -> dict[str, str]:
+    """A service account's key, made for the test."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    pem = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return {
+        "type": "service_account",
+        "project_id": "key-project",
+        "private_key_id": "1",
+        "private_key": pem.decode(),
+        "client_email": "exporter@key-project.iam.gserviceaccount.com",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }
+
+
+FEDERATION = {
+    "type": "external_account",
+    "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",
+    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+    "token_url": "https://sts.googleapis.com/v1/token",
+    "credential_source": {"file": "/var/run/token"},
+}
+
+
+def test_a_key_serves_as_a_path_as_json_and_as_an_object(key: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "key.json"
+    path.write_text(json.dumps(key))
+
+    for extra in ({"key_path": str(path)}, {"keyfile_dict": json.dumps(key)}, {"keyfile_dict": key}):
+        account = open_account(Settings.from_extra(extra))
+        assert account.project == "key-project"
+        assert account.base_url == "https://earthengine.googleapis.com/v1"
+        assert list(account.credentials.scopes) == list(SCOPES)
+
+
+def test_the_extras_of_a_google_cloud_platform_connection_are_understood(key: dict[str, str]) -> None:
+    extra = {
+        "extra__google_cloud_platform__project": "my-project",
+        "extra__google_cloud_platform__keyfile_dict": json.dumps(key),
+        "extra__google_cloud_platform__scope": "https://www.googleapis.com/auth/cloud-platform",
+        "extra__google_cloud_platform__quota_project": "billed",
+        "extra__google_cloud_platform__num_retries": 5,
+    }
+
+    account = open_account(Settings.from_extra(extra))
+
+    assert account.project == "my-project"
+    assert account.credentials.quota_project_id == "billed"
+    assert account.credentials.scopes == ("https://www.googleapis.com/auth/cloud-platform",)
+
+
+def test_workload_identity_federation_and_impersonation(key: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "federation.json"
+    path.write_text(json.dumps(FEDERATION))
+    federated = open_account(Settings.from_extra({"credential_config_file": str(path), "project": "p"}))
+    settings = override(Settings.from_extra({"keyfile_dict": key}), "mine", "a@x.iam, b@x.iam")
+
+    impersonating = open_account(settings)
+
+    assert type(federated.credentials).__module__ == "google.auth.identity_pool"
+    assert impersonating.credentials.service_account_email == "b@x.iam"
+    assert impersonating.credentials._delegates == ["a@x.iam"]
+    assert impersonating.project == "mine"
+
+
+def test_application_default_credentials_serve_where_nothing_is_configured(
+    key: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "adc.json"
+    path.write_text(json.dumps(key))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+
+    assert open_account(Settings()).project == "key-project"
+
+
+@pytest.mark.parametrize(
+    ("extra", "error", "says"),
+    [
+        ({"key_path": "/nowhere/key.json"}, CredentialsError, "No such file"),
+        ({"keyfile_dict": "{"}, CredentialsError, "not a JSON object"),
+        ({"keyfile_dict": '{"type": "unknown"}'}, CredentialsError, "no usable credentials"),
+        ({"key_path": "/a", "keyfile_dict": "{}"}, CredentialsError, "No such file"),
+        ({"key_path": "/a", "keyfile_dict": '{"a": 1}'}, CredentialsError, "more than one source"),
+        ({"is_anonymous": True}, CredentialsError, "Anonymous"),
+        ({"host": "http://earthengine.googleapis.com"}, InvalidRequestError, "plain http"),
+        ({"host": "https://user@x.example"}, InvalidRequestError, "endpoint"),
+        ({"host": "https://x.example/path?q"}, InvalidRequestError, "endpoint"),
+        ({"host": "ftp://x.example"}, InvalidRequestError, "endpoint"),
+        ({**LOCAL, "api_version": "v9"}, InvalidRequestError, "v1, v1beta, v1alpha"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_sent(extra: dict[str, Any], error: Any, says: str) -> None:
+    with pytest.raises(error, match=re.escape(says)):
+        open_account(Settings.from_extra(extra))
+
+
+@pytest.mark.parametrize("private_key", ["not a key", 'BEGIN "SECRET" material'])
+def test_an_error_never_quotes_a_key(key: dict[str, str], private_key: str) -> None:
+    with pytest.raises(CredentialsError) as caught:
+        open_account(Settings.from_extra({"keyfile_dict": {**key, "private_key": private_key}}))
+
+    assert private_key not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_an_account_without_a_project_says_what_to_do() -> None:
+    account = open_account(Settings.from_extra({**LOCAL, "api_version": "v1alpha"}))
+
+    assert account.base_url == "http://127.0.0.1:8085/v1alpha"
+    with pytest.raises(EarthEngineError, match="Set the connection's project"):
+        _ = account.project
+
+
+def test_settings_show_no_key_in_their_repr(key: dict[str, str]) -> None:
+    assert "PRIVATE" not in repr(Settings.from_extra({"keyfile_dict": key}))

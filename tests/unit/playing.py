@@ -1,0 +1,81 @@
+"""Play a flow against canned answers: no clock, no socket."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from airflow_ee_provider.earth_engine.protocol import Flow, NoAnswer, Note, Now, Request, Response, Sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+T = TypeVar("T")
+NAME = "projects/p/operations/ABC"
+
+
+@dataclass
+class Played(Generic[T]):
+    """What became of a flow, and what it asked for on the way."""
+
+    result: T | None = None
+    error: Exception | None = None
+    requests: list[Request] = field(default_factory=list)
+    sleeps: list[float] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+    @property
+    def sent(self) -> list[str]:
+        return [f"{request.method} {request.path}" for request in self.requests]
+
+
+def play(flow: Flow[T], answers: Iterable[Any]) -> Played[T]:
+    """Answer one request after the other; time passes only in sleeps."""
+    played: Played[T] = Played()
+    remaining = iter(answers)
+    answer: Any = None
+    while True:
+        try:
+            effect = flow.send(answer)
+        except StopIteration as stop:
+            played.result = stop.value
+            return played
+        except Exception as error:  # noqa: BLE001 (the tests look at it)
+            played.error = error
+            return played
+        answer = None
+        if isinstance(effect, Request):
+            played.requests.append(effect)
+            answer = next(remaining)
+        elif isinstance(effect, Sleep):
+            played.sleeps.append(effect.seconds)
+        elif isinstance(effect, Now):
+            answer = sum(played.sleeps)
+        else:
+            played.notes.append(effect)
+
+
+def ok(payload: Any = None) -> Response:
+    return Response(200, json.dumps({} if payload is None else payload).encode())
+
+
+def refused(http_status: int, status: str = "", message: str = "no", **headers: str) -> Response:
+    error: dict[str, Any] = {"code": http_status, "message": message}
+    error |= {"status": status} if status else {}
+    return Response(http_status, json.dumps({"error": error}).encode(), headers)
+
+
+def lost() -> NoAnswer:
+    return NoAnswer("ConnectionResetError")
+
+
+def operation(state: str, name: str = NAME, **metadata: Any) -> dict[str, Any]:
+    payload: dict[str, Any] = {"name": name, "metadata": {"state": state, **metadata}}
+    if state in ("SUCCEEDED", "FAILED", "CANCELLED"):
+        payload["done"] = True
+    if state == "FAILED":
+        payload["error"] = {"code": 3, "message": "User memory limit exceeded."}
+    if state == "CANCELLED":
+        payload["error"] = {"code": 1, "message": "Cancelled."}
+    return payload
