@@ -5,13 +5,11 @@ AIRFLOW_3 = 3.3.2
 AIRFLOW_2 = 2.11.2
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
-# A test must not meet the user's own Airflow, nor his credentials.
-CLEAN = env -u AIRFLOW_HOME -u GOOGLE_APPLICATION_CREDENTIALS -u GOOGLE_CLOUD_PROJECT
 
 .PHONY: demo test lint unit-3 unit-2 system clean
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
-	$(CLEAN) $(VENV_3)/bin/python -m airflow_ee_provider.demo --dags-folder example_dags
+	$(VENV_3)/bin/python -m airflow_ee_provider.demo --dags-folder example_dags
 
 test: lint unit-3 unit-2 system  ## Everything that has to pass
 	$(VENV_3)/bin/coverage combine -q
@@ -24,13 +22,13 @@ lint: $(VENV_3)/installed  ## Style, types and layers
 	$(VENV_3)/bin/lint-imports
 
 unit-3: $(VENV_3)/installed  ## Unit and integration tests on Airflow 3
-	$(CLEAN) AIRFLOW_HOME=$(CURDIR)/.demo/unit-3 $(VENV_3)/bin/coverage run -m pytest tests/unit tests/integration
+	$(VENV_3)/bin/coverage run -m pytest tests/unit tests/integration
 
 unit-2: $(VENV_2)/installed  ## The same on Airflow 2
-	$(CLEAN) AIRFLOW_HOME=$(CURDIR)/.demo/unit-2 $(VENV_2)/bin/coverage run -m pytest tests/unit tests/integration
+	$(VENV_2)/bin/coverage run -m pytest tests/unit tests/integration
 
 system: $(VENV_3)/installed  ## A real Airflow, driven through its REST API
-	$(CLEAN) $(VENV_3)/bin/python -m pytest tests/system -s
+	$(VENV_3)/bin/python -m pytest tests/system -s
 
 .venv-%/installed: pyproject.toml constraints/airflow-%.txt
 	$(PYTHON) -m venv --clear .venv-$*

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.transports import Log
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
-#: Seconds that a killed task has for the confirmation of its cancels; Airflow kills it for good after 5 s or 60 s.
-KILL_TIMEOUT, KILL_POLL_INTERVAL = 20.0, 1.0
+#: How a killed task confirms its cancels, in seconds; Airflow kills it for good after 5 s or 60 s.
+KILL: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
 
 #: The parameters that say who asks Earth Engine; the same for operators, sensors, triggers and notifiers.
 HOOK_PARAMETERS = ("earth_engine_conn_id", "project_id", "impersonation_chain")
@@ -63,14 +63,17 @@ class OperationHolder:
     def cancel_now(self, why: str) -> None:
         """Cancel this task's operations on its way out; log what became of each, and raise nothing."""
         self.log.warning("%s; cancelling %s.", why, self.operation_names)
-        try:
-            results = self.hook.cancel_operations(
-                self.operation_names, poll_interval=KILL_POLL_INTERVAL, timeout=KILL_TIMEOUT
-            )
-        except (EarthEngineError, AirflowException) as error:
-            self.log.error("The operations could not be cancelled and may still run: %s", error)  # noqa: TRY400
-        else:
-            report(results, self.log)
+        with clean_up(self.log):
+            report(self.hook.cancel_operations(self.operation_names, **KILL), self.log)
+
+
+@contextmanager
+def clean_up(log: Log) -> Iterator[None]:
+    """Log loudly what keeps a clean-up from cancelling; the error that it was called for must stay the one seen."""
+    try:
+        yield
+    except (EarthEngineError, AirflowException, LookupError) as error:
+        log.error("Earth Engine operations could not be cancelled and may still run: %s", error)  # noqa: TRY400
 
 
 def report(results: list[CancelResult], log: Log) -> None:

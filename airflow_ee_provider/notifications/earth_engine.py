@@ -5,20 +5,15 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, BaseNotifier
+from airflow.providers.common.compat.sdk import BaseNotifier
 
-from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.records import is_run_context, operations_of_run, operations_of_task
-from airflow_ee_provider.tasks import HOOK_PARAMETERS, report
+from airflow_ee_provider.tasks import HOOK_PARAMETERS, clean_up, report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context
-
-
-#: What a clean-up logs rather than raises: the connection or the record may be missing, too.
-_HANDLED = (EarthEngineError, AirflowException, LookupError)
 
 
 class EarthEngineCancelOperationsNotifier(BaseNotifier):
@@ -70,11 +65,9 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         """Cancel, synchronously: in a worker or in the dag-processor."""
         from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
-        try:
+        with clean_up(self.log):
             if names := self._names(context):
                 report(EarthEngineHook(**self._hook_arguments).cancel_operations(names, **self._how), self.log)
-        except _HANDLED as error:
-            self._give_up(error)
 
     async def async_notify(self, context: Context) -> None:
         """Cancel, asynchronously: in the triggerer."""
@@ -82,12 +75,10 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
 
         from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
-        try:
+        with clean_up(self.log):
             if names := await sync_to_async(self._names)(context):
                 hook = EarthEngineAsyncHook(**self._hook_arguments)
                 report(await hook.cancel_operations(names, **self._how), self.log)
-        except _HANDLED as error:
-            self._give_up(error)
 
     @property
     def _hook_arguments(self) -> dict[str, Any]:
@@ -111,6 +102,3 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         else:
             self.log.info("The %s holds no Earth Engine operation: there is nothing to cancel.", whose)
         return names
-
-    def _give_up(self, error: Exception) -> None:
-        self.log.error("Earth Engine operations could not be cancelled and may still run: %s", error)

@@ -73,7 +73,7 @@ class EarthEngineCancelOperationOperator(OperationHolder, BaseOperator):
         self.not_found_ok = not_found_ok
         self.deferrable = deferrable
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:
+    def execute(self, context: Context) -> Any:
         """Request every cancel from the worker, at once; then wait here or in the triggerer."""
         names = self.adopt(context)
         wait_here = self.wait_for_completion and not self.deferrable
@@ -85,21 +85,17 @@ class EarthEngineCancelOperationOperator(OperationHolder, BaseOperator):
         from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger
 
         trigger = EarthEngineCancelOperationTrigger(
-            operation_names=waiting, poll_interval=self.poll_interval, **self.hook_arguments
+            operation_names=waiting, outcomes=outcomes, poll_interval=self.poll_interval, **self.hook_arguments
         )
-        timeout = timedelta(seconds=self.timeout)
-        return self.defer(
-            trigger=trigger, method_name="execute_complete", kwargs={"requested": outcomes}, timeout=timeout
-        )
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=self.timeout))
+        return None
 
-    def execute_complete(
-        self, context: Context, event: Mapping[str, Any], requested: list[dict[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """Conclude from what was requested before the deferral and what the trigger saw since."""
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Conclude from what Earth Engine said in the end."""
         if "error" in event:
             raise airflow_exception(event["error"], permanent=event["permanent"])
-        confirmed = {outcome["name"]: outcome for outcome in event["result"]}
-        return self._conclude([confirmed.get(outcome["name"], outcome) for outcome in requested])
+        outcomes: list[dict[str, Any]] = event["result"]
+        return self._conclude(outcomes)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Look once more when the waiting in the triggerer timed out: the error must name what still runs."""

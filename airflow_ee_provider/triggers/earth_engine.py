@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
-from airflow_ee_provider.tasks import KILL_POLL_INTERVAL, KILL_TIMEOUT, report
+from airflow_ee_provider.tasks import KILL, clean_up, report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -121,21 +121,16 @@ class EarthEngineOperationTrigger(_Trigger):
                 await asyncio.shield(cancelling)
 
     async def _cancel_now(self) -> None:
-        try:
-            results = await self.hook.cancel_operations(
-                self.operation_names, poll_interval=KILL_POLL_INTERVAL, timeout=KILL_TIMEOUT
-            )
-        except EarthEngineError as error:
-            self.log.error("The operations could not be cancelled and may still run: %s", error)  # noqa: TRY400
-        else:
-            report(results, self.log)
+        with clean_up(self.log):
+            report(await self.hook.cancel_operations(self.operation_names, **KILL), self.log)
 
     async def _user_acted(self) -> bool:
         """Before Airflow 3.3: whether the task is deferred no more, and not because of its timeout.
 
         While it is, the triggerer only stops or hands the trigger over, and the operations must run on.
         """
-        if not self.cancel_on_kill or (self.timeout_at is not None and time.time() >= self.timeout_at):
+        timed_out = self.timeout_at is not None and time.time() >= self.timeout_at
+        if not self.cancel_on_kill or timed_out or self.task_instance is None:
             return False
         from airflow_ee_provider.triggers.task_state import task_instance_state
 
@@ -148,13 +143,24 @@ class EarthEngineCancelOperationTrigger(_Trigger):
     """
     Wait until Earth Engine says what became of cancels that were requested before.
 
-    :param operation_names: full names.
+    :param operation_names: full names of those that are still cancelling.
+    :param outcomes: the outcomes of all operations so far; the event carries them, completed.
     :param poll_interval: seconds between two polls.
     """
+
+    def __init__(self, *, outcomes: Sequence[dict[str, Any]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.outcomes = list(outcomes)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what makes this trigger anew after a restart of the triggerer."""
+        path, kwargs = super().serialize()
+        return path, {**kwargs, "outcomes": self.outcomes}
 
     async def wait(self) -> list[dict[str, Any]]:
         """Wait for the confirmation of every cancel; the task's own timeout bounds it."""
         results = await self.hook.confirm_cancels(
             self.operation_names, poll_interval=self.poll_interval, timeout=float("inf")
         )
-        return [result.as_dict() for result in results]
+        confirmed = {str(result.name): result.as_dict() for result in results}
+        return [confirmed.get(outcome["name"], outcome) for outcome in self.outcomes]

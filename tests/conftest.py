@@ -1,0 +1,26 @@
+"""An Airflow of the tests' own: it must be said before anything imports Airflow."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_HOME = tempfile.mkdtemp(prefix="airflow-ee-provider-")
+_CREDENTIALS = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CONFIG")
+
+for name in [n for n in os.environ if n.startswith("AIRFLOW_") or n in _CREDENTIALS]:
+    del os.environ[name]  # A test must not meet the user's own Airflow, nor his credentials.
+os.environ.update(
+    {
+        "AIRFLOW_HOME": _HOME,
+        "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "integration" / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "NO_GCE_CHECK": "true",  # google-auth must not look for the metadata server of a Google machine.
+    }
+)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_HOME, ignore_errors=True)

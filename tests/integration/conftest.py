@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of the one task of a DAG run, and what the run wrote."""
+
+    state: str
+    result: Any
+    log: str
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """Make Airflow's tables in the tests' own AIRFLOW_HOME."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@pytest.fixture(scope="session")
+def dags(airflow_database: None) -> dict[str, Any]:  # noqa: ARG001 (its tables must be there)
+    """Read the DAGs of ``tests/integration/dags``, as Airflow does."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:
+        from airflow.models.dagbag import DagBag
+    bag = DagBag()
+    assert not bag.import_errors
+    found: dict[str, Any] = bag.dags
+    return found
+
+
+@pytest.fixture
+def run_dag(dags: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Run one of the DAGs with Airflow's own ``dag.test()``."""
+
+    def run(dag_id: str, *operation_names: str) -> Ran:
+        dag = dags[dag_id]
+        capfd.readouterr()
+        dag_run = dag.test(run_conf={"operation_names": list(operation_names)})
+        [task] = dag_run.get_task_instances()
+        captured = capfd.readouterr()
+        return Ran(str(task.state), task.xcom_pull(task_ids="task"), captured.out + captured.err)
+
+    return run

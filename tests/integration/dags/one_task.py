@@ -1,0 +1,36 @@
+"""One DAG for each way to hold an operation; what it is to hold comes with the run's conf."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+
+NAMES = "{{ dag_run.conf['operation_names'] }}"
+
+OPERATORS: dict[str, dict[str, Any]] = {
+    "cancel": {},
+    "cancel_and_go": {"wait_for_completion": False},
+    "cancel_impatiently": {"timeout": 2},
+    "cancel_not_found_ok": {"not_found_ok": True},
+}
+
+SENSORS: dict[str, dict[str, Any]] = {
+    "wait": {},
+    "wait_softly": {"soft_fail": True},
+    "wait_impatiently": {"timeout": 2},
+    "wait_impatiently_and_cancel": {"timeout": 2, "cancel_on_timeout": True},
+    "wait_impatiently_softly_and_cancel": {"timeout": 2, "cancel_on_timeout": True, "soft_fail": True},
+    "wait_with_callback": {"on_failure_callback": EarthEngineCancelOperationsNotifier(poll_interval=0.2)},
+}
+
+for kind, cases in ((EarthEngineCancelOperationOperator, OPERATORS), (EarthEngineOperationSensor, SENSORS)):
+    for case, parameters in cases.items():
+        for place, deferrable in (("worker", False), ("triggerer", True)):
+            with DAG(f"{case}_in_{place}", schedule=None) as dag:
+                kind(task_id="task", operation_names=NAMES, poll_interval=0.2, deferrable=deferrable, **parameters)
+            globals()[dag.dag_id] = dag

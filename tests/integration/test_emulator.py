@@ -1,0 +1,62 @@
+"""The emulator as a program of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    command = [sys.executable, "-m", "airflow_ee_provider.emulator", "--port", "0", "--run-seconds", "100"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout
+        greeting = process.stdout.readline() + process.stdout.readline()
+        assert "AIRFLOW_CONN_EARTH_ENGINE_DEFAULT" in greeting
+        yield next(word for word in greeting.split() if word.startswith("http://")).rstrip(",")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 0
+
+
+def post(url: str, what: str, /, **body: Any) -> Any:
+    return requests.post(f"{url}/emulator/{what}", json=body, timeout=10).json()
+
+
+def get(url: str, path: str) -> Any:
+    return requests.get(f"{url}/{path}", timeout=10).json()
+
+
+def test_it_is_steered_from_outside(url: str) -> None:
+    post(url, "behaviours", description="ndvi", pending_seconds=0, attempt=2)
+    name = post(url, "operations", description="ndvi")["name"]
+    post(url, "faults", what="unavailable", path="*:cancel")
+
+    running = get(url, f"v1/{name}")
+    refused = requests.post(f"{url}/v1/{name}:cancel", timeout=10)
+    post(url, "clock", advance=101)
+    ended = get(url, f"v1alpha/{name}")
+
+    assert running["metadata"]["attempt"] == 2
+    assert refused.status_code == 503
+    assert ended["metadata"]["state"] == "SUCCEEDED"
+    assert [(e["method"], e["status"]) for e in get(url, "emulator/journal")] == [
+        ("GET", 200),
+        ("POST", 503),
+        ("GET", 200),
+    ]
+
+
+def test_what_it_does_not_know_is_answered_as_the_api_does(url: str) -> None:
+    assert get(url, "v1/projects/demo/assets")["error"]["status"] == "NOT_FOUND"
+    assert get(url, "v1/projects/demo/operations/UNKNOWN")["error"]["status"] == "NOT_FOUND"
+    assert post(url, "faults", what="earthquake")["error"]["status"] == "INVALID_ARGUMENT"
+    waited = requests.post(f"{url}/v1/projects/demo/operations/A:wait", json={"timeout": "1s"}, timeout=10)
+    assert waited.status_code == 404

@@ -1,0 +1,211 @@
+"""Both hooks through their real transports, against the emulator: the same methods, the same outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+from airflow_ee_provider.earth_engine import api, errors
+from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_ee_provider.emulator import Emulator
+
+BODY = {"description": "ndvi", "expression": {"result": "0"}, "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
+
+
+@pytest.fixture
+def emulator(earth_engine_emulator: Emulator) -> Emulator:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    return earth_engine_emulator
+
+
+@pytest.fixture(params=[EarthEngineHook, EarthEngineAsyncHook], ids=["sync", "async"])
+def call(request: pytest.FixtureRequest, emulator: Emulator) -> Callable[..., Any]:
+    """Call a method of one hook or the other."""
+    assert emulator
+
+    def call(method: str, *args: Any, **kwargs: Any) -> Any:
+        result = getattr(request.param(), method)(*args, **kwargs)
+        return asyncio.run(result) if inspect.isawaitable(result) else result
+
+    return call
+
+
+def test_both_hooks_have_the_same_methods() -> None:
+    def methods(hook: type) -> set[str]:
+        wrapped = {name: getattr(value, "__wrapped__", None) for name, value in vars(hook).items()}
+        return {name for name, call in wrapped.items() if call in vars(api).values() and call is not None}
+
+    assert methods(EarthEngineHook) - {"_test_connection"} == methods(EarthEngineAsyncHook)
+    assert methods(EarthEngineAsyncHook) >= {"get_operation", "list_operations", "cancel_operations", "start_export"}
+
+
+def test_an_operation_lives_from_its_start_to_its_deletion(call: Callable[..., Any], emulator: Emulator) -> None:
+    started = call("start_export", "image", BODY, request_id="run-1")
+    again = call("start_export", "image", BODY, request_id="run-1")
+    name = str(started.name)
+    assert again.name == started.name
+
+    assert call("get_operation", started.name.id).state.value == "RUNNING"
+    assert [str(operation.name) for operation in call("list_operations")] == [name]
+    call("cancel_operation", name)
+    assert call("wait_for_operation", name, poll_interval=0.1).cancelled
+    assert call("cancel_operations", name)[0].outcome.value == "already finished"
+    call("delete_operation", name)
+
+    with pytest.raises(errors.OperationNotFoundError):
+        call("get_operation", name)
+    assert not emulator.service.operations
+
+
+def test_a_wait_stops_at_its_timeout(call: Callable[..., Any], emulator: Emulator) -> None:
+    name = emulator.service.add("long")
+
+    operation = call("wait_for_operation", name, poll_interval=0.1, timeout=0.3)
+
+    assert operation.state.value == "RUNNING"
+
+
+def test_a_list_follows_all_pages(call: Callable[..., Any], emulator: Emulator) -> None:
+    names = {emulator.service.add("x") for _ in range(1201)}
+
+    assert {str(operation.name) for operation in call("list_operations")} == names
+    assert len(emulator.service.requests("GET", "projects/demo/operations")) == 3
+
+
+@pytest.mark.parametrize(
+    "fault", ["too_many_requests", "unavailable", "internal", "reset", "truncated", "empty", "html"]
+)
+def test_a_fault_that_passes_is_overcome(call: Callable[..., Any], emulator: Emulator, fault: str) -> None:
+    name = emulator.service.add("x")
+    emulator.service.fail(fault)
+
+    assert str(call("get_operation", name).name) == name
+    assert len(emulator.service.requests("GET", name)) == 2
+
+
+def test_retry_after_is_waited_for(call: Callable[..., Any], emulator: Emulator) -> None:
+    name = emulator.service.add("x")
+    emulator.service.fail("too_many_requests", headers={"Retry-After": "2"})
+
+    call("get_operation", name)
+
+    first, second = emulator.service.requests("GET", name)
+    assert second["time"] - first["time"] >= 2.0
+
+
+@pytest.mark.parametrize("fault", ["reset", "reset_after", "truncated"])
+def test_a_lost_answer_to_an_export_starts_it_once(call: Callable[..., Any], emulator: Emulator, fault: str) -> None:
+    emulator.service.fail(fault, path="*:export")
+
+    operation = call("start_export", "image", BODY, request_id="run-1")
+
+    assert list(emulator.service.operations) == [str(operation.name)]
+
+
+def test_a_lost_answer_to_an_export_without_a_request_id_is_an_error(
+    call: Callable[..., Any], emulator: Emulator
+) -> None:
+    emulator.service.fail("reset_after", path="*:export")
+
+    with pytest.raises(errors.TransientError, match="No answer from Earth Engine"):
+        call("start_export", "image", BODY)
+
+    assert len(emulator.service.operations) == 1
+
+
+def test_a_lost_answer_to_a_cancel_is_asked_for_again(call: Callable[..., Any], emulator: Emulator) -> None:
+    name = emulator.service.add("x")
+    emulator.service.fail("reset_after", path="*:cancel")
+
+    [result] = call("cancel_operations", name, poll_interval=0.1)
+
+    assert emulator.service.state(name) == "CANCELLED"
+    # Where it has ended before the repeated request, that is all that can be known.
+    assert result.outcome.value in ("cancelled", "already finished")
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("not_registered", "Register the project"),
+        ("api_disabled", "Enable the API earthengine.googleapis.com"),
+        ("quota_project_denied", "serviceusage.services.use"),
+        ("permission_denied", "roles/earthengine.writer"),
+    ],
+)
+def test_a_refusal_says_what_to_do_and_is_not_repeated(
+    call: Callable[..., Any], emulator: Emulator, fault: str, says: str
+) -> None:
+    name = emulator.service.add("x")
+    emulator.service.fail(fault, times=None)
+
+    with pytest.raises(errors.PermissionDeniedError, match=says) as caught:
+        call("cancel_operation", name)
+
+    assert name in str(caught.value)
+    assert len(emulator.service.journal) == 1
+
+
+def test_nothing_is_sent_for_what_is_no_name(call: Callable[..., Any], emulator: Emulator) -> None:
+    with pytest.raises(errors.InvalidOperationNameError):
+        call("cancel_operations", ["projects/demo/operations/A", "projects/demo/operations/A?x=y"])
+
+    assert not emulator.service.journal
+
+
+def test_the_test_button_says_who_answers_or_what_to_do(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = EarthEngineHook().test_connection()
+    emulator.service.fail("api_disabled")
+    disabled = EarthEngineHook().test_connection()
+    connection = json.loads(emulator.airflow_connection())
+    del connection["extra"]["project"]
+    monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
+    projectless = EarthEngineHook().test_connection()
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", '{"conn_type": "earth_engine", "extra": {"key_path": "/no"}}'
+    )
+    keyless = EarthEngineHook().test_connection()
+
+    assert good == (True, "Earth Engine answers for project demo.")
+    assert not disabled[0]
+    assert "Enable the API" in disabled[1]
+    assert projectless == (
+        False,
+        "There is no Cloud project to ask Earth Engine about. Set the connection's project, or pass project_id.",
+    )
+    assert not keyless[0]
+    assert "There are no usable credentials" in keyless[1]
+
+
+def test_a_connection_of_the_google_provider_works_as_it_is(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = {"project": "theirs", "quota_project": "", "is_anonymous": True, "host": emulator.url, "num_retries": 5}
+    monkeypatch.setenv("AIRFLOW_CONN_GCP", json.dumps({"conn_type": "google_cloud_platform", "extra": extra}))
+
+    assert EarthEngineHook("gcp").list_operations() == []
+    assert emulator.service.requests("GET", "projects/theirs/operations")
+
+
+@pytest.mark.usefixtures("airflow_database")
+def test_only_the_default_connection_may_be_absent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    credentials = tmp_path_factory.mktemp("adc") / "adc.json"
+    user = {"type": "authorized_user", "client_id": "i", "client_secret": "s", "refresh_token": "r"}
+    credentials.write_text(json.dumps(user))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
+
+    assert EarthEngineHook(project_id="mine").account.project == "mine"
+    assert EarthEngineHook(None, project_id="mine").account.project == "mine"
+    with pytest.raises(AirflowNotFoundException):
+        _ = EarthEngineHook("mistyped").account

@@ -1,0 +1,131 @@
+"""The cancel operator in Airflow's own ``dag.test()``, against the emulator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Ran
+
+    from airflow_ee_provider.emulator import Emulator
+
+PLACES = ("worker", "triggerer")
+
+
+@pytest.fixture
+def emulator(earth_engine_emulator: Emulator) -> Emulator:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.5)
+    return earth_engine_emulator
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_each_operation_is_cancelled_confirmed_and_reported(
+    emulator: Emulator, run_dag: Callable[..., Ran], place: str
+) -> None:
+    service = emulator.service
+    running, stubborn = service.add("running"), service.add("stubborn", ignores_cancel=True)
+    ended = service.add("ended", run_seconds=0)
+
+    ran = run_dag(f"cancel_in_{place}", running, stubborn, ended, running)
+
+    assert ran.state == "success"
+    assert {outcome["name"]: (outcome["outcome"], outcome["state"]) for outcome in ran.result} == {
+        running: ("cancelled", "CANCELLED"),
+        stubborn: ("finished despite the cancel", "SUCCEEDED"),
+        ended: ("already finished", "SUCCEEDED"),
+    }
+    assert len(service.requests("POST", f"{running}:cancel")) == 1
+    assert not service.requests("POST", f"{ended}:cancel")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_was_cancelled_before_is_no_error(emulator: Emulator, run_dag: Callable[..., Ran], place: str) -> None:
+    name = emulator.service.add("ndvi")
+
+    first, second = (run_dag(f"cancel_in_{place}", name) for _ in range(2))
+
+    assert first.result[0]["outcome"] == "cancelled"
+    assert second.state == "success"
+    assert second.result[0]["outcome"] == "already finished"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_one_operations_error_stops_no_other_and_the_error_names_it(
+    emulator: Emulator, run_dag: Callable[..., Ran], place: str
+) -> None:
+    service = emulator.service
+    denied, running = service.add("denied"), service.add("running")
+    service.fail("permission_denied", times=None, path=f"{denied}:cancel")
+
+    ran = run_dag(f"cancel_in_{place}", denied, "projects/demo/operations/UNKNOWN", running)
+
+    assert ran.state == "failed"
+    assert service.state(running) == "CANCELLED"
+    assert service.state(denied) == "RUNNING"
+    assert "2 of 3 Earth Engine operations could not be cancelled" in ran.log
+    assert f"{denied}: Permission 'earthengine.operations.update' denied" in ran.log
+    assert "roles/earthengine.writer" in ran.log
+    assert "projects/demo/operations/UNKNOWN: not found" in ran.log
+
+
+def test_a_server_that_cannot_cancel_fails_the_task_at_once(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+    name = emulator.service.add("ndvi")
+    emulator.service.fail("unimplemented", times=None, path="*:cancel")
+
+    ran = run_dag("cancel_in_worker", name)
+
+    assert ran.state == "failed"
+    assert "This server does not support the method" in ran.log
+    assert "AirflowFailException" in ran.log
+    assert len(emulator.service.requests("POST", f"{name}:cancel")) == 1
+
+
+def test_an_unknown_operation_is_no_error_where_that_is_said(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+    ran = run_dag("cancel_not_found_ok_in_worker", "projects/demo/operations/UNKNOWN")
+
+    assert ran.state == "success"
+    assert ran.result[0]["outcome"] == "not found"
+    assert emulator.service.requests("GET", "*UNKNOWN")
+
+
+def test_without_the_wait_the_outcome_is_still_cancelling(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+    name = emulator.service.add("ndvi")
+
+    ran = run_dag("cancel_and_go_in_worker", name)
+
+    assert ran.state == "success"
+    assert ran.result[0]["outcome"] == "still cancelling"
+    assert emulator.service.requests("POST", f"{name}:cancel")
+
+
+def test_a_cancel_that_is_not_confirmed_in_time_fails_and_can_be_tried_again(
+    emulator: Emulator, run_dag: Callable[..., Ran]
+) -> None:
+    name = emulator.service.add("slow", cancel_seconds=600)
+
+    ran = run_dag("cancel_impatiently_in_worker", name)
+
+    assert ran.state == "failed"
+    assert f"{name}: still cancelling" in ran.log
+    assert "AirflowFailException" not in ran.log
+
+
+def test_no_name_at_all_skips_the_task(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+    ran = run_dag("cancel_in_worker")
+
+    assert ran.state == "skipped"
+    assert not emulator.service.journal
+
+
+def test_a_name_that_is_none_fails_before_anything_is_sent(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+    name = emulator.service.add("ndvi")
+
+    ran = run_dag("cancel_in_worker", name, "projects/demo/operations/../../x")
+
+    assert ran.state == "failed"
+    assert "is not the name of an Earth Engine operation" in ran.log
+    assert not emulator.service.journal

@@ -1,0 +1,45 @@
+"""What Airflow itself knows of the provider, asked as a user asks: on the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def airflow(*arguments: str) -> str:
+    command = [str(Path(sys.executable).parent / "airflow"), *arguments, "--output", "json"]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout  # noqa: S603
+
+
+def rows(text: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(text[text.index("[{") :])
+    return found
+
+
+@pytest.mark.usefixtures("airflow_database")
+def test_airflow_lists_the_provider_its_hook_and_its_notifier() -> None:
+    provider = [row for row in rows(airflow("providers", "list")) if row["package_name"] == "airflow-ee-provider"]
+    hook = [row for row in rows(airflow("providers", "hooks")) if row["connection_type"] == "earth_engine"]
+    notifications = airflow("providers", "notifications")
+
+    assert len(provider) == 1
+    assert hook[0]["class"] == "airflow_ee_provider.hooks.earth_engine.EarthEngineHook"
+    assert hook[0]["hook_name"] == "Google Earth Engine"
+    assert "airflow_ee_provider.notifications.earth_engine.EarthEngineCancelOperationsNotifier" in notifications
+
+
+def test_the_connections_form_hides_its_secret_and_knows_every_extra() -> None:
+    from airflow.providers_manager import ProvidersManager
+
+    manager = ProvidersManager()
+    fields = {name: info for name, info in manager.connection_form_widgets.items() if "earth_engine" in name}
+
+    assert {name.rsplit("__", 1)[-1] for name in fields} >= {"project", "quota_project", "key_path", "keyfile_dict"}
+    [secret] = [info for name, info in fields.items() if name.endswith("keyfile_dict")]
+    assert secret.is_sensitive
+    assert "login" in manager.field_behaviours["earth_engine"]["hidden_fields"]

@@ -1,0 +1,111 @@
+"""The sensor in Airflow's own ``dag.test()``, against the emulator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Ran
+
+    from airflow_ee_provider.emulator import Emulator
+
+PLACES = ("worker", "triggerer")
+
+
+@pytest.fixture
+def emulator(earth_engine_emulator: Emulator) -> Emulator:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=1.5, cancel_seconds=0.3)
+    return earth_engine_emulator
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_operations_are_returned_once_all_have_succeeded(
+    emulator: Emulator, run_dag: Callable[..., Ran], place: str
+) -> None:
+    names = [emulator.service.add("a"), emulator.service.add("b", run_seconds=0)]
+
+    ran = run_dag(f"wait_in_{place}", *names)
+
+    assert ran.state == "success"
+    assert [operation["name"] for operation in ran.result] == names
+    assert all(operation["state"] == "SUCCEEDED" for operation in ran.result)
+    assert ran.result[0]["destination_uris"]
+    assert ran.result[0]["batch_eecu_usage_seconds"] == pytest.approx(2.25, abs=0.1)
+    assert ran.result[0]["end_time"] > ran.result[0]["start_time"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("run_seconds", [0, 1], ids=["at once", "later"])
+def test_a_failed_operation_fails_the_sensor_in_earth_engines_words(
+    emulator: Emulator, run_dag: Callable[..., Ran], place: str, run_seconds: float
+) -> None:
+    name = emulator.service.add("ndvi", outcome="FAILED", run_seconds=run_seconds, message="Too many pixels.")
+
+    ran = run_dag(f"wait_in_{place}", emulator.service.add("other", run_seconds=3600), name)
+
+    assert ran.state == "failed"
+    assert f"{name}: FAILED, code 3: Too many pixels." in ran.log
+    assert "AirflowFailException" in ran.log
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("run_seconds", [0, 1], ids=["at once", "later"])
+def test_a_failed_operation_skips_a_soft_sensor(
+    emulator: Emulator, run_dag: Callable[..., Ran], place: str, run_seconds: float
+) -> None:
+    ran = run_dag(f"wait_softly_in_{place}", emulator.service.add("x", outcome="FAILED", run_seconds=run_seconds))
+
+    assert ran.state == "skipped"
+
+
+def test_progress_is_logged_when_it_changes_and_not_at_every_poll(
+    emulator: Emulator, run_dag: Callable[..., Ran]
+) -> None:
+    name = emulator.service.add("ndvi", pending_seconds=2.5, run_seconds=0.0)
+
+    ran = run_dag("wait_in_worker", name)
+
+    polls = len(emulator.service.requests("GET", name))
+    assert polls >= 6
+    assert ran.state == "success"
+    assert 1 <= ran.log.count(f"{name}: PENDING") < polls / 2
+    assert f"{name}: SUCCEEDED" in ran.log
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "state", "operation_state"),
+    [
+        ("wait_impatiently", "failed", "RUNNING"),
+        ("wait_impatiently_and_cancel", "failed", "CANCELLED"),
+        ("wait_impatiently_softly_and_cancel", "skipped", "CANCELLED"),
+    ],
+)
+def test_a_sensor_that_times_out_cancels_only_where_it_was_told_to(
+    emulator: Emulator, run_dag: Callable[..., Ran], dag_id: str, state: str, operation_state: str
+) -> None:
+    name = emulator.service.add("ndvi", run_seconds=3600)
+
+    ran = run_dag(f"{dag_id}_in_worker", name)
+
+    assert ran.state == state
+    assert emulator.service.state(name) == operation_state
+
+
+def test_no_name_at_all_skips_the_sensor(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+    assert run_dag("wait_in_worker").state == "skipped"
+    assert not emulator.service.journal
+
+
+def test_a_tasks_callback_cancels_what_the_task_has_recorded(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+    service = emulator.service
+    failed, running = service.add("a", outcome="FAILED", run_seconds=0), service.add("b", run_seconds=3600)
+
+    ran = run_dag("wait_with_callback_in_worker", failed, running)
+
+    assert ran.state == "failed"
+    assert service.state(running) == "CANCELLED"
+    assert not service.requests("POST", f"{failed}:cancel")

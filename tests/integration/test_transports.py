@@ -1,0 +1,135 @@
+"""What only a transport can get wrong: tokens, redirects, hosts that do not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+from google.auth.credentials import Credentials
+from google.auth.exceptions import RefreshError
+from google.auth.transport.requests import AuthorizedSession
+
+from airflow_ee_provider.earth_engine import api, errors, transports
+from airflow_ee_provider.earth_engine.credentials import Settings, open_account
+from airflow_ee_provider.earth_engine.protocol import Request, call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_ee_provider.earth_engine.credentials import Account
+    from airflow_ee_provider.emulator import Emulator
+
+LOG = logging.getLogger(__name__)
+
+
+class Tokens(Credentials):  # type: ignore[misc]
+    """Credentials that refresh as those of a service account do, without a server."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.refreshed = 0
+        self._error = error
+
+    def refresh(self, request: Any) -> None:
+        if self._error:
+            raise self._error
+        self.refreshed += 1
+        self.token = f"token-{self.refreshed}"
+
+
+@pytest.fixture
+def account(earth_engine_emulator: Emulator) -> Account:
+    settings = Settings(project="demo", host=earth_engine_emulator.url, is_anonymous=True)
+    return replace(open_account(settings), credentials=Tokens())
+
+
+@pytest.fixture(params=["sync", "async"])
+def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    def run_sync(account: Account, flow: Any) -> Any:
+        with AuthorizedSession(account.credentials) as session:
+            return transports.run(flow, transports.RequestsTransport(session, account.base_url), LOG)
+
+    async def run_async(account: Account, flow: Any) -> Any:
+        async with transports.aiohttp_session() as session:
+            transport = transports.AiohttpTransport(session, account.base_url, account.credentials)
+            return await transports.run_async(flow, transport, LOG)
+
+    return run_sync if request.param == "sync" else lambda account, flow: asyncio.run(run_async(account, flow))
+
+
+def test_a_token_that_is_refused_is_refreshed_once(
+    run: Callable[..., Any], account: Account, earth_engine_emulator: Emulator
+) -> None:
+    run(account, api.list_operations(account))
+    earth_engine_emulator.service.fail("unauthenticated")
+
+    assert run(account, api.list_operations(account)) == []
+    assert account.credentials.refreshed == 2
+
+
+def test_credentials_that_are_never_accepted_are_an_error_with_a_remedy(
+    run: Callable[..., Any], account: Account, earth_engine_emulator: Emulator
+) -> None:
+    earth_engine_emulator.service.fail("unauthenticated", times=None)
+
+    with pytest.raises(errors.CredentialsError, match="Check the connection's credentials") as caught:
+        run(account, api.list_operations(account))
+
+    assert "token-" not in str(caught.value)
+
+
+def test_credentials_that_were_revoked_are_an_error_with_a_remedy(run: Callable[..., Any], account: Account) -> None:
+    revoked = replace(account, credentials=Tokens(RefreshError("invalid_grant: Token has been revoked.")))
+
+    with pytest.raises(errors.CredentialsError, match=r"Token has been revoked.*Check the connection's credentials"):
+        run(revoked, api.list_operations(account))
+
+
+def test_a_host_that_does_not_answer_is_a_passing_fault(run: Callable[..., Any], account: Account) -> None:
+    nowhere = replace(account, base_url="http://127.0.0.1:9/v1")
+
+    with pytest.raises(errors.TransientError, match="No answer from Earth Engine to GET"):
+        run(nowhere, call(Request("GET", "projects/demo/operations", "projects/demo", repeatable=False)))
+
+
+def test_a_certificate_that_cannot_be_checked_is_an_error_at_once(
+    run: Callable[..., Any], account: Account, earth_engine_emulator: Emulator
+) -> None:
+    insecure = replace(account, base_url=account.base_url.replace("http://", "https://"))
+
+    with pytest.raises(errors.EarthEngineError, match="TLS failed") as caught:
+        run(insecure, api.get_operation(account, "ABC"))
+
+    assert caught.value.permanent
+    assert not earth_engine_emulator.service.journal
+
+
+class _Redirecting(BaseHTTPRequestHandler):
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(302)
+        self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_a_redirect_is_not_followed(run: Callable[..., Any], account: Account) -> None:
+    _Redirecting.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Redirecting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        elsewhere = replace(account, base_url=f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(errors.InvalidRequestError):
+            run(elsewhere, api.get_operation(account, "ABC"))
+        server.shutdown()
+
+    assert _Redirecting.asked == ["/projects/demo/operations/ABC"]

@@ -1,0 +1,140 @@
+"""Triggers by themselves, on an event loop, as the triggerer runs them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_ee_provider.triggers import earth_engine as triggers
+from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger, EarthEngineOperationTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Ran
+
+    from airflow_ee_provider.emulator import Emulator
+
+HOOK = {"earth_engine_conn_id": "earth_engine_default", "poll_interval": 0.1}
+
+
+@pytest.fixture
+def emulator(earth_engine_emulator: Emulator) -> Emulator:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    return earth_engine_emulator
+
+
+def restarted(trigger: Any) -> Any:
+    """Make a trigger anew from what is stored of it, as the triggerer does."""
+    path, kwargs = trigger.serialize()
+    assert path == f"{type(trigger).__module__}.{type(trigger).__name__}"
+    return type(trigger)(**kwargs)
+
+
+async def event_of(trigger: Any) -> Any:
+    async for event in trigger.run():
+        return event.payload
+    return None
+
+
+def test_a_trigger_survives_a_restart_and_tells_of_the_end(emulator: Emulator) -> None:
+    names = [emulator.service.add("a", run_seconds=0.5), emulator.service.add("b", run_seconds=0)]
+    trigger = EarthEngineOperationTrigger(operation_names=names, cancel_on_kill=True, timeout_at=1e12, **HOOK)
+
+    event = asyncio.run(event_of(restarted(trigger)))
+
+    assert [operation["state"] for operation in event["result"]] == ["SUCCEEDED"] * 2
+
+
+def test_the_first_failure_ends_the_waiting(emulator: Emulator) -> None:
+    names = [emulator.service.add("a"), emulator.service.add("b", run_seconds=0.3, outcome="FAILED")]
+
+    event = asyncio.run(event_of(EarthEngineOperationTrigger(operation_names=names, **HOOK)))
+
+    assert [operation["state"] for operation in event["result"]] == ["RUNNING", "FAILED"]
+
+
+def test_an_error_is_an_event_that_says_whether_a_retry_can_help(emulator: Emulator) -> None:
+    emulator.service.fail("permission_denied", times=None)
+
+    event = asyncio.run(event_of(EarthEngineOperationTrigger(operation_names=["projects/demo/operations/A"], **HOOK)))
+
+    assert event["permanent"] is True
+    assert "projects/demo/operations/A: Permission" in event["error"]
+
+
+def test_the_confirmation_completes_what_is_known_of_the_others(emulator: Emulator) -> None:
+    name = emulator.service.add("a")
+    emulator.service.cancel(name)
+    outcomes = [{"name": "projects/demo/operations/GONE", "outcome": "not found"}, {"name": name, "outcome": "?"}]
+    trigger = EarthEngineCancelOperationTrigger(operation_names=[name], outcomes=outcomes, **HOOK)
+
+    event = asyncio.run(event_of(restarted(trigger)))
+
+    assert event["result"][0] == outcomes[0]
+    assert event["result"][1]["outcome"] == "cancelled"
+
+
+async def kill(trigger: Any, *, times: int = 1) -> None:
+    """Call `on_kill` as Airflow 3.3 does, which cancels it again while it runs."""
+    killing = asyncio.create_task(trigger.on_kill())
+    for _ in range(times - 1):
+        await asyncio.sleep(0.05)
+        killing.cancel()
+    await killing
+
+
+@pytest.mark.parametrize(("cancel_on_kill", "state"), [(True, "CANCELLED"), (False, "RUNNING")])
+def test_a_user_who_acts_on_the_task_cancels_where_that_is_wanted(
+    emulator: Emulator, cancel_on_kill: bool, state: str
+) -> None:
+    name = emulator.service.add("a")
+    trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=cancel_on_kill, **HOOK)
+
+    asyncio.run(kill(trigger))
+
+    assert emulator.service.state(name) == state
+
+
+def test_an_impatient_triggerer_does_not_stop_the_cancel(emulator: Emulator) -> None:
+    name = emulator.service.add("a")
+    trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
+
+    asyncio.run(kill(trigger, times=3))
+
+    assert emulator.service.state(name) == "CANCELLED"
+
+
+@pytest.mark.skipif(triggers.TELLS_OF_KILL, reason="from 3.3 on, Airflow says itself that a user acted")
+@pytest.mark.parametrize(
+    ("task_state", "state"), [("deferred", "RUNNING"), (None, "CANCELLED"), ("failed", "CANCELLED")]
+)
+def test_before_airflow_3_3_the_tasks_state_tells_a_user_from_a_restart(
+    emulator: Emulator, run_dag: Callable[..., Ran], task_state: str | None, state: str
+) -> None:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    name = emulator.service.add("a")
+    run_dag("wait_in_worker", emulator.service.add("b", run_seconds=0))
+    with create_session() as session:
+        task = session.query(TaskInstance).order_by(TaskInstance.run_id.desc()).first()
+        task.state = task_state
+        session.commit()
+        session.expunge_all()
+
+    async def cancelled_by_airflow() -> None:
+        trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
+        trigger.task_instance = task
+        running = asyncio.create_task(event_of(trigger))
+        await asyncio.sleep(0.5)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    asyncio.run(cancelled_by_airflow())
+
+    assert emulator.service.state(name) == state
