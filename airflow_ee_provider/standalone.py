@@ -34,7 +34,9 @@ class StandaloneAirflow:
         self.home = home.resolve()
         self.port = free_port()
         self.url = f"http://localhost:{self.port}"
-        self._environment = {**os.environ, **self._settings(dags_folder.resolve()), **(environment or {})}
+        # The user's own Airflow has nothing to say here.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+        self._environment = {**inherited, **self._settings(dags_folder.resolve()), **(environment or {})}
         self._airflow = Path(sys.executable).parent / "airflow"
         self._processes: list[subprocess.Popen[bytes]] = []
         self._token = ""
@@ -193,6 +195,14 @@ class StandaloneAirflow:
             f"/dags/{dag_id}/clearTaskInstances",
             {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False},
         )
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str) -> Any:
+        """Return what a task has pushed under a key; None where it has not."""
+        tasks = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        entries = self.call("GET", f"{tasks}/{task_id}/xcomEntries")["xcom_entries"]
+        if not any(entry["key"] == key for entry in entries):
+            return None
+        return self.call("GET", f"{tasks}/{task_id}/xcomEntries/{key}?deserialize=true")["value"]
 
     def mark_task(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
         """Mark a task instance ``failed`` or ``success``, as a user does."""
