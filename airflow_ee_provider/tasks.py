@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.earth_engine.flows import CancelResult
+    from airflow_ee_provider.earth_engine.cancelling import CancelResult
     from airflow_ee_provider.earth_engine.operations import OperationName
     from airflow_ee_provider.earth_engine.transports import Log
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook

@@ -1,5 +1,6 @@
 """Earth Engine's long-running operations, without Airflow.
 
-``operations`` says what an operation is, ``protocol`` what to send and what an answer means, ``flows`` what to do in
-which order; ``transports`` carries that out with requests or aiohttp. Only the transports do any I/O.
+``operations`` says what an operation is, ``protocol`` what an answer means and what is tried again, ``calls`` what to
+send; ``cancelling`` and ``waiting`` what to do in which order, ``api`` what of that the hooks offer. ``transports``
+carries it out with requests or aiohttp: only they do any I/O.
 """

@@ -7,8 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.earth_engine import flows
-from airflow_ee_provider.earth_engine.flows import CancelResult
+from airflow_ee_provider.earth_engine import calls, cancelling, waiting
+from airflow_ee_provider.earth_engine.cancelling import (
+    CANCEL_POLL_INTERVAL,
+    CANCEL_TIMEOUT,
+    CancelOutcome,
+    CancelResult,
+)
+from airflow_ee_provider.earth_engine.waiting import POLL_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,9 +23,6 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.operations import Operation, OperationName
     from airflow_ee_provider.earth_engine.protocol import Flow
 
-#: Seconds between two polls of what runs, between two of what is cancelling, and for a cancel to be confirmed.
-POLL_INTERVAL, CANCEL_POLL_INTERVAL, CANCEL_TIMEOUT = 30.0, 5.0, 600.0
-
 
 def get_operation(account: Account, name: str | OperationName) -> Flow[Operation]:
     """Return the operation as it is now.
@@ -27,7 +30,7 @@ def get_operation(account: Account, name: str | OperationName) -> Flow[Operation
     :param name: ``projects/PROJECT/operations/ID``, or an id of the hook's project.
     :raises OperationNotFoundError: if Earth Engine does not know it.
     """
-    return flows.get_operation(account.name(name))
+    return calls.get_operation(account.name(name))
 
 
 def list_operations(account: Account, project_id: str | None = None) -> Flow[list[Operation]]:
@@ -35,7 +38,7 @@ def list_operations(account: Account, project_id: str | None = None) -> Flow[lis
 
     :param project_id: by default the hook's project.
     """
-    return flows.list_operations(project_id or account.project)
+    return calls.list_operations(project_id or account.project)
 
 
 def cancel_operation(account: Account, name: str | OperationName) -> Flow[None]:
@@ -43,7 +46,7 @@ def cancel_operation(account: Account, name: str | OperationName) -> Flow[None]:
 
     :raises FailedPreconditionError: if the operation cannot be cancelled any more.
     """
-    return flows.cancel_operation(account.name(name))
+    return calls.cancel_operation(account.name(name))
 
 
 def cancel_operations(
@@ -62,10 +65,10 @@ def cancel_operations(
     :param timeout: seconds to wait for the confirmation.
     :raises InvalidOperationNameError: before anything is sent, if one of them is not a name.
     """
-    results = yield from flows.request_cancels(account.names(names))
-    if wait_for_completion:
-        results = yield from flows.confirm_cancels(results, poll_interval=poll_interval, timeout=timeout)
-    return results
+    parsed = account.names(names)
+    if not wait_for_completion:
+        return (yield from cancelling.request_cancels(parsed))
+    return (yield from cancelling.cancel_and_confirm(parsed, poll_interval=poll_interval, timeout=timeout))
 
 
 def confirm_cancels(
@@ -76,8 +79,8 @@ def confirm_cancels(
     timeout: float = CANCEL_TIMEOUT,
 ) -> Flow[list[CancelResult]]:
     """Wait for the confirmation of cancels that were requested before; see `cancel_operations`."""
-    requested = [CancelResult(name, flows.CancelOutcome.STILL_CANCELLING) for name in account.names(names)]
-    return flows.confirm_cancels(requested, poll_interval=poll_interval, timeout=timeout)
+    requested = [CancelResult(name, CancelOutcome.STILL_CANCELLING) for name in account.names(names)]
+    return cancelling.confirm_cancels(requested, poll_interval=poll_interval, timeout=timeout)
 
 
 def wait_for_operation(
@@ -86,14 +89,19 @@ def wait_for_operation(
     *,
     poll_interval: float = POLL_INTERVAL,
     timeout: float | None = None,
+    max_eecu_seconds: float | None = None,
 ) -> Flow[Operation]:
     """Poll until the operation has ended, well or not, and return it.
 
     :param poll_interval: seconds between two polls.
     :param timeout: seconds after which the operation is returned as it is; None for no limit.
+    :param max_eecu_seconds: compute that it may use before it is cancelled; None for no limit.
     :raises TransientError: if nothing at all was heard of the operation by then.
+    :raises ComputeLimitExceededError: if it used more, once it is known what became of it.
     """
-    return flows.wait_for_operation(account.name(name), poll_interval=poll_interval, timeout=timeout)
+    return waiting.wait_for_operation(
+        account.name(name), poll_interval=poll_interval, timeout=timeout, max_eecu_seconds=max_eecu_seconds
+    )
 
 
 def wait_for_operations(
@@ -103,6 +111,7 @@ def wait_for_operations(
     poll_interval: float = POLL_INTERVAL,
     timeout: float | None = None,
     stop_at_failure: bool = True,
+    max_eecu_seconds: float | None = None,
     latest: dict[OperationName, Operation] | None = None,
 ) -> Flow[list[Operation]]:
     """Poll until all have ended or one has failed, and return them.
@@ -111,20 +120,23 @@ def wait_for_operations(
     :param poll_interval: seconds between two polls.
     :param timeout: seconds after which the operations are returned as they are; None for no limit.
     :param stop_at_failure: False waits for the others although one has failed.
+    :param max_eecu_seconds: compute that each may use before it is cancelled; None for no limit.
     :param latest: what a former call left there, so that the log shows only what is new since.
+    :raises ComputeLimitExceededError: if one used more, once it is known what became of it.
     """
-    return flows.wait_for_operations(
+    return waiting.wait_for_operations(
         account.names(names),
         poll_interval=poll_interval,
         timeout=timeout,
         stop_at_failure=stop_at_failure,
+        max_eecu_seconds=max_eecu_seconds,
         latest=latest,
     )
 
 
 def delete_operation(account: Account, name: str | OperationName) -> Flow[None]:
     """Make Earth Engine forget an operation. This does not cancel it."""
-    return flows.delete_operation(account.name(name))
+    return calls.delete_operation(account.name(name))
 
 
 def start_export(
@@ -137,7 +149,7 @@ def start_export(
     :param request_id: up to 60 letters, digits and ``-``. Earth Engine starts only one operation for it, so that
         a lost answer is asked for again; without it, a lost answer is an error.
     """
-    return flows.start_export(account.project, kind, body, request_id)
+    return calls.start_export(account.project, kind, body, request_id)
 
 
 def test_connection(account: Account) -> Flow[str]:
@@ -145,6 +157,6 @@ def test_connection(account: Account) -> Flow[str]:
 
     :raises EarthEngineError: says what is wrong and what to do.
     """
-    yield from flows.list_operations(account.project, page_size=1, most=1)
+    yield from calls.list_operations(account.project, page_size=1, most=1)
     caller = getattr(account.credentials, "service_account_email", None)
     return f"Earth Engine answers for project {account.project}{f' to {caller}' if caller else ''}."

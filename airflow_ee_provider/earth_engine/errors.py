@@ -73,3 +73,7 @@ class TransientError(EarthEngineError):
 
 class QuotaExceededError(EarthEngineError):
     """A quota that does not refill while we wait is used up, for example the daily EECU-time."""
+
+
+class ComputeLimitExceededError(EarthEngineError):
+    """An operation has used more EECU-seconds than it was allowed, and was asked to cancel."""

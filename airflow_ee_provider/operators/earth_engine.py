@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_ee_provider.earth_engine.flows import CancelOutcome
+from airflow_ee_provider.earth_engine.cancelling import CancelOutcome
 from airflow_ee_provider.tasks import HOOK_PARAMETERS, OperationHolder, airflow_errors, airflow_exception, timed_out
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.earth_engine.flows import CancelResult
+    from airflow_ee_provider.earth_engine.cancelling import CancelResult
 
 
 class EarthEngineCancelOperationOperator(OperationHolder, BaseOperator):

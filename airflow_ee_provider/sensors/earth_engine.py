@@ -42,11 +42,14 @@ class EarthEngineOperationSensor(OperationHolder, BaseSensorOperator):
     :param project_id: the Cloud project of bare ids, in place of the connection's (templated).
     :param impersonation_chain: service accounts, the last of which calls Earth Engine (templated).
     :param poll_interval: seconds between two polls; the same as ``poke_interval``, which wins where both are given.
+    :param max_eecu_seconds: EECU-seconds that each operation may use; one that uses more is cancelled, confirmed, and
+        fails the task. None for no limit.
     :param cancel_on_kill: cancel the operations when the task is cleared or marked, or its DAG run times out while
         it waits (not in the mode ``reschedule``, where none of the task's code runs then).
     :param cancel_on_timeout: cancel the operations when the sensor's ``timeout`` or ``execution_timeout`` passes.
     :param deferrable: wait in the triggerer; by default as ``[operators] default_deferrable`` says.
-    :raises AirflowFailException: with Earth Engine's own code and message, if an operation failed or was cancelled.
+    :raises AirflowFailException: with Earth Engine's own code and message, if an operation failed or was cancelled; or
+        with what it used and what was allowed.
     """
 
     template_fields: Sequence[str] = ("operation_names", *HOOK_PARAMETERS)
@@ -60,6 +63,7 @@ class EarthEngineOperationSensor(OperationHolder, BaseSensorOperator):
         project_id: str | None = None,
         impersonation_chain: str | Sequence[str] | None = None,
         poll_interval: float = 30.0,
+        max_eecu_seconds: float | None = None,
         cancel_on_kill: bool = False,
         cancel_on_timeout: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -70,6 +74,7 @@ class EarthEngineOperationSensor(OperationHolder, BaseSensorOperator):
         self.earth_engine_conn_id = earth_engine_conn_id
         self.project_id = project_id
         self.impersonation_chain = impersonation_chain
+        self.max_eecu_seconds = max_eecu_seconds
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
         self.deferrable = deferrable
@@ -94,7 +99,11 @@ class EarthEngineOperationSensor(OperationHolder, BaseSensorOperator):
         with airflow_errors():
             names = self.hook.account.names(self.operation_names)
             found = self.hook.wait_for_operations(
-                names, poll_interval=self.poke_interval, timeout=0.0, latest=self._latest
+                names,
+                poll_interval=self.poke_interval,
+                timeout=0.0,
+                max_eecu_seconds=self.max_eecu_seconds,
+                latest=self._latest,
             )
         operations = _succeeded([operation.as_dict() for operation in found])
         is_done = len(found) == len(names) and all(operation.done for operation in found)
@@ -132,6 +141,7 @@ class EarthEngineOperationSensor(OperationHolder, BaseSensorOperator):
         trigger = EarthEngineOperationTrigger(
             operation_names=[str(name) for name in names],
             poll_interval=self.poke_interval,
+            max_eecu_seconds=self.max_eecu_seconds,
             cancel_on_kill=self.cancel_on_kill,
             timeout_at=time.time() + timeout.total_seconds(),
             **self.hook_arguments,

@@ -83,24 +83,36 @@ class EarthEngineOperationTrigger(_Trigger):
     :param operation_names: full names.
     :param poll_interval: seconds between two polls.
     :param cancel_on_kill: cancel when a user clears or marks the deferred task, or its DAG run times out.
+    :param max_eecu_seconds: compute that each may use before it is cancelled.
     :param timeout_at: when the trigger times out, in seconds since the epoch; needed before Airflow 3.3, where
         nothing else tells a timeout from a user's action.
     """
 
-    def __init__(self, *, cancel_on_kill: bool = False, timeout_at: float | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        cancel_on_kill: bool = False,
+        max_eecu_seconds: float | None = None,
+        timeout_at: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.cancel_on_kill = cancel_on_kill
+        self.max_eecu_seconds = max_eecu_seconds
         self.timeout_at = timeout_at
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what makes this trigger anew after a restart of the triggerer."""
         path, kwargs = super().serialize()
-        return path, {**kwargs, "cancel_on_kill": self.cancel_on_kill, "timeout_at": self.timeout_at}
+        own = ("cancel_on_kill", "max_eecu_seconds", "timeout_at")
+        return path, kwargs | {name: getattr(self, name) for name in own}
 
     async def wait(self) -> list[dict[str, Any]]:
         """Wait for the end of all operations or the failure of one."""
         try:
-            found = await self.hook.wait_for_operations(self.operation_names, poll_interval=self.poll_interval)
+            found = await self.hook.wait_for_operations(
+                self.operation_names, poll_interval=self.poll_interval, max_eecu_seconds=self.max_eecu_seconds
+            )
         except asyncio.CancelledError:
             if not TELLS_OF_KILL and await self._user_acted():
                 await self.on_kill()

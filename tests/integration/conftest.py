@@ -1,21 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ran import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What became of the one task of a DAG run, and what the run wrote."""
-
-    state: str
-    result: Any
-    log: str
 
 
 @pytest.fixture(scope="session")

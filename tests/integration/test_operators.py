@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Ran
+    from ran import Ran
 
     from airflow_ee_provider.emulator import Emulator
 

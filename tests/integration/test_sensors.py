@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Ran
+    from ran import Ran
 
     from airflow_ee_provider.emulator import Emulator
 
@@ -93,6 +93,20 @@ def test_a_sensor_that_times_out_cancels_only_where_it_was_told_to(
 
     assert ran.state == state
     assert emulator.service.state(name) == operation_state
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_operation_that_uses_more_compute_than_it_may_is_cancelled(
+    emulator: Emulator, run_dag: Callable[..., Ran], place: str
+) -> None:
+    name = emulator.service.add("runaway", run_seconds=3600, eecu_seconds=2)
+
+    ran = run_dag(f"wait_frugally_in_{place}", name)
+
+    assert ran.state == "failed"
+    assert emulator.service.state(name) == "CANCELLED"
+    assert "1 are allowed (max_eecu_seconds)" in ran.log
+    assert "AirflowFailException" in ran.log
 
 
 def test_no_name_at_all_skips_the_sensor(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:

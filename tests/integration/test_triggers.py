@@ -14,7 +14,7 @@ from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Ran
+    from ran import Ran
 
     from airflow_ee_provider.emulator import Emulator
 

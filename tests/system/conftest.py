@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cells import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.standalone import StandaloneAirflow
 
-PROJECT = "earth-demo"
 ROOT = Path(__file__).parents[2]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
-from conftest import PROJECT
+from cells import PROJECT
 
 from airflow_ee_provider.standalone import seconds_since_epoch, wait_until
 

@@ -22,6 +22,7 @@ OPERATORS: dict[str, dict[str, Any]] = {
 SENSORS: dict[str, dict[str, Any]] = {
     "wait": {},
     "wait_softly": {"soft_fail": True},
+    "wait_frugally": {"max_eecu_seconds": 1.0},
     "wait_impatiently": {"timeout": 2},
     "wait_impatiently_and_cancel": {"timeout": 2, "cancel_on_timeout": True},
     "wait_impatiently_softly_and_cancel": {"timeout": 2, "cancel_on_timeout": True, "soft_fail": True},

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -8,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from playing import NAME, lost, ok, operation, play, refused
 
-from airflow_ee_provider.earth_engine import errors, flows
-from airflow_ee_provider.earth_engine.flows import CancelOutcome
+from airflow_ee_provider.earth_engine.cancelling import CancelOutcome, cancel_and_confirm
 from airflow_ee_provider.earth_engine.operations import OperationName
 
 ABC = OperationName.parse(NAME)
@@ -18,8 +16,7 @@ BROKEN = [lost()] * 6
 
 
 def cancel(names: list[OperationName], timeout: float = 60.0) -> Any:
-    results = yield from flows.request_cancels(names)
-    return (yield from flows.confirm_cancels(results, poll_interval=5.0, timeout=timeout))
+    return cancel_and_confirm(names, poll_interval=5.0, timeout=timeout)
 
 
 def outcomes(played: Any) -> list[str]:
@@ -141,95 +138,6 @@ def test_whatever_is_answered_a_cancel_ends_and_is_not_believed_without_proof(an
         assert ok(operation("CANCELLED")) in answers
     if outcome == "still cancelling":
         assert sum(played.sleeps) >= 20.0
-
-
-def test_a_wait_ends_when_all_have_ended_and_notes_only_progress() -> None:
-    running = ok(operation("RUNNING", progress=0.5))
-    answers = [ok(operation("PENDING")), running, running, running, ok(operation("SUCCEEDED"))]
-
-    played = play(flows.wait_for_operations([ABC], poll_interval=30.0), answers)
-
-    assert [o.state.value for o in played.result or []] == ["SUCCEEDED"]
-    assert [note.message for note in played.notes] == [
-        f"{NAME}: PENDING",
-        f"{NAME}: RUNNING, 50 %",
-        f"{NAME}: SUCCEEDED",
-    ]
-    assert played.sleeps == [30.0] * 4
-
-
-def test_a_wait_ends_with_the_first_failure_unless_told_otherwise() -> None:
-    failed, other = ok(operation("FAILED")), ok(operation("RUNNING", str(XYZ)))
-    done = ok(operation("SUCCEEDED", str(XYZ)))
-
-    stopped = play(flows.wait_for_operations([ABC, XYZ], poll_interval=1.0), [failed, other])
-    waited = play(
-        flows.wait_for_operations([ABC, XYZ], poll_interval=1.0, stop_at_failure=False), [failed, other, done]
-    )
-
-    assert [o.state.value for o in stopped.result or []] == ["FAILED", "RUNNING"]
-    assert [o.state.value for o in waited.result or []] == ["FAILED", "SUCCEEDED"]
-
-
-def test_a_wait_survives_faults_and_stops_at_its_timeout() -> None:
-    running = ok(operation("RUNNING"))
-
-    survived = play(flows.wait_for_operations([ABC], poll_interval=1.0), [*BROKEN, ok(operation("SUCCEEDED"))])
-    stopped = play(flows.wait_for_operation(ABC, poll_interval=7.0, timeout=20.0), [running] * 4)
-    silent = play(flows.wait_for_operation(ABC, poll_interval=500.0, timeout=500.0), [lost()] * 100)
-
-    assert [o.state.value for o in survived.result or []] == ["SUCCEEDED"]
-    assert stopped.result is not None
-    assert not stopped.result.done
-    assert sum(stopped.sleeps) == 20.0
-    assert isinstance(silent.error, errors.TransientError)
-
-
-def test_a_permanent_error_ends_a_wait() -> None:
-    played = play(flows.wait_for_operations([ABC], poll_interval=1.0), [refused(404, "NOT_FOUND")])
-
-    assert isinstance(played.error, errors.OperationNotFoundError)
-
-
-def test_a_list_follows_its_pages_and_keeps_each_operation_once() -> None:
-    first = {"operations": [operation("RUNNING")], "nextPageToken": "2"}
-    second = {"operations": [operation("CANCELLED"), operation("PENDING", str(XYZ))]}
-
-    played = play(flows.list_operations("p"), [ok(first), ok(second)])
-
-    assert [(str(o.name), o.state.value) for o in played.result or []] == [(NAME, "CANCELLED"), (str(XYZ), "PENDING")]
-    assert played.requests[1].query == (("pageSize", "500"), ("pageToken", "2"))
-    assert play(flows.list_operations("p"), [ok()]).result == []
-
-
-def test_a_list_whose_page_repeats_is_an_error_rather_than_a_loop() -> None:
-    page = ok({"operations": [operation("RUNNING")], "nextPageToken": "again"})
-
-    assert isinstance(play(flows.list_operations("p"), [page, page]).error, errors.TransientError)
-
-
-def test_an_export_is_repeated_only_with_a_request_id_and_then_byte_for_byte() -> None:
-    body = {"expression": {"b": 1, "a": 2}}
-
-    with_id = play(flows.start_export("p", "image", body, "run-1"), [lost(), ok(operation("PENDING"))])
-    without = play(flows.start_export("p", "image", body), [lost()])
-
-    assert with_id.sent == ["POST projects/p/image:export"] * 2
-    assert with_id.requests[0].body == with_id.requests[1].body
-    assert json.loads(with_id.requests[0].body or b"") == {**body, "requestId": "run-1"}
-    assert isinstance(without.error, errors.TransientError)
-    assert len(without.requests) == 1
-
-
-def test_an_unknown_kind_of_export_is_refused_before_anything_is_sent() -> None:
-    played = play(flows.start_export("p", "image/../x", {}), [])
-
-    assert isinstance(played.error, errors.InvalidRequestError)
-    assert played.requests == []
-
-
-def test_delete_is_not_cancel() -> None:
-    assert play(flows.delete_operation(ABC), [ok()]).sent == [f"DELETE {NAME}"]
 
 
 def test_an_outcome_that_leaves_an_operation_running_is_not_settled() -> None:

@@ -1,6 +1,6 @@
-"""What the hooks can do, each as a flow: which requests, in which order, and when a cancel counts.
+"""Cancel, then confirm: what counts as cancelled, and what became of what did not.
 
-Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/cancel
 """
 
 from __future__ import annotations
@@ -9,24 +9,21 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from airflow_ee_provider.earth_engine.calls import cancel_operation, get_operation
 from airflow_ee_provider.earth_engine.errors import (
     EarthEngineError,
     FailedPreconditionError,
-    InvalidRequestError,
     OperationNotFoundError,
     TransientError,
 )
-from airflow_ee_provider.earth_engine.operations import Operation, OperationName, OperationState, check_project
-from airflow_ee_provider.earth_engine.protocol import Flow, Note, Now, Request, Sleep, call, encode
+from airflow_ee_provider.earth_engine.operations import Operation, OperationName, OperationState
+from airflow_ee_provider.earth_engine.protocol import Flow, Note, Now, Sleep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-#: The kinds of export that ``projects.{kind}.export`` knows.
-EXPORT_KINDS = ("image", "table", "video", "videoMap", "map", "classifier")
-
-#: Operations asked for in one page of a list, as the official client does.
-PAGE_SIZE = 500
+#: Seconds between two looks at what is cancelling, and for a cancel to be confirmed.
+CANCEL_POLL_INTERVAL, CANCEL_TIMEOUT = 5.0, 600.0
 
 #: Seconds after which an operation that does not look cancelled is asked to cancel once more.
 REPEAT_CANCEL_AFTER = 30.0
@@ -79,110 +76,15 @@ class CancelResult:
         }
 
 
-def get_operation(name: OperationName) -> Flow[Operation]:
-    """``projects.operations.get``."""
-    return Operation.from_api((yield from call(Request("GET", str(name), str(name)))))
-
-
-def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None = None) -> Flow[list[Operation]]:
-    """``projects.operations.list``, page after page; of every user of the project.
-
-    :param most: stop once that many are there; None for all.
-    """
-    subject = f"projects/{check_project(project)}"
-    found: dict[OperationName, Operation] = {}
-    seen: set[str] = set()
-    token = ""
-    while True:
-        query = (("pageSize", str(page_size)), *((("pageToken", token),) if token else ()))
-        page = yield from call(Request("GET", f"{subject}/operations", subject, query=query))
-        found.update((o.name, o) for o in map(Operation.from_api, page.get("operations") or ()))
-        seen.add(token)
-        token = page.get("nextPageToken") or ""
-        if not token or (most is not None and len(found) >= most):
-            return list(found.values())
-        if token in seen:
-            raise TransientError("Earth Engine's list of operations repeats a page.", subject=subject)
-
-
-def cancel_operation(name: OperationName) -> Flow[None]:
-    """``projects.operations.cancel``: ask for it. That it was answered does not mean that anything is cancelled."""
-    yield from call(Request("POST", f"{name}:cancel", str(name)))
-
-
-def delete_operation(name: OperationName) -> Flow[None]:
-    """``projects.operations.delete``: forget the operation. This does not cancel it."""
-    yield from call(Request("DELETE", str(name), str(name)))
-
-
-def start_export(project: str, kind: str, body: Mapping[str, Any], request_id: str | None = None) -> Flow[Operation]:
-    """``projects.{kind}.export``: start an export; repeated after a lost answer only with a ``request_id``.
-
-    :param kind: one of `EXPORT_KINDS`.
-    :param body: the API's own JSON, for example an ExportImageRequest.
-    :param request_id: of several requests with the same one, Earth Engine starts only the first.
-    :raises InvalidRequestError: before anything is sent, if ``kind`` is not one of those.
-    """
-    if kind not in EXPORT_KINDS:
-        raise InvalidRequestError(f"{kind!r} is not a kind of export.", remedy=f"One of {', '.join(EXPORT_KINDS)}.")
-    payload = {**body, "requestId": request_id} if request_id else dict(body)
-    subject = f"projects/{check_project(project)}"
-    repeatable = bool(payload.get("requestId"))
-    request = Request("POST", f"{subject}/{kind}:export", subject, body=encode(payload), repeatable=repeatable)
-    return Operation.from_api((yield from call(request)))
-
-
-def wait_for_operations(
-    names: Sequence[OperationName],
+def cancel_and_confirm(
+    names: Iterable[OperationName],
     *,
-    poll_interval: float,
-    timeout: float | None = None,
-    stop_at_failure: bool = True,
-    latest: dict[OperationName, Operation] | None = None,
-) -> Flow[list[Operation]]:
-    """Poll ``operations.get`` until all have ended; returns the latest of each, in the order of ``names``.
-
-    Progress is noted when it changes. A fault that passes does not end the waiting.
-
-    :param poll_interval: seconds between two rounds.
-    :param timeout: seconds after which it returns although some have not ended; None for no limit.
-    :param stop_at_failure: return as soon as one has failed or was cancelled.
-    :param latest: what a former call left there, so that only what is new since is noted.
-    """
-    latest = {} if latest is None else latest
-    started = yield Now()
-    while True:
-        for name in names:
-            if (known := latest.get(name)) and known.done:
-                continue
-            try:
-                operation = yield from get_operation(name)
-            except TransientError as error:
-                yield Note(f"{error} The operation is asked for again in {poll_interval:g} s.", warning=True)
-                continue
-            if not known or known.milestone != operation.milestone:
-                yield Note(f"{name}: {operation.describe()}")
-            latest[name] = operation
-        found = [latest[name] for name in names if name in latest]
-        if len(found) == len(names) and all(operation.done for operation in found):
-            return found
-        if stop_at_failure and any(operation.done and not operation.succeeded for operation in found):
-            return found
-        waited = (yield Now()) - started
-        if timeout is not None and waited >= timeout:
-            return found
-        yield Sleep(poll_interval if timeout is None else min(poll_interval, timeout - waited))
-
-
-def wait_for_operation(name: OperationName, *, poll_interval: float, timeout: float | None = None) -> Flow[Operation]:
-    """`wait_for_operations` for one.
-
-    :raises TransientError: if nothing at all was heard of it in ``timeout`` seconds.
-    """
-    found = yield from wait_for_operations([name], poll_interval=poll_interval, timeout=timeout)
-    if not found:
-        raise TransientError(f"Nothing was heard of the operation for {timeout:g} s.", subject=str(name))
-    return found[0]
+    poll_interval: float = CANCEL_POLL_INTERVAL,
+    timeout: float = CANCEL_TIMEOUT,
+) -> Flow[list[CancelResult]]:
+    """Request all cancels, then wait until Earth Engine says what became of each; raises nothing."""
+    results = yield from request_cancels(names)
+    return (yield from confirm_cancels(results, poll_interval=poll_interval, timeout=timeout))
 
 
 def request_cancels(names: Iterable[OperationName]) -> Flow[list[CancelResult]]:

@@ -1,0 +1,74 @@
+"""Each method of the API as a flow: one request, or a list's pages.
+
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
+from airflow_ee_provider.earth_engine.operations import Operation, OperationName, check_project
+from airflow_ee_provider.earth_engine.protocol import Flow, Request, call, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: The kinds of export that ``projects.{kind}.export`` knows.
+EXPORT_KINDS = ("image", "table", "video", "videoMap", "map", "classifier")
+
+#: Operations asked for in one page of a list, as the official client does.
+PAGE_SIZE = 500
+
+
+def get_operation(name: OperationName) -> Flow[Operation]:
+    """``projects.operations.get``."""
+    return Operation.from_api((yield from call(Request("GET", str(name), str(name)))))
+
+
+def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None = None) -> Flow[list[Operation]]:
+    """``projects.operations.list``, page after page; of every user of the project.
+
+    :param most: stop once that many are there; None for all.
+    """
+    subject = f"projects/{check_project(project)}"
+    found: dict[OperationName, Operation] = {}
+    seen: set[str] = set()
+    token = ""
+    while True:
+        query = (("pageSize", str(page_size)), *((("pageToken", token),) if token else ()))
+        page = yield from call(Request("GET", f"{subject}/operations", subject, query=query))
+        found.update((o.name, o) for o in map(Operation.from_api, page.get("operations") or ()))
+        seen.add(token)
+        token = page.get("nextPageToken") or ""
+        if not token or (most is not None and len(found) >= most):
+            return list(found.values())
+        if token in seen:
+            raise TransientError("Earth Engine's list of operations repeats a page.", subject=subject)
+
+
+def cancel_operation(name: OperationName) -> Flow[None]:
+    """``projects.operations.cancel``: ask for it. That it was answered does not mean that anything is cancelled."""
+    yield from call(Request("POST", f"{name}:cancel", str(name)))
+
+
+def delete_operation(name: OperationName) -> Flow[None]:
+    """``projects.operations.delete``: forget the operation. This does not cancel it."""
+    yield from call(Request("DELETE", str(name), str(name)))
+
+
+def start_export(project: str, kind: str, body: Mapping[str, Any], request_id: str | None = None) -> Flow[Operation]:
+    """``projects.{kind}.export``: start an export; repeated after a lost answer only with a ``request_id``.
+
+    :param kind: one of `EXPORT_KINDS`.
+    :param body: the API's own JSON, for example an ExportImageRequest.
+    :param request_id: of several requests with the same one, Earth Engine starts only the first.
+    :raises InvalidRequestError: before anything is sent, if ``kind`` is not one of those.
+    """
+    if kind not in EXPORT_KINDS:
+        raise InvalidRequestError(f"{kind!r} is not a kind of export.", remedy=f"One of {', '.join(EXPORT_KINDS)}.")
+    payload = {**body, "requestId": request_id} if request_id else dict(body)
+    subject = f"projects/{check_project(project)}"
+    repeatable = bool(payload.get("requestId"))
+    request = Request("POST", f"{subject}/{kind}:export", subject, body=encode(payload), repeatable=repeatable)
+    return Operation.from_api((yield from call(request)))

@@ -1,0 +1,108 @@
+"""Wait for the end of operations, and cancel what uses more than it may.
+
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/get
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_ee_provider.earth_engine.calls import get_operation
+from airflow_ee_provider.earth_engine.cancelling import cancel_and_confirm
+from airflow_ee_provider.earth_engine.errors import ComputeLimitExceededError, TransientError
+from airflow_ee_provider.earth_engine.protocol import Flow, Note, Now, Sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_ee_provider.earth_engine.operations import Operation, OperationName
+
+#: Seconds between two polls of what runs.
+POLL_INTERVAL = 30.0
+
+
+def wait_for_operations(
+    names: Sequence[OperationName],
+    *,
+    poll_interval: float = POLL_INTERVAL,
+    timeout: float | None = None,
+    stop_at_failure: bool = True,
+    max_eecu_seconds: float | None = None,
+    latest: dict[OperationName, Operation] | None = None,
+) -> Flow[list[Operation]]:
+    """Poll ``operations.get`` until all have ended; returns the latest of each, in the order of ``names``.
+
+    Progress is noted when it changes. A fault that passes does not end the waiting.
+
+    :param poll_interval: seconds between two rounds.
+    :param timeout: seconds after which it returns although some have not ended; None for no limit.
+    :param stop_at_failure: return as soon as one has failed or was cancelled.
+    :param max_eecu_seconds: compute that each may use before it is cancelled; None for no limit.
+    :param latest: what a former call left there, so that only what is new since is noted.
+    :raises ComputeLimitExceededError: once Earth Engine has said what became of those that used more.
+    """
+    latest = {} if latest is None else latest
+    started = yield Now()
+    while True:
+        yield from _look(names, latest, poll_interval)
+        found = [latest[name] for name in names if name in latest]
+        yield from _enforce_limit(found, max_eecu_seconds)
+        if len(found) == len(names) and all(operation.done for operation in found):
+            return found
+        if stop_at_failure and any(operation.done and not operation.succeeded for operation in found):
+            return found
+        waited = (yield Now()) - started
+        if timeout is not None and waited >= timeout:
+            return found
+        yield Sleep(poll_interval if timeout is None else min(poll_interval, timeout - waited))
+
+
+def wait_for_operation(
+    name: OperationName,
+    *,
+    poll_interval: float = POLL_INTERVAL,
+    timeout: float | None = None,
+    max_eecu_seconds: float | None = None,
+) -> Flow[Operation]:
+    """`wait_for_operations` for one.
+
+    :raises TransientError: if nothing at all was heard of it in ``timeout`` seconds.
+    """
+    found = yield from wait_for_operations(
+        [name], poll_interval=poll_interval, timeout=timeout, max_eecu_seconds=max_eecu_seconds
+    )
+    if not found:
+        raise TransientError(f"Nothing was heard of the operation for {timeout:g} s.", subject=str(name))
+    return found[0]
+
+
+def _look(names: Sequence[OperationName], latest: dict[OperationName, Operation], poll_interval: float) -> Flow[None]:
+    """Read what has not ended, and note what is new."""
+    for name in names:
+        if (known := latest.get(name)) and known.done:
+            continue
+        try:
+            operation = yield from get_operation(name)
+        except TransientError as error:
+            yield Note(f"{error} The operation is asked for again in {poll_interval:g} s.", warning=True)
+            continue
+        if not known or known.milestone != operation.milestone:
+            yield Note(f"{name}: {operation.describe()}")
+        latest[name] = operation
+
+
+def _enforce_limit(operations: Sequence[Operation], max_eecu_seconds: float | None) -> Flow[None]:
+    """Cancel, and confirm, what runs and has used more compute than it may."""
+    if max_eecu_seconds is None:
+        return
+    over = [o for o in operations if not o.done and (o.batch_eecu_usage_seconds or 0.0) > max_eecu_seconds]
+    if not over:
+        return
+    used = ", ".join(f"{o.name} has used {o.batch_eecu_usage_seconds:g} EECU-seconds" for o in over)
+    yield Note(f"{used}, and {max_eecu_seconds:g} are allowed; cancelling.", warning=True)
+    results = yield from cancel_and_confirm([operation.name for operation in over])
+    became = "; ".join(result.describe() for result in results)
+    raise ComputeLimitExceededError(
+        f"{used}; {max_eecu_seconds:g} are allowed (max_eecu_seconds). What became of it: {became}.",
+        remedy="Make the export smaller, or allow it more.",
+    )
