@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_ee_provider.earth_engine.cancelling import CancelOutcome
+from airflow_ee_provider.earth_engine.errors import OperationNotFoundError, TransientError
 from airflow_ee_provider.earth_engine.operations import OperationName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 #: The XCom's key, and the key in Airflow 3.3's task_state_store.
 OPERATIONS_KEY = "earth_engine_operations"
@@ -43,13 +47,79 @@ def operations_of_task(context: Context) -> list[str]:
 
 def operations_of_run(context: Context) -> list[str]:
     """Return the operations that all tasks of the context's DAG run have recorded, each in its latest try."""
-    task_ids = sorted(_item(context, "dag").task_ids)
-    return _texts(_task_instance(context).xcom_pull(task_ids=task_ids, key=OPERATIONS_KEY))
+    if (ti := context.get("ti")) is None:
+        return _texts(_recorded_in_run(_item(context, "dag_run")))
+    return _texts(ti.xcom_pull(task_ids=sorted(_item(context, "dag").task_ids), key=OPERATIONS_KEY))
+
+
+def _recorded_in_run(dag_run: Any) -> list[Any]:
+    """Ask for the XComs of a run of which only the ids are known: a missed deadline's context has no task."""
+    from airflow.sdk.bases.xcom import BaseXCom
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    of = {"dag_id": dag_run["dag_id"], "run_id": dag_run["dag_run_id"]}
+    states = RuntimeTaskInstance.get_task_states(dag_id=of["dag_id"], run_ids=[of["run_id"]])
+    # A mapped task is named with its index there. What looks like one can be called so, too: both are asked for.
+    instances: dict[tuple[str, int], None] = {}
+    for task in states.get(of["run_id"], {}):
+        base, _, index = task.rpartition("_")
+        instances[task, -1] = None
+        if base and index.isdigit():
+            instances[base, int(index)] = None
+    return [
+        BaseXCom.get_one(key=OPERATIONS_KEY, task_id=task_id, map_index=map_index, **of)
+        for task_id, map_index in instances
+    ]
 
 
 def is_run_context(context: Context) -> bool:
-    """Whether this is the context of a DAG's callback rather than a task's: only those know a reason."""
-    return "reason" in context
+    """Whether this is the context of a DAG's callback or deadline rather than a task's."""
+    return "reason" in context or "deadline" in context
+
+
+def resume_operations(
+    context: Context, hook: EarthEngineHook, *, on_retry: str = "reattach", on_clear: str = "cancel"
+) -> list[str]:
+    """Meet what the last try of this task has left; call it before starting anything.
+
+    Airflow 3.3's ``task_state_store`` remembers it; before, nothing does, and there is nothing to resume.
+
+    :param context: the running task's context.
+    :param hook: asks for the operations' states, and cancels.
+    :param on_retry: after a failure or a crash: ``reattach`` goes on with what is active or has succeeded;
+        ``cancel`` cancels and confirms it; ``ignore`` leaves it alone.
+    :param on_clear: the same after the task was cleared.
+    :return: the operations to go on with, recorded for this try; none if the task is to start anew.
+    :raises EarthEngineError: if something left could not be cancelled: nothing new must be started beside it.
+    """
+    how = on_clear if _was_cleared(context) else on_retry
+    if how not in ("reattach", "cancel", "ignore"):
+        raise ValueError(f"on_retry and on_clear are 'reattach', 'cancel' or 'ignore', not {how!r}.")
+    store = context.get("task_state_store")
+    left = _texts(store.get(OPERATIONS_KEY)) if store is not None else []
+    if how == "reattach":
+        going_on = [name for name in left if _goes_on(name, hook)]
+        return record_operations(context, going_on) if going_on else []
+    for result in hook.cancel_operations(left) if how == "cancel" else ():
+        if not result.outcome.settled and result.outcome is not CancelOutcome.NOT_FOUND:
+            raise result.error or TransientError("It is still cancelling.", subject=str(result.name))
+    return []
+
+
+def _goes_on(name: str, hook: EarthEngineHook) -> bool:
+    """Whether an operation is active or has succeeded."""
+    try:
+        operation = hook.get_operation(name)
+    except OperationNotFoundError:
+        return False
+    return not operation.done or operation.succeeded
+
+
+def _was_cleared(context: Context) -> bool:
+    """Whether this is the first try after a clear, which raises ``max_tries``; a retry leaves it as it was."""
+    ti = _task_instance(context)
+    tries_before: int = ti.try_number - 1
+    return tries_before > 0 and tries_before == ti.max_tries - _item(context, "task").retries
 
 
 def _texts(recorded: Any) -> list[str]:

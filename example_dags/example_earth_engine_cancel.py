@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import DAG, Param, task
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator
-from airflow_ee_provider.records import record_operations
+from airflow_ee_provider.records import record_operations, resume_operations
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 
 #: ``ee.Image(1)``, as Earth Engine's own client serialises it.
@@ -41,7 +41,10 @@ ARGUMENTS: dict[str, Any] = {
 @task
 def start_export(**context: Any) -> str:
     """Start an export once for each try, and record it before anything can go wrong."""
-    ti = context["ti"]
+    ti, hook = context["ti"], EarthEngineHook()
+    # After a crash it goes on with the export of the last try; after a clear it cancels that one first.
+    if operations := resume_operations(context, hook):
+        return operations[0]
     body = {
         "description": ti.dag_id,
         "expression": CONSTANT_IMAGE,
@@ -51,7 +54,7 @@ def start_export(**context: Any) -> str:
         },
     }
     request_id = str(uuid5(NAMESPACE_URL, f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.try_number}"))
-    operation = EarthEngineHook().start_export("image", body, request_id=request_id)
+    operation = hook.start_export("image", body, request_id=request_id)
     record_operations(context, operation.name)
     return str(operation.name)
 

@@ -175,4 +175,4 @@ class EarthEngineCancelOperationTrigger(_Trigger):
             self.operation_names, poll_interval=self.poll_interval, timeout=float("inf")
         )
         confirmed = {str(result.name): result.as_dict() for result in results}
-        return [confirmed.get(outcome["name"], outcome) for outcome in self.outcomes]
+        return [outcome | confirmed.get(outcome["name"], {}) for outcome in self.outcomes]

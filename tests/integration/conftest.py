@@ -31,15 +31,19 @@ def dags(airflow_database: None) -> dict[str, Any]:  # noqa: ARG001 (its tables 
 
 
 @pytest.fixture
-def run_dag(dags: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+def run_dag(
+    dags: dict[str, Any], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> Callable[..., Ran]:
     """Run one of the DAGs with Airflow's own ``dag.test()``."""
 
     def run(dag_id: str, *operation_names: str) -> Ran:
         dag = dags[dag_id]
         capfd.readouterr()
+        caplog.clear()
         dag_run = dag.test(run_conf={"operation_names": list(operation_names)})
         [task] = dag_run.get_task_instances()
+        # Airflow 3 writes its log to the standard output, Airflow 2 to Python's logging.
         captured = capfd.readouterr()
-        return Ran(str(task.state), task.xcom_pull(task_ids="task"), captured.out + captured.err)
+        return Ran(str(task.state), task.xcom_pull(task_ids="task"), captured.out + captured.err + caplog.text)
 
     return run

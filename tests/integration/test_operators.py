@@ -129,3 +129,56 @@ def test_a_name_that_is_none_fails_before_anything_is_sent(emulator: Emulator, r
     assert ran.state == "failed"
     assert "is not the name of an Earth Engine operation" in ran.log
     assert not emulator.service.journal
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_janitor_cancels_what_is_stale_and_nothing_else(
+    emulator: Emulator, run_dag: Callable[..., Ran], place: str
+) -> None:
+    service = emulator.service
+    stale, kept, other = service.add("stale-a"), service.add("stale-b"), service.add("theirs")
+    ended = service.add("stale-c", run_seconds=0)
+
+    ran = run_dag(f"tidy_in_{place}", kept)
+
+    assert ran.state == "success"
+    assert [(o["name"], o["outcome"], o["why"]) for o in ran.result] == [(stale, "cancelled", "is called 'stale-a'")]
+    assert [service.state(name) for name in (stale, kept, other, ended)] == [
+        "CANCELLED",
+        "RUNNING",
+        "RUNNING",
+        "SUCCEEDED",
+    ]
+    assert "1 of 4 operations are stale." in ran.log
+    assert "outcome    name" in ran.log
+
+
+def test_the_janitor_stops_at_its_limit(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+    oldest = emulator.service.add("stale-1")
+    emulator.service.clock.advance(2)
+    newest = emulator.service.add("stale-2")
+
+    ran = run_dag("tidy_one_in_worker")
+
+    assert [outcome["name"] for outcome in ran.result] == [oldest]
+    assert emulator.service.state(newest) == "RUNNING"
+
+
+def test_the_janitor_can_only_say_what_it_would_do(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+    name = emulator.service.add("x")
+
+    ran = run_dag("tidy_dry_in_worker")
+
+    assert [(o["name"], o["outcome"]) for o in ran.result] == [(name, "would be cancelled")]
+    assert "would be cancelled" in ran.log
+    assert not emulator.service.requests("POST")
+
+
+def test_the_janitor_refuses_to_cancel_everything(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+    emulator.service.add("x")
+
+    ran = run_dag("tidy_everything_in_worker")
+
+    assert ran.state == "failed"
+    assert "every operation of every user of the project would be cancelled" in ran.log
+    assert not emulator.service.journal

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
-from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator
+from airflow_ee_provider.operators.earth_engine import (
+    EarthEngineCancelOperationOperator,
+    EarthEngineCancelStaleOperationsOperator,
+)
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 
 NAMES = "{{ dag_run.conf['operation_names'] }}"
@@ -28,6 +32,19 @@ SENSORS: dict[str, dict[str, Any]] = {
     "wait_impatiently_softly_and_cancel": {"timeout": 2, "cancel_on_timeout": True, "soft_fail": True},
     "wait_with_callback": {"on_failure_callback": EarthEngineCancelOperationsNotifier(poll_interval=0.2)},
 }
+
+JANITORS: dict[str, dict[str, Any]] = {
+    "tidy": {"description": "stale-*", "keep": NAMES, "poll_interval": 0.2},
+    "tidy_one": {"description": "stale-*", "limit": 1, "poll_interval": 0.2},
+    "tidy_dry": {"older_than": timedelta(0), "dry_run": True},
+    "tidy_everything": {"states": "PENDING"},
+}
+
+for case, parameters in JANITORS.items():
+    for place, deferrable in (("worker", False), ("triggerer", True)):
+        with DAG(f"{case}_in_{place}", schedule=None) as dag:
+            EarthEngineCancelStaleOperationsOperator(task_id="task", deferrable=deferrable, **parameters)
+        globals()[dag.dag_id] = dag
 
 for kind, cases in ((EarthEngineCancelOperationOperator, OPERATORS), (EarthEngineOperationSensor, SENSORS)):
     for case, parameters in cases.items():

@@ -1,0 +1,121 @@
+"""Which operations of a project are stale: the janitor's criteria, and why an operation meets them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from airflow_ee_provider.earth_engine.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_ee_provider.earth_engine.operations import Operation, OperationName
+
+#: From which time on an operation's age is counted.
+AGES = ("create_time", "start_time")
+
+
+#: States that an operation can be cancelled in.
+ACTIVE_STATES = ("PENDING", "RUNNING", "CANCELLING")
+
+
+@dataclass(frozen=True)
+class StaleCriteria:
+    """What makes an operation stale: it meets every criterion that is given.
+
+    :param older_than: created, or started, longer ago than that.
+    :param age_since: ``create_time`` or ``start_time``.
+    :param description: a glob that the whole description matches, case-sensitively: ``ndvi-*``.
+    :param description_regex: a regular expression that is found in the description.
+    :param types: such as ``EXPORT_IMAGE``.
+    :param max_priority: of this priority or a lower one.
+    :param max_eecu_seconds: has used more compute than that.
+    :param states: the states to look at; not a criterion by itself.
+    :param keep: never stale.
+    :raises InvalidRequestError: if there is no criterion: a list shows the operations of every user of the project,
+        and names no owner.
+    """
+
+    older_than: timedelta | None = None
+    age_since: str = "create_time"
+    description: str = ""
+    description_regex: str = ""
+    types: tuple[str, ...] = ()
+    max_priority: int | None = None
+    max_eecu_seconds: float | None = None
+    states: tuple[str, ...] = ("PENDING", "RUNNING")
+    keep: frozenset[OperationName] = frozenset()
+
+    def __post_init__(self) -> None:
+        texts = (self.description, self.description_regex, self.types)
+        numbers = (self.older_than, self.max_priority, self.max_eecu_seconds)
+        if not any(texts) and all(number is None for number in numbers):
+            raise InvalidRequestError(
+                "Without a criterion, every operation of every user of the project would be cancelled.",
+                remedy="Give older_than, description, description_regex, types, max_priority or max_eecu_seconds.",
+            )
+        if self.age_since not in AGES:
+            raise InvalidRequestError(f"age_since is {self.age_since!r} and has to be one of {', '.join(AGES)}.")
+        if unknown := set(self.states) - set(ACTIVE_STATES):
+            raise InvalidRequestError(f"states has {sorted(unknown)}, and can have {', '.join(ACTIVE_STATES)}.")
+        try:
+            re.compile(self.description_regex)
+        except re.error as error:
+            raise InvalidRequestError(
+                f"description_regex {self.description_regex!r} is not a regular expression: {error}."
+            ) from None
+
+    def why(self, operation: Operation, now: datetime) -> str:
+        """Say why an operation is stale; empty if it is not."""
+        if operation.done or operation.state.value not in self.states or operation.name in self.keep:
+            return ""
+        reasons = [reason for reason in self._reasons(operation, now) if reason is not None]
+        return ", ".join(reasons) if all(reasons) else ""
+
+    def _reasons(self, operation: Operation, now: datetime) -> Iterable[str | None]:
+        """Yield what each criterion says: a reason, an empty text if it is not met, None if it is not given."""
+        yield self._age(operation, now) if self.older_than is not None else None
+        described = operation.description
+        if self.description:
+            yield f"is called {described!r}" if fnmatchcase(described, self.description) else ""
+        if self.description_regex:
+            yield f"is called {described!r}" if re.search(self.description_regex, described) else ""
+        if self.types:
+            yield f"is an {operation.type}" if operation.type in self.types else ""
+        if self.max_priority is not None:
+            priority = operation.priority
+            yield f"has priority {priority}" if priority is not None and priority <= self.max_priority else ""
+        if self.max_eecu_seconds is not None:
+            used = operation.batch_eecu_usage_seconds or 0.0
+            yield f"has used {used:g} EECU-seconds" if used > self.max_eecu_seconds else ""
+
+    def _age(self, operation: Operation, now: datetime) -> str:
+        since: datetime | None = getattr(operation, self.age_since)
+        if since is None or self.older_than is None or now - since <= self.older_than:
+            return ""
+        age = timedelta(seconds=int((now - since).total_seconds()))
+        return f"was {self.age_since.removesuffix('_time')}{'d' if self.age_since == 'create_time' else 'ed'} {age} ago"
+
+
+@dataclass(frozen=True)
+class StaleOperation:
+    """An operation, and why it is stale."""
+
+    operation: Operation
+    why: str
+
+
+def stale_operations(
+    operations: Iterable[Operation], criteria: StaleCriteria, now: datetime, limit: int | None = None
+) -> list[StaleOperation]:
+    """Return the stale ones, the oldest first.
+
+    :param limit: how many at the most; None for all.
+    """
+    stale = [StaleOperation(operation, criteria.why(operation, now)) for operation in operations]
+    chosen = sorted((s for s in stale if s.why), key=lambda s: (s.operation.create_time or now, s.operation.name))
+    return chosen[:limit]

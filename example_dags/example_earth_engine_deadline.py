@@ -1,0 +1,39 @@
+"""Cancel the run's exports when it misses its deadline, and let the run itself go on (Airflow 3.1 or later).
+
+``dagrun_timeout`` ends the run; a deadline only says that it is late. Here, what is late is not worth its compute.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.providers.common.compat.sdk import DAG, Param
+
+from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+
+try:
+    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+except ImportError:  # Airflow before 3.1 knows no deadlines.
+    deadline = {}
+else:
+    deadline = {
+        "deadline": DeadlineAlert(
+            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            interval=timedelta(hours=6),
+            callback=AsyncCallback(EarthEngineCancelOperationsNotifier),
+        )
+    }
+
+if deadline:
+    with DAG(
+        "example_earth_engine_deadline",
+        schedule=None,
+        catchup=False,
+        tags=["example", "earth-engine"],
+        params={"operation_names": Param([], type="array", description="Operations that the run waits for.")},
+        **deadline,
+    ):
+        EarthEngineOperationSensor(
+            task_id="wait", operation_names="{{ params.operation_names }}", deferrable=True, soft_fail=True
+        )

@@ -1,0 +1,29 @@
+"""Cancel what everybody has forgotten: stale operations of a project, once an hour.
+
+A list shows the operations of every user of the project, and names no owner: agree with your colleagues on how you
+call your exports, and start with ``dry_run=True``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelStaleOperationsOperator
+
+with DAG(
+    "example_earth_engine_janitor",
+    schedule="@hourly",
+    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    catchup=False,
+    max_active_runs=1,
+    tags=["example", "earth-engine"],
+):
+    EarthEngineCancelStaleOperationsOperator(
+        task_id="cancel_stale_operations",
+        description="airflow-*",
+        older_than=timedelta(hours=12),
+        limit=100,
+        deferrable=True,
+    )
