@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: The XCom's key, and the key in Airflow 3.3's task_state_store.
 OPERATIONS_KEY = "earth_engine_operations"
 
+#: The XCom's key for the number of the try that recorded them.
+TRY_KEY = "earth_engine_try"
+
 
 def record_operations(context: Context, names: str | OperationName | Iterable[str | OperationName]) -> list[str]:
     """Write down that this task holds these operations, in addition to those that it recorded before.
@@ -33,7 +36,9 @@ def record_operations(context: Context, names: str | OperationName | Iterable[st
     known = operations_of_task(context)
     recorded: list[Any] = [str(name) for name in OperationName.parse_all([known, names])]
     if recorded != known:
-        _task_instance(context).xcom_push(key=OPERATIONS_KEY, value=recorded)
+        ti = _task_instance(context)
+        ti.xcom_push(key=OPERATIONS_KEY, value=recorded)
+        ti.xcom_push(key=TRY_KEY, value=ti.try_number)
         # Only a task's own worker may touch the store: in a DAG's callback, reading it hangs the process.
         if (store := context.get("task_state_store")) is not None:
             store.set(OPERATIONS_KEY, recorded)

@@ -11,9 +11,9 @@ import sys
 import time
 from contextlib import closing, suppress
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,10 +25,18 @@ T = TypeVar("T")
 class StandaloneAirflow:
     """``airflow standalone`` on SQLite, from the running interpreter's environment; a context manager.
 
+    For Airflow 3; the system tests know what differs with Airflow 2.
+
     :param home: its AIRFLOW_HOME; everything that it writes goes there.
     :param dags_folder: its DAGs.
     :param environment: more variables, for example connections.
     """
+
+    #: Where the REST API is, and where it says how Airflow's parts are.
+    api_path, health_path = "/api/v2", "/api/v2/monitor/health"
+    parts: ClassVar[tuple[str, ...]] = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+    #: What a new DAG run is made with besides its conf.
+    run_body: ClassVar[dict[str, Any]] = {"logical_date": None}
 
     def __init__(self, home: Path, dags_folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.home = home.resolve()
@@ -36,12 +44,12 @@ class StandaloneAirflow:
         self.url = f"http://localhost:{self.port}"
         # The user's own Airflow has nothing to say here.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
-        self._environment = {**inherited, **self._settings(dags_folder.resolve()), **(environment or {})}
+        self._environment = {**inherited, **self.settings(dags_folder.resolve()), **(environment or {})}
         self._airflow = Path(sys.executable).parent / "airflow"
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._token = ""
 
-    def _settings(self, dags_folder: Path) -> dict[str, str]:
+    def settings(self, dags_folder: Path) -> dict[str, str]:
+        """Return the environment's variables that configure it."""
         return {
             "AIRFLOW_HOME": str(self.home),
             # `airflow standalone` finds its parts through PATH.
@@ -64,6 +72,13 @@ class StandaloneAirflow:
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         }
+
+    @cached_property
+    def authorization(self) -> str:
+        """The header with which its REST API is called."""
+        import requests
+
+        return f"Bearer {requests.get(f'{self.url}/auth/token', timeout=30).json()['access_token']}"
 
     def __enter__(self) -> StandaloneAirflow:
         """Start it, and wait until all of its parts are healthy."""
@@ -129,24 +144,21 @@ class StandaloneAirflow:
         if self._processes[0].poll() is not None:
             raise RuntimeError(f"Airflow has ended; see {self.home}/standalone.log")
         try:
-            health = requests.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
+            health = requests.get(f"{self.url}{self.health_path}", timeout=5).json()
         except (requests.RequestException, ValueError):
             return False
-        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-        return all(health.get(part, {}).get("status") == "healthy" for part in parts)
+        return all(health.get(part, {}).get("status") == "healthy" for part in self.parts)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Call the REST API, below ``/api/v2``; returns its JSON.
+        """Call the REST API; returns its JSON.
 
         :raises RuntimeError: with the answer, if it is an error.
         """
         import requests
 
-        if not self._token:
-            self._token = requests.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
-        headers = {"Authorization": f"Bearer {self._token}"}
+        url, headers = f"{self.url}{self.api_path}{path}", {"Authorization": self.authorization}
         for _ in range(5):
-            answer = requests.request(method, f"{self.url}/api/v2{path}", json=body, headers=headers, timeout=60)
+            answer = requests.request(method, url, json=body, headers=headers, timeout=60)
             if answer.status_code < 500:  # SQLite is locked now and then.
                 break
             time.sleep(1)
@@ -160,13 +172,14 @@ class StandaloneAirflow:
         def known() -> bool:
             if errors := self.call("GET", "/importErrors")["import_errors"]:
                 raise RuntimeError("\n".join(error["stack_trace"] for error in errors))
-            return set(dag_ids) <= {dag["dag_id"] for dag in self.call("GET", "/dags?limit=200")["dags"]}
+            pages = (self.call("GET", f"/dags?limit=100&offset={start}")["dags"] for start in (0, 100))
+            return set(dag_ids) <= {dag["dag_id"] for page in pages for dag in page}
 
         wait_until(known, timeout=120, what=f"the DAGs {', '.join(dag_ids)}")
 
     def trigger(self, dag_id: str, **conf: Any) -> str:
         """Start a DAG run, and return its id."""
-        run: dict[str, Any] = self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})
+        run: dict[str, Any] = self.call("POST", f"/dags/{dag_id}/dagRuns", {**self.run_body, "conf": conf})
         return str(run["dag_run_id"])
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
@@ -204,9 +217,17 @@ class StandaloneAirflow:
             return None
         return self.call("GET", f"{tasks}/{task_id}/xcomEntries/{key}?deserialize=true")["value"]
 
+    def clear_run(self, dag_id: str, run_id: str) -> None:
+        """Clear all tasks of a DAG run."""
+        self.call("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", {"dry_run": False})
+
     def mark_task(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
         """Mark a task instance ``failed`` or ``success``, as a user does."""
-        self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", {"new_state": state})
+        self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", self.mark_body(state))
+
+    def mark_body(self, state: str) -> dict[str, Any]:
+        """Return what marks a task instance."""
+        return {"new_state": state}
 
     def mark_run(self, dag_id: str, run_id: str, state: str) -> None:
         """Mark a DAG run ``failed`` or ``success``, as a user does."""

@@ -11,6 +11,8 @@ from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngin
 from airflow_ee_provider.earth_engine.protocol import Flow, NoAnswer, Note, Now, Request, Response, Sleep
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     import aiohttp
     from google.auth.credentials import Credentials
     from google.auth.transport.requests import AuthorizedSession
@@ -149,6 +151,18 @@ def aiohttp_session() -> aiohttp.ClientSession:
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
     return aiohttp.ClientSession(timeout=timeout, trust_env=True)  # As requests, it heeds the proxies' variables.
+
+
+#: The event loop itself holds its tasks by weak references only.
+_UNDER_WAY: set[asyncio.Task[Any]] = set()
+
+
+def in_background(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Run a coroutine to its end, whoever stops waiting for it."""
+    task = asyncio.create_task(coroutine)
+    _UNDER_WAY.add(task)
+    task.add_done_callback(_UNDER_WAY.discard)
+    return task
 
 
 def run(flow: Flow[T], transport: RequestsTransport, log: Log) -> T:

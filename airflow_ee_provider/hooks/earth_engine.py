@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -177,11 +178,14 @@ class EarthEngineAsyncHook(_ConnectionHook):
             return self.account
         from asgiref.sync import sync_to_async
 
+        from airflow_ee_provider.earth_engine.transports import in_background
+
         def load() -> Account:
             import aiohttp  # noqa: F401 (a third of a second that the event loop must not wait for)
 
             return self.account
 
         # asgiref's thread, not asyncio's: from it, Airflow's own calls find their way back to the triggerer's loop.
-        account: Account = await sync_to_async(load)()
+        # In the background, because Airflow 3.1's triggerer dies of a call to it that is cancelled half-way.
+        account: Account = await asyncio.shield(in_background(sync_to_async(load)()))
         return account

@@ -14,7 +14,7 @@ from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.tasks import KILL, clean_up, report
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
@@ -24,8 +24,8 @@ TELLS_OF_KILL = hasattr(BaseTrigger, "on_kill")
 #: Seconds that `on_kill` takes at the most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
 ON_KILL_TIMEOUT = 28.0
 
-#: The event loop holds its tasks by weak references only, and Airflow lets go of a killed trigger.
-_UNDER_WAY: set[asyncio.Task[None]] = set()
+#: Seconds that Airflow before 3.3 has to say whether the task still waits.
+TASK_STATE_TIMEOUT = 10.0
 
 
 class _Trigger(BaseTrigger):
@@ -114,41 +114,40 @@ class EarthEngineOperationTrigger(_Trigger):
                 self.operation_names, poll_interval=self.poll_interval, max_eecu_seconds=self.max_eecu_seconds
             )
         except asyncio.CancelledError:
-            if not TELLS_OF_KILL and await self._user_acted():
-                await self.on_kill()
+            if not TELLS_OF_KILL:
+                await _finish(self._kill_if_user_acted())
             raise
         return [operation.as_dict() for operation in found]
 
     async def on_kill(self) -> None:
         """Cancel, because a user acted on the task; Airflow 3.3 calls this, and bounds it to 30 s."""
-        if not self.cancel_on_kill:
-            return
-        self.log.warning("The deferred task was killed; cancelling %s.", self.operation_names)
-        cancelling = asyncio.create_task(asyncio.wait_for(self._cancel_now(), ON_KILL_TIMEOUT))
-        _UNDER_WAY.add(cancelling)
-        cancelling.add_done_callback(_UNDER_WAY.discard)
-        while not cancelling.done():
-            # A second after it has called this, Airflow cancels the trigger again, and every second from then on.
-            with suppress(asyncio.CancelledError):
-                await asyncio.shield(cancelling)
+        if self.cancel_on_kill:
+            self.log.warning("The deferred task was killed; cancelling %s.", self.operation_names)
+            await _finish(asyncio.wait_for(self._cancel_now(), ON_KILL_TIMEOUT))
 
     async def _cancel_now(self) -> None:
         with clean_up(self.log):
             report(await self.hook.cancel_operations(self.operation_names, **KILL), self.log)
 
-    async def _user_acted(self) -> bool:
-        """Before Airflow 3.3: whether the task is deferred no more, and not because of its timeout.
+    async def _kill_if_user_acted(self) -> None:
+        """Before Airflow 3.3: cancel if the task waits no more, and not because of its timeout.
 
-        While it is, the triggerer only stops or hands the trigger over, and the operations must run on.
+        While it does, the triggerer only stops or hands the trigger over, and the operations must run on.
         """
         timed_out = self.timeout_at is not None and time.time() >= self.timeout_at
         if not self.cancel_on_kill or timed_out or self.task_instance is None:
-            return False
-        from airflow_ee_provider.triggers.task_state import task_instance_state
+            return
+        from airflow_ee_provider.triggers.task_state import still_waits
 
-        state = await task_instance_state(self.task_instance)
-        self.log.info("The trigger was cancelled; its task is now %s.", state)
-        return state != "deferred"
+        try:
+            user_acted = not await asyncio.wait_for(still_waits(self.task_instance), TASK_STATE_TIMEOUT)
+        except Exception:
+            self.log.warning(
+                "The task's state could not be read; %s may still run.", self.operation_names, exc_info=True
+            )
+            return
+        if user_acted:
+            await self.on_kill()
 
 
 class EarthEngineCancelOperationTrigger(_Trigger):
@@ -176,3 +175,13 @@ class EarthEngineCancelOperationTrigger(_Trigger):
         )
         confirmed = {str(result.name): result.as_dict() for result in results}
         return [outcome | confirmed.get(outcome["name"], {}) for outcome in self.outcomes]
+
+
+async def _finish(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Let a coroutine come to its end: Airflow cancels a trigger that it has cancelled once more every second."""
+    from airflow_ee_provider.earth_engine.transports import in_background
+
+    task = in_background(coroutine)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)

@@ -1,0 +1,41 @@
+"""What differs where the Airflow that the system tests boot is of version 2."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_ee_provider.standalone import StandaloneAirflow, free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class StandaloneAirflow2(StandaloneAirflow):
+    """``airflow standalone`` of Airflow 2: another REST API, and tasks that write to the database themselves."""
+
+    api_path, health_path = "/api/v1", "/health"
+    parts: ClassVar[tuple[str, ...]] = ("metadatabase", "scheduler", "triggerer")
+    run_body: ClassVar[dict[str, Any]] = {}
+
+    def settings(self, dags_folder: Path) -> dict[str, str]:
+        return super().settings(dags_folder) | {
+            "AIRFLOW__WEBSERVER__WEB_SERVER_PORT": str(self.port),
+            "AIRFLOW__WEBSERVER__BASE_URL": self.url,
+            "AIRFLOW__WEBSERVER__WORKERS": "1",
+            "AIRFLOW__API__AUTH_BACKENDS": "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth",
+            # Airflow 2 does not let tasks run side by side on SQLite, unless it is told so twice.
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
+            "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "600",
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+        }
+
+    @cached_property
+    def authorization(self) -> str:
+        password = (self.home / "standalone_admin_password.txt").read_text(encoding="utf-8").strip()
+        return f"Basic {b64encode(f'admin:{password}'.encode()).decode()}"
+
+    def mark_body(self, state: str) -> dict[str, Any]:
+        return {"new_state": state, "dry_run": False}
