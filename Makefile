@@ -3,10 +3,11 @@
 PYTHON ?= python3.11
 AIRFLOW_3 = 3.3.2
 AIRFLOW_2 = 2.11.2
+VERSIONS = $(AIRFLOW_3) 3.1.8 $(AIRFLOW_2)
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo test lint unit-3 unit-2 system clean
+.PHONY: demo test lint unit-3 unit-2 system matrix clean
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
 	$(VENV_3)/bin/python -m airflow_ee_provider.demo --dags-folder example_dags
@@ -29,6 +30,13 @@ unit-2: $(VENV_2)/installed  ## The same on Airflow 2
 
 system: $(VENV_3)/installed  ## A real Airflow, driven through its REST API
 	$(VENV_3)/bin/python -m pytest tests/system -s
+
+matrix: $(VERSIONS:%=.demo/matrix-%.json)  ## Every way a run can end, on three Airflow versions: docs/lifecycle.md
+	$(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $^
+
+.demo/matrix-%.json: .venv-%/installed $(shell find airflow_ee_provider tests/system -name '*.py')
+	mkdir -p .demo
+	.venv-$*/bin/python tests/system/matrix.py measure $@
 
 .venv-%/installed: pyproject.toml constraints/airflow-%.txt
 	$(PYTHON) -m venv --clear .venv-$*

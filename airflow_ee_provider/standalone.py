@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from uuid import uuid4
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +41,7 @@ class StandaloneAirflow:
 
     def __init__(self, home: Path, dags_folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.home = home.resolve()
-        self.port = free_port()
+        self.port, self._execution_port = free_port(), free_port()
         self.url = f"http://localhost:{self.port}"
         # The user's own Airflow has nothing to say here.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
@@ -58,7 +59,7 @@ class StandaloneAirflow:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://localhost:{self._execution_port}/execution/",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
             # A small machine under load is slow, and SQLite is locked now and then: wait rather than fail.
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
@@ -88,6 +89,7 @@ class StandaloneAirflow:
         self.start("standalone")
         try:
             wait_until(self._healthy, timeout=180, what="Airflow to become healthy")
+            self.start_more()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -106,16 +108,24 @@ class StandaloneAirflow:
                     send(process)
             psutil.wait_procs(everything, timeout=10)
 
-    def start(self, part: str) -> None:
+    def start_more(self) -> None:
+        """Start what `airflow standalone` does not.
+
+        Tasks have an API server of their own: on SQLite, one that serves both them and the users can lock itself out,
+        writing on its event loop while it is that loop which a task's transaction waits for.
+        """
+        port = str(self._execution_port)
+        self.start("api-server", "--apps", "execution", "--workers", "1", "--port", port)
+        wait_until(lambda: _listens(self._execution_port), timeout=60, what="the tasks' API server")
+
+    def start(self, part: str, *arguments: str) -> None:
         """Start ``airflow {part}`` in a process group of its own; its output goes to ``{part}.log``."""
         if self._processes and self._processes[0].poll() is not None:
             raise RuntimeError(f"Airflow has ended; see {self.home}/standalone.log")
+        command = [str(self._airflow), part, *arguments]
         with (self.home / f"{part}.log").open("ab") as log:
-            self._processes.append(
-                subprocess.Popen(
-                    [self._airflow, part], env=self._environment, stdout=log, stderr=log, start_new_session=True
-                )
-            )
+            process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log, start_new_session=True)
+        self._processes.append(process)
 
     def kill(self, part: str, sent: signal.Signals = signal.SIGTERM) -> None:
         """End a part of it, for example ``triggerer``, and wait until it has gone."""
@@ -157,14 +167,19 @@ class StandaloneAirflow:
         import requests
 
         url, headers = f"{self.url}{self.api_path}{path}", {"Authorization": self.authorization}
-        for _ in range(5):
-            answer = requests.request(method, url, json=body, headers=headers, timeout=60)
-            if answer.status_code < 500:  # SQLite is locked now and then.
+        for attempt in range(5):  # SQLite is locked now and then.
+            try:
+                answer = requests.request(method, url, json=body, headers=headers, timeout=20)
+            except requests.Timeout:
+                continue
+            if answer.ok or (attempt and answer.status_code == 409):  # A former attempt has come through.
+                return answer.json() if answer.content else None
+            if answer.status_code < 500:
                 break
             time.sleep(1)
-        if not answer.ok:
-            raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
-        return answer.json() if answer.content else None
+        else:
+            raise TimeoutError(f"{method} {path}: Airflow's API does not answer.")
+        raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
 
     def wait_for_dags(self, *dag_ids: str) -> None:
         """Wait until the DAGs are known; fail at once where a file cannot be imported."""
@@ -179,8 +194,9 @@ class StandaloneAirflow:
 
     def trigger(self, dag_id: str, **conf: Any) -> str:
         """Start a DAG run, and return its id."""
-        run: dict[str, Any] = self.call("POST", f"/dags/{dag_id}/dagRuns", {**self.run_body, "conf": conf})
-        return str(run["dag_run_id"])
+        run_id = f"manual__{uuid4()}"
+        self.call("POST", f"/dags/{dag_id}/dagRuns", {**self.run_body, "dag_run_id": run_id, "conf": conf})
+        return run_id
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """Return a DAG run."""
@@ -250,6 +266,11 @@ def wait_until(condition: Callable[[], T], *, timeout: float, what: str, interva
 def seconds_since_epoch(timestamp: str) -> float:
     """Read a timestamp of the REST API's."""
     return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("localhost", port)) == 0
 
 
 def free_port() -> int:

@@ -141,10 +141,8 @@ class EarthEngineOperationTrigger(_Trigger):
 
         try:
             user_acted = not await asyncio.wait_for(still_waits(self.task_instance), TASK_STATE_TIMEOUT)
-        except Exception:
-            self.log.warning(
-                "The task's state could not be read; %s may still run.", self.operation_names, exc_info=True
-            )
+        except Exception:  # Whatever it is: who does not know must leave the operations alone.
+            self.log.exception("The task's state could not be read, so %s are left alone.", self.operation_names)
             return
         if user_acted:
             await self.on_kill()

@@ -32,6 +32,9 @@ class StandaloneAirflow2(StandaloneAirflow):
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
         }
 
+    def start_more(self) -> None:
+        """Tasks need no API server."""
+
     @cached_property
     def authorization(self) -> str:
         password = (self.home / "standalone_admin_password.txt").read_text(encoding="utf-8").strip()

@@ -1,5 +1,256 @@
-"""The cells of the lifecycle matrix: who holds an operation, and what happens."""
+"""The cells of the lifecycle matrix: who holds an operation, what happens to it, and what is promised."""
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import psutil
+
+from airflow_ee_provider.standalone import seconds_since_epoch, wait_until
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
 PROJECT = "earth-demo"
+
+#: Seconds in which a cancel is promised; a lost worker is noticed only when its heartbeat is.
+CANCEL_WITHIN, LOST_WORKER_WITHIN = 45.0, 120.0
+
+#: Seconds from a worker's SIGTERM to its SIGKILL.
+GRACE = 10.0
+
+#: Who holds the operation, and the state of the task by which it does.
+HOLDERS = {
+    "cancel_running": "running",
+    "cancel_deferred": "deferred",
+    "sensor_running": "running",
+    "sensor_rescheduled": "up_for_reschedule",
+    "sensor_deferred": "deferred",
+    "started": "running",
+}
+DEFERRED = ("cancel_deferred", "sensor_deferred")
+IN_WORKER = ("cancel_running", "sensor_running", "started")
+
+Event = Callable[["Cell", "StandaloneAirflow"], float]
+
+
+@dataclass
+class Cell:
+    """A DAG run that holds an operation, and what is going to happen to it."""
+
+    holder: str
+    event: str
+    run_id: str = ""
+    #: The operations that its tasks hold; the last one is the one that must not be lost.
+    operations: list[str] = field(default_factory=list)
+    happened: float = 0.0
+    observed: str = ""
+    kept: bool = False
+
+    @property
+    def dag_id(self) -> str:
+        return f"{self.holder}__{self.event}"
+
+    @property
+    def name(self) -> str:
+        return self.operations[-1]
+
+    @property
+    def cleared_task(self) -> str:
+        """What a user clears: with an operation that was started and left, its task has succeeded."""
+        return "start" if self.holder == "started" else "hold"
+
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether nobody has to do anything for it to happen."""
+        return "timeout" in self.event or self.event in ("exception", "task_callback", "deadline")
+
+    def start(self, airflow: StandaloneAirflow, emulator: Emulator) -> None:
+        """Start the run; its operations are there before, unless its own task starts them."""
+        service = emulator.service
+        slow = {"cancel_seconds": 20.0} if self.holder.startswith("cancel") else {}
+        if self.event in ("exception", "task_callback") and self.holder.startswith("sensor"):
+            failing = service.add(self.dag_id, PROJECT, outcome="FAILED", run_seconds=30.0)
+            self.operations.append(failing)
+            self.happened = service.operations[failing].ended()
+        if self.event == "exception" and self.holder.startswith("cancel"):
+            refused = service.add(self.dag_id, PROJECT)
+            service.fail("permission_denied", times=None, path=f"{refused}:cancel")
+            self.operations.append(refused)
+        if self.holder != "started":
+            self.operations.append(service.add(self.dag_id, PROJECT, **slow))
+        self.run_id = airflow.trigger(self.dag_id, operation_names=self.operations)
+
+    def wait_until_held(self, airflow: StandaloneAirflow, emulator: Emulator) -> None:
+        """Wait until the task is in the state in which it holds its operation."""
+        later = ("failed", "success", "skipped") if self.ends_by_itself else ()
+        airflow.wait_for_task(self.dag_id, self.run_id, "hold", HOLDERS[self.holder], *later, timeout=180)
+        if self.holder == "started":
+            self.operations = self.started(emulator)
+
+    def act(self, airflow: StandaloneAirflow) -> None:
+        """Let it happen; to a rescheduled sensor while it sleeps, for while it pokes it is as any running one."""
+        if self.holder == "sensor_rescheduled" and not self.ends_by_itself:
+            airflow.wait_for_task(self.dag_id, self.run_id, "hold", HOLDERS[self.holder], timeout=60)
+        self.happened = self.happened or EVENTS[self.event](self, airflow)
+
+    def started(self, emulator: Emulator) -> list[str]:
+        """Return all operations of this cell, the oldest first."""
+        return [o.name for o in list(emulator.service.operations.values()) if o.description == self.dag_id]
+
+
+def task_started(cell: Cell, airflow: StandaloneAirflow) -> float:
+    return seconds_since_epoch(airflow.task(cell.dag_id, cell.run_id, "hold")["start_date"])
+
+
+def run_started(cell: Cell, airflow: StandaloneAirflow) -> float:
+    return seconds_since_epoch(airflow.run(cell.dag_id, cell.run_id)["start_date"])
+
+
+def now(action: Callable[[Cell, StandaloneAirflow], None]) -> Event:
+    def act(cell: Cell, airflow: StandaloneAirflow) -> float:
+        moment = time.time()
+        action(cell, airflow)
+        return moment
+
+    return act
+
+
+def kill_worker(cell: Cell, airflow: StandaloneAirflow) -> None:
+    """Kill the task's process and its supervisor."""
+    _signal_worker(_process(cell, airflow), signal.SIGKILL)
+
+
+def stop_worker(cell: Cell, airflow: StandaloneAirflow) -> None:
+    """Stop them as Kubernetes stops a pod: ask, and kill after a while of grace."""
+    process = _process(cell, airflow)
+    _signal_worker(process, signal.SIGTERM)
+    threading.Timer(GRACE, _signal_worker, (process, signal.SIGKILL)).start()
+
+
+def _process(cell: Cell, airflow: StandaloneAirflow) -> psutil.Process:
+    return psutil.Process(airflow.task(cell.dag_id, cell.run_id, "hold")["pid"])
+
+
+def _signal_worker(process: psutil.Process, sent: signal.Signals) -> None:
+    """Send a signal to a task's process and its supervisor, which runs other tasks once that one has gone."""
+    with suppress(psutil.NoSuchProcess):
+        if (supervisor := process.parent()) and process.is_running():
+            supervisor.send_signal(sent)
+            process.send_signal(sent)
+
+
+#: What is done to a cell that holds its operation; returns when it happens, in seconds since the epoch.
+EVENTS: dict[str, Event] = {
+    "task_cleared": now(lambda c, a: a.clear(c.dag_id, c.run_id, c.cleared_task)),
+    "run_cleared": now(lambda c, a: a.clear_run(c.dag_id, c.run_id)),
+    "task_marked_failed": now(lambda c, a: a.mark_task(c.dag_id, c.run_id, "hold", "failed")),
+    "task_marked_success": now(lambda c, a: a.mark_task(c.dag_id, c.run_id, "hold", "success")),
+    "run_marked_failed": now(lambda c, a: a.mark_run(c.dag_id, c.run_id, "failed")),
+    "dagrun_timeout": lambda c, a: run_started(c, a) + 20,
+    "execution_timeout": lambda c, a: task_started(c, a) + 10,
+    "trigger_timeout": lambda c, a: task_started(c, a) + 10,
+    "exception": lambda c, a: task_started(c, a) + (8 if c.holder == "started" else 0),
+    "task_callback": task_started,
+    "worker_sigterm": now(stop_worker),
+    "worker_sigkill": now(kill_worker),
+    "deadline": lambda c, a: run_started(c, a) + 20,
+}
+
+#: What happens to all deferred tasks at once, because the triggerer goes.
+TRIGGERER_EVENTS = {"triggerer_sigterm": signal.SIGTERM, "triggerer_sigkill": signal.SIGKILL}
+WITHOUT_TRIGGERER = "cleared_without_triggerer"
+
+
+def applies(holder: str, event: str) -> bool:
+    """Whether such a thing can happen to such a holder."""
+    if event in TRIGGERER_EVENTS or event in (WITHOUT_TRIGGERER, "trigger_timeout"):
+        return holder in DEFERRED
+    if event in ("worker_sigterm", "worker_sigkill"):
+        return holder in IN_WORKER
+    return event != "task_callback" or holder.startswith("sensor")
+
+
+def resumes(holder: str, event: str) -> bool:
+    """Whether the operation is to be left running, and watched on, rather than be cancelled."""
+    if holder == "sensor_deferred":  # No user has acted; or no code of ours can run, and the next try goes on waiting.
+        return event in TRIGGERER_EVENTS or event == WITHOUT_TRIGGERER
+    return holder == "sensor_rescheduled" and event in ("task_cleared", "run_cleared")
+
+
+def requested(emulator: Emulator, name: str) -> float | None:
+    """When the first cancel of an operation was requested."""
+    requests = emulator.service.requests("POST", f"{name}:cancel")
+    return requests[0]["time"] if requests else None
+
+
+def left_to_janitor(holder: str, event: str, airflow_version: str) -> bool:
+    """Whether Airflow runs none of our code then, so that only the janitor is left to find the operation."""
+    if holder == "started" and event in ("task_cleared", "run_cleared"):
+        return tuple(map(int, airflow_version.split(".")[:2])) < (3, 3)  # No task_state_store.
+    # No callback is called where a run is marked by hand, and no task of it is there to be killed.
+    return event == "run_marked_failed" and holder in ("sensor_rescheduled", "started")
+
+
+def judge(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, airflow_version: str) -> None:
+    """Find out what became of a cell's operation, and whether that is what is promised."""
+    if left_to_janitor(cell.holder, cell.event, airflow_version):
+        _judge_janitor(cell, airflow, emulator)
+    elif resumes(cell.holder, cell.event):
+        _judge_resumed(cell, airflow, emulator)
+    else:
+        _judge_cancelled(cell, emulator)
+
+
+def _judge_cancelled(cell: Cell, emulator: Emulator) -> None:
+    limit = LOST_WORKER_WITHIN if cell.event.startswith("worker") else CANCEL_WITHIN
+    left = max(1.0, cell.happened + limit - time.time())
+    try:
+        wait_until(lambda: emulator.service.state(cell.name) == "CANCELLED", timeout=left, what="the cancel")
+    except TimeoutError:
+        cell.observed = f"{emulator.service.state(cell.name)} after {limit:g} s"
+        return
+    asked = (requested(emulator, cell.name) or 0.0) - cell.happened
+    confirmed = emulator.service.operations[cell.name].ended() - cell.happened
+    asked_before = cell.holder.startswith("cancel") and asked < 0
+    # An event's time is known to the second only; a cancel that came well before it had another cause.
+    cell.kept = confirmed <= limit and (asked_before or asked > -1)
+    cell.observed = f"confirmed {max(0.0, confirmed):.0f} s" if asked_before else f"{asked:.1f} s"
+
+
+def _judge_janitor(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    """Let the janitor find it by its description."""
+    time.sleep(max(0.0, cell.happened + 15 - time.time()))
+    left = emulator.service.state(cell.name)
+    run_id = airflow.trigger("janitor", description=cell.dag_id)
+    airflow.wait_for_task("janitor", run_id, "hold", "success", "failed", timeout=120)
+    cell.kept = emulator.service.state(cell.name) == "CANCELLED"
+    cell.observed = "janitor" if left == "RUNNING" else f"{left} before the janitor came"
+
+
+def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    service = emulator.service
+    seen = len(service.requests("GET", cell.name))
+
+    def polled_or_lost() -> bool:
+        return len(service.requests("GET", cell.name)) > seen + 1 or service.state(cell.name) != "RUNNING"
+
+    try:
+        wait_until(polled_or_lost, timeout=120, what="the polling to go on")
+        if requested(emulator, cell.name) or service.state(cell.name) != "RUNNING":
+            cell.observed = f"not left alone: {service.state(cell.name)}"
+            return
+        service.finish(cell.name)
+        airflow.wait_for_task(cell.dag_id, cell.run_id, "hold", "success", timeout=60)
+    except TimeoutError as error:
+        cell.observed = f"not resumed: {error}"
+        return
+    cell.kept = True
+    cell.observed = "resumed"

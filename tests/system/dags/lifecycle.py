@@ -1,37 +1,139 @@
-"""One DAG for each holder of an operation and each way in which its task or its run can end."""
+"""One DAG for each cell of the lifecycle matrix: who holds an operation, and what is going to happen.
+
+Every DAG cancels at its end, however it ends, what its tasks have recorded: that closes the cells in which Airflow
+runs none of a task's own code.
+"""
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
+from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, task
 
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
+from airflow_ee_provider.operators.earth_engine import (
+    EarthEngineCancelOperationOperator,
+    EarthEngineCancelStaleOperationsOperator,
+)
+from airflow_ee_provider.records import record_operations, resume_operations
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 
-HOLDERS = {"running": {"deferrable": False}, "deferred": {"deferrable": True}}
+try:
+    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+except ImportError:  # Airflow before 3.1 knows no deadlines.
+    DeadlineAlert = None
 
-#: What ends each cell's task: what the sensor is told, and what the DAG is told.
-CELLS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
-    "cleared": ({"cancel_on_kill": True}, {}),
-    "marked_failed": ({"cancel_on_kill": True}, {}),
-    "run_marked_failed": ({"cancel_on_kill": True}, {}),
-    "dagrun_timeout": ({"cancel_on_kill": True}, {"dagrun_timeout": timedelta(seconds=20)}),
-    "execution_timeout": ({"cancel_on_timeout": True, "execution_timeout": timedelta(seconds=10)}, {}),
-    "sensor_timeout": ({"cancel_on_timeout": True, "timeout": 10}, {}),
-    "task_callback": ({"on_failure_callback": EarthEngineCancelOperationsNotifier()}, {}),
-    "dag_callback": ({}, {"on_failure_callback": EarthEngineCancelOperationsNotifier()}),
-    "left_alone": ({}, {}),
+NAMES = "{{ dag_run.conf['operation_names'] }}"
+
+EVENTS = (
+    "task_cleared",
+    "run_cleared",
+    "task_marked_failed",
+    "task_marked_success",
+    "run_marked_failed",
+    "dagrun_timeout",
+    "execution_timeout",
+    "trigger_timeout",
+    "exception",
+    "task_callback",
+    "worker_sigterm",
+    "worker_sigkill",
+    "triggerer_sigterm",
+    "triggerer_sigkill",
+    "cleared_without_triggerer",
+    "deadline",
+    "left_alone",
+)
+
+
+def sensor(event: str, *, deferrable: bool = False, mode: str = "poke") -> None:
+    told = event != "left_alone"
+    how: dict[str, Any] = {"deferrable": deferrable, "mode": mode, "cancel_on_kill": told, "cancel_on_timeout": told}
+    how["poll_interval"] = 5 if mode == "reschedule" else 1  # What sleeps has to be caught asleep.
+    if event == "trigger_timeout" or (event == "execution_timeout" and mode == "reschedule"):
+        how["timeout"] = 10
+    elif event == "execution_timeout":
+        how["execution_timeout"] = timedelta(seconds=10)
+    elif event == "task_callback":
+        how["on_failure_callback"] = EarthEngineCancelOperationsNotifier()
+    EarthEngineOperationSensor(task_id="hold", operation_names=NAMES, **how)
+
+
+def cancel(event: str, *, deferrable: bool) -> None:
+    how: dict[str, Any] = {"deferrable": deferrable}
+    if event == "trigger_timeout":
+        how["timeout"] = 10
+    elif event == "execution_timeout":
+        how["execution_timeout"] = timedelta(seconds=10)
+    EarthEngineCancelOperationOperator(task_id="hold", operation_names=NAMES, poll_interval=1, **how)
+
+
+def started(event: str) -> None:
+    """Start an operation and leave: another task, or the DAG's callback, is responsible for it."""
+
+    @task(task_id="start")
+    def start(**context: Any) -> list[str]:
+        ti, hook = context["ti"], EarthEngineHook()
+        if operations := resume_operations(context, hook):
+            return operations
+        destination = {"cloudStorageDestination": {"bucket": "b"}}
+        body = {"description": ti.dag_id, "expression": {"result": "0"}, "fileExportOptions": destination}
+        return record_operations(context, hook.start_export("image", body).name)
+
+    timeout = timedelta(seconds=10) if event == "execution_timeout" else None
+
+    @task(task_id="hold", execution_timeout=timeout)
+    def work() -> None:
+        for _ in range(600):
+            if event == "exception":
+                time.sleep(8)
+                raise ValueError("The export is not wanted any more.")
+            time.sleep(1)
+
+    start() >> work()
+
+
+HOLDERS = {
+    "cancel_running": lambda event: cancel(event, deferrable=False),
+    "cancel_deferred": lambda event: cancel(event, deferrable=True),
+    "sensor_running": sensor,
+    "sensor_rescheduled": lambda event: sensor(event, mode="reschedule"),
+    "sensor_deferred": lambda event: sensor(event, deferrable=True),
+    "started": started,
 }
 
-for holder, how in HOLDERS.items():
-    for cell, (sensor, dag) in CELLS.items():
-        with DAG(f"{holder}_{cell}", schedule=None, catchup=False, **dag) as made:
-            EarthEngineOperationSensor(
-                task_id="hold",
-                operation_names="{{ dag_run.conf['operation_names'] }}",
-                poll_interval=1,
-                **how,
-                **sensor,
-            )
+
+def arguments(event: str) -> dict[str, Any]:
+    if event in ("left_alone", "task_callback"):
+        return {}
+    cleanup = EarthEngineCancelOperationsNotifier()
+    found: dict[str, Any] = {"on_failure_callback": cleanup, "on_success_callback": cleanup}
+    if event == "dagrun_timeout":
+        found["dagrun_timeout"] = timedelta(seconds=20)
+    if event == "deadline" and DeadlineAlert:
+        found["deadline"] = DeadlineAlert(
+            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            interval=timedelta(seconds=20),
+            callback=AsyncCallback(EarthEngineCancelOperationsNotifier),
+        )
+    return found
+
+
+for holder, hold in HOLDERS.items():
+    for happens in EVENTS:
+        with DAG(f"{holder}__{happens}", schedule=None, catchup=False, **arguments(happens)) as made:
+            hold(happens)
         globals()[made.dag_id] = made
+
+with DAG("janitor", schedule=None, catchup=False) as made:
+    EarthEngineCancelStaleOperationsOperator(task_id="hold", description="{{ dag_run.conf['description'] }}")
+globals()[made.dag_id] = made
+
+with DAG("mapped__run_marked_failed", schedule=None, catchup=False, **arguments("")) as made:
+    EarthEngineOperationSensor.partial(
+        task_id="hold", poll_interval=1, deferrable=True, cancel_on_kill=True, max_active_tis_per_dagrun=20
+    ).expand(operation_names=[f"{{{{ dag_run.conf['operation_names'][{number}] }}}}" for number in range(20)])
+globals()[made.dag_id] = made

@@ -1,0 +1,111 @@
+"""What ``make matrix`` writes: ``docs/lifecycle.md``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cells import CANCEL_WITHIN, GRACE, HOLDERS, LOST_WORKER_WITHIN, applies
+
+#: Each event: what happens, and which part of the product answers for the operation.
+EVENTS = {
+    "task_cleared": ("the task is cleared", "`cancel_on_kill`; the next try (`resume_operations`)"),
+    "run_cleared": ("the whole run is cleared", "`cancel_on_kill`; the next try (`resume_operations`)"),
+    "task_marked_failed": ("the task is marked failed", "`cancel_on_kill`; the DAG's notifier"),
+    "task_marked_success": ("the task is marked success", "`cancel_on_kill`; the DAG's notifier, on success"),
+    "run_marked_failed": ("the run is marked failed", "`cancel_on_kill`; the DAG's notifier"),
+    "dagrun_timeout": ("`dagrun_timeout`", "`cancel_on_kill`; the DAG's notifier"),
+    "execution_timeout": ("`execution_timeout` (rescheduled: the sensor's `timeout`)", "`cancel_on_timeout`"),
+    "trigger_timeout": ("the trigger's timeout", "`cancel_on_timeout`, in `resume_execution`"),
+    "exception": ("the task fails", "the DAG's notifier"),
+    "task_callback": ("the task fails, and only it has a notifier", "the task's notifier"),
+    "worker_sigterm": (
+        f"the worker gets SIGTERM, and SIGKILL after {GRACE:g} s",
+        "`cancel_on_kill`; the DAG's notifier",
+    ),
+    "worker_sigkill": ("the worker gets SIGKILL", "the DAG's notifier, once the heartbeat is missed"),
+    "deadline": ("a deadline is missed (`DeadlineAlert`)", "the deadline's notifier"),
+    "triggerer_sigterm": ("the triggerer gets SIGTERM, and comes back", "nobody: it runs on"),
+    "triggerer_sigkill": ("the triggerer gets SIGKILL, and comes back", "nobody: it runs on"),
+    "cleared_without_triggerer": ("cleared while no triggerer runs", "the next try goes on waiting"),
+}
+
+HEADINGS = {
+    "cancel_running": "cancel operator, worker",
+    "cancel_deferred": "cancel operator, deferred",
+    "sensor_running": "sensor, poking",
+    "sensor_rescheduled": "sensor, reschedule",
+    "sensor_deferred": "sensor, deferred",
+    "started": "started and left",
+}
+
+INTRODUCTION = f"""# What becomes of an operation, however a run ends
+
+Written by `make matrix` from real runs on three Airflow versions against the emulator, whose journal and states are
+what is asserted; never edited by hand. The DAGs are [these](../tests/system/dags/lifecycle.py).
+
+- **Columns** say who holds the operation: the cancel operator while it waits for the confirmation, in a worker and
+  deferred; the sensor with `cancel_on_kill` and `cancel_on_timeout`, in its three modes; and a task that has started
+  the operation, recorded it (`record_operations`) and succeeded, while the next task of the run works. Every DAG has
+  `EarthEngineCancelOperationsNotifier()` as its `on_failure_callback` and `on_success_callback`.
+- **Cells** give the seconds from what happened to the cancel request; Earth Engine's confirmation came after it in
+  each (the emulator takes 2 s). *confirmed* is for what had been asked to cancel before: the seconds to the
+  confirmation (the emulator takes 20 s there). *resumed*: left running, as promised, and its end was noticed.
+  *janitor*: Airflow runs none of our code, so it ran on until `EarthEngineCancelStaleOperationsOperator` found it by
+  its description, which was tried. A dash: such a thing cannot happen to such a holder.
+- **Promised** is the confirmation within {CANCEL_WITHIN:g} s; within {LOST_WORKER_WITHIN:g} s for a worker that
+  was lost, with a heartbeat timeout of 40 s (Airflow's default is 300 s). A cell in **bold** is not as promised, and
+  says what was seen instead.
+"""
+
+LIMITS = """
+## Where only the janitor is left
+
+- A *run* that is marked failed by hand: Airflow calls no callback of the DAG's, and only tasks that run or are
+  deferred are told. An operation that is held by neither runs on. To close that cell, let a deferred sensor wait for
+  the operation: it takes no worker slot.
+- Before Airflow 3.3, a task that has started an operation, has succeeded and is then cleared: Airflow deletes its XComs
+  as the next try begins, and has no `task_state_store`, so nothing remembers the operation.
+
+## What differs before Airflow 3.3
+
+- A trigger is not told that a user acted. It asks for its task's state and try instead, after the triggerer has
+  cancelled it.
+- `DeadlineAlert` is new in Airflow 3.1.
+"""
+
+
+def page(results: list[dict[str, Any]]) -> tuple[str, list[str]]:
+    """Return the page, and a line for each cell that is not as promised."""
+    broken: list[str] = []
+    parts = [INTRODUCTION]
+    for result in results:
+        version, cells = result["version"], result["cells"]
+        parts.append(
+            f"\n## Airflow {version}\n\n| what happens | {' | '.join(HEADINGS.values())} | who answers for it |"
+        )
+        parts.append(f"|{'---|' * (len(HEADINGS) + 2)}")
+        for event, (what, who) in EVENTS.items():
+            row = [_cell(cells, holder, event, version, broken) for holder in HOLDERS]
+            parts.append(f"| {what} | {' | '.join(row)} | {who} |")
+        mapped = cells.get("mapped__run_marked_failed", {"observed": "not measured", "kept": False})
+        if not mapped["kept"]:
+            broken.append(f"{version}: mapped: {mapped['observed']}")
+        parts.append(
+            f"\n20 mapped sensors, deferred, their run marked failed: the last cancel after {mapped['observed']}."
+        )
+    return "\n".join(parts) + "\n" + LIMITS, broken
+
+
+def _cell(cells: dict[str, Any], holder: str, event: str, version: str, broken: list[str]) -> str:
+    if not applies(holder, event):
+        return "-"
+    cell = cells.get(f"{holder}__{event}")
+    if cell is None:
+        if event == "deadline" and version.startswith("2."):
+            return "no deadlines"
+        broken.append(f"{version}: {holder} {event}: not measured")
+        return "**not measured**"
+    if cell["kept"]:
+        return str(cell["observed"])
+    broken.append(f"{version}: {holder} {event}: {cell['observed']}")
+    return f"**{cell['observed']}**"

@@ -1,0 +1,191 @@
+"""``make matrix``: every way in which a run can end, measured on one Airflow after the other.
+
+``measure`` runs all cells on the Airflow of the running interpreter and writes what it saw as JSON; ``render`` writes
+``docs/lifecycle.md`` from that. The exit code says whether every cell was as promised.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow import __version__ as airflow_version
+from airflow_2 import StandaloneAirflow2
+from cells import (
+    CANCEL_WITHIN,
+    EVENTS,
+    HOLDERS,
+    PROJECT,
+    TRIGGERER_EVENTS,
+    WITHOUT_TRIGGERER,
+    Cell,
+    applies,
+    judge,
+    requested,
+)
+from lifecycle_page import page
+
+from airflow_ee_provider.emulator import Emulator
+from airflow_ee_provider.emulator.operations import Behaviour
+from airflow_ee_provider.emulator.service import Service
+from airflow_ee_provider.standalone import StandaloneAirflow, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Two cores cannot start more runs at once and still be on time.
+BATCH = 6
+
+MAPPED = 20
+
+#: A lost worker is noticed when its heartbeat is missed: five minutes by default, here sooner.
+QUICK_HEARTBEATS = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "40",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "5",
+    # The same in Airflow 2.
+    "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "40",
+    "AIRFLOW__SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__LOCAL_TASK_JOB_HEARTBEAT_SEC": "5",
+}
+
+
+@contextmanager
+def booted(emulator: Emulator) -> Iterator[StandaloneAirflow]:
+    """Boot the running interpreter's Airflow, with the cells' DAGs and the examples."""
+    standalone = StandaloneAirflow2 if airflow_version.startswith("2.") else StandaloneAirflow
+    base = Path(tempfile.mkdtemp(prefix="airflow-ee-system-"))
+    here = Path(__file__).parent
+    shutil.copytree(here / "dags", base / "dags")
+    shutil.copytree(here.parents[1] / "example_dags", base / "dags" / "examples")
+    connection = {"AIRFLOW_CONN_EARTH_ENGINE_DEFAULT": emulator.airflow_connection(PROJECT)}
+    with standalone(base / "airflow", base / "dags", QUICK_HEARTBEATS | connection) as airflow:
+        print(f"Airflow {airflow_version} is up at {airflow.url}; its home is {airflow.home}", flush=True)
+        yield airflow
+    shutil.rmtree(base, ignore_errors=True)  # Kept where something went wrong.
+
+
+def new_emulator() -> Emulator:
+    """Make the Earth Engine of the system tests."""
+    return Emulator(Service(Behaviour(pending_seconds=1, run_seconds=3600)))
+
+
+def let_happen(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    """Start cells side by side, a few at a time, and let happen to each what is to happen."""
+    for start in range(0, len(cells), BATCH):
+        batch = cells[start : start + BATCH]
+        for cell in batch:
+            cell.start(airflow, emulator)
+        for cell in batch:
+            cell.wait_until_held(airflow, emulator)
+        time.sleep(3)  # The operations are to be held for a while, not caught at their start.
+        for cell in batch:
+            cell.act(airflow)
+        print(f"  {start + len(batch)} of {len(cells)} cells have happened", flush=True)
+
+
+def without_triggerer(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator, event: str) -> None:
+    """Let the triggerer go while cells are deferred, and come back."""
+    for cell in cells:
+        cell.start(airflow, emulator)
+    for cell in cells:
+        cell.wait_until_held(airflow, emulator)
+    time.sleep(3)
+    happened = time.time()
+    airflow.kill("triggerer", TRIGGERER_EVENTS.get(event, TRIGGERER_EVENTS["triggerer_sigterm"]))
+    for cell in cells:
+        cell.happened = happened
+        if event == WITHOUT_TRIGGERER:
+            airflow.clear(cell.dag_id, cell.run_id, cell.cleared_task)
+    time.sleep(10)
+    airflow.start("triggerer")
+
+
+def mapped_group(airflow: StandaloneAirflow, emulator: Emulator) -> Cell:
+    """Twenty mapped sensors, deferred; the run is marked failed. The slowest of them counts."""
+    cell = Cell("mapped", "run_marked_failed")
+    cell.operations = [emulator.service.add(cell.dag_id, PROJECT) for _ in range(MAPPED)]
+    cell.run_id = airflow.trigger(cell.dag_id, operation_names=cell.operations)
+    instances = f"/dags/{cell.dag_id}/dagRuns/{cell.run_id}/taskInstances"
+
+    def all_deferred() -> bool:
+        states = [task["state"] for task in airflow.call("GET", instances)["task_instances"]]
+        return states.count("deferred") == MAPPED
+
+    wait_until(all_deferred, timeout=240, what="the mapped tasks to be deferred")
+    time.sleep(3)
+    cell.happened = time.time()
+    airflow.mark_run(cell.dag_id, cell.run_id, "failed")
+    states = {"": 0}
+
+    def all_cancelled() -> bool:
+        found = [emulator.service.state(name) for name in cell.operations]
+        states.clear()
+        states.update({state: found.count(state) for state in found})
+        return states.get("CANCELLED") == MAPPED
+
+    try:
+        wait_until(all_cancelled, timeout=CANCEL_WITHIN, what="all to be cancelled")
+    except TimeoutError:
+        cell.observed = f"{states} after {CANCEL_WITHIN:g} s"
+        return cell
+    cell.kept = True
+    cell.observed = f"{max(requested(emulator, name) or 0.0 for name in cell.operations) - cell.happened:.1f} s"
+    return cell
+
+
+def run_cells(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    """Let everything happen to all cells, and judge what became of their operations."""
+    airflow.wait_for_dags("janitor", *(cell.dag_id for cell in cells))
+    let_happen([cell for cell in cells if cell.event in EVENTS], airflow, emulator)
+    # The others' operations need a triggerer, so they are judged before it goes.
+    for event in ("", *TRIGGERER_EVENTS, WITHOUT_TRIGGERER):
+        group = [cell for cell in cells if cell.event == event or (not event and cell.event in EVENTS)]
+        if event and group:
+            without_triggerer(group, airflow, emulator, event)
+        for cell in group:
+            judge(cell, airflow, emulator, airflow_version)
+            verdict = "kept  " if cell.kept else "BROKEN"
+            print(f"  {verdict} {cell.event:<26} {cell.holder:<20} {cell.observed}", flush=True)
+
+
+def measure() -> list[Cell]:
+    """Run all cells on the running interpreter's Airflow."""
+    events = [*EVENTS, *TRIGGERER_EVENTS, WITHOUT_TRIGGERER]
+    if airflow_version.startswith("2."):  # Airflow before 3.1 knows no deadlines.
+        events.remove("deadline")
+    cells = [Cell(holder, event) for event in events for holder in HOLDERS if applies(holder, event)]
+    with new_emulator() as emulator, booted(emulator) as airflow:
+        run_cells(cells, airflow, emulator)
+        cells.append(mapped_group(airflow, emulator))
+    return cells
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("measure").add_argument("result", type=Path)
+    rendering = commands.add_parser("render")
+    rendering.add_argument("page", type=Path)
+    rendering.add_argument("results", type=Path, nargs="+")
+    options = parser.parse_args()
+    if options.command == "measure":
+        seen = {cell.dag_id: {"observed": cell.observed, "kept": cell.kept} for cell in measure()}
+        options.result.write_text(json.dumps({"version": airflow_version, "cells": seen}, indent=1), encoding="utf-8")
+        return 0
+    results: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in options.results]
+    text, broken = page(results)
+    options.page.write_text(text, encoding="utf-8")
+    print("\n".join(broken))
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
