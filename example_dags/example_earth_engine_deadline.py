@@ -13,7 +13,7 @@ from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOper
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 
 try:
-    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+    from airflow.sdk.definitions.deadline import AsyncCallback, DeadlineAlert, DeadlineReference
 except ImportError:  # Airflow before 3.1 knows no deadlines.
     deadline = {}
 else:

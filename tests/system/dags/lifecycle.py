@@ -10,7 +10,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, task, task_group
 
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
@@ -22,7 +22,7 @@ from airflow_ee_provider.records import record_operations, resume_operations
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 
 try:
-    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+    from airflow.sdk.definitions.deadline import AsyncCallback, DeadlineAlert, DeadlineReference
 except ImportError:  # Airflow before 3.1 knows no deadlines.
     DeadlineAlert = None
 
@@ -52,7 +52,8 @@ EVENTS = (
 def sensor(event: str, *, deferrable: bool = False, mode: str = "poke") -> None:
     told = event != "left_alone"
     how: dict[str, Any] = {"deferrable": deferrable, "mode": mode, "cancel_on_kill": told, "cancel_on_timeout": told}
-    how["poll_interval"] = 5 if mode == "reschedule" else 1  # What sleeps has to be caught asleep.
+    # What sleeps has to be caught asleep; and Airflow loses a sensor that is rescheduled too often.
+    how["poll_interval"] = 12 if mode == "reschedule" else 1
     if event == "trigger_timeout" or (event == "execution_timeout" and mode == "reschedule"):
         how["timeout"] = 10
     elif event == "execution_timeout":
@@ -133,7 +134,17 @@ with DAG("janitor", schedule=None, catchup=False) as made:
 globals()[made.dag_id] = made
 
 with DAG("mapped__run_marked_failed", schedule=None, catchup=False, **arguments("")) as made:
-    EarthEngineOperationSensor.partial(
-        task_id="hold", poll_interval=1, deferrable=True, cancel_on_kill=True, max_active_tis_per_dagrun=20
-    ).expand(operation_names=[f"{{{{ dag_run.conf['operation_names'][{number}] }}}}" for number in range(20)])
+
+    @task(task_id="names")
+    def names(**context: Any) -> list[str]:
+        found: list[str] = context["dag_run"].conf["operation_names"]
+        return found
+
+    @task_group(group_id="group")
+    def wait_for_one(name: str) -> None:
+        EarthEngineOperationSensor(
+            task_id="hold", operation_names=name, poll_interval=1, deferrable=True, cancel_on_kill=True
+        )
+
+    wait_for_one.expand(name=names())
 globals()[made.dag_id] = made

@@ -1,0 +1,45 @@
+"""The example DAGs, as they are, on a real Airflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from cells import PROJECT
+from rich.console import Console
+
+from airflow_ee_provider.demo import play
+from airflow_ee_provider.standalone import wait_until
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+pytestmark = pytest.mark.system
+
+
+def test_the_demo_shows_every_operation_ending_as_it_should(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    assert play(airflow, emulator.service, Console(width=130))
+
+
+def test_the_janitor_cancels_what_is_old_and_called_like_ours(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    service = emulator.service
+    old, new, theirs = (service.add(name, PROJECT, run_seconds=1e6) for name in ("airflow-a", "airflow-b", "theirs"))
+    for name in (old, theirs):
+        service.operations[name].created -= 13 * 3600
+
+    run_id = airflow.trigger("example_earth_engine_janitor")
+    airflow.wait_for_task("example_earth_engine_janitor", run_id, "cancel_stale_operations", "success")
+
+    assert [service.state(name) for name in (old, new, theirs)] == ["CANCELLED", "RUNNING", "RUNNING"]
+
+
+def test_a_run_in_time_does_not_hear_of_its_deadline(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    name = emulator.service.add("in time", PROJECT, run_seconds=5)
+
+    run_id = airflow.trigger("example_earth_engine_deadline", operation_names=[name])
+
+    wait_until(
+        lambda: airflow.run("example_earth_engine_deadline", run_id)["state"] == "success", timeout=120, what="the run"
+    )
+    assert emulator.service.state(name) == "SUCCEEDED"
