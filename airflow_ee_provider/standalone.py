@@ -47,7 +47,7 @@ class StandaloneAirflow:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         self._environment = {**inherited, **self.settings(dags_folder.resolve()), **(environment or {})}
         self._airflow = Path(sys.executable).parent / "airflow"
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
 
     def settings(self, dags_folder: Path) -> dict[str, str]:
         """Return the environment's variables that configure it."""
@@ -120,12 +120,12 @@ class StandaloneAirflow:
 
     def start(self, part: str, *arguments: str) -> None:
         """Start ``airflow {part}`` in a process group of its own; its output goes to ``{part}.log``."""
-        if self._processes and self._processes[0].poll() is not None:
+        if self.processes and self.processes[0].poll() is not None:
             raise RuntimeError(f"Airflow has ended; see {self.home}/standalone.log")
         command = [str(self._airflow), part, *arguments]
         with (self.home / f"{part}.log").open("ab") as log:
             process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log, start_new_session=True)
-        self._processes.append(process)
+        self.processes.append(process)
 
     def kill(self, part: str, sent: signal.Signals = signal.SIGTERM) -> None:
         """End a part of it, for example ``triggerer``, and wait until it has gone."""
@@ -145,13 +145,13 @@ class StandaloneAirflow:
         """Return the processes that it started, and those that they started, as psutil has them."""
         import psutil
 
-        mine = [psutil.Process(process.pid) for process in self._processes if process.poll() is None]
+        mine = [psutil.Process(process.pid) for process in self.processes if process.poll() is None]
         return [*mine, *(child for process in mine for child in process.children(recursive=True))]
 
     def _healthy(self) -> bool:
         import requests
 
-        if self._processes[0].poll() is not None:
+        if self.processes[0].poll() is not None:
             raise RuntimeError(f"Airflow has ended; see {self.home}/standalone.log")
         try:
             health = requests.get(f"{self.url}{self.health_path}", timeout=5).json()
@@ -217,13 +217,15 @@ class StandaloneAirflow:
 
         return wait_until(state, timeout=timeout, what=f"{dag_id}.{task_id} to become {' or '.join(states)}")
 
-    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
-        """Clear a task instance, as a user does."""
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> float:
+        """Clear a task instance, as a user does; returns when, in seconds since the epoch."""
+        moment = time.time()
         self.call(
             "POST",
             f"/dags/{dag_id}/clearTaskInstances",
             {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False},
         )
+        return moment
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str) -> Any:
         """Return what a task has pushed under a key; None where it has not."""

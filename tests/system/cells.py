@@ -33,6 +33,7 @@ HOLDERS = {
     "sensor_running": "running",
     "sensor_rescheduled": "up_for_reschedule",
     "sensor_deferred": "deferred",
+    "starting": "running",
     "started": "running",
 }
 DEFERRED = ("cancel_deferred", "sensor_deferred")
@@ -68,6 +69,11 @@ class Cell:
         return "start" if self.holder == "started" else "hold"
 
     @property
+    def starts_it_itself(self) -> bool:
+        """Whether the operation is started by the run's own task."""
+        return self.holder in ("starting", "started")
+
+    @property
     def ends_by_itself(self) -> bool:
         """Whether nobody has to do anything for it to happen."""
         return "timeout" in self.event or self.event in ("exception", "task_callback", "deadline")
@@ -84,7 +90,7 @@ class Cell:
             refused = service.add(self.dag_id, PROJECT)
             service.fail("permission_denied", times=None, path=f"{refused}:cancel")
             self.operations.append(refused)
-        if self.holder != "started":
+        if not self.starts_it_itself:
             self.operations.append(service.add(self.dag_id, PROJECT, **slow))
         self.run_id = airflow.trigger(self.dag_id, operation_names=self.operations)
 
@@ -92,7 +98,8 @@ class Cell:
         """Wait until the task is in the state in which it holds its operation."""
         later = ("failed", "success", "skipped") if self.ends_by_itself else ()
         airflow.wait_for_task(self.dag_id, self.run_id, "hold", HOLDERS[self.holder], *later, timeout=180)
-        if self.holder == "started":
+        if self.starts_it_itself:
+            wait_until(lambda: self.started(emulator), timeout=60, what=f"the operation of {self.dag_id}")
             self.operations = self.started(emulator)
 
     def act(self, airflow: StandaloneAirflow) -> None:
@@ -149,7 +156,7 @@ def _signal_worker(process: psutil.Process, sent: signal.Signals) -> None:
 
 #: What is done to a cell that holds its operation; returns when it happens, in seconds since the epoch.
 EVENTS: dict[str, Event] = {
-    "task_cleared": now(lambda c, a: a.clear(c.dag_id, c.run_id, c.cleared_task)),
+    "task_cleared": lambda c, a: a.clear(c.dag_id, c.run_id, c.cleared_task),
     "run_cleared": now(lambda c, a: a.clear_run(c.dag_id, c.run_id)),
     "task_marked_failed": now(lambda c, a: a.mark_task(c.dag_id, c.run_id, "hold", "failed")),
     "task_marked_success": now(lambda c, a: a.mark_task(c.dag_id, c.run_id, "hold", "success")),
@@ -171,6 +178,8 @@ WITHOUT_TRIGGERER = "cleared_without_triggerer"
 
 def applies(holder: str, event: str) -> bool:
     """Whether such a thing can happen to such a holder."""
+    if holder == "starting":  # It is about the next try; what else can happen is as with any plain task.
+        return event in ("task_cleared", "run_cleared", "worker_sigkill")
     if event in TRIGGERER_EVENTS or event in (WITHOUT_TRIGGERER, "trigger_timeout"):
         return holder in DEFERRED
     if event in ("worker_sigterm", "worker_sigkill"):
@@ -182,6 +191,9 @@ def resumes(holder: str, event: str) -> bool:
     """Whether the operation is to be left running, and watched on, rather than be cancelled."""
     if holder == "sensor_deferred":  # No user has acted; or no code of ours can run, and the next try goes on waiting.
         return event in TRIGGERER_EVENTS or event == WITHOUT_TRIGGERER
+    if holder == "starting":
+        # The next try goes on with it: that of a task which is cleared while it runs looks like any other retry.
+        return event in ("worker_sigkill", "task_cleared")
     return holder == "sensor_rescheduled" and event in ("task_cleared", "run_cleared")
 
 
@@ -193,8 +205,9 @@ def requested(emulator: Emulator, name: str) -> float | None:
 
 def left_to_janitor(holder: str, event: str, airflow_version: str) -> bool:
     """Whether Airflow runs none of our code then, so that only the janitor is left to find the operation."""
-    if holder == "started" and event in ("task_cleared", "run_cleared"):
-        return tuple(map(int, airflow_version.split(".")[:2])) < (3, 3)  # No task_state_store.
+    forgets = tuple(map(int, airflow_version.split(".")[:2])) < (3, 3)  # Without a task_state_store.
+    if holder == "starting" or (holder == "started" and event in ("task_cleared", "run_cleared")):
+        return forgets
     # No callback is called where a run is marked by hand, and no task of it is there to be killed.
     return event == "run_marked_failed" and holder in ("sensor_rescheduled", "started")
 
@@ -222,7 +235,7 @@ def _judge_cancelled(cell: Cell, emulator: Emulator) -> None:
     asked_before = cell.holder.startswith("cancel") and asked < 0
     # An event's time is known to the second only; a cancel that came well before it had another cause.
     cell.kept = confirmed <= limit and (asked_before or asked > -1)
-    cell.observed = f"confirmed {max(0.0, confirmed):.0f} s" if asked_before else f"{asked:.1f} s"
+    cell.observed = f"confirmed {max(0.0, confirmed):.0f} s" if asked_before else f"{max(0.0, asked):.1f} s"
 
 
 def _judge_janitor(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -> None:
@@ -237,6 +250,7 @@ def _judge_janitor(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -
 
 def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -> None:
     service = emulator.service
+    time.sleep(max(0.0, cell.happened + 20 - time.time()))  # The last try may need a while to go.
     seen = len(service.requests("GET", cell.name))
 
     def polled_or_lost() -> bool:
@@ -246,6 +260,9 @@ def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -
         wait_until(polled_or_lost, timeout=120, what="the polling to go on")
         if requested(emulator, cell.name) or service.state(cell.name) != "RUNNING":
             cell.observed = f"not left alone: {service.state(cell.name)}"
+            return
+        if cell.starts_it_itself and len(cell.started(emulator)) > 1:
+            cell.observed = "started twice"
             return
         service.finish(cell.name)
         airflow.wait_for_task(cell.dag_id, cell.run_id, "hold", "success", timeout=60)

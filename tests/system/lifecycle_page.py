@@ -35,6 +35,7 @@ HEADINGS = {
     "sensor_running": "sensor, poking",
     "sensor_rescheduled": "sensor, reschedule",
     "sensor_deferred": "sensor, deferred",
+    "starting": "starts it and waits",
     "started": "started and left",
 }
 
@@ -44,9 +45,10 @@ Written by `make matrix` from real runs on three Airflow versions against the em
 what is asserted; never edited by hand. The DAGs are [these](../tests/system/dags/lifecycle.py).
 
 - **Columns** say who holds the operation: the cancel operator while it waits for the confirmation, in a worker and
-  deferred; the sensor with `cancel_on_kill` and `cancel_on_timeout`, in its three modes; and a task that has started
-  the operation, recorded it (`record_operations`) and succeeded, while the next task of the run works. Every DAG has
-  `EarthEngineCancelOperationsNotifier()` as its `on_failure_callback` and `on_success_callback`.
+  deferred; the sensor with `cancel_on_kill` and `cancel_on_timeout`, in its three modes; a plain task with one retry
+  that starts the operation, records it (`record_operations`) and waits, and whose next try asks `resume_operations`;
+  and a task that has started an operation, recorded it and succeeded, while the next task of the run works. Every DAG
+  has `EarthEngineCancelOperationsNotifier()` as its `on_failure_callback` and `on_success_callback`.
 - **Cells** give the seconds from what happened to the cancel request; Earth Engine's confirmation came after it in
   each (the emulator takes 2 s). *confirmed* is for what had been asked to cancel before: the seconds to the
   confirmation (the emulator takes 20 s there). *resumed*: left running, as promised, and its end was noticed.
@@ -63,8 +65,14 @@ LIMITS = """
 - A *run* that is marked failed by hand: Airflow calls no callback of the DAG's, and only tasks that run or are
   deferred are told. An operation that is held by neither runs on. To close that cell, let a deferred sensor wait for
   the operation: it takes no worker slot.
-- Before Airflow 3.3, a task that has started an operation, has succeeded and is then cleared: Airflow deletes its XComs
-  as the next try begins, and has no `task_state_store`, so nothing remembers the operation.
+- Before Airflow 3.3, the next try of a task that has started an operation: Airflow deletes the XComs as it begins, and
+  has no `task_state_store`, so nothing remembers the operation of the last try.
+
+## What cannot be told apart
+
+A task that is cleared *while it runs* looks to its next try like one that is tried again after a crash: Airflow does
+not raise its `max_tries` then. So `resume_operations` does as `on_retry` says, and reattaches by default. A sensor or
+an operator with `cancel_on_kill` cancels before that, since it is told of the kill.
 
 ## What differs before Airflow 3.3
 

@@ -34,6 +34,7 @@ REPRESENTATIVE = [
     ("sensor_rescheduled", "run_marked_failed"),
     ("cancel_running", "task_cleared"),
     ("cancel_deferred", "trigger_timeout"),
+    ("starting", "worker_sigkill"),
     ("started", "task_cleared"),
     ("started", "worker_sigkill"),
     ("sensor_deferred", "triggerer_sigterm"),

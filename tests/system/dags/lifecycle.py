@@ -72,17 +72,32 @@ def cancel(event: str, *, deferrable: bool) -> None:
     EarthEngineCancelOperationOperator(task_id="hold", operation_names=NAMES, poll_interval=1, **how)
 
 
+def start_operation(context: Any) -> list[str]:
+    """Start an operation, unless there is one to go on with."""
+    ti, hook = context["ti"], EarthEngineHook()
+    if operations := resume_operations(context, hook):
+        return operations
+    destination = {"cloudStorageDestination": {"bucket": "b"}}
+    body = {"description": ti.dag_id, "expression": {"result": "0"}, "fileExportOptions": destination}
+    return record_operations(context, hook.start_export("image", body).name)
+
+
+def starting(_: str) -> None:
+    """Start an operation and wait for it in one task, which can be tried again."""
+
+    @task(task_id="hold", retries=1, retry_delay=timedelta(0))
+    def hold(**context: Any) -> None:
+        EarthEngineHook().wait_for_operations(start_operation(context), poll_interval=1)
+
+    hold()
+
+
 def started(event: str) -> None:
     """Start an operation and leave: another task, or the DAG's callback, is responsible for it."""
 
     @task(task_id="start")
     def start(**context: Any) -> list[str]:
-        ti, hook = context["ti"], EarthEngineHook()
-        if operations := resume_operations(context, hook):
-            return operations
-        destination = {"cloudStorageDestination": {"bucket": "b"}}
-        body = {"description": ti.dag_id, "expression": {"result": "0"}, "fileExportOptions": destination}
-        return record_operations(context, hook.start_export("image", body).name)
+        return start_operation(context)
 
     timeout = timedelta(seconds=10) if event == "execution_timeout" else None
 
@@ -103,6 +118,7 @@ HOLDERS = {
     "sensor_running": sensor,
     "sensor_rescheduled": lambda event: sensor(event, mode="reschedule"),
     "sensor_deferred": lambda event: sensor(event, deferrable=True),
+    "starting": starting,
     "started": started,
 }
 
