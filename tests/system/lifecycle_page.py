@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from cells import CANCEL_WITHIN, GRACE, HOLDERS, LOST_WORKER_WITHIN, applies
@@ -99,7 +100,7 @@ def page(results: list[dict[str, Any]]) -> tuple[str, list[str]]:
         if not mapped["kept"]:
             broken.append(f"{version}: mapped: {mapped['observed']}")
         parts.append(
-            f"\n20 mapped sensors, deferred, their run marked failed: the last cancel after {mapped['observed']}."
+            f"\nOf 20 in a mapped task group, deferred, the run marked failed: the last after {mapped['observed']}."
         )
     return "\n".join(parts) + "\n" + LIMITS, broken
 
@@ -114,6 +115,7 @@ def _cell(cells: dict[str, Any], holder: str, event: str, version: str, broken: 
         broken.append(f"{version}: {holder} {event}: not measured")
         return "**not measured**"
     if cell["kept"]:
-        return str(cell["observed"])
+        # A deadline's own time is known a moment less exactly than the request's.
+        return re.sub(r"^-0\.\d", "0.0", str(cell["observed"]))
     broken.append(f"{version}: {holder} {event}: {cell['observed']}")
     return f"**{cell['observed']}**"
