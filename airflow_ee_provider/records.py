@@ -93,7 +93,8 @@ def resume_operations(
     :param hook: asks for the operations' states, and cancels.
     :param on_retry: after a failure or a crash: ``reattach`` goes on with what is active or has succeeded;
         ``cancel`` cancels and confirms it; ``ignore`` leaves it alone.
-    :param on_clear: the same after the task was cleared.
+    :param on_clear: the same after the task was cleared. One that was cleared while it ran looks like a retry to its
+        next try; a sensor or an operator with ``cancel_on_kill`` is told of the kill before that.
     :return: the operations to go on with, recorded for this try; none if the task is to start anew.
     :raises EarthEngineError: if something left could not be cancelled: nothing new must be started beside it.
     """
@@ -120,11 +121,18 @@ def _goes_on(name: str, hook: EarthEngineHook) -> bool:
     return not operation.done or operation.succeeded
 
 
-def _was_cleared(context: Context) -> bool:
-    """Whether this is the first try after a clear, which raises ``max_tries``; a retry leaves it as it was."""
+def tries_since_clear(context: Context) -> int:
+    """Return how often the task has tried since it was cleared last, or at all: 1 for the first try.
+
+    A clear raises ``max_tries`` by what was used up; a retry leaves it as it was.
+    """
     ti = _task_instance(context)
-    tries_before: int = ti.try_number - 1
-    return tries_before > 0 and tries_before == ti.max_tries - _item(context, "task").retries
+    tries: int = ti.try_number - (ti.max_tries - _item(context, "task").retries)
+    return max(1, tries)
+
+
+def _was_cleared(context: Context) -> bool:
+    return bool(_task_instance(context).try_number > 1) and tries_since_clear(context) == 1
 
 
 def _texts(recorded: Any) -> list[str]:

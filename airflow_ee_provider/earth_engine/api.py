@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.earth_engine import calls, cancelling, waiting
+from airflow_ee_provider.earth_engine import calls, cancelling, starting, waiting
 from airflow_ee_provider.earth_engine.cancelling import (
     CANCEL_POLL_INTERVAL,
     CANCEL_TIMEOUT,
@@ -150,6 +150,20 @@ def start_export(
         a lost answer is asked for again; without it, a lost answer is an error.
     """
     return calls.start_export(account.project, kind, body, request_id)
+
+
+def start_export_once(
+    account: Account, kind: str, body: Mapping[str, Any], identity: str, tries: int = 1
+) -> Flow[Operation]:
+    """Start an export, or find the one that an earlier try of the same task has started, and return its operation.
+
+    :param kind: see `start_export`.
+    :param body: the API's own JSON; checked before anything is sent.
+    :param identity: of who starts it: the same for all tries that want the same export.
+    :param tries: how often it was tried, this time included.
+    :raises InvalidRequestError: if the body cannot be right, or another one was sent for the same identity.
+    """
+    return starting.start_export_once(account.project, kind, body, starting.StartOnce(identity, tries))
 
 
 def test_connection(account: Account) -> Flow[str]:

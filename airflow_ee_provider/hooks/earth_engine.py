@@ -127,6 +127,7 @@ class EarthEngineHook(_ConnectionHook):
     wait_for_operations = _blocking(api.wait_for_operations)
     delete_operation = _blocking(api.delete_operation)
     start_export = _blocking(api.start_export)
+    start_export_once = _blocking(api.start_export_once)
     _test_connection = _blocking(api.test_connection)
 
     def get_conn(self) -> AuthorizedSession:
@@ -171,6 +172,7 @@ class EarthEngineAsyncHook(_ConnectionHook):
     wait_for_operations = _awaited(api.wait_for_operations)
     delete_operation = _awaited(api.delete_operation)
     start_export = _awaited(api.start_export)
+    start_export_once = _awaited(api.start_export_once)
 
     async def open(self) -> Account:
         """Read the connection and load the credentials, once, off the event loop."""

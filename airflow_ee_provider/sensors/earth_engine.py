@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
@@ -16,17 +13,18 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_ee_provider.tasks import HOOK_PARAMETERS, OperationHolder, airflow_errors, airflow_exception, timed_out
+from airflow_ee_provider.holders import WaitingHolder, succeeded
+from airflow_ee_provider.tasks import HOOK_PARAMETERS, airflow_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.operations import Operation, OperationName
 
 
-class EarthEngineOperationSensor(OperationHolder, BaseSensorOperator):
+class EarthEngineOperationSensor(WaitingHolder, BaseSensorOperator):
     """
     Wait until operations have succeeded; fail as soon as one has failed or was cancelled.
 
@@ -86,12 +84,12 @@ class EarthEngineOperationSensor(OperationHolder, BaseSensorOperator):
         try:
             return super().execute(context)
         except (AirflowSensorTimeout, AirflowTaskTimeout) as error:
-            self._on_timeout(error)
+            self.on_timeout(error)
             raise
         except AirflowSkipException as skip:
             # soft_fail turns everything into a skip; one without a cause is the sensor's own timeout.
             if skip.__cause__ is None or isinstance(skip.__cause__, (AirflowSensorTimeout, AirflowTaskTimeout)):
-                self._on_timeout(skip)
+                self.on_timeout(skip)
             raise
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -105,59 +103,8 @@ class EarthEngineOperationSensor(OperationHolder, BaseSensorOperator):
                 max_eecu_seconds=self.max_eecu_seconds,
                 latest=self._latest,
             )
-        operations = _succeeded([operation.as_dict() for operation in found])
+        operations = succeeded([operation.as_dict() for operation in found])
         is_done = len(found) == len(names) and all(operation.done for operation in found)
         if self.deferrable and not is_done:
-            self._defer(names)
+            self.wait_in_triggerer(names, self.poke_interval, self.timeout)
         return PokeReturnValue(is_done=is_done, xcom_value=operations)
-
-    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the operations, or fail as they did."""
-        if "error" in event:
-            raise airflow_exception(event["error"], permanent=event["permanent"])
-        operations: list[dict[str, Any]] = event["result"]
-        return _succeeded(operations)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Cancel first where the trigger timed out: Airflow runs no code of the trigger's then."""
-        if timed_out(next_method, next_kwargs):
-            self._on_timeout("the waiting in the triggerer")
-        return super().resume_execution(next_method, next_kwargs, context)
-
-    def on_kill(self) -> None:
-        """Cancel, because the task was cleared or marked, or its DAG run timed out."""
-        if self.cancel_on_kill:
-            self.cancel_now(f"{self.task_id} was killed")
-
-    def _on_timeout(self, what: object) -> None:
-        if self.cancel_on_timeout:
-            self.cancel_now(f"{self.task_id} timed out ({what})")
-
-    def _defer(self, names: list[OperationName]) -> None:
-        from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
-
-        limits = [timedelta(seconds=self.timeout), *([self.execution_timeout] if self.execution_timeout else [])]
-        timeout = min(limits)
-        trigger = EarthEngineOperationTrigger(
-            operation_names=[str(name) for name in names],
-            poll_interval=self.poke_interval,
-            max_eecu_seconds=self.max_eecu_seconds,
-            cancel_on_kill=self.cancel_on_kill,
-            timeout_at=time.time() + timeout.total_seconds(),
-            **self.hook_arguments,
-        )
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
-
-
-def _succeeded(operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the operations if none has failed.
-
-    :raises AirflowFailException: naming each that has, with Earth Engine's code and message.
-    """
-    failed = [operation for operation in operations if operation["error"]]
-    if failed:
-        details = "\n".join(
-            f"  {o['name']}: {o['state']}, code {o['error']['code']}: {o['error']['message']}" for o in failed
-        )
-        raise AirflowFailException(f"{len(failed)} of the Earth Engine operations did not succeed:\n{details}")
-    return operations

@@ -11,6 +11,7 @@ from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOper
 from airflow_ee_provider.operators.earth_engine import (
     EarthEngineCancelOperationOperator,
     EarthEngineCancelStaleOperationsOperator,
+    EarthEngineExportOperator,
 )
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 
@@ -32,6 +33,31 @@ SENSORS: dict[str, dict[str, Any]] = {
     "wait_impatiently_softly_and_cancel": {"timeout": 2, "cancel_on_timeout": True, "soft_fail": True},
     "wait_with_callback": {"on_failure_callback": EarthEngineCancelOperationsNotifier(poll_interval=0.2)},
 }
+
+#: ``ee.Image(1)``, to a bucket.
+BODY = {
+    "description": "{{ dag.dag_id }}",
+    "expression": {"result": "0", "values": {"0": {"constantValue": 1}}},
+    "fileExportOptions": {"fileFormat": "GEO_TIFF", "cloudStorageDestination": {"bucket": "b", "filenamePrefix": "x"}},
+}
+
+EXPORTS: dict[str, dict[str, Any]] = {
+    "export": {},
+    "export_and_go": {"wait_for_completion": False},
+    "export_impatiently": {"execution_timeout": timedelta(seconds=3)},
+    "export_frugally": {"max_eecu_seconds": 1.0},
+    "export_nonsense": {"body": {**BODY, "assetExportOptions": {}}},
+}
+
+for case, parameters in EXPORTS.items():
+    for place, deferrable in (("worker", False), ("triggerer", True)):
+        with DAG(f"{case}_in_{place}", schedule=None) as dag:
+            EarthEngineExportOperator(
+                task_id="task",
+                kind="image",
+                **{"body": BODY, "poll_interval": 0.2, "deferrable": deferrable, **parameters},
+            )
+        globals()[dag.dag_id] = dag
 
 JANITORS: dict[str, dict[str, Any]] = {
     "tidy": {"description": "stale-*", "keep": NAMES, "poll_interval": 0.2},

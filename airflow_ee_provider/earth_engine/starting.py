@@ -1,0 +1,86 @@
+"""Start an export exactly once, whatever is lost or dies in between.
+
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export (``requestId``)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
+
+from airflow_ee_provider.earth_engine.calls import EXPORT_KINDS, get_operation, start_export
+from airflow_ee_provider.earth_engine.errors import InvalidRequestError
+from airflow_ee_provider.earth_engine.operations import OperationState
+from airflow_ee_provider.earth_engine.protocol import Flow, Note
+from airflow_ee_provider.earth_engine.waiting import wait_for_operation
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.earth_engine.operations import Operation
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,60}")
+
+
+@dataclass(frozen=True)
+class StartOnce:
+    """Who starts an export: the same start has the same identity, and so the same ``requestId``.
+
+    :param identity: of a task, across its retries; not across its clears, after which a user wants another export.
+    :param tries: how often the task has tried, this try included.
+    """
+
+    identity: str
+    tries: int = 1
+
+    def request_id(self, number: int) -> str:
+        """Return the ``number``-th one, from 0; Earth Engine starts one operation for each at the most."""
+        return f"{uuid5(NAMESPACE_URL, self.identity)}-{number}"
+
+
+def check_export(kind: str, body: Mapping[str, Any]) -> None:
+    """Refuse what the API would refuse late.
+
+    :raises InvalidRequestError: says what is wrong.
+    """
+    if kind not in EXPORT_KINDS:
+        raise InvalidRequestError(f"{kind!r} is not a kind of export.", remedy=f"One of {', '.join(EXPORT_KINDS)}.")
+    if not isinstance(body, Mapping) or not body.get("expression"):
+        raise InvalidRequestError("The export's body has no expression.", remedy="Give the API's own JSON.")
+    options = [name for name in body if name.endswith("ExportOptions")]
+    if len(options) != 1:
+        raise InvalidRequestError(
+            f"The export's body has {len(options)} export options: {', '.join(options) or 'none'}.",
+            remedy="Give exactly one, for example fileExportOptions.",
+        )
+    priority = body.get("priority")
+    priority = priority.get("value") if isinstance(priority, Mapping) else priority  # As the official client wraps it.
+    if priority is not None and not (isinstance(priority, int) and 0 <= priority <= 9999):
+        raise InvalidRequestError(f"The export's priority is {priority!r}.", remedy="Give an integer from 0 to 9999.")
+    request_id = body.get("requestId", "")
+    if request_id and not _REQUEST_ID.fullmatch(str(request_id)):
+        raise InvalidRequestError(
+            f"The export's requestId is {request_id!r}.", remedy="Give up to 60 letters, digits and hyphens."
+        )
+
+
+def start_export_once(project: str, kind: str, body: Mapping[str, Any], start: StartOnce) -> Flow[Operation]:
+    """Start an export, or find the one that an earlier try of the same task has started.
+
+    A request that is repeated with its ``requestId`` finds the operation that it started, so nothing has to be
+    remembered: a try finds what the tries before it have left, whether or not they lived to write it down. It goes on
+    with what is active or has succeeded; after what has failed or was cancelled, it starts the next one.
+    """
+    check_export(kind, body)
+    for number in range(start.tries):
+        operation = yield from start_export(project, kind, body, start.request_id(number))
+        if number == start.tries - 1 and number == 0:
+            break  # The first try has nothing to find.
+        operation = yield from get_operation(operation.name)  # A repeated request may be answered as the first was.
+        if operation.state is OperationState.CANCELLING:
+            operation = yield from wait_for_operation(operation.name, poll_interval=5.0)
+        if not operation.done or operation.succeeded:
+            break
+        yield Note(f"{operation.name}, which an earlier try has started, {operation.describe()}: it is started anew.")
+    return operation

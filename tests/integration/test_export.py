@@ -1,0 +1,92 @@
+"""The export operator in Airflow's own ``dag.test()``, against the emulator."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ran import Ran
+
+    from airflow_ee_provider.emulator import Emulator
+
+PLACES = ("worker", "triggerer")
+
+
+@pytest.fixture
+def emulator(earth_engine_emulator: Emulator) -> Emulator:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=1, cancel_seconds=0.3)
+    return earth_engine_emulator
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_export_is_started_once_and_its_result_returned(
+    emulator: Emulator, run_dag: Callable[..., Ran], place: str
+) -> None:
+    emulator.service.fail("reset_after", path="*:export")
+
+    ran = run_dag(f"export_in_{place}")
+
+    assert ran.state == "success"
+    [operation] = emulator.service.operations.values()
+    assert operation.description == f"export_in_{place}"
+    assert [result["name"] for result in ran.result] == [operation.name]
+    assert ran.result[0]["destination_uris"] == ["https://console.developers.google.com/storage/browser/b/x"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_failed_export_fails_the_task(emulator: Emulator, run_dag: Callable[..., Ran], place: str) -> None:
+    emulator.service.behave(pending_seconds=0, run_seconds=0.5, outcome="FAILED", message="Too many pixels.")
+
+    ran = run_dag(f"export_in_{place}")
+
+    assert ran.state == "failed"
+    assert "FAILED, code 3: Too many pixels." in ran.log
+
+
+def test_without_the_wait_the_operation_is_returned_as_started(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+    emulator.service.behave(pending_seconds=60)
+
+    ran = run_dag("export_and_go_in_worker")
+
+    assert ran.state == "success"
+    assert ran.result[0]["state"] == "PENDING"
+
+
+def test_an_export_that_takes_too_long_is_cancelled(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+    emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
+
+    with suppress(AirflowTaskTimeout):  # ``dag.test()`` of Airflow 2 lets it through.
+        assert run_dag("export_impatiently_in_worker").state == "failed"
+
+    [name] = emulator.service.operations
+    assert emulator.service.state(name) == "CANCELLED"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_export_that_costs_too_much_is_cancelled(
+    emulator: Emulator, run_dag: Callable[..., Ran], place: str
+) -> None:
+    emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
+
+    ran = run_dag(f"export_frugally_in_{place}")
+
+    [name] = emulator.service.operations
+    assert ran.state == "failed"
+    assert emulator.service.state(name) == "CANCELLED"
+    assert "1 are allowed (max_eecu_seconds)" in ran.log
+
+
+def test_a_body_that_cannot_be_right_is_refused_before_anything_is_sent(
+    emulator: Emulator, run_dag: Callable[..., Ran]
+) -> None:
+    ran = run_dag("export_nonsense_in_worker")
+
+    assert ran.state == "failed"
+    assert "2 export options: fileExportOptions, assetExportOptions" in ran.log
+    assert not emulator.service.journal

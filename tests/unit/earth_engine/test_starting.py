@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from playing import NAME, Played, lost, ok, operation, play
+
+from airflow_ee_provider.earth_engine.errors import InvalidRequestError
+from airflow_ee_provider.earth_engine.starting import StartOnce, start_export_once
+
+BODY = {"expression": {"result": "0"}, "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
+NEXT = "projects/p/operations/NEXT"
+
+
+def start(tries: int, answers: list[Any]) -> Played[Any]:
+    return play(start_export_once("p", "image", BODY, StartOnce("dag/run/task/-1/0", tries)), answers)
+
+
+def request_ids(played: Played[Any]) -> list[str]:
+    return [json.loads(request.body)["requestId"] for request in played.requests if request.body]
+
+
+def test_the_first_try_starts_with_one_request() -> None:
+    played = start(1, [ok(operation("PENDING"))])
+
+    assert str(played.result.name) == NAME
+    assert played.sent == ["POST projects/p/image:export"]
+    [request_id] = request_ids(played)
+    assert re.fullmatch(r"[A-Za-z0-9-]{1,60}", request_id)
+
+
+def test_a_lost_answer_is_asked_for_again_with_the_same_request_id() -> None:
+    played = start(1, [lost(), ok(operation("PENDING"))])
+
+    assert len(set(request_ids(played))) == 1
+    assert played.requests[0].body == played.requests[1].body
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING", "SUCCEEDED"])
+def test_a_retry_goes_on_with_what_is_active_or_has_succeeded(state: str) -> None:
+    played = start(2, [ok(operation("PENDING")), ok(operation(state))])
+
+    assert played.result.state.value == state
+    assert len(request_ids(played)) == 1
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
+def test_a_retry_starts_the_next_after_what_has_failed(state: str) -> None:
+    answers = [
+        ok(operation("PENDING")),
+        ok(operation(state)),
+        ok(operation("PENDING", NEXT)),
+        ok(operation("PENDING", NEXT)),
+    ]
+
+    played = start(2, answers)
+
+    assert str(played.result.name) == NEXT
+    assert len(set(request_ids(played))) == 2
+    assert "started anew" in played.notes[0].message
+
+
+def test_what_is_cancelling_is_waited_for_before_the_next_is_started() -> None:
+    played = start(
+        2,
+        [
+            ok(operation("PENDING")),
+            ok(operation("CANCELLING")),
+            ok(operation("CANCELLING")),
+            ok(operation("CANCELLED")),
+            ok(operation("PENDING", NEXT)),
+            ok(operation("RUNNING", NEXT)),
+        ],
+    )
+
+    assert str(played.result.name) == NEXT
+
+
+@given(st.lists(st.sampled_from(["RUNNING", "FAILED", "SUCCEEDED", "CANCELLED"]), min_size=1, max_size=5))
+def test_no_two_operations_of_one_task_are_ever_active(states: list[str]) -> None:
+    answers: list[Any] = []
+    for number, state in enumerate(states):
+        answers += [ok(operation("PENDING", f"{NAME}{number}")), ok(operation(state, f"{NAME}{number}"))]
+
+    played = start(len(states), answers)
+
+    started = len(request_ids(played))
+    assert all(state in ("FAILED", "CANCELLED") for state in states[: started - 1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "says"),
+    [
+        ("volume", BODY, "not a kind of export"),
+        ("image", {"fileExportOptions": {}}, "no expression"),
+        ("image", {"expression": {"a": 1}}, "0 export options: none"),
+        ("image", {**BODY, "assetExportOptions": {}}, "2 export options"),
+        ("image", {**BODY, "priority": 10000}, "priority is 10000"),
+        ("image", {**BODY, "priority": {"value": -1}}, "priority is -1"),
+        ("image", {**BODY, "requestId": "a_b"}, "requestId is 'a_b'"),
+        ("image", {**BODY, "requestId": "a" * 61}, "60 letters"),
+    ],
+)
+def test_what_the_api_would_refuse_is_refused_before(kind: str, body: dict[str, Any], says: str) -> None:
+    played = play(start_export_once("p", kind, body, StartOnce("x")), [])
+
+    assert isinstance(played.error, InvalidRequestError)
+    assert says in str(played.error)
