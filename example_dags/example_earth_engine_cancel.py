@@ -92,8 +92,14 @@ with DAG(
     )
 
 
-# The user clears or marks the waiting task, or its own timeout passes: the sensor cancels.
-with DAG("example_earth_engine_cancel_on_kill", schedule=None, **ARGUMENTS):
+# The user clears or marks the waiting task, or its own timeout passes: the sensor cancels. The callback is for a task
+# that is marked failed in the moment before the triggerer has taken it over, when there is no trigger to be told.
+with DAG(
+    "example_earth_engine_cancel_on_kill",
+    schedule=None,
+    on_failure_callback=EarthEngineCancelOperationsNotifier(),
+    **ARGUMENTS,
+):
     EarthEngineOperationSensor(
         task_id="wait",
         operation_names=start_export(),

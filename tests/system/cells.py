@@ -98,6 +98,13 @@ class Cell:
         """Wait until the task is in the state in which it holds its operation."""
         later = ("failed", "success", "skipped") if self.ends_by_itself else ()
         airflow.wait_for_task(self.dag_id, self.run_id, "hold", HOLDERS[self.holder], *later, timeout=180)
+        if self.holder in DEFERRED and not self.ends_by_itself:
+            # The second look is the trigger's: before, there is none that could be told of anything.
+            wait_until(
+                lambda: len(emulator.service.requests("GET", self.name)) >= 2,
+                timeout=60,
+                what="the trigger's first look",
+            )
         if self.starts_it_itself:
             wait_until(lambda: self.started(emulator), timeout=60, what=f"the operation of {self.dag_id}")
             self.operations = self.started(emulator)

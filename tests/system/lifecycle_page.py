@@ -69,6 +69,12 @@ LIMITS = """
 - Before Airflow 3.3, the next try of a task that has started an operation: Airflow deletes the XComs as it begins, and
   has no `task_state_store`, so nothing remembers the operation of the last try.
 
+## Before the triggerer has taken a task over
+
+A task is deferred for a moment, a second or so, before its trigger runs; for longer where no triggerer does. Nobody can
+be told of a kill then. A clear is harmless, since the next try goes on waiting; a task that is marked is left to the
+DAG's notifier, and a run that is marked failed to the janitor.
+
 ## What cannot be told apart
 
 A task that is cleared *while it runs* looks to its next try like one that is tried again after a crash: Airflow does

@@ -117,7 +117,8 @@ def mapped_group(airflow: StandaloneAirflow, emulator: Emulator) -> Cell:
 
     def all_deferred() -> bool:
         states = [task["state"] for task in airflow.call("GET", instances)["task_instances"]]
-        return states.count("deferred") == MAPPED
+        looked = all(len(emulator.service.requests("GET", name)) >= 2 for name in cell.operations)
+        return states.count("deferred") == MAPPED and looked
 
     wait_until(all_deferred, timeout=240, what="the mapped tasks to be deferred")
     time.sleep(3)
