@@ -8,6 +8,7 @@ VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
 .PHONY: demo test lint unit-3 unit-2 system matrix clean
+.PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
 	$(VENV_3)/bin/python -m airflow_ee_provider.demo --dags-folder example_dags
