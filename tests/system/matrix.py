@@ -162,7 +162,9 @@ def measure(holders: list[str]) -> list[Cell]:
     events = [*EVENTS, *TRIGGERER_EVENTS, WITHOUT_TRIGGERER]
     if airflow_version.startswith("2."):  # Airflow before 3.1 knows no deadlines.
         events.remove("deadline")
-    cells = [Cell(holder, event) for event in events for holder in holders if applies(holder, event)]
+    cells = [
+        Cell(holder, event) for event in events for holder in HOLDERS if holder in holders and applies(holder, event)
+    ]
     with new_emulator() as emulator, booted(emulator) as airflow:
         run_cells(cells, airflow, emulator)
         if "mapped" in holders:
