@@ -265,6 +265,10 @@ def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -
 
     try:
         wait_until(polled_or_lost, timeout=120, what="the polling to go on")
+        if cell.holder == "starting" and cell.event == "task_cleared" and len(cell.started(emulator)) > 1:
+            # A clear that comes twice, the second time to a task that runs no more, is told from a retry after all.
+            _judge_cancelled(cell, emulator)
+            return
         if requested(emulator, cell.name) or service.state(cell.name) != "RUNNING":
             cell.observed = f"not left alone: {service.state(cell.name)}"
             return

@@ -79,7 +79,8 @@ DAG's notifier, and a run that is marked failed to the janitor.
 
 A task that is cleared *while it runs* looks to its next try like one that is tried again after a crash: Airflow does
 not raise its `max_tries` then. So `resume_operations` does as `on_retry` says, and reattaches by default. A sensor or
-an operator with `cancel_on_kill` cancels before that, since it is told of the kill.
+an operator with `cancel_on_kill` cancels before that, since it is told of the kill. Cleared once more before the next
+try begins, it is told from a retry, and the operation cancelled: seen, too.
 
 ## What differs before Airflow 3.3
 
