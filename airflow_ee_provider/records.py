@@ -93,8 +93,8 @@ def resume_operations(
     :param hook: asks for the operations' states, and cancels.
     :param on_retry: after a failure or a crash: ``reattach`` goes on with what is active or has succeeded;
         ``cancel`` cancels and confirms it; ``ignore`` leaves it alone.
-    :param on_clear: the same after the task was cleared. One that was cleared while it ran looks like a retry to its
-        next try; a sensor or an operator with ``cancel_on_kill`` is told of the kill before that.
+    :param on_clear: the same after the task was cleared. One that was cleared while it ran can look like a retry to
+        its next try; a sensor or an operator with ``cancel_on_kill`` is told of the kill before that.
     :return: the operations to go on with, recorded for this try; none if the task is to start anew.
     :raises EarthEngineError: if something left could not be cancelled: nothing new must be started beside it.
     """

@@ -265,8 +265,9 @@ def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -
 
     try:
         wait_until(polled_or_lost, timeout=120, what="the polling to go on")
-        if cell.holder == "starting" and cell.event == "task_cleared" and len(cell.started(emulator)) > 1:
-            # A clear that comes twice, the second time to a task that runs no more, is told from a retry after all.
+        if cell.holder == "starting" and cell.event == "task_cleared" and requested(emulator, cell.name):
+            # Airflow raised `max_tries`, as it does now and then: told from a retry, the next try starts anew.
+            wait_until(lambda: len(cell.started(emulator)) > 1, timeout=60, what="the next operation")
             _judge_cancelled(cell, emulator)
             return
         if requested(emulator, cell.name) or service.state(cell.name) != "RUNNING":
