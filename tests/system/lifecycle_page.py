@@ -78,8 +78,8 @@ DAG's notifier, and a run that is marked failed to the janitor.
 ## What cannot be told apart
 
 A task that is cleared *while it runs* can look to its next try like one that is tried again after a crash: Airflow
-raises its `max_tries` at some clears and not at others, one run like the next. So `resume_operations` does as `on_clear`
-or as `on_retry` says: by default it cancels and starts anew, or reattaches, and in neither case is anything lost. A
+raises its `max_tries` at some clears and not at others, one run like the next. So `resume_operations` does as
+`on_clear` or as `on_retry` says: by default it cancels and starts anew, or reattaches; either way nothing is lost. A
 sensor or an operator with `cancel_on_kill` cancels before that, since it is told of the kill.
 
 ## What differs before Airflow 3.3
