@@ -13,7 +13,7 @@ EVENTS = {
     "run_cleared": ("the whole run is cleared", "`cancel_on_kill`; the next try (`resume_operations`)"),
     "task_marked_failed": ("the task is marked failed", "`cancel_on_kill`; the DAG's notifier"),
     "task_marked_success": ("the task is marked success", "`cancel_on_kill`; the DAG's notifier, on success"),
-    "run_marked_failed": ("the run is marked failed", "`cancel_on_kill`; the DAG's notifier"),
+    "run_marked_failed": ("the run is marked failed", "`cancel_on_kill`; otherwise the janitor"),
     "dagrun_timeout": ("`dagrun_timeout`", "`cancel_on_kill`; the DAG's notifier"),
     "execution_timeout": ("`execution_timeout` (rescheduled: the sensor's `timeout`)", "`cancel_on_timeout`"),
     "trigger_timeout": ("the trigger's timeout", "`cancel_on_timeout`, in `resume_execution`"),
