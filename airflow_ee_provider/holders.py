@@ -11,12 +11,12 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSki
 
 from airflow_ee_provider.records import operations_of_task, record_operations
 from airflow_ee_provider.tasks import (
-    HOOK_PARAMETERS,
     KILL,
     airflow_errors,
-    airflow_exception,
     clean_up,
+    hook_arguments,
     report,
+    result_of,
     timed_out,
 )
 
@@ -37,17 +37,12 @@ class OperationHolder:
         log: Any
         task_id: str
 
-    @property
-    def hook_arguments(self) -> dict[str, Any]:
-        """What a hook or a trigger of this task is made with."""
-        return {name: getattr(self, name) for name in HOOK_PARAMETERS}
-
     @cached_property
     def hook(self) -> EarthEngineHook:
         """The task's hook."""
         from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
-        return EarthEngineHook(**self.hook_arguments)
+        return EarthEngineHook(**hook_arguments(self))
 
     def adopt(self, context: Context) -> list[OperationName]:
         """Parse the names and record them as this task's, before anything waits on them.
@@ -93,16 +88,14 @@ class WaitingHolder(OperationHolder):
             max_eecu_seconds=self.max_eecu_seconds,
             cancel_on_kill=self.cancel_on_kill,
             timeout_at=None if seconds is None else time.time() + seconds,
-            **self.hook_arguments,
+            **hook_arguments(self),
         )
         bound = None if seconds is None else timedelta(seconds=seconds)
         self.defer(trigger=trigger, method_name="execute_complete", timeout=bound)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the operations, or fail as they did."""
-        if "error" in event:
-            raise airflow_exception(event["error"], permanent=event["permanent"])
-        return succeeded(event["result"])
+        return succeeded(result_of(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Cancel first where the trigger timed out: Airflow runs no code of the trigger's then."""

@@ -22,6 +22,11 @@ KILL: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
 HOOK_PARAMETERS = ("earth_engine_conn_id", "project_id", "impersonation_chain")
 
 
+def hook_arguments(holder: object) -> dict[str, Any]:
+    """Return what a hook or a trigger of a task or notifier with those parameters is made with."""
+    return {name: getattr(holder, name) for name in HOOK_PARAMETERS}
+
+
 @contextmanager
 def clean_up(log: Log) -> Iterator[None]:
     """Log loudly what keeps a clean-up from cancelling; the error that it was called for must stay the one seen."""
@@ -50,6 +55,17 @@ def airflow_errors() -> Iterator[None]:
 def airflow_exception(message: str, *, permanent: bool) -> AirflowException:
     """Return an exception after which Airflow retries the task, or not."""
     return AirflowFailException(message) if permanent else AirflowException(message)
+
+
+def result_of(event: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what a trigger's event carries.
+
+    :raises AirflowException: if that is an error; one that Airflow retries only where that can help.
+    """
+    if "error" in event:
+        raise airflow_exception(event["error"], permanent=event["permanent"])
+    result: list[dict[str, Any]] = event["result"]
+    return result
 
 
 def timed_out(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:

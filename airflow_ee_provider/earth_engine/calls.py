@@ -57,6 +57,15 @@ def delete_operation(name: OperationName) -> Flow[None]:
     yield from call(Request("DELETE", str(name), str(name)))
 
 
+def check_kind(kind: str) -> None:
+    """Refuse what is none of `EXPORT_KINDS`.
+
+    :raises InvalidRequestError: names them.
+    """
+    if kind not in EXPORT_KINDS:
+        raise InvalidRequestError(f"{kind!r} is not a kind of export.", remedy=f"One of {', '.join(EXPORT_KINDS)}.")
+
+
 def start_export(project: str, kind: str, body: Mapping[str, Any], request_id: str | None = None) -> Flow[Operation]:
     """``projects.{kind}.export``: start an export; repeated after a lost answer only with a ``request_id``.
 
@@ -65,8 +74,7 @@ def start_export(project: str, kind: str, body: Mapping[str, Any], request_id: s
     :param request_id: of several requests with the same one, Earth Engine starts only the first.
     :raises InvalidRequestError: before anything is sent, if ``kind`` is not one of those.
     """
-    if kind not in EXPORT_KINDS:
-        raise InvalidRequestError(f"{kind!r} is not a kind of export.", remedy=f"One of {', '.join(EXPORT_KINDS)}.")
+    check_kind(kind)
     payload = {**body, "requestId": request_id} if request_id else dict(body)
     subject = f"projects/{check_project(project)}"
     repeatable = bool(payload.get("requestId"))

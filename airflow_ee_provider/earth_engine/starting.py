@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
-from airflow_ee_provider.earth_engine.calls import EXPORT_KINDS, get_operation, start_export
+from airflow_ee_provider.earth_engine.calls import check_kind, get_operation, start_export
 from airflow_ee_provider.earth_engine.errors import InvalidRequestError
 from airflow_ee_provider.earth_engine.operations import OperationState
 from airflow_ee_provider.earth_engine.protocol import Flow, Note
@@ -44,8 +44,7 @@ def check_export(kind: str, body: Mapping[str, Any]) -> None:
 
     :raises InvalidRequestError: says what is wrong.
     """
-    if kind not in EXPORT_KINDS:
-        raise InvalidRequestError(f"{kind!r} is not a kind of export.", remedy=f"One of {', '.join(EXPORT_KINDS)}.")
+    check_kind(kind)
     if not isinstance(body, Mapping) or not body.get("expression"):
         raise InvalidRequestError("The export's body has no expression.", remedy="Give the API's own JSON.")
     options = [name for name in body if name.endswith("ExportOptions")]

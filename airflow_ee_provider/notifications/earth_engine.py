@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseNotifier
 
 from airflow_ee_provider.records import is_run_context, operations_of_run, operations_of_task
-from airflow_ee_provider.tasks import HOOK_PARAMETERS, clean_up, report
+from airflow_ee_provider.tasks import HOOK_PARAMETERS, clean_up, hook_arguments, report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
 
         with clean_up(self.log):
             if names := self._names(context):
-                report(EarthEngineHook(**self._hook_arguments).cancel_operations(names, **self._how), self.log)
+                report(EarthEngineHook(**hook_arguments(self)).cancel_operations(names, **self._how), self.log)
 
     async def async_notify(self, context: Context) -> None:
         """Cancel, asynchronously: in the triggerer."""
@@ -77,12 +77,8 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
 
         with clean_up(self.log):
             if names := await sync_to_async(self._names)(context):
-                hook = EarthEngineAsyncHook(**self._hook_arguments)
+                hook = EarthEngineAsyncHook(**hook_arguments(self))
                 report(await hook.cancel_operations(names, **self._how), self.log)
-
-    @property
-    def _hook_arguments(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in HOOK_PARAMETERS}
 
     @property
     def _how(self) -> dict[str, Any]:

@@ -11,7 +11,14 @@ from airflow_ee_provider.earth_engine.cancelling import CancelOutcome
 from airflow_ee_provider.earth_engine.stale import StaleCriteria, stale_operations
 from airflow_ee_provider.holders import OperationHolder
 from airflow_ee_provider.records import operations_of_task, record_operations
-from airflow_ee_provider.tasks import HOOK_PARAMETERS, airflow_errors, airflow_exception, timed_out
+from airflow_ee_provider.tasks import (
+    HOOK_PARAMETERS,
+    airflow_errors,
+    airflow_exception,
+    hook_arguments,
+    result_of,
+    timed_out,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -61,17 +68,14 @@ class _CancellingOperator(OperationHolder, BaseOperator):
             from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger
 
             trigger = EarthEngineCancelOperationTrigger(
-                operation_names=waiting, outcomes=outcomes, poll_interval=self.poll_interval, **self.hook_arguments
+                operation_names=waiting, outcomes=outcomes, poll_interval=self.poll_interval, **hook_arguments(self)
             )
             self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=self.timeout))
         return self.conclude(outcomes)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Conclude from what Earth Engine said in the end."""
-        if "error" in event:
-            raise airflow_exception(event["error"], permanent=event["permanent"])
-        outcomes: list[dict[str, Any]] = event["result"]
-        return self.conclude(outcomes)
+        return self.conclude(result_of(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Look once more when the waiting in the triggerer timed out: the error must name what still runs."""
