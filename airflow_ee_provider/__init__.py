@@ -33,5 +33,15 @@ def get_provider_info() -> dict[str, Any]:
         "operators": modules("operators"),
         "sensors": modules("sensors"),
         "triggers": modules("triggers"),
+        "task-decorators": [
+            {
+                "name": "earth_engine",
+                "class-name": "airflow_ee_provider.decorators.earth_engine.earth_engine_task",
+            }
+        ],
+        "extra-links": [
+            "airflow_ee_provider.links.earth_engine.EarthEngineTasksLink",
+            "airflow_ee_provider.links.earth_engine.EarthEngineOutputLink",
+        ],
         "notifications": ["airflow_ee_provider.notifications.earth_engine.EarthEngineCancelOperationsNotifier"],
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
+from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.records import operations_of_task, record_operations
 from airflow_ee_provider.tasks import (
     KILL,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 class OperationHolder:
     """A mixin for operators and sensors with the parameters `HOOK_PARAMETERS` and ``operation_names``."""
 
+    operator_extra_links: Any = (EarthEngineTasksLink(),)
+
     if TYPE_CHECKING:
         operation_names: Any
         log: Any
@@ -54,6 +57,7 @@ class OperationHolder:
         if not names:
             raise AirflowSkipException(f"{self.task_id} was given no Earth Engine operation: there is nothing to do.")
         record_operations(context, names)
+        EarthEngineTasksLink.persist_for(context, names)
         return names
 
     def cancel_now(self, why: str) -> None:
@@ -73,6 +77,9 @@ class WaitingHolder(OperationHolder):
         execution_timeout: timedelta | None
         defer: Any
 
+    #: Whether the failure of one operation ends the waiting for the others.
+    stop_at_failure = True
+
     def wait_in_triggerer(self, names: Iterable[object], poll_interval: float, timeout: float | None = None) -> None:
         """Defer until all have succeeded or one has not.
 
@@ -86,6 +93,7 @@ class WaitingHolder(OperationHolder):
             operation_names=[str(name) for name in names],
             poll_interval=poll_interval,
             max_eecu_seconds=self.max_eecu_seconds,
+            stop_at_failure=self.stop_at_failure,
             cancel_on_kill=self.cancel_on_kill,
             timeout_at=None if seconds is None else time.time() + seconds,
             **hook_arguments(self),

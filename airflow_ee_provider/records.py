@@ -21,6 +21,9 @@ OPERATIONS_KEY = "earth_engine_operations"
 #: The XCom's key for the number of the try that recorded them.
 TRY_KEY = "earth_engine_try"
 
+#: The store's key for all operations that a task starts, once it has started and recorded the last of them.
+STARTED_KEY = "earth_engine_started"
+
 
 def record_operations(context: Context, names: str | OperationName | Iterable[str | OperationName]) -> list[str]:
     """Write down that this task holds these operations, in addition to those that it recorded before.
@@ -39,10 +42,30 @@ def record_operations(context: Context, names: str | OperationName | Iterable[st
         ti = _task_instance(context)
         ti.xcom_push(key=OPERATIONS_KEY, value=recorded)
         ti.xcom_push(key=TRY_KEY, value=ti.try_number)
-        # Only a task's own worker may touch the store: in a DAG's callback, reading it hangs the process.
-        if (store := context.get("task_state_store")) is not None:
-            store.set(OPERATIONS_KEY, recorded)
+        _remember(context, OPERATIONS_KEY, recorded)
     return recorded
+
+
+def record_all_started(context: Context, names: list[str]) -> None:
+    """Write down that these are all operations that the task starts; see `resume_started`."""
+    _remember(context, STARTED_KEY, names)
+
+
+def resume_started(context: Context, hook: EarthEngineHook, **how: str) -> tuple[list[str], bool]:
+    """`resume_operations`, and whether these are all that the task is to start."""
+    going_on = resume_operations(context, hook, **how)
+    return going_on, bool(going_on) and going_on == _remembered(context, STARTED_KEY)
+
+
+def _remember(context: Context, key: str, value: Any) -> None:
+    # Only a task's own worker may touch the store: in a DAG's callback, reading it hangs the process.
+    if (store := context.get("task_state_store")) is not None:
+        store.set(key, value)
+
+
+def _remembered(context: Context, key: str) -> Any:
+    store = context.get("task_state_store")
+    return None if store is None else store.get(key)
 
 
 def operations_of_task(context: Context) -> list[str]:
@@ -101,8 +124,7 @@ def resume_operations(
     how = on_clear if _was_cleared(context) else on_retry
     if how not in ("reattach", "cancel", "ignore"):
         raise ValueError(f"on_retry and on_clear are 'reattach', 'cancel' or 'ignore', not {how!r}.")
-    store = context.get("task_state_store")
-    left = _texts(store.get(OPERATIONS_KEY)) if store is not None else []
+    left = _texts(_remembered(context, OPERATIONS_KEY))
     if how == "reattach":
         going_on = [name for name in left if _goes_on(name, hook)]
         return record_operations(context, going_on) if going_on else []

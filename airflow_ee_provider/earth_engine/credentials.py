@@ -88,6 +88,11 @@ class Account:
     default_project: str = ""
 
     @property
+    def endpoint(self) -> str:
+        """Where the API is, without its version: ``https://earthengine.googleapis.com``."""
+        return self.base_url.rpartition("/")[0]
+
+    @property
     def project(self) -> str:
         """The Cloud project that runs the operations.
 

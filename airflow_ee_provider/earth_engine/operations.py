@@ -76,7 +76,7 @@ class OperationName:
         """Parse one name, several, or none; ``None`` and empty texts are left out, repeated names kept once.
 
         A rendered template or an XCom gives any nesting of texts and lists, or a list that Jinja turned into a text;
-        ``None`` stands for an upstream task that started nothing.
+        an operation as plain JSON stands for its name, ``None`` for an upstream task that started nothing.
 
         :raises InvalidOperationNameError: if any of them is not a name.
         """
@@ -93,6 +93,8 @@ def _flatten(texts: Any) -> Iterable[Any]:
     if isinstance(texts, str) and texts.startswith("["):
         with suppress(ValueError, SyntaxError):
             texts = ast.literal_eval(texts)
+    if isinstance(texts, Mapping):
+        texts = texts.get("name", texts)
     # A text is itself a sequence; anything that is neither is left to the parser, which refuses it.
     if isinstance(texts, (str, Mapping, OperationName)) or not isinstance(texts, Iterable):
         yield texts
@@ -196,6 +198,13 @@ class Operation:
         return self.done and self.state is OperationState.SUCCEEDED
 
     @property
+    def duration(self) -> float | None:
+        """Seconds from its start to its end; None before that."""
+        if self.start_time is None or self.end_time is None:
+            return None
+        return (self.end_time - self.start_time).total_seconds()
+
+    @property
     def cancelled(self) -> bool:
         """Whether Earth Engine says that it was cancelled; only that counts as cancelled."""
         return self.done and self.state is OperationState.CANCELLED
@@ -239,6 +248,7 @@ class Operation:
             "create_time": _iso(self.create_time),
             "start_time": _iso(self.start_time),
             "end_time": _iso(self.end_time),
+            "duration": self.duration,
         }
 
 

@@ -209,7 +209,7 @@ def call(request: Request, backoff: Backoff = BACKOFF) -> Flow[dict[str, Any]]:
     while True:
         attempt += 1
         answer = yield request
-        result = _decode(request, answer)
+        result = decode(request, answer)
         if not isinstance(result, EarthEngineError):
             return result
         delay = backoff.delay(attempt, _retry_after(answer))
@@ -224,7 +224,8 @@ def encode(body: Mapping[str, Any]) -> bytes:
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _decode(request: Request, answer: Response | NoAnswer) -> dict[str, Any] | EarthEngineError:
+def decode(request: Request, answer: Response | NoAnswer) -> dict[str, Any] | EarthEngineError:
+    """Return what an answer means: its JSON object, or the error that `RULES` and `REMEDIES` make of it."""
     if isinstance(answer, NoAnswer):
         message = f"No answer from Earth Engine to {request.method}: {answer.reason.rstrip('.')}."
         return answer.error(message, subject=request.subject, remedy=answer.remedy)

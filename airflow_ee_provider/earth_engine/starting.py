@@ -21,6 +21,33 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.operations import Operation
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,60}")
+_WORKLOAD_TAG = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Export:
+    """What ``projects.{kind}.export`` is asked for.
+
+    :param kind: ``image``, ``table``, ``video``, ``videoMap``, ``map`` or ``classifier``.
+    :param body: the API's own JSON, for example an ExportImageRequest.
+    """
+
+    kind: str
+    body: Mapping[str, Any]
+
+    def with_defaults(self, workload_tag: str | None, priority: int | None) -> Export:
+        """Return it with a tag and a priority, where the body has none of its own."""
+        defaults = {"workloadTag": workload_tag, "priority": priority}
+        return Export(self.kind, {**{k: v for k, v in defaults.items() if v is not None}, **self.body})
+
+
+def workload_tag_of(text: str) -> str:
+    """Return the workload tag that is most like ``text``, as both the API and the official client allow it.
+
+    >>> workload_tag_of("NDVI.monthly (v2)")
+    'ndvi-monthly-v2'
+    """
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower())[:63].strip("-_")
 
 
 @dataclass(frozen=True)
@@ -39,13 +66,14 @@ class StartOnce:
         return f"{uuid5(NAMESPACE_URL, self.identity)}-{number}"
 
 
-def check_export(kind: str, body: Mapping[str, Any]) -> None:
+def check_export(export: Export) -> None:
     """Refuse what the API would refuse late.
 
     :raises InvalidRequestError: says what is wrong.
     """
-    check_kind(kind)
-    if not isinstance(body, Mapping) or not body.get("expression"):
+    check_kind(export.kind)
+    body = export.body
+    if not body.get("expression"):
         raise InvalidRequestError("The export's body has no expression.", remedy="Give the API's own JSON.")
     options = [name for name in body if name.endswith("ExportOptions")]
     if len(options) != 1:
@@ -57,6 +85,12 @@ def check_export(kind: str, body: Mapping[str, Any]) -> None:
     priority = priority.get("value") if isinstance(priority, Mapping) else priority  # As the official client wraps it.
     if priority is not None and not (isinstance(priority, int) and 0 <= priority <= 9999):
         raise InvalidRequestError(f"The export's priority is {priority!r}.", remedy="Give an integer from 0 to 9999.")
+    workload_tag = body.get("workloadTag", "")
+    if workload_tag and not _WORKLOAD_TAG.fullmatch(str(workload_tag)):
+        raise InvalidRequestError(
+            f"The export's workloadTag is {workload_tag!r}.",
+            remedy="Give up to 63 letters, digits, '-' and '_' that begin and end with a letter or a digit.",
+        )
     request_id = body.get("requestId", "")
     if request_id and not _REQUEST_ID.fullmatch(str(request_id)):
         raise InvalidRequestError(
@@ -71,7 +105,7 @@ def start_export_once(project: str, kind: str, body: Mapping[str, Any], start: S
     remembered: a try finds what the tries before it have left, whether or not they lived to write it down. It goes on
     with what is active or has succeeded; after what has failed or was cancelled, it starts the next one.
     """
-    check_export(kind, body)
+    check_export(Export(kind, body))
     for number in range(start.tries):
         operation = yield from start_export(project, kind, body, start.request_id(number))
         if number == start.tries - 1 and number == 0:

@@ -84,6 +84,7 @@ class EarthEngineOperationTrigger(_Trigger):
     :param poll_interval: seconds between two polls.
     :param cancel_on_kill: cancel when a user clears or marks the deferred task, or its DAG run times out.
     :param max_eecu_seconds: compute that each may use before it is cancelled.
+    :param stop_at_failure: False waits for the others although one has failed.
     :param timeout_at: when the trigger times out, in seconds since the epoch; needed before Airflow 3.3, where
         nothing else tells a timeout from a user's action.
     """
@@ -93,25 +94,30 @@ class EarthEngineOperationTrigger(_Trigger):
         *,
         cancel_on_kill: bool = False,
         max_eecu_seconds: float | None = None,
+        stop_at_failure: bool = True,
         timeout_at: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.cancel_on_kill = cancel_on_kill
         self.max_eecu_seconds = max_eecu_seconds
+        self.stop_at_failure = stop_at_failure
         self.timeout_at = timeout_at
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what makes this trigger anew after a restart of the triggerer."""
         path, kwargs = super().serialize()
-        own = ("cancel_on_kill", "max_eecu_seconds", "timeout_at")
+        own = ("cancel_on_kill", "max_eecu_seconds", "stop_at_failure", "timeout_at")
         return path, kwargs | {name: getattr(self, name) for name in own}
 
     async def wait(self) -> list[dict[str, Any]]:
         """Wait for the end of all operations or the failure of one."""
         try:
             found = await self.hook.wait_for_operations(
-                self.operation_names, poll_interval=self.poll_interval, max_eecu_seconds=self.max_eecu_seconds
+                self.operation_names,
+                poll_interval=self.poll_interval,
+                stop_at_failure=self.stop_at_failure,
+                max_eecu_seconds=self.max_eecu_seconds,
             )
         except asyncio.CancelledError:
             if not TELLS_OF_KILL:

@@ -1,0 +1,49 @@
+"""Where exports write to: for a person's browser, and for lineage.
+
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export (``…ExportOptions``)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+_BUCKETS = "https://console.cloud.google.com/storage/browser"
+_ASSETS = "https://code.earthengine.google.com/?asset="
+
+
+def output_url(body: Mapping[str, Any]) -> str:
+    """Return where an export's output will be seen, as far as its request says so; empty where it does not."""
+    options = next((v for k, v in body.items() if k.endswith("ExportOptions") and isinstance(v, Mapping)), {})
+
+    def of(destination: str, field: str) -> str:
+        value = options.get(destination)
+        return quote(str(value.get(field) or ""), safe="/") if isinstance(value, Mapping) else ""
+
+    if bucket := of("cloudStorageDestination", "bucket"):
+        folder = of("cloudStorageDestination", "filenamePrefix").rpartition("/")[0]
+        return f"{_BUCKETS}/{bucket}/{folder}".rstrip("/")
+    if asset := of("earthEngineDestination", "name"):
+        return f"{_ASSETS}{asset}"
+    if drive := of("driveDestination", "folder") or of("driveDestination", "filenamePrefix"):
+        return f"https://drive.google.com/drive/search?q={drive}"
+    return ""
+
+
+def dataset(uri: str) -> tuple[str, str]:
+    """Return the namespace and the name, as OpenLineage has them, of one of an operation's ``destination_uris``.
+
+    >>> dataset("https://console.developers.google.com/storage/browser/my-bucket/ndvi/2024")
+    ('gs://my-bucket', 'ndvi/2024')
+    >>> dataset("https://code.earthengine.google.com/?asset=projects/p/assets/ndvi")
+    ('earthengine', 'projects/p/assets/ndvi')
+    """
+    url = urlsplit(uri)
+    _, in_bucket, path = url.path.partition("/storage/browser/")
+    if in_bucket:
+        bucket, _, name = path.partition("/")
+        return f"gs://{bucket}", name or "/"
+    if asset := parse_qs(url.query).get("asset"):
+        return "earthengine", asset[0]
+    return f"{url.scheme}://{url.netloc}", uri.split(url.netloc, 1)[-1].lstrip("/") or "/"

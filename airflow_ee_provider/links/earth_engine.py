@@ -1,0 +1,56 @@
+"""Links from a task in the Airflow UI to its operations and to what they wrote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator, Context
+
+    from airflow_ee_provider.earth_engine.operations import OperationName
+
+#: The Cloud Console's page of a project's operations; it has no page for a single one.
+TASKS_URL = "https://console.cloud.google.com/earth-engine/tasks?project={project}"
+
+
+class _PersistedLink(BaseOperatorLink):
+    """A link whose URL is an XCom: written as soon as it is known, so that it works while the task still runs."""
+
+    name: ClassVar[str]
+    key: ClassVar[str]
+
+    @property
+    def xcom_key(self) -> str:
+        """Where Airflow 3 looks for the URL."""
+        return self.key
+
+    @classmethod
+    def persist(cls, context: Context, url: str) -> None:
+        """Write the URL down."""
+        context["ti"].xcom_push(key=cls.key, value=url)
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
+        """Return the URL; empty where there is none yet."""
+        return XCom.get_value(key=self.key, ti_key=ti_key) or ""
+
+
+class EarthEngineTasksLink(_PersistedLink):
+    """The task manager of the operations' project, where an operation can also be cancelled by hand."""
+
+    name: ClassVar[str] = "Earth Engine Tasks"
+    key: ClassVar[str] = "earth_engine_tasks_link"
+
+    @classmethod
+    def persist_for(cls, context: Context, names: list[OperationName]) -> None:
+        """Write down where the operations are shown; several projects have several pages: the first one's counts."""
+        if names:
+            cls.persist(context, TASKS_URL.format(project=names[0].project))
+
+
+class EarthEngineOutputLink(_PersistedLink):
+    """What the export wrote: a bucket, a Drive folder, an asset, a table."""
+
+    name: ClassVar[str] = "Export Output"
+    key: ClassVar[str] = "earth_engine_output_link"

@@ -1,0 +1,152 @@
+"""``@task.earth_engine`` with an unmodified ``earthengine-api``, in Airflow's own ``dag.test()``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ran import Ran
+
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.emulator.service import Service
+
+PLACES = ("worker", "triggerer")
+
+
+@pytest.fixture
+def service(earth_engine_emulator: Emulator) -> Service:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5, cancel_seconds=0.3)
+    return earth_engine_emulator.service
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_unstarted_export_is_started_as_the_function_describes_it(
+    service: Service, run_dag: Callable[..., Ran], place: str
+) -> None:
+    ran = run_dag(f"decorated_one_in_{place}")
+
+    assert ran.state == "success", ran.log
+    [request] = service.requests("POST", "*:export")
+    assert request["path"] == "projects/demo/image:export"
+    body = request["body"]
+    assert body["description"] == f"one-decorated_one_in_{place}-42"  # Templates and context variables.
+    assert body["workloadTag"] == f"decorated_one_in_{place}"
+    assert body["priority"] == 50
+    assert body["fileExportOptions"]["cloudStorageDestination"]["bucket"] == "b"
+    [result] = ran.result
+    assert result["state"] == "SUCCEEDED"
+    assert result["duration"] == pytest.approx(0.5, abs=0.01)
+    assert result["destination_uris"][0].endswith(f"/b/{body['description']}")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_several_exports_are_waited_for_and_named(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
+    ran = run_dag(f"decorated_several_in_{place}")
+
+    assert ran.state == "success", ran.log
+    assert [operation["description"] for operation in ran.result] == ["first", "second", "third"]
+    assert len(service.operations) == 3
+    for name in service.operations:
+        assert f"{name}: SUCCEEDED, " in ran.log
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_failure_of_one_cancels_the_others(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
+    service.behave("second", pending_seconds=0, run_seconds=0.5, outcome="FAILED", message="No features.")
+
+    ran = run_dag(f"decorated_several_in_{place}")
+
+    assert ran.state == "failed"
+    assert sorted(service.state(name) for name in service.operations) == ["CANCELLED", "CANCELLED", "FAILED"]
+    assert "1 of 3 exports did not succeed" in ran.log
+    assert "FAILED, code 3: No features." in ran.log
+    assert ran.log.count(": cancelled (CANCELLED") >= 2
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_others_go_on_if_that_is_wanted(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
+    service.behave("second", pending_seconds=0, run_seconds=0.1, outcome="FAILED", message="No features.")
+
+    ran = run_dag(f"decorated_several_patient_in_{place}")
+
+    assert ran.state == "failed"
+    assert sorted(service.state(name) for name in service.operations) == ["FAILED", "SUCCEEDED", "SUCCEEDED"]
+    assert not service.requests("POST", "*:cancel")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_the_function_has_started_is_not_started_again(
+    service: Service, run_dag: Callable[..., Ran], place: str
+) -> None:
+    ran = run_dag(f"decorated_started_in_{place}")
+
+    assert ran.state == "success", ran.log
+    assert [operation["name"] for operation in ran.result] == list(service.operations)
+    assert len(service.requests("POST", "*:export")) == 1
+
+
+def test_without_the_wait_the_operations_are_returned_as_started(service: Service, run_dag: Callable[..., Ran]) -> None:
+    service.behave(pending_seconds=60)
+
+    ran = run_dag("decorated_and_go_in_worker")
+
+    assert ran.state == "success", ran.log
+    assert [operation["state"] for operation in ran.result] == ["PENDING"] * 3
+
+
+def test_no_export_skips_the_task(run_dag: Callable[..., Ran], service: Service) -> None:
+    assert run_dag("decorated_nothing_in_worker").state == "skipped"
+    assert not service.operations
+
+
+def test_nothing_is_started_if_one_of_them_cannot_be_right(service: Service, run_dag: Callable[..., Ran]) -> None:
+    ran = run_dag("decorated_nonsense_in_worker")
+
+    assert ran.state == "failed"
+    assert "priority is 10000" in ran.log
+    assert not service.requests("POST", "*:export")
+
+
+def test_the_functions_own_error_is_the_tasks(run_dag: Callable[..., Ran], service: Service) -> None:
+    ran = run_dag("decorated_breaks_in_worker")
+
+    assert ran.state == "failed"
+    assert "The inputs are no good." in ran.log
+    assert not service.operations
+
+
+def test_what_earth_engine_answers_to_the_client_comes_with_its_remedy(
+    run_dag: Callable[..., Ran], service: Service
+) -> None:
+    service.fail("not_registered", method="GET", path="*/operations", times=None)
+
+    ran = run_dag("decorated_asks_in_worker")
+
+    assert ran.state == "failed"
+    assert "Project demo is not registered to use Earth Engine" in ran.log
+    assert "Register the project at https://code.earthengine.google.com/register." in ran.log
+
+
+def test_if_a_later_start_is_refused_the_earlier_ones_are_cancelled(
+    service: Service, run_dag: Callable[..., Ran]
+) -> None:
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
+    service.fail("permission_denied", path="*/table:export")
+
+    ran = run_dag("decorated_several_in_worker")
+
+    assert ran.state == "failed"
+    assert [service.state(name) for name in service.operations] == ["CANCELLED"]
+
+
+def test_each_mapped_instance_starts_its_own(service: Service, dags: dict[str, Any]) -> None:
+    run = dags["decorated_mapped"].test()
+
+    assert run.state == "success"
+    assert sorted(operation.description for operation in service.operations.values()) == ["north", "south"]
+    assert len({request["body"]["requestId"] for request in service.requests("POST", "*:export")}) == 2
