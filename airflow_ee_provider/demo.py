@@ -42,6 +42,7 @@ class Scenario:
     """One DAG run, what happens to it, and how its operation has to end.
 
     :param act: does what is to happen, once the export is being waited for; None where the DAG itself does.
+    :param starts: the task that starts the export.
     :param happened_at: when it happened, in seconds since the epoch; None as long as it has not.
     """
 
@@ -50,6 +51,7 @@ class Scenario:
     happened_at: Callable[[Scenario, StandaloneAirflow], float | None]
     act: Callable[[Scenario, StandaloneAirflow, Service], Any] | None = None
     conf: dict[str, Any] | None = None
+    starts: str = "start_export"
     expected: str = "CANCELLED"
     run_id: str = ""
     run_state: str = ""
@@ -74,7 +76,7 @@ class Scenario:
         """Bring what is known of it up to date, and let happen what is to happen."""
         self.run_state = airflow.run(self.dag_id, self.run_id)["state"]
         if not self.operation:
-            recorded = airflow.xcom(self.dag_id, self.run_id, "start_export", OPERATIONS_KEY)
+            recorded = airflow.xcom(self.dag_id, self.run_id, self.starts, OPERATIONS_KEY)
             self.operation = recorded[0] if recorded else ""
             return
         operation, now = service.operations[self.operation], service.clock.now()
@@ -82,8 +84,9 @@ class Scenario:
         self.confirmed = operation.ended() if operation.done(now) else None
         cancels = service.requests("POST", f"{self.operation}:cancel")
         self.requested = cancels[0]["time"] if cancels else None
-        # The second look is the trigger's: from then on the triggerer has it, and can be told of a kill.
-        if self.act and self.acted is None and len(service.requests("GET", self.operation)) >= 2:
+        # After the looks of the task that starts it and of the one that waits, the third is the trigger's: from then on
+        # the triggerer has it, and can be told of a kill.
+        if self.act and self.acted is None and len(service.requests("GET", self.operation)) >= 3:
             self.acted = time.time()
             self.act(self, airflow, service)
         self.happened = self.happened or self.happened_at(self, airflow)
@@ -109,7 +112,7 @@ def scenarios() -> list[Scenario]:
     return [
         Scenario("a task fails: the DAG's callback", f"{example}_on_failure", _task_failed, conf=failing),
         Scenario("a task fails: the operator", f"{example}_operator", _task_failed, conf=failing),
-        Scenario("the DAG run times out", f"{example}_on_dagrun_timeout", _timed_out),
+        Scenario("the DAG run times out", f"{example}_on_dagrun_timeout", _timed_out, starts="export"),
         Scenario(
             "the waiting task is cleared",
             f"{example}_on_kill",

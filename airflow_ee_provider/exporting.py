@@ -100,6 +100,7 @@ class ExportingOperator(WaitingHolder, BaseOperator):
             )
         if complete:
             self.log.info("Going on with what the last try has started: %s.", self.operation_names)
+            self._persist_links(context)
         else:
             self._start_all(context, make_exports)
         with self._failure_cancels():
@@ -151,10 +152,17 @@ class ExportingOperator(WaitingHolder, BaseOperator):
                 self.cancel_now(f"{self.task_id} could not start all of its exports")
             raise
         record_all_started(context, names)
+        self._persist_links(context, *exports)
         if orphans := [name for name in left if name not in names]:
             self.log.warning("Cancelling what the last try has started and this one has not: %s.", orphans)
             self._cancelled(orphans)
         self.operation_names = names
+
+    def _persist_links(self, context: Context, *exports: Export | OperationName) -> None:
+        """Let the links lead to the first export, from now on."""
+        EarthEngineTasksLink.persist_for(context, self.hook.account.names(self.operation_names))
+        urls = [output_url(export.body) for export in exports if isinstance(export, Export)]
+        EarthEngineOutputLink.persist(context, urls[0] if urls else "")
 
     def _checked(self, exports: Sequence[Export | OperationName], dag_id: str) -> list[Export | OperationName]:
         """Complete the exports, and refuse what cannot be right before any is started."""
@@ -181,10 +189,7 @@ class ExportingOperator(WaitingHolder, BaseOperator):
         if str(name) not in self.operation_names:
             self.operation_names = [*self.operation_names, str(name)]
         self._being_started = ()
-        if record_operations(context, name) == [str(name)]:  # The links lead to the first one.
-            EarthEngineTasksLink.persist_for(context, [name])
-            if url := output_url(export.body) if isinstance(export, Export) else "":
-                EarthEngineOutputLink.persist(context, url)
+        record_operations(context, name)
         return str(name)
 
     def _look(self, timeout: float | None = None) -> list[dict[str, Any]]:

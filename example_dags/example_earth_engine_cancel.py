@@ -8,28 +8,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
-from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator
-from airflow_ee_provider.records import record_operations, resume_operations
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
-
-#: ``ee.Image(1)``, as Earth Engine's own client serialises it.
-CONSTANT_IMAGE = {
-    "result": "0",
-    "values": {
-        "0": {
-            "functionInvocationValue": {
-                "functionName": "Image.constant",
-                "arguments": {"value": {"constantValue": 1}},
-            }
-        }
-    },
-}
 
 ARGUMENTS: dict[str, Any] = {
     "catchup": False,
@@ -38,25 +22,17 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-@task
-def start_export(**context: Any) -> str:
-    """Start an export once for each try, and record it before anything can go wrong."""
-    ti, hook = context["ti"], EarthEngineHook()
-    # After a crash it goes on with the export of the last try; after a clear it cancels that one first.
-    if operations := resume_operations(context, hook):
-        return operations[0]
-    body = {
-        "description": ti.dag_id,
-        "expression": CONSTANT_IMAGE,
-        "fileExportOptions": {
-            "fileFormat": "GEO_TIFF",
-            "cloudStorageDestination": {"bucket": context["params"]["bucket"], "filenamePrefix": ti.dag_id},
-        },
-    }
-    request_id = str(uuid5(NAMESPACE_URL, f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.try_number}"))
-    operation = hook.start_export("image", body, request_id=request_id)
-    record_operations(context, operation.name)
-    return str(operation.name)
+def make_export(dag: Any, params: dict[str, Any]) -> Any:
+    """Describe an export, as Earth Engine's users do; the task starts it, exactly once."""
+    import ee
+
+    return ee.batch.Export.image.toCloudStorage(
+        ee.Image(1), description=dag.dag_id, bucket=params["bucket"], fileNamePrefix=f"{dag.dag_id}/image", scale=1000
+    )
+
+
+#: It starts the export, writes its name down, and leaves the waiting to the next task.
+start_export = task.earth_engine(task_id="start_export", wait_for_completion=False)(make_export)
 
 
 @task
@@ -78,8 +54,9 @@ with DAG(
     operation >> check_inputs() >> wait
 
 
-# The DAG run times out: the trigger of the waiting sensor cancels. The callback does so, too, in whatever state the
-# run's tasks are by then. (This example's minute stands for your hours.)
+# One task that starts the export and waits for it, without a worker slot. The DAG run times out: the task's trigger
+# cancels. The callback does so, too, in whatever state the run's tasks are by then. (This example's minute stands for
+# your hours.)
 with DAG(
     "example_earth_engine_cancel_on_dagrun_timeout",
     schedule=None,
@@ -87,9 +64,7 @@ with DAG(
     on_failure_callback=EarthEngineCancelOperationsNotifier(),
     **ARGUMENTS,
 ):
-    EarthEngineOperationSensor(
-        task_id="wait", operation_names=start_export(), deferrable=True, cancel_on_kill=True, cancel_on_timeout=True
-    )
+    task.earth_engine(task_id="export", deferrable=True)(make_export)()
 
 
 # The user clears or marks the waiting task, or its own timeout passes: the sensor cancels. The callback is for a task

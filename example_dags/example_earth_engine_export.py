@@ -1,24 +1,47 @@
-"""Start an export exactly once, wait for it without a worker slot, and cancel it when nobody wants it any more.
-
-The body is the API's own JSON, here that of ``ee.Image(1)``; ``ee.Image(…).serialize()`` gives such an expression.
-"""
+"""Start exports exactly once, wait for them without a worker slot, and cancel them when nobody wants them any more."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, Param
+from airflow.providers.common.compat.sdk import DAG, Param, task
 
 from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
 
-with DAG(
-    "example_earth_engine_export",
-    schedule=None,
-    catchup=False,
-    dagrun_timeout=timedelta(hours=12),
-    tags=["example", "earth-engine"],
-    params={"bucket": Param("my-bucket", type="string")},
-):
+ARGUMENTS: dict[str, Any] = {
+    "catchup": False,
+    "dagrun_timeout": timedelta(hours=12),
+    "tags": ["example", "earth-engine"],
+    "params": {"bucket": Param("my-bucket", type="string")},
+}
+
+# Written with Earth Engine's own client: `ee` is initialised from the Airflow connection, and what the function
+# returns is started by the task. It may return several exports; then the failure of one cancels the others.
+with DAG("example_earth_engine_export", schedule=None, **ARGUMENTS):
+
+    @task.earth_engine(deferrable=True, retries=2, max_eecu_seconds=50 * 3600)
+    def export(run_id: str, params: dict[str, Any]) -> list[Any]:
+        """Describe an image and a table."""
+        import ee
+
+        destination = {"bucket": params["bucket"], "fileNamePrefix": f"{run_id}/out"}
+        sites = ee.FeatureCollection([ee.Feature(ee.Geometry.Point([7.4, 46.9]), {"name": "Bern"})])
+        return [
+            ee.batch.Export.image.toCloudStorage(ee.Image(1), "an-image", scale=1000, **destination),
+            ee.batch.Export.table.toCloudStorage(sites, "a-table", **destination),
+        ]
+
+    @task
+    def use(operations: list[dict[str, Any]]) -> None:
+        """Go on with what was written."""
+        for operation in operations:
+            print(operation["description"], operation["destination_uris"], operation["duration"])  # noqa: T201
+
+    use(export())
+
+# The API's own JSON, here that of `ee.Image(1)`; `ee.Image(…).serialize()` gives such an expression.
+with DAG("example_earth_engine_export_json", schedule=None, **ARGUMENTS):
     EarthEngineExportOperator(
         task_id="export",
         kind="image",
