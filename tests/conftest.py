@@ -17,6 +17,7 @@ os.environ.update(
         "AIRFLOW_HOME": _HOME,
         "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "integration" / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__OPENLINEAGE__DISABLED": "True",
         "NO_GCE_CHECK": "true",  # google-auth must not look for the metadata server of a Google machine.
     }
 )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
+from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -90,3 +92,17 @@ def test_a_body_that_cannot_be_right_is_refused_before_anything_is_sent(
     assert ran.state == "failed"
     assert "2 export options: fileExportOptions, assetExportOptions" in ran.log
     assert not emulator.service.journal
+
+
+def test_a_kill_amid_the_start_cancels_what_earth_engine_has_started(emulator: Emulator) -> None:
+    emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
+    body = {"expression": {"result": "0"}, "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}}}
+    operator = EarthEngineExportOperator(task_id="export", kind="image", body=body)
+    # The request is sent, Earth Engine acts, and the signal comes before the answer.
+    operator._being_started = ("image", body, "dag/run/task/-1/0/0", 1)
+    operator.hook.start_export_once(*operator._being_started)
+
+    operator.on_kill()
+
+    [name] = emulator.service.operations
+    assert emulator.service.state(name) == "CANCELLED"

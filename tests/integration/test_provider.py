@@ -22,12 +22,16 @@ def rows(text: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("airflow_database")
-def test_airflow_lists_the_provider_its_hook_and_its_notifier() -> None:
+def test_airflow_lists_the_provider_its_hook_its_links_and_its_notifier() -> None:
     provider = [row for row in rows(airflow("providers", "list")) if row["package_name"] == "airflow-ee-provider"]
     hook = [row for row in rows(airflow("providers", "hooks")) if row["connection_type"] == "earth_engine"]
     notifications = airflow("providers", "notifications")
 
+    links = airflow("providers", "links")
+
     assert len(provider) == 1
+    assert "airflow_ee_provider.links.earth_engine.EarthEngineTasksLink" in links
+    assert "airflow_ee_provider.links.earth_engine.EarthEngineOutputLink" in links
     assert hook[0]["class"] == "airflow_ee_provider.hooks.earth_engine.EarthEngineHook"
     assert hook[0]["hook_name"] == "Google Earth Engine"
     assert "airflow_ee_provider.notifications.earth_engine.EarthEngineCancelOperationsNotifier" in notifications

@@ -26,7 +26,7 @@ def test_the_dag_is_one(tmp_path: Path) -> None:
     bag = DagBag(tmp_path)
 
     assert not bag.import_errors
-    assert bag.dags["ndvi"].task_ids == ["start_export", "wait"]
+    assert bag.dags["ndvi"].task_ids == ["export"]
 
 
 def test_the_test_passes(

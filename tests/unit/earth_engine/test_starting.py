@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from playing import NAME, Played, lost, ok, operation, play
 
 from airflow_ee_provider.earth_engine.errors import InvalidRequestError
-from airflow_ee_provider.earth_engine.starting import StartOnce, start_export_once
+from airflow_ee_provider.earth_engine.starting import (
+    Export,
+    StartOnce,
+    check_export,
+    start_export_once,
+    workload_tag_of,
+)
 
 BODY = {"expression": {"result": "0"}, "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
 NEXT = "projects/p/operations/NEXT"
@@ -110,3 +116,31 @@ def test_what_the_api_would_refuse_is_refused_before(kind: str, body: dict[str, 
 
     assert isinstance(played.error, InvalidRequestError)
     assert says in str(played.error)
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "tag"),
+    [("ndvi", "ndvi"), ("NDVI.monthly (v2)", "ndvi-monthly-v2"), ("x" * 62 + "__y", "x" * 62), ("...", "")],
+)
+def test_a_workload_tag_is_made_of_a_dags_id(dag_id: str, tag: str) -> None:
+    assert workload_tag_of(dag_id) == tag
+
+
+@given(st.text())
+def test_any_dag_id_gives_a_tag_that_may_be_sent(dag_id: str) -> None:
+    if tag := workload_tag_of(dag_id):
+        check_export(Export("image", {**BODY, "workloadTag": tag}))
+        assert tag == tag.lower()
+
+
+def test_an_exports_own_tag_and_priority_win() -> None:
+    export = Export("image", {**BODY, "workloadTag": "own", "priority": 1}).with_defaults("dag", 50)
+
+    assert (export.body["workloadTag"], export.body["priority"]) == ("own", 1)
+    assert "workloadTag" not in Export("image", BODY).with_defaults(None, None).body
+
+
+@pytest.mark.parametrize("tag", ["-a", "a-", "a b", "a" * 64, "ä"])
+def test_an_odd_workload_tag_is_refused(tag: str) -> None:
+    with pytest.raises(InvalidRequestError, match="workloadTag"):
+        check_export(Export("image", {**BODY, "workloadTag": tag}))
