@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_ee_provider.earth_engine.credentials import Account
+    from airflow_ee_provider.earth_engine.effects import Flow
     from airflow_ee_provider.earth_engine.operations import Operation, OperationName
-    from airflow_ee_provider.earth_engine.protocol import Flow
 
 
 def get_operation(account: Account, name: str | OperationName) -> Flow[Operation]:

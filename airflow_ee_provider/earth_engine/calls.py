@@ -5,14 +5,16 @@ Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.op
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_ee_provider.earth_engine.effects import Flow, Request
 from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName, check_project
-from airflow_ee_provider.earth_engine.protocol import Flow, Request, call, encode
+from airflow_ee_provider.earth_engine.protocol import call, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
 
 #: The kinds of export that ``projects.{kind}.export`` knows.
 EXPORT_KINDS = ("image", "table", "video", "videoMap", "map", "classifier")
@@ -31,20 +33,45 @@ def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None =
 
     :param most: stop once that many are there; None for all.
     """
-    subject = f"projects/{check_project(project)}"
     found: dict[OperationName, Operation] = {}
-    seen: set[str] = set()
+    seen = {""}
     token = ""
     while True:
-        query = (("pageSize", str(page_size)), *((("pageToken", token),) if token else ()))
-        page = yield from call(Request("GET", f"{subject}/operations", subject, query=query))
-        found.update((o.name, o) for o in map(Operation.from_api, page.get("operations") or ()))
-        seen.add(token)
-        token = page.get("nextPageToken") or ""
+        page, token = yield from _page(project, page_size, token)
+        found.update((o.name, o) for o in map(Operation.from_api, page))
         if not token or (most is not None and len(found) >= most):
             return list(found.values())
         if token in seen:
-            raise TransientError("Earth Engine's list of operations repeats a page.", subject=subject)
+            raise TransientError("Earth Engine's list of operations repeats a page.", subject=f"projects/{project}")
+        seen.add(token)
+
+
+def find_operations(project: str, names: Collection[OperationName]) -> Flow[tuple[dict[OperationName, Operation], int]]:
+    """``projects.operations.list``, up to the page on which the last of these operations is.
+
+    :return: those that the list shows, and how many pages that took.
+    """
+    wanted = {str(name): name for name in names}
+    found: dict[OperationName, Operation] = {}
+    seen = {""}
+    token = ""
+    while True:
+        page, token = yield from _page(project, PAGE_SIZE, token)
+        # A page is full of what nobody asked for: only the rest of it is read.
+        mine = (payload for payload in page if str(payload.get("name")) in wanted)
+        found.update((operation.name, operation) for operation in map(Operation.from_api, mine))
+        if len(found) == len(wanted) or not token or token in seen:
+            return found, len(seen)
+        seen.add(token)
+
+
+def _page(project: str, page_size: int, token: str) -> Flow[tuple[list[Mapping[str, Any]], str]]:
+    subject = f"projects/{check_project(project)}"
+    query = (("pageSize", str(page_size)), *((("pageToken", token),) if token else ()))
+    page = yield from call(Request("GET", f"{subject}/operations", subject, query=query))
+    return [payload for payload in page.get("operations") or () if isinstance(payload, Mapping)], page.get(
+        "nextPageToken"
+    ) or ""
 
 
 def cancel_operation(name: OperationName) -> Flow[None]:

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.calls import cancel_operation, get_operation
+from airflow_ee_provider.earth_engine.effects import Flow, Look, Note, Now, Together
 from airflow_ee_provider.earth_engine.errors import (
     EarthEngineError,
     FailedPreconditionError,
@@ -17,7 +18,7 @@ from airflow_ee_provider.earth_engine.errors import (
     TransientError,
 )
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName, OperationState
-from airflow_ee_provider.earth_engine.protocol import Flow, Note, Now, Sleep
+from airflow_ee_provider.earth_engine.protocol import attempt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -88,15 +89,15 @@ def cancel_and_confirm(
 
 
 def request_cancels(names: Iterable[OperationName]) -> Flow[list[CancelResult]]:
-    """Read each operation's state and ask those that run to cancel; one's error never stops the others.
+    """Read the operations' states and ask those that run to cancel; one's error never stops the others.
 
     What was asked to cancel is `STILL_CANCELLING`: only `confirm_cancels` can say more.
     """
-    results = []
-    for name in names:
-        result = yield from _settle(name, _request_cancel(name))
+    names = list(names)
+    seen = yield Look(tuple(names))
+    results: list[CancelResult] = yield Together([_request_cancel(name, seen.get(name)) for name in names])
+    for result in results:
         yield _note(result)
-        results.append(result)
     return results
 
 
@@ -115,46 +116,48 @@ def confirm_cancels(
         now = yield Now()
         if now - started >= timeout:
             break
-        yield Sleep(min(poll_interval, timeout - (now - started)))
+        seen = yield Look(tuple(open_names), min(poll_interval, timeout - (now - started)))
         ask = now - asked >= REPEAT_CANCEL_AFTER
         asked = now if ask else asked
-        for name in open_names:
-            result = yield from _settle(name, _confirm_cancel(name, ask_again=ask))
-            # A fault that passes is no news: the operation stays what it was, and is read again.
+        # A fault that passes is no news: the operation stays what it was, and is read again.
+        news = {name: found for name, found in seen.items() if not isinstance(found, TransientError)}
+        confirmed: list[CancelResult] = yield Together([_confirm_cancel(*item, ask_again=ask) for item in news.items()])
+        for result in confirmed:
             if not isinstance(result.error, TransientError):
-                latest[name] = result
+                latest[result.name] = result
             if result.outcome is not CancelOutcome.STILL_CANCELLING:
                 yield _note(result)
     return list(latest.values())
 
 
-def _settle(name: OperationName, flow: Flow[CancelResult]) -> Flow[CancelResult]:
-    """Turn what a flow raises into an outcome, so that the other operations are dealt with all the same."""
-    try:
-        return (yield from flow)
-    except OperationNotFoundError as error:
-        return CancelResult(name, CancelOutcome.NOT_FOUND, error=error)
-    except EarthEngineError as error:
-        return CancelResult(name, CancelOutcome.ERROR, error=error)
-
-
-def _request_cancel(name: OperationName) -> Flow[CancelResult]:
-    operation = yield from _ask_to_cancel(name)
+def _request_cancel(name: OperationName, seen: Operation | EarthEngineError | None) -> Flow[CancelResult]:
+    operation = yield from attempt(_ask_to_cancel(name, seen))
+    if isinstance(operation, EarthEngineError):
+        return _failed(name, operation)
     outcome = CancelOutcome.ALREADY_FINISHED if operation.done else CancelOutcome.STILL_CANCELLING
     return CancelResult(name, outcome, operation)
 
 
-def _confirm_cancel(name: OperationName, *, ask_again: bool) -> Flow[CancelResult]:
-    operation = yield from (_ask_to_cancel(name) if ask_again else get_operation(name))
+def _confirm_cancel(name: OperationName, seen: Operation | EarthEngineError, *, ask_again: bool) -> Flow[CancelResult]:
+    operation = (yield from attempt(_ask_to_cancel(name, seen))) if ask_again else seen
+    if isinstance(operation, EarthEngineError):
+        return _failed(name, operation)
     if not operation.done:
         return CancelResult(name, CancelOutcome.STILL_CANCELLING, operation)
     outcome = CancelOutcome.CANCELLED if operation.cancelled else CancelOutcome.FINISHED_DESPITE_CANCEL
     return CancelResult(name, outcome, operation)
 
 
-def _ask_to_cancel(name: OperationName) -> Flow[Operation]:
+def _failed(name: OperationName, error: EarthEngineError) -> CancelResult:
+    not_found = isinstance(error, OperationNotFoundError)
+    return CancelResult(name, CancelOutcome.NOT_FOUND if not_found else CancelOutcome.ERROR, error=error)
+
+
+def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError | None) -> Flow[Operation]:
     """Ask an operation to cancel, unless it has ended or is cancelling; returns what was read of it last."""
-    operation = yield from get_operation(name)
+    operation = seen if seen is not None else (yield from get_operation(name))
+    if isinstance(operation, EarthEngineError):
+        raise operation
     if operation.done or operation.state is OperationState.CANCELLING:
         return operation
     try:

@@ -9,9 +9,10 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow_ee_provider.earth_engine.effects import Request, Response
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidRequestError
 from airflow_ee_provider.earth_engine.operations import OperationName
-from airflow_ee_provider.earth_engine.protocol import Request, Response, decode
+from airflow_ee_provider.earth_engine.protocol import decode
 from airflow_ee_provider.earth_engine.starting import Export
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """The rules of talking to Earth Engine, and no I/O.
 
-A flow is a generator that yields what it needs (`Request`, `Sleep`, `Now`, `Note`) and is sent the answers. What an
-answer means, which errors are retried and how long to wait is said here, once, for every transport.
+What an answer means, which errors are retried and how long to wait is said here, once, for every transport.
 """
 
 from __future__ import annotations
@@ -9,11 +8,11 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow_ee_provider.earth_engine.effects import Flow, NoAnswer, Note, Request, Response, Sleep
 from airflow_ee_provider.earth_engine.errors import (
     CredentialsError,
     EarthEngineError,
@@ -27,66 +26,10 @@ from airflow_ee_provider.earth_engine.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
-
-@dataclass(frozen=True)
-class Request:
-    """An HTTP request to Earth Engine; answered with a `Response` or `NoAnswer`.
-
-    :param path: below the API's version, for example ``projects/p/operations/ABC:cancel``; checked by its maker.
-    :param subject: the operation or project that it is about, for messages.
-    :param repeatable: False where the request must not be sent twice.
-    """
-
-    method: str
-    path: str
-    subject: str
-    query: tuple[tuple[str, str], ...] = ()
-    body: bytes | None = None
-    repeatable: bool = True
-
-
-@dataclass(frozen=True)
-class Response:
-    """What the server answered; header names in lower case."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class NoAnswer:
-    """There was no answer, or only a part of one; the server may have acted all the same."""
-
-    reason: str
-    error: type[EarthEngineError] = TransientError
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Sleep:
-    """Wait so many seconds; answered with None."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Now:
-    """Answered with the seconds of a monotonic clock."""
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something for a person to read in the log; answered with None."""
-
-    message: str
-    warning: bool = False
-
-
 T = TypeVar("T")
-Flow = Generator[Request | Sleep | Now | Note, Any, T]
 
 
 @dataclass(frozen=True)
@@ -217,6 +160,14 @@ def call(request: Request, backoff: Backoff = BACKOFF) -> Flow[dict[str, Any]]:
             raise result
         yield Note(f"{result} Trying again in {delay:.1f} s (attempt {attempt} of {backoff.attempts}).", warning=True)
         yield Sleep(delay)
+
+
+def attempt(flow: Flow[T]) -> Flow[T | EarthEngineError]:
+    """Return an error of Earth Engine's instead of raising it, so that what else is under way is dealt with."""
+    try:
+        return (yield from flow)
+    except EarthEngineError as error:
+        return error
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
 from airflow_ee_provider.earth_engine.calls import check_kind, get_operation, start_export
+from airflow_ee_provider.earth_engine.effects import Flow, Note
 from airflow_ee_provider.earth_engine.errors import InvalidRequestError
 from airflow_ee_provider.earth_engine.operations import OperationState
-from airflow_ee_provider.earth_engine.protocol import Flow, Note
 from airflow_ee_provider.earth_engine.waiting import wait_for_operation
 
 if TYPE_CHECKING:

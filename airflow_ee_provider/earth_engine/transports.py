@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
+from airflow_ee_provider.earth_engine.effects import (
+    Flow,
+    Look,
+    NoAnswer,
+    Note,
+    Now,
+    Request,
+    Response,
+    Sleep,
+    Together,
+)
 from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError
-from airflow_ee_provider.earth_engine.protocol import Flow, NoAnswer, Note, Now, Request, Response, Sleep
+from airflow_ee_provider.earth_engine.looking import look_up
+from airflow_ee_provider.earth_engine.pace import CONCURRENT, Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     import aiohttp
     from google.auth.credentials import Credentials
     from google.auth.transport.requests import AuthorizedSession
 
+    from airflow_ee_provider.earth_engine.looking import Seen
+
 T = TypeVar("T")
+Looker = Callable[[Look], Awaitable["Seen"]]
 
 
 class Log(Protocol):
@@ -66,12 +82,14 @@ class RequestsTransport:
     def __init__(self, session: AuthorizedSession, base_url: str) -> None:
         self._session = session
         self._base_url = base_url
+        self._pace = Pace()
 
     def send(self, request: Request) -> Response | NoAnswer:
         """Send one request, once."""
         import requests
         from google.auth.exceptions import GoogleAuthError
 
+        time.sleep(self._pace.delay(time.monotonic()))
         try:
             answer = self._session.request(
                 request.method,
@@ -87,6 +105,7 @@ class RequestsTransport:
             return _insecure(error)
         except requests.RequestException as error:
             return NoAnswer(f"{type(error).__name__}: {error}")
+        self._pace.answered(answer.status_code, time.monotonic())
         return Response(answer.status_code, answer.content, {k.lower(): v for k, v in answer.headers.items()})
 
 
@@ -98,6 +117,8 @@ class AiohttpTransport:
         self._base_url = base_url
         self._credentials = credentials
         self._refreshing = asyncio.Lock()
+        self._pace = Pace()
+        self._places = asyncio.Semaphore(CONCURRENT)
 
     async def send(self, request: Request) -> Response | NoAnswer:
         """Send one request; once more with a fresh token if the server does not accept the one it had."""
@@ -118,22 +139,29 @@ class AiohttpTransport:
         return answer
 
     async def _send(self, request: Request, headers: dict[str, str]) -> Response:
-        async with self._session.request(
-            request.method,
-            _url(self._base_url, request),
-            data=request.body,
-            headers=headers,
-            allow_redirects=False,
-        ) as answer:
-            return Response(answer.status, await answer.read(), {k.lower(): v for k, v in answer.headers.items()})
+        async with self._places:
+            await asyncio.sleep(self._pace.delay(time.monotonic()))
+            async with self._session.request(
+                request.method,
+                _url(self._base_url, request),
+                data=request.body,
+                headers=headers,
+                allow_redirects=False,
+            ) as answer:
+                self._pace.answered(answer.status, time.monotonic())
+                return Response(answer.status, await answer.read(), {k.lower(): v for k, v in answer.headers.items()})
 
     async def _authorize(self, request: Request, refused: dict[str, str] | None = None) -> dict[str, str]:
         """Return the request's headers with a token, another one than was ``refused``."""
         headers = _headers(request)
+        url = _url(self._base_url, request)
+        if self._credentials.valid and not refused:
+            self._apply(headers, url, refresh=False)  # The token is there: nothing blocks.
+            return headers
         async with self._refreshing:
             # Many requests can be refused for the same old token: only the first of them refreshes it.
             stale = refused and refused.get("authorization") == f"Bearer {getattr(self._credentials, 'token', None)}"
-            await asyncio.to_thread(self._apply, headers, _url(self._base_url, request), refresh=bool(stale))
+            await asyncio.to_thread(self._apply, headers, url, refresh=bool(stale))
         return headers
 
     def _apply(self, headers: dict[str, str], url: str, *, refresh: bool) -> None:
@@ -179,12 +207,29 @@ def run(flow: Flow[T], transport: RequestsTransport, log: Log) -> T:
             answer = transport.send(effect)
         elif isinstance(effect, Sleep):
             time.sleep(effect.seconds)
+        elif isinstance(effect, Look):
+            time.sleep(effect.after)
+            answer = run(look_up(effect.names), transport, log)
+        elif isinstance(effect, Together):
+            answer = _in_threads(effect.flows, transport, log)
         else:
             answer = _at_once(effect, log)
 
 
-async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log) -> T:
-    """Drive a flow to its result on the event loop."""
+def _in_threads(flows: Sequence[Flow[T]], transport: RequestsTransport, log: Log) -> list[T]:
+    if len(flows) < 2:
+        return [run(flow, transport, log) for flow in flows]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(len(flows), CONCURRENT), thread_name_prefix="earth-engine") as threads:
+        return list(threads.map(lambda flow: run(flow, transport, log), flows))
+
+
+async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, look: Looker | None = None) -> T:
+    """Drive a flow to its result on the event loop.
+
+    :param look: carries out what is to be looked at, in place of the transport's own requests.
+    """
     answer: Any = None
     while True:
         try:
@@ -197,6 +242,13 @@ async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log) -> T:
             answer = await transport.send(effect)
         elif isinstance(effect, Sleep):
             await asyncio.sleep(effect.seconds)
+        elif isinstance(effect, Look) and look is not None:
+            answer = await look(effect)
+        elif isinstance(effect, Look):
+            await asyncio.sleep(effect.after)
+            answer = await run_async(look_up(effect.names), transport, log)
+        elif isinstance(effect, Together):
+            answer = await asyncio.gather(*(run_async(flow, transport, log, look) for flow in effect.flows))
         else:
             answer = _at_once(effect, log)
 

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_ee_provider.earth_engine.calls import get_operation
 from airflow_ee_provider.earth_engine.cancelling import cancel_and_confirm
-from airflow_ee_provider.earth_engine.errors import ComputeLimitExceededError, TransientError
-from airflow_ee_provider.earth_engine.protocol import Flow, Note, Now, Sleep
+from airflow_ee_provider.earth_engine.effects import Flow, Look, Note, Now
+from airflow_ee_provider.earth_engine.errors import ComputeLimitExceededError, EarthEngineError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow_ee_provider.earth_engine.looking import Seen
     from airflow_ee_provider.earth_engine.operations import Operation, OperationName
 
-#: Seconds between two polls of what runs.
+#: Seconds between two reads of what runs, at the most.
 POLL_INTERVAL = 30.0
+
+#: Seconds between the first reads, and by which part of the time waited they grow: a short export is over soon.
+FIRST_INTERVAL, GROWTH = 5.0, 0.1
 
 
 def wait_for_operations(
@@ -30,11 +33,12 @@ def wait_for_operations(
     max_eecu_seconds: float | None = None,
     latest: dict[OperationName, Operation] | None = None,
 ) -> Flow[list[Operation]]:
-    """Poll ``operations.get`` until all have ended; returns the latest of each, in the order of ``names``.
+    """Read operations again and again until all have ended; returns the latest of each, in the order of ``names``.
 
-    Progress is noted when it changes. A fault that passes does not end the waiting.
+    What has just begun is read more often. Progress is noted when it changes. A fault that passes does not end the
+    waiting.
 
-    :param poll_interval: seconds between two rounds.
+    :param poll_interval: seconds between two reads at the most.
     :param timeout: seconds after which it returns although some have not ended; None for no limit.
     :param stop_at_failure: return as soon as one has failed or was cancelled.
     :param max_eecu_seconds: compute that each may use before it is cancelled; None for no limit.
@@ -42,19 +46,24 @@ def wait_for_operations(
     :raises ComputeLimitExceededError: once Earth Engine has said what became of those that used more.
     """
     latest = {} if latest is None else latest
-    started = yield Now()
+    started = now = due = yield Now()
     while True:
-        yield from _look(names, latest, poll_interval)
+        unfinished = tuple(name for name in names if name not in latest or not latest[name].done)
+        seen: Seen = yield Look(unfinished, max(0.0, due - now))
+        now = yield Now()
+        if len(seen) == len(unfinished):  # Otherwise there was early news, and the others are due as before.
+            due = now + min(poll_interval, max(FIRST_INTERVAL, (now - started) * GROWTH))
+        yield from _take_in(seen, latest)
         found = [latest[name] for name in names if name in latest]
         yield from _enforce_limit(found, max_eecu_seconds)
         if len(found) == len(names) and all(operation.done for operation in found):
             return found
         if stop_at_failure and any(operation.done and not operation.succeeded for operation in found):
             return found
-        waited = (yield Now()) - started
-        if timeout is not None and waited >= timeout:
-            return found
-        yield Sleep(poll_interval if timeout is None else min(poll_interval, timeout - waited))
+        if timeout is not None:
+            if now - started >= timeout:
+                return found
+            due = min(due, started + timeout)
 
 
 def wait_for_operation(
@@ -76,19 +85,17 @@ def wait_for_operation(
     return found[0]
 
 
-def _look(names: Sequence[OperationName], latest: dict[OperationName, Operation], poll_interval: float) -> Flow[None]:
-    """Read what has not ended, and note what is new."""
-    for name in names:
-        if (known := latest.get(name)) and known.done:
-            continue
-        try:
-            operation = yield from get_operation(name)
-        except TransientError as error:
-            yield Note(f"{error} The operation is asked for again in {poll_interval:g} s.", warning=True)
-            continue
-        if not known or known.milestone != operation.milestone:
-            yield Note(f"{name}: {operation.describe()}")
-        latest[name] = operation
+def _take_in(seen: Seen, latest: dict[OperationName, Operation]) -> Flow[None]:
+    """Keep what was read, and note what is new."""
+    for name, operation in seen.items():
+        if isinstance(operation, TransientError):
+            yield Note(f"{operation} The operation is asked for again.", warning=True)
+        elif isinstance(operation, EarthEngineError):
+            raise operation
+        else:
+            if name not in latest or latest[name].milestone != operation.milestone:
+                yield Note(f"{name}: {operation.describe()}")
+            latest[name] = operation
 
 
 def _enforce_limit(operations: Sequence[Operation], max_eecu_seconds: float | None) -> Flow[None]:

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_ee_provider.earth_engine import api
-from airflow_ee_provider.earth_engine.credentials import Account, Settings, open_account, override
+from airflow_ee_provider.earth_engine.credentials import Account, Settings, open_account, override, split
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.pace import CONCURRENT
 from airflow_ee_provider.hooks import connection_form
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Hashable, Sequence
 
     from google.auth.transport.requests import AuthorizedSession
 
-    from airflow_ee_provider.earth_engine.protocol import Flow
+    from airflow_ee_provider.earth_engine.effects import Flow
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,12 +95,10 @@ def _awaited(
 
     @wraps(call)
     async def method(hook: EarthEngineAsyncHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        from airflow_ee_provider.earth_engine.transports import AiohttpTransport, aiohttp_session, run_async
+        from airflow_ee_provider.earth_engine.sharing import shared_client
 
-        account = await hook.open()
-        async with aiohttp_session() as session:
-            transport = AiohttpTransport(session, account.base_url, account.credentials)
-            return await run_async(call(account, *args, **kwargs), transport, hook.log)
+        async with shared_client(hook.key, hook.open) as client:
+            return await client.run(call(client.account, *args, **kwargs), hook.log)
 
     return method
 
@@ -133,8 +132,11 @@ class EarthEngineHook(_ConnectionHook):
     def get_conn(self) -> AuthorizedSession:
         """Return a new session that authorises its requests."""
         from google.auth.transport.requests import AuthorizedSession
+        from requests.adapters import HTTPAdapter
 
-        return AuthorizedSession(self.account.credentials)
+        session = AuthorizedSession(self.account.credentials)
+        session.mount(self.account.endpoint, HTTPAdapter(pool_maxsize=CONCURRENT))
+        return session
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask Earth Engine for one operation, and say in one sentence what is wrong and what to do."""
@@ -158,6 +160,9 @@ class EarthEngineAsyncHook(_ConnectionHook):
     """
     `EarthEngineHook`'s methods as coroutines, for the triggerer's event loop, with aiohttp; none of them blocks it.
 
+    Hooks of the same connection, project and impersonation chain that are in use at the same time share one HTTP
+    session, one token, one pace and one poller.
+
     :param earth_engine_conn_id: the connection; see `EarthEngineHook`.
     :param project_id: the Cloud project, in place of the connection's.
     :param impersonation_chain: service accounts, the last of which calls.
@@ -173,6 +178,11 @@ class EarthEngineAsyncHook(_ConnectionHook):
     delete_operation = _awaited(api.delete_operation)
     start_export = _awaited(api.start_export)
     start_export_once = _awaited(api.start_export_once)
+
+    @property
+    def key(self) -> Hashable:
+        """What hooks that call as the same account have in common."""
+        return self.earth_engine_conn_id, self.project_id, split(self.impersonation_chain)
 
     async def open(self) -> Account:
         """Read the connection and load the credentials, once, off the event loop."""

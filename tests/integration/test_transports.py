@@ -16,7 +16,8 @@ from google.auth.transport.requests import AuthorizedSession
 
 from airflow_ee_provider.earth_engine import api, errors, transports
 from airflow_ee_provider.earth_engine.credentials import Settings, open_account
-from airflow_ee_provider.earth_engine.protocol import Request, call
+from airflow_ee_provider.earth_engine.effects import Request
+from airflow_ee_provider.earth_engine.protocol import call
 
 if TYPE_CHECKING:
     from collections.abc import Callable

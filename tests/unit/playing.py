@@ -6,10 +6,21 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from airflow_ee_provider.earth_engine.protocol import Flow, NoAnswer, Note, Now, Request, Response, Sleep
+from airflow_ee_provider.earth_engine.effects import (
+    Flow,
+    Look,
+    NoAnswer,
+    Note,
+    Now,
+    Request,
+    Response,
+    Sleep,
+    Together,
+)
+from airflow_ee_provider.earth_engine.looking import look_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 T = TypeVar("T")
 NAME = "projects/p/operations/ABC"
@@ -31,27 +42,35 @@ class Played(Generic[T]):
 
 
 def play(flow: Flow[T], answers: Iterable[Any]) -> Played[T]:
-    """Answer one request after the other; time passes only in sleeps."""
+    """Answer one request after the other; time passes only in sleeps, and what goes together goes in turn."""
     played: Played[T] = Played()
-    remaining = iter(answers)
+    try:
+        played.result = _drive(flow, played, iter(answers))
+    except Exception as error:  # noqa: BLE001 (the tests look at it)
+        played.error = error
+    return played
+
+
+def _drive(flow: Flow[Any], played: Played[Any], answers: Iterator[Any]) -> Any:
     answer: Any = None
     while True:
         try:
             effect = flow.send(answer)
         except StopIteration as stop:
-            played.result = stop.value
-            return played
-        except Exception as error:  # noqa: BLE001 (the tests look at it)
-            played.error = error
-            return played
+            return stop.value
         answer = None
         if isinstance(effect, Request):
             played.requests.append(effect)
-            answer = next(remaining)
+            answer = next(answers)
         elif isinstance(effect, Sleep):
             played.sleeps.append(effect.seconds)
         elif isinstance(effect, Now):
             answer = sum(played.sleeps)
+        elif isinstance(effect, Look):
+            played.sleeps += [effect.after] if effect.after else []
+            answer = _drive(look_up(effect.names), played, answers)
+        elif isinstance(effect, Together):
+            answer = [_drive(together, played, answers) for together in effect.flows]
         else:
             played.notes.append(effect)
 

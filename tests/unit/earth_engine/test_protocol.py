@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from playing import NAME, lost, ok, play, refused
 
 from airflow_ee_provider.earth_engine import errors
-from airflow_ee_provider.earth_engine.protocol import BACKOFF, RULES, Backoff, Request, Response, call
+from airflow_ee_provider.earth_engine.effects import Request, Response
+from airflow_ee_provider.earth_engine.protocol import BACKOFF, RULES, Backoff, call
 
 GET = Request("GET", NAME, NAME)
 

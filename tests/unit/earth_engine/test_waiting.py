@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from playing import NAME, lost, ok, operation, play, refused
 
 from airflow_ee_provider.earth_engine import errors, waiting
@@ -24,7 +25,17 @@ def test_a_wait_ends_when_all_have_ended_and_notes_only_progress() -> None:
         f"{NAME}: RUNNING, 50 %",
         f"{NAME}: SUCCEEDED",
     ]
-    assert played.sleeps == [30.0] * 4
+    assert played.sleeps == [5.0] * 4
+
+
+def test_a_long_wait_asks_less_and_less_often_but_never_less_than_the_interval() -> None:
+    played = play(waiting.wait_for_operation(ABC, poll_interval=30.0, timeout=600.0), [ok(operation("RUNNING"))] * 100)
+
+    sleeps = [round(seconds, 6) for seconds in played.sleeps]
+    assert sleeps[:2] == [5.0, 5.0]
+    assert sorted(sleeps[:-1]) == sleeps[:-1]
+    assert max(sleeps) == 30.0
+    assert sum(sleeps) == pytest.approx(600.0)
 
 
 def test_a_wait_ends_with_the_first_failure_unless_told_otherwise() -> None:
@@ -44,7 +55,7 @@ def test_a_wait_survives_faults_and_stops_at_its_timeout() -> None:
     running = ok(operation("RUNNING"))
 
     survived = play(waiting.wait_for_operations([ABC], poll_interval=1.0), [*BROKEN, ok(operation("SUCCEEDED"))])
-    stopped = play(waiting.wait_for_operation(ABC, poll_interval=7.0, timeout=20.0), [running] * 4)
+    stopped = play(waiting.wait_for_operation(ABC, poll_interval=7.0, timeout=20.0), [running] * 6)
     silent = play(waiting.wait_for_operation(ABC, poll_interval=500.0, timeout=500.0), [lost()] * 100)
 
     assert [o.state.value for o in survived.result or []] == ["SUCCEEDED"]

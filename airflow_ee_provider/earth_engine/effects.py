@@ -1,0 +1,90 @@
+"""What a flow can ask of the world: a flow is a generator that yields these, and is sent the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.earth_engine.operations import OperationName
+
+
+@dataclass(frozen=True)
+class Request:
+    """An HTTP request to Earth Engine; answered with a `Response` or `NoAnswer`.
+
+    :param path: below the API's version, for example ``projects/p/operations/ABC:cancel``; checked by its maker.
+    :param subject: the operation or project that it is about, for messages.
+    :param repeatable: False where the request must not be sent twice.
+    """
+
+    method: str
+    path: str
+    subject: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    repeatable: bool = True
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the server answered; header names in lower case."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """There was no answer, or only a part of one; the server may have acted all the same."""
+
+    reason: str
+    error: type[EarthEngineError] = TransientError
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """Wait so many seconds; answered with None."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Now:
+    """Answered with the seconds of a monotonic clock."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something for a person to read in the log; answered with None."""
+
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Look:
+    """Read operations, after so many seconds; answered with a dict of what is news: an `Operation` or its error.
+
+    What shares one poller with others may be answered with the news of some of them, before the time is up.
+    """
+
+    names: tuple[OperationName, ...]
+    after: float = 0.0
+
+
+@dataclass(frozen=True)
+class Together:
+    """Carry out flows side by side, as many at once as the API allows; answered with the list of their results."""
+
+    flows: Sequence[Flow[Any]]
+
+
+T = TypeVar("T")
+Effect = Request | Sleep | Now | Note | Look | Together
+Flow = Generator[Effect, Any, T]

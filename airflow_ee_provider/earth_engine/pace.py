@@ -1,0 +1,39 @@
+"""How fast requests may follow each other: Earth Engine allows 100 a second and 40 at once."""
+
+from __future__ import annotations
+
+import threading
+
+#: Requests under way at the same time, and started in a second, at the most.
+CONCURRENT, RATE = 32, 95.0
+
+#: The slowest, and by how much each answer that was not refused brings the rate back up.
+SLOWEST, RECOVERY = 1.0, 1.02
+
+
+class Pace:
+    """Spread requests evenly; slow down when Earth Engine refuses some for being too many, and speed up again.
+
+    It knows no clock: times are given, in seconds. Safe to be used from several threads.
+    """
+
+    def __init__(self, rate: float = RATE) -> None:
+        self.rate = self._fastest = rate
+        self._next = self._slowed = float("-inf")
+        self._lock = threading.Lock()
+
+    def delay(self, now: float) -> float:
+        """Take the next place, and return the seconds until then."""
+        with self._lock:
+            place = max(now, self._next)
+            self._next = place + 1.0 / self.rate
+            return place - now
+
+    def answered(self, http_status: int, now: float) -> None:
+        """Learn from an answer."""
+        with self._lock:
+            if http_status != 429:
+                self.rate = min(self._fastest, self.rate * RECOVERY)
+            elif now - self._slowed >= 1.0:  # Many are refused at once: that is one reason, not many.
+                self.rate = max(SLOWEST, self.rate / 2)
+                self._slowed = now

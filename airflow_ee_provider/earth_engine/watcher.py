@@ -1,0 +1,206 @@
+"""Many that wait on operations in one event loop, and one poller that looks for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.earth_engine.calls import find_operations, get_operation
+from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
+from airflow_ee_provider.earth_engine.looking import worth_a_list
+from airflow_ee_provider.earth_engine.protocol import attempt
+from airflow_ee_provider.earth_engine.transports import run_async
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Coroutine
+
+    from airflow_ee_provider.earth_engine.effects import Look
+    from airflow_ee_provider.earth_engine.looking import Seen
+    from airflow_ee_provider.earth_engine.operations import OperationName
+    from airflow_ee_provider.earth_engine.transports import AiohttpTransport
+
+#: Where the poller logs: it works for many tasks, and none of their logs is its own.
+LOG = logging.getLogger(__name__)
+
+#: Seconds to wait for more to look at, again and again while many more are coming; which number is few.
+GATHER, GATHER_AT_MOST, FEW = 0.01, 0.5, 20
+
+
+@dataclass(eq=False)
+class _Wanted:
+    """A look that somebody waits for; ``begun`` once its operations are being read."""
+
+    look: Look
+    asked: float
+    answer: asyncio.Future[Seen]
+    seen: Seen = field(default_factory=dict)
+    begun: bool = False
+    projects: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.projects = frozenset(name.project for name in self.look.names)
+
+    @property
+    def due(self) -> float:
+        return self.asked + self.look.after
+
+    @property
+    def half_due(self) -> float:
+        """From when on it is read, if that costs nothing."""
+        return self.asked + self.look.after / 2
+
+    @property
+    def missing(self) -> list[OperationName]:
+        return [name for name in self.look.names if name not in self.seen]
+
+
+class Watcher:
+    """Looks at operations for all that ask it to, and asks Earth Engine as seldom as that allows.
+
+    Nobody waits for anybody else: a look that fails, or that is not waited for any more, concerns only itself.
+
+    :param transport: sends its requests.
+    """
+
+    def __init__(self, transport: AiohttpTransport) -> None:
+        self._transport = transport
+        self._wanted: set[_Wanted] = set()
+        self._by_name: dict[OperationName, set[_Wanted]] = defaultdict(set)
+        self._pages: dict[str, int] = {}
+        self._getting: set[OperationName] = set()
+        self._news = asyncio.Event()
+        self._poller: asyncio.Task[None] | None = None
+        self._readers: set[asyncio.Task[None]] = set()
+
+    async def look(self, look: Look) -> Seen:
+        """Answer with what is known of the operations, when it is time; earlier if one of them has ended."""
+        if not look.names:
+            return {}
+        loop = asyncio.get_running_loop()
+        wanted = _Wanted(look, loop.time(), loop.create_future())
+        self._wanted.add(wanted)
+        for name in look.names:
+            self._by_name[name].add(wanted)
+        self._news.set()
+        if self._poller is None:
+            self._poller = _detached(self._poll())
+        try:
+            return await wanted.answer
+        finally:
+            self._wanted.discard(wanted)
+            for name in look.names:
+                self._by_name[name].discard(wanted)
+                if not self._by_name[name]:
+                    del self._by_name[name]
+
+    def close(self) -> None:
+        """Stop looking."""
+        for task in (self._poller, *self._readers):
+            if task is not None:
+                task.cancel()
+
+    def _read(self, work: Coroutine[Any, Any, None], names: Collection[OperationName]) -> None:
+        """Start reading these operations; whatever goes wrong, nobody is left waiting for them."""
+
+        def finish(task: asyncio.Task[None]) -> None:
+            self._readers.discard(task)
+            if not task.cancelled() and (error := task.exception()):
+                for wanted in {wanted for name in names for wanted in self._by_name.get(name, ())}:
+                    if not wanted.answer.done():
+                        wanted.answer.set_exception(error)
+
+        task = _detached(work)
+        self._readers.add(task)
+        task.add_done_callback(finish)
+
+    async def _poll(self) -> None:
+        """Begin what is due, without waiting for its answers."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._news.clear()
+            moment = min((wanted.due for wanted in self._wanted if not wanted.begun), default=None)
+            if moment is None or moment > loop.time():
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), moment and moment - loop.time())
+                continue
+            await self._gather()
+            self._begin(loop.time())
+
+    async def _gather(self) -> None:
+        """Wait a moment, and on while many are coming: a triggerer starts its triggers one by one."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + GATHER_AT_MOST
+        known = FEW
+        while loop.time() < until:
+            await asyncio.sleep(GATHER)
+            if len(self._wanted) <= known:
+                return
+            known = len(self._wanted)
+
+    def _begin(self, now: float) -> None:
+        idle = [wanted for wanted in self._wanted if not wanted.begun]
+        due = [wanted for wanted in idle if wanted.due <= now]
+        for project in {name.project for wanted in due for name in wanted.missing}:
+            welcome = [w for w in idle if w.half_due <= now < w.due and w.projects == {project}]
+            names = {name for wanted in due for name in wanted.missing if name.project == project}
+            also = {name for wanted in welcome for name in wanted.missing}
+            if worth_a_list(len(names | also), self._pages.get(project)):
+                self._read(self._list(project, names, welcome), names | also)
+            else:
+                # A list that was long the last time is tried again some day.
+                self._pages[project] = max(1, self._pages.get(project, 1) - 1)
+                urgent = {name for wanted in due for name in wanted.look.names if not wanted.look.after}
+                for name in names - (self._getting - urgent):
+                    self._read(self._get(name), [name])
+        for wanted in due:
+            wanted.begun = True
+
+    async def _get(self, name: OperationName) -> None:
+        self._getting.add(name)
+        try:
+            self._deliver({name: await run_async(attempt(get_operation(name)), self._transport, LOG)})
+        finally:
+            self._getting.discard(name)
+
+    async def _list(self, project: str, due: Collection[OperationName], welcome: list[_Wanted]) -> None:
+        """Read a list's pages; what it does not show, and is due, is asked for by its name."""
+        for wanted in welcome:
+            wanted.begun = True
+        names = {*due, *(name for wanted in welcome for name in wanted.missing)}
+        listed = await run_async(attempt(find_operations(project, names)), self._transport, LOG)
+        if isinstance(listed, TransientError):
+            self._deliver(dict.fromkeys(due, listed))
+        else:
+            found: Seen = {}
+            if not isinstance(listed, EarthEngineError):  # Who may not list may still get.
+                found, self._pages[project] = {**listed[0]}, listed[1]
+                self._deliver(found)
+            for name in due:
+                if name not in found:
+                    self._read(self._get(name), [name])
+        for wanted in welcome:  # Those that it has not served are due in their own time.
+            wanted.begun = False
+        self._news.set()
+
+    def _deliver(self, found: Seen) -> None:
+        """Answer those that have waited long enough, and those whose operation has ended."""
+        now = asyncio.get_running_loop().time()
+        for name, operation in found.items():
+            ended = not isinstance(operation, EarthEngineError) and operation.done
+            for wanted in self._by_name.get(name, ()):
+                if not (ended or wanted.half_due <= now):
+                    continue
+                wanted.seen[name] = operation
+                if (ended or not wanted.missing) and not wanted.answer.done():
+                    wanted.answer.set_result(wanted.seen)
+
+
+def _detached(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start a task in a context of its own: what it logs must not go to the log of whoever happened to come first."""
+    task: asyncio.Task[None] = contextvars.Context().run(asyncio.create_task, work)
+    return task
