@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Seconds between two looks at what is cancelling, and for a cancel to be confirmed.
 CANCEL_POLL_INTERVAL, CANCEL_TIMEOUT = 5.0, 600.0
 
+#: Seconds until the first look, then twice as many, and so on: most cancels are a matter of seconds.
+FIRST_INTERVAL = 1.0
+
 #: Seconds after which an operation that does not look cancelled is asked to cancel once more.
 REPEAT_CANCEL_AFTER = 30.0
 
@@ -111,12 +114,14 @@ def confirm_cancels(
     :param timeout: seconds after which what has not ended stays `STILL_CANCELLING`.
     """
     latest = {result.name: result for result in results}
+    interval = FIRST_INTERVAL
     started = asked = yield Now()
     while open_names := [n for n, r in latest.items() if r.outcome is CancelOutcome.STILL_CANCELLING]:
         now = yield Now()
         if now - started >= timeout:
             break
-        seen = yield Look(tuple(open_names), min(poll_interval, timeout - (now - started)))
+        seen = yield Look(tuple(open_names), min(interval, poll_interval, timeout - (now - started)))
+        interval *= 2
         ask = now - asked >= REPEAT_CANCEL_AFTER
         asked = now if ask else asked
         # A fault that passes is no news: the operation stays what it was, and is read again.

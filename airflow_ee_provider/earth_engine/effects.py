@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.operations import OperationName
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """An HTTP request to Earth Engine; answered with a `Response` or `NoAnswer`.
 
@@ -29,7 +29,7 @@ class Request:
     repeatable: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Response:
     """What the server answered; header names in lower case."""
 
@@ -38,7 +38,7 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NoAnswer:
     """There was no answer, or only a part of one; the server may have acted all the same."""
 
@@ -47,19 +47,19 @@ class NoAnswer:
     remedy: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sleep:
     """Wait so many seconds; answered with None."""
 
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Now:
     """Answered with the seconds of a monotonic clock."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something for a person to read in the log; answered with None."""
 
@@ -67,7 +67,7 @@ class Note:
     warning: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Look:
     """Read operations, after so many seconds; answered with a dict of what is news: an `Operation` or its error.
 
@@ -78,7 +78,7 @@ class Look:
     after: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Together:
     """Carry out flows side by side, as many at once as the API allows; answered with the list of their results."""
 

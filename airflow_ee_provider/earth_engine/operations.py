@@ -39,7 +39,7 @@ def check_project(project: str) -> str:
     raise InvalidOperationNameError(f"{project!r} is not a Cloud project id.", remedy="Give an id such as my-project.")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class OperationName:
     """The name of an operation, ``projects/{project}/operations/{id}``; safe to be put in a URL's path."""
 
@@ -119,7 +119,7 @@ class OperationState(str, Enum):
         return cls.STATE_UNSPECIFIED
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OperationError:
     """``error`` of an operation that ended without success (a google.rpc.Status)."""
 
@@ -127,7 +127,7 @@ class OperationError:
     message: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One of the stages that an operation goes through."""
 
@@ -137,7 +137,7 @@ class Stage:
     description: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Operation:
     """A long-running operation as Earth Engine describes it; times are aware, absent fields None or empty."""
 
@@ -162,16 +162,17 @@ class Operation:
     batch_eecu_usage_seconds: float | None = None
 
     @classmethod
-    def from_api(cls, payload: Mapping[str, Any]) -> Operation:
+    def from_api(cls, payload: Mapping[str, Any], name: OperationName | None = None) -> Operation:
         """Read an Operation from the API's JSON; a field that is absent or odd never costs the operation.
 
+        :param name: its name, where that is parsed already.
         :raises InvalidOperationNameError: if ``name`` is missing or is not an operation's name.
         """
         metadata = _mapping(payload.get("metadata"))
         done = payload.get("done") is True
         error = _error(payload["error"]) if done and payload.get("error") else None
         return cls(
-            name=OperationName.parse(payload.get("name", "")),
+            name=name or OperationName.parse(payload.get("name", "")),
             state=_state(OperationState(metadata.get("state")), done=done, error=error),
             done=done,
             error=error,

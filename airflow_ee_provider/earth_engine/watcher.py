@@ -8,6 +8,7 @@ import logging
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.calls import find_operations, get_operation
@@ -30,29 +31,28 @@ LOG = logging.getLogger(__name__)
 #: Seconds to wait for more to look at, again and again while many more are coming; which number is few.
 GATHER, GATHER_AT_MOST, FEW = 0.01, 0.5, 20
 
+#: How many are answered in one turn of the event loop.
+AT_ONCE = 50
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, slots=True)
 class _Wanted:
-    """A look that somebody waits for; ``begun`` once its operations are being read."""
+    """A look that somebody waits for.
+
+    :param welcome: from when on it is read, if that costs nothing.
+    :param begun: whether its operations are being read.
+    """
 
     look: Look
-    asked: float
+    welcome: float
+    due: float
     answer: asyncio.Future[Seen]
+    projects: frozenset[str]
     seen: Seen = field(default_factory=dict)
     begun: bool = False
-    projects: frozenset[str] = frozenset()
 
-    def __post_init__(self) -> None:
-        self.projects = frozenset(name.project for name in self.look.names)
-
-    @property
-    def due(self) -> float:
-        return self.asked + self.look.after
-
-    @property
-    def half_due(self) -> float:
-        """From when on it is read, if that costs nothing."""
-        return self.asked + self.look.after / 2
+    def __lt__(self, other: _Wanted) -> bool:
+        return self.due < other.due
 
     @property
     def missing(self) -> list[OperationName]:
@@ -70,6 +70,7 @@ class Watcher:
     def __init__(self, transport: AiohttpTransport) -> None:
         self._transport = transport
         self._wanted: set[_Wanted] = set()
+        self._next: list[_Wanted] = []  # A heap, by when they are due; some may be begun or gone.
         self._by_name: dict[OperationName, set[_Wanted]] = defaultdict(set)
         self._pages: dict[str, int] = {}
         self._getting: set[OperationName] = set()
@@ -82,8 +83,10 @@ class Watcher:
         if not look.names:
             return {}
         loop = asyncio.get_running_loop()
-        wanted = _Wanted(look, loop.time(), loop.create_future())
+        now, projects = loop.time(), frozenset(name.project for name in look.names)
+        wanted = _Wanted(look, now + look.after / 2, now + look.after, loop.create_future(), projects)
         self._wanted.add(wanted)
+        heappush(self._next, wanted)
         for name in look.names:
             self._by_name[name].add(wanted)
         self._news.set()
@@ -123,7 +126,9 @@ class Watcher:
         loop = asyncio.get_running_loop()
         while True:
             self._news.clear()
-            moment = min((wanted.due for wanted in self._wanted if not wanted.begun), default=None)
+            while self._next and (self._next[0].begun or self._next[0] not in self._wanted):
+                heappop(self._next)
+            moment = self._next[0].due if self._next else None
             if moment is None or moment > loop.time():
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._news.wait(), moment and moment - loop.time())
@@ -146,7 +151,7 @@ class Watcher:
         idle = [wanted for wanted in self._wanted if not wanted.begun]
         due = [wanted for wanted in idle if wanted.due <= now]
         for project in {name.project for wanted in due for name in wanted.missing}:
-            welcome = [w for w in idle if w.half_due <= now < w.due and w.projects == {project}]
+            welcome = [w for w in idle if w.welcome <= now < w.due and w.projects == {project}]
             names = {name for wanted in due for name in wanted.missing if name.project == project}
             also = {name for wanted in welcome for name in wanted.missing}
             if worth_a_list(len(names | also), self._pages.get(project)):
@@ -163,7 +168,7 @@ class Watcher:
     async def _get(self, name: OperationName) -> None:
         self._getting.add(name)
         try:
-            self._deliver({name: await run_async(attempt(get_operation(name)), self._transport, LOG)})
+            await self._deliver({name: await run_async(attempt(get_operation(name)), self._transport, LOG)})
         finally:
             self._getting.discard(name)
 
@@ -174,30 +179,36 @@ class Watcher:
         names = {*due, *(name for wanted in welcome for name in wanted.missing)}
         listed = await run_async(attempt(find_operations(project, names)), self._transport, LOG)
         if isinstance(listed, TransientError):
-            self._deliver(dict.fromkeys(due, listed))
+            await self._deliver(dict.fromkeys(due, listed))
         else:
             found: Seen = {}
             if not isinstance(listed, EarthEngineError):  # Who may not list may still get.
                 found, self._pages[project] = {**listed[0]}, listed[1]
-                self._deliver(found)
+                await self._deliver(found)
             for name in due:
                 if name not in found:
                     self._read(self._get(name), [name])
         for wanted in welcome:  # Those that it has not served are due in their own time.
             wanted.begun = False
+            heappush(self._next, wanted)
         self._news.set()
 
-    def _deliver(self, found: Seen) -> None:
-        """Answer those that have waited long enough, and those whose operation has ended."""
+    async def _deliver(self, found: Seen) -> None:
+        """Answer those that have waited long enough, and those of whose operations one has ended."""
         now = asyncio.get_running_loop().time()
+        answered: dict[_Wanted, None] = {}
         for name, operation in found.items():
             ended = not isinstance(operation, EarthEngineError) and operation.done
             for wanted in self._by_name.get(name, ()):
-                if not (ended or wanted.half_due <= now):
-                    continue
-                wanted.seen[name] = operation
-                if (ended or not wanted.missing) and not wanted.answer.done():
-                    wanted.answer.set_result(wanted.seen)
+                if ended or wanted.welcome <= now:
+                    wanted.seen[name] = operation
+                    if ended or len(wanted.seen) == len(wanted.look.names):
+                        answered[wanted] = None
+        for number, wanted in enumerate(answered, 1):
+            if not wanted.answer.done():
+                wanted.answer.set_result(wanted.seen)
+            if not number % AT_ONCE:
+                await asyncio.sleep(0)  # What each of them does with its answer takes time: let others run between.
 
 
 def _detached(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 
 from airflow_ee_provider.emulator import Emulator
+from airflow_ee_provider.emulator.limits import Limits
 from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
 
@@ -20,13 +21,17 @@ def main() -> None:
     for name in ("pending", "run", "cancel"):
         seconds = getattr(default, f"{name}_seconds")
         parser.add_argument(f"--{name}-seconds", type=float, default=seconds, help="default %(default)s")
+    parser.add_argument("--requests-per-second", type=int, help="refuse more than that (Earth Engine: 100)")
+    parser.add_argument("--concurrent-requests", type=int, help="refuse more than that at once (Earth Engine: 40)")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds that each request takes (%(default)s)")
     options = parser.parse_args()
     behaviour = Behaviour(
         pending_seconds=options.pending_seconds,
         run_seconds=options.run_seconds,
         cancel_seconds=options.cancel_seconds,
     )
-    with Emulator(Service(behaviour), options.host, options.port) as emulator:
+    limits = Limits(options.requests_per_second, options.concurrent_requests, options.latency)
+    with Emulator(Service(behaviour, limits=limits), options.host, options.port) as emulator:
         print(f"Earth Engine emulator at {emulator.url}, open to whoever reaches that address.")
         print(f"For Airflow: export AIRFLOW_CONN_EARTH_ENGINE_DEFAULT='{emulator.airflow_connection()}'", flush=True)
         with suppress(KeyboardInterrupt):

@@ -116,7 +116,7 @@ def _journal(service: Service) -> Any:
             return await _guarded(request, handler)
         fault = service.fault_for(request.method, path)
         body = await request.read()
-        response = await _answer(request, handler, fault)
+        response = await _admit(service, request, handler, fault)
         service.record(
             method=request.method,
             path=path,
@@ -133,6 +133,19 @@ def _journal(service: Service) -> Any:
         return response
 
     return middleware
+
+
+async def _admit(
+    service: Service, request: web.Request, handler: Handler, fault: Fault | None
+) -> web.StreamResponse | None:
+    """Refuse the request if it is one too many; otherwise answer, in the time that this takes."""
+    try:
+        with service.gate.admitted():
+            if service.gate.limits.latency:
+                await asyncio.sleep(service.gate.limits.latency)
+            return await _answer(request, handler, fault)
+    except ApiError as error:
+        return web.json_response(error.as_json(), status=error.http_status)
 
 
 async def _answer(request: web.Request, handler: Handler, fault: Fault | None) -> web.StreamResponse | None:

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.emulator.faults import ApiError, Fault
+from airflow_ee_provider.emulator.limits import Gate, Limits
 from airflow_ee_provider.emulator.operations import FRACTION_DIGITS, TYPES, Behaviour, Clock, EmulatedOperation
 
 if TYPE_CHECKING:
@@ -27,12 +28,16 @@ class Service:
 
     :param behaviour: what an operation does unless `behave` says something else for its description.
     :param queue_limit: operations of a project that may be waiting or running.
+    :param limits: how many requests it stands; by default any number.
     """
 
-    def __init__(self, behaviour: Behaviour | None = None, queue_limit: int = 3000) -> None:
+    def __init__(
+        self, behaviour: Behaviour | None = None, queue_limit: int = 3000, limits: Limits | None = None
+    ) -> None:
         self.clock = Clock()
         self.behaviour = behaviour or Behaviour()
         self.queue_limit = queue_limit
+        self.gate = Gate(limits or Limits())
         #: One entry for each request: ``time`` (seconds since the epoch), ``method``, ``path``, ``status``, ``body``…
         self.journal: list[dict[str, Any]] = []
         self.faults: list[Fault] = []

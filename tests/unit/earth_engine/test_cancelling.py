@@ -72,7 +72,7 @@ def test_an_operation_that_goes_on_running_is_asked_again_and_never_called_cance
     def answers() -> Any:
         yield running
         yield ok()
-        yield from [running] * 7
+        yield from [running] * 9
         yield ok()
         yield from [running] * 50
 

@@ -56,7 +56,7 @@ def test_a_wait_survives_faults_and_stops_at_its_timeout() -> None:
 
     survived = play(waiting.wait_for_operations([ABC], poll_interval=1.0), [*BROKEN, ok(operation("SUCCEEDED"))])
     stopped = play(waiting.wait_for_operation(ABC, poll_interval=7.0, timeout=20.0), [running] * 6)
-    silent = play(waiting.wait_for_operation(ABC, poll_interval=500.0, timeout=500.0), [lost()] * 100)
+    silent = play(waiting.wait_for_operation(ABC, poll_interval=500.0, timeout=500.0), [lost()] * 1000)
 
     assert [o.state.value for o in survived.result or []] == ["SUCCEEDED"]
     assert stopped.result is not None

@@ -1,0 +1,97 @@
+"""Cancelling 3,000 pending operations at a server that enforces Earth Engine's limits."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from serving import Served, emulator, table
+
+from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Earth Engine's limit for one user and project.
+PER_SECOND = 100
+LIMITS = ("--requests-per-second", str(PER_SECOND), "--concurrent-requests", "40", "--latency", "0.05")
+
+
+def blocking(names: list[str]) -> str:
+    """Cancel and confirm with the synchronous hook: what operators and notifiers do."""
+    return outcomes(EarthEngineHook().cancel_operations(names))
+
+
+def on_the_event_loop(names: list[str]) -> str:
+    """Cancel and confirm with the asynchronous hook: what a trigger does."""
+    return outcomes(asyncio.run(EarthEngineAsyncHook().cancel_operations(names)))
+
+
+def outcomes(results: list[Any]) -> str:
+    """Count what became of them."""
+    counted = Counter(result.outcome.value for result in results)
+    return ", ".join(f"{number:,} {outcome}" for outcome, number in counted.items())
+
+
+def official(served: Served) -> str:
+    """Run what ``earthengine task cancel all`` runs, against the emulator."""
+    import ee
+    from ee.cli.commands import TaskCancelCommand
+    from google.oauth2.credentials import Credentials
+
+    class Config:
+        def ee_init(self) -> None:
+            ee.Initialize(credentials=Credentials(token="t"), url=served.url, project="demo")  # noqa: S106
+
+    TaskCancelCommand(argparse.ArgumentParser()).run(argparse.Namespace(task_ids=["all"]), Config())
+    return "not confirmed"
+
+
+def measure(cancel: Callable[[Served, list[str]], str], count: int) -> tuple[float, str, Counter[int]]:
+    """Return the seconds that it took, what it says, and the answers' HTTP statuses."""
+    with emulator("--pending-seconds", "1e6", "--cancel-seconds", "1", *LIMITS) as served:
+        served.connect()
+        names = served.add({"description": "stale", "pending_seconds": 1e6, "cancel_seconds": 1} for _ in range(count))
+        started = time.monotonic()
+        said = cancel(served, names)
+        seconds = time.monotonic() - started
+        return seconds, said, Counter(entry["status"] for entry in served.journal())
+
+
+def main() -> None:
+    """Cancel with each, and print what it took."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=3000)
+    count = parser.parse_args().count
+    limit = count / PER_SECOND
+    ways: dict[str, Callable[[Served, list[str]], str]] = {
+        "`EarthEngineHook`": lambda _, names: blocking(names),
+        "`EarthEngineAsyncHook`": lambda _, names: on_the_event_loop(names),
+        "`earthengine task cancel all`": lambda served, _: official(served),
+    }
+    measured = {way: measure(cancel, count) for way, cancel in ways.items()}
+    slowest = max(seconds for seconds, _, _ in measured.values())
+    rows = [
+        [
+            way,
+            f"{seconds:.1f}",
+            f"{seconds / limit:.2f}",
+            f"{slowest / seconds:.1f}",
+            f"{sum(statuses.values()):,}",
+            f"{statuses[429]:,}",
+            said,
+        ]
+        for way, (seconds, said, statuses) in measured.items()
+    ]
+    print(f"Cancelling {count:,} pending operations, 50 ms away, at 100 requests a second and 40 at once: no one can")
+    print(f"send {count:,} cancels in less than {limit:g} s.\n")
+    print(
+        table(rows, "with", "seconds", "times the limit", "times faster", "requests", "refused", "what became of them")
+    )
+
+
+if __name__ == "__main__":
+    main()

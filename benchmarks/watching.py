@@ -1,0 +1,109 @@
+"""One process that waits on many operations: with the provider's trigger, or with a polling coroutine for each.
+
+Prints one line of JSON; `watch.py` starts it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import resource
+import time
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from airflow_ee_provider.earth_engine.calls import get_operation
+from airflow_ee_provider.earth_engine.operations import OperationName
+from airflow_ee_provider.earth_engine.pace import Pace
+from airflow_ee_provider.earth_engine.transports import AiohttpTransport, aiohttp_session, run_async
+from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
+from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+
+LOG = logging.getLogger(__name__)
+
+
+async def with_triggers(names: list[str], interval: float, ended: dict[str, float]) -> None:
+    """Run the product's triggers, one for each operation, as the triggerer does."""
+
+    async def wait(name: str) -> None:
+        trigger = EarthEngineOperationTrigger(
+            operation_names=[name], earth_engine_conn_id="earth_engine_default", poll_interval=interval
+        )
+        async for event in trigger.run():
+            [operation] = event.payload["result"]
+            ended[name] = time.time() - datetime.fromisoformat(operation["end_time"]).timestamp()
+            return
+
+    tasks = []
+    for name in names:
+        await asyncio.sleep(0)  # As the triggerer does.
+        tasks.append(asyncio.create_task(wait(name)))
+    await asyncio.gather(*tasks)
+
+
+async def one_by_one(names: list[str], interval: float, ended: dict[str, float]) -> None:
+    """Poll each operation by itself, as every provider does today; kindly, with one session for all."""
+    account = await EarthEngineAsyncHook().open()
+    async with aiohttp_session() as session:
+        transport = AiohttpTransport(session, account.base_url, account.credentials)
+        transport._pace = Pace(rate=1e9)  # Nobody paces them.
+
+        async def wait(name: str) -> None:
+            await asyncio.sleep(interval * hash(name) / 2**64 % interval)
+            while True:
+                operation = await run_async(get_operation(OperationName.parse(name)), transport, LOG)
+                if operation.done and operation.end_time:
+                    ended[name] = time.time() - operation.end_time.timestamp()
+                    return
+                await asyncio.sleep(interval)
+
+        await asyncio.gather(*(wait(name) for name in names))
+
+
+async def measure(how: Any, names: list[str], interval: float, seconds: float) -> dict[str, Any]:
+    """Wait on all of them for a while."""
+    ended: dict[str, float] = {}
+    lags = [0.0]
+
+    async def watch_the_loop() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.1)
+            lags.append(time.monotonic() - before - 0.1)
+
+    before, started = psutil.Process().memory_info().rss, time.process_time()
+    tasks = [asyncio.create_task(how(names, interval, ended)), asyncio.create_task(watch_the_loop())]
+    await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+    cpu = time.process_time() - started
+    memory = psutil.Process().memory_info().rss - before
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError):
+            await task  # What went wrong is raised here.
+    return {"delays": list(ended.values()), "cpu": cpu, "memory": memory, "lag": max(lags), "seconds": seconds}
+
+
+def main() -> None:
+    """Wait, and print what it took."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("how", choices=["triggers", "one_by_one"])
+    parser.add_argument("names", type=Path)
+    parser.add_argument("--interval", type=float, default=30.0)
+    parser.add_argument("--seconds", type=float, default=600.0)
+    options = parser.parse_args()
+    logging.getLogger().setLevel(logging.WARNING)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    how = with_triggers if options.how == "triggers" else one_by_one
+    names = json.loads(options.names.read_text(encoding="utf-8"))
+    print(json.dumps(asyncio.run(measure(how, names, options.interval, options.seconds))))
+
+
+if __name__ == "__main__":
+    main()
