@@ -86,6 +86,7 @@ def main() -> None:
         ]
         for way, (seconds, said, statuses) in measured.items()
     ]
+    print("RESULT")
     print(f"Cancelling {count:,} pending operations, 50 ms away, at 100 requests a second and 40 at once: no one can")
     print(f"send {count:,} cancels in less than {limit:g} s.\n")
     print(

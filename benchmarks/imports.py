@@ -55,6 +55,7 @@ def main() -> None:
     # It brings hundreds of packages along: an environment of its own has them.
     if peer := os.environ.get("PYTHON_WITH_GOOGLE"):
         rows += [[f"`{name}`", *map("{:.1f}".format, measure(module, peer))] for name, module in PEER.items()]
+    print("RESULT")
     print(f"Beyond `{BASE}`, in a new process each; the median of {REPEATED}.\n")
     print(table(rows, "module", "ms", "MiB"))
 

@@ -7,6 +7,9 @@ import threading
 #: Requests under way at the same time, and started in a second, at the most.
 CONCURRENT, RATE = 32, 95.0
 
+#: Seconds of being late that are made up for: more, and what was late would come in a burst.
+SLACK = 0.02
+
 #: The slowest, and by how much each answer that was not refused brings the rate back up.
 SLOWEST, RECOVERY = 1.0, 1.02
 
@@ -23,11 +26,12 @@ class Pace:
         self._lock = threading.Lock()
 
     def delay(self, now: float) -> float:
-        """Take the next place, and return the seconds until then."""
+        """Return 0.0 if a request may be sent now, and count it; otherwise the seconds after which to ask again."""
         with self._lock:
-            place = max(now, self._next)
-            self._next = place + 1.0 / self.rate
-            return place - now
+            if now < self._next:
+                return self._next - now
+            self._next = max(self._next, now - SLACK) + 1.0 / self.rate
+            return 0.0
 
     def answered(self, http_status: int, now: float) -> None:
         """Learn from an answer."""

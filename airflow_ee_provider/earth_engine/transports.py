@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -83,13 +84,16 @@ class RequestsTransport:
         self._session = session
         self._base_url = base_url
         self._pace = Pace()
+        self._turn = threading.Lock()
 
     def send(self, request: Request) -> Response | NoAnswer:
         """Send one request, once."""
         import requests
         from google.auth.exceptions import GoogleAuthError
 
-        time.sleep(self._pace.delay(time.monotonic()))
+        with self._turn:
+            while delay := self._pace.delay(time.monotonic()):
+                time.sleep(delay)
         try:
             answer = self._session.request(
                 request.method,
@@ -118,6 +122,7 @@ class AiohttpTransport:
         self._credentials = credentials
         self._refreshing = asyncio.Lock()
         self._pace = Pace()
+        self._turn = asyncio.Lock()
         self._places = asyncio.Semaphore(CONCURRENT)
 
     async def send(self, request: Request) -> Response | NoAnswer:
@@ -140,7 +145,9 @@ class AiohttpTransport:
 
     async def _send(self, request: Request, headers: dict[str, str]) -> Response:
         async with self._places:
-            await asyncio.sleep(self._pace.delay(time.monotonic()))
+            async with self._turn:
+                while delay := self._pace.delay(time.monotonic()):  # noqa: ASYNC110 (it is a clock that is waited for)
+                    await asyncio.sleep(delay)
             async with self._session.request(
                 request.method,
                 _url(self._base_url, request),
