@@ -86,7 +86,7 @@ class Scenario:
         self.requested = cancels[0]["time"] if cancels else None
         # After the looks of the task that starts it and of the one that waits, the third is the trigger's: from then on
         # the triggerer has it, and can be told of a kill.
-        if self.act and self.acted is None and len(service.requests("GET", self.operation)) >= 3:
+        if self.act and self.acted is None and operation.reads >= 3:
             self.acted = time.time()
             self.act(self, airflow, service)
         self.happened = self.happened or self.happened_at(self, airflow)

@@ -19,8 +19,9 @@ from typing import Any
 import psutil
 
 from airflow_ee_provider.earth_engine.calls import get_operation
-from airflow_ee_provider.earth_engine.operations import OperationName
+from airflow_ee_provider.earth_engine.operations import Operation, OperationName
 from airflow_ee_provider.earth_engine.pace import Pace
+from airflow_ee_provider.earth_engine.protocol import attempt
 from airflow_ee_provider.earth_engine.transports import AiohttpTransport, aiohttp_session, run_async
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
@@ -57,8 +58,8 @@ async def one_by_one(names: list[str], interval: float, ended: dict[str, float])
         async def wait(name: str) -> None:
             await asyncio.sleep(interval * hash(name) / 2**64 % interval)
             while True:
-                operation = await run_async(get_operation(OperationName.parse(name)), transport, LOG)
-                if operation.done and operation.end_time:
+                operation = await run_async(attempt(get_operation(OperationName.parse(name))), transport, LOG)
+                if isinstance(operation, Operation) and operation.end_time:  # An error is no reason to give up.
                     ended[name] = time.time() - operation.end_time.timestamp()
                     return
                 await asyncio.sleep(interval)

@@ -72,6 +72,8 @@ class EmulatedOperation:
     request: Mapping[str, Any] = field(default_factory=dict)
     fraction_digits: int = 6
     cancel_requested: float | None = None
+    #: How often it was read, by itself or in a list.
+    reads: int = 0
 
     @property
     def started(self) -> float:

@@ -92,7 +92,9 @@ class Service:
 
     def get(self, name: str) -> dict[str, Any]:
         """``operations.get``."""
-        return self._find(name).as_json(self.clock.now())
+        operation = self._find(name)
+        operation.reads += 1
+        return operation.as_json(self.clock.now())
 
     def list(self, project: str, page_size: int, page_token: str) -> dict[str, Any]:
         """``operations.list``, newest first; an empty object where there is nothing."""
@@ -101,6 +103,8 @@ class Service:
         start = int(page_token) if page_token.isdigit() else 0
         end = start + min(page_size or _LARGEST_PAGE, _LARGEST_PAGE)
         now = self.clock.now()
+        for operation in mine[start:end]:
+            operation.reads += 1
         page: dict[str, Any] = {"operations": [o.as_json(now) for o in mine[start:end]]} if mine[start:end] else {}
         if end < len(mine):
             page["nextPageToken"] = str(end)
@@ -140,7 +144,7 @@ class Service:
             if request_id and (known := self._started.get((project, request_id))):
                 if known[1] != canonical:
                     raise ApiError("INVALID_ARGUMENT", f"A different request was already made with id {request_id!r}.")
-                return self.get(known[0])
+                return self._find(known[0]).as_json(self.clock.now())
             self._check_queue(project)
             operation = self._create(project, kind, request, {})
             if request_id:

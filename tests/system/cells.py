@@ -101,7 +101,7 @@ class Cell:
         if self.holder in DEFERRED and not self.ends_by_itself:
             # The second look is the trigger's: before, there is none that could be told of anything.
             wait_until(
-                lambda: len(emulator.service.requests("GET", self.name)) >= 2,
+                lambda: emulator.service.operations[self.name].reads >= 2,
                 timeout=60,
                 what="the trigger's first look",
             )
@@ -258,10 +258,10 @@ def _judge_janitor(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -
 def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -> None:
     service = emulator.service
     time.sleep(max(0.0, cell.happened + 20 - time.time()))  # The last try may need a while to go.
-    seen = len(service.requests("GET", cell.name))
+    seen = service.operations[cell.name].reads
 
     def polled_or_lost() -> bool:
-        return len(service.requests("GET", cell.name)) > seen + 1 or service.state(cell.name) != "RUNNING"
+        return service.operations[cell.name].reads > seen + 1 or service.state(cell.name) != "RUNNING"
 
     try:
         wait_until(polled_or_lost, timeout=120, what="the polling to go on")

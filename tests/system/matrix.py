@@ -117,7 +117,7 @@ def mapped_group(airflow: StandaloneAirflow, emulator: Emulator) -> Cell:
 
     def all_deferred() -> bool:
         states = [task["state"] for task in airflow.call("GET", instances)["task_instances"]]
-        looked = all(len(emulator.service.requests("GET", name)) >= 2 for name in cell.operations)
+        looked = all(emulator.service.operations[name].reads >= 2 for name in cell.operations)
         return states.count("deferred") == MAPPED and looked
 
     wait_until(all_deferred, timeout=240, what="the mapped tasks to be deferred")
