@@ -7,7 +7,7 @@ VERSIONS = $(AIRFLOW_3) 3.1.8 $(AIRFLOW_2)
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo test lint unit-3 unit-2 system matrix bench clean
+.PHONY: demo test lint unit-3 unit-2 system matrix bench soak clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -34,6 +34,9 @@ system: $(VENV_3)/installed  ## A real Airflow, driven through its REST API
 
 matrix: $(VERSIONS:%=.demo/matrix-%.json)  ## Every way a run can end, on three Airflow versions: docs/lifecycle.md
 	$(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $^
+
+soak: $(VENV_3)/installed  ## Half an hour of a bad day on a real Airflow: docs/reliability.md
+	$(VENV_3)/bin/python tests/system/soak.py docs/reliability.md $(SOAK)
 
 bench: $(VENV_3)/installed .venv-google/installed  ## What waiting, cancelling, reacting, importing cost: docs/performance.md
 	PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/performance.md

@@ -102,7 +102,7 @@ class StandaloneAirflow:
         """End every process that it started, and those that they started."""
         import psutil
 
-        everything = self._descendants()
+        everything = self.descendants()
         for send in (psutil.Process.terminate, psutil.Process.kill):
             for process in everything:
                 with suppress(psutil.NoSuchProcess):
@@ -136,13 +136,13 @@ class StandaloneAirflow:
             # `airflow standalone` does not wait for its children: they stay on as zombies.
             return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
 
-        for process in self._descendants():
+        for process in self.descendants():
             with suppress(psutil.NoSuchProcess):
                 if process.cmdline()[-1:] == [part]:
                     process.send_signal(sent)
                     wait_until(partial(gone, process), timeout=60, what=f"the {part} to end")
 
-    def _descendants(self) -> list[Any]:
+    def descendants(self) -> list[Any]:
         """Return the processes that it started, and those that they started, as psutil has them."""
         import psutil
 

@@ -6,10 +6,11 @@ Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.op
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.effects import Flow, Request, Sleep
-from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
+from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError, InvalidRequestError, TransientError
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName, check_project
 from airflow_ee_provider.earth_engine.protocol import call, encode
 
@@ -41,7 +42,10 @@ def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None =
     token = ""
     while True:
         page, token = yield from _page(project, page_size, token)
-        found.update((o.name, o) for o in map(Operation.from_api, page))
+        for payload in page:
+            with suppress(InvalidOperationNameError):  # Whatever that is, it must not cost the others.
+                operation = Operation.from_api(payload)
+                found[operation.name] = operation
         if not token or (most is not None and len(found) >= most):
             return list(found.values())
         if token in seen:
@@ -75,9 +79,9 @@ def _page(project: str, page_size: int, token: str) -> Flow[tuple[list[Mapping[s
     subject = f"projects/{check_project(project)}"
     query = (("pageSize", str(page_size)), *((("pageToken", token),) if token else ()))
     page = yield from call(Request("GET", f"{subject}/operations", subject, query=query))
-    return [payload for payload in page.get("operations") or () if isinstance(payload, Mapping)], page.get(
-        "nextPageToken"
-    ) or ""
+    operations, following = page.get("operations"), page.get("nextPageToken")
+    found = [payload for payload in operations if isinstance(payload, Mapping)] if isinstance(operations, list) else []
+    return found, following if isinstance(following, str) else ""
 
 
 def cancel_operation(name: OperationName) -> Flow[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -83,11 +84,28 @@ ERRORS = {
     "too_many_requests": ApiError("RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Number of requests'."),
     "unavailable": ApiError("UNAVAILABLE", "The service is currently unavailable."),
     "internal": ApiError("INTERNAL", "Internal error encountered."),
+    "timed_out": ApiError("DEADLINE_EXCEEDED", "Deadline exceeded."),
     "unimplemented": ApiError("UNIMPLEMENTED", "Operation is not implemented, or supported, or enabled."),
 }
 
-#: How an answer can be broken: none at all, before or after the service acted; or one that makes no sense.
-BREAKAGES = ("reset", "reset_after", "truncated", "empty", "html", "delay")
+#: How an answer can be broken: none at all, before or after the service acted, or late; one that makes no sense; or
+#: the page of a list that shows its operations twice, or not at all, or leads back to itself.
+BREAKAGES = (
+    "reset",
+    "reset_after",
+    "delay",
+    "truncated",
+    "empty",
+    "html",
+    "not_an_object",
+    "wrong_types",
+    "repeated_page",
+    "duplicated",
+    "dropped",
+)
+
+#: An Operation that is none.
+NONSENSE = {"name": ["x"], "metadata": 7, "done": "yes", "operations": [None, 7, {"name": {}}], "nextPageToken": 7}
 
 
 @dataclass
@@ -100,6 +118,7 @@ class Fault:
     :param path: of the request, without the version, as a glob: ``projects/demo/operations/*:cancel``.
     :param headers: added to the answer, for example ``{"Retry-After": "2"}``.
     :param seconds: of a ``delay``.
+    :param probability: with which a request that matches meets it.
     """
 
     what: str
@@ -108,6 +127,7 @@ class Fault:
     path: str = "*"
     headers: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 1.0
+    probability: float = 1.0
 
     def __post_init__(self) -> None:
         if self.what not in ERRORS and self.what not in BREAKAGES:
@@ -116,6 +136,8 @@ class Fault:
     def befalls(self, method: str, path: str) -> bool:
         """Whether this request meets it; that uses it up once."""
         if self.times == 0 or self.method not in ("*", method) or not fnmatchcase(path, self.path):
+            return False
+        if random.random() >= self.probability:
             return False
         if self.times is not None:
             self.times -= 1

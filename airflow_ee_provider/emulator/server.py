@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from airflow_ee_provider.emulator.faults import ERRORS, ApiError, Fault
+from airflow_ee_provider.emulator.faults import ERRORS, NONSENSE, ApiError, Fault
 from airflow_ee_provider.emulator.official_client import algorithms, discovery_document
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def _journal(service: Service) -> Any:
             path=path,
             query=dict(request.query),
             status=response.status if response else 0,
+            fault=fault.what if fault else "",
             quota_project=request.headers.get("X-Goog-User-Project", ""),
             body=_readable(body),
         )
@@ -164,10 +165,30 @@ async def _answer(request: web.Request, handler: Handler, fault: Fault | None) -
     response = await _guarded(request, handler)
     if what == "reset_after":
         return None
-    if what in ("empty", "truncated") and isinstance(response.body, bytes):
-        kept = len(response.body) // 2 if what == "truncated" else 0
-        return web.Response(status=response.status, body=response.body[:kept], content_type="application/json")
-    return response
+    if not isinstance(response.body, bytes):
+        return response
+    return web.Response(status=response.status, body=_broken(what, response.body), content_type="application/json")
+
+
+def _broken(what: str, body: bytes) -> bytes:
+    """Return an answer's body as the fault has it."""
+    if what == "empty":
+        return b""
+    if what == "truncated":
+        return body[: len(body) // 2]
+    if what == "not_an_object":
+        return b"[]"
+    if what == "wrong_types":
+        return json.dumps(NONSENSE).encode()
+    page = json.loads(body)
+    if "operations" in page:
+        if what == "repeated_page":
+            page["nextPageToken"] = "0"
+        elif what == "duplicated":
+            page["operations"] *= 2
+        elif what == "dropped":
+            page["operations"] = []
+    return json.dumps(page).encode()
 
 
 async def _guarded(request: web.Request, handler: Handler) -> web.Response:

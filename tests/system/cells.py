@@ -139,21 +139,21 @@ def now(action: Callable[[Cell, StandaloneAirflow], None]) -> Event:
 
 def kill_worker(cell: Cell, airflow: StandaloneAirflow) -> None:
     """Kill the task's process and its supervisor."""
-    _signal_worker(_process(cell, airflow), signal.SIGKILL)
+    signal_worker(_process(cell, airflow), signal.SIGKILL)
 
 
 def stop_worker(cell: Cell, airflow: StandaloneAirflow) -> None:
     """Stop them as Kubernetes stops a pod: ask, and kill after a while of grace."""
     process = _process(cell, airflow)
-    _signal_worker(process, signal.SIGTERM)
-    threading.Timer(GRACE, _signal_worker, (process, signal.SIGKILL)).start()
+    signal_worker(process, signal.SIGTERM)
+    threading.Timer(GRACE, signal_worker, (process, signal.SIGKILL)).start()
 
 
 def _process(cell: Cell, airflow: StandaloneAirflow) -> psutil.Process:
     return psutil.Process(airflow.task(cell.dag_id, cell.run_id, "hold")["pid"])
 
 
-def _signal_worker(process: psutil.Process, sent: signal.Signals) -> None:
+def signal_worker(process: psutil.Process, sent: signal.Signals) -> None:
     """Send a signal to a task's process and its supervisor, which runs other tasks once that one has gone."""
     with suppress(psutil.NoSuchProcess):
         if (supervisor := process.parent()) and process.is_running():

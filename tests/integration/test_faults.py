@@ -1,0 +1,192 @@
+"""Every request that the provider sends, and everything that can go wrong with it, through both real transports."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_ee_provider.earth_engine import errors, protocol, transports
+from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.emulator.service import Service
+
+BODY = {"description": "ndvi", "expression": {"result": "0"}, "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
+QUICK: dict[str, Any] = {"poll_interval": 0.05}
+
+#: What passes: each is met once, or for ever.
+PASSING = (
+    "too_many_requests",
+    "internal",
+    "html",  # A proxy's 502.
+    "unavailable",
+    "timed_out",
+    "reset",
+    "reset_after",
+    "delay",  # Longer than an answer is waited for.
+    "truncated",
+    "empty",
+    "not_an_object",
+)
+
+#: Each request: the hook's method, its arguments, and the path on which the fault lies.
+REQUESTS: dict[str, tuple[str, Callable[[str], tuple[Any, ...]], dict[str, Any], str]] = {
+    "get": ("get_operation", lambda name: (name,), {}, "*/operations/*"),
+    "list": ("list_operations", lambda _: (), {}, "*/operations"),
+    "cancel": ("cancel_operation", lambda name: (name,), {}, "*:cancel"),
+    "cancel, then read": ("cancel_operations", lambda name: (name,), QUICK, "*/operations/*"),
+    "read, then cancel": ("cancel_operations", lambda name: (name,), QUICK, "*:cancel"),
+    "wait": ("wait_for_operation", lambda name: (name,), {**QUICK, "timeout": 1.0}, "*/operations/*"),
+    "delete": ("delete_operation", lambda name: (name,), {}, "*/operations/*"),
+    "export": ("start_export", lambda _: ("image", BODY, "run-1"), {}, "*:export"),
+    "export once": ("start_export_once", lambda _: ("image", BODY, "dag/run/task", 2), {}, "*:export"),
+}
+
+
+@pytest.fixture
+def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
+    monkeypatch.setattr(protocol.BACKOFF.jitter, "uniform", lambda *_: 0.0)
+    monkeypatch.setattr(transports, "READ_TIMEOUT", 0.2)
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5, cancel_seconds=0.1)
+    return earth_engine_emulator.service
+
+
+@pytest.fixture(params=[EarthEngineHook, EarthEngineAsyncHook], ids=["sync", "async"])
+def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    def call(method: str, *args: Any, **kwargs: Any) -> Any:
+        result = getattr(request.param(), method)(*args, **kwargs)
+        return asyncio.run(asyncio.wait_for(result, 30)) if inspect.isawaitable(result) else result
+
+    return call
+
+
+@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("what", REQUESTS)
+def test_a_fault_that_passes_is_overcome(call: Callable[..., Any], service: Service, what: str, fault: str) -> None:
+    method, arguments, kwargs, path = REQUESTS[what]
+    name = service.add("x", run_seconds=0.3 if what == "wait" else 3600)
+    service.fail(fault, path=path, seconds=0.4)
+    before = len(service.operations)
+
+    try:
+        result = call(method, *arguments(name), **kwargs)
+    except (errors.FailedPreconditionError, errors.OperationNotFoundError):
+        # The repeated request met what the lost one had done.
+        assert fault in ("reset_after", "delay", "truncated", "empty", "not_an_object")
+        assert what in ("cancel", "delete")
+        result = None
+
+    if what.startswith("export"):
+        assert len(service.operations) == before + 1
+        assert str(result.name) in service.operations
+    elif "cancel" in what:
+        assert service.state(name) in ("CANCELLING", "CANCELLED")
+    elif what == "delete":
+        assert name not in service.operations
+    elif what == "wait":
+        assert result.succeeded
+    if "," in what:
+        assert service.state(name) == "CANCELLED"
+        assert result[0].outcome.value in ("cancelled", "already finished")
+
+
+@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("what", REQUESTS)
+def test_a_fault_that_does_not_pass_is_an_error_that_can_be_acted_upon(
+    call: Callable[..., Any], service: Service, what: str, fault: str
+) -> None:
+    method, arguments, kwargs, path = REQUESTS[what]
+    name = service.add("x", run_seconds=3600)
+    service.fail(fault, path=path, seconds=0.4, times=None)
+    before = len(service.operations)
+    acts = fault in ("reset_after", "delay", "truncated", "empty", "not_an_object")
+
+    if what in ("cancel, then read", "read, then cancel"):
+        [result] = call(method, *arguments(name), **kwargs)
+        assert result.outcome.value in (("error", "still cancelling") if not acts else ("error", "already finished"))
+        assert "cancelled" not in result.outcome.value
+        return
+    # What the lost requests have done is found by the next.
+    done_before = (errors.FailedPreconditionError, errors.OperationNotFoundError)
+    with pytest.raises((errors.TransientError, *(done_before if acts else ()))) as caught:
+        call(method, *arguments(name), **kwargs)
+
+    assert ("projects/demo" in str(caught.value)) or name in str(caught.value)
+    assert len(service.operations) <= before + (1 if what.startswith("export") else 0)
+    if what != "wait":  # Which asks again, as long as it may.
+        # aiohttp repeats by itself, once, what a connection that it had kept has lost.
+        assert len(service.journal) <= protocol.BACKOFF.attempts * (2 if fault.startswith("reset") else 1)
+
+
+@pytest.mark.parametrize("what", ["get", "list", "export", "wait", "cancel, then read"])
+def test_nonsense_is_no_operation(call: Callable[..., Any], service: Service, what: str) -> None:
+    method, arguments, kwargs, path = REQUESTS[what]
+    name = service.add("x", run_seconds=3600)
+    service.fail("wrong_types", path=path, times=None)
+
+    if what == "list":
+        assert call(method, *arguments(name), **kwargs) == []
+    elif "," in what:
+        assert call(method, *arguments(name), **kwargs)[0].outcome.value == "error"
+    else:
+        with pytest.raises(errors.EarthEngineError, match="is not the name of an Earth Engine operation"):
+            call(method, *arguments(name), **kwargs)
+
+
+@pytest.mark.parametrize("fault", ["repeated_page", "duplicated", "dropped"])
+@pytest.mark.parametrize("times", [1, None])
+def test_a_list_that_lies_loses_and_repeats_nothing(
+    call: Callable[..., Any], service: Service, fault: str, times: int | None
+) -> None:
+    names = [service.add("x", run_seconds=3600) for _ in range(30)]
+    service.fail(fault, path="*/operations", times=times)
+
+    results = call("cancel_operations", names, **QUICK)
+
+    assert [result.outcome.value for result in results] == ["cancelled"] * 30
+    assert all(len(service.requests("POST", f"{name}:cancel")) == 1 for name in names)
+
+
+@pytest.mark.parametrize("skew", [-86400.0, 86400.0])
+def test_clocks_that_differ_by_a_day_are_no_matter(call: Callable[..., Any], service: Service, skew: float) -> None:
+    service.clock.advance(skew)
+    name = service.add("x", run_seconds=0.3)
+
+    operation = call("wait_for_operation", name, **QUICK)
+
+    assert operation.succeeded
+    assert operation.duration == pytest.approx(0.3, abs=0.01)
+
+
+def test_nobody_listening_is_a_passing_fault(call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol.BACKOFF.jitter, "uniform", lambda *_: 0.0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_EARTH_ENGINE_DEFAULT",
+        f'{{"conn_type": "earth_engine", "host": "http://127.0.0.1:{port}", '
+        '"extra": {"project": "demo", "is_anonymous": true}}',
+    )
+
+    with pytest.raises(errors.TransientError, match="No answer from Earth Engine to GET"):
+        call("get_operation", "X")
+
+
+@pytest.mark.parametrize("state", ["SOMETHING_NEW", "", None])
+def test_a_state_that_is_not_known_is_waited_through(
+    call: Callable[..., Any], service: Service, monkeypatch: pytest.MonkeyPatch, state: str | None
+) -> None:
+    name = service.add("x", run_seconds=0.4)
+    operation = service.operations[name]
+    known = operation.state
+    monkeypatch.setattr(operation, "state", lambda now: known(now) if operation.done(now) else state, raising=True)
+
+    assert call("wait_for_operation", name, **QUICK).succeeded

@@ -1,0 +1,78 @@
+"""DAGs of several shapes for the soak; the task that holds the exports is called ``hold``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
+from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CLEANUP = EarthEngineCancelOperationsNotifier()
+ARGUMENTS: dict[str, Any] = {
+    "catchup": False,
+    "dagrun_timeout": timedelta(minutes=5),
+    "on_failure_callback": CLEANUP,
+    "on_success_callback": CLEANUP,
+}
+RETRIES: dict[str, Any] = {"retries": 5, "retry_delay": timedelta(seconds=1)}
+#: short or long, the run, and which of its exports it is.
+DESCRIPTION = "{{ dag_run.conf['lives'] }}-{{ run_id }}-0"
+
+
+def exports(count: int) -> Callable[..., Any]:
+    """Make a function that returns so many exports."""
+
+    def make(dag_run: Any, ti: Any, part: int = 0) -> Any:
+        import ee
+
+        return [
+            ee.batch.Export.image.toCloudStorage(
+                ee.Image(1), f"{dag_run.conf['lives']}-{ti.run_id}-{part}{number}", bucket="b", scale=1000
+            )
+            for number in range(count)
+        ]
+
+    return make
+
+
+with DAG("soak_several", schedule=None, **ARGUMENTS):
+    task.earth_engine(task_id="hold", deferrable=True, poll_interval=5, **RETRIES)(exports(2))()
+
+with DAG("soak_mapped", schedule=None, **ARGUMENTS):
+    task.earth_engine(task_id="hold", deferrable=True, poll_interval=5, **RETRIES)(exports(1)).expand(part=[1, 2, 3])
+
+with DAG("soak_sensor", schedule=None, **ARGUMENTS):
+    EarthEngineOperationSensor(
+        task_id="hold",
+        operation_names=task.earth_engine(task_id="start", wait_for_completion=False, **RETRIES)(exports(1))(),
+        deferrable=True,
+        cancel_on_kill=True,
+        cancel_on_timeout=True,
+        poll_interval=5,
+        **RETRIES,
+    )
+
+with DAG("soak_worker", schedule=None, **ARGUMENTS):
+    EarthEngineExportOperator(
+        task_id="hold",
+        kind="image",
+        body={
+            "description": DESCRIPTION,
+            "expression": {"result": "0", "values": {"0": {"constantValue": 1}}},
+            "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}},
+        },
+        poll_interval=5,
+        **RETRIES,
+    )
+
+with DAG("soak_timeout", schedule=None, **ARGUMENTS):
+    task.earth_engine(
+        task_id="hold", deferrable=True, poll_interval=5, execution_timeout=timedelta(seconds=100), **RETRIES
+    )(exports(1))()

@@ -1,0 +1,280 @@
+"""``make soak``: half an hour of a bad day on a real Airflow, and what became of every export: docs/reliability.md."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import signal
+import sys
+import time
+from collections import Counter, defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from airflow import __version__ as airflow_version
+from cells import signal_worker
+from matrix import booted, new_emulator
+from tabulate import tabulate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_ee_provider.emulator.operations import EmulatedOperation
+    from airflow_ee_provider.emulator.service import Service
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+#: Exports of each shape of DAG, and the state in which its task holds them.
+SHAPES = {"several": 2, "mapped": 3, "sensor": 1, "worker": 1, "timeout": 1}
+
+#: What is done to a run, how often, and whether its exports are to be cancelled then.
+EVENTS = {
+    "nothing": (40, False),
+    "task cleared": (15, True),
+    "task marked failed": (10, True),
+    "task marked success": (5, True),
+    "run marked failed": (10, True),
+    "times out": (10, True),
+    "worker SIGKILL": (10, False),
+}
+
+FAULTS = ("unavailable", "internal", "too_many_requests", "reset", "reset_after", "truncated", "html")
+#: Of all requests to Earth Engine, how many meet a fault.
+FAULT_RATE = 0.05
+
+#: Seconds: that a wanted export runs; from the end of all runs to the judgement; between two SIGKILLs of the triggerer.
+SHORT, SETTLE, TRIGGERER_EVERY = 45, 60, (240, 420)
+
+
+@dataclass
+class Run:
+    """A DAG run, and what happens to it."""
+
+    shape: str
+    event: str
+    run_id: str
+    started: float
+    act_after: float
+    held_since: float = 0.0
+    acted: bool = False
+    state: str = ""
+
+    @property
+    def dag_id(self) -> str:
+        return f"soak_{self.shape}"
+
+    @property
+    def finished(self) -> bool:
+        return self.state in ("success", "failed")
+
+    def look(self, airflow: StandaloneAirflow) -> None:
+        """Bring its state up to date, and do to it what is to be done, once it has held its exports for a while."""
+        self.state = airflow.run(self.dag_id, self.run_id)["state"]
+        if self.finished or self.acted or self.event in ("nothing", "times out"):
+            return
+        tasks = airflow.call("GET", f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances")["task_instances"]
+        held = [t for t in tasks if t["task_id"] == "hold" and t["state"] in ("deferred", "running")]
+        waiting = "running" if self.shape == "worker" else "deferred"
+        if not held or any(t["state"] != waiting for t in held):
+            self.held_since = 0.0
+            return
+        self.held_since = self.held_since or time.time()
+        if time.time() - self.held_since >= self.act_after:
+            self.acted = True
+            self._act(airflow, held[0])
+
+    def _act(self, airflow: StandaloneAirflow, task: dict[str, Any]) -> None:
+        if self.event == "task cleared":
+            airflow.clear(self.dag_id, self.run_id, "hold")
+        elif self.event == "run marked failed":
+            airflow.mark_run(self.dag_id, self.run_id, "failed")
+        elif self.event == "worker SIGKILL":
+            signal_worker(psutil.Process(task["pid"]), signal.SIGKILL)
+        else:
+            airflow.mark_task(self.dag_id, self.run_id, "hold", self.event.rpartition(" ")[2])
+
+
+def choose(chance: random.Random, airflow: StandaloneAirflow) -> Run:
+    """Start a run of some shape, to which something is going to happen."""
+    shape = chance.choice(list(SHAPES))
+    possible = {event: weight for event, (weight, _) in EVENTS.items()}
+    if shape != "worker":
+        del possible["worker SIGKILL"]
+    if shape == "mapped":  # Marked one by one, that would be another event.
+        del possible["task marked failed"], possible["task marked success"]
+    [event] = chance.choices(list(possible), list(possible.values()))
+    lives = "long" if EVENTS[event][1] else "short"
+    run_id = airflow.trigger(f"soak_{shape}", lives=lives)
+    return Run(shape, event, run_id, time.time(), chance.uniform(8, 25))
+
+
+@dataclass
+class Processes:
+    """Memory and open files of Airflow's parts, again and again."""
+
+    samples: dict[str, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
+
+    def look(self, airflow: StandaloneAirflow) -> None:
+        for process in airflow.descendants():
+            with suppress(psutil.Error):
+                part = process.cmdline()[-1]
+                if part in ("triggerer", "scheduler", "dag-processor", "api-server"):
+                    self.samples[part].append((process.memory_info().rss / 2**20, process.num_fds()))
+
+    def rows(self) -> Iterator[list[Any]]:
+        for part, seen in self.samples.items():
+            third = max(1, len(seen) // 3)
+            begin, end = seen[third : 2 * third] or seen, seen[-third:]
+            yield [part, *(f"{median(s[i] for s in when):.0f}" for i in (0, 1) for when in (begin, end))]
+
+
+def exports_of(run: Run, service: Service) -> list[EmulatedOperation]:
+    return [o for o in list(service.operations.values()) if run.run_id in o.description]
+
+
+def judge(runs: list[Run], service: Service) -> dict[str, list[str]]:
+    """Find what must not be: each entry names the run or the export."""
+    now = service.clock.now()
+    wrong: dict[str, list[str]] = {
+        "should be cancelled and are not": [],
+        "should not be cancelled and are": [],
+        "started twice": [],
+        "runs that did not end as they should": [],
+    }
+    for run in runs:
+        mine = exports_of(run, service)
+        what = f"{run.dag_id} {run.run_id} ({run.event})"
+        wrong["should be cancelled and are not"] += [f"{what} {o.name}" for o in mine if not o.done(now)]
+        by_export = defaultdict(list)
+        for operation in mine:
+            by_export[operation.description].append(operation)
+        for description, operations in by_export.items():
+            operations.sort(key=lambda o: o.created)
+            overlaps = any(b.created < a.ended() for a, b in pairwise(operations))
+            unwanted = len(operations) > 1 and not EVENTS[run.event][1]
+            wrong["started twice"] += [f"{what} {description}"] if overlaps or unwanted else []
+        if not EVENTS[run.event][1]:
+            asked = [o for o in mine if o.cancel_requested is not None]
+            wrong["should not be cancelled and are"] += [f"{what} {o.name}" for o in asked]
+            if run.state != "success" or len(by_export) != SHAPES[run.shape]:
+                wrong["runs that did not end as they should"].append(f"{what}: {run.state}, {len(by_export)} exports")
+    return wrong
+
+
+def soak(seconds: float, every: float, chance: random.Random) -> tuple[list[Run], Service, Processes, Counter[str]]:
+    """Start runs and do things to them, for so long; then wait until all have ended."""
+    runs: list[Run] = []
+    processes, done = Processes(), Counter[str]()
+    with new_emulator() as emulator:
+        service = emulator.service
+        service.behave("short*", run_seconds=SHORT)
+        for fault in FAULTS:
+            service.fail(fault, times=None, probability=FAULT_RATE / len(FAULTS), path="projects/*")
+        with booted(emulator) as airflow:
+            airflow.wait_for_dags(*(f"soak_{shape}" for shape in SHAPES))
+            started = time.time()
+            next_run, next_kill = started, started + chance.uniform(*TRIGGERER_EVERY)
+            while (now := time.time()) < started + seconds or not all(run.finished for run in runs):
+                if now >= next_run and now < started + seconds:
+                    runs.append(choose(chance, airflow))
+                    next_run = now + chance.uniform(0.5, 1.5) * every
+                if now >= next_kill and now < started + seconds:
+                    airflow.kill("triggerer", signal.SIGKILL)
+                    time.sleep(chance.uniform(2, 8))
+                    airflow.start("triggerer")
+                    done["triggerer SIGKILL"] += 1
+                    next_kill = now + chance.uniform(*TRIGGERER_EVERY)
+                for run in [run for run in runs if not run.finished]:
+                    with suppress(psutil.Error):
+                        run.look(airflow)
+                processes.look(airflow)
+                states = dict(Counter(run.state for run in runs))
+                print(f"{now - started:6.0f} s  {states}  {len(service.operations)} exports", flush=True)
+                if now > started + seconds + 900:
+                    break
+                time.sleep(3)
+            time.sleep(SETTLE)
+            if any(judge(runs, service).values()):
+                print(f"Something is wrong: the logs are in {airflow.home}", flush=True)
+                shutil.copytree(airflow.home, airflow.home.with_name("kept"), ignore_dangling_symlinks=True)
+    done.update(run.event for run in runs if run.acted or run.event in ("nothing", "times out"))
+    return runs, service, processes, done
+
+
+INTRODUCTION = """# A bad day
+
+Written by `make soak`, never edited by hand: a real Airflow with runs of DAGs of
+[several shapes](../tests/system/dags/soak.py), to which [things are done](../tests/system/soak.py) at random, while
+{rate:.0%} of all requests to the emulated Earth Engine meet a fault ({faults}), and triggerer and workers are killed.
+
+{when}, Airflow {version}, {minutes:g} minutes, seed {seed}: {exports} exports of {runs} runs, {requests:,} requests of
+which {faulty:,} met a fault.
+"""
+
+
+def page(
+    options: argparse.Namespace, runs: list[Run], service: Service, processes: Processes, done: Counter[str]
+) -> tuple[str, dict[str, list[str]]]:
+    """Return the page, and what is wrong."""
+    wrong = judge(runs, service)
+    faulty = [entry for entry in service.journal if entry["fault"]]
+    introduction = INTRODUCTION.format(
+        rate=FAULT_RATE,
+        faults=", ".join(FAULTS),
+        when=f"{datetime.now(timezone.utc):%Y-%m-%d}",
+        version=airflow_version,
+        minutes=options.minutes,
+        seed=options.seed,
+        exports=len(service.operations),
+        runs=len(runs),
+        requests=len(service.journal),
+        faulty=len(faulty),
+    )
+    outcomes: dict[str, Counter[str]] = defaultdict(Counter)
+    for run in runs:
+        event = run.event if run.acted or run.event in ("nothing", "times out") else "ended before anything was done"
+        outcomes[event].update(o.state(service.clock.now()) for o in exports_of(run, service))
+    became = [
+        [event, done.get(event, ""), ", ".join(f"{n} {s}" for s, n in states.items())]
+        for event, states in outcomes.items()
+    ]
+    became.append(["triggerer SIGKILL", done["triggerer SIGKILL"], ""])
+    tables = [
+        tabulate(became, ["what was done", "times", "what became of the exports"], tablefmt="github"),
+        tabulate([[what, len(which)] for what, which in wrong.items()], ["exports that", "number"], tablefmt="github"),
+        tabulate(
+            processes.rows(),
+            ["process", "MiB, second third", "MiB, at the end", "open files, second third", "open files, at the end"],
+            tablefmt="github",
+        ),
+    ]
+    return "\n\n".join([introduction, *tables]) + "\n", wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("page", type=Path)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--exports", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    options = parser.parse_args()
+    print(f"The seed is {options.seed}: --seed {options.seed} does the same again.", flush=True)
+    seconds = options.minutes * 60
+    every = seconds * sum(SHAPES.values()) / len(SHAPES) / options.exports
+    runs, service, processes, done = soak(seconds, every, random.Random(options.seed))
+    text, wrong = page(options, runs, service, processes, done)
+    print(text)
+    for what, which in wrong.items():
+        print(f"{what}: {len(which)}", *which, sep="\n  ")
+    options.page.write_text(text, encoding="utf-8")
+    return 1 if any(wrong.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
