@@ -45,7 +45,7 @@ class StandaloneAirflow:
         self.url = f"http://localhost:{self.port}"
         # The user's own Airflow has nothing to say here.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
-        self._environment = {**inherited, **self.settings(dags_folder.resolve()), **(environment or {})}
+        self.environment = {**inherited, **self.settings(dags_folder.resolve()), **(environment or {})}
         self._airflow = Path(sys.executable).parent / "airflow"
         self.processes: list[subprocess.Popen[bytes]] = []
 
@@ -125,7 +125,7 @@ class StandaloneAirflow:
             raise RuntimeError(f"Airflow has ended; see {self.home}/standalone.log")
         command = [str(self._airflow), part, *arguments]
         with (self.home / f"{part}.log").open("ab") as log:
-            process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
         self.processes.append(process)
 
     def kill(self, part: str, sent: signal.Signals = signal.SIGTERM) -> None:

@@ -123,6 +123,7 @@ def _journal(service: Service) -> Any:
             query=dict(request.query),
             status=response.status if response else 0,
             fault=fault.what if fault else "",
+            authorized="Authorization" in request.headers,
             quota_project=request.headers.get("X-Goog-User-Project", ""),
             body=_readable(body),
         )

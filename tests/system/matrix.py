@@ -31,6 +31,7 @@ from cells import (
     requested,
 )
 from lifecycle_page import page
+from tokens import TokenServer
 
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.emulator.operations import Behaviour
@@ -65,10 +66,11 @@ def booted(emulator: Emulator) -> Iterator[StandaloneAirflow]:
     here = Path(__file__).parent
     shutil.copytree(here / "dags", base / "dags")
     shutil.copytree(here.parents[1] / "example_dags", base / "dags" / "examples")
-    connection = {"AIRFLOW_CONN_EARTH_ENGINE_DEFAULT": emulator.airflow_connection(PROJECT)}
-    with standalone(base / "airflow", base / "dags", QUICK_HEARTBEATS | connection) as airflow:
-        print(f"Airflow {airflow_version} is up at {airflow.url}; its home is {airflow.home}", flush=True)
-        yield airflow
+    with TokenServer() as tokens:  # google-auth's own way, so that there are secrets to be kept.
+        connection = {"AIRFLOW_CONN_EARTH_ENGINE_DEFAULT": tokens.airflow_connection(emulator.url, PROJECT)}
+        with standalone(base / "airflow", base / "dags", QUICK_HEARTBEATS | connection) as airflow:
+            print(f"Airflow {airflow_version} is up at {airflow.url}; its home is {airflow.home}", flush=True)
+            yield airflow
     shutil.rmtree(base, ignore_errors=True)  # Kept where something went wrong.
 
 

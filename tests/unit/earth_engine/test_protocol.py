@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -10,7 +11,7 @@ from playing import NAME, lost, ok, play, refused
 
 from airflow_ee_provider.earth_engine import errors
 from airflow_ee_provider.earth_engine.effects import Request, Response
-from airflow_ee_provider.earth_engine.protocol import BACKOFF, RULES, Backoff, call
+from airflow_ee_provider.earth_engine.protocol import BACKOFF, RULES, Backoff, call, decode
 
 GET = Request("GET", NAME, NAME)
 
@@ -142,3 +143,21 @@ def test_every_call_ends_within_its_attempts(answers: list[Any]) -> None:
 
     assert len(played.requests) <= BACKOFF.attempts
     assert played.result is not None or isinstance(played.error, errors.EarthEngineError)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["error", "status", "message", "details"]), inner),
+    max_leaves=10,
+)
+
+
+@given(st.integers(100, 599), st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
+def test_whatever_a_server_answers_is_an_object_or_an_error_that_names_its_subject(status: int, body: bytes) -> None:
+    result = decode(GET, Response(status, body))
+
+    if isinstance(result, errors.EarthEngineError):
+        assert GET.subject in str(result)
+    else:
+        assert 200 <= status < 300
+        assert isinstance(result, dict)

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from playing import NAME, Played, lost, ok, operation, play
+from playing import NAME, Played, lost, ok, operation, play, refused
 
 from airflow_ee_provider.earth_engine.errors import InvalidRequestError
+from airflow_ee_provider.earth_engine.protocol import BACKOFF
 from airflow_ee_provider.earth_engine.starting import (
     Export,
     StartOnce,
@@ -144,3 +145,16 @@ def test_an_exports_own_tag_and_priority_win() -> None:
 def test_an_odd_workload_tag_is_refused(tag: str) -> None:
     with pytest.raises(InvalidRequestError, match="workloadTag"):
         check_export(Export("image", {**BODY, "workloadTag": tag}))
+
+
+@given(
+    st.integers(1, 3),
+    st.lists(st.sampled_from([ok(operation("PENDING")), ok(operation("FAILED")), ok(), lost(), refused(403)])),
+)
+def test_whatever_is_answered_no_try_asks_for_more_starts_than_there_were_tries(tries: int, answers: list[Any]) -> None:
+    played = start(tries, [*answers, *[refused(403)] * 200])
+
+    asked = request_ids(played)
+    assert len(set(asked)) <= tries
+    assert all(asked.count(request_id) <= BACKOFF.attempts for request_id in asked)
+    assert len({request.body for request in played.requests if request.body}) == len(set(asked))

@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from playing import NAME, lost, ok, operation, play, refused
 
 from airflow_ee_provider.earth_engine import errors, waiting
@@ -109,3 +111,18 @@ def test_what_has_succeeded_may_have_used_what_it_wants() -> None:
 
     assert played.result is not None
     assert played.result.succeeded
+
+
+STATES = ("PENDING", "RUNNING", "CANCELLING", "SUCCEEDED", "CANCELLED", "FAILED")
+ANSWERS = st.sampled_from([*(ok(operation(state)) for state in STATES), ok(), lost(), refused(404), refused(429)])
+
+
+@given(st.lists(ANSWERS, max_size=30))
+def test_whatever_is_answered_a_wait_ends_and_success_is_not_believed_without_proof(answers: list[Any]) -> None:
+    limited = waiting.wait_for_operation(ABC, poll_interval=5.0, timeout=60.0, max_eecu_seconds=1.0)
+
+    played = play(limited, [*answers, *[ok(operation("RUNNING"))] * 200])
+
+    assert isinstance(played.error, (errors.EarthEngineError, type(None)))
+    if played.result and played.result.succeeded:
+        assert ok(operation("SUCCEEDED")) in answers
