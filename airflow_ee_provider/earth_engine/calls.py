@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.earth_engine.effects import Flow, Request, Sleep
+from airflow_ee_provider.earth_engine.effects import Flow, Request
 from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError, InvalidRequestError, TransientError
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName, check_project
 from airflow_ee_provider.earth_engine.protocol import call, encode
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 #: The kinds of export that ``projects.{kind}.export`` knows.
 EXPORT_KINDS = ("image", "table", "video", "videoMap", "map", "classifier")
-
-#: Operations of a page that are read in one go.
-AT_ONCE = 50
 
 #: Operations asked for in one page of a list, as the official client does.
 PAGE_SIZE = 500
@@ -65,11 +62,9 @@ def find_operations(project: str, names: Collection[OperationName]) -> Flow[tupl
     while True:
         page, token = yield from _page(project, PAGE_SIZE, token)
         # A page is full of what nobody asked for: only the rest of it is read.
-        for number, payload in enumerate(page):
+        for payload in page:
             if name := wanted.get(str(payload.get("name"))):
                 found[name] = Operation.from_api(payload, name)
-            if number % AT_ONCE == AT_ONCE - 1:
-                yield Sleep(0.0)  # On an event loop, others have their turn.
         if len(found) == len(wanted) or not token or token in seen:
             return found, len(seen)
         seen.add(token)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CLEANUP = EarthEngineCancelOperationsNotifier()
 ARGUMENTS: dict[str, Any] = {
     "catchup": False,
-    "dagrun_timeout": timedelta(minutes=5),
+    "dagrun_timeout": timedelta(minutes=3),
     "on_failure_callback": CLEANUP,
     "on_success_callback": CLEANUP,
 }
