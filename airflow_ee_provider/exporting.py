@@ -21,7 +21,16 @@ from airflow_ee_provider.holders import WaitingHolder
 from airflow_ee_provider.lineage import announce, operator_lineage
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.records import record_all_started, record_operations, resume_started, tries_since_clear
-from airflow_ee_provider.tasks import HOOK_PARAMETERS, KILL, airflow_errors, clean_up, report, result_of
+from airflow_ee_provider.tasks import (
+    HOOK_PARAMETERS,
+    KILL,
+    airflow_errors,
+    airflow_exception,
+    clean_up,
+    report,
+    result_of,
+    timed_out,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,14 +112,14 @@ class ExportingOperator(WaitingHolder, BaseOperator):
             self._persist_links(context)
         else:
             self._start_all(context, make_exports)
-        with self._failure_cancels():
+        with self._failure_cancels(context):
             found = self._look(timeout=0.0)
         if not self.wait_for_completion or all(operation["done"] for operation in found):
             return self._conclude(context, found)
         if self.deferrable:
             self.wait_in_triggerer(self.operation_names, self.poll_interval)
         try:
-            with self._failure_cancels():
+            with self._failure_cancels(context):
                 found = self._look()
         except AirflowTaskTimeout as error:
             if not self.cancel_on_kill:  # Airflow calls `on_kill` then.
@@ -120,9 +129,16 @@ class ExportingOperator(WaitingHolder, BaseOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the operations, or fail as they did."""
-        with self._failure_cancels():
+        with self._failure_cancels(context):
             found = result_of(event)
         return self._conclude(context, found)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Cancel as well where the trigger itself has failed, and no next try goes on with the exports."""
+        if next_method != "__fail__" or timed_out(next_method, next_kwargs):
+            return super().resume_execution(next_method, next_kwargs, context)
+        with self._failure_cancels(context):
+            return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
         """Cancel, also what Earth Engine may have started although its answer was not here yet."""
@@ -146,9 +162,7 @@ class ExportingOperator(WaitingHolder, BaseOperator):
                 exports = self._checked(make_exports(), ti.dag_id)
                 names = [self._start(context, export, f"{identity}/{i}") for i, export in enumerate(exports)]
         except Exception as error:
-            # What was started stays for the next try to find, if there is to be one.
-            final = isinstance(error, (AirflowFailException, AirflowSkipException)) or ti.try_number > ti.max_tries
-            if final and self.cancel_on_failure and self.operation_names:
+            if _is_final(error, ti) and self.cancel_on_failure and self.operation_names:
                 self.cancel_now(f"{self.task_id} could not start all of its exports")
             raise
         record_all_started(context, names)
@@ -225,14 +239,16 @@ class ExportingOperator(WaitingHolder, BaseOperator):
         return operations
 
     @contextmanager
-    def _failure_cancels(self) -> Iterator[None]:
-        """Cancel the exports when the waiting for them fails."""
+    def _failure_cancels(self, context: Context) -> Iterator[None]:
+        """Cancel the exports when the waiting for them fails for good."""
         try:
             yield
         except AirflowException as error:
-            if self.cancel_on_failure:
+            if self.cancel_on_failure and _is_final(error, context["ti"]):
                 lines = self._cancelled(self.operation_names)
-                raise type(error)("\n  ".join([str(error), *lines])) from error
+                raise airflow_exception(
+                    "\n  ".join([str(error), *lines]), permanent=isinstance(error, AirflowFailException)
+                ) from error
             raise
 
     def _cancelled(self, names: Sequence[str]) -> list[str]:
@@ -242,6 +258,11 @@ class ExportingOperator(WaitingHolder, BaseOperator):
             report(results, self.log)
             return [result.describe() for result in results]
         return [f"{name}: it could not be cancelled, and may still run" for name in names]
+
+
+def _is_final(error: Exception, ti: Any) -> bool:
+    """Whether no other try follows; otherwise, what was started stays for that one to find."""
+    return isinstance(error, (AirflowFailException, AirflowSkipException)) or bool(ti.try_number > ti.max_tries)
 
 
 def _line(operation: Mapping[str, Any]) -> str:

@@ -81,6 +81,6 @@ async def _open(open_account: Callable[[], Awaitable[Account]]) -> Client:
 
 
 async def _close(opening: asyncio.Task[Client]) -> None:
-    if not (await asyncio.wait([opening])) or opening.cancelled() or opening.exception():
-        return
-    await opening.result().close()
+    await asyncio.wait([opening])
+    if not opening.cancelled() and opening.exception() is None:
+        await opening.result().close()

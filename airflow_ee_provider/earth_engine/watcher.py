@@ -75,8 +75,7 @@ class Watcher:
         self._pages: dict[str, int] = {}
         self._getting: set[OperationName] = set()
         self._news = asyncio.Event()
-        self._poller: asyncio.Task[None] | None = None
-        self._readers: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def look(self, look: Look) -> Seen:
         """Answer with what is known of the operations, when it is time; earlier if one of them has ended."""
@@ -90,8 +89,8 @@ class Watcher:
         for name in look.names:
             self._by_name[name].add(wanted)
         self._news.set()
-        if self._poller is None:
-            self._poller = _detached(self._poll())
+        if not self._tasks:
+            self._start(self._poll(), self._by_name)
         try:
             return await wanted.answer
         finally:
@@ -103,22 +102,22 @@ class Watcher:
 
     def close(self) -> None:
         """Stop looking."""
-        for task in (self._poller, *self._readers):
-            if task is not None:
-                task.cancel()
+        for task in self._tasks:
+            task.cancel()
 
-    def _read(self, work: Coroutine[Any, Any, None], names: Collection[OperationName]) -> None:
-        """Start reading these operations; whatever goes wrong, nobody is left waiting for them."""
+    def _start(self, work: Coroutine[Any, Any, None], names: Collection[OperationName]) -> None:
+        """Start what reads these operations; whatever goes wrong, nobody is left waiting for them."""
 
         def finish(task: asyncio.Task[None]) -> None:
-            self._readers.discard(task)
+            self._tasks.discard(task)
             if not task.cancelled() and (error := task.exception()):
                 for wanted in {wanted for name in names for wanted in self._by_name.get(name, ())}:
                     if not wanted.answer.done():
                         wanted.answer.set_exception(error)
 
-        task = _detached(work)
-        self._readers.add(task)
+        # In a context of its own: what it logs must not go to the log of whoever happened to come first.
+        task = contextvars.Context().run(asyncio.create_task, work)
+        self._tasks.add(task)
         task.add_done_callback(finish)
 
     async def _poll(self) -> None:
@@ -155,22 +154,23 @@ class Watcher:
             names = {name for wanted in due for name in wanted.missing if name.project == project}
             also = {name for wanted in welcome for name in wanted.missing}
             if worth_a_list(len(names | also), self._pages.get(project)):
-                self._read(self._list(project, names, welcome), names | also)
+                self._start(self._list(project, names, welcome), names | also)
             else:
                 # A list that was long the last time is tried again some day.
                 self._pages[project] = max(1, self._pages.get(project, 1) - 1)
                 urgent = {name for wanted in due for name in wanted.look.names if not wanted.look.after}
                 for name in names - (self._getting - urgent):
-                    self._read(self._get(name), [name])
+                    self._start(self._get(name), [name])
         for wanted in due:
             wanted.begun = True
 
     async def _get(self, name: OperationName) -> None:
         self._getting.add(name)
         try:
-            await self._deliver({name: await run_async(attempt(get_operation(name)), self._transport, LOG)})
+            found = await run_async(attempt(get_operation(name)), self._transport, LOG)
         finally:
-            self._getting.discard(name)
+            self._getting.discard(name)  # Before it is delivered: who comes later has to ask again.
+        await self._deliver({name: found})
 
     async def _list(self, project: str, due: Collection[OperationName], welcome: list[_Wanted]) -> None:
         """Read a list's pages; what it does not show, and is due, is asked for by its name."""
@@ -187,7 +187,7 @@ class Watcher:
                 await self._deliver(found)
             for name in due:
                 if name not in found:
-                    self._read(self._get(name), [name])
+                    self._start(self._get(name), [name])
         for wanted in welcome:  # Those that it has not served are due in their own time.
             wanted.begun = False
             heappush(self._next, wanted)
@@ -209,9 +209,3 @@ class Watcher:
                 wanted.answer.set_result(wanted.seen)
             if not number % AT_ONCE:
                 await asyncio.sleep(0)  # What each of them does with its answer takes time: let others run between.
-
-
-def _detached(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Start a task in a context of its own: what it logs must not go to the log of whoever happened to come first."""
-    task: asyncio.Task[None] = contextvars.Context().run(asyncio.create_task, work)
-    return task

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout
 
 from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
 
@@ -106,3 +107,18 @@ def test_a_kill_amid_the_start_cancels_what_earth_engine_has_started(emulator: E
 
     [name] = emulator.service.operations
     assert emulator.service.state(name) == "CANCELLED"
+
+
+@pytest.mark.parametrize(("tries", "state"), [(1, "RUNNING"), (2, "CANCELLED")])
+def test_a_trigger_that_fails_leaves_the_export_to_the_next_try_if_there_is_one(
+    emulator: Emulator, tries: int, state: str
+) -> None:
+    name = emulator.service.add("x", run_seconds=3600)
+    operator = EarthEngineExportOperator(task_id="export", kind="image", body={}, retries=1)
+    operator.operation_names = [name]
+    context: Any = {"ti": SimpleNamespace(try_number=tries, max_tries=1)}
+
+    with pytest.raises(AirflowException, match="Trigger failure"):
+        operator.resume_execution("__fail__", {"error": "Trigger failure"}, context)
+
+    assert emulator.service.state(name) == state
