@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout
 
+from airflow_ee_provider.exporting import ExportingOperator
 from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
 
 if TYPE_CHECKING:
@@ -122,3 +123,17 @@ def test_a_trigger_that_fails_leaves_the_export_to_the_next_try_if_there_is_one(
         operator.resume_execution("__fail__", {"error": "Trigger failure"}, context)
 
     assert emulator.service.state(name) == state
+
+
+def test_the_links_lead_to_the_task_manager_and_to_the_output(emulator: Emulator, dags: dict[str, Any]) -> None:
+    assert emulator
+    [task] = dags["export_in_worker"].test().get_task_instances()
+
+    links = {
+        link.name: task.xcom_pull(task_ids="task", key=link.key) for link in ExportingOperator.operator_extra_links
+    }
+
+    assert links == {
+        "Earth Engine Tasks": "https://console.cloud.google.com/earth-engine/tasks?project=demo",
+        "Export Output": "https://console.developers.google.com/storage/browser/b/x",
+    }
