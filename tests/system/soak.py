@@ -18,6 +18,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import requests
 from airflow import __version__ as airflow_version
 from cells import signal_worker
 from matrix import booted, new_emulator
@@ -123,7 +124,7 @@ class Processes:
     def look(self, airflow: StandaloneAirflow) -> None:
         for process in airflow.descendants():
             with suppress(psutil.Error):
-                part = process.cmdline()[-1]
+                part = (process.cmdline() or [""])[-1]  # A zombie has none.
                 if part in ("triggerer", "scheduler", "dag-processor", "api-server"):
                     self.samples[part].append((process.memory_info().rss / 2**20, process.num_fds()))
 
@@ -191,7 +192,8 @@ def soak(seconds: float, every: float, chance: random.Random) -> tuple[list[Run]
                     done["triggerer SIGKILL"] += 1
                     next_kill = now + chance.uniform(*TRIGGERER_EVERY)
                 for run in [run for run in runs if not run.finished]:
-                    with suppress(psutil.Error):
+                    # A task's process that has just gone, an API that is too busy: it is looked at again.
+                    with suppress(psutil.Error, requests.RequestException, RuntimeError, TimeoutError):
                         run.look(airflow)
                 processes.look(airflow)
                 states = dict(Counter(run.state for run in runs))
