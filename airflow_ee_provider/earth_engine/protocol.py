@@ -205,7 +205,9 @@ def _error(request: Request, answer: Response, payload: Any) -> EarthEngineError
         rule = Rule("", answer.status, TransientError if answer.status >= 500 else InvalidRequestError)
     message = str(error.get("message") or f"the server answered {_excerpt(answer.body)}").rstrip()
     status = named if isinstance(named, str) else rule.status
-    reasons = " ".join(str(d.get("reason", "")) for d in error.get("details") or () if isinstance(d, dict))
+    details = error.get("details")
+    details = details if isinstance(details, list) else []
+    reasons = " ".join(str(detail.get("reason", "")) for detail in details if isinstance(detail, dict))
     remedy = next((r for r in REMEDIES if re.search(r.pattern, f"{status} {message} {reasons}")), None)
     kind = (remedy and remedy.error) or rule.error
     return kind(

@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from playing import NAME, lost, ok, play, refused
 
@@ -153,6 +153,7 @@ JSON = st.recursive(
 
 
 @given(st.integers(100, 599), st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
+@example(503, b'{"error": {"details": true}}')
 def test_whatever_a_server_answers_is_an_object_or_an_error_that_names_its_subject(status: int, body: bytes) -> None:
     result = decode(GET, Response(status, body))
 
