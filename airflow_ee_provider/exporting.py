@@ -23,11 +23,9 @@ from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthE
 from airflow_ee_provider.records import record_all_started, record_operations, resume_started, tries_since_clear
 from airflow_ee_provider.tasks import (
     HOOK_PARAMETERS,
-    KILL,
     airflow_errors,
     airflow_exception,
     clean_up,
-    report,
     result_of,
     timed_out,
 )
@@ -253,11 +251,7 @@ class ExportingOperator(WaitingHolder, BaseOperator):
 
     def _cancelled(self, names: Sequence[str]) -> list[str]:
         """Cancel, and return a line on what became of each."""
-        with clean_up(self.log):
-            results = self.hook.cancel_operations(names, **KILL)
-            report(results, self.log)
-            return [result.describe() for result in results]
-        return [f"{name}: it could not be cancelled, and may still run" for name in names]
+        return self.cancelled(names) or [f"{name}: it could not be cancelled, and may still run" for name in names]
 
 
 def _is_final(error: Exception, ti: Any) -> bool:

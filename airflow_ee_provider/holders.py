@@ -63,8 +63,15 @@ class OperationHolder:
     def cancel_now(self, why: str) -> None:
         """Cancel this task's operations on its way out; log what became of each, and raise nothing."""
         self.log.warning("%s; cancelling %s.", why, self.operation_names)
+        self.cancelled(self.operation_names)
+
+    def cancelled(self, names: Any) -> list[str]:
+        """Cancel operations on the way out; return a line on what became of each, none if it failed; raise nothing."""
         with clean_up(self.log):
-            report(self.hook.cancel_operations(self.operation_names, **KILL), self.log)
+            results = self.hook.cancel_operations(names, **KILL)
+            report(results, self.log)
+            return [result.describe() for result in results]
+        return []
 
 
 class WaitingHolder(OperationHolder):

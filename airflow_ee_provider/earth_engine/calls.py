@@ -15,7 +15,7 @@ from airflow_ee_provider.earth_engine.operations import Operation, OperationName
 from airflow_ee_provider.earth_engine.protocol import call, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 #: The kinds of export that ``projects.{kind}.export`` knows.
 EXPORT_KINDS = ("image", "table", "video", "videoMap", "map", "classifier")
@@ -35,19 +35,18 @@ def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None =
     :param most: stop once that many are there; None for all.
     """
     found: dict[OperationName, Operation] = {}
-    seen = {""}
-    token = ""
-    while True:
-        page, token = yield from _page(project, page_size, token)
+
+    def take(page: list[Mapping[str, Any]]) -> bool:
         for payload in page:
             with suppress(InvalidOperationNameError):  # Whatever that is, it must not cost the others.
                 operation = Operation.from_api(payload)
                 found[operation.name] = operation
-        if not token or (most is not None and len(found) >= most):
-            return list(found.values())
-        if token in seen:
-            raise TransientError("Earth Engine's list of operations repeats a page.", subject=f"projects/{project}")
-        seen.add(token)
+        return most is not None and len(found) >= most
+
+    _, came_round = yield from _pages(project, page_size, take)
+    if came_round:
+        raise TransientError("Earth Engine's list of operations repeats a page.", subject=f"projects/{project}")
+    return list(found.values())
 
 
 def find_operations(project: str, names: Collection[OperationName]) -> Flow[tuple[dict[OperationName, Operation], int]]:
@@ -57,16 +56,31 @@ def find_operations(project: str, names: Collection[OperationName]) -> Flow[tupl
     """
     wanted = {str(name): name for name in names}
     found: dict[OperationName, Operation] = {}
-    seen = {""}
-    token = ""
-    while True:
-        page, token = yield from _page(project, PAGE_SIZE, token)
+
+    def take(page: list[Mapping[str, Any]]) -> bool:
         # A page is full of what nobody asked for: only the rest of it is read.
         for payload in page:
             if name := wanted.get(str(payload.get("name"))):
                 found[name] = Operation.from_api(payload, name)
-        if len(found) == len(wanted) or not token or token in seen:
-            return found, len(seen)
+        return len(found) == len(wanted)
+
+    pages, _ = yield from _pages(project, PAGE_SIZE, take)
+    return found, pages
+
+
+def _pages(project: str, page_size: int, take: Callable[[list[Mapping[str, Any]]], bool]) -> Flow[tuple[int, bool]]:
+    """Read page after page, until ``take`` says that it has enough.
+
+    :return: how many pages were read, and whether the list has led back to one of them.
+    """
+    seen = {""}
+    token = ""
+    while True:
+        page, token = yield from _page(project, page_size, token)
+        if take(page) or not token:
+            return len(seen), False
+        if token in seen:
+            return len(seen), True
         seen.add(token)
 
 

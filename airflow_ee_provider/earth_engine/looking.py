@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PAGE_PRICE = 20
 
 Seen = dict["OperationName", "Operation | EarthEngineError"]
+_Listed = tuple[Seen, "int | None"]
 
 
 def worth_a_list(operations: int, pages: int | None = None) -> bool:
@@ -32,17 +33,28 @@ def worth_a_list(operations: int, pages: int | None = None) -> bool:
     return operations > PAGE_PRICE * (pages or ceil(operations / PAGE_SIZE))
 
 
+def read_list(project: str, names: Collection[OperationName], also: Collection[OperationName]) -> Flow[_Listed]:
+    """Read operations in the pages of a list; those of ``names`` that are not in the answer have to be asked for.
+
+    :param also: those that are welcome, where the list shows them.
+    :return: what was read, and how many pages that took; None where there was no list.
+    """
+    listed = yield from attempt(find_operations(project, {*names, *also}))
+    if isinstance(listed, TransientError):
+        return dict.fromkeys(names, listed), None
+    if isinstance(listed, EarthEngineError):  # Who may not list may still get.
+        return {}, None
+    return {**listed[0]}, listed[1]
+
+
 def look_up(names: Collection[OperationName]) -> Flow[Seen]:
     """Read operations, of whatever projects; an error is the answer for its operation alone."""
     seen: Seen = {}
     for project in sorted({name.project for name in names}):
         mine = [name for name in names if name.project == project]
         if worth_a_list(len(mine)):
-            listed = yield from attempt(find_operations(project, mine))
-            if isinstance(listed, TransientError):
-                seen.update(dict.fromkeys(mine, listed))
-            elif not isinstance(listed, EarthEngineError):  # Who may not list may still get.
-                seen.update(listed[0])
+            listed, _ = yield from read_list(project, mine, ())
+            seen.update(listed)
         missing = [name for name in mine if name not in seen]
         seen.update(zip(missing, (yield Together([attempt(get_operation(name)) for name in missing])), strict=True))
     return seen

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.earth_engine.calls import find_operations, get_operation
-from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
-from airflow_ee_provider.earth_engine.looking import worth_a_list
+from airflow_ee_provider.earth_engine.calls import get_operation
+from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.looking import read_list, worth_a_list
 from airflow_ee_provider.earth_engine.protocol import attempt
 from airflow_ee_provider.earth_engine.transports import run_async
 
@@ -176,18 +176,14 @@ class Watcher:
         """Read a list's pages; what it does not show, and is due, is asked for by its name."""
         for wanted in welcome:
             wanted.begun = True
-        names = {*due, *(name for wanted in welcome for name in wanted.missing)}
-        listed = await run_async(attempt(find_operations(project, names)), self._transport, LOG)
-        if isinstance(listed, TransientError):
-            await self._deliver(dict.fromkeys(due, listed))
-        else:
-            found: Seen = {}
-            if not isinstance(listed, EarthEngineError):  # Who may not list may still get.
-                found, self._pages[project] = {**listed[0]}, listed[1]
-                await self._deliver(found)
-            for name in due:
-                if name not in found:
-                    self._start(self._get(name), [name])
+        also = {name for wanted in welcome for name in wanted.missing}
+        found, pages = await run_async(read_list(project, due, also), self._transport, LOG)
+        if pages is not None:
+            self._pages[project] = pages
+        await self._deliver(found)
+        for name in due:
+            if name not in found:
+                self._start(self._get(name), [name])
         for wanted in welcome:  # Those that it has not served are due in their own time.
             wanted.begun = False
             heappush(self._next, wanted)
