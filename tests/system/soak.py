@@ -124,8 +124,7 @@ class Processes:
     def look(self, airflow: StandaloneAirflow) -> None:
         for process in airflow.descendants():
             with suppress(psutil.Error):
-                part = (process.cmdline() or [""])[-1]  # A zombie has none.
-                if part in ("triggerer", "scheduler", "dag-processor", "api-server"):
+                if part := part_of(process, airflow):
                     self.samples[part].append((process.memory_info().rss / 2**20, process.num_fds()))
 
     def rows(self) -> Iterator[list[Any]]:
@@ -133,6 +132,19 @@ class Processes:
             third = max(1, len(seen) // 3)
             begin, end = seen[third : 2 * third] or seen, seen[-third:]
             yield [part, *(f"{median(s[i] for s in when):.0f}" for i in (0, 1) for when in (begin, end))]
+
+
+def part_of(process: psutil.Process, airflow: StandaloneAirflow) -> str:
+    """Return which of Airflow's parts a process is, if any; workers, parsers and log servers are none."""
+    line = " ".join(process.cmdline()).strip()
+    if "api_server" in line:
+        return "api-server" if line.endswith(f"port:{airflow.port}") else "api-server for tasks"
+    part = line.rpartition(" ")[2]
+    if part not in ("triggerer", "scheduler", "dag-processor"):
+        return ""
+    if process.parent().cmdline() != process.cmdline():
+        return part
+    return "triggerer's triggers" if part == "triggerer" else ""
 
 
 def exports_of(run: Run, service: Service) -> list[EmulatedOperation]:
@@ -168,12 +180,23 @@ def judge(runs: list[Run], service: Service) -> dict[str, list[str]]:
     return wrong
 
 
-def soak(seconds: float, every: float, chance: random.Random) -> tuple[list[Run], Service, Processes, Counter[str]]:
-    """Start runs and do things to them, for so long; then wait until all have ended."""
-    runs: list[Run] = []
-    processes, done = Processes(), Counter[str]()
+@dataclass
+class Soaked:
+    """What there was, and what is wrong."""
+
+    service: Service
+    runs: list[Run] = field(default_factory=list)
+    processes: Processes = field(default_factory=Processes)
+    done: Counter[str] = field(default_factory=Counter)
+    wrong: dict[str, list[str]] = field(default_factory=dict)
+
+
+def soak(seconds: float, every: float, chance: random.Random) -> Soaked:
+    """Start runs and do things to them, for so long; then wait until all have ended, and judge."""
     with new_emulator() as emulator:
         service = emulator.service
+        soaked = Soaked(service)
+        runs = soaked.runs
         service.behave("short*", run_seconds=SHORT)
         for fault in FAULTS:
             service.fail(fault, times=None, probability=FAULT_RATE / len(FAULTS), path="projects/*")
@@ -189,24 +212,25 @@ def soak(seconds: float, every: float, chance: random.Random) -> tuple[list[Run]
                     airflow.kill("triggerer", signal.SIGKILL)
                     time.sleep(chance.uniform(2, 8))
                     airflow.start("triggerer")
-                    done["triggerer SIGKILL"] += 1
+                    soaked.done["triggerer SIGKILL"] += 1
                     next_kill = now + chance.uniform(*TRIGGERER_EVERY)
                 for run in [run for run in runs if not run.finished]:
                     # A task's process that has just gone, an API that is too busy: it is looked at again.
                     with suppress(psutil.Error, requests.RequestException, RuntimeError, TimeoutError):
                         run.look(airflow)
-                processes.look(airflow)
+                soaked.processes.look(airflow)
                 states = dict(Counter(run.state for run in runs))
                 print(f"{now - started:6.0f} s  {states}  {len(service.operations)} exports", flush=True)
                 if now > started + seconds + 900:
                     break
                 time.sleep(3)
             time.sleep(SETTLE)
-            if any(judge(runs, service).values()):
+            soaked.wrong = judge(runs, service)
+            if any(soaked.wrong.values()):
                 print(f"Something is wrong: the logs are in {airflow.home}", flush=True)
                 shutil.copytree(airflow.home, airflow.home.with_name("kept"), ignore_dangling_symlinks=True)
-    done.update(run.event for run in runs if run.acted or run.event in ("nothing", "times out"))
-    return runs, service, processes, done
+    soaked.done.update(run.event for run in runs if run.acted or run.event in ("nothing", "times out"))
+    return soaked
 
 
 INTRODUCTION = """# A bad day
@@ -220,11 +244,8 @@ which {faulty:,} met a fault.
 """
 
 
-def page(
-    options: argparse.Namespace, runs: list[Run], service: Service, processes: Processes, done: Counter[str]
-) -> tuple[str, dict[str, list[str]]]:
-    """Return the page, and what is wrong."""
-    wrong = judge(runs, service)
+def page(options: argparse.Namespace, soaked: Soaked) -> str:
+    service, done = soaked.service, soaked.done
     faulty = [entry for entry in service.journal if entry["fault"]]
     introduction = INTRODUCTION.format(
         rate=FAULT_RATE,
@@ -234,12 +255,12 @@ def page(
         minutes=options.minutes,
         seed=options.seed,
         exports=len(service.operations),
-        runs=len(runs),
+        runs=len(soaked.runs),
         requests=len(service.journal),
         faulty=len(faulty),
     )
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
-    for run in runs:
+    for run in soaked.runs:
         event = run.event if run.acted or run.event in ("nothing", "times out") else "ended before anything was done"
         outcomes[event].update(o.state(service.clock.now()) for o in exports_of(run, service))
     became = [
@@ -249,14 +270,16 @@ def page(
     became.append(["triggerer SIGKILL", done["triggerer SIGKILL"], ""])
     tables = [
         tabulate(became, ["what was done", "times", "what became of the exports"], tablefmt="github"),
-        tabulate([[what, len(which)] for what, which in wrong.items()], ["exports that", "number"], tablefmt="github"),
         tabulate(
-            processes.rows(),
+            [[what, len(which)] for what, which in soaked.wrong.items()], ["exports that", "number"], tablefmt="github"
+        ),
+        tabulate(
+            soaked.processes.rows(),
             ["process", "MiB, second third", "MiB, at the end", "open files, second third", "open files, at the end"],
             tablefmt="github",
         ),
     ]
-    return "\n\n".join([introduction, *tables]) + "\n", wrong
+    return "\n\n".join([introduction, *tables]) + "\n"
 
 
 def main() -> int:
@@ -269,13 +292,13 @@ def main() -> int:
     print(f"The seed is {options.seed}: --seed {options.seed} does the same again.", flush=True)
     seconds = options.minutes * 60
     every = seconds * sum(SHAPES.values()) / len(SHAPES) / options.exports
-    runs, service, processes, done = soak(seconds, every, random.Random(options.seed))
-    text, wrong = page(options, runs, service, processes, done)
+    soaked = soak(seconds, every, random.Random(options.seed))
+    text = page(options, soaked)
     print(text)
-    for what, which in wrong.items():
+    for what, which in soaked.wrong.items():
         print(f"{what}: {len(which)}", *which, sep="\n  ")
     options.page.write_text(text, encoding="utf-8")
-    return 1 if any(wrong.values()) else 0
+    return 1 if any(soaked.wrong.values()) else 0
 
 
 if __name__ == "__main__":
