@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.earth_engine import calls, cancelling, starting, waiting
+from airflow_ee_provider.earth_engine import calls, cancelling, stale, starting, waiting
 from airflow_ee_provider.earth_engine.cancelling import (
     CANCEL_POLL_INTERVAL,
     CANCEL_TIMEOUT,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.credentials import Account
     from airflow_ee_provider.earth_engine.effects import Flow
     from airflow_ee_provider.earth_engine.operations import Operation, OperationName
+    from airflow_ee_provider.earth_engine.stale import StaleCriteria, StaleOperation
 
 
 def get_operation(account: Account, name: str | OperationName) -> Flow[Operation]:
@@ -38,7 +39,18 @@ def list_operations(account: Account, project_id: str | None = None) -> Flow[lis
 
     :param project_id: by default the hook's project.
     """
-    return calls.list_operations(project_id or account.project)
+    return (yield from calls.list_operations(project_id or account.project)).operations
+
+
+def list_stale_operations(
+    account: Account, criteria: StaleCriteria, limit: int | None = None
+) -> Flow[list[StaleOperation]]:
+    """Return the project's stale operations, the oldest first, each with the reason; ages are by Earth Engine's clock.
+
+    :param criteria: what makes an operation stale.
+    :param limit: how many at the most; None for all.
+    """
+    return stale.list_stale_operations(account.project, criteria, limit)
 
 
 def cancel_operation(account: Account, name: str | OperationName) -> Flow[None]:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_ee_provider.earth_engine.effects import Flow, Request
 from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError, InvalidRequestError, TransientError
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName, check_project
-from airflow_ee_provider.earth_engine.protocol import call, encode
+from airflow_ee_provider.earth_engine.protocol import call, dated_call, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from datetime import datetime
 
 #: The kinds of export that ``projects.{kind}.export`` knows.
 EXPORT_KINDS = ("image", "table", "video", "videoMap", "map", "classifier")
@@ -29,7 +31,15 @@ def get_operation(name: OperationName) -> Flow[Operation]:
     return Operation.from_api((yield from call(Request("GET", str(name), str(name)))))
 
 
-def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None = None) -> Flow[list[Operation]]:
+@dataclass(frozen=True)
+class Listing:
+    """A project's operations, and when the first page of them was read, by Earth Engine's clock."""
+
+    operations: list[Operation]
+    read_at: datetime | None
+
+
+def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None = None) -> Flow[Listing]:
     """``projects.operations.list``, page after page; of every user of the project.
 
     :param most: stop once that many are there; None for all.
@@ -43,10 +53,10 @@ def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None =
                 found[operation.name] = operation
         return most is not None and len(found) >= most
 
-    _, came_round = yield from _pages(project, page_size, take)
-    if came_round:
+    read = yield from _pages(project, page_size, take)
+    if read.came_round:
         raise TransientError("Earth Engine's list of operations repeats a page.", subject=f"projects/{project}")
-    return list(found.values())
+    return Listing(list(found.values()), read.since)
 
 
 def find_operations(project: str, names: Collection[OperationName]) -> Flow[tuple[dict[OperationName, Operation], int]]:
@@ -64,33 +74,38 @@ def find_operations(project: str, names: Collection[OperationName]) -> Flow[tupl
                 found[name] = Operation.from_api(payload, name)
         return len(found) == len(wanted)
 
-    pages, _ = yield from _pages(project, PAGE_SIZE, take)
-    return found, pages
+    read = yield from _pages(project, PAGE_SIZE, take)
+    return found, read.pages
 
 
-def _pages(project: str, page_size: int, take: Callable[[list[Mapping[str, Any]]], bool]) -> Flow[tuple[int, bool]]:
-    """Read page after page, until ``take`` says that it has enough.
+class _Read(NamedTuple):
+    """How many pages were read, since when, and whether the list has led back to one of them."""
 
-    :return: how many pages were read, and whether the list has led back to one of them.
-    """
-    seen = {""}
-    token = ""
+    pages: int
+    since: datetime | None
+    came_round: bool
+
+
+def _pages(project: str, page_size: int, take: Callable[[list[Mapping[str, Any]]], bool]) -> Flow[_Read]:
+    """Read page after page, until ``take`` says that it has enough."""
+    seen, token, since = {""}, "", None
     while True:
-        page, token = yield from _page(project, page_size, token)
+        page, token, read_at = yield from _page(project, page_size, token)
+        since = since or read_at
         if take(page) or not token:
-            return len(seen), False
+            return _Read(len(seen), since, came_round=False)
         if token in seen:
-            return len(seen), True
+            return _Read(len(seen), since, came_round=True)
         seen.add(token)
 
 
-def _page(project: str, page_size: int, token: str) -> Flow[tuple[list[Mapping[str, Any]], str]]:
+def _page(project: str, page_size: int, token: str) -> Flow[tuple[list[Mapping[str, Any]], str, datetime | None]]:
     subject = f"projects/{check_project(project)}"
     query = (("pageSize", str(page_size)), *((("pageToken", token),) if token else ()))
-    page = yield from call(Request("GET", f"{subject}/operations", subject, query=query))
+    page, read_at = yield from dated_call(Request("GET", f"{subject}/operations", subject, query=query))
     operations, following = page.get("operations"), page.get("nextPageToken")
     found = [payload for payload in operations if isinstance(payload, Mapping)] if isinstance(operations, list) else []
-    return found, following if isinstance(following, str) else ""
+    return found, following if isinstance(following, str) else "", read_at
 
 
 def cancel_operation(name: OperationName) -> Flow[None]:

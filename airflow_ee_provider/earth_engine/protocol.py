@@ -9,6 +9,7 @@ import json
 import random
 import re
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +28,6 @@ from airflow_ee_provider.earth_engine.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
 T = TypeVar("T")
 
@@ -148,13 +148,19 @@ def call(request: Request, backoff: Backoff = BACKOFF) -> Flow[dict[str, Any]]:
 
     :raises EarthEngineError: of the class that `RULES` gives, or `TransientError` when the attempts are used up.
     """
+    payload, _ = yield from dated_call(request, backoff)
+    return payload
+
+
+def dated_call(request: Request, backoff: Backoff = BACKOFF) -> Flow[tuple[dict[str, Any], datetime | None]]:
+    """`call`, and when that was by Earth Engine's clock: this machine's may be wrong."""
     attempt = 0
     while True:
         attempt += 1
         answer = yield request
         result = decode(request, answer)
         if not isinstance(result, EarthEngineError):
-            return result
+            return result, _http_date(answer.headers.get("date", ""))
         delay = backoff.delay(attempt, _retry_after(answer))
         if result.permanent or not request.repeatable or delay is None:
             raise result
@@ -241,6 +247,7 @@ def _retry_after(answer: Response | NoAnswer) -> float | None:
 
 def _http_date(text: str) -> datetime | None:
     try:
-        return parsedate_to_datetime(text)
+        date = parsedate_to_datetime(text)
     except (TypeError, ValueError):
         return None
+    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)

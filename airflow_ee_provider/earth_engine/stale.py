@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from airflow_ee_provider.earth_engine.errors import InvalidRequestError
+from airflow_ee_provider.earth_engine.calls import list_operations
+from airflow_ee_provider.earth_engine.effects import Flow, Note
+from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -109,13 +111,26 @@ class StaleOperation:
     why: str
 
 
-def stale_operations(
-    operations: Iterable[Operation], criteria: StaleCriteria, now: datetime, limit: int | None = None
-) -> list[StaleOperation]:
-    """Return the stale ones, the oldest first.
+def list_stale_operations(
+    project: str, criteria: StaleCriteria, limit: int | None = None
+) -> Flow[list[StaleOperation]]:
+    """List a project's operations and return the stale ones, the oldest first.
+
+    Ages are counted by the clock that the operations' times are of, Earth Engine's: a worker's that is ahead would
+    make operations old that are not.
 
     :param limit: how many at the most; None for all.
+    :raises TransientError: if Earth Engine does not say what time it is.
     """
-    stale = [StaleOperation(operation, criteria.why(operation, now)) for operation in operations]
-    chosen = sorted((s for s in stale if s.why), key=lambda s: (s.operation.create_time or now, s.operation.name))
-    return chosen[:limit]
+    listing = yield from list_operations(project)
+    if listing.read_at is None:
+        raise TransientError("Earth Engine's answer has no date to count ages from.", subject=f"projects/{project}")
+    stale = [StaleOperation(operation, criteria.why(operation, listing.read_at)) for operation in listing.operations]
+    stale = sorted((one for one in stale if one.why), key=_age_order)[:limit]
+    yield Note(f"{len(stale)} of {len(listing.operations)} operations are stale.")
+    return stale
+
+
+def _age_order(stale: StaleOperation) -> tuple[datetime, OperationName]:
+    operation = stale.operation
+    return operation.create_time or datetime.max.replace(tzinfo=timezone.utc), operation.name

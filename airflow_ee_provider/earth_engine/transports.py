@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
@@ -25,7 +26,7 @@ from airflow_ee_provider.earth_engine.looking import look_up
 from airflow_ee_provider.earth_engine.pace import CONCURRENT, Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
     import aiohttp
     from google.auth.credentials import Credentials
@@ -60,6 +61,12 @@ def _url(base_url: str, request: Request) -> str:
 
 def _headers(request: Request) -> dict[str, str]:
     return {"Accept": "application/json"} | ({"Content-Type": "application/json"} if request.body else {})
+
+
+def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
+    """Return an answer, dated by whoever received it where the server has not (RFC 9110, 6.6.1)."""
+    received = {name.lower(): value for name, value in headers.items()}
+    return Response(status, body, {"date": formatdate(usegmt=True), **received})
 
 
 def _no_token(error: Exception) -> NoAnswer:
@@ -110,7 +117,7 @@ class RequestsTransport:
         except requests.RequestException as error:
             return NoAnswer(f"{type(error).__name__}: {error}")
         self._pace.answered(answer.status_code, time.monotonic())
-        return Response(answer.status_code, answer.content, {k.lower(): v for k, v in answer.headers.items()})
+        return _response(answer.status_code, answer.content, answer.headers)
 
 
 class AiohttpTransport:
@@ -156,7 +163,7 @@ class AiohttpTransport:
                 allow_redirects=False,
             ) as answer:
                 self._pace.answered(answer.status, time.monotonic())
-                return Response(answer.status, await answer.read(), {k.lower(): v for k, v in answer.headers.items()})
+                return _response(answer.status, await answer.read(), answer.headers)
 
     async def _authorize(self, request: Request, refused: dict[str, str] | None = None) -> dict[str, str]:
         """Return the request's headers with a token, another one than was ``refused``."""

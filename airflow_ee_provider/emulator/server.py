@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -24,7 +25,12 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def make_app(service: Service) -> web.Application:
     """Make the application that serves a `Service`."""
+
+    async def date(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Date"] = formatdate(service.clock.now(), usegmt=True)
+
     app = web.Application(middlewares=[_journal(service)])
+    app.on_response_prepare.append(date)
     api = _Api(service)
     app.add_routes(
         [

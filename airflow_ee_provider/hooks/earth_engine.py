@@ -119,6 +119,7 @@ class EarthEngineHook(_ConnectionHook):
 
     get_operation = _blocking(api.get_operation)
     list_operations = _blocking(api.list_operations)
+    list_stale_operations = _blocking(api.list_stale_operations)
     cancel_operation = _blocking(api.cancel_operation)
     cancel_operations = _blocking(api.cancel_operations)
     confirm_cancels = _blocking(api.confirm_cancels)
@@ -170,6 +171,7 @@ class EarthEngineAsyncHook(_ConnectionHook):
 
     get_operation = _awaited(api.get_operation)
     list_operations = _awaited(api.list_operations)
+    list_stale_operations = _awaited(api.list_stale_operations)
     cancel_operation = _awaited(api.cancel_operation)
     cancel_operations = _awaited(api.cancel_operations)
     confirm_cancels = _awaited(api.confirm_cancels)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_ee_provider.earth_engine.cancelling import CancelOutcome
-from airflow_ee_provider.earth_engine.stale import StaleCriteria, stale_operations
+from airflow_ee_provider.earth_engine.stale import StaleCriteria
 from airflow_ee_provider.holders import OperationHolder
 from airflow_ee_provider.records import operations_of_task, record_operations
 from airflow_ee_provider.tasks import (
@@ -167,7 +167,7 @@ class EarthEngineCancelStaleOperationsOperator(_CancellingOperator):
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/list
 
-    :param older_than: created (or started, see ``age_since``) longer ago than this timedelta.
+    :param older_than: created (or started, see ``age_since``) longer ago than this timedelta, by Earth Engine's clock.
     :param age_since: ``create_time`` (default) or ``start_time``.
     :param description: a glob that the whole description matches, such as ``ndvi-*`` (templated).
     :param description_regex: a regular expression that is found in the description (templated).
@@ -218,12 +218,9 @@ class EarthEngineCancelStaleOperationsOperator(_CancellingOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """List, choose, cancel."""
         with airflow_errors():
-            criteria = self._criteria()
-            operations = self.hook.list_operations()
-            stale = stale_operations(operations, criteria, datetime.now(timezone.utc), self.limit)
+            stale = self.hook.list_stale_operations(self._criteria(), self.limit)
         about = {str(one.operation.name): _about(one) for one in stale}
         names = list(about)
-        self.log.info("%d of %d operations are stale.", len(stale), len(operations))
         if self.only_say or not stale:
             outcomes = [{**said, "outcome": "would be cancelled"} for said in about.values()]
             self._log_table(outcomes)

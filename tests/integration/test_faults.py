@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_ee_provider.earth_engine import errors, protocol, transports
+from airflow_ee_provider.earth_engine.stale import StaleCriteria
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
 
 if TYPE_CHECKING:
@@ -163,6 +165,18 @@ def test_clocks_that_differ_by_a_day_are_no_matter(call: Callable[..., Any], ser
 
     assert operation.succeeded
     assert operation.duration == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize("skew", [-86400.0, 86400.0])
+def test_the_janitor_is_not_misled_by_a_workers_clock(call: Callable[..., Any], service: Service, skew: float) -> None:
+    service.clock.advance(skew)
+    old = service.add("x", run_seconds=86400)
+    service.clock.advance(7200)
+    service.add("y", run_seconds=86400)
+
+    stale = call("list_stale_operations", StaleCriteria(older_than=timedelta(hours=1)))
+
+    assert [str(one.operation.name) for one in stale] == [old]
 
 
 def test_nobody_listening_is_a_passing_fault(call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

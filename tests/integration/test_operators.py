@@ -166,6 +166,7 @@ def test_the_janitor_stops_at_its_limit(emulator: Emulator, run_dag: Callable[..
 
 def test_the_janitor_can_only_say_what_it_would_do(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
     name = emulator.service.add("x")
+    emulator.service.clock.advance(2)
 
     ran = run_dag("tidy_dry_in_worker")
 

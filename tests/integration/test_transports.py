@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,12 +17,13 @@ from google.auth.exceptions import RefreshError
 from google.auth.transport.requests import AuthorizedSession
 
 from airflow_ee_provider.earth_engine import api, errors, transports
+from airflow_ee_provider.earth_engine.calls import list_operations
 from airflow_ee_provider.earth_engine.credentials import Settings, open_account
 from airflow_ee_provider.earth_engine.effects import Request
 from airflow_ee_provider.earth_engine.protocol import call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow_ee_provider.earth_engine.credentials import Account
     from airflow_ee_provider.emulator import Emulator
@@ -124,13 +127,36 @@ class _Redirecting(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_a_redirect_is_not_followed(run: Callable[..., Any], account: Account) -> None:
-    _Redirecting.asked.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Redirecting) as server:
+class _Undated(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response_only(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def served(account: Account, handler: type[BaseHTTPRequestHandler]) -> Iterator[Account]:
+    """Let another server be Earth Engine."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        elsewhere = replace(account, base_url=f"http://127.0.0.1:{server.server_port}")
-        with pytest.raises(errors.InvalidRequestError):
-            run(elsewhere, api.get_operation(account, "ABC"))
+        yield replace(account, base_url=f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
 
+
+def test_a_redirect_is_not_followed(run: Callable[..., Any], account: Account) -> None:
+    _Redirecting.asked.clear()
+    with served(account, _Redirecting) as elsewhere, pytest.raises(errors.InvalidRequestError):
+        run(elsewhere, api.get_operation(account, "ABC"))
+
     assert _Redirecting.asked == ["/projects/demo/operations/ABC"]
+
+
+def test_an_answer_without_a_date_is_dated_when_it_is_received(run: Callable[..., Any], account: Account) -> None:
+    with served(account, _Undated) as elsewhere:
+        listing = run(elsewhere, list_operations("demo"))
+
+    assert abs(datetime.now(timezone.utc) - listing.read_at) < timedelta(minutes=1)

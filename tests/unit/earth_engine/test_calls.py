@@ -17,9 +17,13 @@ def test_a_list_follows_its_pages_and_keeps_each_operation_once() -> None:
 
     played = play(calls.list_operations("p"), [ok(first), ok(second)])
 
-    assert [(str(o.name), o.state.value) for o in played.result or []] == [(NAME, "CANCELLED"), (str(XYZ), "PENDING")]
+    assert played.result
+    assert [(str(o.name), o.state.value) for o in played.result.operations] == [
+        (NAME, "CANCELLED"),
+        (str(XYZ), "PENDING"),
+    ]
     assert played.requests[1].query == (("pageSize", "500"), ("pageToken", "2"))
-    assert play(calls.list_operations("p"), [ok()]).result == []
+    assert play(calls.list_operations("p"), [ok()]).result == calls.Listing([], None)
 
 
 def test_a_list_whose_page_repeats_is_an_error_rather_than_a_loop() -> None:

@@ -1,26 +1,44 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from playing import NAME
+from playing import NAME, ok, play
 from playing import operation as payload
 
-from airflow_ee_provider.earth_engine.errors import InvalidRequestError
+from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName
-from airflow_ee_provider.earth_engine.stale import StaleCriteria, stale_operations
+from airflow_ee_provider.earth_engine.stale import StaleCriteria, StaleOperation, list_stale_operations
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.earth_engine.effects import Response
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=timezone.utc)
+DATE = "Tue, 24 Nov 2026 12:00:00 GMT"
 STATES = ("PENDING", "RUNNING", "CANCELLING", "SUCCEEDED", "CANCELLED", "FAILED")
 
 
-def operation(state: str = "RUNNING", name: str = NAME, **metadata: Any) -> Operation:
-    fields = {"description": "ndvi-2024", "type": "EXPORT_IMAGE", "priority": 100, "batchEecuUsageSeconds": 50}
-    fields |= {"createTime": "2026-11-24T02:00:00Z", "startTime": "2026-11-24T11:00:00Z"}
-    return Operation.from_api(payload(state, name, **{**fields, **metadata}))
+def page(operations: list[dict[str, Any]], date: str = DATE, **fields: Any) -> Response:
+    return replace(ok({"operations": operations, **fields}), headers={"date": date})
+
+
+def stale(criteria: StaleCriteria, *answers: Response, limit: int | None = None) -> list[StaleOperation]:
+    played = play(list_stale_operations("p", criteria, limit), answers)
+    assert played.result is not None, played.error
+    return played.result
+
+
+def metadata(**fields: Any) -> dict[str, Any]:
+    known = {"description": "ndvi-2024", "type": "EXPORT_IMAGE", "priority": 100, "batchEecuUsageSeconds": 50}
+    return known | {"createTime": "2026-11-24T02:00:00Z", "startTime": "2026-11-24T11:00:00Z"} | fields
+
+
+def operation(state: str = "RUNNING", **fields: Any) -> Operation:
+    return Operation.from_api(payload(state, NAME, **metadata(**fields)))
 
 
 @pytest.mark.parametrize(
@@ -82,14 +100,41 @@ def test_criteria_that_would_do_harm_are_refused(criteria: dict[str, Any], says:
 
 @given(st.lists(st.tuples(st.sampled_from(STATES), st.integers(0, 59)), max_size=20), st.none() | st.integers(0, 5))
 def test_the_oldest_come_first_and_no_more_than_the_limit(ages: list[tuple[str, int]], limit: int | None) -> None:
-    operations = [
-        operation(state, f"projects/p/operations/A{number}", createTime=f"2026-11-24T02:{minute:02}:00Z")
-        for number, (state, minute) in enumerate(ages)
-    ]
+    listed = page(
+        [
+            payload(state, f"projects/p/operations/A{number}", **metadata(createTime=f"2026-11-24T02:{minute:02}:00Z"))
+            for number, (state, minute) in enumerate(ages)
+        ]
+    )
 
-    stale = stale_operations(operations, StaleCriteria(description="ndvi-*"), NOW, limit)
+    chosen = stale(StaleCriteria(description="ndvi-*"), listed, limit=limit)
 
-    times = [one.operation.create_time for one in stale]
+    times = [one.operation.create_time for one in chosen]
     assert times == sorted(times, key=str)
-    assert all(not one.operation.done for one in stale)
-    assert len(stale) == min(sum(state in ("PENDING", "RUNNING") for state, _ in ages), 99 if limit is None else limit)
+    assert all(not one.operation.done for one in chosen)
+    assert len(chosen) == min(sum(state in ("PENDING", "RUNNING") for state, _ in ages), 99 if limit is None else limit)
+
+
+def test_an_age_is_counted_from_the_first_page_by_the_servers_clock() -> None:
+    criteria = StaleCriteria(older_than=timedelta(hours=10))
+    first = page([payload("RUNNING", **metadata(createTime="2026-11-24T01:59:59Z"))], nextPageToken="2")
+    late = page([payload("RUNNING", "projects/p/operations/B", **metadata())], date="Tue, 24 Nov 2026 12:00:30 GMT")
+
+    assert [str(one.operation.name) for one in stale(criteria, first, late)] == [NAME]
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Tue, 24 Nov 2026 25:00:00 GMT"])
+def test_without_the_servers_clock_nothing_is_old(date: str) -> None:
+    played = play(
+        list_stale_operations("p", StaleCriteria(older_than=timedelta(0))),
+        [page([payload("RUNNING", **metadata())], date=date)],
+    )
+
+    assert isinstance(played.error, TransientError)
+    assert "no date" in str(played.error)
+
+
+def test_a_date_without_a_zone_is_in_utc() -> None:
+    criteria = StaleCriteria(older_than=timedelta(hours=9))
+
+    assert stale(criteria, page([payload("RUNNING", **metadata())], date="Tue, 24 Nov 2026 12:00:00 -0000"))
