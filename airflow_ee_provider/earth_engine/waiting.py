@@ -32,6 +32,7 @@ def wait_for_operations(
     stop_at_failure: bool = True,
     max_eecu_seconds: float | None = None,
     latest: dict[OperationName, Operation] | None = None,
+    trouble: dict[OperationName, TransientError] | None = None,
 ) -> Flow[list[Operation]]:
     """Read operations again and again until all have ended; returns the latest of each, in the order of ``names``.
 
@@ -43,9 +44,11 @@ def wait_for_operations(
     :param stop_at_failure: return as soon as one has failed or was cancelled.
     :param max_eecu_seconds: compute that each may use before it is cancelled; None for no limit.
     :param latest: what a former call left there, so that only what is new since is noted.
+    :param trouble: is filled with the errors of the operations whose last read has failed.
     :raises ComputeLimitExceededError: once Earth Engine has said what became of those that used more.
     """
     latest = {} if latest is None else latest
+    trouble = {} if trouble is None else trouble
     started = now = due = yield Now()
     while True:
         unfinished = tuple(name for name in names if name not in latest or not latest[name].done)
@@ -53,7 +56,7 @@ def wait_for_operations(
         now = yield Now()
         if len(seen) == len(unfinished):  # Otherwise there was early news, and the others are due as before.
             due = now + min(poll_interval, max(FIRST_INTERVAL, (now - started) * GROWTH))
-        yield from _take_in(seen, latest)
+        yield from _take_in(seen, latest, trouble)
         found = [latest[name] for name in names if name in latest]
         yield from _enforce_limit(found, max_eecu_seconds)
         if len(found) == len(names) and all(operation.done for operation in found):
@@ -75,20 +78,26 @@ def wait_for_operation(
 ) -> Flow[Operation]:
     """`wait_for_operations` for one.
 
-    :raises TransientError: if nothing at all was heard of it in ``timeout`` seconds.
+    :raises TransientError: if nothing at all was heard of it in ``timeout`` seconds; the last one of them.
     """
+    trouble: dict[OperationName, TransientError] = {}
     found = yield from wait_for_operations(
-        [name], poll_interval=poll_interval, timeout=timeout, max_eecu_seconds=max_eecu_seconds
+        [name], poll_interval=poll_interval, timeout=timeout, max_eecu_seconds=max_eecu_seconds, trouble=trouble
     )
     if not found:
-        raise TransientError(f"Nothing was heard of the operation for {timeout:g} s.", subject=str(name))
+        yield Note(f"{name}: Nothing was heard of the operation for {timeout:g} s.", warning=True)
+        raise trouble[name]
     return found[0]
 
 
-def _take_in(seen: Seen, latest: dict[OperationName, Operation]) -> Flow[None]:
+def _take_in(
+    seen: Seen, latest: dict[OperationName, Operation], trouble: dict[OperationName, TransientError]
+) -> Flow[None]:
     """Keep what was read, and note what is new."""
     for name, operation in seen.items():
+        trouble.pop(name, None)
         if isinstance(operation, TransientError):
+            trouble[name] = operation
             yield Note(f"{operation} The operation is asked for again.", warning=True)
         elif isinstance(operation, EarthEngineError):
             raise operation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import socket
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -179,19 +180,65 @@ def test_the_janitor_is_not_misled_by_a_workers_clock(call: Callable[..., Any], 
     assert [str(one.operation.name) for one in stale] == [old]
 
 
-def test_nobody_listening_is_a_passing_fault(call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol.BACKOFF.jitter, "uniform", lambda *_: 0.0)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_EARTH_ENGINE_DEFAULT",
-        f'{{"conn_type": "earth_engine", "host": "http://127.0.0.1:{port}", '
-        '"extra": {"project": "demo", "is_anonymous": true}}',
-    )
+def error_of(call: Callable[..., Any], what: str, name: str) -> errors.EarthEngineError:
+    """Return the error that a request ends with: the call's, or the one operation's whose cancel it is about."""
+    method, arguments, kwargs, _ = REQUESTS[what]
+    try:
+        [result] = call(method, *arguments(name), **kwargs)
+    except errors.EarthEngineError as error:
+        return error
+    assert result.outcome.value == "error"
+    error: errors.EarthEngineError = result.error
+    return error
 
-    with pytest.raises(errors.TransientError, match="No answer from Earth Engine to GET"):
-        call("get_operation", "X")
+
+@pytest.mark.parametrize("what", REQUESTS)
+@pytest.mark.parametrize(
+    ("scheme", "kind", "says"),
+    [
+        ("http", errors.TransientError, "No answer from Earth Engine to "),
+        ("https", errors.EarthEngineError, "TLS failed"),
+    ],
+    ids=["nobody listens", "no TLS"],
+)
+def test_a_host_that_cannot_be_talked_to_is_an_error_that_says_so(
+    *,
+    call: Callable[..., Any],
+    service: Service,
+    earth_engine_emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    scheme: str,
+    kind: type[errors.EarthEngineError],
+    says: str,
+) -> None:
+    host = earth_engine_emulator.url.replace("http:", f"{scheme}:")
+    if scheme == "http":
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            host = f"http://127.0.0.1:{free.getsockname()[1]}"
+    connection = {"conn_type": "earth_engine", "host": host, "extra": {"project": "demo", "is_anonymous": True}}
+    monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
+
+    error = error_of(call, what, "projects/demo/operations/X")
+
+    assert type(error) is kind
+    assert says in str(error)
+    assert "projects/demo" in str(error)
+    assert not service.journal
+
+
+@pytest.mark.parametrize("what", REQUESTS)
+def test_a_server_that_wants_an_hour_is_not_waited_for(call: Callable[..., Any], service: Service, what: str) -> None:
+    name = service.add("x", run_seconds=3600)
+    service.fail("too_many_requests", path=REQUESTS[what][3], times=None, headers={"Retry-After": "3600"})
+
+    error = error_of(call, what, name)
+
+    assert type(error) is errors.TransientError
+    assert "Quota exceeded" in str(error)
+    refused = [entry for entry in service.journal if entry["fault"]]
+    assert len(refused) == 1 or what == "wait"  # Which asks again at its next look.
 
 
 @pytest.mark.parametrize("state", ["SOMETHING_NEW", "", None])
