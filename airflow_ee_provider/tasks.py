@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from airflow_ee_provider.earth_engine.cancelling import CancelResult
-    from airflow_ee_provider.earth_engine.transports import Log
+    from airflow_ee_provider.earth_engine.drivers import Log
 
 #: How a killed task confirms its cancels, in seconds; Airflow kills it for good after 5 s or 60 s.
 KILL: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_ee_provider.earth_engine.transports import AiohttpTransport, aiohttp_session, in_background, run_async
+from airflow_ee_provider.earth_engine.drivers import in_background, run_async
+from airflow_ee_provider.earth_engine.transports import AiohttpTransport, aiohttp_session
 from airflow_ee_provider.earth_engine.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     import aiohttp
 
     from airflow_ee_provider.earth_engine.credentials import Account
+    from airflow_ee_provider.earth_engine.drivers import Log, T
     from airflow_ee_provider.earth_engine.effects import Flow
-    from airflow_ee_provider.earth_engine.transports import Log, T
 
 #: Seconds after which newcomers open a client of their own, so that a changed connection is read some day.
 MAX_AGE = 3600.0

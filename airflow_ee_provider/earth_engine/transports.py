@@ -1,55 +1,24 @@
-"""The two drivers: they carry out what a flow yields, with requests or with aiohttp, and know no rules."""
+"""Send a request and return what came back, with requests or with aiohttp; no rules."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from airflow_ee_provider.earth_engine.effects import (
-    Flow,
-    Look,
-    NoAnswer,
-    Note,
-    Now,
-    Request,
-    Response,
-    Sleep,
-    Together,
-)
+from airflow_ee_provider.earth_engine.effects import NoAnswer, Request, Response
 from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError
-from airflow_ee_provider.earth_engine.looking import look_up
 from airflow_ee_provider.earth_engine.pace import CONCURRENT, Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Mapping
 
     import aiohttp
     from google.auth.credentials import Credentials
     from google.auth.transport.requests import AuthorizedSession
-
-    from airflow_ee_provider.earth_engine.looking import Seen
-
-T = TypeVar("T")
-Looker = Callable[[Look], Awaitable["Seen"]]
-
-
-class Log(Protocol):
-    """What of a logger is needed: one of the standard library's or one of Airflow's."""
-
-    def info(self, message: str, /, *args: Any) -> Any:
-        """Write a line."""
-
-    def warning(self, message: str, /, *args: Any) -> Any:
-        """Write a line that somebody should see."""
-
-    def error(self, message: str, /, *args: Any) -> Any:
-        """Write a line that somebody must see."""
-
 
 #: Seconds for connecting, and for each read.
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0
@@ -193,83 +162,3 @@ def aiohttp_session() -> aiohttp.ClientSession:
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
     return aiohttp.ClientSession(timeout=timeout, trust_env=True)  # As requests, it heeds the proxies' variables.
-
-
-#: The event loop itself holds its tasks by weak references only.
-_UNDER_WAY: set[asyncio.Task[Any]] = set()
-
-
-def in_background(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Run a coroutine to its end, whoever stops waiting for it."""
-    task = asyncio.create_task(coroutine)
-    _UNDER_WAY.add(task)
-    task.add_done_callback(_UNDER_WAY.discard)
-    return task
-
-
-def run(flow: Flow[T], transport: RequestsTransport, log: Log) -> T:
-    """Drive a flow to its result."""
-    answer: Any = None
-    while True:
-        try:
-            effect = flow.send(answer)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        answer = None
-        if isinstance(effect, Request):
-            answer = transport.send(effect)
-        elif isinstance(effect, Sleep):
-            time.sleep(effect.seconds)
-        elif isinstance(effect, Look):
-            time.sleep(effect.after)
-            answer = run(look_up(effect.names), transport, log)
-        elif isinstance(effect, Together):
-            answer = _in_threads(effect.flows, transport, log)
-        else:
-            answer = _at_once(effect, log)
-
-
-def _in_threads(flows: Sequence[Flow[T]], transport: RequestsTransport, log: Log) -> list[T]:
-    if len(flows) < 2:
-        return [run(flow, transport, log) for flow in flows]
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(min(len(flows), CONCURRENT), thread_name_prefix="earth-engine") as threads:
-        return list(threads.map(lambda flow: run(flow, transport, log), flows))
-
-
-async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, look: Looker | None = None) -> T:
-    """Drive a flow to its result on the event loop.
-
-    :param look: carries out what is to be looked at, in place of the transport's own requests.
-    """
-    answer: Any = None
-    while True:
-        try:
-            effect = flow.send(answer)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        answer = None
-        if isinstance(effect, Request):
-            answer = await transport.send(effect)
-        elif isinstance(effect, Sleep):
-            await asyncio.sleep(effect.seconds)
-        elif isinstance(effect, Look) and look is not None:
-            answer = await look(effect)
-        elif isinstance(effect, Look):
-            await asyncio.sleep(effect.after)
-            answer = await run_async(look_up(effect.names), transport, log)
-        elif isinstance(effect, Together):
-            answer = await asyncio.gather(*(run_async(flow, transport, log, look) for flow in effect.flows))
-        else:
-            answer = _at_once(effect, log)
-
-
-def _at_once(effect: Now | Note, log: Log) -> float | None:
-    if isinstance(effect, Now):
-        return time.monotonic()
-    write = log.warning if effect.warning else log.info
-    write("%s", effect.message)
-    return None

@@ -12,10 +12,10 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.calls import get_operation
+from airflow_ee_provider.earth_engine.drivers import run_async
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.looking import read_list, worth_a_list
 from airflow_ee_provider.earth_engine.protocol import attempt
-from airflow_ee_provider.earth_engine.transports import run_async
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine

@@ -78,7 +78,8 @@ def _blocking(call: Callable[Concatenate[Account, P], Flow[T]]) -> Callable[Conc
 
     @wraps(call)
     def method(hook: EarthEngineHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        from airflow_ee_provider.earth_engine.transports import RequestsTransport, run
+        from airflow_ee_provider.earth_engine.drivers import run
+        from airflow_ee_provider.earth_engine.transports import RequestsTransport
 
         account = hook.account
         # A session for each call: on_kill runs in a signal handler, amid another request of the same hook.
@@ -192,7 +193,7 @@ class EarthEngineAsyncHook(_ConnectionHook):
             return self.account
         from asgiref.sync import sync_to_async
 
-        from airflow_ee_provider.earth_engine.transports import in_background
+        from airflow_ee_provider.earth_engine.drivers import in_background
 
         def load() -> Account:
             import aiohttp  # noqa: F401 (a third of a second that the event loop must not wait for)

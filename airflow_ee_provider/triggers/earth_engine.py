@@ -183,7 +183,7 @@ class EarthEngineCancelOperationTrigger(_Trigger):
 
 async def _finish(coroutine: Coroutine[Any, Any, None]) -> None:
     """Let a coroutine come to its end: Airflow cancels a trigger that it has cancelled once more every second."""
-    from airflow_ee_provider.earth_engine.transports import in_background
+    from airflow_ee_provider.earth_engine.drivers import in_background
 
     task = in_background(coroutine)
     while not task.done():

@@ -16,7 +16,7 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import RefreshError
 from google.auth.transport.requests import AuthorizedSession
 
-from airflow_ee_provider.earth_engine import api, errors, transports
+from airflow_ee_provider.earth_engine import api, drivers, errors, transports
 from airflow_ee_provider.earth_engine.calls import list_operations
 from airflow_ee_provider.earth_engine.credentials import Settings, open_account
 from airflow_ee_provider.earth_engine.effects import Request
@@ -56,12 +56,12 @@ def account(earth_engine_emulator: Emulator) -> Account:
 def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
     def run_sync(account: Account, flow: Any) -> Any:
         with AuthorizedSession(account.credentials) as session:
-            return transports.run(flow, transports.RequestsTransport(session, account.base_url), LOG)
+            return drivers.run(flow, transports.RequestsTransport(session, account.base_url), LOG)
 
     async def run_async(account: Account, flow: Any) -> Any:
         async with transports.aiohttp_session() as session:
             transport = transports.AiohttpTransport(session, account.base_url, account.credentials)
-            return await transports.run_async(flow, transport, LOG)
+            return await drivers.run_async(flow, transport, LOG)
 
     return run_sync if request.param == "sync" else lambda account, flow: asyncio.run(run_async(account, flow))
 

@@ -1,0 +1,83 @@
+"""What only a driver can get wrong: threads."""
+
+from __future__ import annotations
+
+import concurrent.futures.thread
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_ee_provider.earth_engine import api, drivers, protocol
+from airflow_ee_provider.earth_engine.effects import Note, Together
+from airflow_ee_provider.earth_engine.pace import CONCURRENT
+from airflow_ee_provider.earth_engine.transports import RequestsTransport
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.earth_engine.effects import Flow
+    from airflow_ee_provider.emulator import Emulator
+
+LOG = logging.getLogger(__name__)
+
+
+def drive(flow: Flow[Any]) -> Any:
+    hook = EarthEngineHook()
+    with hook.get_conn() as session:
+        return drivers.run(flow, RequestsTransport(session, hook.account.base_url), LOG)
+
+
+def test_a_clean_up_waits_for_no_lock_that_the_task_may_hold_that_it_interrupts(
+    earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(protocol.BACKOFF.jitter, "uniform", lambda *_: 0.0)
+    service = earth_engine_emulator.service
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
+    names = [service.add("x") for _ in range(3)]
+    service.fail("unavailable", times=3)  # Which the log has to say.
+
+    def killed_while_it_logs_and_starts_threads() -> None:
+        with caplog.handler.lock or threading.Lock(), concurrent.futures.thread._global_shutdown_lock:  # type: ignore[attr-defined]
+            drive(api.cancel_operations(EarthEngineHook().account, names, poll_interval=0.1))
+
+    task = threading.Thread(target=killed_while_it_logs_and_starts_threads, daemon=True)
+    task.start()
+    task.join(60)
+
+    assert not task.is_alive()
+    assert [service.state(name) for name in names] == ["CANCELLED"] * 3
+    assert "Trying again" in caplog.text
+
+
+def test_what_goes_wrong_in_a_thread_is_raised_and_what_has_not_begun_is_left(earth_engine_emulator: Emulator) -> None:
+    begun, over = [], threading.Event()
+
+    def flow(number: int) -> Flow[int]:
+        begun.append(number)
+        yield Note(f"{number}")
+        if number:
+            over.wait(60)
+        return 1 // number
+
+    def together() -> Flow[list[int]]:
+        return (yield Together([flow(number) for number in range(1000)]))
+
+    with pytest.raises(ZeroDivisionError):
+        drive(together())
+    over.set()
+
+    assert len(begun) <= CONCURRENT + 1
+    assert not earth_engine_emulator.service.journal
+
+
+def test_results_come_in_the_order_of_their_flows(earth_engine_emulator: Emulator) -> None:
+    def flow(number: int) -> Flow[int]:
+        yield Note(f"{number}")
+        return number
+
+    def together(count: int) -> Flow[list[int]]:
+        return (yield Together([flow(number) for number in range(count)]))
+
+    assert [drive(together(count)) for count in (0, 1, 100)] == [list(range(count)) for count in (0, 1, 100)]
+    assert not earth_engine_emulator.service.journal
