@@ -33,11 +33,16 @@ HOLDERS = {
     "sensor_running": "running",
     "sensor_rescheduled": "up_for_reschedule",
     "sensor_deferred": "deferred",
+    "export_running": "running",
+    "export_deferred": "deferred",
     "starting": "running",
     "started": "running",
 }
-DEFERRED = ("cancel_deferred", "sensor_deferred")
-IN_WORKER = ("cancel_running", "sensor_running", "started")
+DEFERRED = ("cancel_deferred", "sensor_deferred", "export_deferred")
+IN_WORKER = ("cancel_running", "sensor_running", "export_running", "started")
+#: How the description of the export ends that fails beside the one that must not be lost.
+FAILING = "-fails"
+EXPORTS = ("export_running", "export_deferred")
 
 Event = Callable[["Cell", "StandaloneAirflow"], float]
 
@@ -71,7 +76,7 @@ class Cell:
     @property
     def starts_it_itself(self) -> bool:
         """Whether the operation is started by the run's own task."""
-        return self.holder in ("starting", "started")
+        return self.holder in (*EXPORTS, "starting", "started")
 
     @property
     def ends_by_itself(self) -> bool:
@@ -90,6 +95,8 @@ class Cell:
             refused = service.add(self.dag_id, PROJECT)
             service.fail("permission_denied", times=None, path=f"{refused}:cancel")
             self.operations.append(refused)
+        if self.event == "exception" and self.holder in EXPORTS:
+            service.behave(self.dag_id + FAILING, outcome="FAILED", run_seconds=30.0)
         if not self.starts_it_itself:
             self.operations.append(service.add(self.dag_id, PROJECT, **slow))
         self.run_id = airflow.trigger(self.dag_id, operation_names=self.operations)
@@ -98,6 +105,9 @@ class Cell:
         """Wait until the task is in the state in which it holds its operation."""
         later = ("failed", "success", "skipped") if self.ends_by_itself else ()
         airflow.wait_for_task(self.dag_id, self.run_id, "hold", HOLDERS[self.holder], *later, timeout=180)
+        if self.starts_it_itself:
+            wait_until(lambda: self.started(emulator), timeout=60, what=f"the operation of {self.dag_id}")
+            self.operations = self.started(emulator)
         if self.holder in DEFERRED and not self.ends_by_itself:
             # The second look is the trigger's: before, there is none that could be told of anything.
             wait_until(
@@ -105,9 +115,8 @@ class Cell:
                 timeout=60,
                 what="the trigger's first look",
             )
-        if self.starts_it_itself:
-            wait_until(lambda: self.started(emulator), timeout=60, what=f"the operation of {self.dag_id}")
-            self.operations = self.started(emulator)
+        for failing in self.started(emulator, FAILING):
+            self.happened = emulator.service.operations[failing].ended()
 
     def act(self, airflow: StandaloneAirflow) -> None:
         """Let it happen; to a rescheduled sensor while it sleeps, for while it pokes it is as any running one."""
@@ -115,9 +124,10 @@ class Cell:
             airflow.wait_for_task(self.dag_id, self.run_id, "hold", HOLDERS[self.holder], timeout=60)
         self.happened = self.happened or EVENTS[self.event](self, airflow)
 
-    def started(self, emulator: Emulator) -> list[str]:
+    def started(self, emulator: Emulator, suffix: str = "") -> list[str]:
         """Return all operations of this cell, the oldest first."""
-        return [o.name for o in list(emulator.service.operations.values()) if o.description == self.dag_id]
+        operations = list(emulator.service.operations.values())
+        return [o.name for o in operations if o.description == self.dag_id + suffix]
 
 
 def task_started(cell: Cell, airflow: StandaloneAirflow) -> float:
@@ -188,7 +198,7 @@ def applies(holder: str, event: str) -> bool:
     if holder == "starting":  # It is about the next try; what else can happen is as with any plain task.
         return event in ("task_cleared", "run_cleared", "worker_sigkill")
     if event in TRIGGERER_EVENTS or event in (WITHOUT_TRIGGERER, "trigger_timeout"):
-        return holder in DEFERRED
+        return holder in DEFERRED and (event, holder) != ("trigger_timeout", "export_deferred")  # It has none.
     if event in ("worker_sigterm", "worker_sigkill"):
         return holder in IN_WORKER
     return event != "task_callback" or holder.startswith("sensor")
@@ -198,6 +208,8 @@ def resumes(holder: str, event: str) -> bool:
     """Whether the operation is to be left running, and watched on, rather than be cancelled."""
     if holder == "sensor_deferred":  # No user has acted; or no code of ours can run, and the next try goes on waiting.
         return event in TRIGGERER_EVENTS or event == WITHOUT_TRIGGERER
+    if holder == "export_deferred":
+        return event in TRIGGERER_EVENTS
     if holder == "starting":
         # The next try goes on with it: that of a task which is cleared while it runs looks like any other retry.
         return event in ("worker_sigkill", "task_cleared")
@@ -214,6 +226,8 @@ def left_to_janitor(holder: str, event: str, airflow_version: str) -> bool:
     """Whether Airflow runs none of our code then, so that only the janitor is left to find the operation."""
     forgets = tuple(map(int, airflow_version.split(".")[:2])) < (3, 3)  # Without a task_state_store.
     if holder == "starting" or (holder == "started" and event in ("task_cleared", "run_cleared")):
+        return forgets
+    if holder == "export_deferred" and event == WITHOUT_TRIGGERER:  # The next try starts anew.
         return forgets
     # No callback is called where a run is marked by hand, and no task of it is there to be killed.
     return event == "run_marked_failed" and holder in ("sensor_rescheduled", "started")

@@ -17,7 +17,7 @@ EVENTS = {
     "dagrun_timeout": ("`dagrun_timeout`", "`cancel_on_kill`; the DAG's notifier"),
     "execution_timeout": ("`execution_timeout` (rescheduled: the sensor's `timeout`)", "`cancel_on_timeout`"),
     "trigger_timeout": ("the trigger's timeout", "`cancel_on_timeout`, in `resume_execution`"),
-    "exception": ("the task fails", "the DAG's notifier"),
+    "exception": ("the task fails (one of two exports)", "`cancel_on_failure`; the DAG's notifier"),
     "task_callback": ("the task fails, and only it has a notifier", "the task's notifier"),
     "worker_sigterm": (
         f"the worker gets SIGTERM, and SIGKILL after {GRACE:g} s",
@@ -27,7 +27,7 @@ EVENTS = {
     "deadline": ("a deadline is missed (`DeadlineAlert`)", "the deadline's notifier"),
     "triggerer_sigterm": ("the triggerer gets SIGTERM, and comes back", "nobody: it runs on"),
     "triggerer_sigkill": ("the triggerer gets SIGKILL, and comes back", "nobody: it runs on"),
-    "cleared_without_triggerer": ("cleared while no triggerer runs", "the next try goes on waiting"),
+    "cleared_without_triggerer": ("cleared while no triggerer runs", "the next try: goes on, or cancels"),
 }
 
 HEADINGS = {
@@ -36,6 +36,8 @@ HEADINGS = {
     "sensor_running": "sensor, poking",
     "sensor_rescheduled": "sensor, reschedule",
     "sensor_deferred": "sensor, deferred",
+    "export_running": "export, worker",
+    "export_deferred": "export, deferred",
     "starting": "starts it and waits",
     "started": "started and left",
 }
@@ -46,10 +48,11 @@ Written by `make matrix` from real runs on three Airflow versions against the em
 what is asserted; never edited by hand. The DAGs are [these](../tests/system/dags/lifecycle.py).
 
 - **Columns** say who holds the operation: the cancel operator while it waits for the confirmation, in a worker and
-  deferred; the sensor with `cancel_on_kill` and `cancel_on_timeout`, in its three modes; a plain task with one retry
-  that starts the operation, records it (`record_operations`) and waits, and whose next try asks `resume_operations`;
-  and a task that has started an operation, recorded it and succeeded, while the next task of the run works. Every DAG
-  has `EarthEngineCancelOperationsNotifier()` as its `on_failure_callback` and `on_success_callback`.
+  deferred; the sensor with `cancel_on_kill` and `cancel_on_timeout`, in its three modes; `@task.earth_engine`, and with
+  it the export operator, in a worker and deferred; a plain task with one retry that starts the operation, records it
+  (`record_operations`) and waits, and whose next try asks `resume_operations`; and a task that has started an
+  operation, recorded it and succeeded, while the next task of the run works. Every DAG has
+  `EarthEngineCancelOperationsNotifier()` as its `on_failure_callback` and `on_success_callback`.
 - **Cells** give the seconds from what happened to the cancel request; Earth Engine's confirmation came after it in
   each (the emulator takes 2 s). *confirmed* is for what had been asked to cancel before: the seconds to the
   confirmation (the emulator takes 20 s there). *resumed*: left running, as promised, and its end was noticed.
@@ -66,13 +69,14 @@ LIMITS = """
 - A *run* that is marked failed by hand: Airflow calls no callback of the DAG's, and only tasks that run or are
   deferred are told. An operation that is held by neither runs on. To close that cell, let a deferred sensor wait for
   the operation: it takes no worker slot.
-- Before Airflow 3.3, the next try of a task that has started an operation: Airflow deletes the XComs as it begins, and
-  has no `task_state_store`, so nothing remembers the operation of the last try.
+- Before Airflow 3.3, the next try of a task that has started an operation and was not told of its clear: Airflow
+  deletes the XComs as it begins, and has no `task_state_store`, so nothing remembers the operation of the last try.
 
 ## Before the triggerer has taken a task over
 
 A task is deferred for a moment, a second or so, before its trigger runs; for longer where no triggerer does. Nobody can
-be told of a kill then. A clear is harmless, since the next try goes on waiting; a task that is marked is left to the
+be told of a kill then. A sensor that is cleared goes on waiting with its next try; the next try of an export cancels
+what the last one has started, but before Airflow 3.3 leaves it to the janitor. A task that is marked is left to the
 DAG's notifier, and a run that is marked failed to the janitor.
 
 ## What cannot be told apart

@@ -32,6 +32,7 @@ REPRESENTATIVE = [
     ("sensor_deferred", "deadline"),
     ("sensor_rescheduled", "task_cleared"),
     ("sensor_rescheduled", "run_marked_failed"),
+    ("export_deferred", "task_cleared"),
     ("cancel_running", "task_cleared"),
     ("cancel_deferred", "trigger_timeout"),
     ("starting", "worker_sigkill"),

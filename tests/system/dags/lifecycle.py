@@ -72,6 +72,20 @@ def cancel(event: str, *, deferrable: bool) -> None:
     EarthEngineCancelOperationOperator(task_id="hold", operation_names=NAMES, poll_interval=1, **how)
 
 
+def export(event: str, *, deferrable: bool) -> None:
+    """Start an export and wait for it; where one is to fail, another one beside it."""
+    timeout = timedelta(seconds=10) if event == "execution_timeout" else None
+
+    @task.earth_engine(task_id="hold", deferrable=deferrable, poll_interval=1, execution_timeout=timeout)
+    def hold(ti: Any) -> Any:
+        import ee
+
+        descriptions = [ti.dag_id, f"{ti.dag_id}-fails"] if event == "exception" else [ti.dag_id]
+        return [ee.batch.Export.image.toCloudStorage(ee.Image(1), d, bucket="b", scale=1000) for d in descriptions]
+
+    hold()
+
+
 def start_operation(context: Any) -> list[str]:
     """Start an operation, unless there is one to go on with."""
     ti, hook = context["ti"], EarthEngineHook()
@@ -118,6 +132,8 @@ HOLDERS = {
     "sensor_running": sensor,
     "sensor_rescheduled": lambda event: sensor(event, mode="reschedule"),
     "sensor_deferred": lambda event: sensor(event, deferrable=True),
+    "export_running": lambda event: export(event, deferrable=False),
+    "export_deferred": lambda event: export(event, deferrable=True),
     "starting": starting,
     "started": started,
 }
