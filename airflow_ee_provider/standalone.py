@@ -12,6 +12,7 @@ import time
 from contextlib import closing, suppress
 from datetime import datetime
 from functools import cached_property, partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import uuid4
@@ -188,8 +189,13 @@ class StandaloneAirflow:
         def known() -> bool:
             if errors := self.call("GET", "/importErrors")["import_errors"]:
                 raise RuntimeError("\n".join(error["stack_trace"] for error in errors))
-            pages = (self.call("GET", f"/dags?limit=100&offset={start}")["dags"] for start in (0, 100))
-            return set(dag_ids) <= {dag["dag_id"] for page in pages for dag in page}
+            missing = set(dag_ids)
+            for start in count(0, 100):
+                page = self.call("GET", f"/dags?limit=100&offset={start}")["dags"]
+                missing -= {dag["dag_id"] for dag in page}
+                if not page or not missing:
+                    break
+            return not missing
 
         wait_until(known, timeout=120, what=f"the DAGs {', '.join(dag_ids)}")
 

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_ee_provider.earth_engine.cancelling import CancelOutcome
 from airflow_ee_provider.earth_engine.stale import StaleCriteria
 from airflow_ee_provider.holders import OperationHolder
-from airflow_ee_provider.records import operations_of_task, record_operations
+from airflow_ee_provider.records import operations_of_run, operations_of_task, record_operations
 from airflow_ee_provider.tasks import (
     HOOK_PARAMETERS,
     airflow_errors,
@@ -121,13 +121,17 @@ class EarthEngineCancelOperationOperator(_CancellingOperator):
     What has already ended is no error, so that the task can be run again and again; no name at all skips it. One
     operation's error never stops the others, and the task's error names each that was not dealt with.
 
+    As a teardown at the end of a DAG, without names, it leaves nothing running behind the run:
+    ``work >> EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()``. Airflow runs it even where it
+    calls no callback, as when somebody marks the run failed.
+
     Returns a list with, for each operation, its ``name``, ``outcome`` (``cancelled``, ``already finished``,
     ``finished despite the cancel``, ``not found`` or ``still cancelling``), ``state`` and ``error``.
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/cancel
 
     :param operation_names: one name or several, ``projects/PROJECT/operations/ID`` or an id of the connection's
-        project (templated; a list, or another task's output).
+        project (templated; a list, or another task's output). By default what all tasks of the run have recorded.
     :param earth_engine_conn_id: the connection (templated).
     :param project_id: the Cloud project of bare ids, in place of the connection's (templated).
     :param impersonation_chain: service accounts, the last of which calls Earth Engine (templated).
@@ -143,11 +147,14 @@ class EarthEngineCancelOperationOperator(_CancellingOperator):
     template_fields: Sequence[str] = ("operation_names", *HOOK_PARAMETERS)
     ui_color = "#e8f0e4"
 
-    def __init__(self, *, operation_names: Any, **kwargs: Any) -> None:
+    def __init__(self, *, operation_names: Any = None, **kwargs: Any) -> None:
         super().__init__(operation_names=operation_names, **kwargs)
+        self._of_run = operation_names is None  # Not where another task's output turns out to be None.
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel what has a name."""
+        if self._of_run:
+            self.operation_names = operations_of_run(context)
         return self.cancel(self.adopt(context))
 
     def on_kill(self) -> None:

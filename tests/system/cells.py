@@ -35,14 +35,15 @@ HOLDERS = {
     "sensor_deferred": "deferred",
     "export_running": "running",
     "export_deferred": "deferred",
+    "torn_down": "deferred",
     "starting": "running",
     "started": "running",
 }
-DEFERRED = ("cancel_deferred", "sensor_deferred", "export_deferred")
+DEFERRED = ("cancel_deferred", "sensor_deferred", "export_deferred", "torn_down")
 IN_WORKER = ("cancel_running", "sensor_running", "export_running", "started")
 #: How the description of the export ends that fails beside the one that must not be lost.
 FAILING = "-fails"
-EXPORTS = ("export_running", "export_deferred")
+EXPORTS = ("export_running", "export_deferred", "torn_down")
 
 Event = Callable[["Cell", "StandaloneAirflow"], float]
 
@@ -190,15 +191,21 @@ EVENTS: dict[str, Event] = {
 
 #: What happens to all deferred tasks at once, because the triggerer goes.
 TRIGGERER_EVENTS = {"triggerer_sigterm": signal.SIGTERM, "triggerer_sigkill": signal.SIGKILL}
-WITHOUT_TRIGGERER = "cleared_without_triggerer"
+#: What is done while no triggerer runs.
+WITHOUT_TRIGGERER = {
+    "cleared_without_triggerer": EVENTS["task_cleared"],
+    "failed_without_triggerer": EVENTS["run_marked_failed"],
+}
 
 
 def applies(holder: str, event: str) -> bool:
     """Whether such a thing can happen to such a holder."""
     if holder == "starting":  # It is about the next try; what else can happen is as with any plain task.
         return event in ("task_cleared", "run_cleared", "worker_sigkill")
-    if event in TRIGGERER_EVENTS or event in (WITHOUT_TRIGGERER, "trigger_timeout"):
-        return holder in DEFERRED and (event, holder) != ("trigger_timeout", "export_deferred")  # It has none.
+    if event == "trigger_timeout":  # An export's task has only its execution_timeout.
+        return holder in DEFERRED and holder not in EXPORTS
+    if event in TRIGGERER_EVENTS or event in WITHOUT_TRIGGERER:
+        return holder in DEFERRED
     if event in ("worker_sigterm", "worker_sigkill"):
         return holder in IN_WORKER
     return event != "task_callback" or holder.startswith("sensor")
@@ -207,8 +214,8 @@ def applies(holder: str, event: str) -> bool:
 def resumes(holder: str, event: str) -> bool:
     """Whether the operation is to be left running, and watched on, rather than be cancelled."""
     if holder == "sensor_deferred":  # No user has acted; or no code of ours can run, and the next try goes on waiting.
-        return event in TRIGGERER_EVENTS or event == WITHOUT_TRIGGERER
-    if holder == "export_deferred":
+        return event in TRIGGERER_EVENTS or event == "cleared_without_triggerer"
+    if holder in EXPORTS:
         return event in TRIGGERER_EVENTS
     if holder == "starting":
         # The next try goes on with it: that of a task which is cleared while it runs looks like any other retry.
@@ -227,9 +234,11 @@ def left_to_janitor(holder: str, event: str, airflow_version: str) -> bool:
     forgets = tuple(map(int, airflow_version.split(".")[:2])) < (3, 3)  # Without a task_state_store.
     if holder == "starting" or (holder == "started" and event in ("task_cleared", "run_cleared")):
         return forgets
-    if holder == "export_deferred" and event == WITHOUT_TRIGGERER:  # The next try starts anew.
+    if holder in EXPORTS and event == "cleared_without_triggerer":  # The next try starts anew.
         return forgets
     # No callback is called where a run is marked by hand, and no task of it is there to be killed.
+    if event == "failed_without_triggerer":
+        return holder in ("sensor_deferred", "export_deferred")
     return event == "run_marked_failed" and holder in ("sensor_rescheduled", "started")
 
 

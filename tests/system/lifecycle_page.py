@@ -28,6 +28,7 @@ EVENTS = {
     "triggerer_sigterm": ("the triggerer gets SIGTERM, and comes back", "nobody: it runs on"),
     "triggerer_sigkill": ("the triggerer gets SIGKILL, and comes back", "nobody: it runs on"),
     "cleared_without_triggerer": ("cleared while no triggerer runs", "the next try: goes on, or cancels"),
+    "failed_without_triggerer": ("the run is marked failed while no triggerer runs", "the teardown"),
 }
 
 HEADINGS = {
@@ -38,6 +39,7 @@ HEADINGS = {
     "sensor_deferred": "sensor, deferred",
     "export_running": "export, worker",
     "export_deferred": "export, deferred",
+    "torn_down": "and a teardown",
     "starting": "starts it and waits",
     "started": "started and left",
 }
@@ -49,9 +51,10 @@ what is asserted; never edited by hand. The DAGs are [these](../tests/system/dag
 
 - **Columns** say who holds the operation: the cancel operator while it waits for the confirmation, in a worker and
   deferred; the sensor with `cancel_on_kill` and `cancel_on_timeout`, in its three modes; `@task.earth_engine`, and with
-  it the export operator, in a worker and deferred; a plain task with one retry that starts the operation, records it
-  (`record_operations`) and waits, and whose next try asks `resume_operations`; and a task that has started an
-  operation, recorded it and succeeded, while the next task of the run works. Every DAG has
+  it the export operator, in a worker and deferred; the latter in a DAG that ends with a teardown,
+  `EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()`; a plain task with one retry that starts the
+  operation, records it (`record_operations`) and waits, and whose next try asks `resume_operations`; and a task that
+  has started an operation, recorded it and succeeded, while the next task of the run works. Every DAG has
   `EarthEngineCancelOperationsNotifier()` as its `on_failure_callback` and `on_success_callback`.
 - **Cells** give the seconds from what happened to the cancel request; Earth Engine's confirmation came after it in
   each (the emulator takes 2 s). *confirmed* is for what had been asked to cancel before: the seconds to the
@@ -66,9 +69,9 @@ what is asserted; never edited by hand. The DAGs are [these](../tests/system/dag
 LIMITS = """
 ## Where only the janitor is left
 
-- A *run* that is marked failed by hand: Airflow calls no callback of the DAG's, and only tasks that run or are
-  deferred are told. An operation that is held by neither runs on. To close that cell, let a deferred sensor wait for
-  the operation: it takes no worker slot.
+- A *run* that is marked failed by hand: Airflow calls no callback of the DAG's, and only tasks that run, or whose
+  trigger does, are told. An operation that is held by neither runs on. A teardown closes these cells, since Airflow
+  runs it even then; it cancels what all tasks of the run have recorded.
 - Before Airflow 3.3, the next try of a task that has started an operation and was not told of its clear: Airflow
   deletes the XComs as it begins, and has no `task_state_store`, so nothing remembers the operation of the last try.
 
@@ -77,7 +80,7 @@ LIMITS = """
 A task is deferred for a moment, a second or so, before its trigger runs; for longer where no triggerer does. Nobody can
 be told of a kill then. A sensor that is cleared goes on waiting with its next try; the next try of an export cancels
 what the last one has started, but before Airflow 3.3 leaves it to the janitor. A task that is marked is left to the
-DAG's notifier, and a run that is marked failed to the janitor.
+DAG's notifier, and a run that is marked failed to the teardown, or to the janitor where there is none.
 
 ## What cannot be told apart
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -101,11 +102,11 @@ def without_triggerer(cells: list[Cell], airflow: StandaloneAirflow, emulator: E
         cell.wait_until_held(airflow, emulator)
     time.sleep(3)
     happened = time.time()
-    airflow.kill("triggerer", TRIGGERER_EVENTS.get(event, TRIGGERER_EVENTS["triggerer_sigterm"]))
+    airflow.kill("triggerer", TRIGGERER_EVENTS.get(event, signal.SIGKILL))
     for cell in cells:
         cell.happened = happened
-        if event == WITHOUT_TRIGGERER:
-            airflow.clear(cell.dag_id, cell.run_id, cell.cleared_task)
+        if action := WITHOUT_TRIGGERER.get(event):
+            action(cell, airflow)
     time.sleep(10)
     airflow.start("triggerer")
 
@@ -149,7 +150,7 @@ def run_cells(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator)
     airflow.wait_for_dags("janitor", *(cell.dag_id for cell in cells))
     let_happen([cell for cell in cells if cell.event in EVENTS], airflow, emulator)
     # The others' operations need a triggerer, so they are judged before it goes.
-    for event in ("", *TRIGGERER_EVENTS, WITHOUT_TRIGGERER):
+    for event in ("", *TRIGGERER_EVENTS, *WITHOUT_TRIGGERER):
         group = [cell for cell in cells if cell.event == event or (not event and cell.event in EVENTS)]
         if event and group:
             without_triggerer(group, airflow, emulator, event)
@@ -161,7 +162,7 @@ def run_cells(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator)
 
 def measure(holders: list[str]) -> list[Cell]:
     """Run the cells of these holders on the running interpreter's Airflow."""
-    events = [*EVENTS, *TRIGGERER_EVENTS, WITHOUT_TRIGGERER]
+    events = [*EVENTS, *TRIGGERER_EVENTS, *WITHOUT_TRIGGERER]
     if airflow_version.startswith("2."):  # Airflow before 3.1 knows no deadlines.
         events.remove("deadline")
     cells = [

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
@@ -227,8 +229,10 @@ def soak(seconds: float, every: float, chance: random.Random) -> Soaked:
             time.sleep(SETTLE)
             soaked.wrong = judge(runs, service)
             if any(soaked.wrong.values()):
-                print(f"Something is wrong: the logs are in {airflow.home}", flush=True)
-                shutil.copytree(airflow.home, airflow.home.with_name("kept"), ignore_dangling_symlinks=True)
+                kept = Path(tempfile.mkdtemp(prefix="airflow-ee-soak-"))
+                print(f"Something is wrong: the logs are in {kept}", flush=True)
+                shutil.copytree(airflow.home, kept / "airflow", ignore_dangling_symlinks=True)
+                (kept / "journal.json").write_text(json.dumps(service.journal, indent=1), encoding="utf-8")
     soaked.done.update(run.event for run in runs if run.acted or run.event in ("nothing", "times out"))
     return soaked
 

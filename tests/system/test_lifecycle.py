@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from cells import PROJECT, WITHOUT_TRIGGERER, Cell, requested
+from cells import PROJECT, Cell, requested
 from matrix import mapped_group, run_cells
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ REPRESENTATIVE = [
     ("started", "task_cleared"),
     ("started", "worker_sigkill"),
     ("sensor_deferred", "triggerer_sigterm"),
-    ("sensor_deferred", WITHOUT_TRIGGERER),
+    ("sensor_deferred", "cleared_without_triggerer"),
+    ("torn_down", "failed_without_triggerer"),
 ]
 
 

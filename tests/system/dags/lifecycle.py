@@ -44,6 +44,7 @@ EVENTS = (
     "triggerer_sigterm",
     "triggerer_sigkill",
     "cleared_without_triggerer",
+    "failed_without_triggerer",
     "deadline",
     "left_alone",
 )
@@ -72,7 +73,7 @@ def cancel(event: str, *, deferrable: bool) -> None:
     EarthEngineCancelOperationOperator(task_id="hold", operation_names=NAMES, poll_interval=1, **how)
 
 
-def export(event: str, *, deferrable: bool) -> None:
+def export(event: str, *, deferrable: bool) -> Any:
     """Start an export and wait for it; where one is to fail, another one beside it."""
     timeout = timedelta(seconds=10) if event == "execution_timeout" else None
 
@@ -83,7 +84,12 @@ def export(event: str, *, deferrable: bool) -> None:
         descriptions = [ti.dag_id, f"{ti.dag_id}-fails"] if event == "exception" else [ti.dag_id]
         return [ee.batch.Export.image.toCloudStorage(ee.Image(1), d, bucket="b", scale=1000) for d in descriptions]
 
-    hold()
+    return hold()
+
+
+def torn_down(event: str) -> None:
+    """Export, and leave nothing running behind."""
+    export(event, deferrable=True) >> EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()
 
 
 def start_operation(context: Any) -> list[str]:
@@ -134,6 +140,7 @@ HOLDERS = {
     "sensor_deferred": lambda event: sensor(event, deferrable=True),
     "export_running": lambda event: export(event, deferrable=False),
     "export_deferred": lambda event: export(event, deferrable=True),
+    "torn_down": torn_down,
     "starting": starting,
     "started": started,
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
-from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator, EarthEngineExportOperator
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 
 if TYPE_CHECKING:
@@ -42,37 +42,52 @@ def exports(count: int) -> Callable[..., Any]:
     return make
 
 
+def clean_up() -> Any:
+    """Cancel at the end of a run what it has left, also where Airflow calls no callback."""
+    return EarthEngineCancelOperationOperator(task_id="clean_up", **RETRIES).as_teardown()
+
+
 with DAG("soak_several", schedule=None, **ARGUMENTS):
-    task.earth_engine(task_id="hold", deferrable=True, poll_interval=5, **RETRIES)(exports(2))()
+    task.earth_engine(task_id="hold", deferrable=True, poll_interval=5, **RETRIES)(exports(2))() >> clean_up()
 
 with DAG("soak_mapped", schedule=None, **ARGUMENTS):
-    task.earth_engine(task_id="hold", deferrable=True, poll_interval=5, **RETRIES)(exports(1)).expand(part=[1, 2, 3])
+    hold = task.earth_engine(task_id="hold", deferrable=True, poll_interval=5, **RETRIES)(exports(1))
+    hold.expand(part=[1, 2, 3]) >> clean_up()
 
 with DAG("soak_sensor", schedule=None, **ARGUMENTS):
-    EarthEngineOperationSensor(
-        task_id="hold",
-        operation_names=task.earth_engine(task_id="start", wait_for_completion=False, **RETRIES)(exports(1))(),
-        deferrable=True,
-        cancel_on_kill=True,
-        cancel_on_timeout=True,
-        poll_interval=5,
-        **RETRIES,
+    (
+        EarthEngineOperationSensor(
+            task_id="hold",
+            operation_names=task.earth_engine(task_id="start", wait_for_completion=False, **RETRIES)(exports(1))(),
+            deferrable=True,
+            cancel_on_kill=True,
+            cancel_on_timeout=True,
+            poll_interval=5,
+            **RETRIES,
+        )
+        >> clean_up()
     )
 
 with DAG("soak_worker", schedule=None, **ARGUMENTS):
-    EarthEngineExportOperator(
-        task_id="hold",
-        kind="image",
-        body={
-            "description": DESCRIPTION,
-            "expression": {"result": "0", "values": {"0": {"constantValue": 1}}},
-            "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}},
-        },
-        poll_interval=5,
-        **RETRIES,
+    (
+        EarthEngineExportOperator(
+            task_id="hold",
+            kind="image",
+            body={
+                "description": DESCRIPTION,
+                "expression": {"result": "0", "values": {"0": {"constantValue": 1}}},
+                "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}},
+            },
+            poll_interval=5,
+            **RETRIES,
+        )
+        >> clean_up()
     )
 
 with DAG("soak_timeout", schedule=None, **ARGUMENTS):
-    task.earth_engine(
-        task_id="hold", deferrable=True, poll_interval=5, execution_timeout=timedelta(seconds=100), **RETRIES
-    )(exports(1))()
+    (
+        task.earth_engine(
+            task_id="hold", deferrable=True, poll_interval=5, execution_timeout=timedelta(seconds=100), **RETRIES
+        )(exports(1))()
+        >> clean_up()
+    )
