@@ -41,7 +41,7 @@ def run_dag(
         capfd.readouterr()
         caplog.clear()
         dag_run = dag.test(run_conf={"operation_names": list(operation_names)})
-        [task] = dag_run.get_task_instances()
+        [task] = [task for task in dag_run.get_task_instances() if task.task_id == "task"]
         # Airflow 3 writes its log to the standard output, Airflow 2 to Python's logging.
         captured = capfd.readouterr()
         return Ran(str(task.state), task.xcom_pull(task_ids="task"), captured.out + captured.err + caplog.text)

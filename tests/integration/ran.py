@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of the one task of a DAG run, and what the run wrote."""
+    """What became of the task of a DAG run that is called ``task``, and what the run wrote."""
 
     state: str
     result: Any

@@ -132,6 +132,29 @@ def test_a_name_that_is_none_fails_before_anything_is_sent(emulator: Emulator, r
 
 
 @pytest.mark.parametrize("place", PLACES)
+def test_a_teardown_without_names_cancels_what_all_tasks_of_the_run_have_recorded(
+    emulator: Emulator, run_dag: Callable[..., Ran], place: str
+) -> None:
+    service = emulator.service
+    names, other = [service.add("ours") for _ in range(4)], service.add("theirs")
+
+    ran = run_dag(f"tear_down_in_{place}", *names)
+
+    assert ran.state == "success"
+    assert sorted(outcome["name"] for outcome in ran.result) == sorted(names)
+    assert [service.state(name) for name in names] == ["CANCELLED"] * 4
+    assert service.state(other) == "RUNNING"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_another_task_that_has_given_nothing_does_not_stand_for_the_whole_run(
+    emulator: Emulator, run_dag: Callable[..., Ran], place: str
+) -> None:
+    assert run_dag(f"cancel_nothing_in_{place}").state == "skipped"
+    assert not emulator.service.journal
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_the_janitor_cancels_what_is_stale_and_nothing_else(
     emulator: Emulator, run_dag: Callable[..., Ran], place: str
 ) -> None:

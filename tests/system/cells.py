@@ -1,4 +1,4 @@
-"""The cells of the lifecycle matrix: who holds an operation, what happens to it, and what is promised."""
+"""The cells of the lifecycle matrix: who holds an operation, and what happens to it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from airflow_ee_provider.standalone import StandaloneAirflow
 
 PROJECT = "earth-demo"
-
-#: Seconds in which a cancel is promised; a lost worker is noticed only when its heartbeat is.
-CANCEL_WITHIN, LOST_WORKER_WITHIN = 45.0, 120.0
 
 #: Seconds from a worker's SIGTERM to its SIGKILL.
 GRACE = 10.0
@@ -209,100 +206,3 @@ def applies(holder: str, event: str) -> bool:
     if event in ("worker_sigterm", "worker_sigkill"):
         return holder in IN_WORKER
     return event != "task_callback" or holder.startswith("sensor")
-
-
-def resumes(holder: str, event: str) -> bool:
-    """Whether the operation is to be left running, and watched on, rather than be cancelled."""
-    if holder == "sensor_deferred":  # No user has acted; or no code of ours can run, and the next try goes on waiting.
-        return event in TRIGGERER_EVENTS or event == "cleared_without_triggerer"
-    if holder in EXPORTS:
-        return event in TRIGGERER_EVENTS
-    if holder == "starting":
-        # The next try goes on with it: that of a task which is cleared while it runs looks like any other retry.
-        return event in ("worker_sigkill", "task_cleared")
-    return holder == "sensor_rescheduled" and event in ("task_cleared", "run_cleared")
-
-
-def requested(emulator: Emulator, name: str) -> float | None:
-    """When the first cancel of an operation was requested."""
-    requests = emulator.service.requests("POST", f"{name}:cancel")
-    return requests[0]["time"] if requests else None
-
-
-def left_to_janitor(holder: str, event: str, airflow_version: str) -> bool:
-    """Whether Airflow runs none of our code then, so that only the janitor is left to find the operation."""
-    forgets = tuple(map(int, airflow_version.split(".")[:2])) < (3, 3)  # Without a task_state_store.
-    if holder == "starting" or (holder == "started" and event in ("task_cleared", "run_cleared")):
-        return forgets
-    if holder in EXPORTS and event == "cleared_without_triggerer":  # The next try starts anew.
-        return forgets
-    # No callback is called where a run is marked by hand, and no task of it is there to be killed.
-    if event == "failed_without_triggerer":
-        return holder in ("sensor_deferred", "export_deferred")
-    return event == "run_marked_failed" and holder in ("sensor_rescheduled", "started")
-
-
-def judge(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, airflow_version: str) -> None:
-    """Find out what became of a cell's operation, and whether that is what is promised."""
-    if left_to_janitor(cell.holder, cell.event, airflow_version):
-        _judge_janitor(cell, airflow, emulator)
-    elif resumes(cell.holder, cell.event):
-        _judge_resumed(cell, airflow, emulator)
-    else:
-        _judge_cancelled(cell, emulator)
-
-
-def _judge_cancelled(cell: Cell, emulator: Emulator) -> None:
-    limit = LOST_WORKER_WITHIN if cell.event.startswith("worker") else CANCEL_WITHIN
-    left = max(1.0, cell.happened + limit - time.time())
-    try:
-        wait_until(lambda: emulator.service.state(cell.name) == "CANCELLED", timeout=left, what="the cancel")
-    except TimeoutError:
-        cell.observed = f"{emulator.service.state(cell.name)} after {limit:g} s"
-        return
-    asked = (requested(emulator, cell.name) or 0.0) - cell.happened
-    confirmed = emulator.service.operations[cell.name].ended() - cell.happened
-    asked_before = cell.holder.startswith("cancel") and asked < 0
-    # An event's time is known to the second only; a cancel that came well before it had another cause.
-    cell.kept = confirmed <= limit and (asked_before or asked > -1)
-    cell.observed = f"confirmed {max(0.0, confirmed):.0f} s" if asked_before else f"{max(0.0, asked):.1f} s"
-
-
-def _judge_janitor(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -> None:
-    """Let the janitor find it by its description."""
-    time.sleep(max(0.0, cell.happened + 15 - time.time()))
-    left = emulator.service.state(cell.name)
-    run_id = airflow.trigger("janitor", description=cell.dag_id)
-    airflow.wait_for_task("janitor", run_id, "hold", "success", "failed", timeout=120)
-    cell.kept = emulator.service.state(cell.name) == "CANCELLED"
-    cell.observed = "janitor" if left == "RUNNING" else f"{left} before the janitor came"
-
-
-def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -> None:
-    service = emulator.service
-    time.sleep(max(0.0, cell.happened + 20 - time.time()))  # The last try may need a while to go.
-    seen = service.operations[cell.name].reads
-
-    def polled_or_lost() -> bool:
-        return service.operations[cell.name].reads > seen + 1 or service.state(cell.name) != "RUNNING"
-
-    try:
-        wait_until(polled_or_lost, timeout=120, what="the polling to go on")
-        if cell.holder == "starting" and cell.event == "task_cleared" and requested(emulator, cell.name):
-            # Airflow raised `max_tries`, as it does now and then: told from a retry, the next try starts anew.
-            wait_until(lambda: len(cell.started(emulator)) > 1, timeout=60, what="the next operation")
-            _judge_cancelled(cell, emulator)
-            return
-        if requested(emulator, cell.name) or service.state(cell.name) != "RUNNING":
-            cell.observed = f"not left alone: {service.state(cell.name)}"
-            return
-        if cell.starts_it_itself and len(cell.started(emulator)) > 1:
-            cell.observed = "started twice"
-            return
-        service.finish(cell.name)
-        airflow.wait_for_task(cell.dag_id, cell.run_id, "hold", "success", timeout=60)
-    except TimeoutError as error:
-        cell.observed = f"not resumed: {error}"
-        return
-    cell.kept = True
-    cell.observed = "resumed"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from cells import CANCEL_WITHIN, GRACE, HOLDERS, LOST_WORKER_WITHIN, applies
+from cells import GRACE, HOLDERS, applies
+from promises import CANCEL_WITHIN, LOST_WORKER_WITHIN
 
 #: Each event: what happens, and which part of the product answers for the operation.
 EVENTS = {

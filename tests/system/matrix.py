@@ -19,19 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
 from airflow_2 import StandaloneAirflow2
-from cells import (
-    CANCEL_WITHIN,
-    EVENTS,
-    HOLDERS,
-    PROJECT,
-    TRIGGERER_EVENTS,
-    WITHOUT_TRIGGERER,
-    Cell,
-    applies,
-    judge,
-    requested,
-)
+from cells import EVENTS, HOLDERS, PROJECT, TRIGGERER_EVENTS, WITHOUT_TRIGGERER, Cell, applies
 from lifecycle_page import page
+from promises import CANCEL_WITHIN, judge, requested
 from tokens import TokenServer
 
 from airflow_ee_provider.emulator import Emulator

@@ -13,7 +13,6 @@ import time
 from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -21,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import requests
-from airflow import __version__ as airflow_version
 from cells import signal_worker
 from matrix import booted, new_emulator
-from tabulate import tabulate
+from soak_page import page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +73,9 @@ class Run:
     @property
     def finished(self) -> bool:
         return self.state in ("success", "failed")
+
+    def exports(self, service: Service) -> list[EmulatedOperation]:
+        return [o for o in list(service.operations.values()) if self.run_id in o.description]
 
     def look(self, airflow: StandaloneAirflow) -> None:
         """Bring its state up to date, and do to it what is to be done, once it has held its exports for a while."""
@@ -149,10 +150,6 @@ def part_of(process: psutil.Process, airflow: StandaloneAirflow) -> str:
     return "triggerer's triggers" if part == "triggerer" else ""
 
 
-def exports_of(run: Run, service: Service) -> list[EmulatedOperation]:
-    return [o for o in list(service.operations.values()) if run.run_id in o.description]
-
-
 def judge(runs: list[Run], service: Service) -> dict[str, list[str]]:
     """Find what must not be: each entry names the run or the export."""
     now = service.clock.now()
@@ -163,7 +160,7 @@ def judge(runs: list[Run], service: Service) -> dict[str, list[str]]:
         "runs that did not end as they should": [],
     }
     for run in runs:
-        mine = exports_of(run, service)
+        mine = run.exports(service)
         what = f"{run.dag_id} {run.run_id} ({run.event})"
         wrong["should be cancelled and are not"] += [f"{what} {o.name}" for o in mine if not o.done(now)]
         by_export = defaultdict(list)
@@ -237,55 +234,6 @@ def soak(seconds: float, every: float, chance: random.Random) -> Soaked:
     return soaked
 
 
-INTRODUCTION = """# A bad day
-
-Written by `make soak`, never edited by hand: a real Airflow with runs of DAGs of
-[several shapes](../tests/system/dags/soak.py), to which [things are done](../tests/system/soak.py) at random, while
-{rate:.0%} of all requests to the emulated Earth Engine meet a fault ({faults}), and triggerer and workers are killed.
-
-{when}, Airflow {version}, {minutes:g} minutes, seed {seed}: {exports} exports of {runs} runs, {requests:,} requests of
-which {faulty:,} met a fault.
-"""
-
-
-def page(options: argparse.Namespace, soaked: Soaked) -> str:
-    service, done = soaked.service, soaked.done
-    faulty = [entry for entry in service.journal if entry["fault"]]
-    introduction = INTRODUCTION.format(
-        rate=FAULT_RATE,
-        faults=", ".join(FAULTS),
-        when=f"{datetime.now(timezone.utc):%Y-%m-%d}",
-        version=airflow_version,
-        minutes=options.minutes,
-        seed=options.seed,
-        exports=len(service.operations),
-        runs=len(soaked.runs),
-        requests=len(service.journal),
-        faulty=len(faulty),
-    )
-    outcomes: dict[str, Counter[str]] = defaultdict(Counter)
-    for run in soaked.runs:
-        event = run.event if run.acted or run.event in ("nothing", "times out") else "ended before anything was done"
-        outcomes[event].update(o.state(service.clock.now()) for o in exports_of(run, service))
-    became = [
-        [event, done.get(event, ""), ", ".join(f"{n} {s}" for s, n in states.items())]
-        for event, states in outcomes.items()
-    ]
-    became.append(["triggerer SIGKILL", done["triggerer SIGKILL"], ""])
-    tables = [
-        tabulate(became, ["what was done", "times", "what became of the exports"], tablefmt="github"),
-        tabulate(
-            [[what, len(which)] for what, which in soaked.wrong.items()], ["exports that", "number"], tablefmt="github"
-        ),
-        tabulate(
-            soaked.processes.rows(),
-            ["process", "MiB, second third", "MiB, at the end", "open files, second third", "open files, at the end"],
-            tablefmt="github",
-        ),
-    ]
-    return "\n\n".join([introduction, *tables]) + "\n"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("page", type=Path)
@@ -297,7 +245,7 @@ def main() -> int:
     seconds = options.minutes * 60
     every = seconds * sum(SHAPES.values()) / len(SHAPES) / options.exports
     soaked = soak(seconds, every, random.Random(options.seed))
-    text = page(options, soaked)
+    text = page(options, soaked, FAULTS, FAULT_RATE)
     print(text)
     for what, which in soaked.wrong.items():
         print(f"{what}: {len(which)}", *which, sep="\n  ")

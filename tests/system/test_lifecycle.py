@@ -6,8 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from cells import PROJECT, Cell, requested
+from cells import PROJECT, Cell
 from matrix import mapped_group, run_cells
+from promises import requested
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator

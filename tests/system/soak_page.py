@@ -1,0 +1,66 @@
+"""What ``make soak`` writes: ``docs/reliability.md``."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from airflow import __version__ as airflow_version
+from tabulate import tabulate
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from soak import Soaked
+
+INTRODUCTION = """# A bad day
+
+Written by `make soak`, never edited by hand: a real Airflow with runs of DAGs of
+[several shapes](../tests/system/dags/soak.py), to which [things are done](../tests/system/soak.py) at random, while
+{rate:.0%} of all requests to the emulated Earth Engine meet a fault ({faults}), and triggerer and workers are killed.
+Each DAG has the notifier as its callback, and a teardown for the runs that are marked failed while no triggerer runs.
+
+{when}, Airflow {version}, {minutes:g} minutes, seed {seed}: {exports} exports of {runs} runs, {requests:,} requests of
+which {faulty:,} met a fault.
+"""
+
+
+def page(options: argparse.Namespace, soaked: Soaked, faults: Sequence[str], rate: float) -> str:
+    """Return the page, as Markdown."""
+    service, done = soaked.service, soaked.done
+    faulty = [entry for entry in service.journal if entry["fault"]]
+    introduction = INTRODUCTION.format(
+        rate=rate,
+        faults=", ".join(faults),
+        when=f"{datetime.now(timezone.utc):%Y-%m-%d}",
+        version=airflow_version,
+        minutes=options.minutes,
+        seed=options.seed,
+        exports=len(service.operations),
+        runs=len(soaked.runs),
+        requests=len(service.journal),
+        faulty=len(faulty),
+    )
+    outcomes: dict[str, Counter[str]] = defaultdict(Counter)
+    for run in soaked.runs:
+        event = run.event if run.acted or run.event in ("nothing", "times out") else "ended before anything was done"
+        outcomes[event].update(o.state(service.clock.now()) for o in run.exports(service))
+    became = [
+        [event, done.get(event, ""), ", ".join(f"{n} {s}" for s, n in states.items())]
+        for event, states in outcomes.items()
+    ]
+    became.append(["triggerer SIGKILL", done["triggerer SIGKILL"], ""])
+    tables = [
+        tabulate(became, ["what was done", "times", "what became of the exports"], tablefmt="github"),
+        tabulate(
+            [[what, len(which)] for what, which in soaked.wrong.items()], ["exports that", "number"], tablefmt="github"
+        ),
+        tabulate(
+            soaked.processes.rows(),
+            ["process", "MiB, second third", "MiB, at the end", "open files, second third", "open files, at the end"],
+            tablefmt="github",
+        ),
+    ]
+    return "\n\n".join([introduction, *tables]) + "\n"
