@@ -84,8 +84,8 @@ class Scenario:
         self.confirmed = operation.ended() if operation.done(now) else None
         cancels = service.requests("POST", f"{self.operation}:cancel")
         self.requested = cancels[0]["time"] if cancels else None
-        # After the looks of the task that starts it and of the one that waits, the third is the trigger's: from then on
-        # the triggerer has it, and can be told of a kill.
+        # After the looks of the task that starts it and of the one that waits, the third is the trigger's, where there
+        # is one: from then on the triggerer has it, and can be told of a kill.
         if self.act and self.acted is None and operation.reads >= 3:
             self.acted = time.time()
             self.act(self, airflow, service)
@@ -124,6 +124,12 @@ def scenarios() -> list[Scenario]:
             f"{example}_on_kill",
             _acted,
             lambda this, airflow, _: airflow.mark_task(this.dag_id, this.run_id, "wait", "failed"),
+        ),
+        Scenario(
+            "the run is marked failed",
+            f"{example}_teardown",
+            _acted,
+            lambda this, airflow, _: airflow.mark_run(this.dag_id, this.run_id, "failed"),
         ),
         Scenario(
             "nothing: the export succeeds",

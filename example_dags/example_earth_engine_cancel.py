@@ -1,4 +1,4 @@
-"""Four ways to never leave an Earth Engine export running that nobody waits for any more.
+"""Five ways to never leave an Earth Engine export running that nobody waits for any more.
 
 They run as they are: against Earth Engine with your own ``bucket``, or against the emulator (``make demo``). Trigger
 one with ``{"simulate_failure": true}`` to see what happens to its export.
@@ -94,3 +94,12 @@ with DAG("example_earth_engine_cancel_operator", schedule=None, **ARGUMENTS):
         task_id="cancel", operation_names=operation, trigger_rule="one_failed", deferrable=True
     )
     operation >> check_inputs() >> cancel
+
+# A teardown at the end, without names: it cancels what any task of the run has recorded, whatever became of the run.
+# Airflow runs it even where it calls no callback and tells no task, as when the run is marked failed while this sensor
+# sleeps.
+with DAG("example_earth_engine_cancel_teardown", schedule=None, **ARGUMENTS):
+    wait = EarthEngineOperationSensor(
+        task_id="wait", operation_names=start_export(), mode="reschedule", poll_interval=15
+    )
+    wait >> EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()
