@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -195,6 +196,7 @@ def play(airflow: StandaloneAirflow, service: Service, console: Console) -> bool
 
 def main() -> int:
     """Run the demo; returns the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # However it ends, Airflow ends with it.
     parser = argparse.ArgumentParser(prog="python -m airflow_ee_provider.demo", description=__doc__)
     parser.add_argument("--dags-folder", type=Path, required=True, help="the folder with the example DAGs")
     options = parser.parse_args()
