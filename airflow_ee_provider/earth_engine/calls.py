@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_ee_provider.earth_engine.effects import Flow, Request
 from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError, InvalidRequestError, TransientError
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName, check_project
-from airflow_ee_provider.earth_engine.protocol import call, dated_call, encode
+from airflow_ee_provider.earth_engine.protocol import answered_at, call, encode, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -102,10 +102,10 @@ def _pages(project: str, page_size: int, take: Callable[[list[Mapping[str, Any]]
 def _page(project: str, page_size: int, token: str) -> Flow[tuple[list[Mapping[str, Any]], str, datetime | None]]:
     subject = f"projects/{check_project(project)}"
     query = (("pageSize", str(page_size)), *((("pageToken", token),) if token else ()))
-    page, read_at = yield from dated_call(Request("GET", f"{subject}/operations", subject, query=query))
+    page, answer = yield from exchange(Request("GET", f"{subject}/operations", subject, query=query))
     operations, following = page.get("operations"), page.get("nextPageToken")
     found = [payload for payload in operations if isinstance(payload, Mapping)] if isinstance(operations, list) else []
-    return found, following if isinstance(following, str) else "", read_at
+    return found, following if isinstance(following, str) else "", answered_at(answer)
 
 
 def cancel_operation(name: OperationName) -> Flow[None]:

@@ -148,19 +148,19 @@ def call(request: Request, backoff: Backoff = BACKOFF) -> Flow[dict[str, Any]]:
 
     :raises EarthEngineError: of the class that `RULES` gives, or `TransientError` when the attempts are used up.
     """
-    payload, _ = yield from dated_call(request, backoff)
+    payload, _ = yield from exchange(request, backoff)
     return payload
 
 
-def dated_call(request: Request, backoff: Backoff = BACKOFF) -> Flow[tuple[dict[str, Any], datetime | None]]:
-    """`call`, and when that was by Earth Engine's clock: this machine's may be wrong."""
+def exchange(request: Request, backoff: Backoff = BACKOFF) -> Flow[tuple[dict[str, Any], Response]]:
+    """`call`, and the answer that had the object."""
     attempt = 0
     while True:
         attempt += 1
         answer = yield request
         result = decode(request, answer)
         if not isinstance(result, EarthEngineError):
-            return result, _http_date(answer.headers.get("date", ""))
+            return result, answer
         delay = backoff.delay(attempt, _retry_after(answer))
         if result.permanent or not request.repeatable or delay is None:
             raise result
@@ -241,8 +241,13 @@ def _retry_after(answer: Response | NoAnswer) -> float | None:
     value = answer.headers.get("retry-after", "").strip()
     if value.isdigit():
         return float(value)
-    until, now = _http_date(value), _http_date(answer.headers.get("date", "")) if value else None
+    until, now = _http_date(value), answered_at(answer) if value else None
     return max(0.0, (until - now).total_seconds()) if until and now else None
+
+
+def answered_at(answer: Response) -> datetime | None:
+    """When that was by Earth Engine's clock: this machine's may be wrong. None if the answer does not say."""
+    return _http_date(answer.headers.get("date", ""))
 
 
 def _http_date(text: str) -> datetime | None:

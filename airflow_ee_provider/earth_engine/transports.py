@@ -35,7 +35,9 @@ def _headers(request: Request) -> dict[str, str]:
 def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
     """Return an answer, dated by whoever received it where the server has not (RFC 9110, 6.6.1)."""
     received = {name.lower(): value for name, value in headers.items()}
-    return Response(status, body, {"date": formatdate(usegmt=True), **received})
+    if "date" not in received:
+        received["date"] = formatdate(usegmt=True)
+    return Response(status, body, received)
 
 
 def _no_token(error: Exception) -> NoAnswer:

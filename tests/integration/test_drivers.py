@@ -28,6 +28,10 @@ def drive(flow: Flow[Any]) -> Any:
         return drivers.run(flow, RequestsTransport(session, hook.account.base_url), LOG)
 
 
+def together(flows: list[Flow[int]]) -> Flow[list[int]]:
+    return (yield Together(flows))
+
+
 def test_a_clean_up_waits_for_no_lock_that_the_task_may_hold_that_it_interrupts(
     earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -60,11 +64,8 @@ def test_what_goes_wrong_in_a_thread_is_raised_and_what_has_not_begun_is_left(ea
             over.wait(60)
         return 1 // number
 
-    def together() -> Flow[list[int]]:
-        return (yield Together([flow(number) for number in range(1000)]))
-
     with pytest.raises(ZeroDivisionError):
-        drive(together())
+        drive(together([flow(number) for number in range(1000)]))
     over.set()
 
     assert len(begun) <= CONCURRENT + 1
@@ -76,8 +77,6 @@ def test_results_come_in_the_order_of_their_flows(earth_engine_emulator: Emulato
         yield Note(f"{number}")
         return number
 
-    def together(count: int) -> Flow[list[int]]:
-        return (yield Together([flow(number) for number in range(count)]))
-
-    assert [drive(together(count)) for count in (0, 1, 100)] == [list(range(count)) for count in (0, 1, 100)]
+    for count in (0, 1, 100):
+        assert drive(together([flow(number) for number in range(count)])) == list(range(count))
     assert not earth_engine_emulator.service.journal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import socket
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -217,8 +216,8 @@ def test_a_host_that_cannot_be_talked_to_is_an_error_that_says_so(
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             host = f"http://127.0.0.1:{free.getsockname()[1]}"
-    connection = {"conn_type": "earth_engine", "host": host, "extra": {"project": "demo", "is_anonymous": True}}
-    monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
+    connection = earth_engine_emulator.airflow_connection("demo").replace(earth_engine_emulator.url, host)
+    monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", connection)
 
     error = error_of(call, what, "projects/demo/operations/X")
 
