@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
+from airflow_ee_provider.airflow_versions import trigger_timed_out
+from airflow_ee_provider.handover import Handover
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.records import operations_of_task, record_operations
-from airflow_ee_provider.tasks import (
-    KILL,
-    airflow_errors,
-    clean_up,
-    hook_arguments,
-    report,
-    result_of,
-    timed_out,
-)
+from airflow_ee_provider.tasks import KILL, account_of, airflow_errors, clean_up, report, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class OperationHolder:
-    """A mixin for operators and sensors with the parameters `HOOK_PARAMETERS` and ``operation_names``."""
+    """A mixin for operators and sensors with the parameters `ACCOUNT_PARAMETERS` and ``operation_names``."""
 
     operator_extra_links: Any = (EarthEngineTasksLink(),)
 
@@ -45,10 +39,12 @@ class OperationHolder:
         """The task's hook."""
         from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
-        return EarthEngineHook(**hook_arguments(self))
+        return EarthEngineHook(**account_of(self))
 
     def adopt(self, context: Context) -> list[OperationName]:
         """Parse the names and record them as this task's, before anything waits on them.
+
+        From now on they are plain texts: what a kill reads must ask nobody.
 
         :raises AirflowSkipException: if there is no name at all: the upstream task started nothing.
         """
@@ -56,7 +52,9 @@ class OperationHolder:
             names = self.hook.account.names(self.operation_names)
         if not names:
             raise AirflowSkipException(f"{self.task_id} was given no Earth Engine operation: there is nothing to do.")
-        record_operations(context, names)
+        self.operation_names = [str(name) for name in names]
+        self.hook.make_ready()
+        record_operations(context, names, **account_of(self))
         EarthEngineTasksLink.persist_for(context, names)
         return names
 
@@ -78,7 +76,7 @@ class WaitingHolder(OperationHolder):
     """A mixin for what waits until its operations have succeeded, here or in the triggerer."""
 
     if TYPE_CHECKING:
-        max_eecu_seconds: float | None
+        max_eecu_seconds: Any
         cancel_on_kill: bool
         cancel_on_timeout: bool
         execution_timeout: timedelta | None
@@ -87,25 +85,60 @@ class WaitingHolder(OperationHolder):
     #: Whether the failure of one operation ends the waiting for the others.
     stop_at_failure = True
 
-    def wait_in_triggerer(self, names: Iterable[object], poll_interval: float, timeout: float | None = None) -> None:
+    #: When the ``execution_timeout`` passes, in seconds since the epoch, counted from the task's start.
+    _execution_ends: float | None = None
+
+    #: Whether the task is over its time: `on_kill` is called then as well.
+    _is_timed_out = False
+
+    _is_deferred = False
+
+    def pre_execute(self, context: Context) -> None:
+        """Have in the process what a kill needs, before anything else; called by Airflow in every process of the task.
+
+        A task that resumes after a deferral is another process, and Airflow 2.11 can call `on_kill` in it before
+        anything else of ours.
+        """
+        super().pre_execute(context)  # type: ignore[misc]
+        # A rescheduled sensor's time begins anew with each poke.
+        if self.execution_timeout is not None and getattr(self, "mode", None) != "reschedule":
+            started = getattr(context["ti"], "start_date", None) or datetime.now(timezone.utc)
+            self._execution_ends = (started + self.execution_timeout).timestamp()
+        with clean_up(self.log):
+            if recorded := operations_of_task(context):
+                self.operation_names = recorded
+                self.hook.make_ready()
+
+    def wait_in_triggerer(
+        self, context: Context, names: Iterable[object], poll_interval: float, timeout: float | None = None
+    ) -> None:
         """Defer until all have succeeded or one has not.
 
         :param timeout: seconds; besides ``execution_timeout``.
         """
         from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
 
-        limits = [timeout, self.execution_timeout.total_seconds() if self.execution_timeout else None]
-        seconds = min((limit for limit in limits if limit is not None), default=None)
+        now = time.time()
+        ends = [end for end in (None if timeout is None else now + timeout, self._execution_ends) if end is not None]
+        timeout_at = min(ends, default=None)
+        handover = Handover(context["ti"], self.cancel_now, self.log) if self.cancel_on_kill else None
+        if handover and (unwanted := handover.unwanted()):
+            self.cancel_now(f"{self.task_id} {unwanted}")
+            raise AirflowException(f"{self.task_id} {unwanted}: it is not deferred.")
         trigger = EarthEngineOperationTrigger(
             operation_names=[str(name) for name in names],
             poll_interval=poll_interval,
             max_eecu_seconds=self.max_eecu_seconds,
             stop_at_failure=self.stop_at_failure,
             cancel_on_kill=self.cancel_on_kill,
-            timeout_at=None if seconds is None else time.time() + seconds,
-            **hook_arguments(self),
+            timeout_at=timeout_at,
+            handover=handover.token if handover else None,
+            **account_of(self),
         )
-        bound = None if seconds is None else timedelta(seconds=seconds)
+        if handover:
+            handover.begin()
+        self._is_deferred = True
+        bound = None if timeout_at is None else timedelta(seconds=max(0.0, timeout_at - now))
         self.defer(trigger=trigger, method_name="execute_complete", timeout=bound)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -114,20 +147,24 @@ class WaitingHolder(OperationHolder):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Cancel first where the trigger timed out: Airflow runs no code of the trigger's then."""
-        if not self.operation_names:  # What this task has started itself was written down, but in another process.
-            self.operation_names = operations_of_task(context)
-        if timed_out(next_method, next_kwargs):
+        if trigger_timed_out(next_method, next_kwargs):
             self.on_timeout("the waiting in the triggerer")
         return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
 
     def on_kill(self) -> None:
-        """Cancel, because the task was cleared or marked, or its DAG run timed out."""
-        if self.cancel_on_kill and self.operation_names:
+        """Cancel, because the task was cleared or marked, or its DAG run or its own time is over."""
+        if self._is_deferred or self._is_timed_out:  # The trigger has them, or `Handover`; or they are dealt with.
+            return
+        self.hook.may_ask_airflow = False
+        if self._execution_ends is not None and time.time() >= self._execution_ends:
+            self.on_timeout("execution_timeout")
+        elif self.cancel_on_kill and self.operation_names:
             self.cancel_now(f"{self.task_id} was killed")
 
     def on_timeout(self, what: object) -> None:
         """Cancel, because the task has waited for too long."""
-        if self.cancel_on_timeout:
+        self._is_timed_out = True
+        if self.cancel_on_timeout and self.operation_names:
             self.cancel_now(f"{self.task_id} timed out ({what})")
 
 
@@ -138,8 +175,20 @@ def succeeded(operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     failed = [operation for operation in operations if operation["error"]]
     if failed:
-        details = "\n".join(
-            f"  {o['name']}: {o['state']}, code {o['error']['code']}: {o['error']['message']}" for o in failed
-        )
+        details = "\n".join(f"  {line_of(operation)}" for operation in failed)
         raise AirflowFailException(f"{len(failed)} of the Earth Engine operations did not succeed:\n{details}")
     return operations
+
+
+def line_of(operation: Mapping[str, Any]) -> str:
+    """Say in one line how an operation, as plain JSON, has ended."""
+    from airflow_ee_provider.earth_engine.operations import label, printable
+
+    parts = [f"{label(operation['name'], operation['description'])}: {operation['state']}"]
+    if error := operation["error"]:
+        parts.append(f"code {error['code']}: {printable(error['message'], 1000)}")
+    if operation["duration"] is not None:
+        parts.append(f"{operation['duration']:.0f} s")
+    if operation["batch_eecu_usage_seconds"]:
+        parts.append(f"{operation['batch_eecu_usage_seconds']:g} EECU-seconds")
+    return ", ".join(parts) + "".join(f" → {uri}" for uri in operation["destination_uris"])

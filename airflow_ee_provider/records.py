@@ -1,15 +1,24 @@
-"""Which operations belong to a task: it records their names before it waits, and clean-up finds them again."""
+"""Which operations belong to a task: it records them before it waits, and clean-up finds them again.
+
+A record says which operations, in whose name, and by which try of which task instance. It is an XCom in parts: the
+first under `OPERATIONS_KEY`, the next under ``…_2`` and so on, each with at most `PART` names and one account; a part
+that is full is never written again, so that what is written grows with the number of operations and no faster. On
+Airflow 3.3 and later ``task_state_store`` holds the same parts: XComs are gone when the next try begins.
+"""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from airflow_ee_provider.airflow_versions import ACTIVE_STATES, states_of_run, xcoms_of_run
 from airflow_ee_provider.earth_engine.cancelling import CancelOutcome
-from airflow_ee_provider.earth_engine.errors import OperationNotFoundError, TransientError
+from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError, OperationNotFoundError, TransientError
 from airflow_ee_provider.earth_engine.operations import OperationName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -24,8 +33,68 @@ TRY_KEY = "earth_engine_try"
 #: The store's key for all operations that a task starts, once it has started and recorded the last of them.
 STARTED_KEY = "earth_engine_started"
 
+#: The form of the records that this version writes; those of 0.1 are lists of names.
+VERSION = 1
 
-def record_operations(context: Context, names: str | OperationName | Iterable[str | OperationName]) -> list[str]:
+#: How many operations one part of a record holds.
+PART = 250
+
+#: The parameters that say in whose name Earth Engine is asked; the same for operators, sensors, triggers, notifiers.
+ACCOUNT_PARAMETERS = ("earth_engine_conn_id", "project_id", "impersonation_chain")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A part of what a task instance has recorded.
+
+    :param account: the `ACCOUNT_PARAMETERS` of whoever started or adopted them; None if that is not known.
+    :param try_number: of the try that recorded them.
+    :param max_tries: of the task instance then: only a clear changes it.
+    :param run_started: when its DAG run began, in ISO 8601: only the clear of a finished run changes it.
+    """
+
+    operation_names: tuple[str, ...]
+    account: dict[str, Any] | None = None
+    task_id: str = ""
+    map_index: int = -1
+    try_number: int | None = None
+    max_tries: int | None = None
+    run_started: str | None = None
+    #: Whether another part follows although this one is not full: one of another account.
+    more: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is written."""
+        return {"version": VERSION, **asdict(self), "operation_names": list(self.operation_names)}
+
+    @classmethod
+    def from_json(cls, value: Any, task_id: str = "", map_index: int | None = None) -> Record:
+        """Read what this version or an earlier one has written.
+
+        :param task_id: of the task under which it was found.
+        :raises InvalidOperationNameError: if it is no record, such as the path of an object that is gone.
+        """
+        if isinstance(value, Exception):
+            raise value
+        if isinstance(value, list):  # 0.1
+            return cls(_texts(value), task_id=task_id, map_index=-1 if map_index is None else map_index)
+        if not isinstance(value, dict) or value.get("version") != VERSION:
+            raise InvalidOperationNameError(
+                f"A {type(value).__name__} is no record of Earth Engine operations.",
+                remedy="Is an object of the XCom backend gone, or was it written by a newer airflow-ee-provider?",
+            )
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        return cls(**{**known, "operation_names": _texts(value["operation_names"])})
+
+
+def record_operations(
+    context: Context,
+    names: str | OperationName | Iterable[str | OperationName],
+    *,
+    earth_engine_conn_id: str | None = "",
+    project_id: str | None = None,
+    impersonation_chain: str | Sequence[str] | None = None,
+) -> list[str]:
     """Write down that this task holds these operations, in addition to those that it recorded before.
 
     Call it as soon as a name is known: what is recorded is found by `EarthEngineCancelOperationsNotifier`. The XCom
@@ -33,28 +102,68 @@ def record_operations(context: Context, names: str | OperationName | Iterable[st
 
     :param context: the running task's context.
     :param names: full operation names, ``projects/PROJECT/operations/ID``; one or several.
+    :param earth_engine_conn_id: the connection that started them, and that is to cancel them. By default whoever
+        cleans up uses a connection of its own.
+    :param project_id: the Cloud project that they were started with, if it is not the connection's.
+    :param impersonation_chain: service accounts, the last of which started them.
     :return: all names recorded by this try of the task.
     :raises InvalidOperationNameError: if one of them is not a full name; nothing is recorded then.
     """
-    known = operations_of_task(context)
-    recorded: list[Any] = [str(name) for name in OperationName.parse_all([known, names])]
-    if recorded != known:
-        ti = _task_instance(context)
-        ti.xcom_push(key=OPERATIONS_KEY, value=recorded)
+    account = None
+    if earth_engine_conn_id != "":
+        chain = impersonation_chain if isinstance(impersonation_chain, str) else list(impersonation_chain or ()) or None
+        values = (earth_engine_conn_id, project_id, chain)
+        account = dict(zip(ACCOUNT_PARAMETERS, values, strict=True))
+    new = _texts(names)
+    parts = records_of_task(context)
+    known = {name for part in parts for name in part.operation_names}
+    todo = [name for name in new if name not in known]
+    while todo:
+        last = parts[-1] if parts else None
+        if last is None or last.account != account or len(last.operation_names) >= PART:
+            if last is not None and len(last.operation_names) < PART:
+                _write(context, len(parts), replace(last, more=True))
+            parts.append(_part(context, account))
+        room = PART - len(parts[-1].operation_names)
+        parts[-1] = replace(parts[-1], operation_names=(*parts[-1].operation_names, *todo[:room]))
+        todo = todo[room:]
+        _write(context, len(parts), parts[-1])
+    return [name for part in parts for name in part.operation_names]
+
+
+def _part(context: Context, account: dict[str, Any] | None) -> Record:
+    ti = _task_instance(context)
+    return Record(
+        (), account, ti.task_id, _map_index(ti), ti.try_number, getattr(ti, "max_tries", None), _run_started(context)
+    )
+
+
+def _write(context: Context, number: int, part: Record) -> None:
+    ti = _task_instance(context)
+    ti.xcom_push(key=_key(number), value=part.as_json())
+    if number == 1:
         ti.xcom_push(key=TRY_KEY, value=ti.try_number)
-        _remember(context, OPERATIONS_KEY, recorded)
-    return recorded
+    _remember(context, _key(number), part.as_json())
 
 
-def record_all_started(context: Context, names: list[str]) -> None:
-    """Write down that these are all operations that the task starts; see `resume_started`."""
-    _remember(context, STARTED_KEY, names)
+def _key(number: int) -> str:
+    return OPERATIONS_KEY if number == 1 else f"{OPERATIONS_KEY}_{number}"
+
+
+def record_all_started(context: Context) -> None:
+    """Write down that what was recorded is all that the task starts; see `resume_started`."""
+    _remember(context, STARTED_KEY, value=True)
 
 
 def resume_started(context: Context, hook: EarthEngineHook, **how: str) -> tuple[list[str], bool]:
     """`resume_operations`, and whether these are all that the task is to start."""
+    left = [name for part in _remembered_parts(context) for name in part.operation_names]
     going_on = resume_operations(context, hook, **how)
-    return going_on, bool(going_on) and going_on == _remembered(context, STARTED_KEY)
+    were_all = bool(_remembered(context, STARTED_KEY))
+    if were_all and not (going_on and going_on == left):
+        were_all = False
+        _remember(context, STARTED_KEY, value=False)
+    return going_on, were_all
 
 
 def _remember(context: Context, key: str, value: Any) -> None:
@@ -68,41 +177,146 @@ def _remembered(context: Context, key: str) -> Any:
     return None if store is None else store.get(key)
 
 
+def _parts(read: Callable[[str], Any], task_id: str = "", map_index: int | None = None) -> Iterator[Record]:
+    """Read part after part, for as long as another one can follow."""
+    for number in count(1):
+        value = read(_key(number))
+        if value is None:
+            return
+        record = Record.from_json(value, task_id, map_index)
+        yield record
+        if not _may_go_on(record):
+            return
+
+
+def _may_go_on(record: Record) -> bool:
+    return record.more or len(record.operation_names) >= PART
+
+
+def records_of_task(context: Context) -> list[Record]:
+    """Return what the context's task instance has recorded in this try."""
+    ti = _task_instance(context)
+
+    def read(key: str) -> Any:
+        # With its ids: without them, Airflow 2.11 would answer with any task's of the run.
+        return ti.xcom_pull(task_ids=ti.task_id, map_indexes=_map_index(ti), key=key)
+
+    return list(_parts(read, ti.task_id, _map_index(ti)))
+
+
 def operations_of_task(context: Context) -> list[str]:
-    """Return the operations that the context's task has recorded in this try."""
-    return _texts(_task_instance(context).xcom_pull(key=OPERATIONS_KEY))
+    """Return the operations that the context's task instance has recorded in this try."""
+    return [name for part in records_of_task(context) for name in part.operation_names]
 
 
-def operations_of_run(context: Context) -> list[str]:
-    """Return the operations that all tasks of the context's DAG run have recorded, each in its latest try."""
-    if (ti := context.get("ti")) is None:
-        return _texts(_recorded_in_run(_item(context, "dag_run")))
-    return _texts(ti.xcom_pull(task_ids=sorted(_item(context, "dag").task_ids), key=OPERATIONS_KEY))
+def records_of_run(
+    context: Context,
+    of_task: Callable[[str], bool] = lambda _task_id: True,
+    of_record: Callable[[Record], bool] = lambda _record: True,
+) -> Iterator[Record | Exception]:
+    """Yield what the tasks of the context's DAG run have recorded, each in its latest try: of all that the run has.
+
+    :param of_task: whether a task id is asked about.
+    :param of_record: whether a record of such a task is wanted.
+    :return: an exception in place of a record that cannot be read: it must not cost the others.
+    """
+    dag_id, run_id = _run_of(context)
+    dag = context.get("dag")
+    known = {task_id: _can_be_mapped(dag, task_id) for task_id in dag.task_ids} if dag is not None else {}
+    wanted = of_task
+    for number in count(1):
+        going_on = set()
+        for task_id, map_index, value in xcoms_of_run(_key(number), dag_id, run_id, known, wanted):
+            record = _read(value, task_id, map_index)
+            if isinstance(record, Exception) or (record is not None and of_record(record)):
+                yield record
+            if isinstance(record, Record) and _may_go_on(record):
+                going_on.add(task_id)
+        if not going_on:
+            return
+        wanted = going_on.__contains__
 
 
-def _recorded_in_run(dag_run: Any) -> list[Any]:
-    """Ask for the XComs of a run of which only the ids are known: a missed deadline's context has no task."""
-    from airflow.sdk.bases.xcom import BaseXCom
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-    of = {"dag_id": dag_run["dag_id"], "run_id": dag_run["dag_run_id"]}
-    states = RuntimeTaskInstance.get_task_states(dag_id=of["dag_id"], run_ids=[of["run_id"]])
-    # A mapped task is named with its index there. What looks like one can be called so, too: both are asked for.
-    instances: dict[tuple[str, int], None] = {}
-    for task in states.get(of["run_id"], {}):
-        base, _, index = task.rpartition("_")
-        instances[task, -1] = None
-        if base and index.isdigit():
-            instances[base, int(index)] = None
-    return [
-        BaseXCom.get_one(key=OPERATIONS_KEY, task_id=task_id, map_index=map_index, **of)
-        for task_id, map_index in instances
-    ]
+def _read(value: Any, task_id: str, map_index: int | None) -> Record | Exception | None:
+    """Return a record, none, or what keeps it from being read."""
+    if value is None:
+        return None
+    try:
+        return Record.from_json(value, task_id, map_index)
+    except Exception as error:  # noqa: BLE001 (an XCom backend raises what it likes)
+        return LookupError(f"What the task {task_id!r} has recorded cannot be read: {error}")
 
 
-def is_run_context(context: Context) -> bool:
-    """Whether this is the context of a DAG's callback or deadline rather than a task's."""
-    return "reason" in context or "deadline" in context
+def _can_be_mapped(dag: Any, task_id: str) -> bool:
+    task = dag.get_task(task_id)
+    return bool(getattr(task, "is_mapped", False) or _mapped_group(task))
+
+
+def _mapped_group(task: Any) -> str | None:
+    find = getattr(task, "get_closest_mapped_task_group", None)
+    group = find() if find else None
+    return None if group is None else group.group_id
+
+
+def records_of_upstream(context: Context, operator: Any) -> Iterator[Record | Exception]:
+    """Yield what the tasks that lead to an operator have recorded in this run.
+
+    That is its upstream tasks, direct and indirect; for a teardown, those between its setups and itself, if it has
+    setups; in a mapped task group, the group's tasks of the same map index only. Tasks that the DAG's file no longer
+    has, and that are not active any more, are nobody else's: they count as well, but in a mapped group.
+    """
+    dag, ti, group = context["dag"], _task_instance(context), _mapped_group(operator)
+    upstream = set(operator.get_flat_relative_ids(upstream=True))
+    setups = [task for task in operator.upstream_list if task.is_setup] if operator.is_teardown else []
+    if setups:
+        between = {task_id for setup in setups for task_id in setup.get_flat_relative_ids(upstream=False)}
+        upstream &= between | {setup.task_id for setup in setups}
+    if group is not None:
+        own = _map_index(ti)
+        for task_id in sorted(task_id for task_id in upstream if _mapped_group(dag.get_task(task_id)) == group):
+            yield from _of_instance(ti, task_id, own)
+        return
+    states = states_of_run(*_run_of(context))
+
+    def is_nobody_elses(record: Record) -> bool:
+        state = states.get(record.task_id if record.map_index < 0 else f"{record.task_id}_{record.map_index}")
+        return record.task_id in upstream or (bool(states) and state not in ACTIVE_STATES)
+
+    yield from records_of_run(
+        context, lambda task_id: task_id in upstream or task_id not in dag.task_ids, is_nobody_elses
+    )
+
+
+def _of_instance(ti: Any, task_id: str, map_index: int) -> Iterator[Record | Exception]:
+    """Yield what another task instance of the run has recorded."""
+    for number in count(1):
+        try:
+            value = ti.xcom_pull(task_ids=task_id, map_indexes=map_index, key=_key(number))
+        except Exception as error:  # noqa: BLE001 (an XCom backend raises what it likes)
+            value = error
+        record = _read(value, task_id, map_index)
+        if record is not None:
+            yield record
+        if not (isinstance(record, Record) and _may_go_on(record)):
+            return
+
+
+def _run_of(context: Context) -> tuple[str, str]:
+    """Return the ids of a context's DAG run: a missed deadline's context has no task, and a plain dict as its run."""
+    if (ti := context.get("ti")) is not None:
+        return ti.dag_id, ti.run_id
+    run: Any = _item(context, "dag_run")
+    return run["dag_id"], run["dag_run_id"]
+
+
+def by_account(records: Iterable[Record], default: Mapping[str, Any]) -> list[tuple[dict[str, Any], list[str]]]:
+    """Return the operations of records by the account that started them; ``default`` stands for an unknown one."""
+    found: dict[str, tuple[dict[str, Any], dict[str, None]]] = {}
+    for record in records:
+        account = dict(default if record.account is None else record.account)
+        _, names = found.setdefault(repr(sorted(account.items())), (account, {}))
+        names.update(dict.fromkeys(record.operation_names))
+    return [(account, list(names)) for account, names in found.values()]
 
 
 def resume_operations(
@@ -124,14 +338,29 @@ def resume_operations(
     how = on_clear if _was_cleared(context) else on_retry
     if how not in ("reattach", "cancel", "ignore"):
         raise ValueError(f"on_retry and on_clear are 'reattach', 'cancel' or 'ignore', not {how!r}.")
-    left = _texts(_remembered(context, OPERATIONS_KEY))
+    parts = _remembered_parts(context)
+    left = [name for part in parts for name in part.operation_names]
+    _forget(context, len(parts))
     if how == "reattach":
-        going_on = [name for name in left if _goes_on(name, hook)]
-        return record_operations(context, going_on) if going_on else []
+        for part in parts:
+            if going_on := [name for name in part.operation_names if _goes_on(name, hook)]:
+                account = part.account or {"earth_engine_conn_id": ""}
+                record_operations(context, going_on, **account)
+        return operations_of_task(context) if parts else []
     for result in hook.cancel_operations(left) if how == "cancel" else ():
         if not result.outcome.settled and result.outcome is not CancelOutcome.NOT_FOUND:
             raise result.error or TransientError("It is still cancelling.", subject=str(result.name))
     return []
+
+
+def _remembered_parts(context: Context) -> list[Record]:
+    return list(_parts(lambda key: _remembered(context, key)))
+
+
+def _forget(context: Context, parts: int) -> None:
+    """Let no part of an earlier try follow those that this one is going to write."""
+    for number in range(2, parts + 1):
+        context["task_state_store"].delete(_key(number))
 
 
 def _goes_on(name: str, hook: EarthEngineHook) -> bool:
@@ -143,22 +372,31 @@ def _goes_on(name: str, hook: EarthEngineHook) -> bool:
     return not operation.done or operation.succeeded
 
 
-def tries_since_clear(context: Context) -> int:
-    """Return how often the task has tried since it was cleared last, or at all: 1 for the first try.
-
-    A clear raises ``max_tries`` by what was used up; a retry leaves it as it was.
-    """
-    ti = _task_instance(context)
-    tries: int = ti.try_number - (ti.max_tries - _item(context, "task").retries)
-    return max(1, tries)
-
-
 def _was_cleared(context: Context) -> bool:
-    return bool(_task_instance(context).try_number > 1) and tries_since_clear(context) == 1
+    """Whether the task was cleared since the last try recorded something.
+
+    A clear raises the stored ``max_tries``, and that of a finished run begins the run again; a retry does neither,
+    whatever ``retries`` the DAG's file has by now.
+    """
+    parts = _remembered_parts(context)
+    if not parts or parts[0].max_tries is None:
+        return False
+    before = (parts[0].max_tries, parts[0].run_started)
+    return before != (getattr(_task_instance(context), "max_tries", None), _run_started(context))
 
 
-def _texts(recorded: Any) -> list[str]:
-    return [str(name) for name in OperationName.parse_all(recorded)]
+def _run_started(context: Context) -> str | None:
+    started = getattr(context.get("dag_run"), "start_date", None)
+    return None if started is None else started.isoformat()
+
+
+def _texts(recorded: Any) -> tuple[str, ...]:
+    return tuple(str(name) for name in OperationName.parse_all(recorded))
+
+
+def _map_index(ti: Any) -> int:
+    index = getattr(ti, "map_index", -1)
+    return -1 if index is None else int(index)
 
 
 def _task_instance(context: Context) -> Any:

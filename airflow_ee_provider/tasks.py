@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.records import ACCOUNT_PARAMETERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from airflow_ee_provider.earth_engine.cancelling import CancelResult
     from airflow_ee_provider.earth_engine.drivers import Log
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
 #: How a killed task confirms its cancels, in seconds; Airflow kills it for good after 5 s or 60 s.
 KILL: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
 
-#: The parameters that say who asks Earth Engine; the same for operators, sensors, triggers and notifiers.
-HOOK_PARAMETERS = ("earth_engine_conn_id", "project_id", "impersonation_chain")
+
+def account_of(holder: object) -> dict[str, Any]:
+    """Return what says in whose name a task, trigger or notifier asks: what a hook is made with."""
+    return {name: _plain(getattr(holder, name)) for name in ACCOUNT_PARAMETERS}
 
 
-def hook_arguments(holder: object) -> dict[str, Any]:
-    """Return what a hook or a trigger of a task or notifier with those parameters is made with."""
-    return {name: getattr(holder, name) for name in HOOK_PARAMETERS}
+def _plain(value: Any) -> Any:
+    """Return a value that can be stored, and that asks nobody: a template can make a lazy sequence of it."""
+    return value if value is None or isinstance(value, str) else list(value)
 
 
 @contextmanager
@@ -32,11 +35,11 @@ def clean_up(log: Log) -> Iterator[None]:
     """Log loudly what keeps a clean-up from cancelling; the error that it was called for must stay the one seen."""
     try:
         yield
-    except (EarthEngineError, AirflowException, LookupError) as error:
+    except Exception as error:  # noqa: BLE001 (Airflow and its backends raise what they like)
         log.error("Earth Engine operations could not be cancelled and may still run: %s", error)  # noqa: TRY400
 
 
-def report(results: list[CancelResult], log: Log) -> None:
+def report(results: Sequence[CancelResult], log: Log) -> None:
     """Log loudly which operations may still run, and which error was in the way."""
     for result in results:
         if not result.outcome.settled:
@@ -66,9 +69,3 @@ def result_of(event: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise airflow_exception(event["error"], permanent=event["permanent"])
     result: list[dict[str, Any]] = event["result"]
     return result
-
-
-def timed_out(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:
-    """Whether a task is resumed because its trigger timed out; no code of the trigger's ran then."""
-    error = (next_kwargs or {}).get("error")
-    return next_method == "__fail__" and str(getattr(error, "value", error)) == "Trigger timeout"

@@ -52,7 +52,7 @@ async def with_triggers(names: list[str], interval: float, ended: dict[str, floa
 async def one_by_one(names: list[str], interval: float, ended: dict[str, float]) -> None:
     """Poll each operation by itself, as every provider does today; kindly, with one session for all."""
     account = await EarthEngineAsyncHook().open()
-    async with aiohttp_session() as session:
+    async with await aiohttp_session() as session:
         transport = AiohttpTransport(session, account.base_url, account.credentials)
         transport._pace = Pace(rate=1e9)  # Nobody paces them.
 

@@ -17,12 +17,13 @@ from airflow_ee_provider.earth_engine.cancelling import (
 from airflow_ee_provider.earth_engine.waiting import POLL_INTERVAL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow_ee_provider.earth_engine.credentials import Account
     from airflow_ee_provider.earth_engine.effects import Flow
     from airflow_ee_provider.earth_engine.operations import Operation, OperationName
     from airflow_ee_provider.earth_engine.stale import StaleCriteria, StaleOperation
+    from airflow_ee_provider.earth_engine.starting import Start
 
 
 def get_operation(account: Account, name: str | OperationName) -> Flow[Operation]:
@@ -164,18 +165,14 @@ def start_export(
     return calls.start_export(account.project, kind, body, request_id)
 
 
-def start_export_once(
-    account: Account, kind: str, body: Mapping[str, Any], identity: str, tries: int = 1
-) -> Flow[Operation]:
-    """Start an export, or find the one that an earlier try of the same task has started, and return its operation.
+def start_once(account: Account, start: Start, stopped: Callable[[], bool] = lambda: False) -> Flow[Operation]:
+    """Start an operation, or find the one that an earlier try of the same task has started, and return it.
 
-    :param kind: see `start_export`.
-    :param body: the API's own JSON; checked before anything is sent.
-    :param identity: of who starts it: the same for all tries that want the same export.
-    :param tries: how often it was tried, this time included.
-    :raises InvalidRequestError: if the body cannot be right, or another one was sent for the same identity.
+    :param start: what, and for whom.
+    :param stopped: asked before each request that starts something: True once nothing more is to be started.
+    :raises TransientError: if nothing more is to be started.
     """
-    return starting.start_export_once(account.project, kind, body, starting.StartOnce(identity, tries))
+    return starting.start_once(account.project, start, stopped)
 
 
 def test_connection(account: Account) -> Flow[str]:

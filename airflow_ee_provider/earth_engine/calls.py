@@ -136,8 +136,19 @@ def start_export(project: str, kind: str, body: Mapping[str, Any], request_id: s
     :raises InvalidRequestError: before anything is sent, if ``kind`` is not one of those.
     """
     check_kind(kind)
+    return (yield from start_operation(project, f"{kind}:export", body, request_id))[0]
+
+
+def start_operation(
+    project: str, method: str, body: Mapping[str, Any], request_id: str | None = None
+) -> Flow[tuple[Operation, datetime | None]]:
+    """Start an operation with a method such as ``image:export`` or ``table:import``.
+
+    :return: the operation, and when Earth Engine answered, by its own clock.
+    """
     payload = {**body, "requestId": request_id} if request_id else dict(body)
     subject = f"projects/{check_project(project)}"
     repeatable = bool(payload.get("requestId"))
-    request = Request("POST", f"{subject}/{kind}:export", subject, body=encode(payload), repeatable=repeatable)
-    return Operation.from_api((yield from call(request)))
+    request = Request("POST", f"{subject}/{method}", subject, body=encode(payload), repeatable=repeatable)
+    answer, response = yield from exchange(request)
+    return Operation.from_api(answer), answered_at(response)

@@ -67,7 +67,8 @@ class CancelResult:
         """Say it in one line, for a person."""
         said = str(self.error).removeprefix(f"{self.name}: ") if self.error else ""
         said = said or (self.operation.describe() if self.operation else "")
-        return f"{self.name}: {self.outcome.value}" + (f" ({said})" if said else "")
+        called = self.operation.label if self.operation else str(self.name)
+        return f"{called}: {self.outcome.value}" + (f" ({said})" if said else "")
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain JSON, for XComs and a trigger's event."""
@@ -177,5 +178,6 @@ def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError | Non
 
 def _note(result: CancelResult) -> Note:
     if result.outcome is CancelOutcome.STILL_CANCELLING:
-        return Note(f"{result.name}: cancel requested; it counts as cancelled once Earth Engine says so.")
+        called = result.operation.label if result.operation else result.name
+        return Note(f"{called}: cancel requested; it counts as cancelled once Earth Engine says so.")
     return Note(f"{result.describe()}.", warning=not result.outcome.settled)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,8 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError, InvalidRequestError
+from airflow_ee_provider.earth_engine.errors import (
+    CredentialsError,
+    EarthEngineError,
+    InvalidRequestError,
+    TransientError,
+)
 from airflow_ee_provider.earth_engine.operations import OperationName, check_project
+from airflow_ee_provider.earth_engine.transports import authorized_session, can_pass
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -26,6 +33,18 @@ SCOPES = (
     "https://www.googleapis.com/auth/cloud-platform",
 )
 
+#: What a checked box is: to JSON, to Airflow 2.11's form, to people.
+_YES = ("true", "1", "y", "yes", "on")
+
+#: Extras of Google's provider for which there is nothing here.
+_UNSUPPORTED = ("idp_issuer_url", "client_id", "client_secret", "idp_extra_parameters", "idp_extra_params")
+
+#: A key file is some kilobytes long.
+_LARGEST_KEY_FILE = 100_000
+
+_PRINCIPAL = re.compile(r"[^@]+@(?P<project>[^.@]+)\.iam\.gserviceaccount\.com")
+_SECRET_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
+
 _WHERE_FROM = "Configure Application Default Credentials, or set key_path, keyfile_dict or key_secret_name."
 
 
@@ -37,8 +56,9 @@ class Settings:
     :param quota_project: the project that is charged for the requests, as ``X-Goog-User-Project``.
     :param host: the endpoint, ``https://…``; plain http only to this machine.
     :param api_version: ``v1``, ``v1beta`` or ``v1alpha``.
-    :param key_path: a file with credentials of any type that google-auth knows; not shown in logs.
-    :param keyfile: the content of such a file.
+    :param key_path: a file with credentials of any type that google-auth knows.
+    :param keyfile: the content of such a file; whatever it is, it is checked when it is used.
+    :param config: such a file, or its content.
     :param key_secret_name: the name of a secret in Google Secret Manager that holds such content.
     :param key_secret_project: the secret's project; by default that of the Application Default Credentials.
     :param impersonation_chain: service accounts, the last of which calls Earth Engine.
@@ -49,10 +69,11 @@ class Settings:
     quota_project: str = ""
     host: str = DEFAULT_HOST
     api_version: str = "v1"
-    key_path: str = ""
-    keyfile: Mapping[str, Any] | None = field(default=None, repr=False)
-    key_secret_name: str = ""
-    key_secret_project: str = ""
+    key_path: str = field(default="", repr=False)
+    keyfile: Any = field(default=None, repr=False)
+    config: Any = field(default=None, repr=False)
+    key_secret_name: str = field(default="", repr=False)
+    key_secret_project: str = field(default="", repr=False)
     scopes: Sequence[str] = SCOPES
     impersonation_chain: Sequence[str] = ()
     is_anonymous: bool = False
@@ -63,19 +84,27 @@ class Settings:
 
         :raises CredentialsError: if one of them cannot be understood.
         """
-        known = {key.rsplit("__", 1)[-1]: value for key, value in extra.items() if value not in (None, "")}
+        old = {key.rsplit("__", 1)[-1]: value for key, value in extra.items() if key.startswith("extra__")}
+        known = {key: value for key, value in {**old, **extra}.items() if value not in (None, "", "{}", {})}
+        if unsupported := [name for name in _UNSUPPORTED if name in known]:
+            raise CredentialsError(
+                f"The connection's {', '.join(unsupported)} cannot be used for Earth Engine: an external identity "
+                "provider is only supported through a workload identity federation file.",
+                remedy="Give such a file as key_path or credential_config_file.",
+            )
         return cls(
             project=str(known.get("project", "")),
-            quota_project=str(known.get("quota_project", "")),
+            quota_project=str(known.get("quota_project_id") or known.get("quota_project", "")),
             host=host or str(known.get("host", DEFAULT_HOST)),
             api_version=str(known.get("api_version", "v1")),
-            key_path=str(known.get("key_path") or known.get("credential_config_file", "")),
-            keyfile=_keyfile(known.get("keyfile_dict")),
+            key_path=str(known.get("key_path", "")),
+            keyfile=known.get("keyfile_dict"),
+            config=known.get("credential_config_file"),
             key_secret_name=str(known.get("key_secret_name", "")),
             key_secret_project=str(known.get("key_secret_project_id", "")),
             scopes=split(known.get("scope")) or SCOPES,
             impersonation_chain=split(known.get("impersonation_chain")),
-            is_anonymous=str(known.get("is_anonymous", "")).lower() in ("true", "1"),
+            is_anonymous=str(known.get("is_anonymous", "")).strip().lower() in _YES,
         )
 
 
@@ -126,8 +155,23 @@ def open_account(settings: Settings) -> Account:
         credentials = _impersonate(credentials, settings)
     if settings.quota_project and hasattr(credentials, "with_quota_project"):
         credentials = credentials.with_quota_project(settings.quota_project)
-    project = settings.project or project
-    return Account(base_url, credentials, check_project(project) if project else "")
+    return Account(base_url, credentials, _checked_project(settings.project or _impersonated(settings) or project))
+
+
+def _impersonated(settings: Settings) -> str:
+    """Return the project of the service account that calls; empty if its name has none."""
+    chain = settings.impersonation_chain
+    match = _PRINCIPAL.fullmatch(chain[-1]) if chain else None
+    return match["project"] if match else ""
+
+
+def _checked_project(project: str) -> str:
+    try:
+        return check_project(project) if project else ""
+    except EarthEngineError:  # Without its text: whatever it is, somebody may have put it into the wrong field.
+        raise CredentialsError(
+            "What the connection has for its project is no Cloud project id.", remedy="Give an id such as my-project."
+        ) from None
 
 
 def split(value: Any) -> tuple[str, ...]:
@@ -139,16 +183,20 @@ def split(value: Any) -> tuple[str, ...]:
 def _endpoint(settings: Settings) -> str:
     """Return the endpoint's origin, to which alone the token is sent."""
     text = settings.host if "://" in settings.host else f"https://{settings.host}"
-    url = urlsplit(text)
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        url = urlsplit("")
     local = url.hostname == "localhost" or _is_loopback(url.hostname or "")
     plain = url.username is None and url.path in ("", "/") and not url.query and not url.fragment
     if not url.hostname or not plain or not (url.scheme == "https" or (url.scheme == "http" and local)):
         raise InvalidRequestError(
-            f"The connection's host {settings.host!r} is not an endpoint for Earth Engine.",
+            "The connection's host is not an endpoint for Earth Engine.",
             remedy=f"Leave it empty for {DEFAULT_HOST}; plain http is only for an emulator on this machine.",
         )
     if settings.api_version not in API_VERSIONS:
-        raise InvalidRequestError(f"API version {settings.api_version!r} is not one of {', '.join(API_VERSIONS)}.")
+        raise InvalidRequestError(f"The connection's api_version is not one of {', '.join(API_VERSIONS)}.")
     if settings.is_anonymous and not local:
         raise CredentialsError("Anonymous calls are only for an emulator on this machine.", remedy=_WHERE_FROM)
     return f"{url.scheme}://{url.netloc}"
@@ -162,31 +210,87 @@ def _is_loopback(host: str) -> bool:
 
 
 def _credentials(settings: Settings) -> tuple[Any, str]:
+    """Load what the settings name. No error has a text of theirs: a key may stand in any of their fields."""
     from google.auth.credentials import AnonymousCredentials
-    from google.auth.exceptions import GoogleAuthError
 
-    sources = (settings.is_anonymous, settings.key_path, settings.keyfile, settings.key_secret_name)
-    if sum(map(bool, sources)) > 1:
+    sources = {
+        "is_anonymous": settings.is_anonymous,
+        "key_path": settings.key_path,
+        "keyfile_dict": settings.keyfile,
+        "credential_config_file": settings.config,
+        "key_secret_name": settings.key_secret_name,
+    }
+    if len(given := [name for name, value in sources.items() if value]) > 1:
         raise CredentialsError(
-            "The connection names more than one source of credentials.",
-            remedy="Keep one of key_path, keyfile_dict, key_secret_name and is_anonymous.",
+            f"The connection names more than one source of credentials: {', '.join(given)}.", remedy="Keep one of them."
         )
-    if settings.is_anonymous:
+    source = given[0] if given else ""
+    if source == "is_anonymous":
         return AnonymousCredentials(), ""
     try:
-        if settings.key_path:
-            return _from_info(json.loads(Path(settings.key_path).read_text(encoding="utf-8")), settings)
-        if settings.keyfile:
-            return _from_info(settings.keyfile, settings)
-        if settings.key_secret_name:
-            return _from_info(_secret(settings), settings)
-        return _application_default(settings.scopes)
-    except (GoogleAuthError, OSError, ValueError) as error:
-        if isinstance(error, EarthEngineError):
-            raise
-        # Their texts can quote the key file, so only what google-auth itself says is kept.
-        reason = str(error) if isinstance(error, (GoogleAuthError, OSError)) else "they are not valid JSON of a key"
-        raise CredentialsError(f"There are no usable credentials: {reason}.", remedy=_WHERE_FROM) from None
+        return _load(source, settings)
+    except EarthEngineError:
+        raise
+    except Exception as error:  # noqa: BLE001 (google-auth, json, cryptography: none of their texts may be shown)
+        if can_pass(error):
+            raise TransientError(f"The credentials cannot be loaded now: {type(error).__name__}.") from None
+        raise CredentialsError(f"There are no usable credentials: {_reason(source)}.", remedy=_WHERE_FROM) from None
+
+
+def _reason(source: str) -> str:
+    if source:
+        return f"the connection's {source} is no key, and no configuration, that google-auth knows"
+    return "this machine has no Application Default Credentials, or they cannot be used"
+
+
+def _load(source: str, settings: Settings) -> tuple[Any, str]:
+    if source == "key_path":
+        return _from_info(_file_content(settings.key_path, source), settings)
+    if source == "keyfile_dict":
+        return _from_info(_content(settings.keyfile, source), settings)
+    if source == "credential_config_file":
+        is_path = isinstance(settings.config, str) and not settings.config.lstrip().startswith("{")
+        return _from_info((_file_content if is_path else _content)(settings.config, source), settings)
+    if source == "key_secret_name":
+        return _from_info(_secret(settings), settings)
+    return _application_default(settings.scopes)
+
+
+def _content(value: Any, field_name: str) -> Any:
+    """Read a key's JSON, or the object itself.
+
+    :raises CredentialsError: if it is neither; its text is not shown.
+    """
+    try:
+        content = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        content = None
+    if isinstance(content, Mapping):
+        return content
+    raise CredentialsError(f"The connection's {field_name} is not a JSON object.", remedy="Paste the whole key file.")
+
+
+def _file_content(path: str, field_name: str) -> Any:
+    """Read a key file's JSON.
+
+    :raises CredentialsError: the same whether it is missing, unreadable or no key; its name is not shown, since it may
+        be a key.
+    """
+    if path.lstrip().startswith("{"):
+        raise CredentialsError(
+            f"The connection's {field_name} holds a key itself, and has to be a file's path.",
+            remedy="Move the key to keyfile_dict.",
+        )
+    try:
+        file = Path(path)
+        if not file.is_file() or file.stat().st_size > _LARGEST_KEY_FILE:
+            raise ValueError  # noqa: TRY301
+        return _content(file.read_text(encoding="utf-8"), field_name)
+    except (OSError, ValueError):
+        raise CredentialsError(
+            f"The connection's {field_name} names no key file that can be read where this runs.",
+            remedy="Check that the path leads to a JSON key file there, and that Airflow's user may read it.",
+        ) from None
 
 
 def _application_default(scopes: Sequence[str]) -> tuple[Any, str]:
@@ -202,8 +306,8 @@ def _from_info(info: Any, settings: Settings) -> tuple[Any, str]:
     from google.auth.credentials import with_scopes_if_required
     from google.oauth2 import service_account
 
-    if not isinstance(info, Mapping):
-        raise ValueError  # noqa: TRY004 (it is a file's content that is wrong)
+    if isinstance(key := info.get("private_key"), str):
+        info = {**info, "private_key": key.replace("\\n", "\n")}  # Some ways of copying a key escape its line breaks.
     if info.get("type") == "service_account":
         credentials = service_account.Credentials.from_service_account_info(info, scopes=settings.scopes)
         return credentials, info.get("project_id", "")
@@ -220,21 +324,26 @@ def _secret(settings: Settings) -> Any:
 
     Follows https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions/access
     """
-    from google.auth.transport.requests import AuthorizedSession
-
     credentials, project = _application_default(SCOPES[1:])
     project = check_project(settings.key_secret_project or project or settings.project)
-    secret = OperationName.parse(settings.key_secret_name, project).id
+    secret = settings.key_secret_name
+    if not _SECRET_NAME.fullmatch(secret):
+        raise CredentialsError(
+            "The connection's key_secret_name is not the name of a secret.",
+            remedy="Give its name alone: letters, digits, '-' and '_'.",
+        )
     url = f"https://secretmanager.googleapis.com/v1/projects/{project}/secrets/{secret}/versions/latest:access"
-    with AuthorizedSession(credentials) as session:
+    with authorized_session(credentials, "https://secretmanager.googleapis.com") as session:
         answer = session.get(url, timeout=30, allow_redirects=False)
+    if answer.status_code == 429 or answer.status_code >= 500:
+        raise TransientError("Google Secret Manager is not well.", http_status=answer.status_code)
     if answer.status_code != 200:
         raise CredentialsError(
-            f"The secret {settings.key_secret_name!r} cannot be read: HTTP {answer.status_code}.",
+            f"The connection's secret cannot be read: HTTP {answer.status_code}.",
             subject=f"projects/{project}",
             remedy="Grant the Application Default Credentials roles/secretmanager.secretAccessor on it.",
         )
-    return json.loads(base64.b64decode(answer.json()["payload"]["data"]))
+    return _content(base64.b64decode(answer.json()["payload"]["data"]).decode(), "key_secret_name")
 
 
 def _impersonate(source: Any, settings: Settings) -> Any:
@@ -244,16 +353,6 @@ def _impersonate(source: Any, settings: Settings) -> Any:
     return impersonated_credentials.Credentials(
         source_credentials=source, target_principal=target, target_scopes=list(settings.scopes), delegates=delegates
     )
-
-
-def _keyfile(value: Any) -> Mapping[str, Any] | None:
-    try:
-        keyfile = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        keyfile = "not JSON"
-    if keyfile is None or isinstance(keyfile, Mapping):
-        return keyfile
-    raise CredentialsError("The connection's keyfile_dict is not a JSON object.", remedy="Paste the whole key file.")
 
 
 def override(settings: Settings, project_id: str | None, impersonation_chain: Any) -> Settings:

@@ -38,12 +38,22 @@ def dataset(uri: str) -> tuple[str, str]:
     ('gs://my-bucket', 'ndvi/2024')
     >>> dataset("https://code.earthengine.google.com/?asset=projects/p/assets/ndvi")
     ('earthengine', 'projects/p/assets/ndvi')
+    >>> dataset("https://console.cloud.google.com/bigquery?t=p.d.t")
+    ('bigquery', 'p.d.t')
     """
-    url = urlsplit(uri)
+    try:
+        url = urlsplit(uri)
+    except ValueError:  # Whatever that is, the export has succeeded.
+        return "unknown", uri
     _, in_bucket, path = url.path.partition("/storage/browser/")
     if in_bucket:
         bucket, _, name = path.partition("/")
         return f"gs://{bucket}", name or "/"
-    if asset := parse_qs(url.query).get("asset"):
+    query = parse_qs(url.query)
+    if asset := query.get("asset"):
         return "earthengine", asset[0]
+    if url.path.endswith("/bigquery") and (table := query.get("t")):
+        return "bigquery", table[0]
+    if not url.netloc:
+        return "unknown", uri
     return f"{url.scheme}://{url.netloc}", uri.split(url.netloc, 1)[-1].lstrip("/") or "/"

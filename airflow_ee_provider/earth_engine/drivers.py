@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from airflow_ee_provider.earth_engine.looking import Seen
-    from airflow_ee_provider.earth_engine.transports import AiohttpTransport, RequestsTransport
+    from airflow_ee_provider.earth_engine.transports import AiohttpTransport, SyncTransport
 
 T = TypeVar("T")
 Looker = Callable[[Look], Awaitable["Seen"]]
@@ -51,7 +51,7 @@ def in_background(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     return task
 
 
-def run(flow: Flow[T], transport: RequestsTransport, log: Log) -> T:
+def run(flow: Flow[T], transport: SyncTransport, log: Log) -> T:
     """Drive a flow to its result."""
     answer: Any = None
     while True:
@@ -74,7 +74,7 @@ def run(flow: Flow[T], transport: RequestsTransport, log: Log) -> T:
             answer = _at_once(effect, log)
 
 
-def _in_threads(flows: Sequence[Flow[T]], transport: RequestsTransport, log: Log) -> list[T]:
+def _in_threads(flows: Sequence[Flow[T]], transport: SyncTransport, log: Log) -> list[T]:
     """Drive flows side by side, and do here what the threads have to say.
 
     An on_kill does this in a signal handler, amid the same of the task that it interrupts. So nothing waits for a lock

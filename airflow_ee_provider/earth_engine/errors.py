@@ -53,6 +53,12 @@ class CredentialsError(EarthEngineError):
     """There are no usable credentials, or no project, or Earth Engine does not accept them (401)."""
 
 
+class ConnectionMissingError(CredentialsError):
+    """Airflow knows no such connection, or could not ask whoever keeps it: the two cannot be told apart."""
+
+    permanent = False
+
+
 class PermissionDeniedError(EarthEngineError):
     """The caller may not do this, or the project is not set up for Earth Engine (403)."""
 

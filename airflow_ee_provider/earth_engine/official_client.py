@@ -1,24 +1,20 @@
-"""The official client, ``earthengine-api``: lent an account, and asked what its export tasks stand for.
+"""What the official client's export tasks, operations and names stand for.
 
-Follows https://developers.google.com/earth-engine/apidocs/ee-initialize and ``ee.batch.Task``.
+Follows ``ee.batch.Task`` and https://developers.google.com/earth-engine/apidocs/export-image-tocloudstorage
 """
 
 from __future__ import annotations
 
-import socket
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.earth_engine.effects import Request, Response
-from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidRequestError
+from airflow_ee_provider.earth_engine.errors import InvalidRequestError
 from airflow_ee_provider.earth_engine.operations import OperationName
-from airflow_ee_provider.earth_engine.protocol import decode
 from airflow_ee_provider.earth_engine.starting import Export
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from airflow_ee_provider.earth_engine.credentials import Account
+    from collections.abc import Collection, Iterator
 
 #: ``ee.batch.Task.task_type`` -> the kind of export that the API knows.
 KINDS = {
@@ -29,59 +25,76 @@ KINDS = {
     "EXPORT_CLASSIFIER": "classifier",
 }
 
-#: Seconds that each step of the client's initialisation may take: by default it waits for ever.
-INITIALIZE_TIMEOUT = 30.0
+#: An operation's id by itself, as Earth Engine makes them: any other word that a function returns is none.
+_ID = re.compile(r"[A-Z2-7]{24}")
 
-#: The same for any other request: Earth Engine itself ends an interactive one after five minutes.
-REQUEST_TIMEOUT = 330.0
+_RETURN = (
+    "Return ee.batch.Task objects, operations' names, or nothing: what the function starts is owned, whatever it "
+    "returns."
+)
 
 
-@contextmanager
-def initialized_client(account: Account) -> Iterator[None]:
-    """Let ``ee`` call Earth Engine as the account does: its credentials, project and endpoint; for the block's time.
+def exports_of(returned: Any, project: str, started: Collection[str]) -> list[Export | OperationName]:
+    """Read what a function has returned: export tasks, started or not, names and operations, in any nesting.
 
-    :raises EarthEngineError: for what Earth Engine answers to the client, in the block, too.
+    :param project: the Cloud project of bare ids, and the one in which what is not started yet is to run.
+    :param started: the names of the operations that the function has started.
+    :raises InvalidRequestError: for anything else, and for operations that the function has only listed.
     """
-    try:
-        import ee
-    except ImportError:
-        raise InvalidRequestError(
-            "The package earthengine-api is not installed.", remedy="pip install 'airflow-ee-provider[earthengine]'."
-        ) from None
-    subject = f"projects/{account.project}"
-    with _errors(subject):
-        before = socket.getdefaulttimeout()
-        # It also fetches a list of deprecations from another host. (Its own setDeadline fetches everything again.)
-        socket.setdefaulttimeout(INITIALIZE_TIMEOUT)
-        try:
-            ee.Initialize(credentials=account.credentials, url=account.endpoint, project=account.project)
-            socket.setdefaulttimeout(REQUEST_TIMEOUT)
-            yield
-        finally:
-            socket.setdefaulttimeout(before)
-            ee.Reset()
+    return list(_exports_of(returned, project, started))
 
 
-def exports_of(returned: Any) -> list[Export | OperationName]:
-    """Read what a function has returned: one ``ee.batch.Task`` or several; started ones are their operations.
-
-    :raises InvalidRequestError: for anything else.
-    """
+def _exports_of(returned: Any, project: str, started: Collection[str]) -> Iterator[Export | OperationName]:
     if returned is None:
-        return []
-    if isinstance(returned, (list, tuple)):
-        return [export for item in returned for export in exports_of(item)]
-    if isinstance(returned, (str, OperationName)):
-        return list(OperationName.parse_all(returned))
-    if not (hasattr(returned, "task_type") and hasattr(returned, "config")):
+        return
+    if isinstance(returned, OperationName):
+        yield returned
+    elif isinstance(returned, str):
+        yield _named(returned, project)
+    elif hasattr(returned, "task_type") and hasattr(returned, "config"):
+        name = returned.name or returned.id
+        yield _own(name, project, started) if name else _export_of(returned, project)
+    elif isinstance(returned, Mapping) and (name := _operation_in(returned)):
+        yield _own(name, project, started)
+    elif isinstance(returned, (Mapping, Iterable)) and not isinstance(returned, (bytes, bytearray)):
+        for item in returned.values() if isinstance(returned, Mapping) else returned:
+            yield from _exports_of(item, project, started)
+    else:
+        raise InvalidRequestError(f"The function returned {type(returned).__name__} {returned!r:.200}.", remedy=_RETURN)
+
+
+def _named(text: str, project: str) -> OperationName:
+    if "/" not in text and not _ID.fullmatch(text):
+        raise InvalidRequestError(f"The function returned {text!r:.200}, which names no operation.", remedy=_RETURN)
+    return OperationName.parse(text, project)
+
+
+def _operation_in(value: Mapping[Any, Any]) -> str:
+    """Return the name or id of an operation as plain JSON: the API's own, ``task.status()``, an ingestion's answer."""
+    name, identity = value.get("name"), value.get("id")
+    if isinstance(name, str) and "/operations/" in name:
+        return name
+    return identity if isinstance(identity, str) and _ID.fullmatch(identity) else ""
+
+
+def _own(text: str, project: str, started: Collection[str]) -> OperationName:
+    """Return the name of an operation that the function has started.
+
+    :raises InvalidRequestError: if it has not: a list shows everybody's operations.
+    """
+    by_id = {name.rpartition("/")[2]: name for name in started}
+    name = by_id.get(text, text)
+    parsed = OperationName.parse(name, project)
+    if str(parsed) not in started:
         raise InvalidRequestError(
-            f"The function returned {returned!r}.",
-            remedy="Return one ee.batch.Task or several, for example what ee.batch.Export.image.toDrive(…) gives.",
+            "The function returned an operation that it has not started: a list shows everybody's.",
+            subject=str(parsed),
+            remedy="If this task is to own it, and to cancel it, return its name as a text.",
         )
-    return [OperationName.parse(returned.name) if returned.name else _export_of(returned)]
+    return parsed
 
 
-def _export_of(task: Any) -> Export:
+def _export_of(task: Any, project: str) -> Export:
     """Return what ``task.start()`` would ask for, but for its ``requestId``."""
     import ee
 
@@ -91,20 +104,4 @@ def _export_of(task: Any) -> Export:
     if isinstance(body.get("expression"), ee.Encodable):
         body["expression"] = ee.serializer.encode(body["expression"], for_cloud_api=True)
     kind = str(getattr(task.task_type, "value", task.task_type))
-    return Export(KINDS.get(kind, kind), body)
-
-
-@contextmanager
-def _errors(subject: str) -> Iterator[None]:
-    """Give the client's errors, which know no status, the classes and remedies of ours; leave others as they are."""
-    import ee
-
-    try:
-        yield
-    except ee.EEException as error:
-        http_error: Any = error.__context__  # googleapiclient's
-        if not hasattr(http_error, "resp"):
-            raise
-        answer = Response(int(http_error.resp.status), http_error.content)
-        decoded = decode(Request("POST", subject, subject), answer)
-        raise (decoded if isinstance(decoded, EarthEngineError) else error) from None
+    return Export(KINDS.get(kind, kind), body, project)

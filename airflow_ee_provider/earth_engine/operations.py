@@ -6,6 +6,7 @@ Follows https://developers.google.com/earth-engine/reference/rest/Shared.Types/L
 from __future__ import annotations
 
 import ast
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ _SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._~-]*"
 _NAME = re.compile(rf"projects/(?P<project>{_PROJECT})/operations/(?P<id>{_SEGMENT}(?:/{_SEGMENT})*)")
 _BARE_ID = re.compile(_SEGMENT)
 _PROJECT_ID = re.compile(_PROJECT)
+_STATE = re.compile(r"[A-Za-z][A-Za-z_]{0,63}")
 _FRACTION = re.compile(r"\.(\d+)")
 
 
@@ -75,8 +77,10 @@ class OperationName:
     def parse_all(cls, texts: Any, project: str | None = None) -> list[OperationName]:
         """Parse one name, several, or none; ``None`` and empty texts are left out, repeated names kept once.
 
-        A rendered template or an XCom gives any nesting of texts and lists, or a list that Jinja turned into a text;
-        an operation as plain JSON stands for its name, ``None`` for an upstream task that started nothing.
+        A rendered template or an XCom gives any nesting of texts and lists, or a list that Jinja turned into a text:
+        JSON, Python's own, or words with commas or blanks between. An operation as plain JSON stands for its name.
+        ``None``, and what templates make of it (``null``, ``nan``, ``undefined``), stands for an upstream task that
+        started nothing.
 
         :raises InvalidOperationNameError: if any of them is not a name.
         """
@@ -86,15 +90,20 @@ class OperationName:
         return f"projects/{self.project}/operations/{self.id}"
 
 
+#: What templates make of "nothing", in any case: Jinja, JSON, pandas, JavaScript.
+_NOTHING = frozenset({"", "none", "null", "nan", "undefined"})
+
+#: Texts longer than that are not parsed as lists: nobody's names are, and a parser may choke on them.
+_LONGEST_LIST = 1_000_000
+
+
 def _flatten(texts: Any) -> Iterable[Any]:
-    # Jinja renders a missing XCom as the text "None".
-    if texts is None or (isinstance(texts, str) and texts in ("", "None")):
+    if isinstance(texts, str):
+        texts = _parsed(texts.strip())
+    if texts is None or (isinstance(texts, float) and math.isnan(texts)):
         return
-    if isinstance(texts, str) and texts.startswith("["):
-        with suppress(ValueError, SyntaxError):
-            texts = ast.literal_eval(texts)
-    if isinstance(texts, Mapping):
-        texts = texts.get("name", texts)
+    if isinstance(texts, Mapping):  # An operation as plain JSON, what a task has recorded, or `task.status()`.
+        texts = next((texts[key] for key in ("operation_names", "name", "id") if key in texts), texts)
     # A text is itself a sequence; anything that is neither is left to the parser, which refuses it.
     if isinstance(texts, (str, Mapping, OperationName)) or not isinstance(texts, Iterable):
         yield texts
@@ -103,8 +112,21 @@ def _flatten(texts: Any) -> Iterable[Any]:
         yield from _flatten(text)
 
 
+def _parsed(text: str) -> Any:
+    """Read what a template may have made of a list, a tuple, an object: JSON, Python's own words, or words."""
+    if text.lower() in _NOTHING:
+        return None
+    if text[0] in "[({" and len(text) <= _LONGEST_LIST:
+        for parse in (json.loads, ast.literal_eval):
+            with suppress(ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+                return parse(text)
+        return text
+    words = re.split(r"[\s,]+", text)
+    return [word for word in words if word] if len(words) > 1 else text
+
+
 class OperationState(str, Enum):
-    """``metadata.state``; what this version does not know reads as ``STATE_UNSPECIFIED``."""
+    """``metadata.state``; one that this version does not know keeps its word, and counts as running."""
 
     STATE_UNSPECIFIED = "STATE_UNSPECIFIED"
     PENDING = "PENDING"
@@ -115,8 +137,12 @@ class OperationState(str, Enum):
     FAILED = "FAILED"
 
     @classmethod
-    def _missing_(cls, value: object) -> OperationState:  # noqa: ARG003
-        return cls.STATE_UNSPECIFIED
+    def _missing_(cls, value: object) -> OperationState:
+        if not (isinstance(value, str) and _STATE.fullmatch(value)):
+            return cls.STATE_UNSPECIFIED
+        unknown = str.__new__(cls, value)
+        unknown._name_ = unknown._value_ = value
+        return unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +236,11 @@ class Operation:
         """Whether Earth Engine says that it was cancelled; only that counts as cancelled."""
         return self.done and self.state is OperationState.CANCELLED
 
+    @property
+    def label(self) -> str:
+        """What a person calls it: its name, and its description where it has one."""
+        return label(self.name, self.description)
+
     def describe(self) -> str:
         """Say in one line, for a person, how far it is: ``RUNNING, 42 %, Write files 1/4, 12.5 EECU-seconds``."""
         parts = [self.state.value]
@@ -224,7 +255,7 @@ class Operation:
         if self.batch_eecu_usage_seconds:
             parts.append(f"{self.batch_eecu_usage_seconds:g} EECU-seconds")
         if self.error and not self.cancelled:
-            parts.append(f"error {self.error.code}: {self.error.message}")
+            parts.append(f"error {self.error.code}: {printable(self.error.message, 1000)}")
         return ", ".join(parts)
 
     @property
@@ -251,6 +282,23 @@ class Operation:
             "end_time": _iso(self.end_time),
             "duration": self.duration,
         }
+
+
+def label(name: OperationName | str, description: str) -> str:
+    """Return a name for a person to read, with the description where there is one; both on one line."""
+    return f"{name} ({printable(description)})" if description else str(name)
+
+
+def printable(text: str, most: int = 200) -> str:
+    """Return a text from outside as one line of a log: no line break, no escape code, no more than that many signs."""
+    shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text[:most])
+    return shown + ("…" if len(text) > most else "")
+
+
+def all_done(names: Sequence[OperationName], found: Sequence[Operation]) -> bool:
+    """Whether each of the operations was read, and has ended."""
+    read = {operation.name for operation in found if operation.done}
+    return all(name in read for name in names)
 
 
 def _state(reported: OperationState, *, done: bool, error: OperationError | None) -> OperationState:

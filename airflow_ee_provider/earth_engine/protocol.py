@@ -75,6 +75,12 @@ class Remedy:
 
 #: The first row whose pattern is found in "STATUS message" speaks.
 REMEDIES = (
+    # Whatever its HTTP status is: it passes.
+    Remedy(
+        r"Too many tasks already in the queue",
+        "Cancel operations that nobody needs, or wait for some to end.",
+        TransientError,
+    ),
     Remedy(
         r"daily_eecu_usage_time|exceeded the custom quota",
         "The project's own quota is used up: wait until it resets, or raise it under IAM & Admin > Quotas.",
@@ -109,7 +115,6 @@ REMEDIES = (
         r"^UNIMPLEMENTED",
         "This server does not support the method: cancel the operation at https://code.earthengine.google.com/tasks.",
     ),
-    Remedy(r"Too many tasks already in the queue", "Cancel operations that nobody needs, or wait for some to end."),
     Remedy(
         r"^NOT_FOUND",
         "Check the name and its project; operations are forgotten some days after their end.",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 import threading
 import time
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from airflow_ee_provider.earth_engine.effects import NoAnswer, Request, Response
@@ -14,11 +17,16 @@ from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngin
 from airflow_ee_provider.earth_engine.pace import CONCURRENT, Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     import aiohttp
+    import requests
     from google.auth.credentials import Credentials
     from google.auth.transport.requests import AuthorizedSession
+
+#: How often a token that is not accepted is refreshed, as google-auth's own session does it; seconds between two
+#: readings of a connection whose credentials are not accepted.
+REFRESHES, RENEW_INTERVAL = 2, 60.0
 
 #: Seconds for connecting, and for each read.
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0
@@ -40,32 +48,116 @@ def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
     return Response(status, body, received)
 
 
-def _no_token(error: Exception) -> NoAnswer:
+def no_token(error: Exception) -> NoAnswer:
     """No request was sent, because google-auth got no token for it."""
     reason = f"no access token could be had: {error}"
-    if getattr(error, "retryable", False):
+    if can_pass(error):
         return NoAnswer(reason)
     return NoAnswer(reason, CredentialsError, "Check the connection's credentials: they may be revoked or expired.")
+
+
+def can_pass(error: BaseException) -> bool:
+    """Whether an error of google-auth's says that a server could not be reached, or is not well, for now.
+
+    Its errors are not retryable by default, not even a refused connection; only what the token server itself has
+    refused is final.
+    """
+    from google.auth.exceptions import TransportError
+
+    if getattr(error, "retryable", False) or isinstance(error, (TransportError, OSError)):
+        return True
+    inner = [error.__cause__, *error.args]
+    return any(isinstance(one, BaseException) and can_pass(one) for one in inner)
+
+
+def certificates() -> str:
+    """Return the file or folder of the certificates to trust: the same for workers and for the triggerer."""
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    if found := next((value for name in names if (value := os.environ.get(name))), None):
+        return found
+    import certifi
+
+    return certifi.where()
+
+
+def requests_session() -> requests.Session:
+    """Open a session that trusts our `certificates`, and takes no password from a ``netrc`` file."""
+    import requests
+
+    session = requests.Session()
+    session.verify = certificates()
+    session.auth = _unchanged
+    return session
+
+
+def _unchanged(request: Any) -> Any:
+    """Authenticate a request in no other way: without it, requests would look into a ``netrc`` file."""
+    return request
+
+
+def authorized_session(credentials: Credentials, endpoint: str) -> AuthorizedSession:
+    """Open a session that authorises its requests."""
+    from google.auth.transport.requests import AuthorizedSession, Request
+    from requests.adapters import HTTPAdapter
+
+    session = AuthorizedSession(credentials, auth_request=Request(requests_session()))
+    session.verify = certificates()
+    session.auth = _unchanged
+    session.mount(endpoint, HTTPAdapter(pool_maxsize=CONCURRENT))
+    return session
 
 
 def _insecure(error: Exception) -> NoAnswer:
     return NoAnswer(f"TLS failed: {error}", EarthEngineError, "Check the host's certificate and this machine's clock.")
 
 
+class SyncTransport(Protocol):
+    """Sends a request, once."""
+
+    def send(self, request: Request) -> Response | NoAnswer:
+        """Return what came back."""
+
+
 class RequestsTransport:
     """Sends with a google-auth `AuthorizedSession`.
 
     :param base_url: for example ``https://earthengine.googleapis.com/v1``.
+    :param renew: opens another session when Earth Engine does not accept the credentials of this one, with those that
+        the connection has by then; None if there are no others.
     """
 
-    def __init__(self, session: AuthorizedSession, base_url: str) -> None:
+    def __init__(
+        self,
+        session: AuthorizedSession,
+        base_url: str,
+        renew: Callable[[], AuthorizedSession | None] = lambda: None,
+    ) -> None:
         self._session = session
         self._base_url = base_url
+        self._renew = renew
+        self._is_renewed = False
         self._pace = Pace()
         self._turn = threading.Lock()
 
     def send(self, request: Request) -> Response | NoAnswer:
-        """Send one request, once."""
+        """Send one request, once; once more with new credentials if the old ones are not accepted any more."""
+        answer = self._send(request)
+        if _is_refused(answer) and self._renewed():
+            answer = self._send(request)
+        return answer
+
+    def _renewed(self) -> bool:
+        with self._turn:
+            if not self._is_renewed:  # Of many requests that are refused, the first one asks.
+                self._is_renewed = True
+                session = self._renew()
+                self._has_new = session is not None
+                self._session = session or self._session
+            return self._has_new
+
+    _has_new = False
+
+    def _send(self, request: Request) -> Response | NoAnswer:
         import requests
         from google.auth.exceptions import GoogleAuthError
 
@@ -82,7 +174,7 @@ class RequestsTransport:
                 allow_redirects=False,
             )
         except GoogleAuthError as error:
-            return _no_token(error)
+            return no_token(error)
         except requests.exceptions.SSLError as error:
             return _insecure(error)
         except requests.RequestException as error:
@@ -91,11 +183,30 @@ class RequestsTransport:
         return _response(answer.status_code, answer.content, answer.headers)
 
 
-class AiohttpTransport:
-    """Sends with an aiohttp session; the token is refreshed in a thread, never on the event loop."""
+def _is_refused(answer: Response | NoAnswer) -> bool:
+    """Whether the credentials are not accepted, by Earth Engine or by the token server."""
+    if isinstance(answer, NoAnswer):
+        return issubclass(answer.error, CredentialsError)
+    return answer.status == 401
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, credentials: Credentials) -> None:
+
+class AiohttpTransport:
+    """Sends with an aiohttp session; the token is refreshed in a thread, never on the event loop.
+
+    :param renew: gives the credentials that the connection has by now, when the present ones are not accepted.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        credentials: Credentials,
+        renew: Callable[[], Awaitable[Credentials | None]] | None = None,
+    ) -> None:
         self._session = session
+        self._renew = renew
+        self._renewing = asyncio.Lock()
+        self._asked = float("-inf")
         self._base_url = base_url
         self._credentials = credentials
         self._refreshing = asyncio.Lock()
@@ -104,17 +215,36 @@ class AiohttpTransport:
         self._places = asyncio.Semaphore(CONCURRENT)
 
     async def send(self, request: Request) -> Response | NoAnswer:
-        """Send one request; once more with a fresh token if the server does not accept the one it had."""
+        """Send one request; once more with new credentials if the old ones are not accepted any more."""
+        before = self._credentials
+        answer = await self._send_authorized(request)
+        if _is_refused(answer) and await self._renewed(before):
+            answer = await self._send_authorized(request)
+        return answer
+
+    async def _renewed(self, refused: Credentials) -> bool:
+        """Read the connection again, once for many requests that are refused, and not more than once a minute."""
+        async with self._renewing:
+            now = time.monotonic()
+            if self._credentials is refused and self._renew is not None and now - self._asked >= RENEW_INTERVAL:
+                self._asked = now
+                self._credentials = await self._renew() or refused
+            return self._credentials is not refused
+
+    async def _send_authorized(self, request: Request) -> Response | NoAnswer:
+        """Send one request; twice more with a fresh token if the server does not accept the one it had."""
         import aiohttp
         from google.auth.exceptions import GoogleAuthError
 
         try:
             headers = await self._authorize(request)
             answer = await self._send(request, headers)
-            if answer.status == 401:
-                answer = await self._send(request, await self._authorize(request, refused=headers))
+            for _ in range(REFRESHES):
+                if answer.status == 401:
+                    headers = await self._authorize(request, refused=headers)
+                    answer = await self._send(request, headers)
         except GoogleAuthError as error:
-            return _no_token(error)
+            return no_token(error)
         except aiohttp.ClientSSLError as error:
             return _insecure(error)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
@@ -152,15 +282,22 @@ class AiohttpTransport:
     def _apply(self, headers: dict[str, str], url: str, *, refresh: bool) -> None:
         from google.auth.transport.requests import Request as AuthRequest
 
-        auth_request = AuthRequest()
+        auth_request = AuthRequest(requests_session())
         if refresh:
             self._credentials.refresh(auth_request)
         self._credentials.before_request(auth_request, "GET", url, headers)
 
 
-def aiohttp_session() -> aiohttp.ClientSession:
-    """Open the session that an `AiohttpTransport` sends with."""
+async def aiohttp_session() -> aiohttp.ClientSession:
+    """Open the session that an `AiohttpTransport` sends with; it trusts our `certificates`."""
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
-    return aiohttp.ClientSession(timeout=timeout, trust_env=True)  # As requests, it heeds the proxies' variables.
+    connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls))
+    return aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=True)  # The proxies' variables hold.
+
+
+def _tls() -> ssl.SSLContext:
+    where = certificates()
+    is_folder = Path(where).is_dir()
+    return ssl.create_default_context(cafile=None if is_folder else where, capath=where if is_folder else None)

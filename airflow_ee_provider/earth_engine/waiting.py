@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from airflow_ee_provider.earth_engine.cancelling import cancel_and_confirm
 from airflow_ee_provider.earth_engine.effects import Flow, Look, Note, Now
 from airflow_ee_provider.earth_engine.errors import ComputeLimitExceededError, EarthEngineError, TransientError
+from airflow_ee_provider.earth_engine.operations import all_done
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +60,7 @@ def wait_for_operations(
         yield from _take_in(seen, latest, trouble)
         found = [latest[name] for name in names if name in latest]
         yield from _enforce_limit(found, max_eecu_seconds)
-        if len(found) == len(names) and all(operation.done for operation in found):
+        if all_done(names, found):
             return found
         if stop_at_failure and any(operation.done and not operation.succeeded for operation in found):
             return found
@@ -103,7 +104,7 @@ def _take_in(
             raise operation
         else:
             if name not in latest or latest[name].milestone != operation.milestone:
-                yield Note(f"{name}: {operation.describe()}")
+                yield Note(f"{operation.label}: {operation.describe()}")
             latest[name] = operation
 
 
@@ -114,7 +115,7 @@ def _enforce_limit(operations: Sequence[Operation], max_eecu_seconds: float | No
     over = [o for o in operations if not o.done and (o.batch_eecu_usage_seconds or 0.0) > max_eecu_seconds]
     if not over:
         return
-    used = ", ".join(f"{o.name} has used {o.batch_eecu_usage_seconds:g} EECU-seconds" for o in over)
+    used = ", ".join(f"{o.label} has used {o.batch_eecu_usage_seconds:g} EECU-seconds" for o in over)
     yield Note(f"{used}, and {max_eecu_seconds:g} are allowed; cancelling.", warning=True)
     results = yield from cancel_and_confirm([operation.name for operation in over])
     became = "; ".join(result.describe() for result in results)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-#: Digits after the second in the timestamps of one operation after another, as the real service varies them.
-FRACTION_DIGITS = (6, 3, 0, 9)
+#: Digits after the second in the timestamps of one operation after another, as the real service varies them; of the
+#: nine that it may give as well, the official client can read six.
+FRACTION_DIGITS = (6, 3, 0)
 
 TYPES = {
     "image": "EXPORT_IMAGE",
@@ -18,6 +19,8 @@ TYPES = {
     "videoMap": "EXPORT_VIDEO_MAP",
     "map": "EXPORT_TILES",
     "classifier": "EXPORT_CLASSIFIER",
+    "image:import": "INGEST_IMAGE",
+    "table:import": "INGEST_TABLE",
 }
 
 

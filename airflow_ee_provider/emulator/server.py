@@ -42,6 +42,7 @@ def make_app(service: Service) -> web.Application:
             web.post(_VERSION + "/" + _OPERATION + ":cancel", api.cancel),
             web.post(_VERSION + "/" + _OPERATION + ":wait", api.wait),
             web.post(_VERSION + "/projects/{project}/{kind}:export", api.export),
+            web.post(_VERSION + "/projects/{project}/{kind}:import", api.start_import),
             web.get("/emulator/journal", api.read_journal),
             web.post("/emulator/faults", api.add_fault),
             web.post("/emulator/behaviours", api.add_behaviour),
@@ -92,6 +93,10 @@ class _Api:
     async def export(self, request: web.Request) -> web.Response:
         project, kind = request.match_info["project"], request.match_info["kind"]
         return web.json_response(self._service.export(project, kind, await request.read()))
+
+    async def start_import(self, request: web.Request) -> web.Response:
+        project, kind = request.match_info["project"], request.match_info["kind"]
+        return web.json_response(self._service.start_import(project, kind, await request.read()))
 
     async def read_journal(self, request: web.Request) -> web.Response:
         return web.json_response(self._service.journal)

@@ -17,7 +17,7 @@ from airflow_ee_provider.emulator.limits import Gate, Limits
 from airflow_ee_provider.emulator.operations import FRACTION_DIGITS, TYPES, Behaviour, Clock, EmulatedOperation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _REQUEST_ID = re.compile(r"[a-zA-Z0-9-]{1,60}")
 _LARGEST_PAGE = 500
@@ -29,14 +29,20 @@ class Service:
     :param behaviour: what an operation does unless `behave` says something else for its description.
     :param queue_limit: operations of a project that may be waiting or running.
     :param limits: how many requests it stands; by default any number.
+    :param fraction_digits: after the second in the timestamps of one operation after another: 0 to 9.
     """
 
     def __init__(
-        self, behaviour: Behaviour | None = None, queue_limit: int = 3000, limits: Limits | None = None
+        self,
+        behaviour: Behaviour | None = None,
+        queue_limit: int = 3000,
+        limits: Limits | None = None,
+        fraction_digits: Sequence[int] = FRACTION_DIGITS,
     ) -> None:
         self.clock = Clock()
         self.behaviour = behaviour or Behaviour()
         self.queue_limit = queue_limit
+        self._fraction_digits = fraction_digits
         self.gate = Gate(limits or Limits())
         #: One entry for each request: ``time`` (seconds since the epoch), ``method``, ``path``, ``status``, ``body``…
         self.journal: list[dict[str, Any]] = []
@@ -128,15 +134,22 @@ class Service:
 
     def export(self, project: str, kind: str, body: bytes) -> dict[str, Any]:
         """``{kind}.export``: start an operation, or find the one that the same requestId has started."""
-        try:
-            request = json.loads(body)
-        except ValueError:
-            request = None
-        if kind not in TYPES or not isinstance(request, dict) or not request.get("expression"):
+        request = _json(body)
+        if kind not in TYPES or not request.get("expression"):
             raise ApiError("INVALID_ARGUMENT", f"Invalid JSON payload received for {kind}:export: no expression.")
         if not any(name.endswith("ExportOptions") for name in request):
             raise ApiError("INVALID_ARGUMENT", "Exactly one of the export options must be set.")
-        request_id = request.get("requestId", "")
+        return self._start(project, kind, request)
+
+    def start_import(self, project: str, kind: str, body: bytes) -> dict[str, Any]:
+        """``{kind}.import``: the same for an ingestion."""
+        request = _json(body)
+        if f"{kind}:import" not in TYPES or not request.get(f"{kind}Manifest"):
+            raise ApiError("INVALID_ARGUMENT", f"Invalid JSON payload received for {kind}:import: no manifest.")
+        return self._start(project, f"{kind}:import", request)
+
+    def _start(self, project: str, kind: str, request: dict[str, Any]) -> dict[str, Any]:
+        request_id = request.get("requestId") or ""
         if request_id and not _REQUEST_ID.fullmatch(request_id):
             raise ApiError("INVALID_ARGUMENT", f"Invalid request id {request_id!r}.")
         canonical = json.dumps(request, sort_keys=True)
@@ -166,7 +179,7 @@ class Service:
         description = request.get("description", "")
         rule = next((b for pattern, b in self._behaviours if fnmatchcase(description, pattern)), self.behaviour)
         name = f"projects/{project}/operations/{''.join(self._random.choices(string.ascii_uppercase + '234567', k=24))}"
-        digits = FRACTION_DIGITS[len(self.operations) % len(FRACTION_DIGITS)]
+        digits = self._fraction_digits[len(self.operations) % len(self._fraction_digits)]
         now = self.clock.now()
         operation = EmulatedOperation(name, kind, description, now, replace(rule, **behaviour), request, digits)
         self.operations[name] = operation
@@ -176,3 +189,11 @@ class Service:
         if operation := self.operations.get(name):
             return operation
         raise ApiError("NOT_FOUND", f"Operation {name!r} not found.")
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(body)
+    except ValueError:
+        request = None
+    return request if isinstance(request, dict) else {}

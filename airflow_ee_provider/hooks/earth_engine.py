@@ -10,8 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from airflow_ee_provider.earth_engine import api
 from airflow_ee_provider.earth_engine.credentials import Account, Settings, open_account, override, split
-from airflow_ee_provider.earth_engine.errors import EarthEngineError
-from airflow_ee_provider.earth_engine.pace import CONCURRENT
+from airflow_ee_provider.earth_engine.errors import ConnectionMissingError, EarthEngineError
 from airflow_ee_provider.hooks import connection_form
 
 if TYPE_CHECKING:
@@ -51,6 +50,9 @@ class _ConnectionHook(BaseHook):
 
         :raises CredentialsError: if there are no usable credentials.
         """
+        return self._open()
+
+    def _open(self) -> Account:
         return open_account(override(self._settings(), self.project_id, self.impersonation_chain))
 
     def _settings(self) -> Settings:
@@ -59,10 +61,12 @@ class _ConnectionHook(BaseHook):
         try:
             connection = self.get_connection(self.earth_engine_conn_id)
         except AirflowNotFoundException:
-            # Only the default may be absent: a mistyped name must not run on somebody else's credentials.
-            if self.earth_engine_conn_id == self.default_conn_name:
-                return Settings()
-            raise
+            # Airflow says so as well where a secrets backend could not be asked: nobody else's account may step in.
+            raise ConnectionMissingError(
+                f"The connection {self.earth_engine_conn_id!r} is not defined, or could not be read.",
+                remedy="Add a connection of the type Google Earth Engine; an empty one stands for the machine's "
+                "Application Default Credentials, and so does earth_engine_conn_id=None.",
+            ) from None
         return Settings.from_extra(connection.extra_dejson, _host(connection))
 
 
@@ -84,7 +88,8 @@ def _blocking(call: Callable[Concatenate[Account, P], Flow[T]]) -> Callable[Conc
         account = hook.account
         # A session for each call: on_kill runs in a signal handler, amid another request of the same hook.
         with hook.get_conn() as session:
-            return run(call(account, *args, **kwargs), RequestsTransport(session, account.base_url), hook.log)
+            transport = RequestsTransport(session, account.base_url, hook.renew)
+            return run(call(account, *args, **kwargs), transport, hook.log)
 
     return method
 
@@ -112,8 +117,8 @@ class EarthEngineHook(_ConnectionHook):
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.operations
 
-    :param earth_engine_conn_id: the connection, of the type ``earth_engine`` or ``google_cloud_platform``; None, or
-        the default where it does not exist, stands for the Application Default Credentials.
+    :param earth_engine_conn_id: the connection, of the type ``earth_engine`` or ``google_cloud_platform``; None, or an
+        empty connection, stands for the machine's Application Default Credentials.
     :param project_id: the Cloud project, in place of the connection's.
     :param impersonation_chain: service accounts (a list, or a text with commas), the last of which calls.
     """
@@ -128,17 +133,35 @@ class EarthEngineHook(_ConnectionHook):
     wait_for_operations = _blocking(api.wait_for_operations)
     delete_operation = _blocking(api.delete_operation)
     start_export = _blocking(api.start_export)
-    start_export_once = _blocking(api.start_export_once)
+    start_once = _blocking(api.start_once)
     _test_connection = _blocking(api.test_connection)
 
     def get_conn(self) -> AuthorizedSession:
         """Return a new session that authorises its requests."""
-        from google.auth.transport.requests import AuthorizedSession
-        from requests.adapters import HTTPAdapter
+        from airflow_ee_provider.earth_engine.transports import authorized_session
 
-        session = AuthorizedSession(self.account.credentials)
-        session.mount(self.account.endpoint, HTTPAdapter(pool_maxsize=CONCURRENT))
-        return session
+        return authorized_session(self.account.credentials, self.account.endpoint)
+
+    #: Whether Airflow may be asked: not in the signal handler that a kill runs in.
+    may_ask_airflow = True
+
+    def renew(self) -> AuthorizedSession | None:
+        """Read the connection again, because its credentials are not accepted any more; None if that cannot be."""
+        if not self.may_ask_airflow:
+            return None
+        try:
+            account = self._open()
+        except Exception as error:  # noqa: BLE001 (the answer that was refused says what is wrong)
+            self.log.warning("The connection could not be read again: %s", error)
+            return None
+        self.account = account
+        return self.get_conn()
+
+    def make_ready(self) -> None:
+        """Read the connection and import what a request needs: a kill, in a signal handler, must wait for neither."""
+        from airflow_ee_provider.earth_engine import drivers, transports  # noqa: F401
+
+        self.get_conn().close()
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask Earth Engine for one operation, and say in one sentence what is wrong and what to do."""
@@ -180,16 +203,16 @@ class EarthEngineAsyncHook(_ConnectionHook):
     wait_for_operations = _awaited(api.wait_for_operations)
     delete_operation = _awaited(api.delete_operation)
     start_export = _awaited(api.start_export)
-    start_export_once = _awaited(api.start_export_once)
+    start_once = _awaited(api.start_once)
 
     @property
     def key(self) -> Hashable:
         """What hooks that call as the same account have in common."""
         return self.earth_engine_conn_id, self.project_id, split(self.impersonation_chain)
 
-    async def open(self) -> Account:
-        """Read the connection and load the credentials, once, off the event loop."""
-        if "account" in self.__dict__:
+    async def open(self, *, again: bool = False) -> Account:
+        """Read the connection and load the credentials, off the event loop; once, unless ``again``."""
+        if "account" in self.__dict__ and not again:
             return self.account
         from asgiref.sync import sync_to_async
 
@@ -198,6 +221,7 @@ class EarthEngineAsyncHook(_ConnectionHook):
         def load() -> Account:
             import aiohttp  # noqa: F401 (a third of a second that the event loop must not wait for)
 
+            self.account = self._open()
             return self.account
 
         # asgiref's thread, not asyncio's: from it, Airflow's own calls find their way back to the triggerer's loop.

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+import threading
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseNotifier
 
-from airflow_ee_provider.records import is_run_context, operations_of_run, operations_of_task
-from airflow_ee_provider.tasks import HOOK_PARAMETERS, clean_up, hook_arguments, report
+from airflow_ee_provider import parameters
+from airflow_ee_provider.airflow_versions import runs_a_task
+from airflow_ee_provider.records import ACCOUNT_PARAMETERS, by_account, records_of_run, records_of_task
+from airflow_ee_provider.tasks import account_of, clean_up, report
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.records import Record
+
+T = TypeVar("T")
+
+#: Seconds that Airflow has to say what was recorded: for a `SyncCallback` of a deadline, it never answers.
+LOOK_UP_TIMEOUT = 20.0
+
+#: Where a DAG and a task keep their callbacks.
+_CALLBACKS = tuple(f"on_{event}_callback" for event in ("failure", "success", "retry", "skipped", "execute"))
+
+
+class _NotGiven:
+    """Stands for names that were not given: no rendered value does."""
 
 
 class EarthEngineCancelOperationsNotifier(BaseNotifier):
@@ -21,53 +40,68 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
     Cancel operations from a callback of a task or a DAG, such as ``on_failure_callback``.
 
     Without names, it cancels what the task has recorded under the XCom key ``earth_engine_operations``, or, as a
-    DAG's callback, what all tasks of the run have recorded. It cancels everything that it can, logs what became of
-    each, and raises nothing: the error that it was called for stays the one that users see.
+    DAG's callback, what all tasks of the run have recorded; each operation in the name of the connection, project and
+    impersonation chain that started it. It cancels everything that it can, logs what became of each, and raises
+    nothing: the error that it was called for stays the one that users see.
 
-    :param operation_names: one name or several (templated); by default those of the task or of the run.
+    For a `DeadlineAlert`, use an ``AsyncCallback``: what a ``SyncCallback`` asks about a run is never answered by
+    Airflow, so that one has to be given the names.
+
+    :param operation_names: one name or several (templated; names that are rendered to nothing cancel nothing); by
+        default those of the task or of the run.
     :param earth_engine_conn_id: the connection (templated).
     :param project_id: the Cloud project of bare ids, in place of the connection's (templated).
     :param impersonation_chain: service accounts, the last of which calls Earth Engine (templated).
     :param wait_for_completion: wait until Earth Engine confirms the cancels.
-    :param poll_interval: seconds between two looks at what is still cancelling.
-    :param timeout: seconds to wait for the confirmation; a DAG's callbacks run in the dag-processor, which stops
-        them after ``[dag_processor] dag_file_processor_timeout`` (50 s by default).
+    :param poll_interval: between two looks at what is still cancelling, in seconds or as a timedelta.
+    :param timeout: to wait for the confirmation, in seconds or as a timedelta; a DAG's callbacks run in the
+        dag-processor, which stops them after ``[dag_processor] dag_file_processor_timeout`` (50 s by default).
     """
 
-    template_fields: Sequence[str] = ("operation_names", *HOOK_PARAMETERS)
+    template_fields: Sequence[str] = ("operation_names", *ACCOUNT_PARAMETERS)
 
     def __init__(
         self,
         *,
-        operation_names: Any = None,
+        operation_names: Any = _NotGiven,
         earth_engine_conn_id: str | None = "earth_engine_default",
         project_id: str | None = None,
         impersonation_chain: str | Sequence[str] | None = None,
         wait_for_completion: bool = True,
-        poll_interval: float = 2.0,
-        timeout: float = 30.0,
+        poll_interval: float | timedelta = 2.0,
+        timeout: float | timedelta = 30.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.operation_names = operation_names
+        self._are_given = operation_names is not _NotGiven
+        self.operation_names = operation_names if self._are_given else ()
         self.earth_engine_conn_id = earth_engine_conn_id
         self.project_id = project_id
         self.impersonation_chain = impersonation_chain
         self.wait_for_completion = wait_for_completion
         self.poll_interval = poll_interval
         self.timeout = timeout
+        parameters.check(self, (parameters.Seconds("poll_interval"), parameters.Seconds("timeout")))
 
     def __call__(self, *args: Any) -> None:
         """Notify with a copy: rendering changes the templated fields, and Airflow may call one notifier again."""
-        super(EarthEngineCancelOperationsNotifier, copy.copy(self)).__call__(*args)
+        notifier = copy.copy(self)
+        notifier._original = self  # noqa: SLF001 (it is of this class)
+        super(EarthEngineCancelOperationsNotifier, notifier).__call__(*args)
+
+    #: What the DAG's file has made, and Airflow's callbacks hold.
+    _original: EarthEngineCancelOperationsNotifier | None = None
 
     def notify(self, context: Context) -> None:
         """Cancel, synchronously: in a worker or in the dag-processor."""
         from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
+        groups: list[tuple[dict[str, Any], Any]] = []
         with clean_up(self.log):
-            if names := self._names(context):
-                report(EarthEngineHook(**hook_arguments(self)).cancel_operations(names, **self._how), self.log)
+            groups = _in_time(lambda: self._groups(context)) if "ti" not in context else self._groups(context)
+        for account, names in groups:
+            with clean_up(self.log):
+                report(EarthEngineHook(**account).cancel_operations(names, **self._how), self.log)
 
     async def async_notify(self, context: Context) -> None:
         """Cancel, asynchronously: in the triggerer."""
@@ -75,10 +109,12 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
 
         from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
+        groups: list[tuple[dict[str, Any], Any]] = []
         with clean_up(self.log):
-            if names := await sync_to_async(self._names)(context):
-                hook = EarthEngineAsyncHook(**hook_arguments(self))
-                report(await hook.cancel_operations(names, **self._how), self.log)
+            groups = await sync_to_async(self._groups)(context)
+        for account, names in groups:
+            with clean_up(self.log):
+                report(await EarthEngineAsyncHook(**account).cancel_operations(names, **self._how), self.log)
 
     @property
     def _how(self) -> dict[str, Any]:
@@ -88,13 +124,80 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
             "timeout": self.timeout,
         }
 
-    def _names(self, context: Context) -> Any:
-        whose = "run" if is_run_context(context) else "task"
-        names = self.operation_names
-        if names is None:
-            names = operations_of_run(context) if whose == "run" else operations_of_task(context)
-        if names:
-            self.log.warning("Cancelling the Earth Engine operations of the %s: %s.", whose, names)
+    def _groups(self, context: Context) -> list[tuple[dict[str, Any], Any]]:
+        """Return what is to be cancelled, by the account that is to do it."""
+        whose = "run" if _is_of_run(self._original or self, context) else "task"
+        if self._are_given:
+            groups = [(account_of(self), self.operation_names)] if self.operation_names else []
         else:
+            found = records_of_run(context) if whose == "run" else records_of_task(context)
+            groups = by_account(self._readable(found), account_of(self))
+        for account, names in groups:
+            self.log.warning(
+                "Cancelling the Earth Engine operations of the %s, as %s: %s.",
+                whose,
+                account["earth_engine_conn_id"] or "the Application Default Credentials",
+                names,
+            )
+        if not groups:
             self.log.info("The %s holds no Earth Engine operation: there is nothing to cancel.", whose)
-        return names
+        return groups
+
+    def _readable(self, found: Iterable[Record | Exception]) -> Iterator[Record]:
+        """Yield what could be read, and say what could not."""
+        for record in found:
+            if isinstance(record, Exception):
+                self.log.error("%s Its operations may still run.", record)
+            else:
+                yield record
+
+
+def _is_of_run(notifier: EarthEngineCancelOperationsNotifier, context: Context) -> bool:
+    """Whether a notifier was called as a callback of the DAG, or of a deadline, rather than of a task.
+
+    No key of the context proves it where the task itself runs: a function's arguments are merged into that. Where a
+    DAG's callback runs, nothing is, and its context has a reason.
+    """
+    ti = context.get("ti")
+    if ti is None:
+        return True
+    holds = [_has_callback(context.get("dag"), notifier), _has_callback(getattr(ti, "task", None), notifier)]
+    if holds in ([True, False], [False, True]):
+        return holds[0]
+    return "reason" in context and not runs_a_task(ti)
+
+
+def _has_callback(holder: Any, notifier: object) -> bool:
+    for name in _CALLBACKS:
+        callbacks = getattr(holder, name, None)
+        if any(
+            callback is notifier for callback in (callbacks if isinstance(callbacks, (list, tuple)) else [callbacks])
+        ):
+            return True
+    return False
+
+
+def _in_time(look_up: Callable[[], T]) -> T:
+    """Return what a look-up returns, in a thread of its own: an answer that never comes must not hold the process.
+
+    :raises TimeoutError: says what to do instead.
+    """
+    answers: SimpleQueue[T | Exception] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put(look_up())
+        except Exception as error:  # noqa: BLE001 (it is raised where it is wanted)
+            answers.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        answer = answers.get(timeout=LOOK_UP_TIMEOUT)
+    except Empty:
+        raise TimeoutError(
+            f"Airflow has not said in {LOOK_UP_TIMEOUT:g} s what the run holds, as it never does in a SyncCallback: "
+            "use AsyncCallback for the deadline, or give operation_names."
+        ) from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

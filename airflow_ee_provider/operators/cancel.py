@@ -5,73 +5,109 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, conf
 
+from airflow_ee_provider import parameters
+from airflow_ee_provider.airflow_versions import trigger_timed_out
 from airflow_ee_provider.earth_engine.cancelling import CancelOutcome
+from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.stale import StaleCriteria
 from airflow_ee_provider.holders import OperationHolder
-from airflow_ee_provider.records import operations_of_run, operations_of_task, record_operations
-from airflow_ee_provider.tasks import (
-    HOOK_PARAMETERS,
-    airflow_errors,
-    airflow_exception,
-    hook_arguments,
-    result_of,
-    timed_out,
+from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
+from airflow_ee_provider.records import (
+    ACCOUNT_PARAMETERS,
+    by_account,
+    record_operations,
+    records_of_task,
+    records_of_upstream,
 )
+from airflow_ee_provider.tasks import KILL, account_of, airflow_errors, airflow_exception, clean_up, report, result_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.stale import StaleOperation
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+    from airflow_ee_provider.records import Record
+
+#: The XCom's key for why the janitor has found each operation stale.
+ABOUT_KEY = "earth_engine_stale"
+
+#: Operations, and the `ACCOUNT_PARAMETERS` of whoever is to cancel them.
+Group = tuple["dict[str, Any]", "list[str]"]
+
+
+class _NotGiven:
+    """Stands for names that were not given: no rendered or mapped value does."""
 
 
 class _CancellingOperator(OperationHolder, BaseOperator):
     """What the cancelling operators share: request every cancel at once, then wait here or in the triggerer."""
 
+    checked_parameters: tuple[parameters.Number, ...] = (
+        parameters.Seconds("poll_interval"),
+        parameters.Seconds("timeout"),
+    )
+
     def __init__(
         self,
         *,
-        operation_names: Any = (),
         earth_engine_conn_id: str | None = "earth_engine_default",
         project_id: str | None = None,
         impersonation_chain: str | Sequence[str] | None = None,
         wait_for_completion: bool = True,
-        poll_interval: float = 5.0,
-        timeout: float = 600.0,
+        poll_interval: float | timedelta | str = 5.0,
+        timeout: float | timedelta | str = 600.0,
         not_found_ok: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.operation_names = operation_names
         self.earth_engine_conn_id = earth_engine_conn_id
         self.project_id = project_id
         self.impersonation_chain = impersonation_chain
         self.wait_for_completion = wait_for_completion
-        self.poll_interval = poll_interval
-        self.timeout = timeout
+        self.poll_interval: Any = poll_interval
+        self.timeout: Any = timeout
         self.not_found_ok = not_found_ok
         self.deferrable = deferrable
+        self._groups: list[Group] = []
 
-    def cancel(self, names: Sequence[Any], about: Mapping[str, dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+    def pre_execute(self, context: Context) -> None:
+        """Check what was rendered, before anything is sent."""
+        super().pre_execute(context)
+        parameters.check_rendered(self, self.checked_parameters)
+
+    def cancel(
+        self, groups: Sequence[Group], about: Mapping[str, dict[str, Any]] | None = None
+    ) -> list[dict[str, Any]]:
         """Cancel, confirm, and return what became of each.
 
         :param about: what the outcome of a name is to say besides.
         """
-        outcomes = self._outcomes(names, wait_here=self.wait_for_completion and not self.deferrable)
+        self._groups = list(groups)
+        outcomes = self._outcomes(groups, wait_here=self.wait_for_completion and not self.deferrable)
         outcomes = [(about or {}).get(outcome["name"], {}) | outcome for outcome in outcomes]
-        waiting = [o["name"] for o in outcomes if o["outcome"] == CancelOutcome.STILL_CANCELLING.value]
+        waiting = {o["name"] for o in outcomes if o["outcome"] == CancelOutcome.STILL_CANCELLING.value}
         if waiting and self.wait_for_completion and self.deferrable:
-            from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger
-
-            trigger = EarthEngineCancelOperationTrigger(
-                operation_names=waiting, outcomes=outcomes, poll_interval=self.poll_interval, **hook_arguments(self)
-            )
-            self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=self.timeout))
+            self._wait_in_triggerer(outcomes, waiting)
         return self.conclude(outcomes)
+
+    def _wait_in_triggerer(self, outcomes: list[dict[str, Any]], waiting: set[str]) -> None:
+        from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger
+
+        groups = [(account, [name for name in names if name in waiting]) for account, names in self._groups]
+        (account, names), *others = [group for group in groups if group[1]]
+        trigger = EarthEngineCancelOperationTrigger(
+            operation_names=names,
+            outcomes=outcomes,
+            others=[{**account, "operation_names": names} for account, names in others],
+            poll_interval=self.poll_interval,
+            **account,
+        )
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=self.timeout))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Conclude from what Earth Engine said in the end."""
@@ -79,9 +115,18 @@ class _CancellingOperator(OperationHolder, BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Look once more when the waiting in the triggerer timed out: the error must name what still runs."""
-        if timed_out(next_method, next_kwargs):
-            return self.conclude(self._outcomes(operations_of_task(context), wait_here=False))
+        if trigger_timed_out(next_method, next_kwargs):
+            groups = by_account(records_of_task(context), account_of(self))
+            return self.conclude(self._outcomes(groups, wait_here=False))
         return super().resume_execution(next_method, next_kwargs, context)
+
+    def on_kill(self) -> None:
+        """Request the cancels that a kill of this task came before."""
+        if names := [name for _, names in self._groups for name in names]:
+            self.log.warning("%s was killed; cancelling %s.", self.task_id, names)
+            for account, names in self._groups:
+                with clean_up(self.log):
+                    report(self._hook(account).cancel_operations(names, **KILL), self.log)
 
     def conclude(self, outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the outcomes if all operations were dealt with.
@@ -98,12 +143,28 @@ class _CancellingOperator(OperationHolder, BaseOperator):
             )
         return outcomes
 
-    def _outcomes(self, names: Sequence[Any], *, wait_here: bool) -> list[dict[str, Any]]:
-        with airflow_errors():
-            results = self.hook.cancel_operations(
-                names, wait_for_completion=wait_here, poll_interval=self.poll_interval, timeout=self.timeout
-            )
-        return [result.as_dict() for result in results]
+    def _outcomes(self, groups: Sequence[Group], *, wait_here: bool) -> list[dict[str, Any]]:
+        """Cancel each group in its own name; who cannot be asked in one name may be in another."""
+        outcomes: list[dict[str, Any]] = []
+        for account, names in groups:
+            try:
+                results = self._hook(account).cancel_operations(
+                    names, wait_for_completion=wait_here, poll_interval=self.poll_interval, timeout=self.timeout
+                )
+            except EarthEngineError as error:
+                if len(groups) == 1:
+                    raise airflow_exception(str(error), permanent=error.permanent) from error
+                outcomes += [_not_asked(name, account, error) for name in names]
+            else:
+                outcomes += [result.as_dict() for result in results]
+        return outcomes
+
+    def _hook(self, account: Mapping[str, Any]) -> EarthEngineHook:
+        if dict(account) == account_of(self):
+            return self.hook
+        from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+        return EarthEngineHook(**account)
 
     def _dealt_with(self, outcome: CancelOutcome) -> bool:
         if outcome is CancelOutcome.NOT_FOUND:
@@ -111,6 +172,12 @@ class _CancellingOperator(OperationHolder, BaseOperator):
         if outcome is CancelOutcome.STILL_CANCELLING:
             return not self.wait_for_completion
         return outcome.settled
+
+
+def _not_asked(name: str, account: Mapping[str, Any], error: EarthEngineError) -> dict[str, Any]:
+    said = f"{name}, of the connection {account['earth_engine_conn_id']!r}: {error}"
+    outcome = CancelOutcome.ERROR.value
+    return {"name": name, "outcome": outcome, "state": None, "error": said, "permanent": error.permanent}
 
 
 class EarthEngineCancelOperationOperator(_CancellingOperator):
@@ -121,7 +188,12 @@ class EarthEngineCancelOperationOperator(_CancellingOperator):
     What has already ended is no error, so that the task can be run again and again; no name at all skips it. One
     operation's error never stops the others, and the task's error names each that was not dealt with.
 
-    As a teardown at the end of a DAG, without names, it leaves nothing running behind the run:
+    Without names, it cancels what the tasks that lead to it have recorded in this run: its upstream tasks, direct and
+    indirect; as a teardown with setups, those between the setups and itself; in a mapped task group, those of its own
+    map index in the group. Each operation is cancelled in the name of the connection that started it. What a task has
+    recorded that the DAG's file no longer has, and that is not active any more, is cancelled as well.
+
+    As a teardown at the end of a DAG it leaves nothing running behind the run:
     ``work >> EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()``. Airflow runs it even where it
     calls no callback, as when somebody marks the run failed.
 
@@ -131,35 +203,56 @@ class EarthEngineCancelOperationOperator(_CancellingOperator):
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/cancel
 
     :param operation_names: one name or several, ``projects/PROJECT/operations/ID`` or an id of the connection's
-        project (templated; a list, or another task's output). By default what all tasks of the run have recorded.
+        project (templated; a list, or another task's output; nothing at all skips the task). By default what the tasks
+        that lead to this one have recorded.
     :param earth_engine_conn_id: the connection (templated).
     :param project_id: the Cloud project of bare ids, in place of the connection's (templated).
     :param impersonation_chain: service accounts, the last of which calls Earth Engine (templated).
     :param wait_for_completion: wait for the confirmation; otherwise the outcome is ``still cancelling``.
-    :param poll_interval: seconds between two looks at what is still cancelling.
-    :param timeout: seconds to wait for the confirmation before the task fails, to be tried again.
+    :param poll_interval: between two looks at what is still cancelling, in seconds or as a timedelta (templated).
+    :param timeout: to wait for the confirmation before the task fails, to be tried again; in seconds or as a timedelta
+        (templated).
     :param not_found_ok: do not fail for an operation that Earth Engine does not know.
     :param deferrable: wait in the triggerer; by default as ``[operators] default_deferrable`` says.
     :raises AirflowFailException: where trying again cannot help, for example without the permission
         ``earthengine.operations.update``, or where the server answers UNIMPLEMENTED.
     """
 
-    template_fields: Sequence[str] = ("operation_names", *HOOK_PARAMETERS)
+    template_fields: Sequence[str] = ("operation_names", "poll_interval", "timeout", *ACCOUNT_PARAMETERS)
     ui_color = "#e8f0e4"
 
-    def __init__(self, *, operation_names: Any = None, **kwargs: Any) -> None:
-        super().__init__(operation_names=operation_names, **kwargs)
-        self._of_run = operation_names is None  # Not where another task's output turns out to be None.
+    def __init__(self, *, operation_names: Any = _NotGiven, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._are_given = operation_names is not _NotGiven
+        self.operation_names = operation_names if self._are_given else ()
+        parameters.check(self, self.checked_parameters)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel what has a name."""
-        if self._of_run:
-            self.operation_names = operations_of_run(context)
-        return self.cancel(self.adopt(context))
+        if self._are_given:
+            return self.cancel([(account_of(self), [str(name) for name in self.adopt(context)])])
+        unreadable: list[Exception] = []
+        groups = by_account(_readable(records_of_upstream(context, self), unreadable), account_of(self))
+        for error in unreadable:
+            self.log.error("%s Its operations may still run.", error)
+        if not groups and not unreadable:
+            raise AirflowSkipException(f"{self.task_id}: the tasks that lead to it hold no Earth Engine operation.")
+        for account, names in groups:
+            record_operations(context, names, **account)
+            EarthEngineTasksLink.persist_for(context, self.hook.account.names(names))
+        outcomes = self.cancel(groups)
+        if unreadable:
+            raise airflow_exception("; ".join(str(error) for error in unreadable), permanent=False)
+        return outcomes
 
-    def on_kill(self) -> None:
-        """Request the cancels that a kill of this task came before."""
-        self.cancel_now(f"{self.task_id} was killed")
+
+def _readable(found: Iterable[Record | Exception], unreadable: list[Exception]) -> Iterator[Record]:
+    """Yield what could be read, and keep what could not."""
+    for record in found:
+        if isinstance(record, Exception):
+            unreadable.append(record)
+        else:
+            yield record
 
 
 class EarthEngineCancelStaleOperationsOperator(_CancellingOperator):
@@ -174,69 +267,101 @@ class EarthEngineCancelStaleOperationsOperator(_CancellingOperator):
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/list
 
-    :param older_than: created (or started, see ``age_since``) longer ago than this timedelta, by Earth Engine's clock.
+    :param older_than: created (or started, see ``age_since``) longer ago than this, by Earth Engine's clock; a
+        timedelta, or seconds (templated).
     :param age_since: ``create_time`` (default) or ``start_time``.
     :param description: a glob that the whole description matches, such as ``ndvi-*`` (templated).
     :param description_regex: a regular expression that is found in the description (templated).
-    :param types: such as ``EXPORT_IMAGE``; one or several.
-    :param max_priority: of this priority or a lower one.
-    :param max_eecu_seconds: has used more EECU-seconds than that.
-    :param states: the states to look at; PENDING and RUNNING by default. Not a criterion by itself.
+    :param types: such as ``EXPORT_IMAGE``; one or several (templated).
+    :param max_priority: of this priority or a lower one (templated).
+    :param max_eecu_seconds: has used more EECU-seconds than that (templated).
+    :param states: the states to look at; PENDING and RUNNING by default (templated). Not a criterion by itself.
     :param keep: names of operations that are never cancelled (templated).
-    :param limit: how many are cancelled in one go, the oldest first; None for all.
+    :param limit: how many are cancelled in one go, the oldest first; None for all (templated).
     :param dry_run: only say what would be cancelled.
     :param kwargs: ``earth_engine_conn_id``, ``project_id``, ``impersonation_chain``, ``wait_for_completion``,
         ``poll_interval``, ``timeout`` and ``deferrable``, as with `EarthEngineCancelOperationOperator`.
     :raises AirflowFailException: without a criterion, or where trying again cannot help.
     """
 
-    template_fields: Sequence[str] = ("description", "description_regex", "keep", *HOOK_PARAMETERS)
+    template_fields: Sequence[str] = (
+        "older_than",
+        "description",
+        "description_regex",
+        "types",
+        "max_priority",
+        "max_eecu_seconds",
+        "states",
+        "keep",
+        "limit",
+        "poll_interval",
+        "timeout",
+        *ACCOUNT_PARAMETERS,
+    )
+    checked_parameters = (
+        *_CancellingOperator.checked_parameters,
+        parameters.Age("older_than", is_optional=True),
+        parameters.Whole("max_priority", is_optional=True),
+        parameters.Number("max_eecu_seconds", is_optional=True),
+        parameters.Whole("limit", is_optional=True),
+    )
     ui_color = "#e8f0e4"
 
     def __init__(
         self,
         *,
-        older_than: timedelta | None = None,
+        older_than: timedelta | float | str | None = None,
         age_since: str = "create_time",
         description: str = "",
         description_regex: str = "",
         types: str | Sequence[str] = (),
-        max_priority: int | None = None,
-        max_eecu_seconds: float | None = None,
+        max_priority: int | str | None = None,
+        max_eecu_seconds: float | str | None = None,
         states: str | Sequence[str] = ("PENDING", "RUNNING"),
         keep: Any = (),
-        limit: int | None = None,
+        limit: int | str | None = None,
         dry_run: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"not_found_ok": True, **kwargs})
-        self.older_than = older_than
+        self.older_than: Any = older_than
         self.age_since = age_since
         self.description = description
         self.description_regex = description_regex
         self.types = types
-        self.max_priority = max_priority
-        self.max_eecu_seconds = max_eecu_seconds
+        self.max_priority: Any = max_priority
+        self.max_eecu_seconds: Any = max_eecu_seconds
         self.states = states
         self.keep = keep
-        self.limit = limit
+        self.limit: Any = limit
+        self._about: dict[str, dict[str, Any]] = {}
         self.only_say = dry_run  # `dry_run` is a method of Airflow's operators.
+        parameters.check(self, self.checked_parameters)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """List, choose, cancel."""
         with airflow_errors():
             stale = self.hook.list_stale_operations(self._criteria(), self.limit)
         about = {str(one.operation.name): _about(one) for one in stale}
+        EarthEngineTasksLink.persist_for(context, [one.operation.name for one in stale])
         names = list(about)
         if self.only_say or not stale:
             outcomes = [{**said, "outcome": "would be cancelled"} for said in about.values()]
             self._log_table(outcomes)
             return outcomes
-        record_operations(context, names)
-        return self.cancel(names, about)
+        record_operations(context, names, **account_of(self))
+        context["ti"].xcom_push(key=ABOUT_KEY, value=about)
+        return self.cancel([(account_of(self), names)], about)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Know again why each operation was stale, which was said in another process."""
+        ti = context["ti"]
+        self._about = ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index, key=ABOUT_KEY) or {}
+        return super().resume_execution(next_method, next_kwargs, context)
 
     def conclude(self, outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Log the table, whether or not all were dealt with."""
+        outcomes = [{**self._about.get(outcome["name"], {}), **outcome} for outcome in outcomes]
         self._log_table(outcomes)
         return super().conclude(outcomes)
 

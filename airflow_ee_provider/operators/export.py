@@ -21,9 +21,10 @@ class EarthEngineExportOperator(ExportingOperator):
     """
     Start an export exactly once, and wait until it has succeeded.
 
-    The ``requestId`` derives from the task instance, so that a retry after a crash finds the export that the last try
-    has started, even if it died before it could write that down. After a failed or cancelled export a retry starts
-    the next one; after a clear, too.
+    The ``requestId`` derives from the task instance and from what is asked for, so that a retry after a crash finds the
+    export that the last try has started, even if it died before it could write that down. An export that has failed in
+    a way that can pass (an internal error of Earth Engine's, a time-out) is started again by the next try, if there are
+    ``retries``; any other failure fails the task for good.
 
     Returns a list with the operation: ``name``, ``state``, ``destination_uris``, ``batch_eecu_usage_seconds``,
     ``duration`` (seconds) and more.
@@ -31,14 +32,13 @@ class EarthEngineExportOperator(ExportingOperator):
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export
 
     :param kind: ``image``, ``table``, ``video``, ``videoMap``, ``map`` or ``classifier``.
-    :param body: the API's own JSON, such as an ExportImageRequest without ``requestId`` (templated; also a text of
-        JSON, or the name of a ``.json`` template file).
+    :param body: the API's own JSON, such as an ExportImageRequest without ``requestId`` (templated, but for its
+        ``expression``; also a text of JSON, or the name of a ``.json`` template file).
     :param kwargs: the parameters of `ExportingOperator`: how to connect, to wait, to cancel.
     :raises AirflowFailException: where trying again cannot help, for example for a body that cannot be right.
     """
 
     template_fields: Sequence[str] = ("body", *ExportingOperator.template_fields)
-    template_ext: Sequence[str] = (".json",)
     template_fields_renderers = {"body": "json"}  # noqa: RUF012 (Airflow's own form)
 
     def __init__(self, *, kind: str, body: Any, **kwargs: Any) -> None:
@@ -46,9 +46,26 @@ class EarthEngineExportOperator(ExportingOperator):
         self.kind = kind
         self.body = body
 
+    def resolve_template_files(self) -> None:
+        """Read the body's file, if that is what it names; no other text is a file's name."""
+        if isinstance(self.body, str) and self.body.strip().endswith(".json"):
+            environment = self.get_template_env()
+            assert environment.loader is not None  # noqa: S101 (a DAG's environment has one)
+            self.body = environment.loader.get_source(environment, self.body.strip())[0]
+
+    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+        """Render everything but the body's expression, whose texts are Earth Engine's own."""
+        expression = None
+        if isinstance(self.body, Mapping) and "expression" in self.body:
+            expression = self.body["expression"]
+            self.body = {name: value for name, value in self.body.items() if name != "expression"}
+        super().render_template_fields(context, jinja_env)
+        if expression is not None:
+            self.body = {**self.body, "expression": expression}
+
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Start it, write its name down, wait."""
-        return self.own(context, lambda: [self._export()])
+        return self.own(context, lambda _starter: [self._export()])
 
     def _export(self) -> Export:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -13,11 +14,15 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_ee_provider import parameters
+from airflow_ee_provider.earth_engine.operations import all_done
 from airflow_ee_provider.holders import WaitingHolder, succeeded
-from airflow_ee_provider.tasks import HOOK_PARAMETERS, airflow_errors
+from airflow_ee_provider.records import ACCOUNT_PARAMETERS
+from airflow_ee_provider.tasks import airflow_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -39,9 +44,10 @@ class EarthEngineOperationSensor(WaitingHolder, BaseSensorOperator):
     :param earth_engine_conn_id: the connection (templated).
     :param project_id: the Cloud project of bare ids, in place of the connection's (templated).
     :param impersonation_chain: service accounts, the last of which calls Earth Engine (templated).
-    :param poll_interval: seconds between two polls; the same as ``poke_interval``, which wins where both are given.
+    :param poll_interval: between two polls, in seconds or as a timedelta; the same as ``poke_interval``, which wins
+        where both are given.
     :param max_eecu_seconds: EECU-seconds that each operation may use; one that uses more is cancelled, confirmed, and
-        fails the task. None for no limit.
+        fails the task. None for no limit (templated).
     :param cancel_on_kill: cancel the operations when the task is cleared or marked, or its DAG run times out while
         it waits (not in the mode ``reschedule``, where none of the task's code runs then).
     :param cancel_on_timeout: cancel the operations when the sensor's ``timeout`` or ``execution_timeout`` passes.
@@ -50,7 +56,8 @@ class EarthEngineOperationSensor(WaitingHolder, BaseSensorOperator):
         with what it used and what was allowed.
     """
 
-    template_fields: Sequence[str] = ("operation_names", *HOOK_PARAMETERS)
+    template_fields: Sequence[str] = ("operation_names", "max_eecu_seconds", *ACCOUNT_PARAMETERS)
+    checked_parameters = (parameters.Number("max_eecu_seconds", is_optional=True),)
     ui_color = "#e6f1f2"
 
     def __init__(
@@ -60,29 +67,37 @@ class EarthEngineOperationSensor(WaitingHolder, BaseSensorOperator):
         earth_engine_conn_id: str | None = "earth_engine_default",
         project_id: str | None = None,
         impersonation_chain: str | Sequence[str] | None = None,
-        poll_interval: float = 30.0,
-        max_eecu_seconds: float | None = None,
+        poll_interval: float | timedelta = 30.0,
+        max_eecu_seconds: float | str | None = None,
         cancel_on_kill: bool = False,
         cancel_on_timeout: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{"poke_interval": poll_interval, **kwargs})
+        interval = parameters.Seconds("poll_interval").read(poll_interval)
+        super().__init__(**{"poke_interval": interval, **kwargs})
         self.operation_names = operation_names
         self.earth_engine_conn_id = earth_engine_conn_id
         self.project_id = project_id
         self.impersonation_chain = impersonation_chain
-        self.max_eecu_seconds = max_eecu_seconds
+        self.max_eecu_seconds: Any = max_eecu_seconds
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
         self.deferrable = deferrable
         self._latest: dict[OperationName, Operation] = {}
+        parameters.check(self, self.checked_parameters)
+
+    def pre_execute(self, context: Context) -> None:
+        """Have in the process what a kill needs, and check what was rendered, before anything is sent."""
+        super().pre_execute(context)
+        parameters.check_rendered(self, self.checked_parameters)
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
         self.adopt(context)
         try:
-            return super().execute(context)
+            # Without Airflow's guard, which takes the call of a base class for one from outside of a task.
+            return inspect.unwrap(BaseSensorOperator.execute)(self, context)
         except (AirflowSensorTimeout, AirflowTaskTimeout) as error:
             self.on_timeout(error)
             raise
@@ -104,7 +119,7 @@ class EarthEngineOperationSensor(WaitingHolder, BaseSensorOperator):
                 latest=self._latest,
             )
         operations = succeeded([operation.as_dict() for operation in found])
-        is_done = len(found) == len(names) and all(operation.done for operation in found)
+        is_done = all_done(names, found)
         if self.deferrable and not is_done:
-            self.wait_in_triggerer(names, self.poke_interval, self.timeout)
+            self.wait_in_triggerer(context, names, self.poke_interval, self.timeout)
         return PokeReturnValue(is_done=is_done, xcom_value=operations)

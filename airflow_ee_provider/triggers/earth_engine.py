@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_ee_provider.airflow_versions import state_and_try, tells_triggers_of_kills
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.handover import take_over
+from airflow_ee_provider.records import TRY_KEY
 from airflow_ee_provider.tasks import KILL, clean_up, report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
-
-#: From 3.3 on, Airflow tells a trigger that a user acted on its task; before, it only cancels the trigger.
-TELLS_OF_KILL = hasattr(BaseTrigger, "on_kill")
 
 #: Seconds that `on_kill` takes at the most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
 ON_KILL_TIMEOUT = 28.0
@@ -87,6 +87,7 @@ class EarthEngineOperationTrigger(_Trigger):
     :param stop_at_failure: False waits for the others although one has failed.
     :param timeout_at: when the trigger times out, in seconds since the epoch; needed before Airflow 3.3, where
         nothing else tells a timeout from a user's action.
+    :param handover: what the task's process waits for the trigger to write down, before it ends; see `Handover`.
     """
 
     def __init__(
@@ -96,9 +97,11 @@ class EarthEngineOperationTrigger(_Trigger):
         max_eecu_seconds: float | None = None,
         stop_at_failure: bool = True,
         timeout_at: float | None = None,
+        handover: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.handover = handover
         self.cancel_on_kill = cancel_on_kill
         self.max_eecu_seconds = max_eecu_seconds
         self.stop_at_failure = stop_at_failure
@@ -107,12 +110,13 @@ class EarthEngineOperationTrigger(_Trigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what makes this trigger anew after a restart of the triggerer."""
         path, kwargs = super().serialize()
-        own = ("cancel_on_kill", "max_eecu_seconds", "stop_at_failure", "timeout_at")
+        own = ("cancel_on_kill", "max_eecu_seconds", "stop_at_failure", "timeout_at", "handover")
         return path, kwargs | {name: getattr(self, name) for name in own}
 
     async def wait(self) -> list[dict[str, Any]]:
         """Wait for the end of all operations or the failure of one."""
         try:
+            await self._take_over()
             found = await self.hook.wait_for_operations(
                 self.operation_names,
                 poll_interval=self.poll_interval,
@@ -120,10 +124,24 @@ class EarthEngineOperationTrigger(_Trigger):
                 max_eecu_seconds=self.max_eecu_seconds,
             )
         except asyncio.CancelledError:
-            if not TELLS_OF_KILL:
+            if not tells_triggers_of_kills():
                 await _finish(self._kill_if_user_acted())
             raise
         return [operation.as_dict() for operation in found]
+
+    async def _take_over(self) -> None:
+        """Let the task's process end: from now on, this trigger is told of a kill."""
+        if not self.handover or self.task_instance is None:
+            return
+        from asgiref.sync import sync_to_async
+
+        from airflow_ee_provider.earth_engine.drivers import in_background
+
+        try:
+            # In the background: Airflow 3.1's triggerer dies of a call to it that is cancelled half-way.
+            await asyncio.shield(in_background(sync_to_async(take_over)(self.task_instance, self.handover)))
+        except Exception as error:  # noqa: BLE001 (the task's process then waits in vain for a while: no more)
+            self.log.warning("It could not be written down that the trigger has begun: %s", error)
 
     async def on_kill(self) -> None:
         """Cancel, because a user acted on the task; Airflow 3.3 calls this, and bounds it to 30 s."""
@@ -143,15 +161,24 @@ class EarthEngineOperationTrigger(_Trigger):
         timed_out = self.timeout_at is not None and time.time() >= self.timeout_at
         if not self.cancel_on_kill or timed_out or self.task_instance is None:
             return
-        from airflow_ee_provider.triggers.task_state import still_waits
-
         try:
-            user_acted = not await asyncio.wait_for(still_waits(self.task_instance), TASK_STATE_TIMEOUT)
+            user_acted = not await asyncio.wait_for(_still_waits(self.task_instance), TASK_STATE_TIMEOUT)
         except Exception:  # Whatever it is: who does not know must leave the operations alone.
             self.log.exception("The task's state could not be read, so %s are left alone.", self.operation_names)
             return
         if user_acted:
             await self.on_kill()
+
+
+async def _still_waits(ti: Any) -> bool:
+    """Whether a task instance is deferred, and in the same try as it was when it was deferred.
+
+    After a clear, the next try can be deferred again before the triggerer even cancels the trigger of the last one.
+    """
+    from asgiref.sync import sync_to_async
+
+    state, try_number = await sync_to_async(state_and_try)(ti, TRY_KEY)
+    return state == "deferred" and try_number in (ti.try_number, None)
 
 
 class EarthEngineCancelOperationTrigger(_Trigger):
@@ -161,23 +188,31 @@ class EarthEngineCancelOperationTrigger(_Trigger):
     :param operation_names: full names of those that are still cancelling.
     :param outcomes: the outcomes of all operations so far; the event carries them, completed.
     :param poll_interval: seconds between two polls.
+    :param others: operations of other accounts: each with its account's parameters and ``operation_names``.
     """
 
-    def __init__(self, *, outcomes: Sequence[dict[str, Any]], **kwargs: Any) -> None:
+    def __init__(
+        self, *, outcomes: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]] = (), **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.outcomes = list(outcomes)
+        self.outcomes, self.others = list(outcomes), list(others)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what makes this trigger anew after a restart of the triggerer."""
         path, kwargs = super().serialize()
-        return path, {**kwargs, "outcomes": self.outcomes}
+        return path, {**kwargs, "outcomes": self.outcomes, **({"others": self.others} if self.others else {})}
 
     async def wait(self) -> list[dict[str, Any]]:
         """Wait for the confirmation of every cancel; the task's own timeout bounds it."""
-        results = await self.hook.confirm_cancels(
-            self.operation_names, poll_interval=self.poll_interval, timeout=float("inf")
-        )
-        confirmed = {str(result.name): result.as_dict() for result in results}
+        from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
+
+        groups = [(self.hook, self.operation_names)]
+        for other in self.others:
+            account = {name: value for name, value in other.items() if name != "operation_names"}
+            groups.append((EarthEngineAsyncHook(**account), other["operation_names"]))
+        how: dict[str, Any] = {"poll_interval": self.poll_interval, "timeout": float("inf")}
+        results = await asyncio.gather(*(hook.confirm_cancels(names, **how) for hook, names in groups if names))
+        confirmed = {str(result.name): result.as_dict() for group in results for result in group}
         return [outcome | confirmed.get(outcome["name"], {}) for outcome in self.outcomes]
 
 

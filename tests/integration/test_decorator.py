@@ -50,8 +50,12 @@ def test_several_exports_are_waited_for_and_named(service: Service, run_dag: Cal
     assert ran.state == "success", ran.log
     assert [operation["description"] for operation in ran.result] == ["first", "second", "third"]
     assert len(service.operations) == 3
-    for name in service.operations:
-        assert f"{name}: SUCCEEDED, " in ran.log
+    for name, operation in service.operations.items():
+        assert f"{name} ({operation.description}): SUCCEEDED, " in ran.log
+        assert (
+            f"Started {'table' if operation.kind == 'table' else 'image'}:export '{operation.description}': {name} → "
+            in ran.log
+        )
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -120,16 +124,14 @@ def test_the_functions_own_error_is_the_tasks(run_dag: Callable[..., Ran], servi
     assert not service.operations
 
 
-def test_what_earth_engine_answers_to_the_client_comes_with_its_remedy(
-    run_dag: Callable[..., Ran], service: Service
-) -> None:
+def test_an_error_of_the_functions_own_request_is_the_functions(run_dag: Callable[..., Ran], service: Service) -> None:
     service.fail("not_registered", method="GET", path="*/operations", times=None)
 
     ran = run_dag("decorated_asks_in_worker")
 
     assert ran.state == "failed"
     assert "Project demo is not registered to use Earth Engine" in ran.log
-    assert "Register the project at https://code.earthengine.google.com/register." in ran.log
+    assert "ee.data.listOperations()" in ran.log  # The user's own line.
 
 
 def test_if_a_later_start_is_refused_the_earlier_ones_are_cancelled(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from types import SimpleNamespace
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout
+from instances import TaskInstance
 
 from airflow_ee_provider.exporting import ExportingOperator
 from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
+from airflow_ee_provider.standalone import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,14 +102,16 @@ def test_a_kill_amid_the_start_cancels_what_earth_engine_has_started(emulator: E
     emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
     body = {"expression": {"result": "0"}, "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}}}
     operator = EarthEngineExportOperator(task_id="export", kind="image", body=body)
+    emulator.service.fail("delay", path="*:export", seconds=1)
+    context: Any = {"ti": TaskInstance(), "dag_run": None}
     # The request is sent, Earth Engine acts, and the signal comes before the answer.
-    operator._being_started = ("image", body, "dag/run/task/-1/0/0", 1)
-    operator.hook.start_export_once(*operator._being_started)
+    Timer(0.5, operator.on_kill).start()
 
-    operator.on_kill()
+    with pytest.raises(AirflowException, match="was killed"):
+        operator.execute(context)
 
     [name] = emulator.service.operations
-    assert emulator.service.state(name) == "CANCELLED"
+    wait_until(lambda: emulator.service.state(name) == "CANCELLED", timeout=10, what="the cancel")
 
 
 @pytest.mark.parametrize(("tries", "state"), [(1, "RUNNING"), (2, "CANCELLED")])
@@ -117,7 +121,7 @@ def test_a_trigger_that_fails_leaves_the_export_to_the_next_try_if_there_is_one(
     name = emulator.service.add("x", run_seconds=3600)
     operator = EarthEngineExportOperator(task_id="export", kind="image", body={}, retries=1)
     operator.operation_names = [name]
-    context: Any = {"ti": SimpleNamespace(try_number=tries, max_tries=1)}
+    context: Any = {"ti": TaskInstance(try_number=tries, max_tries=1)}
 
     with pytest.raises(AirflowException, match="Trigger failure"):
         operator.resume_execution("__fail__", {"error": "Trigger failure"}, context)

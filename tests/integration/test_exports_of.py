@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from threading import Thread
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ee.data import exportImage
+from google.oauth2.credentials import Credentials
 
-from airflow_ee_provider.earth_engine.errors import InvalidRequestError, PermissionDeniedError
-from airflow_ee_provider.earth_engine.official_client import exports_of, initialized_client
+from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidRequestError, PermissionDeniedError
+from airflow_ee_provider.earth_engine.lent_client import lent_client
+from airflow_ee_provider.earth_engine.official_client import exports_of
 from airflow_ee_provider.earth_engine.operations import OperationName
-from airflow_ee_provider.earth_engine.starting import Export, check_export
+from airflow_ee_provider.earth_engine.starting import Export, check_export, with_defaults
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+from airflow_ee_provider.starter import Starter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from airflow_ee_provider.earth_engine.lent_client import LentClient
     from airflow_ee_provider.emulator import Emulator
+
+
+class TaskInstance:
+    dag_id, run_id, task_id, map_index, max_tries, try_number = "dag", "run", "task", -1, 0, 1
+
+
+@contextmanager
+def lent(records: list[str] | None = None) -> Iterator[tuple[Starter, LentClient]]:
+    hook, context = EarthEngineHook(), {"ti": TaskInstance()}
+    starter = Starter(hook, context, (records if records is not None else []).append)  # type: ignore[arg-type]
+    with lent_client(hook.account, starter, hook.log) as client:
+        yield starter, client
 
 
 def image(ee: Any) -> Any:
@@ -45,9 +68,11 @@ EXPORTS: dict[str, Callable[[Any], Any]] = {
 def test_it_is_what_the_official_client_sends(what: str, earth_engine_emulator: Emulator) -> None:
     import ee
 
-    with initialized_client(EarthEngineHook().account):
-        [export] = exports_of(EXPORTS[what](ee))
-        EXPORTS[what](ee).start()
+    ee.Initialize(CREDENTIALS, url=earth_engine_emulator.url, project="demo")
+    EXPORTS[what](ee).start()
+    ee.Reset()
+    with lent():
+        [export] = exports_of(EXPORTS[what](ee), "demo", ())
 
     [sent] = earth_engine_emulator.service.requests("POST", "*:export")
     del sent["body"]["requestId"]
@@ -62,9 +87,9 @@ def test_a_classifier_is_exported_as_one(earth_engine_emulator: Emulator) -> Non
     assert earth_engine_emulator
     import ee
 
-    with initialized_client(EarthEngineHook().account):
+    with lent():
         classifier = ee.Classifier.smileCart()
-        [export] = exports_of(ee.batch.Export.classifier.toAsset(classifier, "x", "projects/demo/assets/c"))
+        [export] = exports_of(ee.batch.Export.classifier.toAsset(classifier, "x", "projects/demo/assets/c"), "demo", ())
 
     assert isinstance(export, Export)
     assert export.kind == "classifier"
@@ -75,28 +100,216 @@ def test_the_clients_own_workload_tag_is_kept(earth_engine_emulator: Emulator) -
     assert earth_engine_emulator
     import ee
 
-    with initialized_client(EarthEngineHook().account), ee.data.workloadTagContext("mine"):
-        [export] = exports_of(EXPORTS["image to Drive"](ee))
+    with lent(), ee.data.workloadTagContext("mine"):
+        [export] = exports_of(EXPORTS["image to Drive"](ee), "demo", ())
 
     assert isinstance(export, Export)
-    assert export.with_defaults("dag", None).body["workloadTag"] == "mine"
+    assert with_defaults(export.body, "dag", None)["workloadTag"] == "mine"
 
 
-def test_names_and_started_tasks_are_operations(earth_engine_emulator: Emulator) -> None:
+def returned_by(form: Callable[[Any], Any]) -> tuple[list[Any], str]:
+    """Return what is made of a started task in some form, and the operation's name."""
+    import ee
+
+    with lent() as (starter, client):
+        task = EXPORTS["image to Drive"](ee)
+        task.start()
+        return exports_of(form(task), client.project, starter.started), task.name
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda task: task,
+        lambda task: task.name,
+        lambda task: task.id,
+        lambda task: task.status(),
+        lambda task: {"name": task.name, "metadata": {"state": "PENDING"}},
+        lambda task: {"id": task.id, "name": task.name, "started": "OK"},
+        lambda task: {"north": [task], "south": None},
+        lambda task: (each for each in ({task.id}, (), None)),
+    ],
+)
+@pytest.mark.usefixtures("earth_engine_emulator")
+def test_a_started_task_is_its_operation_in_whatever_form_it_is_returned(form: Callable[[Any], Any]) -> None:
+    found, name = returned_by(form)
+
+    assert found == [OperationName.parse(name)]
+
+
+@pytest.mark.parametrize("nonsense", [{"a": 1}, "hello", [b"x"], 7])
+def test_what_is_no_export_is_refused(nonsense: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"Return ee\.batch\.Task objects"):
+        exports_of(nonsense, "demo", ())
+
+
+@pytest.mark.parametrize("listed", [lambda ee: ee.batch.Task.list(), lambda ee: ee.data.listOperations()])
+def test_what_was_only_listed_is_nobodys(earth_engine_emulator: Emulator, listed: Callable[[Any], Any]) -> None:
+    import ee
+
+    earth_engine_emulator.service.add("somebody else's")
+    with lent(), pytest.raises(InvalidRequestError, match="a list shows everybody's"):
+        exports_of(listed(ee), "demo", ())
+
+
+#: Each way in which code starts an operation through the client's own state in this process.
+STARTS: dict[str, Callable[[Any], Any]] = {
+    "Task.start": lambda ee: EXPORTS["image to Drive"](ee).start(),
+    "Task.start, twice": lambda ee: [task := EXPORTS["image to Drive"](ee), task.start(), task.start()],
+    "a bare Task.start": lambda ee: ee.batch.Task.start(EXPORTS["image to Drive"](ee)),
+    "ee.data.exportImage": lambda ee: ee.data.exportImage(None, EXPORTS["image to Drive"](ee).config),
+    "a function imported before": lambda ee: exportImage("abc", EXPORTS["image to Drive"](ee).config),
+    "startIngestion": lambda ee: ee.data.startIngestion(None, INGESTION),
+    "startTableIngestion": lambda ee: ee.data.startTableIngestion("def", TABLE_INGESTION),
+    "the resource itself": lambda ee: (
+        ee.data._get_cloud_projects().image().export(project="projects/demo", body=body_of(ee)).execute()
+    ),
+    "after ee.Initialize": lambda ee: [ee.Initialize(project="demo"), EXPORTS["image to Drive"](ee).start()],
+    "after its own credentials": lambda ee: [
+        ee.Initialize(CREDENTIALS, url=URL[0], project="demo"),
+        EXPORTS["image to Drive"](ee).start(),
+    ],
+    "after ee.data.initialize": lambda ee: [
+        ee.data.initialize(CREDENTIALS, cloud_api_base_url=URL[0], project="demo"),
+        EXPORTS["image to Drive"](ee).start(),
+    ],
+    "threads of a pool": lambda ee: list(
+        ThreadPoolExecutor(4).map(lambda task: task.start(), [EXPORTS["image to Drive"](ee) for _ in range(8)])
+    ),
+}
+INGESTION = {"name": "projects/demo/assets/x", "tilesets": [{"sources": [{"uris": ["gs://b/x.tif"]}]}]}
+TABLE_INGESTION = {"name": "projects/demo/assets/x", "sources": [{"uris": ["gs://b/x.shp"]}]}
+CREDENTIALS = Credentials(token="t")  # noqa: S106
+URL: list[str] = []
+
+
+def body_of(ee: Any) -> dict[str, Any]:
+    [export] = exports_of(EXPORTS["image to Drive"](ee), "demo", ())
+    assert isinstance(export, Export)
+    return dict(export.body)
+
+
+@pytest.mark.parametrize("how", STARTS)
+def test_every_start_is_seen_as_it_happens_and_has_a_request_id_of_ours(
+    how: str, earth_engine_emulator: Emulator
+) -> None:
+    import ee
+
+    URL[:] = [earth_engine_emulator.url]
+    recorded: list[str] = []
+
+    with lent(recorded) as (starter, _):
+        STARTS[how](ee)
+        assert sorted(starter.started) == sorted(recorded)
+
+    service = earth_engine_emulator.service
+    assert sorted(recorded) == sorted(service.operations)
+    assert len(recorded) == (8 if "pool" in how else 1)
+    assert {len(request["body"]["requestId"]) for request in service.requests("POST", "*:*port")} == {38}
+
+
+def test_a_second_try_finds_what_the_first_has_started_in_whatever_order(earth_engine_emulator: Emulator) -> None:
+    import ee
+
+    tasks = ["image to Drive", "image to a bucket", "table to a bucket"]
+    with lent():
+        for what in tasks:
+            EXPORTS[what](ee).start()
+    with lent() as (starter, _):
+        for what in reversed(tasks):
+            EXPORTS[what](ee).start()
+
+    assert sorted(starter.started) == sorted(earth_engine_emulator.service.operations)
+    assert len(starter.started) == 3
+
+
+def test_a_refused_start_is_remembered_until_it_succeeds(earth_engine_emulator: Emulator) -> None:
+    import ee
+
+    earth_engine_emulator.service.fail("permission_denied", path="*:export", times=2)
+    with lent() as (starter, _):
+        for what in ("image to Drive", "image to a bucket", "image to Drive"):
+            with suppress(ee.EEException):
+                EXPORTS[what](ee).start()
+
+        with pytest.raises(EarthEngineError, match="image:export 'x': projects/demo: Permission") as refused:
+            starter.check_refusals()
+
+    assert str(refused.value).count("image:export") == 1
+
+
+def test_after_a_kill_the_client_starts_nothing_more(earth_engine_emulator: Emulator) -> None:
+    import ee
+
+    with lent() as (starter, _):
+        starter.stop()
+        with pytest.raises(ee.EEException, match="Nothing more is started"):
+            EXPORTS["image to Drive"](ee).start()
+
+    assert not earth_engine_emulator.service.operations
+
+
+def test_a_thread_that_outlives_the_function_is_waited_for_and_then_refused(earth_engine_emulator: Emulator) -> None:
+    import ee
+
+    earth_engine_emulator.service.fail("delay", path="*:export", seconds=1.0)
+    recorded: list[str] = []
+    first, second = (lambda e: [EXPORTS["image to Drive"](e) for _ in range(2)]), []
+
+    def work(tasks: list[Any]) -> None:
+        tasks[0].start()
+        try:
+            tasks[1].start()
+        except ee.EEException as error:
+            second.append(str(error))
+
+    with lent(recorded):
+        thread = Thread(target=work, args=[first(ee)])
+        thread.start()
+        sleep(0.3)
+    thread.join()
+
+    assert recorded == list(earth_engine_emulator.service.operations)
+    assert len(recorded) == 1
+    assert second
+
+
+def test_a_child_process_can_make_exports_and_cannot_start_them(earth_engine_emulator: Emulator) -> None:
+    import ee
+
+    with lent(), get_context("fork").Pool(2) as pool:
+        made_there = pool.map(made, ["image to Drive", "table to a bucket"])
+        assert len(exports_of(made_there, "demo", ())) == 2
+        with pytest.raises(ee.EEException, match="child process cannot start"):
+            pool.apply(started, ["image to Drive"])
+
+    assert not earth_engine_emulator.service.operations
+
+
+def made(what: str) -> Any:
+    import ee
+
+    return EXPORTS[what](ee)
+
+
+def started(what: str) -> Any:
+    import ee
+
+    return EXPORTS[what](ee).start()
+
+
+def test_a_function_cannot_wait_for_a_browser(earth_engine_emulator: Emulator) -> None:
     assert earth_engine_emulator
     import ee
 
-    with initialized_client(EarthEngineHook().account):
-        task = EXPORTS["image to Drive"](ee)
-        task.start()
-        found = exports_of([task, None, (task.name,)])
-
-    assert found == [OperationName.parse(task.name)] * 2
+    with lent(), pytest.raises(InvalidRequestError, match="waits for a person with a browser"):
+        ee.Authenticate()
 
 
-def test_what_is_no_export_is_refused() -> None:
-    with pytest.raises(InvalidRequestError, match=r"Return one ee\.batch\.Task or several"):
-        exports_of({"a": 1})
+def test_the_functions_own_sockets_have_no_time_limit_of_ours(earth_engine_emulator: Emulator) -> None:
+    assert earth_engine_emulator
+    with lent():
+        assert socket.getdefaulttimeout() is None
 
 
 def test_the_client_is_forgotten_afterwards(earth_engine_emulator: Emulator) -> None:
@@ -105,7 +318,7 @@ def test_the_client_is_forgotten_afterwards(earth_engine_emulator: Emulator) -> 
     earth_engine_emulator.service.fail("not_registered", path="*/algorithms", times=None)
     with (
         pytest.raises(PermissionDeniedError, match="Register the project"),
-        initialized_client(EarthEngineHook().account),
+        lent(),
     ):
         pass
 

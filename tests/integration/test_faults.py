@@ -12,6 +12,7 @@ import pytest
 
 from airflow_ee_provider.earth_engine import errors, protocol, transports
 from airflow_ee_provider.earth_engine.stale import StaleCriteria
+from airflow_ee_provider.earth_engine.starting import Start
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ REQUESTS: dict[str, tuple[str, Callable[[str], tuple[Any, ...]], dict[str, Any],
     "wait": ("wait_for_operation", lambda name: (name,), {**QUICK, "timeout": 1.0}, "*/operations/*"),
     "delete": ("delete_operation", lambda name: (name,), {}, "*/operations/*"),
     "export": ("start_export", lambda _: ("image", BODY, "run-1"), {}, "*:export"),
-    "export once": ("start_export_once", lambda _: ("image", BODY, "dag/run/task", 2), {}, "*:export"),
+    "export once": ("start_once", lambda _: (Start("image:export", BODY, "dag/run/task", tries=2),), {}, "*:export"),
 }
 
 

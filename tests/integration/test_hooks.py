@@ -8,7 +8,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_ee_provider.earth_engine import api, errors
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
@@ -183,7 +182,7 @@ def test_the_test_button_says_who_answers_or_what_to_do(emulator: Emulator, monk
         "There is no Cloud project to ask Earth Engine about. Set the connection's project, or pass project_id.",
     )
     assert not keyless[0]
-    assert "There are no usable credentials" in keyless[1]
+    assert "The connection's key_path names no key file" in keyless[1]
 
 
 def test_a_connection_of_the_google_provider_works_as_it_is(
@@ -197,7 +196,7 @@ def test_a_connection_of_the_google_provider_works_as_it_is(
 
 
 @pytest.mark.usefixtures("airflow_database")
-def test_only_the_default_connection_may_be_absent(
+def test_a_connection_that_is_absent_or_cannot_be_read_is_nobody_elses(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     credentials = tmp_path_factory.mktemp("adc") / "adc.json"
@@ -205,7 +204,12 @@ def test_only_the_default_connection_may_be_absent(
     credentials.write_text(json.dumps(user))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
 
-    assert EarthEngineHook(project_id="mine").account.project == "mine"
     assert EarthEngineHook(None, project_id="mine").account.project == "mine"
-    with pytest.raises(AirflowNotFoundException):
-        _ = EarthEngineHook("mistyped").account
+    for absent in ("earth_engine_default", "mistyped"):
+        with pytest.raises(
+            errors.ConnectionMissingError, match=f"'{absent}' is not defined, or could not be read"
+        ) as missing:
+            _ = EarthEngineHook(absent).account
+        assert not missing.value.permanent  # A secrets backend may only have been away.
+    monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", '{"conn_type": "earth_engine"}')
+    assert EarthEngineHook(project_id="mine").account.project == "mine"

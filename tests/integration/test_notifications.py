@@ -6,41 +6,17 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from instances import Store, TaskInstance
 
+from airflow_ee_provider import records
 from airflow_ee_provider.earth_engine.errors import PermissionDeniedError
+from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.records import OPERATIONS_KEY, operations_of_task, record_operations, resume_operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from airflow_ee_provider.emulator import Emulator
-
-
-class TaskInstance:
-    """XComs of one task instance, as a callback's context has them."""
-
-    try_number, max_tries = 1, 0
-
-    def __init__(self) -> None:
-        self.xcoms: dict[str, Any] = {}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.xcoms[key] = value
-
-    def xcom_pull(self, key: str, task_ids: Any = None) -> Any:
-        return self.xcoms.get(key) if task_ids is None else [self.xcoms.get(key), None]
-
-
-class Store(dict[str, Any]):
-    """What a task's `task_state_store` can do."""
-
-    set = dict.__setitem__
-
-
-class Dag:
-    task_ids = ("a", "b")
 
 
 @pytest.fixture
@@ -61,18 +37,100 @@ def notify(request: pytest.FixtureRequest) -> Callable[..., None]:
     return notify
 
 
-@pytest.mark.parametrize("context", [{}, {"reason": "timed_out", "dag": Dag()}], ids=["task", "run"])
-def test_without_names_it_cancels_what_was_recorded(
-    emulator: Emulator, notify: Callable[..., None], context: dict[str, Any]
-) -> None:
+def test_without_names_it_cancels_what_the_task_has_recorded(emulator: Emulator, notify: Callable[..., None]) -> None:
     names = [emulator.service.add("x") for _ in range(2)]
-    context = {**context, "ti": TaskInstance()}
+    context: Any = {"ti": TaskInstance()}
     for name in names:
         record_operations(context, name)
 
     notify(context)
 
     assert [emulator.service.state(name) for name in names] == ["CANCELLED"] * 2
+
+
+@pytest.fixture
+def run_holds(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What Airflow answers when it is asked for the XComs of a run, by task."""
+    found: dict[str, Any] = {}
+
+    def xcoms_of_run(key: str, *_: Any) -> list[tuple[str, int, Any]]:
+        return [(task_id, -1, value) for task_id, value in found.items() if key == OPERATIONS_KEY]
+
+    monkeypatch.setattr(records, "xcoms_of_run", xcoms_of_run)
+    return found
+
+
+class Dag:
+    task_ids = ("a", "b")
+    on_failure_callback: Any = None
+
+    def get_task(self, task_id: str) -> Any:
+        return task_id
+
+
+def test_as_a_dags_callback_it_cancels_what_the_run_has_recorded(
+    emulator: Emulator, notify: Callable[..., None], run_holds: dict[str, Any]
+) -> None:
+    """Also what an earlier version has recorded; and what cannot be read costs nothing else."""
+    names = [emulator.service.add("x") for _ in range(2)]
+    run_holds |= {
+        "b": records.Record((names[0],), {"earth_engine_conn_id": "earth_engine_default"}).as_json(),
+        "gone": "file:///an/object/that/is/gone",
+        "broken": RuntimeError("The store is away."),
+        "old": [names[1]],
+    }
+
+    notify({"reason": "timed_out", "dag": Dag(), "ti": TaskInstance()})
+
+    assert [emulator.service.state(name) for name in names] == ["CANCELLED"] * 2
+
+
+def test_each_operation_is_cancelled_in_the_name_that_started_it(
+    emulator: Emulator, notify: Callable[..., None], run_holds: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Emulator() as other:
+        other.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
+        monkeypatch.setenv("AIRFLOW_CONN_OTHER", other.airflow_connection())
+        mine, theirs = emulator.service.add("x"), other.service.add("x")
+        run_holds |= {
+            "a": records.Record((mine,), {"earth_engine_conn_id": "earth_engine_default"}).as_json(),
+            "b": records.Record((theirs,), {"earth_engine_conn_id": "other"}).as_json(),
+        }
+
+        notify({"reason": "failed", "dag": Dag(), "ti": TaskInstance()})
+
+        assert (emulator.service.state(mine), other.service.state(theirs)) == ("CANCELLED", "CANCELLED")
+        assert not other.service.requests(path=f"{mine}*")
+
+
+@pytest.mark.parametrize("word", ["reason", "deadline", "dag_run", "exception"])
+def test_an_argument_of_the_users_makes_no_run_of_a_task(
+    emulator: Emulator,
+    notify: Callable[..., None],
+    run_holds: dict[str, Any],
+    word: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A PythonOperator's keyword arguments are merged into the context of its callbacks."""
+    neighbours, ti = emulator.service.add("x"), TaskInstance()
+    run_holds["b"] = [neighbours]
+    for name, value in {"DAG_ID": ti.dag_id, "TASK_ID": ti.task_id, "DAG_RUN_ID": ti.run_id}.items():
+        monkeypatch.setenv(f"AIRFLOW_CTX_{name}", value)
+
+    notify({"ti": ti, "dag": Dag(), word: "a user's"})
+
+    assert emulator.service.state(neighbours) == "RUNNING"
+
+
+def test_names_that_are_rendered_to_nothing_cancel_nothing(emulator: Emulator, notify: Callable[..., None]) -> None:
+    context: Any = {"ti": TaskInstance()}
+    recorded = emulator.service.add("x")
+    record_operations(context, recorded)
+
+    for nothing in (None, "None", [], "null"):
+        notify(context, operation_names=nothing)
+
+    assert emulator.service.state(recorded) == "RUNNING"
 
 
 def test_given_names_come_before_what_was_recorded(emulator: Emulator, notify: Callable[..., None]) -> None:
@@ -89,9 +147,9 @@ def test_given_names_come_before_what_was_recorded(emulator: Emulator, notify: C
 @pytest.mark.parametrize(
     ("context", "names"),
     [
-        ({}, None),
-        ({"ti": TaskInstance()}, None),
-        ({"reason": "x", "ti": TaskInstance()}, None),
+        ({}, ...),
+        ({"ti": TaskInstance()}, ...),
+        ({"reason": "x", "ti": TaskInstance()}, ...),
         ({}, "no name"),
         ({}, "projects/demo/operations/UNKNOWN"),
     ],
@@ -100,23 +158,19 @@ def test_given_names_come_before_what_was_recorded(emulator: Emulator, notify: C
 def test_it_never_hides_the_error_that_it_was_called_for(
     emulator: Emulator, notify: Callable[..., None], context: Any, names: Any
 ) -> None:
-    notify(context, operation_names=names)
+    notify(context, **({} if names is ... else {"operation_names": names}))
 
     assert not emulator.service.operations
 
 
-def later_try(*, tries_before: int, max_tries: int, left: list[str]) -> Any:
+def later_try(*, max_tries: int, left: list[str]) -> Any:
     """Return the context of a task with one retry that runs again; ``left`` is what its last try recorded."""
-
-    class Task:
-        retries = 1
-
-    ti = TaskInstance()
-    ti.try_number, ti.max_tries = tries_before + 1, max_tries
-    return {"ti": ti, "task": Task(), "task_state_store": Store({OPERATIONS_KEY: left})}
+    first: Any = {"ti": TaskInstance(max_tries=1), "task_state_store": Store()}
+    record_operations(first, left)
+    return {**first, "ti": TaskInstance(try_number=2, max_tries=max_tries)}
 
 
-RETRY, CLEARED = {"tries_before": 1, "max_tries": 1}, {"tries_before": 1, "max_tries": 2}
+RETRY, CLEARED = {"max_tries": 1}, {"max_tries": 2}
 
 
 @pytest.mark.parametrize(("how", "resumed", "state"), [(RETRY, True, "RUNNING"), (CLEARED, False, "CANCELLED")])
@@ -174,3 +228,26 @@ def test_a_record_grows_and_refuses_what_is_no_name() -> None:
     assert recorded == operations_of_task(context) == ["projects/p/operations/A", "projects/p/operations/B"]
     with pytest.raises(ValueError, match="not the name of an Earth Engine operation"):
         record_operations(context, "projects/p/operations/A:cancel")
+
+
+def test_thousands_are_recorded_in_parts_that_do_not_grow() -> None:
+    context: Any = {"ti": TaskInstance()}
+    names = [f"projects/p/operations/N{number}" for number in range(3 * records.PART + 7)]
+
+    for name in names[:10]:
+        record_operations(context, name)
+    record_operations(context, names, earth_engine_conn_id="other")
+
+    assert operations_of_task(context) == names
+    parts = [value for key, value in context["ti"].xcoms.items() if key.startswith(OPERATIONS_KEY)]
+    assert max(len(part["operation_names"]) for part in parts) == records.PART
+    assert [part["account"] and part["account"]["earth_engine_conn_id"] for part in parts[:2]] == [None, "other"]
+
+
+def test_a_retry_is_no_clear_whatever_retries_the_file_has_by_now(emulator: Emulator) -> None:
+    class Task:
+        retries = 0
+
+    context = later_try(max_tries=1, left=[emulator.service.add("x")])
+
+    assert resume_operations({**context, "task": Task()}, EarthEngineHook())

@@ -59,7 +59,7 @@ def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
             return drivers.run(flow, transports.RequestsTransport(session, account.base_url), LOG)
 
     async def run_async(account: Account, flow: Any) -> Any:
-        async with transports.aiohttp_session() as session:
+        async with await transports.aiohttp_session() as session:
             transport = transports.AiohttpTransport(session, account.base_url, account.credentials)
             return await drivers.run_async(flow, transport, LOG)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.triggers import earth_engine as triggers
+from airflow_ee_provider.airflow_versions import tells_triggers_of_kills
 from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger, EarthEngineOperationTrigger
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def test_an_impatient_triggerer_does_not_stop_the_cancel(emulator: Emulator) -> 
     assert emulator.service.state(name) == "CANCELLED"
 
 
-@pytest.mark.skipif(triggers.TELLS_OF_KILL, reason="from 3.3 on, Airflow says itself that a user acted")
+@pytest.mark.skipif(tells_triggers_of_kills(), reason="from 3.3 on, Airflow says itself that a user acted")
 @pytest.mark.parametrize(
     ("task_state", "state"), [("deferred", "RUNNING"), (None, "CANCELLED"), ("failed", "CANCELLED")]
 )

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import base64
 import json
 import re
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -97,10 +99,13 @@ def test_application_default_credentials_serve_where_nothing_is_configured(
 @pytest.mark.parametrize(
     ("extra", "error", "says"),
     [
-        ({"key_path": "/nowhere/key.json"}, CredentialsError, "No such file"),
+        ({"key_path": "/nowhere/key.json"}, CredentialsError, "key_path names no key file"),
+        ({"credential_config_file": "/nowhere/key.json"}, CredentialsError, "credential_config_file names no key file"),
+        ({"key_path": '{"type": "service_account"}'}, CredentialsError, "Move the key to keyfile_dict"),
+        ({"idp_issuer_url": "https://idp.example"}, CredentialsError, "idp_issuer_url cannot be used"),
         ({"keyfile_dict": "{"}, CredentialsError, "not a JSON object"),
         ({"keyfile_dict": '{"type": "unknown"}'}, CredentialsError, "no usable credentials"),
-        ({"key_path": "/a", "keyfile_dict": "{}"}, CredentialsError, "No such file"),
+        ({"key_path": "/a", "keyfile_dict": "{}"}, CredentialsError, "key_path names no key file"),
         ({"key_path": "/a", "keyfile_dict": '{"a": 1}'}, CredentialsError, "more than one source"),
         ({"is_anonymous": True}, CredentialsError, "Anonymous"),
         ({"host": "http://earthengine.googleapis.com"}, InvalidRequestError, "plain http"),
@@ -134,3 +139,74 @@ def test_an_account_without_a_project_says_what_to_do() -> None:
 
 def test_settings_show_no_key_in_their_repr(key: dict[str, str]) -> None:
     assert "PRIVATE" not in repr(Settings.from_extra({"keyfile_dict": key}))
+
+
+SECRET = "s3cr3t-m4rk"  # noqa: S105
+FORMS = {
+    "text": SECRET,
+    "path": f"/keys/{SECRET}.json",
+    "json": json.dumps({"type": SECRET, "private_key": SECRET, "client_email": SECRET, "token_uri": SECRET}),
+    "key": json.dumps({"type": "service_account", "private_key": SECRET, "client_email": "a@b", "token_uri": "x"}),
+    "broken json": '{"private_key": "' + SECRET,
+    "object": {"type": SECRET, "private_key": SECRET},
+    "list": [SECRET],
+    "base64": base64.b64encode(json.dumps({"private_key": SECRET}).encode()).decode(),
+    "host": f"https://user:{SECRET}@x.example",
+}
+FIELDS = (
+    "project",
+    "quota_project",
+    "quota_project_id",
+    "host",
+    "api_version",
+    "key_path",
+    "keyfile_dict",
+    "credential_config_file",
+    "key_secret_name",
+    "key_secret_project_id",
+    "scope",
+    "impersonation_chain",
+    "is_anonymous",
+    "idp_issuer_url",
+    "client_secret",
+)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("form", FORMS)
+def test_what_stands_in_a_connections_field_is_shown_nowhere(
+    field: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    marks = (SECRET, base64.b64encode(SECRET.encode()).decode()[:-4])
+    shown = []
+    try:
+        settings = Settings.from_extra({field: FORMS[form]})
+        if field in ("key_path", "keyfile_dict", "credential_config_file", "key_secret_name"):
+            shown.append(repr(settings))
+        open_account(settings)
+    except EarthEngineError as error:
+        shown += [str(error), repr(error), "".join(traceback.format_exception(error))]
+
+    text = "".join(shown)
+    assert not any(mark in text for mark in marks)
+
+
+def test_a_key_whose_line_breaks_are_escaped_is_a_key(key: dict[str, str]) -> None:
+    escaped = {**key, "private_key": key["private_key"].replace("\n", "\\n")}
+
+    assert open_account(Settings.from_extra({"keyfile_dict": json.dumps(escaped)})).project == "key-project"
+
+
+@pytest.mark.parametrize("form", ["path", "text", "object"])
+def test_a_credential_config_file_is_a_path_a_text_or_an_object(key: dict[str, str], form: str, tmp_path: Path) -> None:
+    (tmp_path / "key.json").write_text(json.dumps(key))
+    given = {"path": str(tmp_path / "key.json"), "text": json.dumps(key), "object": key}[form]
+
+    assert open_account(Settings.from_extra({"credential_config_file": given})).project == "key-project"
+
+
+def test_who_impersonates_runs_in_the_project_of_the_account_that_calls(key: dict[str, str]) -> None:
+    extra = {"keyfile_dict": key, "impersonation_chain": "ee@their-project.iam.gserviceaccount.com"}
+
+    assert open_account(Settings.from_extra(extra)).project == "their-project"

@@ -125,7 +125,9 @@ def test_every_field_is_read() -> None:
     ("payload", "state"),
     [
         ({}, "STATE_UNSPECIFIED"),
-        ({"metadata": {"state": "HIBERNATING"}}, "STATE_UNSPECIFIED"),
+        ({"metadata": {"state": "HIBERNATING"}}, "HIBERNATING"),
+        ({"metadata": {"state": "::error::\n"}}, "STATE_UNSPECIFIED"),
+        ({"metadata": {"state": 7}}, "STATE_UNSPECIFIED"),
         ({"metadata": {"state": "CANCELLED"}}, "CANCELLED"),
         ({"done": True, "metadata": {"state": "RUNNING"}, "response": {}}, "SUCCEEDED"),
         ({"done": True, "metadata": {"state": "CANCELLING"}, "error": {"code": 1}}, "CANCELLED"),

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -9,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from playing import NAME, Played, lost, ok, operation, play, refused
 
-from airflow_ee_provider.earth_engine.errors import InvalidRequestError
+from airflow_ee_provider.earth_engine.effects import Response
+from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
 from airflow_ee_provider.earth_engine.protocol import BACKOFF
 from airflow_ee_provider.earth_engine.starting import (
     Export,
-    StartOnce,
+    Start,
     check_export,
-    start_export_once,
+    start_once,
+    with_defaults,
     workload_tag_of,
 )
 
@@ -24,7 +28,7 @@ NEXT = "projects/p/operations/NEXT"
 
 
 def start(tries: int, answers: list[Any]) -> Played[Any]:
-    return play(start_export_once("p", "image", BODY, StartOnce("dag/run/task/-1/0", tries)), answers)
+    return play(start_once("p", Start("image:export", BODY, "dag/run/task/-1/0", tries=tries)), answers)
 
 
 def request_ids(played: Played[Any]) -> list[str]:
@@ -113,10 +117,8 @@ def test_no_two_operations_of_one_task_are_ever_active(states: list[str]) -> Non
     ],
 )
 def test_what_the_api_would_refuse_is_refused_before(kind: str, body: dict[str, Any], says: str) -> None:
-    played = play(start_export_once("p", kind, body, StartOnce("x")), [])
-
-    assert isinstance(played.error, InvalidRequestError)
-    assert says in str(played.error)
+    with pytest.raises(InvalidRequestError, match=re.escape(says)):
+        check_export(Export(kind, body))
 
 
 @pytest.mark.parametrize(
@@ -135,10 +137,11 @@ def test_any_dag_id_gives_a_tag_that_may_be_sent(dag_id: str) -> None:
 
 
 def test_an_exports_own_tag_and_priority_win() -> None:
-    export = Export("image", {**BODY, "workloadTag": "own", "priority": 1}).with_defaults("dag", 50)
+    body = with_defaults({**BODY, "workloadTag": "own", "priority": 1}, "dag", 50)
 
-    assert (export.body["workloadTag"], export.body["priority"]) == ("own", 1)
-    assert "workloadTag" not in Export("image", BODY).with_defaults(None, None).body
+    assert (body["workloadTag"], body["priority"]) == ("own", 1)
+    assert with_defaults(BODY, None, None) == BODY
+    assert with_defaults({**BODY, "workloadTag": ""}, "dag", None)["workloadTag"] == "dag"
 
 
 @pytest.mark.parametrize("tag", ["-a", "a-", "a b", "a" * 64, "ä"])
@@ -158,3 +161,70 @@ def test_whatever_is_answered_no_try_asks_for_more_starts_than_there_were_tries(
     assert len(set(asked)) <= tries
     assert all(asked.count(request_id) <= BACKOFF.attempts for request_id in asked)
     assert len({request.body for request in played.requests if request.body}) == len(set(asked))
+
+
+def test_the_same_thing_asked_for_has_the_same_request_id_in_whatever_order_its_parts_come() -> None:
+    first = Start("image:export", {"a": 1, "b": {"c": 2, "d": 3}, "requestId": "x"}, "task")
+    again = Start("image:export", {"b": {"d": 3, "c": 2}, "a": 1, "requestId": "y"}, "task")
+
+    assert first.request_id(0) == again.request_id(0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"body": {"a": 2}},
+        {"method": "table:export"},
+        {"identity": "another task"},
+        {"project": "q"},
+        {"repeat": 1},
+    ],
+)
+def test_whatever_differs_is_another_start(other: dict[str, Any]) -> None:
+    same: dict[str, Any] = {"method": "image:export", "body": {"a": 1}, "identity": "task"}
+
+    assert Start(**same).request_id(0) != Start(**{**same, **other}).request_id(0)
+
+
+def answered(age: timedelta, name: str) -> Response:
+    now = datetime(2026, 11, 25, 12, tzinfo=timezone.utc)
+    created = (now - age).isoformat().replace("+00:00", "Z")
+    answer = ok(operation("RUNNING", name, createTime=created))
+    return Response(200, answer.body, {"date": format_datetime(now, usegmt=True)})
+
+
+def test_an_operation_that_is_older_than_its_run_is_somebody_elses() -> None:
+    """A run of the same name, in another deployment or before this one was made again, has asked for the same."""
+    start = Start("image:export", BODY, "dag/run/task", run_age=timedelta(minutes=1))
+
+    played = play(start_once("p", start), [answered(timedelta(days=1), NAME), answered(timedelta(seconds=1), NEXT)])
+
+    assert str(played.result and played.result.name) == NEXT
+    assert "not this task's" in played.notes[0].message
+
+
+def test_ages_are_compared_so_that_a_clock_that_is_wrong_does_not_matter() -> None:
+    start = Start("image:export", BODY, "dag/run/task", run_age=timedelta(days=2))
+
+    played = play(start_once("p", start), [answered(timedelta(days=1), NAME)])
+
+    assert str(played.result and played.result.name) == NAME
+
+
+def test_after_a_kill_nothing_more_is_started() -> None:
+    played = play(start_once("p", Start("image:export", BODY, "task"), stopped=lambda: True), [])
+
+    assert isinstance(played.error, TransientError)
+    assert played.sent == []
+
+
+def test_a_kill_amid_the_repeats_of_a_start_ends_them() -> None:
+    killed: list[bool] = []
+
+    def stopped() -> bool:
+        killed.append(True)
+        return len(killed) > 1
+
+    played = play(start_once("p", Start("image:export", BODY, "task"), stopped), [lost()] * 9)
+
+    assert played.sent == ["POST projects/p/image:export"]

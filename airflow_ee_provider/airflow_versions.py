@@ -1,0 +1,246 @@
+"""What differs between the versions of Airflow, read here and nowhere else.
+
+Each was measured on 2.11.2, 3.1.8 and 3.3.2, by the tests and by ``make matrix``.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from airflow import __version__ as airflow_version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+#: Airflow 3 has tasks talk to their supervisor; Airflow 2 has them talk to the database.
+AIRFLOW_3 = not airflow_version.startswith("2.")
+
+#: How Airflow says, to a task that it resumes, that its trigger has timed out: 3.x, and 2.11.
+_TRIGGER_TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
+
+#: States of a task instance in which it may still want what it holds.
+ACTIVE_STATES = frozenset(
+    {"scheduled", "queued", "running", "deferred", "restarting", "up_for_retry", "up_for_reschedule"}
+)
+
+
+def tells_triggers_of_kills() -> bool:
+    """Whether Airflow tells a trigger that a user acted on its task (from 3.3 on); before, it only cancels it."""
+    from airflow.triggers.base import BaseTrigger
+
+    return hasattr(BaseTrigger, "on_kill")
+
+
+def trigger_timed_out(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:
+    """Whether a task is resumed because its trigger timed out; no code of the trigger's ran then."""
+    error = (next_kwargs or {}).get("error")
+    return next_method == "__fail__" and str(getattr(error, "value", error)) in _TRIGGER_TIMEOUTS
+
+
+def runs_a_task(ti: Any) -> bool:
+    """Whether this process runs that task, rather than a callback in the dag-processor: Airflow exports its names."""
+    return bool(
+        os.environ.get("AIRFLOW_CTX_TASK_ID") == ti.task_id
+        and os.environ.get("AIRFLOW_CTX_DAG_RUN_ID") == ti.run_id
+        and os.environ.get("AIRFLOW_CTX_DAG_ID") == ti.dag_id
+    )
+
+
+def threads_may_ask_airflow() -> bool:
+    """Whether threads can talk to Airflow side by side: before 3.2, answers of the supervisor can get mixed up."""
+    if not AIRFLOW_3:
+        return True
+    from airflow.sdk.execution_time import comms
+
+    return hasattr(comms, "DeadlockImminentError")
+
+
+def add_listener(listener: object) -> None:
+    """Let Airflow's listener manager call an object, in this process."""
+    try:
+        listening: Any = import_module("airflow.sdk.listener")
+    except ImportError:
+        listening = import_module("airflow.listeners.listener")
+    listening.get_listener_manager().add_listener(listener)
+
+
+def is_a_dag_test() -> bool:
+    """Whether ``dag.test()`` runs the task: in its own process, and then the trigger in the same."""
+    if not AIRFLOW_3:
+        return False
+    from airflow.sdk.execution_time import task_runner
+
+    return "InProcess" in type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__
+
+
+def own_state(ti: Any) -> tuple[str, bool]:
+    """Return the state that Airflow has of a task instance now, and whether its DAG run still goes on.
+
+    ``cleared`` stands for no state, ``deleted`` for no such instance; Airflow 3 tells nothing of the run.
+
+    :raises Exception: whatever keeps Airflow from saying so.
+    """
+    if AIRFLOW_3:
+        return _state_from_supervisor(ti), True
+    state, _, run_goes_on = _state_from_database(ti)
+    return state, run_goes_on
+
+
+def state_and_try(ti: Any, try_key: str) -> tuple[str, int | None]:
+    """Return a task instance's state and the number of its try, as far as Airflow tells: None for what it does not.
+
+    :param try_key: of the XCom in which the task has written its try down: Airflow 3 does not tell a trigger.
+    :raises Exception: whatever keeps Airflow from saying so.
+    """
+    if not AIRFLOW_3:
+        return _state_from_database(ti)[:2]
+    state = _state_from_supervisor(ti)
+    try_number = xcom(try_key, ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+    if try_number is not None and not isinstance(try_number, int):
+        raise TypeError(f"{try_key} holds {type(try_number).__name__}, not the number of a try.")
+    return state, try_number
+
+
+def _state_from_supervisor(ti: Any) -> str:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    of: dict[str, Any] = {"task_ids": [ti.task_id], "run_ids": [ti.run_id], "map_index": ti.map_index}
+    by_task = RuntimeTaskInstance.get_task_states(dag_id=ti.dag_id, **of).get(ti.run_id, {})
+    for name in (f"{ti.task_id}_{ti.map_index}", ti.task_id):
+        if name in by_task:
+            return _in_words(by_task[name])
+    return "deleted"
+
+
+def _in_words(state: Any) -> str:
+    return "cleared" if state is None else str(getattr(state, "value", state))
+
+
+def _state_from_database(ti: Any) -> tuple[str, int | None, bool]:
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        found: Any = (
+            session.query(TaskInstance.state, TaskInstance.try_number)
+            .filter(
+                TaskInstance.dag_id == ti.dag_id,
+                TaskInstance.task_id == ti.task_id,
+                TaskInstance.run_id == ti.run_id,
+                TaskInstance.map_index == ti.map_index,
+            )
+            .one_or_none()
+        )
+        run: Any = session.query(DagRun.state).filter(DagRun.dag_id == ti.dag_id, DagRun.run_id == ti.run_id)
+        goes_on = run.scalar() in ("running", "queued")
+    return (_in_words(found[0]), found[1], goes_on) if found else ("deleted", None, goes_on)
+
+
+def xcom(key: str, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
+    """Return an XCom through the backend that is configured; None where there is none."""
+    return _xcom_class().get_one(key=key, dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
+
+
+def set_xcom(key: str, value: Any, ti: Any) -> None:
+    """Write an XCom of a task instance, also from the triggerer."""
+    of = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+    _xcom_class().set(key=key, value=value, **of)
+
+
+def _xcom_class() -> Any:
+    # `BaseXCom` would give a custom backend's own notes, such as the path of an object, in place of the value.
+    return import_module("airflow.sdk.execution_time.xcom" if AIRFLOW_3 else "airflow.models.xcom").XCom
+
+
+def xcoms_of_run(
+    key: str, dag_id: str, run_id: str, known_tasks: Mapping[str, bool], wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, int | None, Any]]:
+    """Yield task id, map index and value of all XComs of a DAG run under a key, of tasks that are gone as well.
+
+    Who wrote it may be known only from the value: the map index is None then. An exception is the value of what could
+    not be read.
+
+    :param known_tasks: the ids of the tasks of the DAG's present file, each with whether it can be mapped.
+    :param wanted: whether a task's id is asked about.
+    """
+    return (_from_supervisor if AIRFLOW_3 else _from_database)(key, dag_id, run_id, known_tasks, wanted)
+
+
+def _from_database(
+    key: str, dag_id: str, run_id: str, known_tasks: Mapping[str, bool], wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, int | None, Any]]:
+    del known_tasks  # The database has them all.
+    from airflow.utils.session import create_session
+
+    backend = _xcom_class()
+    with create_session() as session:
+        rows = backend.get_many(key=key, dag_ids=dag_id, run_id=run_id, session=session).all()
+        found = [
+            (row.task_id, row.map_index, _or_error(backend.deserialize_value, row))
+            for row in rows
+            if wanted(row.task_id)
+        ]
+    yield from sorted(found, key=lambda one: one[:2])
+
+
+def _from_supervisor(
+    key: str, dag_id: str, run_id: str, known_tasks: Mapping[str, bool], wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, int | None, Any]]:
+    of: dict[str, Any] = {"key": key, "dag_id": dag_id, "run_id": run_id}
+    for task_id, indexes in _instances_of_run(dag_id, run_id, known_tasks).items():
+        if not wanted(task_id):
+            continue
+        values = _or_error(_xcom_class().get_all, **of, task_id=task_id)
+        if not isinstance(values, Exception):
+            for value in values or ():
+                yield task_id, None, value
+            continue
+        for map_index in indexes or (-1,):  # One of them cannot be read: the others can.
+            value = _or_error(xcom, **of, task_id=task_id, map_index=map_index)
+            if value is not None:
+                yield task_id, map_index, value
+
+
+def _instances_of_run(dag_id: str, run_id: str, known_tasks: Mapping[str, bool]) -> dict[str, list[int]]:
+    """Return the ids of a run's tasks, with the map indexes of those that are mapped."""
+    states = states_of_run(dag_id, run_id)
+    found: dict[str, list[int]] = {task_id: [] for task_id in sorted(known_tasks)}
+    for name in states:
+        # A mapped task is named with its index. What looks like one can be called so, too: then both are asked for.
+        base, _, index = name.rpartition("_")
+        mapped = bool(base) and index.isdigit()
+        if mapped and known_tasks.get(base, base not in known_tasks):
+            found.setdefault(base, []).append(int(index))
+        if not (mapped and known_tasks.get(base)):
+            found.setdefault(name, [])
+    return found
+
+
+def states_of_run(dag_id: str, run_id: str) -> dict[str, str]:
+    """Return the states of a run's task instances by name, a mapped one's with its index; empty if unknown."""
+    if AIRFLOW_3:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        states = _or_error(RuntimeTaskInstance.get_task_states, dag_id=dag_id, run_ids=[run_id])
+        return {} if isinstance(states, Exception) else dict(states.get(run_id, {}))
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        rows: Collection[Any] = (
+            session.query(TaskInstance.task_id, TaskInstance.map_index, TaskInstance.state)
+            .filter(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
+            .all()
+        )
+    return {row.task_id if row.map_index < 0 else f"{row.task_id}_{row.map_index}": row.state for row in rows}
+
+
+def _or_error(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return what a call returns, or the exception that it raises: an XCom backend raises what it likes."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001
+        return error

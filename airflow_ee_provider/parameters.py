@@ -1,0 +1,122 @@
+"""Check number-like parameters: when the DAG is parsed, or, where they are templated, once they are rendered."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class Number:
+    """A parameter that is a number, or a text of one.
+
+    :param name: of the parameter.
+    :param is_optional: whether None is allowed.
+    :param least: the smallest that is allowed.
+    :param most: the largest that is allowed; None for any.
+    """
+
+    name: str
+    is_optional: bool = False
+    least: float = 0
+    most: float | None = None
+
+    expected = "a number"
+
+    def read(self, value: Any) -> Any:
+        """Return the value as it is used.
+
+        :raises ValueError: if it is none; says which parameter is wrong, and what is expected.
+        """
+        if self.is_optional and (value is None or (isinstance(value, str) and value.strip() in ("", "None"))):
+            return None
+        try:
+            number = self.convert(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if isinstance(value, bool) or not (self.least <= number <= (math.inf if self.most is None else self.most)):
+            bounds = f"from {self.least:g}" + (f" to {self.most:g}" if self.most is not None else "")
+            raise ValueError(f"{self.name} is {value!r:.100} and has to be {self.expected} {bounds}.")
+        return number
+
+    def convert(self, value: Any) -> float:
+        """Read the value, whatever it is."""
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError(value)
+        return number
+
+
+class Whole(Number):
+    """A parameter that is a whole number."""
+
+    expected = "a whole number"
+
+    def convert(self, value: Any) -> float:
+        """Read the value, whatever it is."""
+        number = super().convert(value)
+        if number != int(number):
+            raise ValueError(value)
+        return int(number)
+
+
+class Seconds(Number):
+    """A duration: seconds, or a timedelta."""
+
+    expected = "a number of seconds, or a timedelta,"
+
+    def convert(self, value: Any) -> float:
+        """Read the value, whatever it is."""
+        return super().convert(value.total_seconds() if isinstance(value, timedelta) else value)
+
+
+class Age(Number):
+    """A timedelta, or seconds."""
+
+    expected = "a timedelta, or a number of seconds,"
+
+    def read(self, value: Any) -> Any:
+        """Return a timedelta, which is what ages are compared with."""
+        number = super().read(value)
+        return None if number is None else timedelta(seconds=number)
+
+    def convert(self, value: Any) -> float:
+        """Read the value, whatever it is."""
+        return super().convert(value.total_seconds() if isinstance(value, timedelta) else value)
+
+
+def check(holder: Any, numbers: Iterable[Number]) -> None:
+    """Check what an operator, sensor or notifier was made with; what is still to be rendered is left for later.
+
+    :raises ValueError: if one is wrong.
+    """
+    templated = getattr(holder, "template_fields", ())
+    for number in numbers:
+        value = getattr(holder, number.name)
+        if not (number.name in templated and _is_to_be_rendered(value)):
+            setattr(holder, number.name, number.read(value))
+
+
+def check_rendered(holder: Any, numbers: Iterable[Number]) -> None:
+    """Check them again once they are rendered, before anything is sent.
+
+    :raises AirflowFailException: if one is wrong: trying again cannot help.
+    """
+    for number in numbers:
+        try:
+            setattr(holder, number.name, number.read(getattr(holder, number.name)))
+        except ValueError as error:
+            raise AirflowFailException(str(error)) from None
+
+
+def _is_to_be_rendered(value: Any) -> bool:
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    return hasattr(value, "resolve")  # Another task's output.
