@@ -66,10 +66,10 @@ def add_listener(listener: object) -> None:
     listening.get_listener_manager().add_listener(listener)
 
 
-def is_a_dag_test() -> bool:
+def is_a_dag_test(ti: Any) -> bool:
     """Whether ``dag.test()`` runs the task: in its own process, and then the trigger in the same."""
     if not AIRFLOW_3:
-        return False
+        return getattr(ti, "job_id", None) is None
     from airflow.sdk.execution_time import task_runner
 
     return "InProcess" in type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__
@@ -177,7 +177,9 @@ def _from_database(
 
     backend = _xcom_class()
     with create_session() as session:
-        rows = backend.get_many(key=key, dag_ids=dag_id, run_id=run_id, session=session).all()
+        query = backend.get_many(key=key, dag_ids=dag_id, run_id=run_id, session=session)
+        # Columns, not entities: those have their values deserialised already, by another rule.
+        rows = query.with_entities(backend.task_id, backend.map_index, backend.value).all()
         found = [
             (row.task_id, row.map_index, _or_error(backend.deserialize_value, row))
             for row in rows

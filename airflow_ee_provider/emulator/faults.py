@@ -81,6 +81,10 @@ ERRORS = {
         "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
         "authentication credential.",
     ),
+    "queue_full": ApiError(  # Nobody outside knows its status: the client must not care.
+        "INVALID_ARGUMENT",
+        "Too many tasks already in the queue (3000). Please wait for some of them to complete.",
+    ),
     "too_many_requests": ApiError("RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Number of requests'."),
     "unavailable": ApiError("UNAVAILABLE", "The service is currently unavailable."),
     "internal": ApiError("INTERNAL", "Internal error encountered."),

@@ -152,3 +152,87 @@ def test_each_mapped_instance_starts_its_own(service: Service, dags: dict[str, A
     assert run.state == "success"
     assert sorted(operation.description for operation in service.operations.values()) == ["north", "south"]
     assert len({request["body"]["requestId"] for request in service.requests("POST", "*:export")}) == 2
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_the_function_starts_by_itself_is_waited_for(
+    service: Service, run_dag: Callable[..., Ran], place: str
+) -> None:
+    ran = run_dag(f"decorated_forgotten_in_{place}")
+
+    assert ran.state == "success", ran.log
+    assert [operation["description"] for operation in ran.result] == ["forgotten-0", "forgotten-1"]
+    tags = {request["body"]["workloadTag"] for request in service.requests("POST", "*:export")}
+    assert tags == {f"decorated_forgotten_in_{place}"}
+
+
+def test_what_the_function_has_started_is_cancelled_when_it_raises(
+    service: Service, run_dag: Callable[..., Ran]
+) -> None:
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+
+    ran = run_dag("decorated_raised_in_worker")
+
+    assert ran.state == "failed"
+    assert "The third one is no good." in ran.log
+    assert [service.state(name) for name in service.operations] == ["CANCELLED"] * 2
+
+
+def test_a_refusal_that_the_function_has_swallowed_fails_the_task(
+    service: Service, run_dag: Callable[..., Ran]
+) -> None:
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    service.fail("permission_denied", path="*:export", times=1)
+
+    ran = run_dag("decorated_swallowed_in_worker")
+
+    assert ran.state == "failed"
+    assert "image:export 'swallowed-0': projects/demo: Permission" in ran.log
+    assert [service.state(name) for name in service.operations] == ["CANCELLED"]
+
+
+def test_a_return_annotation_does_not_split_the_result(service: Service, run_dag: Callable[..., Ran]) -> None:
+    ran = run_dag("decorated_annotated_in_worker")
+
+    assert ran.state == "success", ran.log
+    assert {operation["description"] for operation in ran.result} == {"north", "south"}
+    assert len(service.operations) == 2
+
+
+def test_multiple_outputs_are_refused_when_the_dag_is_parsed() -> None:
+    from airflow.providers.common.compat.sdk import DAG, task
+
+    with pytest.raises(ValueError, match="cannot have multiple_outputs"), DAG("no", schedule=None):
+        task.earth_engine(multiple_outputs=True)(lambda: None)()
+
+
+def test_what_was_only_listed_is_neither_owned_nor_cancelled(service: Service, run_dag: Callable[..., Ran]) -> None:
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    theirs = service.add("theirs")
+
+    ran = run_dag("decorated_listed_in_worker")
+
+    assert ran.state == "failed"
+    assert "a list shows everybody's" in ran.log
+    assert service.state(theirs) == "RUNNING"
+    assert [service.state(name) for name in service.operations] == ["RUNNING", "CANCELLED"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_limits_are_templated_and_durations_are_timedeltas(
+    service: Service, run_dag: Callable[..., Ran], place: str
+) -> None:
+    ran = run_dag(f"decorated_limited_in_{place}")
+
+    assert ran.state == "success", ran.log
+    assert len(service.operations) == 3
+
+
+def test_a_limit_that_is_rendered_to_no_number_is_refused_before_anything_is_sent(
+    service: Service, run_dag: Callable[..., Ran]
+) -> None:
+    ran = run_dag("decorated_mistyped_in_worker")
+
+    assert ran.state == "failed"
+    assert "max_eecu_seconds is 'many' and has to be a number" in ran.log
+    assert not service.journal

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
 from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowTaskTimeout
 from instances import TaskInstance
+from jinja2 import Environment
 
+from airflow_ee_provider.earth_engine import protocol
 from airflow_ee_provider.exporting import ExportingOperator
-from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
+from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
+from airflow_ee_provider.operators.earth_engine import (
+    EarthEngineCancelOperationOperator,
+    EarthEngineCancelStaleOperationsOperator,
+    EarthEngineExportOperator,
+)
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 from airflow_ee_provider.standalone import wait_until
 
 if TYPE_CHECKING:
@@ -22,6 +31,8 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
 
 PLACES = ("worker", "triggerer")
+
+BODY = {"expression": {"result": "0"}, "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}}}
 
 
 @pytest.fixture
@@ -141,3 +152,117 @@ def test_the_links_lead_to_the_task_manager_and_to_the_output(emulator: Emulator
         "Earth Engine Tasks": "https://console.cloud.google.com/earth-engine/tasks?project=demo",
         "Export Output": "https://console.developers.google.com/storage/browser/b/x",
     }
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_first_look_that_is_refused_does_not_end_the_waiting(
+    emulator: Emulator, run_dag: Callable[..., Ran], place: str
+) -> None:
+    emulator.service.fail("too_many_requests", method="GET", headers={"Retry-After": "3600"})
+
+    ran = run_dag(f"export_in_{place}")
+
+    assert ran.state == "success", ran.log
+    assert [operation["state"] for operation in ran.result] == ["SUCCEEDED"]
+
+
+def test_without_the_wait_what_could_not_be_read_is_named_all_the_same(
+    emulator: Emulator, run_dag: Callable[..., Ran]
+) -> None:
+    emulator.service.fail("too_many_requests", method="GET", headers={"Retry-After": "3600"}, times=None)
+
+    ran = run_dag("export_and_go_in_worker")
+
+    assert ran.state == "success", ran.log
+    assert [operation["name"] for operation in ran.result] == list(emulator.service.operations)
+
+
+@pytest.mark.parametrize(
+    ("message", "final"),
+    [("Internal error.", False), ("Computation timed out.", False), ("User memory limit exceeded.", True)],
+)
+def test_a_failure_that_can_pass_is_left_to_the_next_try(emulator: Emulator, message: str, final: bool) -> None:
+    emulator.service.behave(pending_seconds=0, run_seconds=0, outcome="FAILED", message=message)
+    operator = EarthEngineExportOperator(task_id="export", kind="image", body=BODY)
+
+    with pytest.raises(AirflowException, match=message) as failed:
+        operator.execute({"ti": TaskInstance(max_tries=1), "dag_run": None})
+
+    assert isinstance(failed.value, AirflowFailException) == final
+
+
+def test_whatever_ends_the_task_for_good_cancels_what_it_has_started(emulator: Emulator) -> None:
+    emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    operator = EarthEngineExportOperator(task_id="export", kind="image", body=BODY)
+    operator.max_eecu_seconds = "five"  # As if nobody had checked it.
+
+    with pytest.raises(TypeError):
+        operator.execute({"ti": TaskInstance(), "dag_run": None})
+
+    [name] = emulator.service.operations
+    assert emulator.service.state(name) == "CANCELLED"
+
+
+@pytest.mark.parametrize(
+    ("operator", "wrong"),
+    [
+        (EarthEngineExportOperator, {"poll_interval": "soon"}),
+        (EarthEngineExportOperator, {"poll_interval": timedelta(seconds=-1)}),
+        (EarthEngineExportOperator, {"max_eecu_seconds": "5 hours"}),
+        (EarthEngineExportOperator, {"priority": 10000}),
+        (EarthEngineExportOperator, {"priority": 1.5}),
+        (EarthEngineOperationSensor, {"max_eecu_seconds": "many"}),
+        (EarthEngineOperationSensor, {"poll_interval": "soon"}),
+        (EarthEngineCancelOperationOperator, {"timeout": "soon"}),
+        (EarthEngineCancelOperationOperator, {"poll_interval": None}),
+        (EarthEngineCancelStaleOperationsOperator, {"older_than": "yesterday"}),
+        (EarthEngineCancelStaleOperationsOperator, {"limit": "all"}),
+        (EarthEngineCancelStaleOperationsOperator, {"operation_names": ["x"]}),
+        (EarthEngineCancelOperationsNotifier, {"timeout": "soon"}),
+    ],
+)
+def test_a_parameter_that_cannot_be_right_is_refused_by_its_name_when_the_dag_is_parsed(
+    operator: Any, wrong: dict[str, Any]
+) -> None:
+    [(name, _)] = wrong.items()
+    needed: dict[str, Any] = {} if operator is EarthEngineCancelOperationsNotifier else {"task_id": "x"}
+    needed |= {"kind": "image", "body": {}} if operator is EarthEngineExportOperator else {}
+    needed |= {"operation_names": "x"} if operator is EarthEngineOperationSensor else {}
+
+    with pytest.raises((ValueError, TypeError, AirflowException), match=name):
+        operator(**needed, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("operator", "right"),
+    [
+        (EarthEngineCancelOperationOperator, {"timeout": timedelta(minutes=1), "poll_interval": "{{ 5 }}"}),
+        (EarthEngineCancelStaleOperationsOperator, {"older_than": 3600, "limit": "{{ params.limit }}"}),
+        (EarthEngineCancelStaleOperationsOperator, {"older_than": "{{ macros.timedelta(days=1) }}"}),
+    ],
+)
+def test_numbers_durations_and_templates_are_taken(operator: Any, right: dict[str, Any]) -> None:
+    operator(task_id="x", **right)
+
+
+def test_an_expression_is_passed_through_and_no_nested_text_is_a_file(emulator: Emulator) -> None:
+    expression = {"result": "0", "values": {"0": {"constantValue": "{% not ours %} {{ nor this }} x.json"}}}
+    destination = {"bucket": "b", "filenamePrefix": "{{ ds }}/metadata.json"}
+    body = {"expression": expression, "fileExportOptions": {"cloudStorageDestination": destination}}
+    operator = EarthEngineExportOperator(task_id="export", kind="image", body=body, workload_tag="tag.json")
+
+    operator.render_template_fields({"ds": "2024"}, Environment(autoescape=False))  # noqa: S701
+    operator.workload_tag = "tag"
+    operator.execute({"ti": TaskInstance(), "dag_run": None})
+
+    [request] = emulator.service.requests("POST", "*:export")
+    assert request["body"]["expression"] == expression
+    assert request["body"]["fileExportOptions"]["cloudStorageDestination"]["filenamePrefix"] == "2024/metadata.json"
+
+
+def test_a_full_queue_passes_whatever_its_status(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol.BACKOFF.jitter, "uniform", lambda *_: 0.0)
+    emulator.service.fail("queue_full", path="*:export", times=2)
+    operator = EarthEngineExportOperator(task_id="export", kind="image", body=BODY)
+
+    assert operator.execute({"ti": TaskInstance(), "dag_run": None})[0]["state"] == "SUCCEEDED"

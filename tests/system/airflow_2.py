@@ -5,19 +5,25 @@ from __future__ import annotations
 import time
 from base64 import b64encode
 from functools import cached_property
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_ee_provider.standalone import StandaloneAirflow, free_port
+from airflow_ee_provider.standalone import StandaloneAirflow
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 class StandaloneAirflow2(StandaloneAirflow):
-    """``airflow standalone`` of Airflow 2: another REST API, and tasks that write to the database themselves."""
+    """Airflow 2: another REST API, and tasks that write to the database themselves."""
 
     api_path, health_path = "/api/v1", "/health"
-    parts: ClassVar[tuple[str, ...]] = ("metadatabase", "scheduler", "triggerer")
+    healthy_parts: ClassVar[tuple[str, ...]] = ("metadatabase", "scheduler", "triggerer")
+    parts: ClassVar[dict[str, tuple[str, ...]]] = {
+        "webserver": ("--hostname", "127.0.0.1", "--workers", "1"),
+        "scheduler": ("--skip-serve-logs",),
+        "triggerer": ("--skip-serve-logs",),
+    }
     run_body: ClassVar[dict[str, Any]] = {}
 
     def settings(self, dags_folder: Path) -> dict[str, str]:
@@ -30,22 +36,28 @@ class StandaloneAirflow2(StandaloneAirflow):
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
             "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "600",
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
         }
+
+    def prepare(self) -> None:
+        super().prepare()
+        names = ("--firstname", "A", "--lastname", "B", "--email", "admin@example.com", "--role", "Admin")
+        self.run_command("users", "create", "--username", "admin", "--password", self._password, *names)
 
     def start_more(self) -> None:
         """Tasks need no API server."""
 
     @cached_property
+    def _password(self) -> str:
+        return token_urlsafe()
+
+    @cached_property
     def authorization(self) -> str:
-        password = (self.home / "standalone_admin_password.txt").read_text(encoding="utf-8").strip()
-        return f"Basic {b64encode(f'admin:{password}'.encode()).decode()}"
+        return f"Basic {b64encode(f'admin:{self._password}'.encode()).decode()}"
 
     def mark_body(self, state: str) -> dict[str, Any]:
         return {"new_state": state, "dry_run": False}
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> float:
         """Clear with the command line: the REST API of 2.11.2 does nothing to a task that is running."""
-        self.start("tasks", "clear", "--yes", "--task-regex", f"^{task_id}$", dag_id)
-        self.processes[-1].wait(timeout=60)
+        self.run_command("tasks", "clear", "--yes", "--task-regex", f"^{task_id}$", dag_id)
         return time.time()

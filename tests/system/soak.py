@@ -142,8 +142,8 @@ def part_of(process: psutil.Process, airflow: StandaloneAirflow) -> str:
     line = " ".join(process.cmdline()).strip()
     if "api_server" in line:
         return "api-server" if line.endswith(f"port:{airflow.port}") else "api-server for tasks"
-    part = line.rpartition(" ")[2]
-    if part not in ("triggerer", "scheduler", "dag-processor"):
+    part = next((part for part in ("triggerer", "scheduler", "dag-processor") if f"airflow {part}" in line), "")
+    if not part:
         return ""
     if process.parent().cmdline() != process.cmdline():
         return part

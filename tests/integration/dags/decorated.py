@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, AirflowException, task
@@ -49,7 +50,46 @@ def asks() -> Any:
     ee.data.listOperations()
 
 
+def started_and_forgotten() -> None:
+    for n in range(2):
+        image_export(f"forgotten-{n}").start()
+
+
+def started_and_raised() -> None:
+    started_and_forgotten()
+    raise ValueError("The third one is no good.")
+
+
+def swallowed() -> None:
+    """Do as geemap's helpers do: catch what a start raises, and print it."""
+    import ee
+
+    for n in range(2):
+        try:
+            image_export(f"swallowed-{n}").start()
+        except Exception as error:  # noqa: BLE001
+            print(error, ee.__version__)  # noqa: T201
+
+
+def annotated() -> dict[str, Any]:
+    return {"north": image_export("north"), "south": [image_export("south")]}
+
+
+def listed() -> Any:
+    import ee
+
+    image_export("mine").start()
+    return ee.batch.Task.list()
+
+
 CASES: dict[str, dict[str, Any]] = {
+    "forgotten": {"function": started_and_forgotten},
+    "raised": {"function": started_and_raised},
+    "swallowed": {"function": swallowed},
+    "annotated": {"function": annotated},
+    "listed": {"function": listed},
+    "limited": {"function": several, "max_eecu_seconds": "{{ 10000 }}", "poll_interval": timedelta(seconds=0.2)},
+    "mistyped": {"function": several, "max_eecu_seconds": "{{ 'many' }}"},
     "one": {"function": one, "arguments": {"suffix": "{{ dag.dag_id }}"}, "priority": 50},
     "several": {"function": several},
     "several_patient": {"function": several, "cancel_on_failure": False},

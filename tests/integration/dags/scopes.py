@@ -1,0 +1,80 @@
+"""DAGs in which an operator without names must not cancel what its neighbours want."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, task, task_group
+
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator
+from airflow_ee_provider.records import record_operations
+
+
+@task
+def names(**context: Any) -> list[str]:
+    found: list[str] = context["dag_run"].conf["operation_names"]
+    return found
+
+
+@task
+def hold(name: Any, **context: Any) -> None:
+    record_operations(context, name)
+
+
+@task
+def nothing() -> list[None]:
+    return [None]
+
+
+@task
+def fail_the_first(name: Any, **context: Any) -> None:
+    if name == context["dag_run"].conf["operation_names"][0]:
+        raise ValueError("Not wanted any more.")
+
+
+with DAG("scope_mapped_none", schedule=None) as dag:
+    holding = hold.expand(name=names())
+    cancelling = EarthEngineCancelOperationOperator.partial(task_id="task").expand(operation_names=nothing())
+    holding >> cancelling
+globals()[dag.dag_id] = dag
+
+with DAG("scope_group", schedule=None) as dag:
+
+    @task_group(group_id="group")
+    def each(name: Any) -> None:
+        clean = EarthEngineCancelOperationOperator(task_id="clean", poll_interval=0.2, trigger_rule="one_failed")
+        hold(name) >> fail_the_first(name) >> clean
+
+    each.expand(name=names())
+    task(lambda: None, task_id="task")()
+globals()[dag.dag_id] = dag
+
+with DAG("scope_upstream", schedule=None) as dag:
+
+    @task
+    def first(**context: Any) -> None:
+        record_operations(context, context["dag_run"].conf["operation_names"][0])
+
+    @task
+    def neighbour(**context: Any) -> None:
+        record_operations(context, context["dag_run"].conf["operation_names"][1])
+
+    clean = EarthEngineCancelOperationOperator(task_id="task", poll_interval=0.2)
+    first() >> clean
+    neighbour()
+globals()[dag.dag_id] = dag
+
+with DAG("scope_setup", schedule=None) as dag:
+
+    @task
+    def before(**context: Any) -> None:
+        record_operations(context, context["dag_run"].conf["operation_names"][1])
+
+    @task
+    def set_up(**context: Any) -> None:
+        record_operations(context, context["dag_run"].conf["operation_names"][0])
+
+    prepared = set_up().as_setup()
+    clean = EarthEngineCancelOperationOperator(task_id="task", poll_interval=0.2)
+    before() >> prepared >> task(lambda: None, task_id="work")() >> clean.as_teardown(setups=prepared)
+globals()[dag.dag_id] = dag

@@ -1,0 +1,176 @@
+"""``make moments``: what is left running when a person, or a timeout, ends a task at any moment of its start.
+
+Nobody but the task itself can cancel: its DAGs have no callback and no teardown. Beside them runs another run of each
+DAG, to which nothing happens: its operations run on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow import __version__ as airflow_version
+from matrix import booted, new_emulator
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.emulator.service import Service
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+EVENTS = ("marked failed", "marked success", "cleared", "run marked failed", "dagrun_timeout")
+SHAPES = ("deferred", "worker", "by_itself", "sensor")
+
+#: Tasks that start side by side: more are late on two cores.
+AT_ONCE = 5
+
+#: Seconds after the task's start in which something happens: before, while and after it starts its operations.
+MOMENTS = (0.0, 9.0)
+
+#: Seconds after which all that is going to be cancelled has been.
+QUIET = 40.0
+
+
+@dataclass
+class Moment:
+    """A run to which something happens."""
+
+    shape: str
+    event: str
+    after: float
+    run_id: str = ""
+    dag_id: str = ""
+    happened: float | None = None
+    state: str = ""
+    began: float | None = None
+
+    def start(self, airflow: StandaloneAirflow, chance: random.Random) -> None:
+        timeout = f"_timeout_{chance.randint(4, 9)}" if self.event == "dagrun_timeout" else ""
+        self.dag_id = f"moment_{self.shape}{timeout}"
+        self.run_id = airflow.trigger(self.dag_id)
+
+    def look(self, airflow: StandaloneAirflow) -> None:
+        """Let it happen, once it is time."""
+        if self.happened is not None:
+            return
+        if self.event == "dagrun_timeout":
+            if airflow.run(self.dag_id, self.run_id)["state"] == "failed":
+                self.happened = time.time()
+            return
+        task = airflow.task(self.dag_id, self.run_id, "hold")
+        if self.began is None and task["state"] in ("running", "deferred"):
+            self.began = time.time()
+        if self.began is None or time.time() < self.began + self.after:
+            return
+        self.state = task["state"]
+        if self.event == "run marked failed":
+            airflow.mark_run(self.dag_id, self.run_id, "failed")
+        elif self.event == "cleared":
+            airflow.clear(self.dag_id, self.run_id, "hold")
+        else:
+            airflow.mark_task(self.dag_id, self.run_id, "hold", self.event.rpartition(" ")[2])
+        self.happened = time.time()
+
+    def mine(self, service: Service) -> list[Any]:
+        return [o for o in list(service.operations.values()) if o.description.startswith(self.run_id)]
+
+
+def left_running(moment: Moment, service: Service) -> list[str]:
+    """Return what runs and is not wanted any more: after a clear, all but what the next try holds."""
+    now = service.clock.now()
+    running = sorted((o for o in moment.mine(service) if not o.done(now)), key=lambda o: o.created)
+    if moment.event != "cleared":
+        return [o.name for o in running]
+    by_description = Counter(o.description for o in running)
+    return [f"{count} of {description}" for description, count in by_description.items() if count > 1]
+
+
+@dataclass
+class Seen:
+    """What became of all moments."""
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    started: Counter[tuple[str, str]] = field(default_factory=Counter)
+    left: list[str] = field(default_factory=list)
+    wrongly: list[str] = field(default_factory=list)
+
+
+def tried(airflow: StandaloneAirflow, service: Service, moments: list[Moment], chance: random.Random) -> Seen:
+    """Let each moment happen, a few side by side, and judge each once it is quiet."""
+    seen = Seen()
+    airflow.wait_for_dags("moment_deferred")
+    bystanders = {shape: airflow.trigger(f"moment_{shape}") for shape in SHAPES}
+    for shape, run_id in bystanders.items():
+        airflow.wait_for_task(f"moment_{shape}", run_id, "hold", "deferred", "running", timeout=180)
+    time.sleep(8)
+    todo, under_way, quiet = list(moments), list[Moment](), list[Moment]()
+    while todo or under_way or quiet:
+        while todo and len(under_way) < AT_ONCE:
+            under_way.append(todo.pop())
+            under_way[-1].start(airflow, chance)
+        for moment in list(under_way):
+            with suppress(RuntimeError, TimeoutError):  # Airflow is too busy: it is asked again.
+                moment.look(airflow)
+            if moment.happened is not None:
+                under_way.remove(moment)
+                quiet.append(moment)
+        for moment in list(quiet):
+            if time.time() > (moment.happened or 0) + QUIET:
+                quiet.remove(moment)
+                judge(moment, service, seen)
+                airflow.mark_run(moment.dag_id, moment.run_id, "failed")  # Whatever still lives makes room.
+                if not sum(seen.counts.values()) % 10:
+                    print(f"  {sum(seen.counts.values())} of {len(moments)}, {len(seen.left)} left", flush=True)
+        time.sleep(0.1)
+    for run_id in bystanders.values():
+        mine = [o for o in service.operations.values() if o.description.startswith(run_id)]
+        seen.wrongly += [o.name for o in mine if o.cancel_requested is not None]
+    return seen
+
+
+def judge(moment: Moment, service: Service, seen: Seen) -> None:
+    key = (moment.shape, moment.event)
+    seen.counts[key] += 1
+    seen.started[key] += bool(moment.mine(service))
+    for name in left_running(moment, service):
+        seen.left.append(f"{moment.shape} {moment.event} after {moment.after:.1f} s ({moment.state}): {name}")
+        print("  LEFT", seen.left[-1], moment.run_id, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("result", type=Path)
+    parser.add_argument("--each", type=int, default=50, help="moments for each event")
+    parser.add_argument("--shapes", nargs="*", default=SHAPES)
+    parser.add_argument("--events", nargs="*", default=EVENTS)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    moments = [
+        Moment(options.shapes[n % len(options.shapes)], event, chance.uniform(*MOMENTS))
+        for event in options.events
+        for n in range(options.each)
+    ]
+    chance.shuffle(moments)
+    with new_emulator() as emulator, booted(emulator) as airflow:
+        seen = tried(airflow, emulator.service, moments, chance)
+    found: dict[str, Any] = {"version": airflow_version, "left": seen.left, "wrongly": seen.wrongly, "events": {}}
+    for event in options.events:
+        found["events"][event] = {
+            "moments": sum(n for (_, e), n in seen.counts.items() if e == event),
+            "with operations": sum(n for (_, e), n in seen.started.items() if e == event),
+            "left running": sum(f" {event} after" in line for line in seen.left),
+        }
+    options.result.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    print(json.dumps(found, indent=1))
+    return 1 if seen.left or seen.wrongly else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
