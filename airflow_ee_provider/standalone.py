@@ -274,6 +274,10 @@ class StandaloneAirflow:
         """Return what marks a task instance."""
         return {"new_state": state}
 
+    def delete_run(self, dag_id: str, run_id: str) -> None:
+        """Delete a DAG run."""
+        self.call("DELETE", f"/dags/{dag_id}/dagRuns/{run_id}")
+
     def mark_run(self, dag_id: str, run_id: str, state: str) -> None:
         """Mark a DAG run ``failed`` or ``success``, as a user does."""
         self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", {"state": state})

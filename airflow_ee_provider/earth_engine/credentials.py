@@ -36,6 +36,9 @@ SCOPES = (
 #: What a checked box is: to JSON, to Airflow 2.11's form, to people.
 _YES = ("true", "1", "y", "yes", "on")
 
+#: What Airflow's forms send for a secret that was not changed.
+_PLACEHOLDERS = ("***", "RATHER_LONG_SENSITIVE_FIELD_PLACEHOLDER")
+
 #: Extras of Google's provider for which there is nothing here.
 _UNSUPPORTED = ("idp_issuer_url", "client_id", "client_secret", "idp_extra_parameters", "idp_extra_params")
 
@@ -261,6 +264,11 @@ def _content(value: Any, field_name: str) -> Any:
 
     :raises CredentialsError: if it is neither; its text is not shown.
     """
+    if isinstance(value, str) and value.strip() in _PLACEHOLDERS:
+        raise CredentialsError(
+            f"The connection's {field_name} is only what the form shows in place of the stored key.",
+            remedy="Save the connection, then test it; or paste the key again.",
+        )
     try:
         content = json.loads(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):

@@ -21,6 +21,9 @@ _FIELDS = {
     "is_anonymous": ("Anonymous", "No credentials: only for the emulator, on this machine.", None),
 }
 
+#: What Airflow 2.11 takes for a secret that was not changed.
+_PLACEHOLDER = "RATHER_LONG_SENSITIVE_FIELD_PLACEHOLDER"
+
 _HIDDEN = ["port", "schema", "login", "password"]
 _RELABELING = {"host": "Endpoint (empty for Earth Engine itself)"}
 _PLACEHOLDERS = {"host": "http://127.0.0.1:8085", "project": "my-project"}
@@ -49,7 +52,7 @@ def _conn_field(name: str, label: str, description: str, form: str | None) -> di
 
 def connection_form_widgets() -> dict[str, Any]:
     """Return the same fields as WTForms widgets, for Airflow before 3.2."""
-    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+    from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
     from flask_babel import lazy_gettext
     from wtforms import BooleanField, PasswordField, StringField
 
@@ -59,10 +62,24 @@ def connection_form_widgets() -> dict[str, Any]:
         if name == "is_anonymous":
             widgets[name] = BooleanField(text, default=False, description=description)
         elif form == "password":
-            widgets[name] = PasswordField(text, widget=BS3PasswordFieldWidget(), description=description)
+            widgets[name] = PasswordField(text, widget=_kept_secret(), description=description)
         else:
             widgets[name] = StringField(text, widget=BS3TextFieldWidget(), description=description)
     return widgets
+
+
+def _kept_secret() -> Any:
+    """Return a password's widget for Airflow 2.11 which does not lose the stored secret when the form is saved.
+
+    Airflow deletes an extra whose field comes back empty, and keeps one that comes back as its own placeholder.
+    """
+    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget
+
+    class KeptSecretWidget(BS3PasswordFieldWidget):  # type: ignore[misc]
+        def __call__(self, field: Any, **kwargs: Any) -> Any:
+            return super().__call__(field, **{**kwargs, "value": _PLACEHOLDER if field.data else ""})
+
+    return KeptSecretWidget(hide_value=False)
 
 
 def ui_field_behaviour() -> dict[str, Any]:

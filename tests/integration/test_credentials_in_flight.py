@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import os
+import ssl
+import threading
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from tokens import TOKEN, TokenServer
 
 from airflow_ee_provider.earth_engine import errors
@@ -16,6 +25,7 @@ from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.emulator.service import Service
@@ -106,3 +116,114 @@ def test_a_clean_up_says_loudly_what_it_could_not_cancel(
     for name, why in ((denied, "earthengine.operations.update"), (revoked, "invalid_grant")):
         assert any(name in line and why in line and "It may still run" in line for line in log.splitlines())
     assert service.state(denied) == service.state(revoked) == "RUNNING"
+
+
+@pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
+def test_a_key_that_is_rotated_while_the_task_waits_is_read_again(
+    wait: Callable[[str], dict[str, Any]], service: Service, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = service.add("x", run_seconds=3)
+    real = service.get
+
+    def rotate_after_the_first_look(asked: str) -> dict[str, Any]:
+        tokens.revoked = True
+        monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", rotated)
+        return real(asked)
+
+    service.get = rotate_after_the_first_look  # type: ignore[method-assign]
+
+    with TokenServer() as new:
+        rotated = new.airflow_connection(json.loads(os.environ["AIRFLOW_CONN_EARTH_ENGINE_DEFAULT"])["host"])
+        event = wait(name)
+
+    assert event.get("result", [event])[0].get("state") == "SUCCEEDED", event
+    assert new.given
+
+
+@pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
+@pytest.mark.parametrize("how", ["refused", "503"])
+def test_a_token_server_that_cannot_be_reached_for_a_moment_is_waited_for(
+    wait: Callable[[str], dict[str, Any]], how: str, service: Service, tokens: TokenServer
+) -> None:
+    name = service.add("x", run_seconds=2)
+    tokens.away = how
+
+    back = threading.Timer(2, setattr, (tokens, "away", ""))
+    back.start()
+    event = wait(name)
+
+    assert event.get("result", [event])[0].get("state") == "SUCCEEDED", event
+
+
+def test_a_kill_reads_no_connection(service: Service, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs in a signal handler, amid whatever the task asks Airflow."""
+    name = service.add("x")
+    sensor = EarthEngineOperationSensor(task_id="a", operation_names=[name], cancel_on_kill=True)
+    sensor.hook.make_ready()
+    tokens.revoked = True
+    monkeypatch.setattr(EarthEngineHook, "get_connection", lambda *_: pytest.fail("A connection was read."))
+
+    sensor.on_kill()
+
+    assert service.state(name) == "RUNNING"
+
+
+@pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_private_ca_holds_in_workers_and_in_the_triggerer(
+    wait: Callable[[str], dict[str, Any]], variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The operation is not known to the server: but it was asked."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    with TlsServer(tmp_path) as server:
+        connection = {"conn_type": "earth_engine", "host": server.url, "extra": {"project": "p", "is_anonymous": True}}
+        monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
+        refused = wait("projects/p/operations/A")
+        monkeypatch.setenv(variable, str(server.certificate))
+        accepted = wait("projects/p/operations/A")
+
+    assert "TLS failed" in refused["error"]
+    assert "404" in accepted["error"]
+
+
+class TlsServer:
+    """Answers 404 to everything, with a certificate of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.certificate = folder / "ca.pem"
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+        now = datetime.now(timezone.utc)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(1)
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        self.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        (folder / "key.pem").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, folder / "key.pem")
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        BaseHTTPRequestHandler.do_GET = lambda handler: handler.send_error(404)  # type: ignore[attr-defined]
+        self.url = f"https://localhost:{self._server.server_port}"
+
+    def __enter__(self) -> TlsServer:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()

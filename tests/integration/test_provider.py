@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from airflow_ee_provider.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.hooks.connection_form import connection_form_widgets
+
 
 def airflow(*arguments: str) -> str:
     command = [str(Path(sys.executable).parent / "airflow"), *arguments, "--output", "json"]
@@ -47,3 +50,20 @@ def test_the_connections_form_hides_its_secret_and_knows_every_extra() -> None:
     [secret] = [info for name, info in fields.items() if name.endswith("keyfile_dict")]
     assert secret.is_sensitive
     assert "login" in manager.field_behaviours["earth_engine"]["hidden_fields"]
+
+
+@pytest.mark.skipif(AIRFLOW_3, reason="Airflow 3 has forms of its own")
+def test_a_connection_that_is_edited_and_saved_keeps_its_key() -> None:
+    """Airflow 2.11 deletes an extra whose field comes back empty, and keeps its own placeholder."""
+    from airflow.www.views import SENSITIVE_FIELD_PLACEHOLDER
+    from wtforms import Form
+
+    class ConnectionForm(Form):  # type: ignore[misc]
+        keyfile_dict = connection_form_widgets()["keyfile_dict"]
+
+    stored = ConnectionForm()
+    stored.keyfile_dict.data = "a-key"
+
+    assert f'value="{SENSITIVE_FIELD_PLACEHOLDER}"' in stored.keyfile_dict()
+    assert "a-key" not in stored.keyfile_dict()
+    assert 'value=""' in ConnectionForm().keyfile_dict()

@@ -59,5 +59,7 @@ class StandaloneAirflow2(StandaloneAirflow):
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> float:
         """Clear with the command line: the REST API of 2.11.2 does nothing to a task that is running."""
-        self.run_command("tasks", "clear", "--yes", "--task-regex", f"^{task_id}$", dag_id)
+        date = self.run(dag_id, run_id)["logical_date"]  # Without dates, it would clear the other runs as well.
+        dates = ("--start-date", date, "--end-date", date)
+        self.run_command("tasks", "clear", "--yes", "--task-regex", f"^{task_id}$", *dates, dag_id)
         return time.time()

@@ -5,32 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from cells import GRACE, HOLDERS, applies
+from cells import HOLDERS
+from events import EVENTS
 from promises import CANCEL_WITHIN, LOST_WORKER_WITHIN
-
-#: Each event: what happens, and which part of the product answers for the operation.
-EVENTS = {
-    "task_cleared": ("the task is cleared", "`cancel_on_kill`; the next try (`resume_operations`)"),
-    "run_cleared": ("the whole run is cleared", "`cancel_on_kill`; the next try (`resume_operations`)"),
-    "task_marked_failed": ("the task is marked failed", "`cancel_on_kill`; the DAG's notifier"),
-    "task_marked_success": ("the task is marked success", "`cancel_on_kill`; the DAG's notifier, on success"),
-    "run_marked_failed": ("the run is marked failed", "`cancel_on_kill`; otherwise the janitor"),
-    "dagrun_timeout": ("`dagrun_timeout`", "`cancel_on_kill`; the DAG's notifier"),
-    "execution_timeout": ("`execution_timeout` (rescheduled: the sensor's `timeout`)", "`cancel_on_timeout`"),
-    "trigger_timeout": ("the trigger's timeout", "`cancel_on_timeout`, in `resume_execution`"),
-    "exception": ("the task fails (one of two exports)", "`cancel_on_failure`; the DAG's notifier"),
-    "task_callback": ("the task fails, and only it has a notifier", "the task's notifier"),
-    "worker_sigterm": (
-        f"the worker gets SIGTERM, and SIGKILL after {GRACE:g} s",
-        "`cancel_on_kill`; the DAG's notifier",
-    ),
-    "worker_sigkill": ("the worker gets SIGKILL", "the DAG's notifier, once the heartbeat is missed"),
-    "deadline": ("a deadline is missed (`DeadlineAlert`)", "the deadline's notifier"),
-    "triggerer_sigterm": ("the triggerer gets SIGTERM, and comes back", "nobody: it runs on"),
-    "triggerer_sigkill": ("the triggerer gets SIGKILL, and comes back", "nobody: it runs on"),
-    "cleared_without_triggerer": ("cleared while no triggerer runs", "the next try: goes on, or cancels"),
-    "failed_without_triggerer": ("the run is marked failed while no triggerer runs", "the teardown"),
-}
 
 HEADINGS = {
     "cancel_running": "cancel operator, worker",
@@ -55,8 +32,10 @@ what is asserted; never edited by hand. The DAGs are [these](../tests/system/dag
   it the export operator, in a worker and deferred; the latter in a DAG that ends with a teardown,
   `EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()`; a plain task with one retry that starts the
   operation, records it (`record_operations`) and waits, and whose next try asks `resume_operations`; and a task that
-  has started an operation, recorded it and succeeded, while the next task of the run works. Every DAG has
-  `EarthEngineCancelOperationsNotifier()` as its `on_failure_callback` and `on_success_callback`.
+  has started an operation, recorded it and succeeded, while the next task of the run works.
+- **Nobody helps the holder**: no DAG and no task has a callback, except in the rows that say so.
+- **Bystanders**: in each cell another task of the same run has recorded an operation of its own and waits, and a third
+  operation belongs to nobody that the run knows of. Both run on, or the cell is broken.
 - **Cells** give the seconds from what happened to the cancel request; Earth Engine's confirmation came after it in
   each (the emulator takes 2 s). *confirmed* is for what had been asked to cancel before: the seconds to the
   confirmation (the emulator takes 20 s there). *resumed*: left running, as promised, and its end was noticed.
@@ -108,9 +87,9 @@ def page(results: list[dict[str, Any]]) -> tuple[str, list[str]]:
             f"\n## Airflow {version}\n\n| what happens | {' | '.join(HEADINGS.values())} | who answers for it |"
         )
         parts.append(f"|{'---|' * (len(HEADINGS) + 2)}")
-        for event, (what, who) in EVENTS.items():
-            row = [_cell(cells, holder, event, version, broken) for holder in HOLDERS]
-            parts.append(f"| {what} | {' | '.join(row)} | {who} |")
+        for event_id, event in EVENTS.items():
+            row = [_cell(cells, holder, event_id, version, broken) for holder in HOLDERS]
+            parts.append(f"| {event.text} | {' | '.join(row)} | {event.who} |")
         mapped = cells.get("mapped__run_marked_failed", {"observed": "not measured", "kept": False})
         if not mapped["kept"]:
             broken.append(f"{version}: mapped: {mapped['observed']}")
@@ -121,12 +100,12 @@ def page(results: list[dict[str, Any]]) -> tuple[str, list[str]]:
 
 
 def _cell(cells: dict[str, Any], holder: str, event: str, version: str, broken: list[str]) -> str:
-    if not applies(holder, event):
+    if holder not in EVENTS[event].holders:
         return "-"
     cell = cells.get(f"{holder}__{event}")
     if cell is None:
-        if event == "deadline" and version.startswith("2."):
-            return "no deadlines"
+        if not EVENTS[event].is_known_to(version):
+            return "not in this version"
         broken.append(f"{version}: {holder} {event}: not measured")
         return "**not measured**"
     if cell["kept"]:

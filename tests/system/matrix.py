@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
 from airflow_2 import StandaloneAirflow2
-from cells import EVENTS, HOLDERS, PROJECT, TRIGGERER_EVENTS, WITHOUT_TRIGGERER, Cell, applies
+from cells import HOLDERS, PROJECT, Cell
+from events import EVENTS, TRIGGERER_GOES
 from lifecycle_page import page
 from promises import CANCEL_WITHIN, judge, requested
 from tokens import TokenServer
@@ -92,10 +92,11 @@ def without_triggerer(cells: list[Cell], airflow: StandaloneAirflow, emulator: E
         cell.wait_until_held(airflow, emulator)
     time.sleep(3)
     happened = time.time()
-    airflow.kill("triggerer", TRIGGERER_EVENTS.get(event, signal.SIGKILL))
+    sent, action = TRIGGERER_GOES[event]
+    airflow.kill("triggerer", sent)
     for cell in cells:
         cell.happened = happened
-        if action := WITHOUT_TRIGGERER.get(event):
+        if action:
             action(cell, airflow)
     time.sleep(10)
     airflow.start("triggerer")
@@ -138,10 +139,10 @@ def mapped_group(airflow: StandaloneAirflow, emulator: Emulator) -> Cell:
 def run_cells(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> None:
     """Let everything happen to all cells, and judge what became of their operations."""
     airflow.wait_for_dags("janitor", *(cell.dag_id for cell in cells))
-    let_happen([cell for cell in cells if cell.event in EVENTS], airflow, emulator)
+    let_happen([cell for cell in cells if cell.event not in TRIGGERER_GOES], airflow, emulator)
     # The others' operations need a triggerer, so they are judged before it goes.
-    for event in ("", *TRIGGERER_EVENTS, *WITHOUT_TRIGGERER):
-        group = [cell for cell in cells if cell.event == event or (not event and cell.event in EVENTS)]
+    for event in ("", *TRIGGERER_GOES):
+        group = [c for c in cells if c.event == event or (not event and c.event not in TRIGGERER_GOES)]
         if event and group:
             without_triggerer(group, airflow, emulator, event)
         for cell in group:
@@ -152,11 +153,12 @@ def run_cells(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator)
 
 def measure(holders: list[str]) -> list[Cell]:
     """Run the cells of these holders on the running interpreter's Airflow."""
-    events = [*EVENTS, *TRIGGERER_EVENTS, *WITHOUT_TRIGGERER]
-    if airflow_version.startswith("2."):  # Airflow before 3.1 knows no deadlines.
-        events.remove("deadline")
     cells = [
-        Cell(holder, event) for event in events for holder in HOLDERS if holder in holders and applies(holder, event)
+        Cell(holder, event_id)
+        for event_id, event in EVENTS.items()
+        if event.is_known_to(airflow_version)
+        for holder in HOLDERS
+        if holder in holders and holder in event.holders
     ]
     with new_emulator() as emulator, booted(emulator) as airflow:
         run_cells(cells, airflow, emulator)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from cells import EXPORTS, TRIGGERER_EVENTS
+from events import EVENTS, JANITOR, RESUMED
 
 from airflow_ee_provider.standalone import wait_until
 
@@ -19,45 +19,23 @@ if TYPE_CHECKING:
 CANCEL_WITHIN, LOST_WORKER_WITHIN = 45.0, 120.0
 
 
-def resumes(holder: str, event: str) -> bool:
-    """Whether the operation is to be left running, and watched on, rather than be cancelled."""
-    if holder == "sensor_deferred":  # No user has acted; or no code of ours can run, and the next try goes on waiting.
-        return event in TRIGGERER_EVENTS or event == "cleared_without_triggerer"
-    if holder in EXPORTS:
-        return event in TRIGGERER_EVENTS
-    if holder == "starting":
-        # The next try goes on with it: that of a task which is cleared while it runs looks like any other retry.
-        return event in ("worker_sigkill", "task_cleared")
-    return holder == "sensor_rescheduled" and event in ("task_cleared", "run_cleared")
-
-
 def requested(emulator: Emulator, name: str) -> float | None:
     """When the first cancel of an operation was requested."""
     requests = emulator.service.requests("POST", f"{name}:cancel")
     return requests[0]["time"] if requests else None
 
 
-def left_to_janitor(holder: str, event: str, airflow_version: str) -> bool:
-    """Whether Airflow runs none of our code then, so that only the janitor is left to find the operation."""
-    forgets = tuple(map(int, airflow_version.split(".")[:2])) < (3, 3)  # Without a task_state_store.
-    if holder == "starting" or (holder == "started" and event in ("task_cleared", "run_cleared")):
-        return forgets
-    if holder in EXPORTS and event == "cleared_without_triggerer":  # The next try starts anew.
-        return forgets
-    # No callback is called where a run is marked by hand, and no task of it is there to be killed.
-    if event == "failed_without_triggerer":
-        return holder in ("sensor_deferred", "export_deferred")
-    return event == "run_marked_failed" and holder in ("sensor_rescheduled", "started")
-
-
 def judge(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, airflow_version: str) -> None:
     """Find out what became of a cell's operation, and whether that is what is promised."""
-    if left_to_janitor(cell.holder, cell.event, airflow_version):
+    promise = EVENTS[cell.event].promise(cell.holder, airflow_version)
+    if promise == JANITOR:
         _judge_janitor(cell, airflow, emulator)
-    elif resumes(cell.holder, cell.event):
+    elif promise == RESUMED:
         _judge_resumed(cell, airflow, emulator)
     else:
         _judge_cancelled(cell, emulator)
+    if harmed := cell.harmed(emulator):
+        cell.kept, cell.observed = False, f"{len(harmed)} neighbours cancelled"
 
 
 def _judge_cancelled(cell: Cell, emulator: Emulator) -> None:
@@ -80,7 +58,7 @@ def _judge_janitor(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -
     """Let the janitor find it by its description."""
     time.sleep(max(0.0, cell.happened + 15 - time.time()))
     left = emulator.service.state(cell.name)
-    run_id = airflow.trigger("janitor", description=cell.dag_id)
+    run_id = airflow.trigger("janitor", description=cell.dag_id, keep=cell.neighbours)
     airflow.wait_for_task("janitor", run_id, "hold", "success", "failed", timeout=120)
     cell.kept = emulator.service.state(cell.name) == "CANCELLED"
     cell.observed = "janitor" if left == "RUNNING" else f"{left} before the janitor came"

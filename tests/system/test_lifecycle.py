@@ -23,8 +23,8 @@ BOTH = (
     "run_marked_failed",
     "dagrun_timeout",
     "execution_timeout",
-    "exception",
     "task_callback",
+    "dag_callback",
 )
 
 REPRESENTATIVE = [
@@ -37,8 +37,13 @@ REPRESENTATIVE = [
     ("cancel_running", "task_cleared"),
     ("cancel_deferred", "trigger_timeout"),
     ("starting", "worker_sigkill"),
-    ("started", "task_cleared"),
-    ("started", "worker_sigkill"),
+    ("started", "worker_callback"),
+    ("started", "dag_callback"),
+    ("export_running", "task_marked_failed"),
+    ("export_running", "exception"),
+    ("export_deferred", "execution_timeout"),
+    ("export_deferred", "exception"),
+    ("export_deferred", "run_deleted"),
     ("sensor_deferred", "triggerer_sigterm"),
     ("sensor_deferred", "cleared_without_triggerer"),
     ("torn_down", "failed_without_triggerer"),

@@ -27,6 +27,8 @@ class TokenServer:
         self.expires_in = expires_in
         self.given = 0
         self.revoked = False
+        #: How it cannot be reached: ``refused`` (the connection is cut), ``503``; empty where it can.
+        self.away = ""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.private_key = key.private_bytes(
@@ -55,6 +57,12 @@ class TokenServer:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
+                if tokens.away == "refused":
+                    self.connection.shutdown(2)
+                    return
+                if tokens.away:
+                    self.send_error(int(tokens.away))
+                    return
                 answer: dict[str, Any] = {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
                 if not tokens.revoked:
                     tokens.given += 1

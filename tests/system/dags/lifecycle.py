@@ -1,7 +1,7 @@
 """One DAG for each cell of the lifecycle matrix: who holds an operation, and what is going to happen.
 
-Every DAG cancels at its end, however it ends, what its tasks have recorded: that closes the cells in which Airflow
-runs none of a task's own code.
+Nobody but the holder is there to cancel, except in the rows that are about a callback; and beside it another task holds
+an operation of its own, which has to run on.
 """
 
 from __future__ import annotations
@@ -34,13 +34,17 @@ EVENTS = (
     "task_marked_failed",
     "task_marked_success",
     "run_marked_failed",
+    "run_deleted",
     "dagrun_timeout",
     "execution_timeout",
     "trigger_timeout",
     "exception",
     "task_callback",
+    "dag_callback",
+    "timeout_callback",
     "worker_sigterm",
     "worker_sigkill",
+    "worker_callback",
     "triggerer_sigterm",
     "triggerer_sigkill",
     "cleared_without_triggerer",
@@ -124,7 +128,7 @@ def started(event: str) -> None:
     @task(task_id="hold", execution_timeout=timeout)
     def work() -> None:
         for _ in range(600):
-            if event == "exception":
+            if event == "dag_callback":
                 time.sleep(8)
                 raise ValueError("The export is not wanted any more.")
             time.sleep(1)
@@ -146,12 +150,22 @@ HOLDERS = {
 }
 
 
+def neighbour() -> None:
+    """Hold an operation that nobody gives a reason to cancel."""
+
+    @task(task_id="neighbour")
+    def hold_another(**context: Any) -> None:
+        if name := context["dag_run"].conf.get("neighbour"):
+            record_operations(context, name)
+
+    hold_another()
+
+
 def arguments(event: str) -> dict[str, Any]:
-    if event in ("left_alone", "task_callback"):
-        return {}
-    cleanup = EarthEngineCancelOperationsNotifier()
-    found: dict[str, Any] = {"on_failure_callback": cleanup, "on_success_callback": cleanup}
-    if event == "dagrun_timeout":
+    found: dict[str, Any] = {}
+    if event in ("dag_callback", "timeout_callback", "worker_callback"):
+        found["on_failure_callback"] = EarthEngineCancelOperationsNotifier()
+    if event in ("dagrun_timeout", "timeout_callback"):
         found["dagrun_timeout"] = timedelta(seconds=20)
     if event == "deadline" and DeadlineAlert:
         found["deadline"] = DeadlineAlert(
@@ -166,13 +180,17 @@ for holder, hold in HOLDERS.items():
     for happens in EVENTS:
         with DAG(f"{holder}__{happens}", schedule=None, catchup=False, **arguments(happens)) as made:
             hold(happens)
+            if happens not in ("dag_callback", "timeout_callback", "worker_callback", "deadline"):
+                neighbour()  # A DAG's notifier is the run's: it would cancel that one, too.
         globals()[made.dag_id] = made
 
 with DAG("janitor", schedule=None, catchup=False) as made:
-    EarthEngineCancelStaleOperationsOperator(task_id="hold", description="{{ dag_run.conf['description'] }}")
+    EarthEngineCancelStaleOperationsOperator(
+        task_id="hold", description="{{ dag_run.conf['description'] }}", keep="{{ dag_run.conf['keep'] }}"
+    )
 globals()[made.dag_id] = made
 
-with DAG("mapped__run_marked_failed", schedule=None, catchup=False, **arguments("")) as made:
+with DAG("mapped__run_marked_failed", schedule=None, catchup=False) as made:
 
     @task(task_id="names")
     def names(**context: Any) -> list[str]:

@@ -102,6 +102,11 @@ def test_application_default_credentials_serve_where_nothing_is_configured(
         ({"key_path": "/nowhere/key.json"}, CredentialsError, "key_path names no key file"),
         ({"credential_config_file": "/nowhere/key.json"}, CredentialsError, "credential_config_file names no key file"),
         ({"key_path": '{"type": "service_account"}'}, CredentialsError, "Move the key to keyfile_dict"),
+        (
+            {"keyfile_dict": "RATHER_LONG_SENSITIVE_FIELD_PLACEHOLDER"},
+            CredentialsError,
+            "Save the connection, then test",
+        ),
         ({"idp_issuer_url": "https://idp.example"}, CredentialsError, "idp_issuer_url cannot be used"),
         ({"keyfile_dict": "{"}, CredentialsError, "not a JSON object"),
         ({"keyfile_dict": '{"type": "unknown"}'}, CredentialsError, "no usable credentials"),

@@ -1,0 +1,271 @@
+"""The rows of the lifecycle matrix: what happens, how it is done, to whom, what is promised, and who answers for it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+
+from airflow_ee_provider.standalone import seconds_since_epoch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cells import Cell
+
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+#: Seconds from a worker's SIGTERM to its SIGKILL.
+GRACE = 10.0
+
+#: What can become of an operation: cancelled and confirmed; left running, and its end noticed; or left running, because
+#: Airflow runs none of our code, until the janitor finds it.
+CANCELLED, RESUMED, JANITOR = "cancelled", "resumed", "janitor"
+
+CANCEL = ("cancel_running", "cancel_deferred")
+SENSORS = ("sensor_running", "sensor_rescheduled", "sensor_deferred")
+EXPORTS = ("export_running", "export_deferred", "torn_down")
+DEFERRED = ("cancel_deferred", "sensor_deferred", "export_deferred", "torn_down")
+IN_WORKER = ("cancel_running", "sensor_running", "export_running")
+ALL = (*CANCEL, *SENSORS, *EXPORTS)
+
+#: Where the holder asks to be told of nothing: the promise for each that is not `CANCELLED`.
+Promises = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happens to holders, and what is promised.
+
+    :param text: for people.
+    :param who: who answers for the operation then.
+    :param act: lets it happen, and returns when, in seconds since the epoch; None where the triggerer goes.
+    :param holders: to whom it can happen.
+    :param promised: what becomes of the operation, where that is not `CANCELLED`.
+    :param before_3_3: the same before Airflow 3.3, where that differs.
+    :param ends_by_itself: nobody has to do anything for it to happen.
+    :param first: the first Airflow version that knows it.
+    """
+
+    text: str
+    who: str
+    act: Callable[[Cell, StandaloneAirflow], float] | None = None
+    holders: tuple[str, ...] = ALL
+    promised: Promises | None = None
+    before_3_3: Promises | None = None
+    ends_by_itself: bool = False
+    first: tuple[int, int] = (2, 11)
+
+    def promise(self, holder: str, airflow_version: str) -> str:
+        """Return what is promised to a holder on a version of Airflow."""
+        found = dict(self.promised or {})
+        if _version(airflow_version) < (3, 3):
+            found |= self.before_3_3 or {}
+        return found.get(holder, CANCELLED)
+
+    def is_known_to(self, airflow_version: str) -> bool:
+        return _version(airflow_version) >= self.first
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, minor = text.split(".")[:2]
+    return int(major), int(minor)
+
+
+def task_started(cell: Cell, airflow: StandaloneAirflow) -> float:
+    return seconds_since_epoch(airflow.task(cell.dag_id, cell.run_id, "hold")["start_date"])
+
+
+def run_started(cell: Cell, airflow: StandaloneAirflow) -> float:
+    return seconds_since_epoch(airflow.run(cell.dag_id, cell.run_id)["start_date"])
+
+
+def now(action: Callable[[Cell, StandaloneAirflow], object]) -> Callable[[Cell, StandaloneAirflow], float]:
+    def act(cell: Cell, airflow: StandaloneAirflow) -> float:
+        moment = time.time()
+        action(cell, airflow)
+        return moment
+
+    return act
+
+
+def kill_worker(cell: Cell, airflow: StandaloneAirflow) -> None:
+    """Kill the task's process and its supervisor."""
+    signal_worker(_process(cell, airflow), signal.SIGKILL)
+
+
+def stop_worker(cell: Cell, airflow: StandaloneAirflow) -> None:
+    """Stop them as Kubernetes stops a pod: ask, and kill after a while of grace."""
+    process = _process(cell, airflow)
+    signal_worker(process, signal.SIGTERM)
+    threading.Timer(GRACE, signal_worker, (process, signal.SIGKILL)).start()
+
+
+def _process(cell: Cell, airflow: StandaloneAirflow) -> psutil.Process:
+    return psutil.Process(airflow.task(cell.dag_id, cell.run_id, "hold")["pid"])
+
+
+def signal_worker(process: psutil.Process, sent: signal.Signals) -> None:
+    """Send a signal to a task's process and its supervisor, which runs other tasks once that one has gone."""
+    with suppress(psutil.NoSuchProcess):
+        if (supervisor := process.parent()) and process.is_running():
+            supervisor.send_signal(sent)
+            process.send_signal(sent)
+
+
+def mark(state: str) -> Callable[[Cell, StandaloneAirflow], float]:
+    return now(lambda c, a: a.mark_task(c.dag_id, c.run_id, "hold", state))
+
+
+fail_run = now(lambda c, a: a.mark_run(c.dag_id, c.run_id, "failed"))
+clear = lambda c, a: a.clear(c.dag_id, c.run_id, c.cleared_task)  # noqa: E731
+
+RESCHEDULED_ASLEEP = {"sensor_rescheduled": JANITOR}
+FIRST_OF_TWO = dict.fromkeys(SENSORS, JANITOR)
+
+EVENTS: dict[str, Event] = {
+    "task_cleared": Event(
+        "the task is cleared",
+        "`cancel_on_kill`; a rescheduled sensor's next try",
+        clear,
+        (*ALL, "starting"),
+        {"sensor_rescheduled": RESUMED, "starting": RESUMED},
+        {"starting": JANITOR},
+    ),
+    "run_cleared": Event(
+        "the whole run is cleared",
+        "`cancel_on_kill`; a rescheduled sensor's next try",
+        now(lambda c, a: a.clear_run(c.dag_id, c.run_id)),
+        ALL,
+        {"sensor_rescheduled": RESUMED},
+    ),
+    "task_marked_failed": Event(
+        "the task is marked failed", "`cancel_on_kill`", mark("failed"), ALL, RESCHEDULED_ASLEEP
+    ),
+    "task_marked_success": Event(
+        "the task is marked success", "`cancel_on_kill`", mark("success"), ALL, RESCHEDULED_ASLEEP
+    ),
+    "run_marked_failed": Event("the run is marked failed", "`cancel_on_kill`", fail_run, ALL, RESCHEDULED_ASLEEP),
+    "run_deleted": Event(
+        "the run is marked failed and deleted",
+        "`cancel_on_kill`",
+        now(lambda c, a: (a.mark_run(c.dag_id, c.run_id, "failed"), a.delete_run(c.dag_id, c.run_id))),
+        ("sensor_running", "sensor_deferred", "export_running", "export_deferred"),
+    ),
+    "dagrun_timeout": Event(
+        "`dagrun_timeout`",
+        "`cancel_on_kill`",
+        lambda c, a: run_started(c, a) + 20,
+        ALL,
+        RESCHEDULED_ASLEEP,
+        ends_by_itself=True,
+    ),
+    "execution_timeout": Event(
+        "`execution_timeout` (rescheduled: the sensor's `timeout`)",
+        "`cancel_on_timeout`",
+        lambda c, a: task_started(c, a) + 10,
+        ends_by_itself=True,
+    ),
+    "trigger_timeout": Event(
+        "the sensor's or operator's `timeout`, in the triggerer",
+        "`cancel_on_timeout`, in `resume_execution`",
+        lambda c, a: task_started(c, a) + 10,
+        ("cancel_deferred", "sensor_deferred"),
+        ends_by_itself=True,
+    ),
+    "exception": Event(
+        "the task fails (one of two operations)",
+        "`cancel_on_failure`",
+        task_started,
+        ALL,
+        FIRST_OF_TWO,
+        ends_by_itself=True,
+    ),
+    "task_callback": Event(
+        "the same, and the task has a notifier", "the task's notifier", task_started, SENSORS, ends_by_itself=True
+    ),
+    "dag_callback": Event(
+        "the same, and the DAG has a notifier",
+        "the DAG's notifier",
+        lambda c, a: task_started(c, a) + (8 if c.holder == "started" else 0),
+        (*SENSORS, "started"),
+        ends_by_itself=True,
+    ),
+    "timeout_callback": Event(
+        "`dagrun_timeout`, and the DAG has a notifier",
+        "the DAG's notifier",
+        lambda c, a: run_started(c, a) + 20,
+        ("sensor_rescheduled", "started"),
+        ends_by_itself=True,
+    ),
+    "worker_sigterm": Event(
+        f"the worker gets SIGTERM, and SIGKILL after {GRACE:g} s", "`cancel_on_kill`", now(stop_worker), IN_WORKER
+    ),
+    "worker_sigkill": Event(
+        "the worker gets SIGKILL",
+        "the next try, if there are `retries`",
+        now(kill_worker),
+        ("cancel_running", "starting"),
+        {"starting": RESUMED},
+        {"starting": JANITOR},
+    ),
+    "worker_callback": Event(
+        "the worker gets SIGKILL, and the DAG has a notifier",
+        "the DAG's notifier, once the heartbeat is missed",
+        now(kill_worker),
+        ("sensor_running", "export_running", "started"),
+    ),
+    "deadline": Event(
+        "a deadline is missed (`DeadlineAlert`)",
+        "the deadline's notifier",
+        lambda c, a: run_started(c, a) + 20,
+        (*SENSORS, "export_running", "export_deferred", "started"),
+        ends_by_itself=True,
+        first=(3, 1),
+    ),
+    "triggerer_sigterm": Event(
+        "the triggerer gets SIGTERM, and comes back",
+        "nobody: it runs on",
+        None,
+        DEFERRED,
+        dict.fromkeys(("sensor_deferred", "export_deferred", "torn_down"), RESUMED),
+    ),
+    "triggerer_sigkill": Event(
+        "the triggerer gets SIGKILL, and comes back",
+        "nobody: it runs on",
+        None,
+        DEFERRED,
+        dict.fromkeys(("sensor_deferred", "export_deferred", "torn_down"), RESUMED),
+    ),
+    "cleared_without_triggerer": Event(
+        "cleared while no triggerer runs",
+        "the next try: goes on, or cancels",
+        None,
+        DEFERRED,
+        {"sensor_deferred": RESUMED},
+        {"export_deferred": JANITOR, "torn_down": JANITOR},
+    ),
+    "failed_without_triggerer": Event(
+        "the run is marked failed while no triggerer runs",
+        "the teardown",
+        None,
+        DEFERRED,
+        {"sensor_deferred": JANITOR, "export_deferred": JANITOR},
+    ),
+}
+
+#: What happens to all deferred tasks at once: how the triggerer goes, and what is done while it is away.
+TRIGGERER_GOES = {
+    "triggerer_sigterm": (signal.SIGTERM, None),
+    "triggerer_sigkill": (signal.SIGKILL, None),
+    "cleared_without_triggerer": (signal.SIGKILL, clear),
+    "failed_without_triggerer": (signal.SIGKILL, fail_run),
+}
+
+#: The rows in which a DAG has a notifier; in all others, nobody but the holder is there.
+WITH_DAG_CALLBACK = ("dag_callback", "timeout_callback", "worker_callback")
