@@ -7,7 +7,7 @@ VERSIONS = $(AIRFLOW_3) 3.1.8 $(AIRFLOW_2)
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo test lint unit-3 unit-2 system matrix bench soak clean
+.PHONY: demo test lint unit-3 unit-2 system matrix bench soak google moments clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -41,16 +41,27 @@ soak: $(VENV_3)/installed  ## Half an hour of a bad day on a real Airflow: docs/
 bench: $(VENV_3)/installed .venv-google/installed  ## What waiting, cancelling, reacting, importing cost: docs/performance.md
 	PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/performance.md
 
+google: .venv-google/installed  ## A connection of Google's provider: both parsers side by side
+	.venv-google/bin/python -m pytest tests/integration/test_google_connection.py
+
+moments: $(VERSIONS:%=.demo/moments-%.json)  ## Whoever ends a task at any moment of its start: docs/lifecycle.md
+	cat $^
+
 # The Google provider, whose imports are compared with ours, brings a hundred packages along.
 .venv-google/installed:
 	$(PYTHON) -m venv --clear .venv-google
+	.venv-google/bin/pip install --quiet --disable-pip-version-check "pip==26.0"
 	.venv-google/bin/pip install --quiet --disable-pip-version-check "apache-airflow==$(AIRFLOW_3)" \
-		"apache-airflow-providers-google>=22" psutil
+		"apache-airflow-providers-google>=22" psutil --editable . --group test
 	touch $@
 
 .demo/matrix-%.json: .venv-%/installed $(shell find airflow_ee_provider tests/system -name '*.py')
 	mkdir -p .demo
 	.venv-$*/bin/python tests/system/matrix.py measure $@
+
+.demo/moments-%.json: .venv-%/installed $(shell find airflow_ee_provider tests/system -name '*.py')
+	mkdir -p .demo
+	.venv-$*/bin/python tests/system/moments.py $@
 
 .venv-%/installed: pyproject.toml constraints/airflow-%.txt
 	$(PYTHON) -m venv --clear .venv-$*

@@ -157,7 +157,7 @@ def open_account(settings: Settings) -> Account:
     if settings.impersonation_chain:
         credentials = _impersonate(credentials, settings)
     if settings.quota_project and hasattr(credentials, "with_quota_project"):
-        credentials = credentials.with_quota_project(settings.quota_project)
+        credentials = credentials.with_quota_project(_checked_project(settings.quota_project, "quota project"))
     return Account(base_url, credentials, _checked_project(settings.project or _impersonated(settings) or project))
 
 
@@ -168,12 +168,12 @@ def _impersonated(settings: Settings) -> str:
     return match["project"] if match else ""
 
 
-def _checked_project(project: str) -> str:
+def _checked_project(project: str, what: str = "project") -> str:
     try:
         return check_project(project) if project else ""
     except EarthEngineError:  # Without its text: whatever it is, somebody may have put it into the wrong field.
         raise CredentialsError(
-            "What the connection has for its project is no Cloud project id.", remedy="Give an id such as my-project."
+            f"What the connection has for its {what} is no Cloud project id.", remedy="Give an id such as my-project."
         ) from None
 
 
