@@ -112,8 +112,8 @@ class StandaloneAirflow:
         """End every process that it started, and those that they started."""
         import psutil
 
-        everything = self.descendants()
         for send in (psutil.Process.terminate, psutil.Process.kill):
+            everything = self.descendants()
             for process in everything:
                 with suppress(psutil.NoSuchProcess):
                     send(process)
@@ -162,11 +162,14 @@ class StandaloneAirflow:
             started.poll()  # Those that have ended are waited for.
 
     def descendants(self) -> list[Any]:
-        """Return the processes that it started, and those that they started, as psutil has them."""
+        """Return the processes that it started, and those that they started, as psutil has them.
+
+        They are known by their session: a part that was killed leaves children to nobody.
+        """
         import psutil
 
-        mine = [psutil.Process(process.pid) for process in self.processes if process.poll() is None]
-        return [*mine, *(child for process in mine for child in process.children(recursive=True))]
+        mine = {process.pid for process in self.processes}
+        return [process for process in psutil.process_iter() if _session(process.pid) in mine]
 
     def _healthy(self) -> bool:
         import requests
@@ -299,6 +302,12 @@ def wait_until(condition: Callable[[], T], *, timeout: float, what: str, interva
 def seconds_since_epoch(timestamp: str) -> float:
     """Read a timestamp of the REST API's."""
     return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+
+
+def _session(process_id: int) -> int | None:
+    with suppress(OSError):  # It has ended meanwhile.
+        return os.getsid(process_id)
+    return None
 
 
 def _listens(port: int) -> bool:

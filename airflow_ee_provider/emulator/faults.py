@@ -50,8 +50,8 @@ class ApiError(Exception):
 ERRORS = {
     "not_registered": ApiError(
         "PERMISSION_DENIED",
-        "Project demo is not registered to use Earth Engine. Visit "
-        "https://code.earthengine.google.com/register?project=demo to register your project.",
+        "Project earth-demo is not registered to use Earth Engine. Visit "
+        "https://code.earthengine.google.com/register?project=earth-demo to register your project.",
     ),
     "api_disabled": ApiError(
         "PERMISSION_DENIED",
@@ -62,13 +62,13 @@ ERRORS = {
     ),
     "quota_project_denied": ApiError(
         "PERMISSION_DENIED",
-        "Caller does not have required permission to use project demo. Grant the caller the "
+        "Caller does not have required permission to use project earth-demo. Grant the caller the "
         "roles/serviceusage.serviceUsageConsumer role, or a custom role with the serviceusage.services.use permission.",
         "USER_PROJECT_DENIED",
     ),
     "permission_denied": ApiError(
         "PERMISSION_DENIED",
-        "Permission 'earthengine.operations.update' denied on resource 'projects/demo' (or it may not exist).",
+        "Permission 'earthengine.operations.update' denied on resource 'projects/earth-demo' (or it may not exist).",
         "IAM_PERMISSION_DENIED",
     ),
     "eecu_quota": ApiError(
@@ -119,7 +119,7 @@ class Fault:
     :param what: a name in `ERRORS` or one of `BREAKAGES`.
     :param times: how many requests it befalls; None for all.
     :param method: of the request, or ``*``.
-    :param path: of the request, without the version, as a glob: ``projects/demo/operations/*:cancel``.
+    :param path: of the request, without the version, as a glob: ``projects/earth-demo/operations/*:cancel``.
     :param headers: added to the answer, for example ``{"Retry-After": "2"}``.
     :param seconds: of a ``delay``.
     :param probability: with which a request that matches meets it.

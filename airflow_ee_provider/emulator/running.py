@@ -37,7 +37,7 @@ class Emulator:
         host, port = self._runner.addresses[0][:2]
         return f"http://{host}:{port}"
 
-    def airflow_connection(self, project: str = "demo") -> str:
+    def airflow_connection(self, project: str = "earth-demo") -> str:
         """Return an Airflow connection to it, as JSON for ``AIRFLOW_CONN_EARTH_ENGINE_DEFAULT``."""
         extra = {"project": project, "is_anonymous": True}
         return json.dumps({"conn_type": "earth_engine", "host": self.url, "extra": extra})

@@ -43,6 +43,7 @@ def make_app(service: Service) -> web.Application:
             web.post(_VERSION + "/" + _OPERATION + ":wait", api.wait),
             web.post(_VERSION + "/projects/{project}/{kind}:export", api.export),
             web.post(_VERSION + "/projects/{project}/{kind}:import", api.start_import),
+            web.route("*", _VERSION + "/{path:.*}", api.anything_else),
             web.get("/emulator/journal", api.read_journal),
             web.post("/emulator/faults", api.add_fault),
             web.post("/emulator/behaviours", api.add_behaviour),
@@ -97,6 +98,10 @@ class _Api:
     async def start_import(self, request: web.Request) -> web.Response:
         project, kind = request.match_info["project"], request.match_info["kind"]
         return web.json_response(self._service.start_import(project, kind, await request.read()))
+
+    async def anything_else(self, request: web.Request) -> web.Response:
+        body = _readable(await request.read()) if request.can_read_body else None
+        return web.json_response(self._service.anything_else(request.method, request.match_info["path"], body))
 
     async def read_journal(self, request: web.Request) -> web.Response:
         return web.json_response(self._service.journal)

@@ -49,6 +49,7 @@ class Service:
         self.faults: list[Fault] = []
         self.operations: dict[str, EmulatedOperation] = {}
         self._behaviours: list[tuple[str, Behaviour]] = []
+        self._answers: list[tuple[str, str, Any]] = []
         self._started: dict[tuple[str, str], tuple[str, str]] = {}
         self._random = random.Random()
         self._lock = threading.RLock()
@@ -67,6 +68,28 @@ class Service:
         with self._lock:
             self.faults.append(Fault(what, **fault))
 
+    def answer(self, path: str, answer: Any, method: str = "*") -> None:
+        """Let requests for what is not an operation be answered: values, assets, maps; the latest that matches counts.
+
+        :param path: of the request, without the version, as a glob: ``projects/*/value:compute``.
+        :param answer: the answer's JSON, or a function that makes it of the request's (None for a GET). What
+            ``getInfo()`` returns is ``{"result": …}`` as an answer to ``value:compute``.
+        """
+        with self._lock:
+            self._answers.insert(0, (method, path, answer))
+
+    def anything_else(self, method: str, path: str, body: Any) -> Any:
+        """Answer what is no operation's business, as a test has said."""
+        with self._lock:
+            found = next((a for m, p, a in self._answers if fnmatchcase(method, m) and fnmatchcase(path, p)), None)
+        if found is None:
+            raise ApiError(
+                "UNIMPLEMENTED",
+                f"The emulator runs operations and computes nothing: it knows no answer to {method} {path}. A test can "
+                "give one with service.answer(path, answer).",
+            )
+        return found(body) if callable(found) else found
+
     def fault_for(self, method: str, path: str) -> Fault | None:
         """Take the fault that this request meets."""
         with self._lock:
@@ -84,7 +107,7 @@ class Service:
         """Return an operation's state."""
         return self.operations[name].state(self.clock.now())
 
-    def add(self, description: str = "", project: str = "demo", kind: str = "image", **behaviour: Any) -> str:
+    def add(self, description: str = "", project: str = "earth-demo", kind: str = "image", **behaviour: Any) -> str:
         """Add an operation, as another user of the project would, and return its name."""
         with self._lock:
             return self._create(project, kind, {"description": description}, behaviour).name

@@ -31,7 +31,7 @@ def test_an_unstarted_export_is_started_as_the_function_describes_it(
 
     assert ran.state == "success", ran.log
     [request] = service.requests("POST", "*:export")
-    assert request["path"] == "projects/demo/image:export"
+    assert request["path"] == "projects/earth-demo/image:export"
     body = request["body"]
     assert body["description"] == f"one-decorated_one_in_{place}-42"  # Templates and context variables.
     assert body["workloadTag"] == f"decorated_one_in_{place}"
@@ -130,7 +130,7 @@ def test_an_error_of_the_functions_own_request_is_the_functions(run_dag: Callabl
     ran = run_dag("decorated_asks_in_worker")
 
     assert ran.state == "failed"
-    assert "Project demo is not registered to use Earth Engine" in ran.log
+    assert "Project earth-demo is not registered to use Earth Engine" in ran.log
     assert "ee.data.listOperations()" in ran.log  # The user's own line.
 
 
@@ -187,7 +187,7 @@ def test_a_refusal_that_the_function_has_swallowed_fails_the_task(
     ran = run_dag("decorated_swallowed_in_worker")
 
     assert ran.state == "failed"
-    assert "image:export 'swallowed-0': projects/demo: Permission" in ran.log
+    assert "image:export 'swallowed-0': projects/earth-demo: Permission" in ran.log
     assert [service.state(name) for name in service.operations] == ["CANCELLED"]
 
 

@@ -55,8 +55,8 @@ def test_it_is_steered_from_outside(url: str) -> None:
 
 
 def test_what_it_does_not_know_is_answered_as_the_api_does(url: str) -> None:
-    assert get(url, "v1/projects/demo/assets")["error"]["status"] == "NOT_FOUND"
-    assert get(url, "v1/projects/demo/operations/UNKNOWN")["error"]["status"] == "NOT_FOUND"
+    assert get(url, "v1/projects/earth-demo/assets")["error"]["status"] == "UNIMPLEMENTED"
+    assert get(url, "v1/projects/earth-demo/operations/UNKNOWN")["error"]["status"] == "NOT_FOUND"
     assert post(url, "faults", what="earthquake")["error"]["status"] == "INVALID_ARGUMENT"
-    waited = requests.post(f"{url}/v1/projects/demo/operations/A:wait", json={"timeout": "1s"}, timeout=10)
+    waited = requests.post(f"{url}/v1/projects/earth-demo/operations/A:wait", json={"timeout": "1s"}, timeout=10)
     assert waited.status_code == 404

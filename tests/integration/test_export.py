@@ -149,7 +149,7 @@ def test_the_links_lead_to_the_task_manager_and_to_the_output(emulator: Emulator
     }
 
     assert links == {
-        "Earth Engine Tasks": "https://console.cloud.google.com/earth-engine/tasks?project=demo",
+        "Earth Engine Tasks": "https://console.cloud.google.com/earth-engine/tasks?project=earth-demo",
         "Export Output": "https://console.developers.google.com/storage/browser/b/x",
     }
 

@@ -54,9 +54,11 @@ EXPORTS: dict[str, Callable[[Any], Any]] = {
         image(ee), "x", bucket="b", fileNamePrefix="a/b", scale=1000, maxPixels=1e9, priority=7
     ),
     "image to Drive": lambda ee: ee.batch.Export.image.toDrive(image(ee), "x", folder="f", scale=1000),
-    "image to an asset": lambda ee: ee.batch.Export.image.toAsset(image(ee), "x", "projects/demo/assets/x", scale=1000),
+    "image to an asset": lambda ee: ee.batch.Export.image.toAsset(
+        image(ee), "x", "projects/earth-demo/assets/x", scale=1000
+    ),
     "table to a bucket": lambda ee: ee.batch.Export.table.toCloudStorage(features(ee), "x", bucket="b"),
-    "table to BigQuery": lambda ee: ee.batch.Export.table.toBigQuery(features(ee), "x", table="demo.d.t"),
+    "table to BigQuery": lambda ee: ee.batch.Export.table.toBigQuery(features(ee), "x", table="earth-demo.d.t"),
     "map to a bucket": lambda ee: ee.batch.Export.map.toCloudStorage(image(ee), "x", bucket="b", maxZoom=3),
     "video to a bucket": lambda ee: ee.batch.Export.video.toCloudStorage(
         ee.ImageCollection([image(ee).toUint8().addBands([image(ee), image(ee)])]), "x", bucket="b", dimensions=64
@@ -68,16 +70,16 @@ EXPORTS: dict[str, Callable[[Any], Any]] = {
 def test_it_is_what_the_official_client_sends(what: str, earth_engine_emulator: Emulator) -> None:
     import ee
 
-    ee.Initialize(CREDENTIALS, url=earth_engine_emulator.url, project="demo")
+    ee.Initialize(CREDENTIALS, url=earth_engine_emulator.url, project="earth-demo")
     EXPORTS[what](ee).start()
     ee.Reset()
     with lent():
-        [export] = exports_of(EXPORTS[what](ee), "demo", ())
+        [export] = exports_of(EXPORTS[what](ee), "earth-demo", ())
 
     [sent] = earth_engine_emulator.service.requests("POST", "*:export")
     del sent["body"]["requestId"]
     assert isinstance(export, Export)
-    assert sent["path"] == f"projects/demo/{export.kind}:export"
+    assert sent["path"] == f"projects/earth-demo/{export.kind}:export"
     assert sent["body"] == export.body
     check_export(export)
 
@@ -89,7 +91,9 @@ def test_a_classifier_is_exported_as_one(earth_engine_emulator: Emulator) -> Non
 
     with lent():
         classifier = ee.Classifier.smileCart()
-        [export] = exports_of(ee.batch.Export.classifier.toAsset(classifier, "x", "projects/demo/assets/c"), "demo", ())
+        [export] = exports_of(
+            ee.batch.Export.classifier.toAsset(classifier, "x", "projects/earth-demo/assets/c"), "earth-demo", ()
+        )
 
     assert isinstance(export, Export)
     assert export.kind == "classifier"
@@ -101,7 +105,7 @@ def test_the_clients_own_workload_tag_is_kept(earth_engine_emulator: Emulator) -
     import ee
 
     with lent(), ee.data.workloadTagContext("mine"):
-        [export] = exports_of(EXPORTS["image to Drive"](ee), "demo", ())
+        [export] = exports_of(EXPORTS["image to Drive"](ee), "earth-demo", ())
 
     assert isinstance(export, Export)
     assert with_defaults(export.body, "dag", None)["workloadTag"] == "mine"
@@ -140,7 +144,7 @@ def test_a_started_task_is_its_operation_in_whatever_form_it_is_returned(form: C
 @pytest.mark.parametrize("nonsense", [{"a": 1}, "hello", [b"x"], 7])
 def test_what_is_no_export_is_refused(nonsense: Any) -> None:
     with pytest.raises(InvalidRequestError, match=r"Return ee\.batch\.Task objects"):
-        exports_of(nonsense, "demo", ())
+        exports_of(nonsense, "earth-demo", ())
 
 
 @pytest.mark.parametrize("listed", [lambda ee: ee.batch.Task.list(), lambda ee: ee.data.listOperations()])
@@ -149,7 +153,7 @@ def test_what_was_only_listed_is_nobodys(earth_engine_emulator: Emulator, listed
 
     earth_engine_emulator.service.add("somebody else's")
     with lent(), pytest.raises(InvalidRequestError, match="a list shows everybody's"):
-        exports_of(listed(ee), "demo", ())
+        exports_of(listed(ee), "earth-demo", ())
 
 
 #: Each way in which code starts an operation through the client's own state in this process.
@@ -162,29 +166,29 @@ STARTS: dict[str, Callable[[Any], Any]] = {
     "startIngestion": lambda ee: ee.data.startIngestion(None, INGESTION),
     "startTableIngestion": lambda ee: ee.data.startTableIngestion("def", TABLE_INGESTION),
     "the resource itself": lambda ee: (
-        ee.data._get_cloud_projects().image().export(project="projects/demo", body=body_of(ee)).execute()
+        ee.data._get_cloud_projects().image().export(project="projects/earth-demo", body=body_of(ee)).execute()
     ),
-    "after ee.Initialize": lambda ee: [ee.Initialize(project="demo"), EXPORTS["image to Drive"](ee).start()],
+    "after ee.Initialize": lambda ee: [ee.Initialize(project="earth-demo"), EXPORTS["image to Drive"](ee).start()],
     "after its own credentials": lambda ee: [
-        ee.Initialize(CREDENTIALS, url=URL[0], project="demo"),
+        ee.Initialize(CREDENTIALS, url=URL[0], project="earth-demo"),
         EXPORTS["image to Drive"](ee).start(),
     ],
     "after ee.data.initialize": lambda ee: [
-        ee.data.initialize(CREDENTIALS, cloud_api_base_url=URL[0], project="demo"),
+        ee.data.initialize(CREDENTIALS, cloud_api_base_url=URL[0], project="earth-demo"),
         EXPORTS["image to Drive"](ee).start(),
     ],
     "threads of a pool": lambda ee: list(
         ThreadPoolExecutor(4).map(lambda task: task.start(), [EXPORTS["image to Drive"](ee) for _ in range(8)])
     ),
 }
-INGESTION = {"name": "projects/demo/assets/x", "tilesets": [{"sources": [{"uris": ["gs://b/x.tif"]}]}]}
-TABLE_INGESTION = {"name": "projects/demo/assets/x", "sources": [{"uris": ["gs://b/x.shp"]}]}
+INGESTION = {"name": "projects/earth-demo/assets/x", "tilesets": [{"sources": [{"uris": ["gs://b/x.tif"]}]}]}
+TABLE_INGESTION = {"name": "projects/earth-demo/assets/x", "sources": [{"uris": ["gs://b/x.shp"]}]}
 CREDENTIALS = Credentials(token="t")  # noqa: S106
 URL: list[str] = []
 
 
 def body_of(ee: Any) -> dict[str, Any]:
-    [export] = exports_of(EXPORTS["image to Drive"](ee), "demo", ())
+    [export] = exports_of(EXPORTS["image to Drive"](ee), "earth-demo", ())
     assert isinstance(export, Export)
     return dict(export.body)
 
@@ -232,7 +236,7 @@ def test_a_refused_start_is_remembered_until_it_succeeds(earth_engine_emulator: 
             with suppress(ee.EEException):
                 EXPORTS[what](ee).start()
 
-        with pytest.raises(EarthEngineError, match="image:export 'x': projects/demo: Permission") as refused:
+        with pytest.raises(EarthEngineError, match="image:export 'x': projects/earth-demo: Permission") as refused:
             starter.check_refusals()
 
     assert str(refused.value).count("image:export") == 1
@@ -279,7 +283,7 @@ def test_a_child_process_can_make_exports_and_cannot_start_them(earth_engine_emu
 
     with lent(), get_context("fork").Pool(2) as pool:
         made_there = pool.map(made, ["image to Drive", "table to a bucket"])
-        assert len(exports_of(made_there, "demo", ())) == 2
+        assert len(exports_of(made_there, "earth-demo", ())) == 2
         with pytest.raises(ee.EEException, match="child process cannot start"):
             pool.apply(started, ["image to Drive"])
 

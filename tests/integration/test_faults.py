@@ -121,7 +121,7 @@ def test_a_fault_that_does_not_pass_is_an_error_that_can_be_acted_upon(
     with pytest.raises((errors.TransientError, *(done_before if acts else ()))) as caught:
         call(method, *arguments(name), **kwargs)
 
-    assert ("projects/demo" in str(caught.value)) or name in str(caught.value)
+    assert ("projects/earth-demo" in str(caught.value)) or name in str(caught.value)
     assert len(service.operations) <= before + (1 if what.startswith("export") else 0)
     if what != "wait":  # Which asks again, as long as it may.
         # aiohttp repeats by itself, once, what a connection that it had kept has lost.
@@ -217,14 +217,14 @@ def test_a_host_that_cannot_be_talked_to_is_an_error_that_says_so(
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             host = f"http://127.0.0.1:{free.getsockname()[1]}"
-    connection = earth_engine_emulator.airflow_connection("demo").replace(earth_engine_emulator.url, host)
+    connection = earth_engine_emulator.airflow_connection("earth-demo").replace(earth_engine_emulator.url, host)
     monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", connection)
 
-    error = error_of(call, what, "projects/demo/operations/X")
+    error = error_of(call, what, "projects/earth-demo/operations/X")
 
     assert type(error) is kind
     assert says in str(error)
-    assert "projects/demo" in str(error)
+    assert "projects/earth-demo" in str(error)
     assert not service.journal
 
 

@@ -77,7 +77,7 @@ def test_a_list_follows_all_pages(call: Callable[..., Any], emulator: Emulator) 
     names = {emulator.service.add("x") for _ in range(1201)}
 
     assert {str(operation.name) for operation in call("list_operations")} == names
-    assert len(emulator.service.requests("GET", "projects/demo/operations")) == 3
+    assert len(emulator.service.requests("GET", "projects/earth-demo/operations")) == 3
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_refusal_says_what_to_do_and_is_not_repeated(
 
 def test_nothing_is_sent_for_what_is_no_name(call: Callable[..., Any], emulator: Emulator) -> None:
     with pytest.raises(errors.InvalidOperationNameError):
-        call("cancel_operations", ["projects/demo/operations/A", "projects/demo/operations/A?x=y"])
+        call("cancel_operations", ["projects/earth-demo/operations/A", "projects/earth-demo/operations/A?x=y"])
 
     assert not emulator.service.journal
 
@@ -174,7 +174,7 @@ def test_the_test_button_says_who_answers_or_what_to_do(emulator: Emulator, monk
     )
     keyless = EarthEngineHook().test_connection()
 
-    assert good == (True, "Earth Engine answers for project demo.")
+    assert good == (True, "Earth Engine answers for project earth-demo.")
     assert not disabled[0]
     assert "Enable the API" in disabled[1]
     assert projectless == (

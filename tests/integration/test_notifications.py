@@ -151,7 +151,7 @@ def test_given_names_come_before_what_was_recorded(emulator: Emulator, notify: C
         ({"ti": TaskInstance()}, ...),
         ({"reason": "x", "ti": TaskInstance()}, ...),
         ({}, "no name"),
-        ({}, "projects/demo/operations/UNKNOWN"),
+        ({}, "projects/earth-demo/operations/UNKNOWN"),
     ],
     ids=["deadline", "nothing recorded", "no DAG", "no name", "unknown"],
 )
@@ -201,7 +201,7 @@ def test_the_next_try_does_as_it_is_told(emulator: Emulator) -> None:
 
 
 def test_the_next_try_does_not_go_on_with_what_failed_or_is_forgotten(emulator: Emulator) -> None:
-    left = [emulator.service.add("x", run_seconds=0, outcome="FAILED"), "projects/demo/operations/FORGOTTEN"]
+    left = [emulator.service.add("x", run_seconds=0, outcome="FAILED"), "projects/earth-demo/operations/FORGOTTEN"]
 
     assert resume_operations(later_try(**RETRY, left=left), EarthEngineHook()) == []
 

@@ -25,7 +25,7 @@ def ee(earth_engine_emulator: Emulator) -> Iterator[Any]:
         client.Initialize(
             credentials=google.oauth2.credentials.Credentials(token="t"),  # noqa: S106
             url=earth_engine_emulator.url,
-            project="demo",
+            project="earth-demo",
         )
     finally:
         socket.setdefaulttimeout(before)
@@ -43,7 +43,7 @@ def test_it_starts_lists_gets_and_cancels_an_image_export(ee: Any, earth_engine_
     task.start()
 
     assert list(service.operations) == [task.name]
-    [request] = service.requests("POST", "projects/demo/image:export")
+    [request] = service.requests("POST", "projects/earth-demo/image:export")
     assert request["body"]["requestId"]
     assert ee.data.getOperation(task.name)["metadata"]["priority"] == 50
     assert [operation["name"] for operation in ee.data.listOperations()] == [task.name]
@@ -77,8 +77,48 @@ def test_it_reads_the_emulators_errors(ee: Any, earth_engine_emulator: Emulator)
 
 def test_a_request_id_that_it_repeats_starts_one_operation(ee: Any, earth_engine_emulator: Emulator) -> None:
     earth_engine_emulator.service.fail("reset_after", path="*:export")
-    task = ee.batch.Export.image.toAsset(ee.Image(1), "ndvi", "projects/demo/assets/ndvi")
+    task = ee.batch.Export.image.toAsset(ee.Image(1), "ndvi", "projects/earth-demo/assets/ndvi")
 
     task.start()
 
     assert list(earth_engine_emulator.service.operations) == [task.name]
+
+
+def test_every_operation_can_be_listed_and_asked_for_its_status(ee: Any, earth_engine_emulator: Emulator) -> None:
+    for number in range(8):
+        earth_engine_emulator.service.add(f"x{number}")
+
+    assert len(ee.batch.Task.list()) == 8
+    assert {task.status()["state"] for task in ee.batch.Task.list()} <= {"READY", "RUNNING"}
+
+
+def test_an_asset_is_written_to_the_emulators_own_project(ee: Any, earth_engine_emulator: Emulator) -> None:
+    ee.batch.Export.image.toAsset(ee.Image(1), "x", "projects/earth-demo/assets/x", scale=1000).start()
+
+    [request] = earth_engine_emulator.service.requests("POST", "*:export")
+    assert request["path"] == "projects/earth-demo/image:export"
+    assert request["body"]["assetExportOptions"]["earthEngineDestination"]["name"] == "projects/earth-demo/assets/x"
+
+
+def test_it_starts_ingestions(ee: Any, earth_engine_emulator: Emulator) -> None:
+    manifest = {"name": "projects/earth-demo/assets/x", "tilesets": [{"sources": [{"uris": ["gs://b/x.tif"]}]}]}
+
+    answer = ee.data.startIngestion("an-id", manifest)
+
+    assert answer["name"] in earth_engine_emulator.service.operations
+    assert ee.data.getOperation(answer["name"])["metadata"]["type"] == "INGEST_IMAGE"
+
+
+def test_a_test_says_what_values_assets_and_maps_are(ee: Any, earth_engine_emulator: Emulator) -> None:
+    service = earth_engine_emulator.service
+    service.answer("projects/*/value:compute", {"result": 42})
+    service.answer("projects/*/assets/*", lambda _: {"type": "IMAGE", "name": "projects/earth-demo/assets/x"})
+
+    assert ee.Number(1).add(41).getInfo() == 42
+    assert ee.data.getAsset("projects/earth-demo/assets/x")["type"] == "IMAGE"
+
+
+def test_what_nobody_has_said_is_unimplemented_with_a_sentence(ee: Any) -> None:
+    ee.data.setMaxRetries(0)
+    with pytest.raises(ee.EEException, match=r"computes nothing: .* service\.answer"):
+        ee.Number(1).getInfo()

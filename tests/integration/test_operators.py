@@ -61,7 +61,7 @@ def test_one_operations_error_stops_no_other_and_the_error_names_it(
     denied, running = service.add("denied"), service.add("running")
     service.fail("permission_denied", times=None, path=f"{denied}:cancel")
 
-    ran = run_dag(f"cancel_in_{place}", denied, "projects/demo/operations/UNKNOWN", running)
+    ran = run_dag(f"cancel_in_{place}", denied, "projects/earth-demo/operations/UNKNOWN", running)
 
     assert ran.state == "failed"
     assert service.state(running) == "CANCELLED"
@@ -69,7 +69,7 @@ def test_one_operations_error_stops_no_other_and_the_error_names_it(
     assert "2 of 3 Earth Engine operations could not be cancelled" in ran.log
     assert f"{denied}: Permission 'earthengine.operations.update' denied" in ran.log
     assert "roles/earthengine.writer" in ran.log
-    assert "projects/demo/operations/UNKNOWN: not found" in ran.log
+    assert "projects/earth-demo/operations/UNKNOWN: not found" in ran.log
 
 
 def test_a_server_that_cannot_cancel_fails_the_task_at_once(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
@@ -85,7 +85,7 @@ def test_a_server_that_cannot_cancel_fails_the_task_at_once(emulator: Emulator, 
 
 
 def test_an_unknown_operation_is_no_error_where_that_is_said(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
-    ran = run_dag("cancel_not_found_ok_in_worker", "projects/demo/operations/UNKNOWN")
+    ran = run_dag("cancel_not_found_ok_in_worker", "projects/earth-demo/operations/UNKNOWN")
 
     assert ran.state == "success"
     assert ran.result[0]["outcome"] == "not found"
@@ -124,7 +124,7 @@ def test_no_name_at_all_skips_the_task(emulator: Emulator, run_dag: Callable[...
 def test_a_name_that_is_none_fails_before_anything_is_sent(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
     name = emulator.service.add("ndvi")
 
-    ran = run_dag("cancel_in_worker", name, "projects/demo/operations/../../x")
+    ran = run_dag("cancel_in_worker", name, "projects/earth-demo/operations/../../x")
 
     assert ran.state == "failed"
     assert "is not the name of an Earth Engine operation" in ran.log

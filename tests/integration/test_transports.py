@@ -48,7 +48,7 @@ class Tokens(Credentials):  # type: ignore[misc]
 
 @pytest.fixture
 def account(earth_engine_emulator: Emulator) -> Account:
-    settings = Settings(project="demo", host=earth_engine_emulator.url, is_anonymous=True)
+    settings = Settings(project="earth-demo", host=earth_engine_emulator.url, is_anonymous=True)
     return replace(open_account(settings), credentials=Tokens())
 
 
@@ -98,7 +98,7 @@ def test_a_host_that_does_not_answer_is_a_passing_fault(run: Callable[..., Any],
     nowhere = replace(account, base_url="http://127.0.0.1:9/v1")
 
     with pytest.raises(errors.TransientError, match="No answer from Earth Engine to GET"):
-        run(nowhere, call(Request("GET", "projects/demo/operations", "projects/demo", repeatable=False)))
+        run(nowhere, call(Request("GET", "projects/earth-demo/operations", "projects/earth-demo", repeatable=False)))
 
 
 def test_a_certificate_that_cannot_be_checked_is_an_error_at_once(
@@ -152,11 +152,11 @@ def test_a_redirect_is_not_followed(run: Callable[..., Any], account: Account) -
     with served(account, _Redirecting) as elsewhere, pytest.raises(errors.InvalidRequestError):
         run(elsewhere, api.get_operation(account, "ABC"))
 
-    assert _Redirecting.asked == ["/projects/demo/operations/ABC"]
+    assert _Redirecting.asked == ["/projects/earth-demo/operations/ABC"]
 
 
 def test_an_answer_without_a_date_is_dated_when_it_is_received(run: Callable[..., Any], account: Account) -> None:
     with served(account, _Undated) as elsewhere:
-        listing = run(elsewhere, list_operations("demo"))
+        listing = run(elsewhere, list_operations("earth-demo"))
 
     assert abs(datetime.now(timezone.utc) - listing.read_at) < timedelta(minutes=1)

@@ -60,16 +60,18 @@ def test_the_first_failure_ends_the_waiting(emulator: Emulator) -> None:
 def test_an_error_is_an_event_that_says_whether_a_retry_can_help(emulator: Emulator) -> None:
     emulator.service.fail("permission_denied", times=None)
 
-    event = asyncio.run(event_of(EarthEngineOperationTrigger(operation_names=["projects/demo/operations/A"], **HOOK)))
+    event = asyncio.run(
+        event_of(EarthEngineOperationTrigger(operation_names=["projects/earth-demo/operations/A"], **HOOK))
+    )
 
     assert event["permanent"] is True
-    assert "projects/demo/operations/A: Permission" in event["error"]
+    assert "projects/earth-demo/operations/A: Permission" in event["error"]
 
 
 def test_the_confirmation_completes_what_is_known_of_the_others(emulator: Emulator) -> None:
     name = emulator.service.add("a")
     emulator.service.cancel(name)
-    outcomes = [{"name": "projects/demo/operations/GONE", "outcome": "not found"}, {"name": name, "outcome": "?"}]
+    outcomes = [{"name": "projects/earth-demo/operations/GONE", "outcome": "not found"}, {"name": name, "outcome": "?"}]
     trigger = EarthEngineCancelOperationTrigger(operation_names=[name], outcomes=outcomes, **HOOK)
 
     event = asyncio.run(event_of(restarted(trigger)))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.emulator.service import Service
 
-LIST = "projects/demo/operations"
+LIST = "projects/earth-demo/operations"
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_who_may_not_list_waits_by_name(service: Service) -> None:
 
 
 def test_operations_of_several_projects_are_waited_for_together(service: Service) -> None:
-    names = [service.add("x", project, run_seconds=0.5) for project in ("demo", "other") for _ in range(2)]
+    names = [service.add("x", project, run_seconds=0.5) for project in ("earth-demo", "other") for _ in range(2)]
 
     event = asyncio.run(wait_for(*names))
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -26,3 +27,5 @@ def airflow(emulator: Emulator) -> Iterator[StandaloneAirflow]:
 
     with booted(emulator) as running:
         yield running
+    survivors = [process for process in running.descendants() if process.status() != psutil.STATUS_ZOMBIE]
+    assert not survivors, "Processes of the tests' Airflow are still there."

@@ -39,14 +39,14 @@ class TokenServer:
         """Return the service account's key file."""
         return {
             "type": "service_account",
-            "project_id": "demo",
+            "project_id": "earth-demo",
             "private_key_id": "1",
             "private_key": self.private_key,
-            "client_email": "airflow@demo.iam.gserviceaccount.com",
+            "client_email": "airflow@earth-demo.iam.gserviceaccount.com",
             "token_uri": f"http://127.0.0.1:{self._server.server_port}/token",
         }
 
-    def airflow_connection(self, host: str, project: str = "demo") -> str:
+    def airflow_connection(self, host: str, project: str = "earth-demo") -> str:
         """Return an Airflow connection with that key."""
         extra = {"project": project, "keyfile_dict": json.dumps(self.key())}
         return json.dumps({"conn_type": "earth_engine", "host": host, "extra": extra})

@@ -19,7 +19,7 @@ def service() -> Service:
     return Service(Behaviour(pending_seconds=10, run_seconds=100, cancel_seconds=5))
 
 
-def export(service: Service, project: str = "demo", **fields: Any) -> dict[str, Any]:
+def export(service: Service, project: str = "earth-demo", **fields: Any) -> dict[str, Any]:
     return service.export(project, "image", json.dumps({**BODY, **fields}).encode())
 
 
@@ -51,7 +51,7 @@ def test_a_cancel_takes_a_while_and_leaves_the_operation_listed(service: Service
     assert "done" not in service.get(name)
     service.clock.advance(5)
     assert service.get(name)["error"]["code"] == 1
-    assert service.list("demo", 0, "")["operations"][0]["name"] == name
+    assert service.list("earth-demo", 0, "")["operations"][0]["name"] == name
 
 
 def test_a_cancel_can_lose_the_race(service: Service) -> None:
@@ -89,7 +89,7 @@ def test_a_request_id_starts_one_operation_and_refuses_another_body(service: Ser
 def test_an_export_that_makes_no_sense_is_refused(service: Service) -> None:
     for kind, body in (("image", b"{}"), ("image", b"{"), ("volume", json.dumps(BODY).encode())):
         with pytest.raises(ApiError) as caught:
-            service.export("demo", kind, body)
+            service.export("earth-demo", kind, body)
         assert caught.value.status == "INVALID_ARGUMENT"
 
 
@@ -109,9 +109,9 @@ def test_a_list_has_pages_and_shows_everybodys_operations_of_a_project(service: 
     names = [service.add("theirs") for _ in range(5)]
     service.add("elsewhere", project="other")
 
-    first = service.list("demo", 2, "")
-    second = service.list("demo", 2, first["nextPageToken"])
-    third = service.list("demo", 2, second["nextPageToken"])
+    first = service.list("earth-demo", 2, "")
+    second = service.list("earth-demo", 2, first["nextPageToken"])
+    third = service.list("earth-demo", 2, second["nextPageToken"])
 
     listed = [operation["name"] for page in (first, second, third) for operation in page["operations"]]
     assert listed == names[::-1]

@@ -1,0 +1,28 @@
+"""What the demo and the system tests start is reached from this machine only: everybody who reaches it is an admin."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+pytestmark = pytest.mark.system
+
+
+def test_everything_listens_on_loopback_only(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    assert emulator
+    listening = [
+        connection.laddr
+        for process in [*airflow.descendants(), psutil.Process()]
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+    assert len(listening) >= 3  # Two API servers, and the emulator.
+    assert [address for address in listening if not ip_address(address.ip).is_loopback] == []
