@@ -306,13 +306,21 @@ def _patched(ee: Any, client: LentClient, account: Account) -> Iterator[Callable
 def _errors(subject: str) -> Iterator[None]:
     """Give the client's errors, which know no status, the classes and remedies of ours; leave others as they are."""
     import ee
+    from google.auth.exceptions import GoogleAuthError
 
+    request = Request("POST", subject, subject)
     try:
         yield
+    except GoogleAuthError as error:
+        raise _decoded(request, no_token(error), error) from None
     except ee.EEException as error:
         http_error: Any = error.__context__  # googleapiclient's
         if not hasattr(http_error, "resp"):
             raise
         answer = Response(int(http_error.resp.status), http_error.content)
-        decoded = decode(Request("POST", subject, subject), answer)
-        raise (decoded if isinstance(decoded, EarthEngineError) else error) from None
+        raise _decoded(request, answer, error) from None
+
+
+def _decoded(request: Request, answer: Response | NoAnswer, error: Exception) -> Exception:
+    decoded = decode(request, answer)
+    return decoded if isinstance(decoded, EarthEngineError) else error

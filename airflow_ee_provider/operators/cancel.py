@@ -11,6 +11,7 @@ from airflow_ee_provider import parameters
 from airflow_ee_provider.airflow_versions import trigger_timed_out
 from airflow_ee_provider.earth_engine.cancelling import CancelOutcome
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.operations import OperationName
 from airflow_ee_provider.earth_engine.stale import StaleCriteria
 from airflow_ee_provider.holders import OperationHolder
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
@@ -74,6 +75,7 @@ class _CancellingOperator(OperationHolder, BaseOperator):
         self.not_found_ok = not_found_ok
         self.deferrable = deferrable
         self._groups: list[Group] = []
+        self._hooks: dict[str, EarthEngineHook] = {}
 
     def pre_execute(self, context: Context) -> None:
         """Check what was rendered, before anything is sent."""
@@ -126,7 +128,9 @@ class _CancellingOperator(OperationHolder, BaseOperator):
             self.log.warning("%s was killed; cancelling %s.", self.task_id, names)
             for account, names in self._groups:
                 with clean_up(self.log):
-                    report(self._hook(account).cancel_operations(names, **KILL), self.log)
+                    hook = self._hook(account)
+                    hook.may_ask_airflow = False
+                    report(hook.cancel_operations(names, **KILL), self.log)
 
     def conclude(self, outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the outcomes if all operations were dealt with.
@@ -160,11 +164,12 @@ class _CancellingOperator(OperationHolder, BaseOperator):
         return outcomes
 
     def _hook(self, account: Mapping[str, Any]) -> EarthEngineHook:
+        """Return the account's hook, the same one each time: a kill must not read a connection."""
         if dict(account) == account_of(self):
             return self.hook
         from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
-        return EarthEngineHook(**account)
+        return self._hooks.setdefault(repr(sorted(account.items())), EarthEngineHook(**account))
 
     def _dealt_with(self, outcome: CancelOutcome) -> bool:
         if outcome is CancelOutcome.NOT_FOUND:
@@ -239,7 +244,7 @@ class EarthEngineCancelOperationOperator(_CancellingOperator):
             raise AirflowSkipException(f"{self.task_id}: the tasks that lead to it hold no Earth Engine operation.")
         for account, names in groups:
             record_operations(context, names, **account)
-            EarthEngineTasksLink.persist_for(context, self.hook.account.names(names))
+            EarthEngineTasksLink.persist_for(context, OperationName.parse_all(names))
         outcomes = self.cancel(groups)
         if unreadable:
             raise airflow_exception("; ".join(str(error) for error in unreadable), permanent=False)
