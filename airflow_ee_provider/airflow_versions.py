@@ -75,6 +75,13 @@ def is_a_dag_test(ti: Any) -> bool:
     return "InProcess" in type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__
 
 
+def _runs_in_triggerer() -> bool:
+    """Whether this is the triggerer, whose supervisor never answers a question about several XComs."""
+    from airflow.sdk.execution_time import task_runner
+
+    return "Trigger" in type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__
+
+
 def own_state(ti: Any) -> tuple[str, bool]:
     """Return the state that Airflow has of a task instance now, and whether its DAG run still goes on.
 
@@ -195,11 +202,12 @@ def _from_supervisor(
     for task_id, indexes in _instances_of_run(dag_id, run_id, known_tasks).items():
         if not wanted(task_id):
             continue
-        values = _or_error(_xcom_class().get_all, **of, task_id=task_id)
-        if not isinstance(values, Exception):
-            for value in values or ():
-                yield task_id, None, value
-            continue
+        if not _runs_in_triggerer():
+            values = _or_error(_xcom_class().get_all, **of, task_id=task_id)
+            if not isinstance(values, Exception):
+                for value in values or ():
+                    yield task_id, None, value
+                continue
         for map_index in indexes or (-1,):  # One of them cannot be read: the others can.
             value = _or_error(xcom, **of, task_id=task_id, map_index=map_index)
             if value is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
-from airflow_ee_provider.airflow_versions import trigger_timed_out
+from airflow_ee_provider.airflow_versions import AIRFLOW_3, trigger_timed_out
 from airflow_ee_provider.handover import Handover
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.records import operations_of_task, record_operations
@@ -93,6 +94,9 @@ class WaitingHolder(OperationHolder):
 
     _is_deferred = False
 
+    #: Whether a kill came before there was what it needs.
+    _is_killed_early = False
+
     def pre_execute(self, context: Context) -> None:
         """Have in the process what a kill needs, before anything else; called by Airflow in every process of the task.
 
@@ -104,10 +108,13 @@ class WaitingHolder(OperationHolder):
         if self.execution_timeout is not None and getattr(self, "mode", None) != "reschedule":
             started = getattr(context["ti"], "start_date", None) or datetime.now(timezone.utc)
             self._execution_ends = (started + self.execution_timeout).timestamp()
-        with clean_up(self.log):
-            if recorded := operations_of_task(context):
-                self.operation_names = recorded
-                self.hook.make_ready()
+        with suppress(Exception):  # Whatever it is, it is met again, where the task can say so.
+            self.hook.make_ready()
+            self.operation_names = operations_of_task(context) or self.operation_names
+        if self._is_killed_early:
+            if self.operation_names:
+                self.cancel_now(f"{self.task_id} was killed")
+            raise AirflowException(f"{self.task_id} was killed before it began.")
 
     def wait_in_triggerer(
         self, context: Context, names: Iterable[object], poll_interval: float, timeout: float | None = None
@@ -154,6 +161,11 @@ class WaitingHolder(OperationHolder):
     def on_kill(self) -> None:
         """Cancel, because the task was cleared or marked, or its DAG run or its own time is over."""
         if self._is_deferred or self._is_timed_out:  # The trigger has them, or `Handover`; or they are dealt with.
+            return
+        if AIRFLOW_3 and not self.hook.is_ready:
+            # A signal handler must not ask for the connection, amid what the task itself asks Airflow; and Airflow
+            # lets the task go on for some seconds.
+            self._is_killed_early = self.cancel_on_kill
             return
         self.hook.may_ask_airflow = False
         if self._execution_ends is not None and time.time() >= self._execution_ends:

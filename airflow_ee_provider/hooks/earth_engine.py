@@ -157,6 +157,11 @@ class EarthEngineHook(_ConnectionHook):
         self.account = account
         return self.get_conn()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the connection is read, so that nothing has to be asked of Airflow."""
+        return "account" in self.__dict__
+
     def make_ready(self) -> None:
         """Read the connection and import what a request needs: a kill, in a signal handler, must wait for neither."""
         from airflow_ee_provider.earth_engine import drivers, transports  # noqa: F401

@@ -107,9 +107,11 @@ def test_a_clean_up_says_loudly_what_it_could_not_cancel(
     denied, revoked = service.add("x"), service.add("y")
     service.fail("permission_denied", path="*:cancel")
 
-    EarthEngineOperationSensor(task_id="a", operation_names=[denied], cancel_on_kill=True).on_kill()
-    tokens.revoked = True
-    EarthEngineOperationSensor(task_id="b", operation_names=[revoked], cancel_on_kill=True).on_kill()
+    for name in (denied, revoked):
+        sensor = EarthEngineOperationSensor(task_id="a", operation_names=[name], cancel_on_kill=True)
+        sensor.hook.make_ready()
+        sensor.on_kill()
+        tokens.revoked = True
 
     captured = capfd.readouterr()
     log = captured.out + captured.err + caplog.text

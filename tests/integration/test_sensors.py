@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowException
+from instances import TaskInstance
+
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,3 +130,43 @@ def test_a_tasks_callback_cancels_what_the_task_has_recorded(emulator: Emulator,
     assert ran.state == "failed"
     assert service.state(running) == "CANCELLED"
     assert not service.requests("POST", f"{failed}:cancel")
+
+
+def test_a_kill_that_comes_before_there_is_what_it_needs_is_done_as_soon_as_there_is(emulator: Emulator) -> None:
+    """A rescheduled sensor holds its operation from one process to the next, and can be killed at their beginning."""
+    emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
+    name = emulator.service.add("x")
+    sensor = EarthEngineOperationSensor(task_id="a", operation_names=[name], cancel_on_kill=True, mode="reschedule")
+
+    sensor.on_kill()
+    with suppress(AirflowException):
+        sensor.pre_execute({"ti": TaskInstance()})
+
+    assert emulator.service.state(name) == "CANCELLED"
+
+
+class LazyNames(Sequence[str]):
+    """What Airflow makes of a mapped upstream task's output: it asks Airflow each time that it is looked at."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names, self.is_killing = names, False
+
+    def __getitem__(self, index: Any) -> Any:
+        assert not self.is_killing
+        return self.names[index]
+
+    def __len__(self) -> int:
+        assert not self.is_killing
+        return len(self.names)
+
+
+def test_a_kill_asks_for_no_names(emulator: Emulator) -> None:
+    emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
+    lazy = LazyNames([emulator.service.add("x") for _ in range(3)])
+    sensor = EarthEngineOperationSensor(task_id="a", operation_names=lazy, cancel_on_kill=True)
+    sensor.adopt({"ti": TaskInstance()})
+
+    lazy.is_killing = True
+    sensor.on_kill()
+
+    assert [emulator.service.state(name) for name in lazy.names] == ["CANCELLED"] * 3
