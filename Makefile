@@ -7,7 +7,7 @@ VERSIONS = $(AIRFLOW_3) 3.1.8 $(AIRFLOW_2)
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo test lint unit-3 unit-2 system matrix bench soak google moments clean
+.PHONY: demo test lint unit-3 unit-2 system matrix bench soak google libraries moments clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -44,8 +44,18 @@ bench: $(VENV_3)/installed .venv-google/installed  ## What waiting, cancelling, 
 google: .venv-google/installed  ## A connection of Google's provider: both parsers side by side
 	.venv-google/bin/python -m pytest tests/integration/test_google_connection.py
 
+libraries: .venv-libraries/installed  ## Libraries that people use, inside @task.earth_engine: docs/libraries.md
+	PYTHONPATH=tests/integration .venv-libraries/bin/python tests/libraries/measure.py docs/libraries.md
+
 moments: $(VERSIONS:%=.demo/moments-%.json)  ## Whoever ends a task at any moment of its start: docs/lifecycle.md
 	cat $^
+
+.venv-libraries/installed: pyproject.toml constraints/airflow-$(AIRFLOW_3).txt
+	$(PYTHON) -m venv --clear .venv-libraries
+	.venv-libraries/bin/pip install --quiet --disable-pip-version-check "pip==26.0"
+	.venv-libraries/bin/pip install --quiet --constraint constraints/airflow-$(AIRFLOW_3).txt \
+		"apache-airflow==$(AIRFLOW_3)" --editable ".[earthengine,testing]" psutil geemap geetools eemont xee
+	touch $@
 
 # The Google provider, whose imports are compared with ours, brings a hundred packages along.
 .venv-google/installed:

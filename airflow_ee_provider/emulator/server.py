@@ -100,7 +100,7 @@ class _Api:
         return web.json_response(self._service.start_import(project, kind, await request.read()))
 
     async def anything_else(self, request: web.Request) -> web.Response:
-        body = _readable(await request.read()) if request.can_read_body else None
+        body = _readable(await request.read()) or None
         return web.json_response(self._service.anything_else(request.method, request.match_info["path"], body))
 
     async def read_journal(self, request: web.Request) -> web.Response:

@@ -112,6 +112,9 @@ def test_it_starts_ingestions(ee: Any, earth_engine_emulator: Emulator) -> None:
 def test_a_test_says_what_values_assets_and_maps_are(ee: Any, earth_engine_emulator: Emulator) -> None:
     service = earth_engine_emulator.service
     service.answer("projects/*/value:compute", {"result": 42})
+    service.answer("projects/*/value:compute", lambda body: {"result": sorted(body)}, method="POST")
+    assert ee.Number(1).getInfo() == ["expression"]
+    service.answer("projects/*/value:compute", {"result": 42})
     service.answer("projects/*/assets/*", lambda _: {"type": "IMAGE", "name": "projects/earth-demo/assets/x"})
 
     assert ee.Number(1).add(41).getInfo() == 42
