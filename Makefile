@@ -7,7 +7,7 @@ VERSIONS = $(AIRFLOW_3) 3.1.8 $(AIRFLOW_2)
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo test lint unit-3 unit-2 system matrix bench soak google libraries moments clean
+.PHONY: demo test lint unit-3 unit-2 system matrix bench soak google libraries clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -32,8 +32,9 @@ unit-2: $(VENV_2)/installed  ## The same on Airflow 2
 system: $(VENV_3)/installed  ## A real Airflow, driven through its REST API
 	$(VENV_3)/bin/python -m pytest tests/system -s
 
-matrix: $(VERSIONS:%=.demo/matrix-%.json)  ## Every way a run can end, on three Airflow versions: docs/lifecycle.md
-	$(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $^
+matrix: $(VERSIONS:%=.demo/matrix-%.json) $(VERSIONS:%=.demo/moments-%.json)  ## Every way a run can end: docs/lifecycle.md
+	$(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $(VERSIONS:%=.demo/matrix-%.json) \
+		--moments $(VERSIONS:%=.demo/moments-%.json)
 
 soak: $(VENV_3)/installed  ## Half an hour of a bad day on a real Airflow: docs/reliability.md
 	$(VENV_3)/bin/python tests/system/soak.py docs/reliability.md $(SOAK)
@@ -46,9 +47,6 @@ google: .venv-google/installed  ## A connection of Google's provider: both parse
 
 libraries: .venv-libraries/installed  ## Libraries that people use, inside @task.earth_engine: docs/libraries.md
 	PYTHONPATH=tests/integration .venv-libraries/bin/python tests/libraries/measure.py docs/libraries.md
-
-moments: $(VERSIONS:%=.demo/moments-%.json)  ## Whoever ends a task at any moment of its start: docs/lifecycle.md
-	cat $^
 
 .venv-libraries/installed: pyproject.toml constraints/airflow-$(AIRFLOW_3).txt
 	$(PYTHON) -m venv --clear .venv-libraries

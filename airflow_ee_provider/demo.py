@@ -78,7 +78,7 @@ class Scenario:
         self.run_state = airflow.run(self.dag_id, self.run_id)["state"]
         if not self.operation:
             recorded = airflow.xcom(self.dag_id, self.run_id, self.starts, OPERATIONS_KEY)
-            self.operation = recorded[0] if recorded else ""
+            self.operation = recorded["operation_names"][0] if recorded else ""
             return
         operation, now = service.operations[self.operation], service.clock.now()
         self.state = operation.state(now)

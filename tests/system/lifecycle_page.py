@@ -34,8 +34,9 @@ what is asserted; never edited by hand. The DAGs are [these](../tests/system/dag
   operation, records it (`record_operations`) and waits, and whose next try asks `resume_operations`; and a task that
   has started an operation, recorded it and succeeded, while the next task of the run works.
 - **Nobody helps the holder**: no DAG and no task has a callback, except in the rows that say so.
-- **Bystanders**: in each cell another task of the same run has recorded an operation of its own and waits, and a third
-  operation belongs to nobody that the run knows of. Both run on, or the cell is broken.
+- **Bystanders**: beside each holder, another task of the same run has recorded an operation of its own, and a third
+  operation belongs to nobody that the run knows of. Both run on, or the cell is broken. (Not in the rows with a DAG's
+  notifier, which is the run's.)
 - **Cells** give the seconds from what happened to the cancel request; Earth Engine's confirmation came after it in
   each (the emulator takes 2 s). *confirmed* is for what had been asked to cancel before: the seconds to the
   confirmation (the emulator takes 20 s there). *resumed*: left running, as promised, and its end was noticed.
@@ -49,18 +50,15 @@ what is asserted; never edited by hand. The DAGs are [these](../tests/system/dag
 LIMITS = """
 ## Where only the janitor is left
 
-- A *run* that is marked failed by hand: Airflow calls no callback of the DAG's, and only tasks that run, or whose
-  trigger does, are told. An operation that is held by neither runs on. A teardown closes these cells, since Airflow
-  runs it even then; it cancels what all tasks of the run have recorded.
+- A sensor with `mode="reschedule"`, or an operation that was started and left, when a person ends its task or its run:
+  none of our code runs then. A DAG's notifier closes the cells in which Airflow calls it (not where a *run* is marked
+  failed by hand: there, it calls no callback); a teardown closes all of them, since Airflow runs it even then. It
+  cancels what the tasks that lead to it have recorded.
+- A sensor that fails because one of several operations has: the others are not its own. Give the task, or the DAG, a
+  notifier, or own them with `@task.earth_engine`.
+- A worker that is lost, of a task without `retries` and without a notifier.
 - Before Airflow 3.3, the next try of a task that has started an operation and was not told of its clear: Airflow
   deletes the XComs as it begins, and has no `task_state_store`, so nothing remembers the operation of the last try.
-
-## Before the triggerer has taken a task over
-
-A task is deferred for a moment, a second or so, before its trigger runs; for longer where no triggerer does. Nobody can
-be told of a kill then. A sensor that is cleared goes on waiting with its next try; the next try of an export cancels
-what the last one has started, but before Airflow 3.3 leaves it to the janitor. A task that is marked is left to the
-DAG's notifier, and a run that is marked failed to the teardown, or to the janitor where there is none.
 
 ## What cannot be told apart
 
@@ -77,26 +75,58 @@ sensor or an operator with `cancel_on_kill` cancels before that, since it is tol
 """
 
 
-def page(results: list[dict[str, Any]]) -> tuple[str, list[str]]:
+MOMENTS = """
+## At any moment of a start
+
+Written by `make matrix`: tasks that are ended at random moments of their first nine seconds, while their function
+works, while it starts its operations, while they are deferred and their trigger has not begun, and after that. Their
+DAGs have no callback and no teardown. They are `@task.earth_engine`, deferred and in a worker; one whose function starts
+five exports by itself; and a deferred sensor. *Left running* counts tasks of which anything ran on.
+
+| Airflow | what happens | moments | left running |
+|---|---|---|---|
+"""
+
+HANDOVER = """
+A trigger that has begun writes so into an XCom, and until then the task's process stays: at most 15 s, where no
+triggerer runs. On Airflow 3.3, a deferral that is refused, because a person has ended the task in the seconds before, is
+seen there as well. Before 3.3, Airflow ends the process then; so the task asks for its own state in the last moment
+before it defers, and some hundredths of a second are left.
+"""
+
+
+def moments(results: list[dict[str, Any]]) -> str:
+    """Return what was measured at any moment of a start."""
+    rows = [
+        f"| {result['version']} | {event} | {seen['moments']} | {seen['left running']} |"
+        for result in results
+        for event, seen in result["events"].items()
+    ]
+    return MOMENTS + "\n".join(rows) + "\n" + HANDOVER
+
+
+def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]]) -> tuple[str, list[str]]:
     """Return the page, and a line for each cell that is not as promised."""
-    broken: list[str] = []
+    broken = [line for result in at_moments for line in (*result["left"], *result["wrongly"])]
     parts = [INTRODUCTION]
     for result in results:
         version, cells = result["version"], result["cells"]
-        parts.append(
-            f"\n## Airflow {version}\n\n| what happens | {' | '.join(HEADINGS.values())} | who answers for it |"
-        )
-        parts.append(f"|{'---|' * (len(HEADINGS) + 2)}")
+        holders = [holder for holder in HOLDERS if any(name.startswith(f"{holder}__") for name in cells)]
+        headings = " | ".join(HEADINGS[holder] for holder in holders)
+        parts.append(f"\n## Airflow {version}\n\n| what happens | {headings} | who answers for it |")
+        parts.append(f"|{'---|' * (len(holders) + 2)}")
         for event_id, event in EVENTS.items():
-            row = [_cell(cells, holder, event_id, version, broken) for holder in HOLDERS]
+            row = [_cell(cells, holder, event_id, version, broken) for holder in holders]
             parts.append(f"| {event.text} | {' | '.join(row)} | {event.who} |")
-        mapped = cells.get("mapped__run_marked_failed", {"observed": "not measured", "kept": False})
+        mapped = cells.get("mapped__run_marked_failed")
+        if mapped is None:
+            continue
         if not mapped["kept"]:
             broken.append(f"{version}: mapped: {mapped['observed']}")
         parts.append(
             f"\nOf 20 in a mapped task group, deferred, the run marked failed: the last after {mapped['observed']}."
         )
-    return "\n".join(parts) + "\n" + LIMITS, broken
+    return "\n".join(parts) + "\n" + (moments(at_moments) if at_moments else "") + LIMITS, broken
 
 
 def _cell(cells: dict[str, Any], holder: str, event: str, version: str, broken: list[str]) -> str:

@@ -50,8 +50,11 @@ QUICK_HEARTBEATS = {
 
 
 @contextmanager
-def booted(emulator: Emulator) -> Iterator[StandaloneAirflow]:
-    """Boot the running interpreter's Airflow, with the cells' DAGs and the examples."""
+def booted(emulator: Emulator, *, object_store: bool = False) -> Iterator[StandaloneAirflow]:
+    """Boot the running interpreter's Airflow, with the cells' DAGs and the examples.
+
+    :param object_store: keep XComs in one: a custom backend.
+    """
     standalone = StandaloneAirflow2 if airflow_version.startswith("2.") else StandaloneAirflow
     base = Path(tempfile.mkdtemp(prefix="airflow-ee-system-"))
     here = Path(__file__).parent
@@ -59,7 +62,13 @@ def booted(emulator: Emulator) -> Iterator[StandaloneAirflow]:
     shutil.copytree(here.parents[1] / "example_dags", base / "dags" / "examples")
     with TokenServer() as tokens:  # google-auth's own way, so that there are secrets to be kept.
         connection = {"AIRFLOW_CONN_EARTH_ENGINE_DEFAULT": tokens.airflow_connection(emulator.url, PROJECT)}
-        with standalone(base / "airflow", base / "dags", QUICK_HEARTBEATS | connection) as airflow:
+        stored = {
+            "AIRFLOW__CORE__XCOM_BACKEND": "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend",
+            "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": (base / "xcoms").as_uri(),
+            "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD": "0",
+        }
+        settings = QUICK_HEARTBEATS | connection | (stored if object_store else {})
+        with standalone(base / "airflow", base / "dags", settings) as airflow:
             print(f"Airflow {airflow_version} is up at {airflow.url}; its home is {airflow.home}", flush=True)
             yield airflow
     shutil.rmtree(base, ignore_errors=True)  # Kept where something went wrong.
@@ -151,7 +160,7 @@ def run_cells(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator)
             print(f"  {verdict} {cell.event:<26} {cell.holder:<20} {cell.observed}", flush=True)
 
 
-def measure(holders: list[str]) -> list[Cell]:
+def measure(holders: list[str], *, object_store: bool = False) -> list[Cell]:
     """Run the cells of these holders on the running interpreter's Airflow."""
     cells = [
         Cell(holder, event_id)
@@ -160,7 +169,7 @@ def measure(holders: list[str]) -> list[Cell]:
         for holder in HOLDERS
         if holder in holders and holder in event.holders
     ]
-    with new_emulator() as emulator, booted(emulator) as airflow:
+    with new_emulator() as emulator, booted(emulator, object_store=object_store) as airflow:
         run_cells(cells, airflow, emulator)
         if "mapped" in holders:
             cells.append(mapped_group(airflow, emulator))
@@ -173,18 +182,21 @@ def main() -> int:
     measuring = commands.add_parser("measure")
     measuring.add_argument("result", type=Path)
     measuring.add_argument("--holders", nargs="*", help="measure only these again; the others stay as they are")
+    measuring.add_argument("--object-store", action="store_true", help="keep XComs in an object store")
     rendering = commands.add_parser("render")
     rendering.add_argument("page", type=Path)
     rendering.add_argument("results", type=Path, nargs="+")
+    rendering.add_argument("--moments", type=Path, nargs="*", default=[], help="what `moments.py` has written")
     options = parser.parse_args()
     if options.command == "measure":
         old = json.loads(options.result.read_text(encoding="utf-8"))["cells"] if options.holders else {}
-        cells = measure(options.holders or [*HOLDERS, "mapped"])
+        cells = measure(options.holders or [*HOLDERS, "mapped"], object_store=options.object_store)
         seen = old | {cell.dag_id: {"observed": cell.observed, "kept": cell.kept} for cell in cells}
-        options.result.write_text(json.dumps({"version": airflow_version, "cells": seen}, indent=1), encoding="utf-8")
+        version = airflow_version + (", XComs in an object store" if options.object_store else "")
+        options.result.write_text(json.dumps({"version": version, "cells": seen}, indent=1), encoding="utf-8")
         return 0
     results: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in options.results]
-    text, broken = page(results)
+    text, broken = page(results, [json.loads(path.read_text(encoding="utf-8")) for path in options.moments])
     options.page.write_text(text, encoding="utf-8")
     print("\n".join(broken))
     return 1 if broken else 0

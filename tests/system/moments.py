@@ -1,4 +1,4 @@
-"""``make moments``: what is left running when a person, or a timeout, ends a task at any moment of its start.
+"""Part of ``make matrix``: what is left running when a person, or a timeout, ends a task at any moment of its start.
 
 Nobody but the task itself can cancel: its DAGs have no callback and no teardown. Beside them runs another run of each
 DAG, to which nothing happens: its operations run on.
