@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_ee_provider.emulator import Emulator
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ran import Ran
-
-    from airflow_ee_provider.emulator import Emulator
 
 
 @pytest.fixture
@@ -40,3 +40,21 @@ def test_only_what_leads_to_it_is_cancelled(
 
     states = [earth_engine_emulator.service.state(name) for name in operations]
     assert states == ["CANCELLED" if number in cancelled else "RUNNING" for number in range(3)], ran.log
+
+
+@pytest.mark.parametrize("place", ["worker", "triggerer"])
+def test_each_operation_is_cancelled_in_the_name_that_started_it(
+    run_dag: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Neither connection knows the other's operations, and the operator has none of its own."""
+    with Emulator() as one, Emulator() as other:
+        for emulator, connection in ((one, "MINE"), (other, "THEIRS")):
+            emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.5)
+            monkeypatch.setenv(f"AIRFLOW_CONN_{connection}", emulator.airflow_connection())
+        names = [one.service.add("mine"), other.service.add("theirs")]
+
+        ran = run_dag(f"scope_two_connections_in_{place}", *names)
+
+        assert ran.state == "success", ran.log
+        assert [one.service.state(names[0]), other.service.state(names[1])] == ["CANCELLED"] * 2
+        assert {outcome["outcome"] for outcome in ran.result} == {"cancelled"}

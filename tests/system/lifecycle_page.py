@@ -80,8 +80,8 @@ MOMENTS = """
 
 Written by `make matrix`: tasks that are ended at random moments of their first nine seconds, while their function
 works, while it starts its operations, while they are deferred and their trigger has not begun, and after that. Their
-DAGs have no callback and no teardown. They are `@task.earth_engine`, deferred and in a worker; one whose function starts
-five exports by itself; and a deferred sensor. *Left running* counts tasks of which anything ran on.
+DAGs have no callback and no teardown. They are `@task.earth_engine`, deferred and in a worker; one whose function
+starts five exports by itself; and a deferred sensor. *Left running* counts operations that ran on.
 
 | Airflow | what happens | moments | left running |
 |---|---|---|---|
@@ -89,8 +89,8 @@ five exports by itself; and a deferred sensor. *Left running* counts tasks of wh
 
 HANDOVER = """
 A trigger that has begun writes so into an XCom, and until then the task's process stays: at most 15 s, where no
-triggerer runs. On Airflow 3.3, a deferral that is refused, because a person has ended the task in the seconds before, is
-seen there as well. Before 3.3, Airflow ends the process then; so the task asks for its own state in the last moment
+triggerer runs. On Airflow 3.3, a deferral that is refused, because a person has ended the task in the seconds before,
+is seen there as well. Before 3.3, Airflow ends the process then; so the task asks for its own state in the last moment
 before it defers, and some hundredths of a second are left.
 """
 

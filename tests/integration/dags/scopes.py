@@ -78,3 +78,20 @@ with DAG("scope_setup", schedule=None) as dag:
     clean = EarthEngineCancelOperationOperator(task_id="task", poll_interval=0.2)
     before() >> prepared >> task(lambda: None, task_id="work")() >> clean.as_teardown(setups=prepared)
 globals()[dag.dag_id] = dag
+
+for place, deferrable in (("worker", False), ("triggerer", True)):
+    with DAG(f"scope_two_connections_in_{place}", schedule=None) as dag:
+
+        @task
+        def mine(**context: Any) -> None:
+            record_operations(context, context["dag_run"].conf["operation_names"][0], earth_engine_conn_id="mine")
+
+        @task
+        def theirs(**context: Any) -> None:
+            record_operations(context, context["dag_run"].conf["operation_names"][1], earth_engine_conn_id="theirs")
+
+        clean = EarthEngineCancelOperationOperator(
+            task_id="task", earth_engine_conn_id="absent", poll_interval=0.2, deferrable=deferrable
+        )
+        [mine(), theirs()] >> clean
+    globals()[dag.dag_id] = dag
