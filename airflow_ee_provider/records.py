@@ -12,13 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.airflow_versions import ACTIVE_STATES, states_of_run, xcoms_of_run
 from airflow_ee_provider.earth_engine.cancelling import CancelOutcome
 from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError, OperationNotFoundError, TransientError
 from airflow_ee_provider.earth_engine.operations import OperationName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -132,21 +131,22 @@ def record_operations(
 
 
 def _part(context: Context, account: dict[str, Any] | None) -> Record:
-    ti = _task_instance(context)
+    ti = item_of(context, "ti")
     return Record(
-        (), account, ti.task_id, _map_index(ti), ti.try_number, getattr(ti, "max_tries", None), _run_started(context)
+        (), account, ti.task_id, map_index_of(ti), ti.try_number, getattr(ti, "max_tries", None), _run_started(context)
     )
 
 
 def _write(context: Context, number: int, part: Record) -> None:
-    ti = _task_instance(context)
-    ti.xcom_push(key=_key(number), value=part.as_json())
+    ti = item_of(context, "ti")
+    ti.xcom_push(key=part_key(number), value=part.as_json())
     if number == 1:
         ti.xcom_push(key=TRY_KEY, value=ti.try_number)
-    _remember(context, _key(number), part.as_json())
+    _remember(context, part_key(number), part.as_json())
 
 
-def _key(number: int) -> str:
+def part_key(number: int) -> str:
+    """Return the key of a part of a record, from 1."""
     return OPERATIONS_KEY if number == 1 else f"{OPERATIONS_KEY}_{number}"
 
 
@@ -180,143 +180,34 @@ def _remembered(context: Context, key: str) -> Any:
 def _parts(read: Callable[[str], Any], task_id: str = "", map_index: int | None = None) -> Iterator[Record]:
     """Read part after part, for as long as another one can follow."""
     for number in count(1):
-        value = read(_key(number))
+        value = read(part_key(number))
         if value is None:
             return
         record = Record.from_json(value, task_id, map_index)
         yield record
-        if not _may_go_on(record):
+        if not may_go_on(record):
             return
 
 
-def _may_go_on(record: Record) -> bool:
+def may_go_on(record: Record) -> bool:
+    """Whether another part can follow this one."""
     return record.more or len(record.operation_names) >= PART
 
 
 def records_of_task(context: Context) -> list[Record]:
     """Return what the context's task instance has recorded in this try."""
-    ti = _task_instance(context)
+    ti = item_of(context, "ti")
 
     def read(key: str) -> Any:
         # With its ids: without them, Airflow 2.11 would answer with any task's of the run.
-        return ti.xcom_pull(task_ids=ti.task_id, map_indexes=_map_index(ti), key=key)
+        return ti.xcom_pull(task_ids=ti.task_id, map_indexes=map_index_of(ti), key=key)
 
-    return list(_parts(read, ti.task_id, _map_index(ti)))
+    return list(_parts(read, ti.task_id, map_index_of(ti)))
 
 
 def operations_of_task(context: Context) -> list[str]:
     """Return the operations that the context's task instance has recorded in this try."""
     return [name for part in records_of_task(context) for name in part.operation_names]
-
-
-def records_of_run(
-    context: Context,
-    of_task: Callable[[str], bool] = lambda _task_id: True,
-    of_record: Callable[[Record], bool] = lambda _record: True,
-) -> Iterator[Record | Exception]:
-    """Yield what the tasks of the context's DAG run have recorded, each in its latest try: of all that the run has.
-
-    :param of_task: whether a task id is asked about.
-    :param of_record: whether a record of such a task is wanted.
-    :return: an exception in place of a record that cannot be read: it must not cost the others.
-    """
-    dag_id, run_id = _run_of(context)
-    dag = context.get("dag")
-    known = {task_id: _can_be_mapped(dag, task_id) for task_id in dag.task_ids} if dag is not None else {}
-    wanted = of_task
-    for number in count(1):
-        going_on = set()
-        for task_id, map_index, value in xcoms_of_run(_key(number), dag_id, run_id, known, wanted):
-            record = _read(value, task_id, map_index)
-            if isinstance(record, Exception) or (record is not None and of_record(record)):
-                yield record
-            if isinstance(record, Record) and _may_go_on(record):
-                going_on.add(task_id)
-        if not going_on:
-            return
-        wanted = going_on.__contains__
-
-
-def _read(value: Any, task_id: str, map_index: int | None) -> Record | Exception | None:
-    """Return a record, none, or what keeps it from being read."""
-    if value is None:
-        return None
-    try:
-        return Record.from_json(value, task_id, map_index)
-    except Exception as error:  # noqa: BLE001 (an XCom backend raises what it likes)
-        return LookupError(f"What the task {task_id!r} has recorded cannot be read: {error}")
-
-
-def _can_be_mapped(dag: Any, task_id: str) -> bool:
-    task = dag.get_task(task_id)
-    return bool(getattr(task, "is_mapped", False) or _mapped_group(task))
-
-
-def _mapped_group(task: Any) -> str | None:
-    find = getattr(task, "get_closest_mapped_task_group", None)
-    group = find() if find else None
-    return None if group is None else group.group_id
-
-
-def records_of_upstream(context: Context, operator: Any) -> Iterator[Record | Exception]:
-    """Yield what the tasks that lead to an operator have recorded in this run.
-
-    That is its upstream tasks, direct and indirect; for a teardown, those between its setups and itself, if it has
-    setups; in a mapped task group, the group's tasks of the same map index only. Tasks that the DAG's file no longer
-    has, and that are not active any more, are nobody else's: they count as well, but in a mapped group.
-    """
-    dag, ti, group = context["dag"], _task_instance(context), _mapped_group(operator)
-    upstream = set(operator.get_flat_relative_ids(upstream=True))
-    setups = [task for task in operator.upstream_list if task.is_setup] if operator.is_teardown else []
-    if setups:
-        between = {task_id for setup in setups for task_id in setup.get_flat_relative_ids(upstream=False)}
-        upstream &= between | {setup.task_id for setup in setups}
-    if group is not None:
-        own = _map_index(ti)
-        for task_id in sorted(task_id for task_id in upstream if _mapped_group(dag.get_task(task_id)) == group):
-            yield from _of_instance(ti, task_id, own)
-        return
-    states = states_of_run(*_run_of(context))
-
-    def is_nobody_elses(record: Record) -> bool:
-        state = states.get(record.task_id if record.map_index < 0 else f"{record.task_id}_{record.map_index}")
-        return record.task_id in upstream or (bool(states) and state not in ACTIVE_STATES)
-
-    yield from records_of_run(
-        context, lambda task_id: task_id in upstream or task_id not in dag.task_ids, is_nobody_elses
-    )
-
-
-def _of_instance(ti: Any, task_id: str, map_index: int) -> Iterator[Record | Exception]:
-    """Yield what another task instance of the run has recorded."""
-    for number in count(1):
-        try:
-            value = ti.xcom_pull(task_ids=task_id, map_indexes=map_index, key=_key(number))
-        except Exception as error:  # noqa: BLE001 (an XCom backend raises what it likes)
-            value = error
-        record = _read(value, task_id, map_index)
-        if record is not None:
-            yield record
-        if not (isinstance(record, Record) and _may_go_on(record)):
-            return
-
-
-def _run_of(context: Context) -> tuple[str, str]:
-    """Return the ids of a context's DAG run: a missed deadline's context has no task, and a plain dict as its run."""
-    if (ti := context.get("ti")) is not None:
-        return ti.dag_id, ti.run_id
-    run: Any = _item(context, "dag_run")
-    return run["dag_id"], run["dag_run_id"]
-
-
-def by_account(records: Iterable[Record], default: Mapping[str, Any]) -> list[tuple[dict[str, Any], list[str]]]:
-    """Return the operations of records by the account that started them; ``default`` stands for an unknown one."""
-    found: dict[str, tuple[dict[str, Any], dict[str, None]]] = {}
-    for record in records:
-        account = dict(default if record.account is None else record.account)
-        _, names = found.setdefault(repr(sorted(account.items())), (account, {}))
-        names.update(dict.fromkeys(record.operation_names))
-    return [(account, list(names)) for account, names in found.values()]
 
 
 def resume_operations(
@@ -360,7 +251,7 @@ def _remembered_parts(context: Context) -> list[Record]:
 def _forget(context: Context, parts: int) -> None:
     """Let no part of an earlier try follow those that this one is going to write."""
     for number in range(2, parts + 1):
-        context["task_state_store"].delete(_key(number))
+        context["task_state_store"].delete(part_key(number))
 
 
 def _goes_on(name: str, hook: EarthEngineHook) -> bool:
@@ -382,7 +273,7 @@ def _was_cleared(context: Context) -> bool:
     if not parts or parts[0].max_tries is None:
         return False
     before = (parts[0].max_tries, parts[0].run_started)
-    return before != (getattr(_task_instance(context), "max_tries", None), _run_started(context))
+    return before != (getattr(item_of(context, "ti"), "max_tries", None), _run_started(context))
 
 
 def _run_started(context: Context) -> str | None:
@@ -394,16 +285,17 @@ def _texts(recorded: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in OperationName.parse_all(recorded))
 
 
-def _map_index(ti: Any) -> int:
+def map_index_of(ti: Any) -> int:
+    """Return the map index of a task instance; -1 for one that is not mapped."""
     index = getattr(ti, "map_index", -1)
     return -1 if index is None else int(index)
 
 
-def _task_instance(context: Context) -> Any:
-    return _item(context, "ti")
+def item_of(context: Context, key: str) -> Any:
+    """Return what a callback's context has under a key.
 
-
-def _item(context: Context, key: str) -> Any:
+    :raises LookupError: if it has none; says what to do instead.
+    """
     if (value := context.get(key)) is None:
         raise LookupError(f"There is no {key!r} in this callback's context: pass operation_names instead.")
     return value

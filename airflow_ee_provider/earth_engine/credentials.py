@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,27 +20,19 @@ from airflow_ee_provider.earth_engine.errors import (
     TransientError,
 )
 from airflow_ee_provider.earth_engine.operations import OperationName, check_project
+from airflow_ee_provider.earth_engine.settings import DEFAULT_HOST, SCOPES
 from airflow_ee_provider.earth_engine.transports import authorized_session, can_pass
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from google.auth.credentials import Credentials
 
-DEFAULT_HOST = "https://earthengine.googleapis.com"
+    from airflow_ee_provider.earth_engine.settings import Settings
+
 API_VERSIONS = ("v1", "v1beta", "v1alpha")
-#: Either suffices; google-auth's credentials cannot refresh where none is given.
-SCOPES = (
-    "https://www.googleapis.com/auth/earthengine",
-    "https://www.googleapis.com/auth/cloud-platform",
-)
-
-#: What a checked box is: to JSON, to Airflow 2.11's form, to people.
-_YES = ("true", "1", "y", "yes", "on")
-
 #: What Airflow's forms send for a secret that was not changed.
 _PLACEHOLDERS = ("***", "RATHER_LONG_SENSITIVE_FIELD_PLACEHOLDER")
-
-#: Extras of Google's provider for which there is nothing here.
-_UNSUPPORTED = ("idp_issuer_url", "client_id", "client_secret", "idp_extra_parameters", "idp_extra_params")
 
 #: A key file is some kilobytes long.
 _LARGEST_KEY_FILE = 100_000
@@ -49,66 +41,6 @@ _PRINCIPAL = re.compile(r"[^@]+@(?P<project>[^.@]+)\.iam\.gserviceaccount\.com")
 _SECRET_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 _WHERE_FROM = "Configure Application Default Credentials, or set key_path, keyfile_dict or key_secret_name."
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a connection says; the names are those of Airflow's ``google_cloud_platform`` connection.
-
-    :param project: the Cloud project that runs the operations; by default that of the credentials.
-    :param quota_project: the project that is charged for the requests, as ``X-Goog-User-Project``.
-    :param host: the endpoint, ``https://…``; plain http only to this machine.
-    :param api_version: ``v1``, ``v1beta`` or ``v1alpha``.
-    :param key_path: a file with credentials of any type that google-auth knows.
-    :param keyfile: the content of such a file; whatever it is, it is checked when it is used.
-    :param config: such a file, or its content.
-    :param key_secret_name: the name of a secret in Google Secret Manager that holds such content.
-    :param key_secret_project: the secret's project; by default that of the Application Default Credentials.
-    :param impersonation_chain: service accounts, the last of which calls Earth Engine.
-    :param is_anonymous: call without credentials; only for an emulator on this machine.
-    """
-
-    project: str = ""
-    quota_project: str = ""
-    host: str = DEFAULT_HOST
-    api_version: str = "v1"
-    key_path: str = field(default="", repr=False)
-    keyfile: Any = field(default=None, repr=False)
-    config: Any = field(default=None, repr=False)
-    key_secret_name: str = field(default="", repr=False)
-    key_secret_project: str = field(default="", repr=False)
-    scopes: Sequence[str] = SCOPES
-    impersonation_chain: Sequence[str] = ()
-    is_anonymous: bool = False
-
-    @classmethod
-    def from_extra(cls, extra: Mapping[str, Any], host: str | None = None) -> Settings:
-        """Read a connection's extras, with or without the prefix ``extra__{conn_type}__`` of old connections.
-
-        :raises CredentialsError: if one of them cannot be understood.
-        """
-        old = {key.rsplit("__", 1)[-1]: value for key, value in extra.items() if key.startswith("extra__")}
-        known = {key: value for key, value in {**old, **extra}.items() if value not in (None, "", "{}", {})}
-        if unsupported := [name for name in _UNSUPPORTED if name in known]:
-            raise CredentialsError(
-                f"The connection's {', '.join(unsupported)} cannot be used for Earth Engine: an external identity "
-                "provider is only supported through a workload identity federation file.",
-                remedy="Give such a file as key_path or credential_config_file.",
-            )
-        return cls(
-            project=str(known.get("project", "")),
-            quota_project=str(known.get("quota_project_id") or known.get("quota_project", "")),
-            host=host or str(known.get("host", DEFAULT_HOST)),
-            api_version=str(known.get("api_version", "v1")),
-            key_path=str(known.get("key_path", "")),
-            keyfile=known.get("keyfile_dict"),
-            config=known.get("credential_config_file"),
-            key_secret_name=str(known.get("key_secret_name", "")),
-            key_secret_project=str(known.get("key_secret_project_id", "")),
-            scopes=split(known.get("scope")) or SCOPES,
-            impersonation_chain=split(known.get("impersonation_chain")),
-            is_anonymous=str(known.get("is_anonymous", "")).strip().lower() in _YES,
-        )
 
 
 @dataclass(frozen=True)
@@ -175,12 +107,6 @@ def _checked_project(project: str, what: str = "project") -> str:
         raise CredentialsError(
             f"What the connection has for its {what} is no Cloud project id.", remedy="Give an id such as my-project."
         ) from None
-
-
-def split(value: Any) -> tuple[str, ...]:
-    """Read several names from a list, or from a text with commas."""
-    parts = value.split(",") if isinstance(value, str) else value or ()
-    return tuple(str(part).strip() for part in parts if str(part).strip())
 
 
 def _endpoint(settings: Settings) -> str:
@@ -360,13 +286,4 @@ def _impersonate(source: Any, settings: Settings) -> Any:
     *delegates, target = settings.impersonation_chain
     return impersonated_credentials.Credentials(
         source_credentials=source, target_principal=target, target_scopes=list(settings.scopes), delegates=delegates
-    )
-
-
-def override(settings: Settings, project_id: str | None, impersonation_chain: Any) -> Settings:
-    """Return the settings with what a task says in place of what its connection says."""
-    return replace(
-        settings,
-        project=project_id or settings.project,
-        impersonation_chain=split(impersonation_chain) or settings.impersonation_chain,
     )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_ee_provider.earth_engine import api
-from airflow_ee_provider.earth_engine.credentials import Account, Settings, open_account, override, split
+from airflow_ee_provider.earth_engine.credentials import Account, open_account
 from airflow_ee_provider.earth_engine.errors import ConnectionMissingError, EarthEngineError
+from airflow_ee_provider.earth_engine.settings import Settings, override, split
 from airflow_ee_provider.hooks import connection_form
 
 if TYPE_CHECKING:

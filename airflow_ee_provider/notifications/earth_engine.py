@@ -11,7 +11,8 @@ from airflow.providers.common.compat.sdk import BaseNotifier
 
 from airflow_ee_provider import parameters
 from airflow_ee_provider.airflow_versions import runs_a_task
-from airflow_ee_provider.records import ACCOUNT_PARAMETERS, by_account, records_of_run, records_of_task
+from airflow_ee_provider.records import ACCOUNT_PARAMETERS, records_of_task
+from airflow_ee_provider.run_records import by_account, records_of_run
 from airflow_ee_provider.tasks import account_of, clean_up, report
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from threading import Thread
@@ -281,11 +281,12 @@ def test_a_thread_that_outlives_the_function_is_waited_for_and_then_refused(eart
 def test_a_child_process_can_make_exports_and_cannot_start_them(earth_engine_emulator: Emulator) -> None:
     import ee
 
-    with lent(), get_context("fork").Pool(2) as pool:
-        made_there = pool.map(made, ["image to Drive", "table to a bucket"])
+    # Not a `multiprocessing.Pool`: that ends its processes by SIGTERM, for which Airflow has a handler of its own.
+    with lent(), ProcessPoolExecutor(2, get_context("fork")) as pool:
+        made_there = list(pool.map(made, ["image to Drive", "table to a bucket"]))
         assert len(exports_of(made_there, "earth-demo", ())) == 2
         with pytest.raises(ee.EEException, match="child process cannot start"):
-            pool.apply(started, ["image to Drive"])
+            pool.submit(started, "image to Drive").result()
 
     assert not earth_engine_emulator.service.operations
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from instances import Store, TaskInstance
 
-from airflow_ee_provider import records
+from airflow_ee_provider import records, run_records
 from airflow_ee_provider.earth_engine.errors import PermissionDeniedError
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
@@ -56,7 +56,7 @@ def run_holds(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def xcoms_of_run(key: str, *_: Any) -> list[tuple[str, int, Any]]:
         return [(task_id, -1, value) for task_id, value in found.items() if key == OPERATIONS_KEY]
 
-    monkeypatch.setattr(records, "xcoms_of_run", xcoms_of_run)
+    monkeypatch.setattr(run_records, "xcoms_of_run", xcoms_of_run)
     return found
 
 

@@ -18,9 +18,10 @@ from google.auth.transport.requests import AuthorizedSession
 
 from airflow_ee_provider.earth_engine import api, drivers, errors, transports
 from airflow_ee_provider.earth_engine.calls import list_operations
-from airflow_ee_provider.earth_engine.credentials import Settings, open_account
+from airflow_ee_provider.earth_engine.credentials import open_account
 from airflow_ee_provider.earth_engine.effects import Request
 from airflow_ee_provider.earth_engine.protocol import call
+from airflow_ee_provider.earth_engine.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

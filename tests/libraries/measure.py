@@ -164,7 +164,7 @@ class _Hook(EarthEngineHook):
         self._connection = connection
 
     def _settings(self) -> Any:
-        from airflow_ee_provider.earth_engine.credentials import Settings
+        from airflow_ee_provider.earth_engine.settings import Settings
 
         return Settings.from_extra(self._connection["extra"], self._connection["host"])
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.earth_engine.credentials import SCOPES, Settings, open_account, override
+from airflow_ee_provider.earth_engine.credentials import open_account
 from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError, InvalidRequestError
+from airflow_ee_provider.earth_engine.settings import SCOPES, Settings, override
 
 if TYPE_CHECKING:
     from pathlib import Path
