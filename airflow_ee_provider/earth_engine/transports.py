@@ -71,10 +71,15 @@ def can_pass(error: BaseException) -> bool:
 
 
 def certificates() -> str:
-    """Return the file or folder of the certificates to trust: the same for workers and for the triggerer."""
-    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-    if found := next((value for name in names if (value := os.environ.get(name))), None):
-        return found
+    """Return the file or folder of the certificates to trust: the same for workers and for the triggerer.
+
+    :raises EarthEngineError: if a variable names one that is not there.
+    """
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        if found := os.environ.get(name):
+            if Path(found).exists():
+                return found
+            raise EarthEngineError(f"The certificates that {name} names are not there: {found!r}.")
     import certifi
 
     return certifi.where()

@@ -189,6 +189,16 @@ def test_a_private_ca_holds_in_workers_and_in_the_triggerer(
     assert "404" in accepted["error"]
 
 
+@pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
+def test_certificates_that_are_not_there_are_an_error_that_names_the_variable(
+    wait: Callable[[str], dict[str, Any]], earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert earth_engine_emulator
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+
+    assert "REQUESTS_CA_BUNDLE names are not there" in wait("projects/earth-demo/operations/A")["error"]
+
+
 class TlsServer:
     """Answers 404 to everything, with a certificate of its own."""
 
