@@ -213,3 +213,33 @@ def test_a_connection_that_is_absent_or_cannot_be_read_is_nobody_elses(
         assert not missing.value.permanent  # A secrets backend may only have been away.
     monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", '{"conn_type": "earth_engine"}')
     assert EarthEngineHook(project_id="mine").account.project == "mine"
+
+
+SECRET = "s3cr3t-m4rk"  # noqa: S105
+FORMS = {
+    "text": SECRET,
+    "json": json.dumps({"type": SECRET, "private_key": SECRET, "client_email": SECRET}),
+    "broken json": '{"private_key": "' + SECRET,
+    "object": {"type": "service_account", "private_key": SECRET, "client_email": "a@b", "token_uri": SECRET},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("field", ["key_path", "keyfile_dict", "credential_config_file", "key_secret_name", "project"])
+def test_the_test_button_and_the_log_show_no_value_of_a_field(
+    field: str,
+    form: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/adc.json")
+    connection = {"conn_type": "earth_engine", "extra": {field: FORMS[form]}}
+    monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
+
+    worked, said = EarthEngineHook().test_connection()
+    written = capfd.readouterr()
+
+    assert not worked
+    assert said
+    assert SECRET not in said + caplog.text + written.out + written.err

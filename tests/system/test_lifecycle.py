@@ -10,6 +10,8 @@ from cells import PROJECT, Cell
 from matrix import mapped_group, run_cells
 from promises import requested
 
+from airflow_ee_provider.standalone import wait_until
+
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.standalone import StandaloneAirflow
@@ -71,6 +73,19 @@ def test_twenty_mapped_sensors_are_cancelled_with_their_run(airflow: StandaloneA
     cell = mapped_group(airflow, emulator)
 
     assert cell.kept, cell.observed
+
+
+def test_what_a_mapped_upstream_has_returned_is_known_to_a_kill(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    dag_id, service = "lazy__task_marked_failed", emulator.service
+    names = [service.add(dag_id, PROJECT) for _ in range(3)]
+    run_id = airflow.trigger(dag_id, operation_names=names)
+    wait_until(lambda: all(service.operations[name].reads > 1 for name in names), timeout=120, what="the polls")
+
+    airflow.mark_task(dag_id, run_id, "hold", "failed")
+
+    wait_until(
+        lambda: {service.state(name) for name in names} == {"CANCELLED"}, timeout=45, what="all three to be cancelled"
+    )
 
 
 @pytest.mark.parametrize("holder", ["sensor_running", "sensor_deferred"])

@@ -205,3 +205,16 @@ with DAG("mapped__run_marked_failed", schedule=None, catchup=False) as made:
 
     wait_for_one.expand(name=names())
 globals()[made.dag_id] = made
+
+with DAG("lazy__task_marked_failed", schedule=None, catchup=False) as made:
+
+    @task(task_id="name")
+    def name_of(index: int, **context: Any) -> str:
+        found: str = context["dag_run"].conf["operation_names"][index]
+        return found
+
+    # What a mapped task returns is a lazy sequence, which asks Airflow each time that it is looked at.
+    EarthEngineOperationSensor(
+        task_id="hold", operation_names=name_of.expand(index=[0, 1, 2]), poll_interval=1, cancel_on_kill=True
+    )
+globals()[made.dag_id] = made
