@@ -70,7 +70,17 @@ def in_the_triggerer(name: str) -> dict[str, Any]:
 def test_the_waiting_goes_on_with_new_tokens(
     wait: Callable[[str], dict[str, Any]], service: Service, tokens: TokenServer
 ) -> None:
-    event = wait(service.add("x", run_seconds=1))
+    name = service.add("x")
+    real = service.get
+
+    def finish_at_the_fourth_poll(asked: str) -> dict[str, Any]:
+        if service.operations[name].reads >= 3:
+            service.finish(name)
+        return real(asked)
+
+    service.get = finish_at_the_fourth_poll  # type: ignore[method-assign]
+
+    event = wait(name)
 
     assert event["result"][0]["state"] == "SUCCEEDED"
     assert tokens.given > 2
@@ -124,10 +134,12 @@ def test_a_clean_up_says_loudly_what_it_could_not_cancel(
 def test_a_key_that_is_rotated_while_the_task_waits_is_read_again(
     wait: Callable[[str], dict[str, Any]], service: Service, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = service.add("x", run_seconds=3)
+    name = service.add("x")
     real = service.get
 
     def rotate_after_the_first_look(asked: str) -> dict[str, Any]:
+        if service.operations[name].reads >= 3:
+            service.finish(name)
         tokens.revoked = True
         monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", rotated)
         return real(asked)
