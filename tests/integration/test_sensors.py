@@ -87,7 +87,7 @@ def test_progress_is_logged_when_it_changes_and_not_at_every_poll(
 
     assert ran.state == "success"
     assert len(service.requests("GET", name)) == 6
-    assert len(re.findall(rf"{name} \(.+\): RUNNING", ran.log)) == 1
+    assert 1 <= len(re.findall(rf"{name} \(.+\): RUNNING", ran.log)) <= 2  # Airflow 2 writes it at two places.
     assert re.search(rf"{name} \(.+\): SUCCEEDED", ran.log)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, task, task_group
+from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, task, task_group
 
 from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator
 from airflow_ee_provider.records import record_operations
@@ -27,9 +27,9 @@ def nothing() -> list[None]:
 
 
 @task
-def fail_the_first(name: Any, **context: Any) -> None:
-    if name == context["dag_run"].conf["operation_names"][0]:
-        raise ValueError("Not wanted any more.")
+def only_the_first(name: Any, **context: Any) -> None:
+    if name != context["dag_run"].conf["operation_names"][0]:
+        raise AirflowSkipException("This one goes on.")
 
 
 with DAG("scope_mapped_none", schedule=None) as dag:
@@ -42,8 +42,7 @@ with DAG("scope_group", schedule=None) as dag:
 
     @task_group(group_id="group")
     def each(name: Any) -> None:
-        clean = EarthEngineCancelOperationOperator(task_id="clean", poll_interval=0.2, trigger_rule="one_failed")
-        hold(name) >> fail_the_first(name) >> clean
+        hold(name) >> only_the_first(name) >> EarthEngineCancelOperationOperator(task_id="clean", poll_interval=0.2)
 
     each.expand(name=names())
     task(lambda: None, task_id="task")()
