@@ -35,7 +35,7 @@ class StandaloneAirflow2(StandaloneAirflow):
             # Airflow 2 does not let tasks run side by side on SQLite, unless it is told so twice.
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
-            "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "600",
+            "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "30",
         }
 
     def prepare(self) -> None:

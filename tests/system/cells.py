@@ -73,7 +73,7 @@ class Cell:
     @property
     def ends_by_itself(self) -> bool:
         """Whether nobody has to do anything for it to happen."""
-        return EVENTS[self.event].ends_by_itself
+        return self.event in EVENTS and EVENTS[self.event].ends_by_itself
 
     def start(self, airflow: StandaloneAirflow, emulator: Emulator) -> None:
         """Start the run; its operations are there before, unless its own task starts them."""
