@@ -24,7 +24,7 @@ HEADINGS = {
 
 INTRODUCTION = f"""# What becomes of an operation, however a run ends
 
-Written by `make matrix` from real runs on three Airflow versions against the emulator, whose journal and states are
+Written by `make matrix` from real runs against the emulator, whose journal and states are
 what is asserted; never edited by hand. The DAGs are [these](../tests/system/dags/lifecycle.py).
 
 - **Columns** say who holds the operation: the cancel operator while it waits for the confirmation, in a worker and
