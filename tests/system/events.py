@@ -175,7 +175,7 @@ EVENTS: dict[str, Event] = {
     "execution_timeout": Event(
         "`execution_timeout` (rescheduled: the sensor's `timeout`)",
         "`cancel_on_timeout`",
-        lambda c, a: task_started(c, a) + 10,
+        lambda c, a: task_started(c, a) + 20,
         ends_by_itself=True,
     ),
     "trigger_timeout": Event(

@@ -26,6 +26,9 @@ try:
 except ImportError:  # Airflow before 3.1 knows no deadlines.
     DeadlineAlert = None
 
+#: Long after a deferral: Airflow 3.3 takes a task for lost that it resumes while it still hears of its deferral.
+EXECUTION_TIMEOUT = timedelta(seconds=20)
+
 NAMES = "{{ dag_run.conf['operation_names'] }}"
 
 EVENTS = (
@@ -59,10 +62,12 @@ def sensor(event: str, *, deferrable: bool = False, mode: str = "poke") -> None:
     how: dict[str, Any] = {"deferrable": deferrable, "mode": mode, "cancel_on_kill": told, "cancel_on_timeout": told}
     # What sleeps has to be caught asleep; and Airflow loses a sensor that is rescheduled too often.
     how["poll_interval"] = 12 if mode == "reschedule" else 1
-    if event == "trigger_timeout" or (event == "execution_timeout" and mode == "reschedule"):
+    if event == "trigger_timeout":
         how["timeout"] = 10
+    elif event == "execution_timeout" and mode == "reschedule":
+        how["timeout"] = EXECUTION_TIMEOUT.total_seconds()
     elif event == "execution_timeout":
-        how["execution_timeout"] = timedelta(seconds=10)
+        how["execution_timeout"] = EXECUTION_TIMEOUT
     elif event == "task_callback":
         how["on_failure_callback"] = EarthEngineCancelOperationsNotifier()
     EarthEngineOperationSensor(task_id="hold", operation_names=NAMES, **how)
@@ -73,13 +78,13 @@ def cancel(event: str, *, deferrable: bool) -> None:
     if event == "trigger_timeout":
         how["timeout"] = 10
     elif event == "execution_timeout":
-        how["execution_timeout"] = timedelta(seconds=10)
+        how["execution_timeout"] = EXECUTION_TIMEOUT
     EarthEngineCancelOperationOperator(task_id="hold", operation_names=NAMES, poll_interval=1, **how)
 
 
 def export(event: str, *, deferrable: bool) -> Any:
     """Start an export and wait for it; where one is to fail, another one beside it."""
-    timeout = timedelta(seconds=10) if event == "execution_timeout" else None
+    timeout = EXECUTION_TIMEOUT if event == "execution_timeout" else None
 
     @task.earth_engine(task_id="hold", deferrable=deferrable, poll_interval=1, execution_timeout=timeout)
     def hold(ti: Any) -> Any:
@@ -123,7 +128,7 @@ def started(event: str) -> None:
     def start(**context: Any) -> list[str]:
         return start_operation(context)
 
-    timeout = timedelta(seconds=10) if event == "execution_timeout" else None
+    timeout = EXECUTION_TIMEOUT if event == "execution_timeout" else None
 
     @task(task_id="hold", execution_timeout=timeout)
     def work() -> None:
