@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+class NotGiven:
+    """Stands for a parameter that was not given: no rendered or mapped value does."""
+
+
 @dataclass(frozen=True)
 class Number:
     """A parameter that is a number, or a text of one.
@@ -77,7 +81,7 @@ class Seconds(Number):
         return super().convert(value.total_seconds() if isinstance(value, timedelta) else value)
 
 
-class Age(Number):
+class Age(Seconds):
     """A timedelta, or seconds."""
 
     expected = "a timedelta, or a number of seconds,"
@@ -86,10 +90,6 @@ class Age(Number):
         """Return a timedelta, which is what ages are compared with."""
         number = super().read(value)
         return None if number is None else timedelta(seconds=number)
-
-    def convert(self, value: Any) -> float:
-        """Read the value, whatever it is."""
-        return super().convert(value.total_seconds() if isinstance(value, timedelta) else value)
 
 
 def check(holder: Any, numbers: Iterable[Number]) -> None:

@@ -122,6 +122,9 @@ def record_operations(
         if last is None or last.account != account or len(last.operation_names) >= PART:
             if last is not None and len(last.operation_names) < PART:
                 _write(context, len(parts), replace(last, more=True))
+            if last is None:
+                ti = item_of(context, "ti")
+                ti.xcom_push(key=TRY_KEY, value=ti.try_number)
             parts.append(_part(context, account))
         room = PART - len(parts[-1].operation_names)
         parts[-1] = replace(parts[-1], operation_names=(*parts[-1].operation_names, *todo[:room]))
@@ -138,10 +141,7 @@ def _part(context: Context, account: dict[str, Any] | None) -> Record:
 
 
 def _write(context: Context, number: int, part: Record) -> None:
-    ti = item_of(context, "ti")
-    ti.xcom_push(key=part_key(number), value=part.as_json())
-    if number == 1:
-        ti.xcom_push(key=TRY_KEY, value=ti.try_number)
+    item_of(context, "ti").xcom_push(key=part_key(number), value=part.as_json())
     _remember(context, part_key(number), part.as_json())
 
 
@@ -157,8 +157,9 @@ def record_all_started(context: Context) -> None:
 
 def resume_started(context: Context, hook: EarthEngineHook, **how: str) -> tuple[list[str], bool]:
     """`resume_operations`, and whether these are all that the task is to start."""
-    left = [name for part in _remembered_parts(context) for name in part.operation_names]
-    going_on = resume_operations(context, hook, **how)
+    parts = _remembered_parts(context)
+    left = [name for part in parts for name in part.operation_names]
+    going_on = _resume(context, hook, parts, **how)
     were_all = bool(_remembered(context, STARTED_KEY))
     if were_all and not (going_on and going_on == left):
         were_all = False
@@ -226,10 +227,20 @@ def resume_operations(
     :return: the operations to go on with, recorded for this try; none if the task is to start anew.
     :raises EarthEngineError: if something left could not be cancelled: nothing new must be started beside it.
     """
-    how = on_clear if _was_cleared(context) else on_retry
+    return _resume(context, hook, _remembered_parts(context), on_retry=on_retry, on_clear=on_clear)
+
+
+def _resume(
+    context: Context,
+    hook: EarthEngineHook,
+    parts: list[Record],
+    *,
+    on_retry: str = "reattach",
+    on_clear: str = "cancel",
+) -> list[str]:
+    how = on_clear if _was_cleared(context, parts) else on_retry
     if how not in ("reattach", "cancel", "ignore"):
         raise ValueError(f"on_retry and on_clear are 'reattach', 'cancel' or 'ignore', not {how!r}.")
-    parts = _remembered_parts(context)
     left = [name for part in parts for name in part.operation_names]
     _forget(context, len(parts))
     if how == "reattach":
@@ -263,13 +274,12 @@ def _goes_on(name: str, hook: EarthEngineHook) -> bool:
     return not operation.done or operation.succeeded
 
 
-def _was_cleared(context: Context) -> bool:
+def _was_cleared(context: Context, parts: list[Record]) -> bool:
     """Whether the task was cleared since the last try recorded something.
 
     A clear raises the stored ``max_tries``, and that of a finished run begins the run again; a retry does neither,
     whatever ``retries`` the DAG's file has by now.
     """
-    parts = _remembered_parts(context)
     if not parts or parts[0].max_tries is None:
         return False
     before = (parts[0].max_tries, parts[0].run_started)

@@ -90,9 +90,13 @@ def requests_session() -> requests.Session:
     import requests
 
     session = requests.Session()
+    _secure(session)
+    return session
+
+
+def _secure(session: requests.Session) -> None:
     session.verify = certificates()
     session.auth = _unchanged
-    return session
 
 
 def _unchanged(request: Any) -> Any:
@@ -106,8 +110,7 @@ def authorized_session(credentials: Credentials, endpoint: str) -> AuthorizedSes
     from requests.adapters import HTTPAdapter
 
     session = AuthorizedSession(credentials, auth_request=Request(requests_session()))
-    session.verify = certificates()
-    session.auth = _unchanged
+    _secure(session)
     session.mount(endpoint, HTTPAdapter(pool_maxsize=CONCURRENT))
     return session
 
@@ -140,7 +143,7 @@ class RequestsTransport:
         self._session = session
         self._base_url = base_url
         self._renew = renew
-        self._is_renewed = False
+        self._is_renewed: bool | None = None  # As long as nobody has asked.
         self._pace = Pace()
         self._turn = threading.Lock()
 
@@ -153,14 +156,11 @@ class RequestsTransport:
 
     def _renewed(self) -> bool:
         with self._turn:
-            if not self._is_renewed:  # Of many requests that are refused, the first one asks.
-                self._is_renewed = True
+            if self._is_renewed is None:  # Of many requests that are refused, the first one asks.
                 session = self._renew()
-                self._has_new = session is not None
+                self._is_renewed = session is not None
                 self._session = session or self._session
-            return self._has_new
-
-    _has_new = False
+            return self._is_renewed
 
     def _send(self, request: Request) -> Response | NoAnswer:
         import requests

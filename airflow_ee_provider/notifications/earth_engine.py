@@ -32,10 +32,6 @@ LOOK_UP_TIMEOUT = 20.0
 _CALLBACKS = tuple(f"on_{event}_callback" for event in ("failure", "success", "retry", "skipped", "execute"))
 
 
-class _NotGiven:
-    """Stands for names that were not given: no rendered value does."""
-
-
 class EarthEngineCancelOperationsNotifier(BaseNotifier):
     """
     Cancel operations from a callback of a task or a DAG, such as ``on_failure_callback``.
@@ -64,7 +60,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
     def __init__(
         self,
         *,
-        operation_names: Any = _NotGiven,
+        operation_names: Any = parameters.NotGiven,
         earth_engine_conn_id: str | None = "earth_engine_default",
         project_id: str | None = None,
         impersonation_chain: str | Sequence[str] | None = None,
@@ -74,7 +70,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._are_given = operation_names is not _NotGiven
+        self._are_given = operation_names is not parameters.NotGiven
         self.operation_names = operation_names if self._are_given else ()
         self.earth_engine_conn_id = earth_engine_conn_id
         self.project_id = project_id

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 Group = tuple["dict[str, Any]", "list[str]"]
 
 
-class _NotGiven:
-    """Stands for names that were not given: no rendered or mapped value does."""
-
-
 class CancellingOperator(OperationHolder, BaseOperator):
     """What the cancelling operators share: request every cancel at once, then wait here or in the triggerer."""
 
@@ -216,9 +212,9 @@ class EarthEngineCancelOperationOperator(CancellingOperator):
     template_fields: Sequence[str] = ("operation_names", "poll_interval", "timeout", *ACCOUNT_PARAMETERS)
     ui_color = "#e8f0e4"
 
-    def __init__(self, *, operation_names: Any = _NotGiven, **kwargs: Any) -> None:
+    def __init__(self, *, operation_names: Any = parameters.NotGiven, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._are_given = operation_names is not _NotGiven
+        self._are_given = operation_names is not parameters.NotGiven
         self.operation_names = operation_names if self._are_given else ()
         parameters.check(self, self.checked_parameters)
 
