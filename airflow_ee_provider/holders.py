@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
-from airflow_ee_provider.airflow_versions import AIRFLOW_3, trigger_timed_out
+from airflow_ee_provider.airflow_versions import AIRFLOW_3, is_a_dag_test, trigger_timed_out
 from airflow_ee_provider.handover import Handover
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.records import operations_of_task, record_operations
@@ -128,7 +128,8 @@ class WaitingHolder(OperationHolder):
         now = time.time()
         ends = [end for end in (None if timeout is None else now + timeout, self._execution_ends) if end is not None]
         timeout_at = min(ends, default=None)
-        handover = Handover(context["ti"], self.cancel_now, self.log) if self.cancel_on_kill else None
+        is_watched = self.cancel_on_kill and not is_a_dag_test(context["ti"])
+        handover = Handover(context["ti"], self.cancel_now, self.log) if is_watched else None
         if handover and (unwanted := handover.unwanted()):
             self.cancel_now(f"{self.task_id} {unwanted}")
             raise AirflowException(f"{self.task_id} {unwanted}: it is not deferred.")

@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_ee_provider.airflow_versions import state_and_try, tells_triggers_of_kills
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
-from airflow_ee_provider.handover import take_over
+from airflow_ee_provider.handover import SETTLE, take_over
 from airflow_ee_provider.records import TRY_KEY
 from airflow_ee_provider.tasks import KILL, clean_up, report
 
@@ -117,21 +117,30 @@ class EarthEngineOperationTrigger(_Trigger):
         """Wait for the end of all operations or the failure of one."""
         try:
             await self._take_over()
-            found = await self.hook.wait_for_operations(
+            waiting = self.hook.wait_for_operations(
                 self.operation_names,
                 poll_interval=self.poll_interval,
                 stop_at_failure=self.stop_at_failure,
                 max_eecu_seconds=self.max_eecu_seconds,
             )
+            settling = asyncio.sleep(SETTLE if self._has_process else 0)
+            found, _ = await asyncio.gather(waiting, settling, return_exceptions=True)
+            if isinstance(found, BaseException):
+                raise found
         except asyncio.CancelledError:
             if not tells_triggers_of_kills():
                 await _finish(self._kill_if_user_acted())
             raise
         return [operation.as_dict() for operation in found]
 
+    @property
+    def _has_process(self) -> bool:
+        """Whether the process of the deferred task may still be there."""
+        return bool(self.handover) and self.task_instance is not None
+
     async def _take_over(self) -> None:
         """Let the task's process end: from now on, this trigger is told of a kill."""
-        if not self.handover or self.task_instance is None:
+        if not self._has_process:
             return
         from asgiref.sync import sync_to_async
 
@@ -139,7 +148,8 @@ class EarthEngineOperationTrigger(_Trigger):
 
         try:
             # In the background: Airflow 3.1's triggerer dies of a call to it that is cancelled half-way.
-            await asyncio.shield(in_background(sync_to_async(take_over)(self.task_instance, self.handover)))
+            writing = sync_to_async(take_over)(self.task_instance, str(self.handover))
+            await asyncio.shield(in_background(writing))
         except Exception as error:  # noqa: BLE001 (the task's process then waits in vain for a while: no more)
             self.log.warning("It could not be written down that the trigger has begun: %s", error)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -140,3 +142,19 @@ def test_before_airflow_3_3_the_tasks_state_tells_a_user_from_a_restart(
     asyncio.run(cancelled_by_airflow())
 
     assert emulator.service.state(name) == state
+
+
+def test_a_task_is_not_resumed_before_airflow_knows_that_its_process_has_ended(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_ee_provider.triggers.earth_engine.SETTLE", 0.6)
+    name = emulator.service.add("a")
+    emulator.service.finish(name)
+    trigger = EarthEngineOperationTrigger(operation_names=[name], handover="a deferral", **HOOK)
+    trigger.task_instance = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
+    began = time.monotonic()
+
+    event = asyncio.run(event_of(trigger))
+
+    assert event["result"][0]["state"] == "SUCCEEDED"
+    assert time.monotonic() - began >= 0.6
