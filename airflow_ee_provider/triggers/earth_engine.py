@@ -117,16 +117,18 @@ class EarthEngineOperationTrigger(_Trigger):
         """Wait for the end of all operations or the failure of one."""
         try:
             await self._take_over()
-            waiting = self.hook.wait_for_operations(
-                self.operation_names,
-                poll_interval=self.poll_interval,
-                stop_at_failure=self.stop_at_failure,
-                max_eecu_seconds=self.max_eecu_seconds,
-            )
-            settling = asyncio.sleep(SETTLE if self._has_process else 0)
-            found, _ = await asyncio.gather(waiting, settling, return_exceptions=True)
-            if isinstance(found, BaseException):
-                raise found
+            settled = time.monotonic() + (SETTLE if self._has_process else 0)
+            try:
+                found = await self.hook.wait_for_operations(
+                    self.operation_names,
+                    poll_interval=self.poll_interval,
+                    stop_at_failure=self.stop_at_failure,
+                    max_eecu_seconds=self.max_eecu_seconds,
+                )
+            except EarthEngineError:
+                await _sleep_until(settled)
+                raise
+            await _sleep_until(settled)
         except asyncio.CancelledError:
             if not tells_triggers_of_kills():
                 await _finish(self._kill_if_user_acted())
@@ -178,6 +180,10 @@ class EarthEngineOperationTrigger(_Trigger):
             return
         if user_acted:
             await self.on_kill()
+
+
+async def _sleep_until(moment: float) -> None:
+    await asyncio.sleep(max(0.0, moment - time.monotonic()))
 
 
 async def _still_waits(ti: Any) -> bool:

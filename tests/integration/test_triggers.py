@@ -158,3 +158,28 @@ def test_a_task_is_not_resumed_before_airflow_knows_that_its_process_has_ended(
 
     assert event["result"][0]["state"] == "SUCCEEDED"
     assert time.monotonic() - began >= 0.6
+
+
+@pytest.mark.parametrize("handover", [None, "a deferral"])
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 0.9])
+def test_what_airflow_says_as_it_cancels_a_trigger_comes_back_to_it(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, handover: str | None, seconds: float
+) -> None:
+    """Airflow 3.3 knows by it that a user has acted."""
+    monkeypatch.setattr("airflow_ee_provider.triggers.earth_engine.SETTLE", 0.6)
+    name = emulator.service.add("a")
+    trigger = EarthEngineOperationTrigger(operation_names=[name], handover=handover, **HOOK)
+    if handover:
+        trigger.task_instance = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
+
+    async def cancelled() -> asyncio.CancelledError:
+        running = asyncio.create_task(event_of(trigger))
+        await asyncio.sleep(seconds)
+        running.cancel("a user acted")
+        try:
+            await running
+        except asyncio.CancelledError as error:
+            return error
+        raise AssertionError("It was not cancelled.")
+
+    assert asyncio.run(cancelled()).args == ("a user acted",)
