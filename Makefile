@@ -46,7 +46,7 @@ google: .venv-google/installed  ## A connection of Google's provider: both parse
 	.venv-google/bin/python -m pytest tests/integration/test_google_connection.py
 
 libraries: .venv-libraries/installed  ## Libraries that people use, inside @task.earth_engine: docs/libraries.md
-	PYTHONPATH=tests/integration .venv-libraries/bin/python tests/libraries/measure.py docs/libraries.md
+	PYTHONPATH=tests/integration:tests/libraries/dags .venv-libraries/bin/python tests/libraries/measure.py docs/libraries.md
 
 .venv-libraries/installed: pyproject.toml constraints/airflow-$(AIRFLOW_3).txt
 	$(PYTHON) -m venv --clear .venv-libraries

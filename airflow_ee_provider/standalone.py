@@ -278,6 +278,10 @@ class StandaloneAirflow:
         """Return what marks a task instance."""
         return {"new_state": state}
 
+    def pause(self, dag_id: str, *, paused: bool) -> None:
+        """Pause a DAG, or let it go on."""
+        self.call("PATCH", f"/dags/{dag_id}", {"is_paused": paused})
+
     def delete_run(self, dag_id: str, run_id: str) -> None:
         """Delete a DAG run."""
         self.call("DELETE", f"/dags/{dag_id}/dagRuns/{run_id}")

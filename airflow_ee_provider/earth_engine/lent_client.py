@@ -43,6 +43,9 @@ DEPRECATIONS_TIMEOUT = 10.0
 #: Seconds that the answers to starts are waited for, once the function has returned.
 ANSWERS_TIMEOUT = 60.0
 
+#: What the client says in a process in which it was not initialised.
+_NOT_INITIALIZED = "client library not initialized"
+
 _START = re.compile(r"(?P<base>.*)/projects/(?P<project>[^/?]+)/(?P<method>[A-Za-z]+:(?:export|import))(?:\?.*)?")
 
 
@@ -228,6 +231,14 @@ def lent_client(account: Account, starter: OperationStarter, log: Log) -> Iterat
                 how = {"url": account.endpoint, "project": account.project, "http_transport": _Http(client)}
                 initialize(account.credentials, **how)
             yield client
+        except Exception as error:
+            if _NOT_INITIALIZED in str(error):  # Here it is: another process has said so.
+                log.error(  # noqa: TRY400 (the traceback is the function's)
+                    "ee is initialised in the task's own process. A child process has it only if it is forked, and can "
+                    "start nothing: let it make ee.batch.Task objects, and return them from the task's function; see "
+                    "“Child processes” in docs/libraries.md."
+                )
+            raise
         finally:
             client.closed = True
             _wait_for_answers(starter)

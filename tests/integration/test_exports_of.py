@@ -291,6 +291,23 @@ def test_a_child_process_can_make_exports_and_cannot_start_them(earth_engine_emu
     assert not earth_engine_emulator.service.operations
 
 
+def test_a_spawned_process_has_no_client_and_the_log_says_what_to_do(
+    earth_engine_emulator: Emulator, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert earth_engine_emulator
+    import ee
+
+    with (
+        pytest.raises(ee.EEException, match="not initialized"),
+        lent(),
+        ProcessPoolExecutor(1, get_context("spawn")) as pool,
+    ):
+        pool.submit(made, "image to Drive").result()
+
+    captured = capfd.readouterr()
+    assert "“Child processes” in docs/libraries.md" in captured.out + captured.err + caplog.text
+
+
 def made(what: str) -> Any:
     import ee
 

@@ -10,17 +10,24 @@ import json
 import re
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import ee
+from helpers import helpers
 from instances import TaskInstance
 
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.lent_client import lent_client
 from airflow_ee_provider.emulator import Emulator
+from airflow_ee_provider.emulator.operations import Behaviour
+from airflow_ee_provider.emulator.service import Service
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+from airflow_ee_provider.standalone import StandaloneAirflow, wait_until
 from airflow_ee_provider.starter import Starter
 
 if TYPE_CHECKING:
@@ -36,99 +43,8 @@ print(json.dumps([time.process_time() - started, (psutil.Process().memory_info()
 """
 
 
-def image() -> Any:
-    return ee.Image(1).clip(ee.Geometry.Rectangle([0, 0, 1, 1]))
-
-
-def images() -> Any:
-    return ee.ImageCollection([image().toUint8().addBands([image(), image()])] * 2)
-
-
-def features() -> Any:
-    return ee.FeatureCollection([ee.Feature(ee.Geometry.Point([0, 0]), {"name": "x"})])
-
-
-def asset(name: str) -> str:
-    return f"projects/earth-demo/assets/{name}"
-
-
-def helpers() -> dict[str, tuple[int, Callable[[], Any]]]:
-    """Return each library's ways to export, with how many operations each starts."""
-    import eemont  # noqa: F401
-    import geemap
-    import geetools  # noqa: F401
-
-    region = ee.Geometry.Rectangle([0, 0, 1, 1])
-    box: dict[str, Any] = {"scale": 1000, "region": region}
-    return {
-        "geemap.ee_export_image_to_drive": (1, lambda: geemap.ee_export_image_to_drive(image(), "a", **box)),
-        "geemap.ee_export_image_to_asset": (
-            1,
-            lambda: geemap.ee_export_image_to_asset(image(), "a", asset("a"), **box),
-        ),
-        "geemap.ee_export_image_to_cloud_storage": (
-            1,
-            lambda: geemap.ee_export_image_to_cloud_storage(image(), "a", "b", **box),
-        ),
-        "geemap.ee_export_image_collection_to_drive": (
-            2,
-            lambda: geemap.ee_export_image_collection_to_drive(images(), ["a", "b"], **box),
-        ),
-        "geemap.ee_export_image_collection_to_asset": (
-            2,
-            lambda: geemap.ee_export_image_collection_to_asset(images(), ["a", "b"], [asset("a"), asset("b")], **box),
-        ),
-        "geemap.ee_export_image_collection_to_cloud_storage": (
-            2,
-            lambda: geemap.ee_export_image_collection_to_cloud_storage(images(), ["a", "b"], "b", **box),
-        ),
-        "geemap.ee_export_vector_to_drive": (
-            1,
-            lambda: geemap.ee_export_vector_to_drive(features(), "a", fileFormat="CSV"),
-        ),
-        "geemap.ee_export_vector_to_asset": (1, lambda: geemap.ee_export_vector_to_asset(features(), "a", asset("a"))),
-        "geemap.ee_export_vector_to_cloud_storage": (
-            1,
-            lambda: geemap.ee_export_vector_to_cloud_storage(features(), "a", "b", fileFormat="CSV"),
-        ),
-        "geemap.ee_export_vector_to_feature_view": (
-            1,
-            lambda: geemap.ee_export_vector_to_feature_view(features(), "a", asset("a")),
-        ),
-        "geemap.ee_export_video_to_drive": (
-            1,
-            lambda: geemap.ee_export_video_to_drive(images(), "a", dimensions=64, region=region),
-        ),
-        "geemap.ee_export_video_to_cloud_storage": (
-            1,
-            lambda: geemap.ee_export_video_to_cloud_storage(images(), "a", "b", dimensions=64, region=region),
-        ),
-        "geemap.ee_export_map_to_cloud_storage": (
-            1,
-            lambda: geemap.ee_export_map_to_cloud_storage(image(), "a", "b", maxZoom=3, region=region),
-        ),
-        "geetools: ee.batch.Export.geetools.imagecollection.toDrive": (
-            2,
-            lambda: _start(ee.batch.Export.geetools.imagecollection.toDrive(images(), "system:index", "a", **box)),
-        ),
-        "eemont: an index of its own, and task.start()": (
-            1,
-            lambda: ee.batch.Export.image.toDrive(_eemont(), "a", **box).start(),
-        ),
-    }
-
-
-def _start(tasks: Any) -> None:
-    for task in tasks if isinstance(tasks, list) else [tasks]:
-        task.start()
-
-
-def _eemont() -> Any:
-    return ee.Image([1, 2]).rename(["N", "R"]).expression("(N - R) / (N + R)", {"N": image(), "R": image()})
-
-
 def row(name: str, count: int, helper: Callable[[], Any]) -> tuple[list[str], bool]:
-    """Call a helper while the client is lent: what it starts, what is owned, and what it starts after a kill."""
+    """Call a helper while the client is lent: what it starts, what is owned, and what it starts once stopped."""
     with Emulator() as emulator:
         connection = json.loads(emulator.airflow_connection())
         service = emulator.service
@@ -154,6 +70,35 @@ def row(name: str, count: int, helper: Callable[[], Any]) -> tuple[list[str], bo
         except Exception as error:  # noqa: BLE001 (it is the table's)
             return [f"`{name}`", "-", "-", "-", f"{type(error).__name__}: {error!s:.120}"], False
     return [f"`{name}`", str(started), str(owned), str(after), said], started == owned == count and not after
+
+
+def killed_in_airflow(helpers: dict[str, tuple[int, Any]]) -> dict[str, str]:
+    """Mark a task of a real Airflow as failed while its function works and has exported: what is cancelled then."""
+    found: dict[str, str] = {}
+    with Emulator(Service(Behaviour(pending_seconds=1, run_seconds=3600))) as emulator, TemporaryDirectory() as base:
+        service = emulator.service
+        service.answer("projects/*/value:compute", lambda body: {"result": _value(body)})
+        settings = {"AIRFLOW_CONN_EARTH_ENGINE_DEFAULT": emulator.airflow_connection()}
+        with StandaloneAirflow(Path(base), Path(__file__).parent / "dags", settings) as airflow:
+            airflow.wait_for_dags("library")
+            for name, (count, _) in helpers.items():
+                before = set(service.operations)
+                run_id = airflow.trigger("library", helper=name)
+                with suppress(TimeoutError):
+                    _until(lambda: len(service.operations) >= len(before) + count)  # noqa: B023 (called at once)
+                airflow.mark_task("library", run_id, "hold", "failed")
+                with suppress(TimeoutError):
+                    _until(lambda: all(service.state(n) == "CANCELLED" for n in set(service.operations) - before))  # noqa: B023
+                time.sleep(5)  # Whatever would be started late.
+                mine = set(service.operations) - before
+                cancelled = sum(service.state(name) == "CANCELLED" for name in mine)
+                found[name] = f"{cancelled} of {len(mine)}"
+                print(f"{name}: {found[name]} cancelled", flush=True)
+    return found
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    wait_until(condition, timeout=60, what="it", interval=0.2)
 
 
 class _Hook(EarthEngineHook):
@@ -202,14 +147,34 @@ edited by hand. The libraries are installed with Airflow's constraints beside th
   the function's end, names it, and cancels what else was started.
 - In `ee.Initialize()`, leave the credentials out: the connection's account is kept.
 
+### Child processes
+
+A child process can *make* exports, and start none: Airflow's task would not own them. Let it return `ee.batch.Task`
+objects, not started, and return these from the task's function:
+
+```python
+@task.earth_engine
+def tiles():
+    import ee
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(4, get_context("fork")) as pool:
+        return list(pool.map(make_export, range(100)))
+```
+
+A forked process has the client. One that is spawned has not (“Earth Engine client library not initialized”). Airflow's
+handler of SIGTERM keeps a `multiprocessing.Pool` from ending, so use `concurrent.futures`. Threads need nothing of
+this: what they start is the task's, if the function waits for them.
+
 ## What importing them costs
 
 {imports}
 
 ## Their exports
 
-*started*: operations that the helper starts. *owned*: of these, the task's. *after a kill*: started once the task was
-killed while its function worked.
+*started*: operations that the helper starts. *owned*: of these, the task's. *once stopped*: started after a kill.
+*cancelled*: on a real Airflow, in a task that is marked failed while its function, which has called the helper, works.
 
 {helpers}
 """
@@ -226,8 +191,11 @@ def main() -> int:
         starter = Starter(hook, {"ti": TaskInstance()}, lambda _: None)  # type: ignore[arg-type]
         with lent_client(hook.account, starter, hook.log):
             made = helpers()
+    cancelled = killed_in_airflow(made)
     for name, (count, helper) in made.items():
         line, is_good = row(name, count, helper)
+        line.insert(-1, cancelled[name])
+        is_good = is_good and cancelled[name] == f"{count} of {count}"
         print(line, "" if is_good else "NOT AS IT SHOULD BE", flush=True)
         rows.append(line)
         good = good and is_good
@@ -240,7 +208,7 @@ def main() -> int:
         airflow=version("apache-airflow"),
         conflicts=conflicts,
         imports=table(["library", "version", "CPU time", "memory"], [imported(library) for library in LIBRARIES]),
-        helpers=table(["helper", "started", "owned", "after a kill", "a refused start"], rows),
+        helpers=table(["helper", "started", "owned", "once stopped", "cancelled", "a refused start"], rows),
     )
     options.page.write_text(text, encoding="utf-8")
     return 0 if good else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from events import CANCEL, DEFERRED, EVENTS, EXPORTS, SENSORS
+from events import CANCEL, DEFERRED, EVENTS, EXPORTS, SENSORS, WITH_DAG_CALLBACK
 
 from airflow_ee_provider.standalone import wait_until
 
@@ -44,9 +44,11 @@ class Cell:
     holder: str
     event: str
     run_id: str = ""
+    #: Another run of the DAG, which holds an operation.
+    bystander: str = ""
     #: The operations that its tasks hold; the last one is the one that must not be lost.
     operations: list[str] = field(default_factory=list)
-    #: What must run on: held by another task of the run, and by nobody that the run knows of.
+    #: What must run on: held by a task of another run of the DAG, and by another task of this run.
     neighbours: list[str] = field(default_factory=list)
     happened: float = 0.0
     observed: str = ""
@@ -75,6 +77,20 @@ class Cell:
         """Whether nobody has to do anything for it to happen."""
         return self.event in EVENTS and EVENTS[self.event].ends_by_itself
 
+    def start_bystander(self, airflow: StandaloneAirflow, emulator: Emulator) -> None:
+        """Start another run of the DAG, which does nothing but to hold an operation."""
+        self.neighbours = [emulator.service.add(self.dag_id + NEIGHBOUR, PROJECT)]
+        self.bystander = airflow.trigger(
+            self.dag_id, operation_names=[], neighbour=self.neighbours[0], is_bystander=True
+        )
+
+    def wait_for_bystander(self, airflow: StandaloneAirflow) -> None:
+        wait_until(
+            lambda: airflow.run(self.dag_id, self.bystander)["state"] == "success",
+            timeout=180,
+            what=f"the other run of {self.dag_id}",
+        )
+
     def start(self, airflow: StandaloneAirflow, emulator: Emulator) -> None:
         """Start the run; its operations are there before, unless its own task starts them."""
         service = emulator.service
@@ -91,8 +107,11 @@ class Cell:
             service.behave(self.dag_id + FAILING, outcome="FAILED", run_seconds=30.0)
         if not self.starts_it_itself:
             self.operations.append(service.add(self.dag_id, PROJECT, **slow))
-        self.neighbours = [service.add(self.dag_id + NEIGHBOUR, PROJECT) for _ in range(2)]
-        self.run_id = airflow.trigger(self.dag_id, operation_names=self.operations, neighbour=self.neighbours[0])
+        beside = {}
+        if self.event not in WITH_DAG_CALLBACK:  # A DAG's notifier is the run's: it cancels that one, too.
+            self.neighbours.append(service.add(self.dag_id + NEIGHBOUR, PROJECT))
+            beside["neighbour"] = self.neighbours[-1]
+        self.run_id = airflow.trigger(self.dag_id, operation_names=self.operations, **beside)
 
     def harmed(self, emulator: Emulator) -> list[str]:
         """Return the operations that were asked to cancel although nobody gave a reason to."""
@@ -101,11 +120,13 @@ class Cell:
     def wait_until_held(self, airflow: StandaloneAirflow, emulator: Emulator) -> None:
         """Wait until the task is in the state in which it holds its operation."""
         later = ("failed", "success", "skipped") if self.ends_by_itself else ()
-        airflow.wait_for_task(self.dag_id, self.run_id, "hold", HOLDERS[self.holder], *later, timeout=180)
+        working = self.event in EVENTS and EVENTS[self.event].while_working
+        held = "running" if working else HOLDERS[self.holder]
+        airflow.wait_for_task(self.dag_id, self.run_id, "hold", held, *later, timeout=180)
         if self.starts_it_itself:
             wait_until(lambda: self.started(emulator), timeout=60, what=f"the operation of {self.dag_id}")
             self.operations = self.started(emulator)
-        if self.holder in DEFERRED and not self.ends_by_itself:
+        if self.holder in DEFERRED and not self.ends_by_itself and not working:
             # The second look is the trigger's: before, there is none that could be told of anything.
             wait_until(
                 lambda: emulator.service.operations[self.name].reads >= 2,

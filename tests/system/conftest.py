@@ -8,6 +8,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from secret_manager import SecretManager
+
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.standalone import StandaloneAirflow
 
@@ -21,11 +23,19 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture(scope="session")
-def airflow(emulator: Emulator) -> Iterator[StandaloneAirflow]:
+def secrets() -> Iterator[SecretManager]:
+    from secret_manager import SecretManager
+
+    with SecretManager() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def airflow(emulator: Emulator, secrets: SecretManager) -> Iterator[StandaloneAirflow]:
     """One Airflow for all system tests, with the cells' DAGs and the examples as they are."""
     from matrix import booted
 
-    with booted(emulator) as running:
+    with booted(emulator, more=secrets.settings()) as running:
         yield running
     survivors = [process for process in running.descendants() if process.status() != psutil.STATUS_ZOMBIE]
     assert not survivors, "Processes of the tests' Airflow are still there."

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: Seconds from a worker's SIGTERM to its SIGKILL.
 GRACE = 10.0
 
+#: Seconds that a run may take, where a row is about that.
+DAGRUN_TIMEOUT, PAUSED_TIMEOUT = 20.0, 60.0
+
 #: What can become of an operation: cancelled and confirmed; left running, and its end noticed; or left running, because
 #: Airflow runs none of our code, until the janitor finds it.
 CANCELLED, RESUMED, JANITOR = "cancelled", "resumed", "janitor"
@@ -49,6 +52,7 @@ class Event:
     :param promised: what becomes of the operation, where that is not `CANCELLED`.
     :param before_3_3: the same before Airflow 3.3, where that differs.
     :param ends_by_itself: nobody has to do anything for it to happen.
+    :param while_working: it happens while the task's function works.
     :param first: the first Airflow version that knows it.
     """
 
@@ -59,6 +63,7 @@ class Event:
     promised: Promises | None = None
     before_3_3: Promises | None = None
     ends_by_itself: bool = False
+    while_working: bool = False
     first: tuple[int, int] = (2, 11)
 
     def promise(self, holder: str, airflow_version: str) -> str:
@@ -125,6 +130,14 @@ def fail_and_delete(cell: Cell, airflow: StandaloneAirflow) -> None:
     airflow.delete_run(cell.dag_id, cell.run_id)
 
 
+def pause(cell: Cell, airflow: StandaloneAirflow) -> float:
+    """Pause the DAG until its run has been over its time for a while; returns when it will go on."""
+    airflow.pause(cell.dag_id, paused=True)
+    moment = run_started(cell, airflow) + PAUSED_TIMEOUT + 10
+    threading.Timer(moment - time.time(), airflow.pause, (cell.dag_id,), {"paused": False}).start()
+    return moment
+
+
 def mark(state: str) -> Callable[[Cell, StandaloneAirflow], float]:
     return now(lambda c, a: a.mark_task(c.dag_id, c.run_id, "hold", state))
 
@@ -132,6 +145,7 @@ def mark(state: str) -> Callable[[Cell, StandaloneAirflow], float]:
 fail_run = now(lambda c, a: a.mark_run(c.dag_id, c.run_id, "failed"))
 clear = lambda c, a: a.clear(c.dag_id, c.run_id, c.cleared_task)  # noqa: E731
 
+HOLDS_ON = ("sensor_deferred", "export_deferred", "torn_down", "sensor_running", "export_running")
 RESCHEDULED_ASLEEP = {"sensor_rescheduled": JANITOR}
 FIRST_OF_TWO = dict.fromkeys(SENSORS, JANITOR)
 
@@ -167,10 +181,23 @@ EVENTS: dict[str, Event] = {
     "dagrun_timeout": Event(
         "`dagrun_timeout`",
         "`cancel_on_kill`",
-        lambda c, a: run_started(c, a) + 20,
+        lambda c, a: run_started(c, a) + DAGRUN_TIMEOUT,
         ALL,
         RESCHEDULED_ASLEEP,
         ends_by_itself=True,
+    ),
+    "dag_paused": Event(
+        "the DAG is paused, past `dagrun_timeout`, and unpaused",
+        "nobody while it is paused; then `dagrun_timeout`, and `cancel_on_kill`",
+        pause,
+        ("sensor_running", "sensor_deferred", "export_running", "export_deferred"),
+    ),
+    "marked_while_working": Event(
+        "the task is marked failed while its function works, and has started one of two",
+        "`cancel_on_kill`",
+        mark("failed"),
+        ("export_running", "export_deferred"),
+        while_working=True,
     ),
     "execution_timeout": Event(
         "`execution_timeout` (rescheduled: the sensor's `timeout`)",
@@ -206,7 +233,7 @@ EVENTS: dict[str, Event] = {
     "timeout_callback": Event(
         "`dagrun_timeout`, and the DAG has a notifier",
         "the DAG's notifier",
-        lambda c, a: run_started(c, a) + 20,
+        lambda c, a: run_started(c, a) + DAGRUN_TIMEOUT,
         ("sensor_rescheduled", "started"),
         ends_by_itself=True,
     ),
@@ -240,14 +267,21 @@ EVENTS: dict[str, Event] = {
         "nobody: it runs on",
         None,
         DEFERRED,
-        dict.fromkeys(("sensor_deferred", "export_deferred", "torn_down"), RESUMED),
+        dict.fromkeys(HOLDS_ON, RESUMED),
     ),
     "triggerer_sigkill": Event(
         "the triggerer gets SIGKILL, and comes back",
         "nobody: it runs on",
         None,
         DEFERRED,
-        dict.fromkeys(("sensor_deferred", "export_deferred", "torn_down"), RESUMED),
+        dict.fromkeys(HOLDS_ON, RESUMED),
+    ),
+    "scheduler_sigkill": Event(
+        "the scheduler gets SIGKILL, and comes back",
+        "nobody: it runs on",
+        None,
+        (*DEFERRED, "sensor_running", "export_running"),
+        dict.fromkeys(HOLDS_ON, RESUMED),
     ),
     "cleared_without_triggerer": Event(
         "cleared while no triggerer runs",
@@ -266,13 +300,14 @@ EVENTS: dict[str, Event] = {
     ),
 }
 
-#: What happens to all deferred tasks at once: how the triggerer goes, and what is done while it is away.
-TRIGGERER_GOES = {
-    "triggerer_sigterm": (signal.SIGTERM, None),
-    "triggerer_sigkill": (signal.SIGKILL, None),
-    "cleared_without_triggerer": (signal.SIGKILL, clear),
-    "failed_without_triggerer": (signal.SIGKILL, fail_run),
+#: What happens to all tasks at once: which part of Airflow goes, how, and what is done while it is away.
+PART_GOES = {
+    "triggerer_sigterm": ("triggerer", signal.SIGTERM, None),
+    "triggerer_sigkill": ("triggerer", signal.SIGKILL, None),
+    "scheduler_sigkill": ("scheduler", signal.SIGKILL, None),
+    "cleared_without_triggerer": ("triggerer", signal.SIGKILL, clear),
+    "failed_without_triggerer": ("triggerer", signal.SIGKILL, fail_run),
 }
 
 #: The rows in which a DAG has a notifier; in all others, nobody but the holder is there.
-WITH_DAG_CALLBACK = ("dag_callback", "timeout_callback", "worker_callback")
+WITH_DAG_CALLBACK = ("dag_callback", "timeout_callback", "worker_callback", "deadline")

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from cells import HOLDERS
+from changed_file import CHANGES
 from events import EVENTS
 from promises import CANCEL_WITHIN, LOST_WORKER_WITHIN
 
@@ -123,10 +124,22 @@ def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]]) -> tup
             continue
         if not mapped["kept"]:
             broken.append(f"{version}: mapped: {mapped['observed']}")
+        parts.append("\n".join(_changes(cells, version, broken)))
         parts.append(
             f"\nOf 20 in a mapped task group, deferred, the run marked failed: the last after {mapped['observed']}."
         )
     return "\n".join(parts) + "\n" + (moments(at_moments) if at_moments else "") + LIMITS, broken
+
+
+def _changes(cells: dict[str, Any], version: str, broken: list[str]) -> list[str]:
+    """Return the table of what became of operations whose DAG's file changed meanwhile."""
+    lines = ["\n| the file changed meanwhile | what became of it |", "|---|---|"]
+    for name in CHANGES:
+        cell = cells.get(f"changed__{name}", {"kept": False, "observed": "not measured"})
+        if not cell["kept"]:
+            broken.append(f"{version}: {name}: {cell['observed']}")
+        lines.append(f"| {name} | {cell['observed'] if cell['kept'] else '**' + cell['observed'] + '**'} |")
+    return lines
 
 
 def _cell(cells: dict[str, Any], holder: str, event: str, version: str, broken: list[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
 from airflow_2 import StandaloneAirflow2
+from answers import check_who_answered
 from cells import HOLDERS, PROJECT, Cell
-from events import EVENTS, TRIGGERER_GOES
+from changed_file import CHANGES
+from events import EVENTS, PART_GOES
 from lifecycle_page import page
 from promises import CANCEL_WITHIN, judge, requested
 from tokens import TokenServer
@@ -30,12 +33,15 @@ from airflow_ee_provider.emulator.service import Service
 from airflow_ee_provider.standalone import StandaloneAirflow, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 #: Two cores cannot start more runs at once and still be on time.
 BATCH = 6
 
 MAPPED = 20
+
+#: Seconds: more than its missing heartbeats take until the next scheduler takes its tasks over (30 s).
+SCHEDULER_AWAY = 40.0
 
 #: A lost worker is noticed when its heartbeat is missed: five minutes by default, here sooner.
 QUICK_HEARTBEATS = {
@@ -50,10 +56,13 @@ QUICK_HEARTBEATS = {
 
 
 @contextmanager
-def booted(emulator: Emulator, *, object_store: bool = False) -> Iterator[StandaloneAirflow]:
+def booted(
+    emulator: Emulator, *, object_store: bool = False, more: Mapping[str, str] | None = None
+) -> Iterator[StandaloneAirflow]:
     """Boot the running interpreter's Airflow, with the cells' DAGs and the examples.
 
     :param object_store: keep XComs in one: a custom backend.
+    :param more: settings.
     """
     standalone = StandaloneAirflow2 if airflow_version.startswith("2.") else StandaloneAirflow
     base = Path(tempfile.mkdtemp(prefix="airflow-ee-system-"))
@@ -67,7 +76,8 @@ def booted(emulator: Emulator, *, object_store: bool = False) -> Iterator[Standa
             "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": (base / "xcoms").as_uri(),
             "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD": "0",
         }
-        settings = QUICK_HEARTBEATS | connection | (stored if object_store else {})
+        paths = {"PYTHONPATH": f"{here}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+        settings = QUICK_HEARTBEATS | connection | paths | (stored if object_store else {}) | dict(more or {})
         with standalone(base / "airflow", base / "dags", settings) as airflow:
             print(f"Airflow {airflow_version} is up at {airflow.url}; its home is {airflow.home}", flush=True)
             yield airflow
@@ -79,36 +89,52 @@ def new_emulator() -> Emulator:
     return Emulator(Service(Behaviour(pending_seconds=1, run_seconds=3600)))
 
 
+def keep_evidence(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    """Copy what tells why something is wrong: Airflow's home, and what Earth Engine was asked."""
+    kept = Path(tempfile.mkdtemp(prefix="airflow-ee-evidence-"))
+    print(f"Something is wrong: the logs are in {kept}", flush=True)
+    shutil.copytree(airflow.home, kept / "airflow", ignore_dangling_symlinks=True)
+    (kept / "journal.json").write_text(json.dumps(emulator.service.journal, indent=1), encoding="utf-8")
+
+
+def start(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    """Start cells, once each DAG has another run that holds an operation."""
+    for cell in cells:
+        cell.start_bystander(airflow, emulator)
+    for cell in cells:
+        cell.wait_for_bystander(airflow)
+    for cell in cells:
+        cell.start(airflow, emulator)
+
+
 def let_happen(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> None:
     """Start cells side by side, a few at a time, and let happen to each what is to happen."""
-    for start in range(0, len(cells), BATCH):
-        batch = cells[start : start + BATCH]
-        for cell in batch:
-            cell.start(airflow, emulator)
+    for first in range(0, len(cells), BATCH):
+        batch = cells[first : first + BATCH]
+        start(batch, airflow, emulator)
         for cell in batch:
             cell.wait_until_held(airflow, emulator)
         time.sleep(3)  # The operations are to be held for a while, not caught at their start.
         for cell in batch:
             cell.act(airflow)
-        print(f"  {start + len(batch)} of {len(cells)} cells have happened", flush=True)
+        print(f"  {first + len(batch)} of {len(cells)} cells have happened", flush=True)
 
 
-def without_triggerer(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator, event: str) -> None:
-    """Let the triggerer go while cells are deferred, and come back."""
-    for cell in cells:
-        cell.start(airflow, emulator)
+def without_a_part(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator, event: str) -> None:
+    """Let a part of Airflow go while cells hold their operations, and come back."""
+    start(cells, airflow, emulator)
     for cell in cells:
         cell.wait_until_held(airflow, emulator)
     time.sleep(3)
     happened = time.time()
-    sent, action = TRIGGERER_GOES[event]
-    airflow.kill("triggerer", sent)
+    part, sent, action = PART_GOES[event]
+    airflow.kill(part, sent)
     for cell in cells:
         cell.happened = happened
         if action:
             action(cell, airflow)
-    time.sleep(10)
-    airflow.start("triggerer")
+    time.sleep(SCHEDULER_AWAY if part == "scheduler" else 10)
+    airflow.start(part)
 
 
 def mapped_group(airflow: StandaloneAirflow, emulator: Emulator) -> Cell:
@@ -145,34 +171,46 @@ def mapped_group(airflow: StandaloneAirflow, emulator: Emulator) -> Cell:
     return cell
 
 
+def changed_files(airflow: StandaloneAirflow, emulator: Emulator) -> Iterator[Cell]:
+    """Change DAGs' files while their runs are under way."""
+    for name, change in CHANGES.items():
+        cell = Cell("changed", name)
+        cell.kept, cell.observed = change(airflow, emulator)
+        print(f"  {'kept  ' if cell.kept else 'BROKEN'} {name}: {cell.observed}", flush=True)
+        yield cell
+
+
 def run_cells(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> None:
     """Let everything happen to all cells, and judge what became of their operations."""
     airflow.wait_for_dags("janitor", *(cell.dag_id for cell in cells))
-    let_happen([cell for cell in cells if cell.event not in TRIGGERER_GOES], airflow, emulator)
+    let_happen([cell for cell in cells if cell.event not in PART_GOES], airflow, emulator)
     # The others' operations need a triggerer, so they are judged before it goes.
-    for event in ("", *TRIGGERER_GOES):
-        group = [c for c in cells if c.event == event or (not event and c.event not in TRIGGERER_GOES)]
+    for event in ("", *PART_GOES):
+        group = [c for c in cells if c.event == event or (not event and c.event not in PART_GOES)]
         if event and group:
-            without_triggerer(group, airflow, emulator, event)
+            without_a_part(group, airflow, emulator, event)
         for cell in group:
             judge(cell, airflow, emulator, airflow_version)
             verdict = "kept  " if cell.kept else "BROKEN"
             print(f"  {verdict} {cell.event:<26} {cell.holder:<20} {cell.observed}", flush=True)
+    check_who_answered(cells, airflow.home, airflow_version)
 
 
-def measure(holders: list[str], *, object_store: bool = False) -> list[Cell]:
-    """Run the cells of these holders on the running interpreter's Airflow."""
+def measure(holders: list[str], events: list[str], *, object_store: bool = False) -> list[Cell]:
+    """Run the cells of these holders and events on the running interpreter's Airflow."""
     cells = [
         Cell(holder, event_id)
         for event_id, event in EVENTS.items()
-        if event.is_known_to(airflow_version)
+        if event_id in events and event.is_known_to(airflow_version)
         for holder in HOLDERS
         if holder in holders and holder in event.holders
     ]
     with new_emulator() as emulator, booted(emulator, object_store=object_store) as airflow:
         run_cells(cells, airflow, emulator)
         if "mapped" in holders:
-            cells.append(mapped_group(airflow, emulator))
+            cells += [mapped_group(airflow, emulator), *changed_files(airflow, emulator)]
+        if not all(cell.kept for cell in cells):
+            keep_evidence(airflow, emulator)
     return cells
 
 
@@ -182,6 +220,7 @@ def main() -> int:
     measuring = commands.add_parser("measure")
     measuring.add_argument("result", type=Path)
     measuring.add_argument("--holders", nargs="*", help="measure only these again; the others stay as they are")
+    measuring.add_argument("--events", nargs="*", default=list(EVENTS), help="measure only these again")
     measuring.add_argument("--object-store", action="store_true", help="keep XComs in an object store")
     rendering = commands.add_parser("render")
     rendering.add_argument("page", type=Path)
@@ -189,8 +228,10 @@ def main() -> int:
     rendering.add_argument("--moments", type=Path, nargs="*", default=[], help="what `moments.py` has written")
     options = parser.parse_args()
     if options.command == "measure":
-        old = json.loads(options.result.read_text(encoding="utf-8"))["cells"] if options.holders else {}
-        cells = measure(options.holders or [*HOLDERS, "mapped"], object_store=options.object_store)
+        again = options.result.exists() and (options.holders or options.events != list(EVENTS))
+        old = json.loads(options.result.read_text(encoding="utf-8"))["cells"] if again else {}
+        holders = options.holders or [*HOLDERS, "mapped"]
+        cells = measure(holders, options.events, object_store=options.object_store)
         seen = old | {cell.dag_id: {"observed": cell.observed, "kept": cell.kept} for cell in cells}
         version = airflow_version + (", XComs in an object store" if options.object_store else "")
         options.result.write_text(json.dumps({"version": version, "cells": seen}, indent=1), encoding="utf-8")

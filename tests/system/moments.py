@@ -33,8 +33,9 @@ AT_ONCE = 5
 #: Seconds after the task's start in which something happens: before, while and after it starts its operations.
 MOMENTS = (0.0, 9.0)
 
-#: Seconds after which all that is going to be cancelled has been.
-QUIET = 40.0
+#: Seconds after which all that is going to be cancelled has been; and after which what still runs counts as left, for
+#: a machine that is slow.
+QUIET, PATIENCE = 40.0, 120.0
 
 
 @dataclass
@@ -121,7 +122,8 @@ def tried(airflow: StandaloneAirflow, service: Service, moments: list[Moment], c
                 under_way.remove(moment)
                 quiet.append(moment)
         for moment in list(quiet):
-            if time.time() > (moment.happened or 0) + QUIET:
+            waited = time.time() - (moment.happened or 0)
+            if waited > PATIENCE or (waited > QUIET and not left_running(moment, service)):
                 quiet.remove(moment)
                 judge(moment, service, seen)
                 airflow.mark_run(moment.dag_id, moment.run_id, "failed")  # Whatever still lives makes room.

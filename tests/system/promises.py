@@ -46,12 +46,19 @@ def _judge_cancelled(cell: Cell, emulator: Emulator) -> None:
     except TimeoutError:
         cell.observed = f"{emulator.service.state(cell.name)} after {limit:g} s"
         return
+    if EVENTS[cell.event].while_working and (left := [n for n in cell.started(emulator) if _runs(emulator, n)]):
+        cell.observed = f"{len(left)} left running"
+        return
     asked = (requested(emulator, cell.name) or 0.0) - cell.happened
     confirmed = emulator.service.operations[cell.name].ended() - cell.happened
     asked_before = cell.holder.startswith("cancel") and asked < 0
     # An event's time is known to the second only; a cancel that came well before it had another cause.
     cell.kept = confirmed <= limit and (asked_before or asked > -1)
     cell.observed = f"confirmed {max(0.0, confirmed):.0f} s" if asked_before else f"{max(0.0, asked):.1f} s"
+
+
+def _runs(emulator: Emulator, name: str) -> bool:
+    return emulator.service.state(name) not in ("CANCELLED", "FAILED", "SUCCEEDED")
 
 
 def _judge_janitor(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -> None:

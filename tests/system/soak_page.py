@@ -20,7 +20,8 @@ INTRODUCTION = """# A bad day
 Written by `make soak`, never edited by hand: a real Airflow with runs of DAGs of
 [several shapes](../tests/system/dags/soak.py), to which [things are done](../tests/system/soak.py) at random, while
 {rate:.0%} of all requests to the emulated Earth Engine meet a fault ({faults}), and triggerer and workers are killed.
-Each DAG has the notifier as its callback, and a teardown for the runs that are marked failed while no triggerer runs.
+Each DAG has the notifier as its callback, and a teardown for the runs that are marked failed while no triggerer runs;
+and another task, whose export runs on unless the whole run is ended.
 
 {when}, Airflow {version}, {minutes:g} minutes, seed {seed}: {exports} exports of {runs} runs, {requests:,} requests of
 which {faulty:,} met a fault.

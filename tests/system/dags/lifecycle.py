@@ -39,6 +39,8 @@ EVENTS = (
     "run_marked_failed",
     "run_deleted",
     "dagrun_timeout",
+    "dag_paused",
+    "marked_while_working",
     "execution_timeout",
     "trigger_timeout",
     "exception",
@@ -50,6 +52,7 @@ EVENTS = (
     "worker_callback",
     "triggerer_sigterm",
     "triggerer_sigkill",
+    "scheduler_sigkill",
     "cleared_without_triggerer",
     "failed_without_triggerer",
     "deadline",
@@ -87,9 +90,14 @@ def export(event: str, *, deferrable: bool) -> Any:
     timeout = EXECUTION_TIMEOUT if event == "execution_timeout" else None
 
     @task.earth_engine(task_id="hold", deferrable=deferrable, poll_interval=1, execution_timeout=timeout)
-    def hold(ti: Any) -> Any:
+    def hold(ti: Any, dag_run: Any) -> Any:
         import ee
 
+        if dag_run.conf.get("is_bystander"):
+            return None
+        if event == "marked_while_working":
+            ee.batch.Export.image.toCloudStorage(ee.Image(1), ti.dag_id, bucket="b", scale=1000).start()
+            time.sleep(12)
         descriptions = [ti.dag_id, f"{ti.dag_id}-fails"] if event == "exception" else [ti.dag_id]
         return [ee.batch.Export.image.toCloudStorage(ee.Image(1), d, bucket="b", scale=1000) for d in descriptions]
 
@@ -116,6 +124,8 @@ def starting(_: str) -> None:
 
     @task(task_id="hold", retries=1, retry_delay=timedelta(0))
     def hold(**context: Any) -> None:
+        if context["dag_run"].conf.get("is_bystander"):
+            return
         EarthEngineHook().wait_for_operations(start_operation(context), poll_interval=1)
 
     hold()
@@ -126,13 +136,13 @@ def started(event: str) -> None:
 
     @task(task_id="start")
     def start(**context: Any) -> list[str]:
-        return start_operation(context)
+        return [] if context["dag_run"].conf.get("is_bystander") else start_operation(context)
 
     timeout = EXECUTION_TIMEOUT if event == "execution_timeout" else None
 
     @task(task_id="hold", execution_timeout=timeout)
-    def work() -> None:
-        for _ in range(600):
+    def work(dag_run: Any) -> None:
+        for _ in range(0 if dag_run.conf.get("is_bystander") else 600):
             if event == "dag_callback":
                 time.sleep(8)
                 raise ValueError("The export is not wanted any more.")
@@ -170,8 +180,8 @@ def arguments(event: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if event in ("dag_callback", "timeout_callback", "worker_callback"):
         found["on_failure_callback"] = EarthEngineCancelOperationsNotifier()
-    if event in ("dagrun_timeout", "timeout_callback"):
-        found["dagrun_timeout"] = timedelta(seconds=20)
+    if event in ("dagrun_timeout", "timeout_callback", "dag_paused"):
+        found["dagrun_timeout"] = timedelta(seconds=60 if event == "dag_paused" else 20)
     if event == "deadline" and DeadlineAlert:
         found["deadline"] = DeadlineAlert(
             reference=DeadlineReference.DAGRUN_QUEUED_AT,
@@ -185,8 +195,7 @@ for holder, hold in HOLDERS.items():
     for happens in EVENTS:
         with DAG(f"{holder}__{happens}", schedule=None, catchup=False, **arguments(happens)) as made:
             hold(happens)
-            if happens not in ("dag_callback", "timeout_callback", "worker_callback", "deadline"):
-                neighbour()  # A DAG's notifier is the run's: it would cancel that one, too.
+            neighbour()
         globals()[made.dag_id] = made
 
 with DAG("janitor", schedule=None, catchup=False) as made:

@@ -42,19 +42,34 @@ def exports(count: int) -> Callable[..., Any]:
     return make
 
 
+def neighbour() -> None:
+    """Export something that nobody gives a reason to cancel, as long as the run goes on."""
+
+    @task.earth_engine(task_id="neighbour", deferrable=True, poll_interval=5, **RETRIES)
+    def export(run_id: str) -> Any:
+        import ee
+
+        return ee.batch.Export.image.toCloudStorage(ee.Image(1), f"short-{run_id}-neighbour", bucket="b", scale=1000)
+
+    export()
+
+
 def clean_up() -> Any:
     """Cancel at the end of a run what it has left, also where Airflow calls no callback."""
     return EarthEngineCancelOperationOperator(task_id="clean_up", **RETRIES).as_teardown()
 
 
 with DAG("soak_several", schedule=None, **ARGUMENTS):
+    neighbour()
     task.earth_engine(task_id="hold", deferrable=True, poll_interval=5, **RETRIES)(exports(2))() >> clean_up()
 
 with DAG("soak_mapped", schedule=None, **ARGUMENTS):
+    neighbour()
     hold = task.earth_engine(task_id="hold", deferrable=True, poll_interval=5, **RETRIES)(exports(1))
     hold.expand(part=[1, 2, 3]) >> clean_up()
 
 with DAG("soak_sensor", schedule=None, **ARGUMENTS):
+    neighbour()
     (
         EarthEngineOperationSensor(
             task_id="hold",
@@ -69,6 +84,7 @@ with DAG("soak_sensor", schedule=None, **ARGUMENTS):
     )
 
 with DAG("soak_worker", schedule=None, **ARGUMENTS):
+    neighbour()
     (
         EarthEngineExportOperator(
             task_id="hold",
@@ -85,6 +101,7 @@ with DAG("soak_worker", schedule=None, **ARGUMENTS):
     )
 
 with DAG("soak_timeout", schedule=None, **ARGUMENTS):
+    neighbour()
     (
         task.earth_engine(
             task_id="hold", deferrable=True, poll_interval=5, execution_timeout=timedelta(seconds=100), **RETRIES

@@ -1,0 +1,20 @@
+"""A task that exports as its run says, and goes on working."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, task
+
+with DAG("library", schedule=None, catchup=False):
+
+    @task.earth_engine(task_id="hold", poll_interval=1)
+    def hold(dag_run: Any) -> None:
+        from helpers import helpers
+
+        _, export = helpers()[dag_run.conf["helper"]]
+        export()
+        time.sleep(600)
+
+    hold()

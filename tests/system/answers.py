@@ -1,0 +1,75 @@
+"""Who has really answered for an operation: read from the logs of everything that Airflow has run."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from events import CANCEL, CANCELLED, EVENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from cells import Cell
+
+_KILLED = r"killed; cancelling|has not begun; cancelling|hold (is|belongs to) [ \w]+; cancelling"
+_OF_RUN = "Cancelling the Earth Engine operations of the run"
+
+#: By who is to answer: in which log that is told, and how.
+TOLD = {
+    "`cancel_on_kill`": ("task_id=hold", _KILLED),
+    "`cancel_on_kill`; a rescheduled sensor's next try": ("task_id=hold", _KILLED),
+    "nobody while it is paused; then `dagrun_timeout`, and `cancel_on_kill`": ("task_id=hold", _KILLED),
+    "`cancel_on_timeout`": ("task_id=hold", r"timed out \(.*cancelling"),
+    "`cancel_on_timeout`, in `resume_execution`": ("task_id=hold", r"timed out \(.*cancelling"),
+    "`cancel_on_failure`": ("task_id=hold", "did not succeed"),
+    "the task's notifier": ("", "Cancelling the Earth Engine operations of the task"),
+    "the DAG's notifier": ("", _OF_RUN),
+    "the DAG's notifier, once the heartbeat is missed": ("", _OF_RUN),
+    "the deadline's notifier": ("", _OF_RUN),
+    "the teardown": ("task_id=clean_up", "cancel requested"),
+    "the next try: goes on, or cancels": ("attempt=2", "cancel requested"),
+}
+
+_NAME = re.compile(r"projects/[\w-]+/operations/\w+")
+
+
+def check_who_answered(cells: Iterable[Cell], home: Path, airflow_version: str) -> None:
+    """Let a cell be broken in which an operation was cancelled as promised, but by somebody else than is said.
+
+    What the cancel operator has asked to cancel before anything happened has only that one to answer for it.
+    """
+    asked = [
+        cell
+        for cell in cells
+        if cell.kept
+        and cell.holder not in CANCEL
+        and EVENTS[cell.event].promise(cell.holder, airflow_version) == CANCELLED
+    ]
+    told = _told({cell.name for cell in asked}, {cell.run_id for cell in asked}, home)
+    for cell in asked:
+        where, what = TOLD[EVENTS[cell.event].who]
+        lines = told[cell.name] + told[cell.run_id]
+        if not any(where in path and re.search(what, line) for path, line in lines):
+            cell.kept, cell.observed = False, f"{cell.observed}, not by {EVENTS[cell.event].who}"
+
+
+def _told(names: set[str], run_ids: set[str], home: Path) -> dict[str, list[tuple[str, str]]]:
+    """Return the lines of all logs that name an operation, and those of a run's own logs, each with its file."""
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for path, line in _lines(home):
+        about = set(_NAME.findall(line)) & names
+        about |= {run_id for run_id in run_ids if run_id in path}
+        for key in about:
+            found[key].append((path, line))
+    return found
+
+
+def _lines(home: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(home.rglob("*.log*")):
+        if path.is_file():
+            with path.open(encoding="utf-8", errors="replace") as log:
+                for line in log:
+                    yield str(path), line

@@ -1,0 +1,85 @@
+"""A DAG's file changes while its run is under way: what is done, and what becomes of the run's operations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow import __version__ as airflow_version
+
+from airflow_ee_provider.standalone import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+
+def task_renamed(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[bool, str]:
+    """Rename a task that has started an export: the teardown no longer knows it."""
+    run_id = airflow.trigger("changed_renamed")
+    airflow.wait_for_task("changed_renamed", run_id, "work", "running")
+    _change(airflow, "changed_renamed", 'task_id="export"', 'task_id="renamed"')
+
+    _end(airflow, "changed_renamed", run_id)
+
+    first = _states(emulator, "changed_renamed")[0]
+    return first == "CANCELLED", f"its export: {first}"
+
+
+def retries_lowered(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[bool, str]:
+    """Lower a task's retries while it waits for its next try: that must not take itself for a cleared one."""
+    emulator.service.behave("changed_retries", run_seconds=90)
+    run_id = airflow.trigger("changed_retries")
+    airflow.wait_for_task("changed_retries", run_id, "export", "up_for_retry")
+    _change(airflow, "changed_retries", "retries=3", "retries=1")
+
+    state = _end(airflow, "changed_retries", run_id)
+
+    states = _states(emulator, "changed_retries")
+    return state == "success" and states == ["SUCCEEDED"], f"the next try goes on with its export: {', '.join(states)}"
+
+
+def function_changed(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[bool, str]:
+    """Let a function make another export by the next try: only Airflow 3.3 remembers the first."""
+    emulator.service.behave("changed_function", run_seconds=90)
+    run_id = airflow.trigger("changed_function")
+    airflow.wait_for_task("changed_function", run_id, "export", "up_for_retry")
+    _change(airflow, "changed_function", "ee.Image(1)", "ee.Image(2)")
+
+    state = _end(airflow, "changed_function", run_id)
+
+    first, *others = _states(emulator, "changed_function")
+    remembers = tuple(map(int, airflow_version.split(".")[:2])) >= (3, 3)
+    kept = state == "success" and others == ["SUCCEEDED"] and first == ("CANCELLED" if remembers else "SUCCEEDED")
+    return kept, f"the first: {first}{'' if remembers else ' (nobody cancels it)'}; the other: {', '.join(others)}"
+
+
+CHANGES: dict[str, Callable[[StandaloneAirflow, Emulator], tuple[bool, str]]] = {
+    "a task that has started an export is renamed": task_renamed,
+    "`retries` are lowered before the next try": retries_lowered,
+    "the function makes another export by the next try": function_changed,
+}
+
+
+def _change(airflow: StandaloneAirflow, name: str, old: str, new: str) -> None:
+    file = Path(airflow.environment["AIRFLOW__CORE__DAGS_FOLDER"]) / f"{name}.py"
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def _end(airflow: StandaloneAirflow, dag_id: str, run_id: str) -> str:
+    """Wait for a run's end, and return its state."""
+
+    def state() -> str:
+        now: str = airflow.run(dag_id, run_id)["state"]
+        return now if now in ("success", "failed") else ""
+
+    return wait_until(state, timeout=240, what=f"the end of {dag_id}")
+
+
+def _states(emulator: Emulator, description: str) -> list[str]:
+    operations = sorted(emulator.service.operations.values(), key=lambda operation: operation.created)
+    return [emulator.service.state(o.name) for o in operations if o.description == description]

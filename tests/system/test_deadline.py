@@ -1,0 +1,39 @@
+"""The callback of a deadline in an executor (`SyncCallback`), to which Airflow answers nothing about the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from cells import PROJECT
+
+from airflow_ee_provider.standalone import wait_until
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+pytestmark = pytest.mark.system
+
+
+def test_with_the_names_it_cancels_and_without_it_says_what_to_use_and_ends(
+    airflow: StandaloneAirflow, emulator: Emulator
+) -> None:
+    airflow.wait_for_dags("deadline_sync_named", "deadline_sync_recorded")
+    named, recorded = (emulator.service.add(name, PROJECT) for name in ("named", "recorded"))
+    airflow.trigger("deadline_sync_named", operation_names=[named])
+    airflow.trigger("deadline_sync_recorded", operation_names=[recorded])
+
+    wait_until(lambda: emulator.service.state(named) == "CANCELLED", timeout=90, what="the named one's cancel")
+    logs = wait_until(
+        lambda: [
+            text
+            for path in airflow.home.rglob("*.log")
+            if "use AsyncCallback" in (text := path.read_text(encoding="utf-8", errors="replace"))
+        ],
+        timeout=90,
+        what="what to use instead",
+    )
+
+    assert "Callback executed successfully" in logs[0].partition("use AsyncCallback")[2]
+    assert emulator.service.state(recorded) == "RUNNING"
