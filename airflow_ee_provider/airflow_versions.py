@@ -6,6 +6,7 @@ Each was measured on 2.11.2, 3.1.8 and 3.3.2, by the tests and by ``make matrix`
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,16 @@ def threads_may_ask_airflow() -> bool:
     from airflow.sdk.execution_time import comms
 
     return hasattr(comms, "DeadlockImminentError")
+
+
+def is_asking_airflow() -> bool:
+    """Whether the code that a signal handler has interrupted is just asking Airflow something, as no other may then."""
+    frame: Any = sys._getframe()  # noqa: SLF001 (the interrupted code is nowhere else)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "airflow.sdk.execution_time.comms":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def add_listener(listener: object) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
-from airflow_ee_provider.airflow_versions import AIRFLOW_3, is_a_dag_test, trigger_timed_out
+from airflow_ee_provider.airflow_versions import AIRFLOW_3, is_a_dag_test, is_asking_airflow, trigger_timed_out
 from airflow_ee_provider.handover import Handover
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
-from airflow_ee_provider.records import operations_of_task, record_operations
-from airflow_ee_provider.tasks import KILL, account_of, airflow_errors, clean_up, report, result_of
+from airflow_ee_provider.records import operations_of_a_later_try, operations_of_task, record_operations
+from airflow_ee_provider.tasks import KILL, account_of, airflow_errors, clean_up, in_time, report, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.operations import OperationName
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+
+#: Seconds that Airflow has to say, amid a kill, whether another try has begun; it kills for good after five.
+LATER_TRY_TIMEOUT = 1.5
 
 
 class OperationHolder:
@@ -94,6 +98,9 @@ class WaitingHolder(OperationHolder):
 
     _is_deferred = False
 
+    #: The task instance that runs.
+    _ti: Any = None
+
     #: Whether a kill came before there was what it needs.
     _is_killed_early = False
 
@@ -104,6 +111,7 @@ class WaitingHolder(OperationHolder):
         anything else of ours.
         """
         super().pre_execute(context)  # type: ignore[misc]
+        self._ti = context["ti"]
         # A rescheduled sensor's time begins anew with each poke.
         if self.execution_timeout is not None and getattr(self, "mode", None) != "reschedule":
             started = getattr(context["ti"], "start_date", None) or datetime.now(timezone.utc)
@@ -172,7 +180,22 @@ class WaitingHolder(OperationHolder):
         if self._execution_ends is not None and time.time() >= self._execution_ends:
             self.on_timeout("execution_timeout")
         elif self.cancel_on_kill and self.operation_names:
-            self.cancel_now(f"{self.task_id} was killed")
+            later = self._held_by_a_later_try()
+            if later:
+                self.log.warning("The next try of %s has begun, and goes on with %s.", self.task_id, sorted(later))
+                self.operation_names = [name for name in self.operation_names if name not in later]
+            if self.operation_names:
+                self.cancel_now(f"{self.task_id} was killed")
+
+    def _held_by_a_later_try(self) -> set[str]:
+        """Return the operations that another try wants, as far as that can be known amid whatever was interrupted."""
+        if self._ti is None or is_asking_airflow():
+            return set()
+        try:
+            return in_time(lambda: operations_of_a_later_try(self._ti), LATER_TRY_TIMEOUT)
+        except Exception as error:  # noqa: BLE001 (whatever it is: a user's action always cancels)
+            self.log.info("Whether another try has begun is not known: %s", error)
+            return set()
 
     def on_timeout(self, what: object) -> None:
         """Cancel, because the task has waited for too long."""

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from airflow_ee_provider.airflow_versions import xcom
 from airflow_ee_provider.earth_engine.cancelling import CancelOutcome
 from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError, OperationNotFoundError, TransientError
-from airflow_ee_provider.earth_engine.operations import OperationName
+from airflow_ee_provider.earth_engine.operations import OperationName, OperationState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -206,6 +207,20 @@ def records_of_task(context: Context) -> list[Record]:
     return list(_parts(read, ti.task_id, map_index_of(ti)))
 
 
+def operations_of_a_later_try(ti: Any) -> set[str]:
+    """Return the operations that another try of a task instance holds, which has begun although this one still runs.
+
+    Airflow begins one where it has lost sight of this one: its scheduler was away, or its heartbeats did not come
+    through.
+    """
+
+    def read(key: str) -> Any:
+        return xcom(key, ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti))
+
+    later = (part for part in _parts(read) if (part.try_number or 0) > ti.try_number)
+    return {name for part in later for name in part.operation_names}
+
+
 def operations_of_task(context: Context) -> list[str]:
     """Return the operations that the context's task instance has recorded in this try."""
     return [name for part in records_of_task(context) for name in part.operation_names]
@@ -266,12 +281,12 @@ def _forget(context: Context, parts: int) -> None:
 
 
 def _goes_on(name: str, hook: EarthEngineHook) -> bool:
-    """Whether an operation is active or has succeeded."""
+    """Whether an operation is active, and is not being cancelled, or has succeeded."""
     try:
         operation = hook.get_operation(name)
     except OperationNotFoundError:
         return False
-    return not operation.done or operation.succeeded
+    return operation.succeeded or not (operation.done or operation.state is OperationState.CANCELLING)
 
 
 def _was_cleared(context: Context, parts: list[Record]) -> bool:

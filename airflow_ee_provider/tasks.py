@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
@@ -11,10 +13,12 @@ from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.records import ACCOUNT_PARAMETERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_ee_provider.earth_engine.cancelling import CancelResult
     from airflow_ee_provider.earth_engine.drivers import Log
+
+T = TypeVar("T")
 
 #: How a killed task confirms its cancels, in seconds; Airflow kills it for good after 5 s or 60 s.
 KILL: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
@@ -37,6 +41,31 @@ def clean_up(log: Log) -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001 (Airflow and its backends raise what they like)
         log.error("Earth Engine operations could not be cancelled and may still run: %s", error)  # noqa: TRY400
+
+
+def in_time(look_up: Callable[[], T], seconds: float) -> T:
+    """Return what a look-up returns, in a thread of its own: an answer that never comes must not hold the process.
+
+    It can be called in a signal handler: nothing here waits for a lock that the interrupted code may hold.
+
+    :raises TimeoutError: if there is no answer in time.
+    """
+    answers: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put((look_up(), None))
+        except BaseException as error:  # noqa: BLE001 (it is raised where it is wanted)
+            answers.put((None, error))
+
+    _thread.start_new_thread(work, ())
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"There was no answer in {seconds:g} s.") from None
+    if error is not None:
+        raise error
+    return cast("T", answer)
 
 
 def report(results: Sequence[CancelResult], log: Log) -> None:

@@ -20,8 +20,9 @@ from airflow_ee_provider.earth_engine.errors import (
     TransientError,
 )
 from airflow_ee_provider.earth_engine.operations import OperationName, check_project
+from airflow_ee_provider.earth_engine.sessions import authorized_session
 from airflow_ee_provider.earth_engine.settings import DEFAULT_HOST, SCOPES
-from airflow_ee_provider.earth_engine.transports import authorized_session, can_pass
+from airflow_ee_provider.earth_engine.transports import can_pass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

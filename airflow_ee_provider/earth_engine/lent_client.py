@@ -23,7 +23,8 @@ from urllib.parse import urlencode
 from airflow_ee_provider.earth_engine.effects import NoAnswer, Request, Response
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidRequestError
 from airflow_ee_provider.earth_engine.protocol import decode, encode
-from airflow_ee_provider.earth_engine.transports import CONNECT_TIMEOUT, no_token, requests_session
+from airflow_ee_provider.earth_engine.sessions import requests_session
+from airflow_ee_provider.earth_engine.transports import CONNECT_TIMEOUT, no_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

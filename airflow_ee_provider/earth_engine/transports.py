@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import ssl
 import threading
 import time
 from email.utils import formatdate
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode
 
 from airflow_ee_provider.earth_engine.effects import NoAnswer, Request, Response
 from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError
 from airflow_ee_provider.earth_engine.pace import CONCURRENT, Pace
+from airflow_ee_provider.earth_engine.sessions import proxy_for, requests_session, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     import aiohttp
-    import requests
     from google.auth.credentials import Credentials
     from google.auth.transport.requests import AuthorizedSession
 
@@ -68,51 +65,6 @@ def can_pass(error: BaseException) -> bool:
         return True
     inner = [error.__cause__, *error.args]
     return any(isinstance(one, BaseException) and can_pass(one) for one in inner)
-
-
-def certificates() -> str:
-    """Return the file or folder of the certificates to trust: the same for workers and for the triggerer.
-
-    :raises EarthEngineError: if a variable names one that is not there.
-    """
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
-        if found := os.environ.get(name):
-            if Path(found).exists():
-                return found
-            raise EarthEngineError(f"The certificates that {name} names are not there: {found!r}.")
-    import certifi
-
-    return certifi.where()
-
-
-def requests_session() -> requests.Session:
-    """Open a session that trusts our `certificates`, and takes no password from a ``netrc`` file."""
-    import requests
-
-    session = requests.Session()
-    _secure(session)
-    return session
-
-
-def _secure(session: requests.Session) -> None:
-    session.verify = certificates()
-    session.auth = _unchanged
-
-
-def _unchanged(request: Any) -> Any:
-    """Authenticate a request in no other way: without it, requests would look into a ``netrc`` file."""
-    return request
-
-
-def authorized_session(credentials: Credentials, endpoint: str) -> AuthorizedSession:
-    """Open a session that authorises its requests."""
-    from google.auth.transport.requests import AuthorizedSession, Request
-    from requests.adapters import HTTPAdapter
-
-    session = AuthorizedSession(credentials, auth_request=Request(requests_session()))
-    _secure(session)
-    session.mount(endpoint, HTTPAdapter(pool_maxsize=CONCURRENT))
-    return session
 
 
 def _insecure(error: Exception) -> NoAnswer:
@@ -213,6 +165,7 @@ class AiohttpTransport:
         self._renewing = asyncio.Lock()
         self._asked = float("-inf")
         self._base_url = base_url
+        self._proxy = proxy_for(base_url)
         self._credentials = credentials
         self._refreshing = asyncio.Lock()
         self._pace = Pace()
@@ -267,6 +220,7 @@ class AiohttpTransport:
                 data=request.body,
                 headers=headers,
                 allow_redirects=False,
+                proxy=self._proxy,
             ) as answer:
                 self._pace.answered(answer.status, time.monotonic())
                 return _response(answer.status, await answer.read(), answer.headers)
@@ -298,11 +252,6 @@ async def aiohttp_session() -> aiohttp.ClientSession:
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
-    connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls))
-    return aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=True)  # The proxies' variables hold.
-
-
-def _tls() -> ssl.SSLContext:
-    where = certificates()
-    is_folder = Path(where).is_dir()
-    return ssl.create_default_context(cafile=None if is_folder else where, capath=where if is_folder else None)
+    connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(tls_context))
+    # Not `trust_env`: besides the proxies' variables, it would read a `netrc` file.
+    return aiohttp.ClientSession(timeout=timeout, connector=connector)

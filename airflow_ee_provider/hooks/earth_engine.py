@@ -139,7 +139,7 @@ class EarthEngineHook(_ConnectionHook):
 
     def get_conn(self) -> AuthorizedSession:
         """Return a new session that authorises its requests."""
-        from airflow_ee_provider.earth_engine.transports import authorized_session
+        from airflow_ee_provider.earth_engine.sessions import authorized_session
 
         return authorized_session(self.account.credentials, self.account.endpoint)
 

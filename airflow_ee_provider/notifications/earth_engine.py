@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseNotifier
@@ -13,7 +11,7 @@ from airflow_ee_provider import parameters
 from airflow_ee_provider.airflow_versions import runs_a_task
 from airflow_ee_provider.records import ACCOUNT_PARAMETERS, records_of_task
 from airflow_ee_provider.run_records import by_account, records_of_run
-from airflow_ee_provider.tasks import account_of, clean_up, report
+from airflow_ee_provider.tasks import account_of, clean_up, in_time, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -175,26 +173,10 @@ def _has_callback(holder: Any, notifier: object) -> bool:
 
 
 def _in_time(look_up: Callable[[], T]) -> T:
-    """Return what a look-up returns, in a thread of its own: an answer that never comes must not hold the process.
-
-    :raises TimeoutError: says what to do instead.
-    """
-    answers: SimpleQueue[T | Exception] = SimpleQueue()
-
-    def work() -> None:
-        try:
-            answers.put(look_up())
-        except Exception as error:  # noqa: BLE001 (it is raised where it is wanted)
-            answers.put(error)
-
-    threading.Thread(target=work, daemon=True).start()
     try:
-        answer = answers.get(timeout=LOOK_UP_TIMEOUT)
-    except Empty:
+        return in_time(look_up, LOOK_UP_TIMEOUT)
+    except TimeoutError:
         raise TimeoutError(
             f"Airflow has not said in {LOOK_UP_TIMEOUT:g} s what the run holds, as it never does in a SyncCallback: "
             "use AsyncCallback for the deadline, or give operation_names."
         ) from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer

@@ -8,6 +8,7 @@ import logging
 import os
 import ssl
 import threading
+from base64 import b64encode
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -202,6 +203,49 @@ def test_a_private_ca_holds_in_workers_and_in_the_triggerer(
 
 
 @pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
+def test_a_netrc_file_takes_nobodys_token_away(
+    wait: Callable[[str], dict[str, Any]], service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(netrc))
+    name = service.add("x", run_seconds=0)
+
+    event = wait(name)
+
+    assert event["result"][0]["state"] == "SUCCEEDED"
+    assert all(entry["authorized"] for entry in service.journal)
+
+
+@pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
+def test_a_proxy_with_a_password_holds_in_workers_and_in_the_triggerer(
+    wait: Callable[[str], dict[str, Any]], earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy refuses everything, so that whoever asks it is known by that."""
+    asked: list[str | None] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Proxy-Authorization"])
+            self.send_error(404)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:pass@127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    name = earth_engine_emulator.service.add("x", run_seconds=0, pending_seconds=0)
+    around = wait(name)
+    monkeypatch.setenv("NO_PROXY", "")
+    through = wait(name)
+    server.shutdown()
+    server.server_close()
+
+    assert around["result"][0]["state"] == "SUCCEEDED"
+    assert "404" in through["error"]
+    assert set(asked) == {f"Basic {b64encode(b'user:pass').decode()}"}
+
+
+@pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
 def test_certificates_that_are_not_there_are_an_error_that_names_the_variable(
     wait: Callable[[str], dict[str, Any]], earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,10 +255,32 @@ def test_certificates_that_are_not_there_are_an_error_that_names_the_variable(
     assert "REQUESTS_CA_BUNDLE names are not there" in wait("projects/earth-demo/operations/A")["error"]
 
 
+@pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
+def test_a_client_certificate_of_googles_is_shown(
+    wait: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The server speaks to nobody without one; it does not know the operation: but it was asked."""
+    with TlsServer(tmp_path, wants_certificate=True) as server:
+        connection = {"conn_type": "earth_engine", "host": server.url, "extra": {"project": "p", "is_anonymous": True}}
+        monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.certificate))
+        workload = {"cert_path": str(server.certificate), "key_path": str(tmp_path / "key.pem")}
+        config = tmp_path / "certificate_config.json"
+        config.write_text(json.dumps({"cert_configs": {"workload": workload}}), encoding="utf-8")
+        monkeypatch.setenv("GOOGLE_API_CERTIFICATE_CONFIG", str(config))
+        monkeypatch.setenv("GOOGLE_API_USE_CLIENT_CERTIFICATE", "true")
+        shown = wait("projects/p/operations/A")
+        config.unlink()
+        gone = wait("projects/p/operations/A")
+
+    assert "404" in shown["error"]
+    assert "client certificate cannot be used" in gone["error"]
+
+
 class TlsServer:
     """Answers 404 to everything, with a certificate of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, wants_certificate: bool = False) -> None:
         self.certificate = folder / "ca.pem"
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
@@ -239,6 +305,9 @@ class TlsServer:
         )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, folder / "key.pem")
+        if wants_certificate:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.certificate)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         BaseHTTPRequestHandler.do_GET = lambda handler: handler.send_error(404)  # type: ignore[attr-defined]

@@ -33,6 +33,9 @@ TOLD = {
     "the next try: goes on, or cancels": ("attempt=2", "cancel requested"),
 }
 
+#: The same where it is left running, by event.
+TOLD_BY = {"worker_lost_sight_of": ("attempt=1", "The next try of hold has begun, and goes on with")}
+
 _NAME = re.compile(r"projects/[\w-]+/operations/\w+")
 
 
@@ -46,11 +49,11 @@ def check_who_answered(cells: Iterable[Cell], home: Path, airflow_version: str) 
         for cell in cells
         if cell.kept
         and cell.holder not in CANCEL
-        and EVENTS[cell.event].promise(cell.holder, airflow_version) == CANCELLED
+        and (cell.event in TOLD_BY or EVENTS[cell.event].promise(cell.holder, airflow_version) == CANCELLED)
     ]
     told = _told({cell.name for cell in asked}, {cell.run_id for cell in asked}, home)
     for cell in asked:
-        where, what = TOLD[EVENTS[cell.event].who]
+        where, what = TOLD_BY.get(cell.event) or TOLD[EVENTS[cell.event].who]
         lines = told[cell.name] + told[cell.run_id]
         if not any(where in path and re.search(what, line) for path, line in lines):
             cell.kept, cell.observed = False, f"{cell.observed}, not by {EVENTS[cell.event].who}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from airflow_ee_provider.standalone import seconds_since_epoch
+from airflow_ee_provider.standalone import seconds_since_epoch, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,9 @@ GRACE = 10.0
 
 #: Seconds that a run may take, where a row is about that.
 DAGRUN_TIMEOUT, PAUSED_TIMEOUT = 20.0, 60.0
+
+#: Seconds in which Airflow has missed a worker's heartbeats, has begun the next try, and the worker is back.
+LOST_SIGHT = 80.0
 
 #: What can become of an operation: cancelled and confirmed; left running, and its end noticed; or left running, because
 #: Airflow runs none of our code, until the janitor finds it.
@@ -121,6 +124,26 @@ def signal_worker(process: psutil.Process, sent: signal.Signals) -> None:
         if (supervisor := process.parent()) and process.is_running():
             supervisor.send_signal(sent)
             process.send_signal(sent)
+
+
+def lose_sight_of_worker(cell: Cell, airflow: StandaloneAirflow) -> float:
+    """Let the task's supervisor sleep until Airflow has begun the next try, and wake up; returns when it will have."""
+    supervisor = _process(cell, airflow).parent()
+    supervisor.send_signal(signal.SIGSTOP)
+
+    def wake_up() -> None:
+        with suppress(TimeoutError):
+            wait_until(lambda: _is_tried_again(cell, airflow), timeout=LOST_SIGHT, what="the next try")
+        time.sleep(5)
+        supervisor.send_signal(signal.SIGCONT)
+
+    threading.Thread(target=wake_up).start()
+    return time.time() + LOST_SIGHT
+
+
+def _is_tried_again(cell: Cell, airflow: StandaloneAirflow) -> bool:
+    task = airflow.task(cell.dag_id, cell.run_id, "hold")
+    return task["try_number"] > 1 and task["state"] == "running"
 
 
 def fail_and_delete(cell: Cell, airflow: StandaloneAirflow) -> None:
@@ -253,6 +276,13 @@ EVENTS: dict[str, Event] = {
         "the DAG's notifier, once the heartbeat is missed",
         now(kill_worker),
         ("sensor_running", "export_running", "started"),
+    ),
+    "worker_lost_sight_of": Event(
+        "the worker's heartbeats do not come through until the next try has begun, and then it goes on",
+        "the next try goes on with it, and the last one, which is told to end, leaves it alone",
+        lose_sight_of_worker,
+        ("sensor_running", "export_running"),
+        dict.fromkeys(HOLDS_ON, RESUMED),
     ),
     "deadline": Event(
         "a deadline is missed (`DeadlineAlert`)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,12 +15,19 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 
+@pytest.fixture(scope="module")
+def seen(airflow: StandaloneAirflow, emulator: Emulator) -> dict[str, tuple[bool, str]]:
+    """Let all changes happen side by side."""
+    airflow.wait_for_dags("changed_renamed", "changed_retries", "changed_function")
+    with ThreadPoolExecutor(len(CHANGES)) as pool:
+        under_way = {name: pool.submit(change, airflow, emulator) for name, change in CHANGES.items()}
+        return {name: future.result() for name, future in under_way.items()}
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_a_run_has_started_is_known_although_its_file_changed(
-    airflow: StandaloneAirflow, emulator: Emulator, change: str
+    seen: dict[str, tuple[bool, str]], change: str
 ) -> None:
-    airflow.wait_for_dags("changed_renamed", "changed_retries", "changed_function")
+    kept, became = seen[change]
 
-    kept, seen = CHANGES[change](airflow, emulator)
-
-    assert kept, seen
+    assert kept, became

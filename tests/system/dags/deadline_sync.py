@@ -5,22 +5,23 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.records import record_operations
 
-try:
+#: Airflow before 3.2 has no such callbacks.
+HAS_SYNC_CALLBACKS = tuple(map(int, airflow_version.split(".")[:2])) >= (3, 2)
+if HAS_SYNC_CALLBACKS:
     from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference, SyncCallback
-except ImportError:  # Airflow before 3.1 knows no deadlines.
-    DeadlineAlert = None
 
 CASES: dict[str, dict[str, Any]] = {
     "deadline_sync_named": {"operation_names": "{{ dag_run['conf']['operation_names'] }}"},
     "deadline_sync_recorded": {},
 }
 
-for dag_id, arguments in CASES.items() if DeadlineAlert else ():
+for dag_id, arguments in CASES.items() if HAS_SYNC_CALLBACKS else ():
     alert = DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=timedelta(seconds=5),

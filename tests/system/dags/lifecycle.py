@@ -29,6 +29,9 @@ except ImportError:  # Airflow before 3.1 knows no deadlines.
 #: Long after a deferral: Airflow 3.3 takes a task for lost that it resumes while it still hears of its deferral.
 EXECUTION_TIMEOUT = timedelta(seconds=20)
 
+#: Airflow tries again where it has lost sight of a worker.
+AGAIN: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(0)}
+
 NAMES = "{{ dag_run.conf['operation_names'] }}"
 
 EVENTS = (
@@ -50,6 +53,7 @@ EVENTS = (
     "worker_sigterm",
     "worker_sigkill",
     "worker_callback",
+    "worker_lost_sight_of",
     "triggerer_sigterm",
     "triggerer_sigkill",
     "scheduler_sigkill",
@@ -71,6 +75,8 @@ def sensor(event: str, *, deferrable: bool = False, mode: str = "poke") -> None:
         how["timeout"] = EXECUTION_TIMEOUT.total_seconds()
     elif event == "execution_timeout":
         how["execution_timeout"] = EXECUTION_TIMEOUT
+    elif event == "worker_lost_sight_of":
+        how |= AGAIN
     elif event == "task_callback":
         how["on_failure_callback"] = EarthEngineCancelOperationsNotifier()
     EarthEngineOperationSensor(task_id="hold", operation_names=NAMES, **how)
@@ -89,7 +95,9 @@ def export(event: str, *, deferrable: bool) -> Any:
     """Start an export and wait for it; where one is to fail, another one beside it."""
     timeout = EXECUTION_TIMEOUT if event == "execution_timeout" else None
 
-    @task.earth_engine(task_id="hold", deferrable=deferrable, poll_interval=1, execution_timeout=timeout)
+    again = AGAIN if event == "worker_lost_sight_of" else {}
+
+    @task.earth_engine(task_id="hold", deferrable=deferrable, poll_interval=1, execution_timeout=timeout, **again)
     def hold(ti: Any, dag_run: Any) -> Any:
         import ee
 
