@@ -7,6 +7,34 @@ from typing import Any
 __version__ = "0.1.0"
 
 
+def _configuration() -> dict[str, Any]:
+    """Return what an administrator can set in Airflow's configuration."""
+
+    def option(description: str, kind: str, default: str) -> dict[str, Any]:
+        return {
+            "description": description,
+            "version_added": "0.2.0",
+            "type": kind,
+            "example": None,
+            "default": default,
+        }
+
+    hosts = "Hosts, comma-separated, besides Google's own to which a connection may have its access token sent."
+    external = (
+        "Whether a connection itself may hold a configuration, such as a workload identity federation's, that makes "
+        "google-auth read files of this machine or ask other servers. Those in files are always allowed."
+    )
+    return {
+        "earth_engine": {
+            "description": "What connections of the Google Earth Engine provider may do.",
+            "options": {
+                "allowed_hosts": option(hosts, "string", ""),
+                "allow_external_accounts": option(external, "boolean", "False"),
+            },
+        }
+    }
+
+
 def get_provider_info() -> dict[str, Any]:
     """Tell Airflow what this package provides (the entry point ``apache_airflow_provider``)."""
     from airflow_ee_provider.hooks.connection_form import connection_type_info
@@ -39,6 +67,7 @@ def get_provider_info() -> dict[str, Any]:
                 "class-name": "airflow_ee_provider.decorators.earth_engine.earth_engine_task",
             }
         ],
+        "config": _configuration(),
         "extra-links": [
             "airflow_ee_provider.links.earth_engine.EarthEngineTasksLink",
             "airflow_ee_provider.links.earth_engine.EarthEngineOutputLink",

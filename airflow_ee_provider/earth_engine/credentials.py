@@ -5,13 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from airflow_ee_provider.earth_engine.errors import (
     CredentialsError,
@@ -21,8 +18,9 @@ from airflow_ee_provider.earth_engine.errors import (
 )
 from airflow_ee_provider.earth_engine.operations import OperationName, check_project
 from airflow_ee_provider.earth_engine.sessions import authorized_session
-from airflow_ee_provider.earth_engine.settings import DEFAULT_HOST, SCOPES
+from airflow_ee_provider.earth_engine.settings import SCOPES
 from airflow_ee_provider.earth_engine.transports import can_pass
+from airflow_ee_provider.earth_engine.trust import check_info, check_token_may_go_to, endpoint_of, is_local
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,8 +83,15 @@ def open_account(settings: Settings) -> Account:
     :raises CredentialsError: if there are none, or they cannot be used.
     :raises InvalidRequestError: if the endpoint is not one to send a token to.
     """
-    base_url = f"{_endpoint(settings)}/{settings.api_version}"
+    url = endpoint_of(settings.host)
+    if settings.api_version not in API_VERSIONS:
+        raise InvalidRequestError(f"The connection's api_version is not one of {', '.join(API_VERSIONS)}.")
+    if settings.is_anonymous and not is_local(url):
+        raise CredentialsError("Anonymous calls are only for an emulator on this machine.", remedy=_WHERE_FROM)
     credentials, project = _credentials(settings)
+    if not settings.is_anonymous:
+        check_token_may_go_to(url, credentials, settings.trust)
+    base_url = f"{url.scheme}://{url.netloc}/{settings.api_version}"
     if settings.impersonation_chain:
         credentials = _impersonate(credentials, settings)
     if settings.quota_project and hasattr(credentials, "with_quota_project"):
@@ -108,35 +113,6 @@ def _checked_project(project: str, what: str = "project") -> str:
         raise CredentialsError(
             f"What the connection has for its {what} is no Cloud project id.", remedy="Give an id such as my-project."
         ) from None
-
-
-def _endpoint(settings: Settings) -> str:
-    """Return the endpoint's origin, to which alone the token is sent."""
-    text = settings.host if "://" in settings.host else f"https://{settings.host}"
-    try:
-        url = urlsplit(text)
-        _ = url.port
-    except ValueError:
-        url = urlsplit("")
-    local = url.hostname == "localhost" or _is_loopback(url.hostname or "")
-    plain = url.username is None and url.path in ("", "/") and not url.query and not url.fragment
-    if not url.hostname or not plain or not (url.scheme == "https" or (url.scheme == "http" and local)):
-        raise InvalidRequestError(
-            "The connection's host is not an endpoint for Earth Engine.",
-            remedy=f"Leave it empty for {DEFAULT_HOST}; plain http is only for an emulator on this machine.",
-        )
-    if settings.api_version not in API_VERSIONS:
-        raise InvalidRequestError(f"The connection's api_version is not one of {', '.join(API_VERSIONS)}.")
-    if settings.is_anonymous and not local:
-        raise CredentialsError("Anonymous calls are only for an emulator on this machine.", remedy=_WHERE_FROM)
-    return f"{url.scheme}://{url.netloc}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _credentials(settings: Settings) -> tuple[Any, str]:
@@ -175,14 +151,15 @@ def _reason(source: str) -> str:
 
 def _load(source: str, settings: Settings) -> tuple[Any, str]:
     if source == "key_path":
-        return _from_info(_file_content(settings.key_path, source), settings)
+        return _from_info(_file_content(settings.key_path, source), settings, source, is_in_connection=False)
     if source == "keyfile_dict":
-        return _from_info(_content(settings.keyfile, source), settings)
+        return _from_info(_content(settings.keyfile, source), settings, source)
     if source == "credential_config_file":
         is_path = isinstance(settings.config, str) and not settings.config.lstrip().startswith("{")
-        return _from_info((_file_content if is_path else _content)(settings.config, source), settings)
+        info = (_file_content if is_path else _content)(settings.config, source)
+        return _from_info(info, settings, source, is_in_connection=not is_path)
     if source == "key_secret_name":
-        return _from_info(_secret(settings), settings)
+        return _from_info(_secret(settings), settings, source)
     return _application_default(settings.scopes)
 
 
@@ -235,22 +212,20 @@ def _application_default(scopes: Sequence[str]) -> tuple[Any, str]:
     return credentials, project or ""
 
 
-def _from_info(info: Any, settings: Settings) -> tuple[Any, str]:
+def _from_info(info: Any, settings: Settings, source: str, *, is_in_connection: bool = True) -> tuple[Any, str]:
     """Make credentials from the content of a key file or of a workload identity federation's configuration."""
     import google.auth
     from google.auth.credentials import with_scopes_if_required
     from google.oauth2 import service_account
 
+    check_info(info, settings.trust, is_in_connection=is_in_connection, what=source)
     if isinstance(key := info.get("private_key"), str):
         info = {**info, "private_key": key.replace("\\n", "\n")}  # Some ways of copying a key escape its line breaks.
     if info.get("type") == "service_account":
         credentials = service_account.Credentials.from_service_account_info(info, scopes=settings.scopes)
         return credentials, info.get("project_id", "")
-    with warnings.catch_warnings():
-        # google-auth warns of configurations from strangers; a connection's is the deployment's own.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        # Given scopes, it would fetch a token at once, to ask for the project of a federation's pool.
-        credentials, project = google.auth.load_credentials_from_dict(dict(info))
+    # Given scopes, it would fetch a token at once, to ask for the project of a federation's pool.
+    credentials, project = google.auth.load_credentials_from_dict(dict(info))
     return with_scopes_if_required(credentials, settings.scopes), project or ""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.errors import CredentialsError
+from airflow_ee_provider.earth_engine.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +41,7 @@ class Settings:
     :param key_secret_project: the secret's project; by default that of the Application Default Credentials.
     :param impersonation_chain: service accounts, the last of which calls Earth Engine.
     :param is_anonymous: call without credentials; only for an emulator on this machine.
+    :param trust: what the deployment allows besides Google; a connection cannot say that.
     """
 
     project: str = ""
@@ -54,6 +56,7 @@ class Settings:
     scopes: Sequence[str] = SCOPES
     impersonation_chain: Sequence[str] = ()
     is_anonymous: bool = False
+    trust: Trust = field(default_factory=Trust)
 
     @classmethod
     def from_extra(cls, extra: Mapping[str, Any], host: str | None = None) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from email.utils import formatdate
@@ -25,6 +26,18 @@ if TYPE_CHECKING:
 #: readings of a connection whose credentials are not accepted.
 REFRESHES, RENEW_INTERVAL = 2, 60.0
 
+#: What a token server answers (RFC 6749, 5.2; RFC 8693).
+OAUTH_ERRORS = (
+    "invalid_grant",
+    "invalid_client",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "invalid_target",
+    "invalid_request",
+    "access_denied",
+)
+
 #: Seconds for connecting, and for each read.
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0
 
@@ -46,11 +59,26 @@ def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
 
 
 def no_token(error: Exception) -> NoAnswer:
-    """No request was sent, because google-auth got no token for it."""
-    reason = f"no access token could be had: {error}"
+    """No request was sent, because google-auth got no token for it.
+
+    Of what a token server has answered, only OAuth's own words are shown: it may be any server that a connection names.
+    """
+    reason = f"no access token could be had: {_in_own_words(error)}"
     if can_pass(error):
         return NoAnswer(reason)
     return NoAnswer(reason, CredentialsError, "Check the connection's credentials: they may be revoked or expired.")
+
+
+def _in_own_words(error: BaseException) -> str:
+    """Say what has happened to a request for a token, with nothing of what the server has written."""
+    chain = [error]
+    while inner := next(
+        (one for one in (chain[-1].__cause__, *chain[-1].args) if isinstance(one, BaseException)), None
+    ):
+        chain.append(inner)
+    words = [word for word in OAUTH_ERRORS if any(re.search(rf"\b{word}\b", str(one)) for one in chain)]
+    system = [one.strerror for one in chain if isinstance(one, OSError) and one.errno and one.strerror]
+    return ": ".join([type(error).__name__, *words[:1], *system[:1]])
 
 
 def can_pass(error: BaseException) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, conf
 
 from airflow_ee_provider.earth_engine import api
 from airflow_ee_provider.earth_engine.credentials import Account, open_account
 from airflow_ee_provider.earth_engine.errors import ConnectionMissingError, EarthEngineError
 from airflow_ee_provider.earth_engine.settings import Settings, override, split
+from airflow_ee_provider.earth_engine.trust import Trust
 from airflow_ee_provider.hooks import connection_form
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
 
     from airflow_ee_provider.earth_engine.effects import Flow
+
+#: The section of Airflow's configuration; see `get_provider_info`.
+CONFIG_SECTION = "earth_engine"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,7 +63,7 @@ class _ConnectionHook(BaseHook):
 
     def _settings(self) -> Settings:
         if not self.earth_engine_conn_id:
-            return Settings()
+            return Settings(trust=_trust())
         try:
             connection = self.get_connection(self.earth_engine_conn_id)
         except AirflowNotFoundException:
@@ -68,7 +73,15 @@ class _ConnectionHook(BaseHook):
                 remedy="Add a connection of the type Google Earth Engine; an empty one stands for the machine's "
                 "Application Default Credentials, and so does earth_engine_conn_id=None.",
             ) from None
-        return Settings.from_extra(connection.extra_dejson, _host(connection))
+        return replace(Settings.from_extra(connection.extra_dejson, _host(connection)), trust=_trust())
+
+
+def _trust() -> Trust:
+    """Read what the deployment's own configuration allows."""
+    return Trust(
+        hosts=split(conf.get(CONFIG_SECTION, "allowed_hosts", fallback="")),
+        external_accounts=conf.getboolean(CONFIG_SECTION, "allow_external_accounts", fallback=False),
+    )
 
 
 def _host(connection: Any) -> str | None:

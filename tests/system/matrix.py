@@ -70,7 +70,10 @@ def booted(
     shutil.copytree(here / "dags", base / "dags")
     shutil.copytree(here.parents[1] / "example_dags", base / "dags" / "examples")
     with TokenServer() as tokens:  # google-auth's own way, so that there are secrets to be kept.
-        connection = {"AIRFLOW_CONN_EARTH_ENGINE_DEFAULT": tokens.airflow_connection(emulator.url, PROJECT)}
+        connection = {
+            "AIRFLOW_CONN_EARTH_ENGINE_DEFAULT": tokens.airflow_connection(emulator.url, PROJECT),
+            "AIRFLOW__EARTH_ENGINE__ALLOWED_HOSTS": "127.0.0.1",
+        }
         stored = {
             "AIRFLOW__CORE__XCOM_BACKEND": "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend",
             "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": (base / "xcoms").as_uri(),

@@ -110,7 +110,7 @@ def test_application_default_credentials_serve_where_nothing_is_configured(
         ),
         ({"idp_issuer_url": "https://idp.example"}, CredentialsError, "idp_issuer_url cannot be used"),
         ({"keyfile_dict": "{"}, CredentialsError, "not a JSON object"),
-        ({"keyfile_dict": '{"type": "unknown"}'}, CredentialsError, "no usable credentials"),
+        ({"keyfile_dict": '{"type": "unknown"}'}, CredentialsError, "no service account's key"),
         ({"key_path": "/a", "keyfile_dict": "{}"}, CredentialsError, "key_path names no key file"),
         ({"key_path": "/a", "keyfile_dict": '{"a": 1}'}, CredentialsError, "more than one source"),
         ({"is_anonymous": True}, CredentialsError, "Anonymous"),
@@ -118,6 +118,8 @@ def test_application_default_credentials_serve_where_nothing_is_configured(
         ({"host": "https://user@x.example"}, InvalidRequestError, "endpoint"),
         ({"host": "https://x.example/path?q"}, InvalidRequestError, "endpoint"),
         ({"host": "ftp://x.example"}, InvalidRequestError, "endpoint"),
+        ({"host": "http://[::1"}, InvalidRequestError, "endpoint"),
+        ({"host": "http://[::1].evil.example"}, InvalidRequestError, "endpoint"),
         ({**LOCAL, "api_version": "v9"}, InvalidRequestError, "v1, v1beta, v1alpha"),
     ],
 )
