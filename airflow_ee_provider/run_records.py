@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.airflow_versions import ACTIVE_STATES, states_of_run, xcoms_of_run
+from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.operations import OperationName
 from airflow_ee_provider.records import Record, item_of, map_index_of, may_go_on, part_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 
 def records_of_run(
@@ -114,10 +119,57 @@ def _run_of(context: Context) -> tuple[str, str]:
     return run["dag_id"], run["dag_run_id"]
 
 
+def within_bounds(
+    records: Iterable[Record | Exception], context: Context, default: Mapping[str, Any]
+) -> Iterator[Record | Exception]:
+    """Yield records with the operations that may be acted on; an exception says what is left alone.
+
+    An XCom can be written by others than the task. So a recorded operation has to belong to the project of the
+    connection that is to cancel it, or to one that the DAG's author names: as ``project_id`` of whoever cancels, or of
+    one of the DAG's tasks.
+
+    :param default: the account of whoever cancels.
+    """
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+    named, dag = {default["project_id"]}, context.get("dag")
+    for task in map(dag.get_task, dag.task_ids) if dag is not None else ():
+        named.add(getattr(task, "project_id", None) or getattr(task, "partial_kwargs", {}).get("project_id"))
+    is_templated = any("{" in str(project) for project in named)  # Its author has left open which one it is.
+    of_connection: dict[Any, str] = {}
+    for record in records:
+        if isinstance(record, Exception):
+            yield record
+            continue
+        account = default if record.account is None else record.account
+        connection = account["earth_engine_conn_id"]
+        if connection not in of_connection:
+            of_connection[connection] = _project_of(EarthEngineHook(connection))
+        may = {of_connection[connection], *named}
+        if is_templated or dag is None:
+            may.add(account.get("project_id"))
+        names = OperationName.parse_all(record.operation_names)
+        if foreign := [str(name) for name in names if name.project not in may]:
+            yield PermissionError(
+                f"Recorded operations belong to a project that neither the connection {connection!r} nor the DAG "
+                f"names, and are left alone: {', '.join(foreign)}. Give that project as project_id to cancel them."
+            )
+        yield replace(record, operation_names=tuple(str(name) for name in names if name.project in may))
+
+
+def _project_of(hook: EarthEngineHook) -> str:
+    try:
+        return hook.account.default_project
+    except EarthEngineError:  # It is met again by whoever asks in that name.
+        return ""
+
+
 def by_account(records: Iterable[Record], default: Mapping[str, Any]) -> list[tuple[dict[str, Any], list[str]]]:
     """Return the operations of records by the account that started them; ``default`` stands for an unknown one."""
     found: dict[str, tuple[dict[str, Any], dict[str, None]]] = {}
     for record in records:
+        if not record.operation_names:
+            continue
         account = dict(default if record.account is None else record.account)
         _, names = found.setdefault(repr(sorted(account.items())), (account, {}))
         names.update(dict.fromkeys(record.operation_names))

@@ -10,8 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_ee_provider.earth_engine.effects import Flow, Request
-from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError, InvalidRequestError, TransientError
+from airflow_ee_provider.earth_engine.effects import Flow, Note, Request
+from airflow_ee_provider.earth_engine.errors import (
+    EarthEngineError,
+    InvalidOperationNameError,
+    InvalidRequestError,
+    TransientError,
+)
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName, check_project
 from airflow_ee_provider.earth_engine.protocol import answered_at, call, encode, exchange
 
@@ -27,8 +32,20 @@ PAGE_SIZE = 500
 
 
 def get_operation(name: OperationName) -> Flow[Operation]:
-    """``projects.operations.get``."""
-    return Operation.from_api((yield from call(Request("GET", str(name), str(name)))))
+    """``projects.operations.get``.
+
+    :raises TransientError: if the answer is about another operation: what was asked for is all that is acted on.
+    """
+    payload = yield from call(Request("GET", str(name), str(name)))
+    answered = OperationName.parse(payload.get("name", ""))
+    if answered.id != name.id or not _is_same_project(answered.project, name.project):
+        raise TransientError(f"Earth Engine has answered about another operation, {answered}.", subject=str(name))
+    return Operation.from_api(payload, name)
+
+
+def _is_same_project(answered: str, asked: str) -> bool:
+    """Whether an answer's project is the one that was asked for: it may be named by its number."""
+    return answered == asked or answered.isdecimal()
 
 
 @dataclass(frozen=True)
@@ -40,20 +57,31 @@ class Listing:
 
 
 def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None = None) -> Flow[Listing]:
-    """``projects.operations.list``, page after page; of every user of the project.
+    """``projects.operations.list``, page after page; of every user of the project, and of no other project.
 
     :param most: stop once that many are there; None for all.
     """
     found: dict[OperationName, Operation] = {}
+    foreign: list[str] = []
 
     def take(page: list[Mapping[str, Any]]) -> bool:
         for payload in page:
             with suppress(InvalidOperationNameError):  # Whatever that is, it must not cost the others.
-                operation = Operation.from_api(payload)
-                found[operation.name] = operation
+                name = OperationName.parse(payload.get("name", ""))
+                if not _is_same_project(name.project, project):
+                    foreign.append(str(name))
+                    continue
+                name = OperationName(project, name.id)
+                found[name] = Operation.from_api(payload, name)
         return most is not None and len(found) >= most
 
     read = yield from _pages(project, page_size, take)
+    if foreign:
+        yield Note(
+            f"The list of projects/{project} has {len(foreign)} operations of other projects, such as {foreign[0]}: "
+            "they are left out.",
+            warning=True,
+        )
     if read.came_round:
         raise TransientError("Earth Engine's list of operations repeats a page.", subject=f"projects/{project}")
     return Listing(list(found.values()), read.since)
@@ -145,10 +173,18 @@ def start_operation(
     """Start an operation with a method such as ``image:export`` or ``table:import``.
 
     :return: the operation, and when Earth Engine answered, by its own clock.
+    :raises EarthEngineError: if the answer is about an operation of another project, which is nobody's here.
     """
     payload = {**body, "requestId": request_id} if request_id else dict(body)
     subject = f"projects/{check_project(project)}"
     repeatable = bool(payload.get("requestId"))
     request = Request("POST", f"{subject}/{method}", subject, body=encode(payload), repeatable=repeatable)
     answer, response = yield from exchange(request)
-    return Operation.from_api(answer), answered_at(response)
+    name = OperationName.parse(answer.get("name", ""))
+    if not _is_same_project(name.project, project):
+        raise EarthEngineError(
+            f"Earth Engine has answered a start with an operation of another project, {name}: it is not owned.",
+            subject=subject,
+            remedy="Look whether it runs, and cancel it by hand.",
+        )
+    return Operation.from_api(answer, OperationName(project, name.id)), answered_at(response)

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import BaseNotifier
 from airflow_ee_provider import parameters
 from airflow_ee_provider.airflow_versions import runs_a_task
 from airflow_ee_provider.records import ACCOUNT_PARAMETERS, records_of_task
-from airflow_ee_provider.run_records import by_account, records_of_run
+from airflow_ee_provider.run_records import by_account, records_of_run, within_bounds
 from airflow_ee_provider.tasks import account_of, clean_up, in_time, report
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
             groups = [(account_of(self), self.operation_names)] if self.operation_names else []
         else:
             found = records_of_run(context) if whose == "run" else records_of_task(context)
+            found = within_bounds(found, context, account_of(self))
             groups = by_account(self._readable(found), account_of(self))
         for account, names in groups:
             self.log.warning(
@@ -139,7 +140,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         return groups
 
     def _readable(self, found: Iterable[Record | Exception]) -> Iterator[Record]:
-        """Yield what could be read, and say what could not."""
+        """Yield what may be acted on, and say what may not, or could not be read."""
         for record in found:
             if isinstance(record, Exception):
                 self.log.error("%s Its operations may still run.", record)

@@ -15,7 +15,7 @@ from airflow_ee_provider.earth_engine.operations import OperationName
 from airflow_ee_provider.holders import OperationHolder
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.records import ACCOUNT_PARAMETERS, record_operations, records_of_task
-from airflow_ee_provider.run_records import by_account, records_of_upstream
+from airflow_ee_provider.run_records import by_account, records_of_upstream, within_bounds
 from airflow_ee_provider.tasks import KILL, account_of, airflow_exception, clean_up, report, result_of
 
 if TYPE_CHECKING:
@@ -223,7 +223,8 @@ class EarthEngineCancelOperationOperator(CancellingOperator):
         if self._are_given:
             return self.cancel([(account_of(self), [str(name) for name in self.adopt(context)])])
         unreadable: list[Exception] = []
-        groups = by_account(_readable(records_of_upstream(context, self), unreadable), account_of(self))
+        found = within_bounds(records_of_upstream(context, self), context, account_of(self))
+        groups = by_account(_readable(found, unreadable), account_of(self))
         for error in unreadable:
             self.log.error("%s Its operations may still run.", error)
         if not groups and not unreadable:

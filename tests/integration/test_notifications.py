@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,8 +65,30 @@ class Dag:
     task_ids = ("a", "b")
     on_failure_callback: Any = None
 
+    def __init__(self, project_id: str | None = None) -> None:
+        self.project_id = project_id
+
     def get_task(self, task_id: str) -> Any:
-        return task_id
+        return SimpleNamespace(task_id=task_id, project_id=self.project_id)
+
+
+@pytest.mark.parametrize(
+    ("named", "state"), [((None, None), "RUNNING"), (("theirs", None), "CANCELLED"), ((None, "theirs"), "CANCELLED")]
+)
+def test_what_an_xcom_has_of_another_project_is_cancelled_only_if_the_author_names_it(
+    emulator: Emulator,
+    notify: Callable[..., None],
+    run_holds: dict[str, Any],
+    named: tuple[str | None, str | None],
+    state: str,
+) -> None:
+    of_notifier, of_task = named
+    mine, theirs = emulator.service.add("x"), emulator.service.add("x", "theirs")
+    run_holds["a"] = [theirs, mine]
+
+    notify({"reason": "failed", "dag": Dag(of_task), "ti": TaskInstance()}, project_id=of_notifier)
+
+    assert [emulator.service.state(name) for name in (mine, theirs)] == ["CANCELLED", state]
 
 
 def test_as_a_dags_callback_it_cancels_what_the_run_has_recorded(

@@ -32,6 +32,36 @@ def test_a_list_whose_page_repeats_is_an_error_rather_than_a_loop() -> None:
     assert isinstance(play(calls.list_operations("p"), [page, page]).error, errors.TransientError)
 
 
+def test_an_answer_about_another_operation_is_nobodys() -> None:
+    other = play(calls.get_operation(ABC), [ok(operation("RUNNING", str(XYZ)))])
+    foreign = play(calls.get_operation(ABC), [ok(operation("RUNNING", "projects/theirs/operations/ABC"))])
+    numbered = play(calls.get_operation(ABC), [ok(operation("RUNNING", "projects/123/operations/ABC"))])
+
+    assert isinstance(other.error, errors.TransientError)
+    assert "another operation, projects/p/operations/XYZ" in str(other.error)
+    assert isinstance(foreign.error, errors.TransientError)
+    assert numbered.result
+    assert numbered.result.name == ABC
+
+
+def test_a_list_has_nothing_of_another_project() -> None:
+    page = {"operations": [operation("RUNNING"), operation("RUNNING", "projects/theirs/operations/X")]}
+
+    played = play(calls.list_operations("p"), [ok(page)])
+
+    assert played.result
+    assert [str(o.name) for o in played.result.operations] == [NAME]
+    assert "1 operations of other projects, such as projects/theirs/operations/X" in played.notes[0].message
+
+
+def test_a_start_adopts_nothing_of_another_project() -> None:
+    played = play(calls.start_export("p", "image", {}), [ok(operation("PENDING", "projects/theirs/operations/X"))])
+
+    assert isinstance(played.error, errors.EarthEngineError)
+    assert played.error.permanent
+    assert "projects/theirs/operations/X" in str(played.error)
+
+
 def test_an_export_is_repeated_only_with_a_request_id_and_then_byte_for_byte() -> None:
     body = {"expression": {"b": 1, "a": 2}}
 
