@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_ee_provider import parameters
 from airflow_ee_provider.airflow_versions import threads_may_ask_airflow, trigger_timed_out
-from airflow_ee_provider.earth_engine.destinations import output_url
+from airflow_ee_provider.earth_engine.destinations import link_to, output_url
 from airflow_ee_provider.earth_engine.failures import can_pass
 from airflow_ee_provider.earth_engine.operations import (
     Operation,
@@ -284,8 +284,8 @@ class ExportingOperator(WaitingHolder, BaseOperator):
             )
         self._destination_uris = [uri for operation in operations for uri in operation["destination_uris"]]
         if self._destination_uris:
-            EarthEngineOutputLink.persist(context, self._destination_uris[0])
-            announce(context, self.outlets, self._destination_uris)
+            EarthEngineOutputLink.persist(context, link_to(self._destination_uris[0]))
+            announce(context, self.outlets, self._destination_uris, self.log)
         return operations
 
     def _cancelled(self, names: Sequence[str]) -> list[str]:

@@ -10,6 +10,9 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 _BUCKETS = "https://console.cloud.google.com/storage/browser"
+#: No address that is longer leads anywhere, and Airflow and OpenLineage store none.
+LONGEST_URI = 1000
+
 _ASSETS = "https://code.earthengine.google.com/?asset="
 
 
@@ -29,6 +32,27 @@ def output_url(body: Mapping[str, Any]) -> str:
     if drive := of("driveDestination", "folder") or of("driveDestination", "filenamePrefix"):
         return f"https://drive.google.com/drive/search?q={drive}"
     return ""
+
+
+def link_to(uri: str) -> str:
+    """Return the address under which a person can look at one of an operation's ``destination_uris``.
+
+    :return: empty for what is none, or not one to be clicked: whatever Earth Engine answers gets into the UI so.
+
+    >>> link_to("gs://my-bucket/ndvi/2024.tif")
+    'https://console.cloud.google.com/storage/browser/my-bucket/ndvi/2024.tif'
+    >>> link_to("javascript:alert(1)")
+    ''
+    """
+    try:
+        url = urlsplit(uri)
+    except ValueError:
+        return ""
+    if len(uri) > LONGEST_URI or not url.netloc or not uri.isprintable():
+        return ""
+    if url.scheme == "gs":
+        return f"{_BUCKETS}/{quote(url.netloc + url.path, safe='/')}"
+    return uri if url.scheme == "https" else ""
 
 
 def dataset(uri: str) -> tuple[str, str]:

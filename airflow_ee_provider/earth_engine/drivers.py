@@ -12,7 +12,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from airflow_ee_provider.earth_engine.effects import Flow, Look, Note, Now, Request, Sleep, Together
+from airflow_ee_provider.earth_engine.effects import Flow, Look, Note, Now, Request, Sleep, Together, WallClock
 from airflow_ee_provider.earth_engine.looking import look_up
 from airflow_ee_provider.earth_engine.pace import CONCURRENT
 
@@ -161,9 +161,11 @@ async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, look: 
             answer = _at_once(effect, log)
 
 
-def _at_once(effect: Now | Note, log: Log) -> float | None:
+def _at_once(effect: Now | WallClock | Note, log: Log) -> float | None:
     if isinstance(effect, Now):
         return time.monotonic()
+    if isinstance(effect, WallClock):
+        return time.time()
     write = log.warning if effect.warning else log.info
     write("%s", effect.message)
     return None

@@ -60,6 +60,11 @@ class Now:
 
 
 @dataclass(frozen=True, slots=True)
+class WallClock:
+    """Answered with the seconds since the epoch, by this machine's clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something for a person to read in the log; answered with None."""
 
@@ -86,5 +91,5 @@ class Together:
 
 
 T = TypeVar("T")
-Effect = Request | Sleep | Now | Note | Look | Together
+Effect = Request | Sleep | Now | WallClock | Note | Look | Together
 Flow = Generator[Effect, Any, T]

@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from airflow_ee_provider.earth_engine.calls import list_operations
-from airflow_ee_provider.earth_engine.effects import Flow, Note
-from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
+from airflow_ee_provider.earth_engine.effects import Flow, Note, WallClock
+from airflow_ee_provider.earth_engine.errors import FailedPreconditionError, InvalidRequestError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 #: From which time on an operation's age is counted.
 AGES = ("create_time", "start_time")
 
+
+#: By how much Earth Engine's clock and this machine's may differ. One of them is wrong then, and whichever it is: what
+#: seems old may be new.
+CLOCKS_DIFFER = timedelta(days=2)
+
+#: How much of a description is matched: Earth Engine's own are 100 signs long, and a pattern can take for ever to match
+#: a long one.
+LONGEST_DESCRIPTION = 256
 
 #: States that an operation can be cancelled in.
 ACTIVE_STATES = ("PENDING", "RUNNING", "CANCELLING")
@@ -81,7 +89,7 @@ class StaleCriteria:
     def _reasons(self, operation: Operation, now: datetime) -> Iterable[str | None]:
         """Yield what each criterion says: a reason, an empty text if it is not met, None if it is not given."""
         yield self._age(operation, now) if self.older_than is not None else None
-        described = operation.description
+        described = operation.description[:LONGEST_DESCRIPTION]
         if self.description:
             yield f"is called {described!r}" if fnmatchcase(described, self.description) else ""
         if self.description_regex:
@@ -121,10 +129,19 @@ def list_stale_operations(
 
     :param limit: how many at the most; None for all.
     :raises TransientError: if Earth Engine does not say what time it is.
+    :raises FailedPreconditionError: if its clock and this machine's differ by more than two days.
     """
     listing = yield from list_operations(project)
     if listing.read_at is None:
         raise TransientError("Earth Engine's answer has no date to count ages from.", subject=f"projects/{project}")
+    here = datetime.fromtimestamp((yield WallClock()), timezone.utc)
+    if criteria.older_than is not None and abs(listing.read_at - here) > CLOCKS_DIFFER:
+        raise FailedPreconditionError(
+            f"Earth Engine's answer is of {listing.read_at:%Y-%m-%d %H:%M}, and this machine's clock says "
+            f"{here:%Y-%m-%d %H:%M}: with one of them wrong, nothing can be called old.",
+            subject=f"projects/{project}",
+            remedy="Set the clock of this machine, or of the proxy on the way.",
+        )
     stale = [StaleOperation(operation, criteria.why(operation, listing.read_at)) for operation in listing.operations]
     stale = sorted((one for one in stale if one.why), key=_age_order)[:limit]
     yield Note(f"{len(stale)} of {len(listing.operations)} operations are stale.")

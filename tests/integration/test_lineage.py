@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from airflow_ee_provider.lineage import operator_lineage
+from airflow.providers.common.compat.sdk import AssetAlias
+
+from airflow_ee_provider.lineage import announce, operator_lineage
 
 
 def test_destinations_are_outputs() -> None:
     lineage = operator_lineage(["https://console.developers.google.com/storage/browser/b/ndvi/2024"])
 
     assert [(output.namespace, output.name) for output in lineage.outputs] == [("gs://b", "ndvi/2024")]
+
+
+ODD = ["", "javascript:alert(1)", "https://[broken", "https://" + "x" * 9999, "https://x.example/storage/browser/"]
+
+
+class Log:
+    """Keeps nothing."""
+
+    def info(self, *_: object) -> None: ...
+
+    warning = error = info
+
+
+def test_odd_destinations_cost_nothing() -> None:
+    """The export has succeeded, whatever its address looks like."""
+    assert len(operator_lineage(ODD).outputs) == 1
+    announce({}, [AssetAlias("a")], ODD, Log())  # type: ignore[typeddict-item]

@@ -16,6 +16,7 @@ from airflow_ee_provider.earth_engine.effects import (
     Response,
     Sleep,
     Together,
+    WallClock,
 )
 from airflow_ee_provider.earth_engine.looking import look_up
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 T = TypeVar("T")
+#: What this machine's clock says: it is noon on 24 November 2026.
+WALL_CLOCK = 1_795_521_600.0
+
 NAME = "projects/p/operations/ABC"
 
 
@@ -66,6 +70,8 @@ def _drive(flow: Flow[Any], played: Played[Any], answers: Iterator[Any]) -> Any:
             played.sleeps.append(effect.seconds)
         elif isinstance(effect, Now):
             answer = sum(played.sleeps)
+        elif isinstance(effect, WallClock):
+            answer = WALL_CLOCK + sum(played.sleeps)
         elif isinstance(effect, Look):
             played.sleeps += [effect.after] if effect.after else []
             answer = _drive(look_up(effect.names), played, answers)

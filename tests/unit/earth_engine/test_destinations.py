@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from airflow_ee_provider.earth_engine.destinations import dataset, output_url
+from airflow_ee_provider.earth_engine.destinations import dataset, link_to, output_url
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,12 @@ def test_a_request_says_where_its_output_will_be_seen(body: dict[str, Any], url:
 )
 def test_a_destination_is_a_dataset(uri: str, expected: tuple[str, str]) -> None:
     assert dataset(uri) == expected
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["", "javascript:alert(1)", "http://x.example", "https://[broken", "https://x.example/\n", "https://" + "x" * 9999],
+)
+def test_what_is_no_address_is_no_link(uri: str) -> None:
+    assert not link_to(uri)
+    assert dataset(uri)

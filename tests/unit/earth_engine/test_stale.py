@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from playing import NAME, ok, play
 from playing import operation as payload
 
-from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
+from airflow_ee_provider.earth_engine.errors import FailedPreconditionError, InvalidRequestError, TransientError
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName
 from airflow_ee_provider.earth_engine.stale import StaleCriteria, StaleOperation, list_stale_operations
 
@@ -132,6 +132,22 @@ def test_without_the_servers_clock_nothing_is_old(date: str) -> None:
 
     assert isinstance(played.error, TransientError)
     assert "no date" in str(played.error)
+
+
+@pytest.mark.parametrize("year", [2025, 2027, 9999])
+def test_a_clock_that_is_wrong_by_a_year_makes_nothing_old(year: int) -> None:
+    answer = page([payload("RUNNING", **metadata())], date=f"Wed, 24 Nov {year} 12:00:00 GMT")
+
+    played = play(list_stale_operations("p", StaleCriteria(older_than=timedelta(days=1))), [answer])
+
+    assert isinstance(played.error, FailedPreconditionError)
+    assert f"Earth Engine's answer is of {year}-11-24 12:00" in str(played.error)
+
+
+def test_a_pattern_does_not_run_away_on_a_long_description() -> None:
+    long = payload("RUNNING", **metadata(description="a" * 100_000))
+
+    assert stale(StaleCriteria(description_regex="a.*a.*b|^a{256}$"), page([long]))
 
 
 def test_a_date_without_a_zone_is_in_utc() -> None:
