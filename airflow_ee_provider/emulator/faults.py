@@ -136,6 +136,12 @@ class Fault:
     def __post_init__(self) -> None:
         if self.what not in ERRORS and self.what not in BREAKAGES:
             raise ValueError(f"{self.what!r} is none of {', '.join([*ERRORS, *BREAKAGES])}")
+        texts = (self.method, self.path, *self.headers, *self.headers.values())
+        if not all(isinstance(text, str) and text.isprintable() for text in texts):
+            raise TypeError("method, path, and the names and values of headers have to be texts of one line.")
+        for name, value in (("times", self.times or 0), ("seconds", self.seconds), ("probability", self.probability)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
+                raise ValueError(f"{name} is {value!r} and has to be a number from 0.")
 
     def befalls(self, method: str, path: str) -> bool:
         """Whether this request meets it; that uses it up once."""

@@ -24,6 +24,9 @@ TYPES = {
 }
 
 
+_CENTURY = 100 * 365 * 86400.0
+
+
 class Clock:
     """The machine's time, which a test can put forward."""
 
@@ -35,7 +38,12 @@ class Clock:
         return time.time() + self._ahead
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds pass at once."""
+        """Let so many seconds pass at once.
+
+        :raises ValueError: for more than a century, which no timestamp can tell.
+        """
+        if not abs(self._ahead + seconds) < _CENTURY:
+            raise ValueError(f"The clock cannot be put forward by {seconds!r} s.")
         self._ahead += seconds
 
 
@@ -61,6 +69,17 @@ class Behaviour:
     message: str = "User memory limit exceeded."
     eecu_seconds: float = 1.5
     attempt: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse at once what would break an answer later."""
+        for name in ("pending_seconds", "run_seconds", "cancel_seconds", "eecu_seconds", "attempt"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _CENTURY:
+                raise ValueError(f"{name} is {value!r} and has to be a number from 0.")
+        if self.outcome not in ("SUCCEEDED", "FAILED"):
+            raise ValueError(f"outcome is {self.outcome!r} and has to be SUCCEEDED or FAILED.")
+        if not isinstance(self.message, str):
+            raise TypeError(f"message is {self.message!r} and has to be a text.")
 
 
 @dataclass

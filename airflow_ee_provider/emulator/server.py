@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from airflow_ee_provider.emulator.faults import ERRORS, NONSENSE, ApiError, Fault
+from airflow_ee_provider.emulator.guard import Handler, guard
 from airflow_ee_provider.emulator.official_client import algorithms, discovery_document
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ _VERSION = r"/{version:v1|v1beta|v1alpha}"
 _OPERATION = r"{name:projects/[^/]+/operations/[^:]+}"
 _HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1>nginx</body></html>"
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 def make_app(service: Service) -> web.Application:
     """Make the application that serves a `Service`."""
@@ -29,7 +27,7 @@ def make_app(service: Service) -> web.Application:
     async def date(_: web.Request, response: web.StreamResponse) -> None:
         response.headers["Date"] = formatdate(service.clock.now(), usegmt=True)
 
-    app = web.Application(middlewares=[_journal(service)])
+    app = web.Application(middlewares=[guard, _journal(service)])
     app.on_response_prepare.append(date)
     api = _Api(service)
     app.add_routes(

@@ -19,6 +19,7 @@ from airflow_ee_provider.emulator.operations import FRACTION_DIGITS, TYPES, Beha
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_PROJECT = re.compile(r"[A-Za-z0-9.:_-]+")
 _REQUEST_ID = re.compile(r"[a-zA-Z0-9-]{1,60}")
 _LARGEST_PAGE = 500
 
@@ -60,6 +61,8 @@ class Service:
         :param description: a glob.
         :param behaviour: fields of `Behaviour`; the others stay at the service's default.
         """
+        if not isinstance(description, str):
+            raise TypeError(f"description is {description!r} and has to be a text.")
         with self._lock:
             self._behaviours.insert(0, (description, replace(self.behaviour, **behaviour)))
 
@@ -108,7 +111,12 @@ class Service:
         return self.operations[name].state(self.clock.now())
 
     def add(self, description: str = "", project: str = "earth-demo", kind: str = "image", **behaviour: Any) -> str:
-        """Add an operation, as another user of the project would, and return its name."""
+        """Add an operation, as another user of the project would, and return its name.
+
+        :raises ValueError: if it cannot be one.
+        """
+        if not isinstance(description, str) or not _PROJECT.fullmatch(str(project)) or kind not in TYPES:
+            raise ValueError(f"There is no operation {description!r} of the kind {kind!r} in {project!r}.")
         with self._lock:
             return self._create(project, kind, {"description": description}, behaviour).name
 

@@ -54,6 +54,48 @@ def test_it_is_steered_from_outside(url: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Host": "evil.example"},
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+    ],
+)
+def test_a_web_page_cannot_drive_it(url: str, headers: dict[str, str]) -> None:
+    refused = requests.post(f"{url}/emulator/operations", data=b"{}", headers=headers, timeout=10)
+
+    assert refused.status_code == 403
+    assert get(url, "v1/projects/earth-demo/operations") == {}
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("clock", {"advance": 1e15}),
+        ("clock", {"advance": "tomorrow"}),
+        ("behaviours", {"run_seconds": "long"}),
+        ("behaviours", {"outcome": "MAYBE"}),
+        ("behaviours", {"description": 7}),
+        ("behaviours", {"message": {}}),
+        ("faults", {"what": "delay", "seconds": "long"}),
+        ("faults", {"what": "unavailable", "headers": {"Retry-After": "1\r\nX: y"}}),
+        ("faults", {"what": "unavailable", "path": 7}),
+        ("faults", {"what": "unavailable", "probability": "often"}),
+        ("operations", {"kind": "poem"}),
+        ("operations", {"description": []}),
+        ("operations", {"project": "../x"}),
+    ],
+)
+def test_what_makes_no_sense_breaks_no_later_answer(url: str, what: str, body: dict[str, Any]) -> None:
+    assert post(url, what, **body)["error"]["status"] == "INVALID_ARGUMENT"
+
+    name = post(url, "operations", description="x")["name"]
+    assert get(url, f"v1/{name}")["metadata"]["state"] == "PENDING"
+
+
 def test_what_it_does_not_know_is_answered_as_the_api_does(url: str) -> None:
     assert get(url, "v1/projects/earth-demo/assets")["error"]["status"] == "UNIMPLEMENTED"
     assert get(url, "v1/projects/earth-demo/operations/UNKNOWN")["error"]["status"] == "NOT_FOUND"

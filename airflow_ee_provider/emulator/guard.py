@@ -1,0 +1,47 @@
+"""Who may drive the emulator: programs on this machine, and no web page that happens to be open on it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from airflow_ee_provider.emulator.faults import ApiError
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what a browser sends for a page from elsewhere: by its Origin, its Host, or its kind of content."""
+    if problem := _problem(request):
+        return web.json_response(ApiError("PERMISSION_DENIED", problem).as_json(), status=403)
+    return await handler(request)
+
+
+def _problem(request: web.Request) -> str:
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        return "The emulator answers no web page of another origin."
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    if name and _is_loopback(name[0]) and not _is_loopback(_host(request)):
+        return "The emulator is asked for by another name than this machine's."
+    if request.can_read_body and request.content_type != "application/json":
+        return "The emulator reads application/json only."
+    return ""
+
+
+def _host(request: web.Request) -> str:
+    try:
+        return urlsplit(f"//{request.host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
