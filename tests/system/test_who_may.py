@@ -1,0 +1,149 @@
+"""What somebody gets who may edit connections and not see their keys: no token, no file, no other server's answer."""
+
+from __future__ import annotations
+
+import json
+import threading
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+import requests
+from tokens import TokenServer
+
+from airflow_ee_provider.standalone import StandaloneAirflow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.system
+
+
+class EditorsAirflow(StandaloneAirflow):
+    """An API server alone, which its only user may edit connections of, and no more."""
+
+    healthy_parts: ClassVar[tuple[str, ...]] = ("metadatabase",)
+    parts: ClassVar[dict[str, tuple[str, ...]]] = {"api-server": StandaloneAirflow.parts["api-server"]}
+
+    def start_more(self) -> None:
+        """No task runs."""
+
+    @cached_property
+    def authorization(self) -> str:
+        generated = self.home / "simple_auth_manager_passwords.json.generated"
+        password = json.loads(generated.read_text(encoding="utf-8"))["editor"]
+        credentials = {"username": "editor", "password": password}
+        return f"Bearer {requests.post(f'{self.url}/auth/token', json=credentials, timeout=30).json()['access_token']}"
+
+
+@pytest.fixture(scope="module")
+def editors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandaloneAirflow]:
+    base = tmp_path_factory.mktemp("editors")
+    settings = {
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "editor:op",
+        # The key's own token server is the tests'; the editor's is not.
+        "AIRFLOW__EARTH_ENGINE__ALLOWED_HOSTS": "localhost",
+    }
+    with EditorsAirflow(base / "airflow", base, settings) as running:
+        yield running
+
+
+class Elsewhere:
+    """A server of the editor's, or one inside that is not his business: says something, and keeps what it was sent."""
+
+    SAYS = "what-is-said-inside"
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, str]] = []
+        elsewhere = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.do_GET()
+
+            def do_GET(self) -> None:
+                elsewhere.asked.append(dict(self.headers))
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(elsewhere.SAYS.encode())
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Elsewhere:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def keep(editors: StandaloneAirflow, connection: str, extra: dict[str, Any]) -> None:
+    body = {"connection_id": connection, "conn_type": "earth_engine", "extra": json.dumps(extra)}
+    editors.call("POST", "/connections", body)
+
+
+def press_test(editors: StandaloneAirflow, connection: str) -> dict[str, Any]:
+    """Press the Test button in the form of a connection that was saved."""
+    shown = editors.call("GET", f"/connections/{connection}")
+    body = {name: shown.get(name) for name in ("connection_id", "conn_type", "host", "port", "extra")}
+    answer: dict[str, Any] = editors.call("POST", "/connections/test", body)
+    return answer
+
+
+@pytest.mark.parametrize("field", ["host", "extra"])
+def test_another_host_gets_no_token(editors: StandaloneAirflow, field: str) -> None:
+    connection = f"edited_{field}"
+    with TokenServer() as tokens, Elsewhere() as elsewhere:
+        key = {**tokens.key(), "token_uri": tokens.key()["token_uri"].replace("127.0.0.1", "localhost")}
+        extra = {"project": "earth-demo", "keyfile_dict": json.dumps(key)}
+        keep(editors, connection, extra)
+        assert "PRIVATE KEY" not in json.dumps(editors.call("GET", f"/connections/{connection}"))
+
+        shown = editors.call("GET", f"/connections/{connection}")
+        edited = {"host": elsewhere.url} if field == "host" else {"extra": shown["extra"]}
+        if field == "extra":
+            edited["extra"] = json.dumps({**json.loads(shown["extra"]), "host": elsewhere.url})
+        body = {"connection_id": connection, "conn_type": "earth_engine", **edited}
+        editors.call("PATCH", f"/connections/{connection}?update_mask={field}", body)
+        answer = press_test(editors, connection)
+
+    assert answer["status"] is False
+    assert "no token is sent there" in answer["message"]
+    assert elsewhere.asked == []
+    assert tokens.given == 0
+
+
+@pytest.mark.parametrize("source", ["file", "url"])
+def test_a_federation_that_is_pasted_reads_nothing(editors: StandaloneAirflow, source: str) -> None:
+    with Elsewhere() as elsewhere:
+        federation = {
+            "type": "external_account",
+            "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": f"{elsewhere.url}/token",
+            "credential_source": {"file": "/etc/passwd"} if source == "file" else {"url": elsewhere.url},
+        }
+        keep(editors, f"federation_{source}", {"project": "p", "keyfile_dict": json.dumps(federation)})
+
+        answer = press_test(editors, f"federation_{source}")
+
+    assert answer["status"] is False
+    assert "taken from files only" in answer["message"]
+    assert elsewhere.asked == []
+
+
+def test_a_keys_token_server_is_googles(editors: StandaloneAirflow) -> None:
+    with TokenServer() as tokens, Elsewhere() as inside:
+        key = {**tokens.key(), "token_uri": inside.url}
+        keep(editors, "key_inside", {"project": "p", "keyfile_dict": json.dumps(key)})
+
+        answer = press_test(editors, "key_inside")
+
+    assert answer["status"] is False
+    assert "token_uri" in answer["message"]
+    assert Elsewhere.SAYS not in answer["message"]
+    assert inside.asked == []
