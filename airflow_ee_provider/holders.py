@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
-from airflow_ee_provider.airflow_versions import AIRFLOW_3, is_a_dag_test, is_asking_airflow, trigger_timed_out
+from airflow_ee_provider.airflow_versions import (
+    AIRFLOW_3,
+    is_a_dag_test,
+    is_asking_airflow,
+    own_state,
+    trigger_timed_out,
+)
 from airflow_ee_provider.handover import Handover
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.records import operations_of_a_later_try, operations_of_task, record_operations
@@ -24,6 +30,9 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.operations import OperationName
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
+
+#: States of a running task's instance that only Airflow itself brings about, when it lets another try follow.
+FOLLOWED_BY_A_TRY = ("cleared", "scheduled", "queued", "up_for_retry")
 
 #: Seconds that Airflow has to say, amid a kill, whether another try has begun; it kills for good after five.
 LATER_TRY_TIMEOUT = 1.5
@@ -180,19 +189,28 @@ class WaitingHolder(OperationHolder):
         if self._execution_ends is not None and time.time() >= self._execution_ends:
             self.on_timeout("execution_timeout")
         elif self.cancel_on_kill and self.operation_names:
-            later = self._held_by_a_later_try()
-            if later:
-                self.log.warning("The next try of %s has begun, and goes on with %s.", self.task_id, sorted(later))
-                self.operation_names = [name for name in self.operation_names if name not in later]
+            if wanted := self._wanted_by_the_next_try():
+                self.log.warning("The next try of %s goes on with %s.", self.task_id, sorted(wanted))
+                self.operation_names = [name for name in self.operation_names if name not in wanted]
             if self.operation_names:
                 self.cancel_now(f"{self.task_id} was killed")
 
-    def _held_by_a_later_try(self) -> set[str]:
-        """Return the operations that another try wants, as far as that can be known amid whatever was interrupted."""
+    def _wanted_by_the_next_try(self) -> set[str]:
+        """Return the operations that another try wants, as far as that can be known amid whatever was interrupted.
+
+        Airflow lets one follow by itself where it has lost sight of this one: its scheduler was away, or its heartbeats
+        did not come through. What a user does to a running task leaves other states behind.
+        """
         if self._ti is None or is_asking_airflow():
             return set()
+
+        def look() -> set[str]:
+            if own_state(self._ti)[0] in FOLLOWED_BY_A_TRY:
+                return set(self.operation_names)
+            return operations_of_a_later_try(self._ti)
+
         try:
-            return in_time(lambda: operations_of_a_later_try(self._ti), LATER_TRY_TIMEOUT)
+            return in_time(look, LATER_TRY_TIMEOUT)
         except Exception as error:  # noqa: BLE001 (whatever it is: a user's action always cancels)
             self.log.info("Whether another try has begun is not known: %s", error)
             return set()

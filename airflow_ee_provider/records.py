@@ -208,11 +208,7 @@ def records_of_task(context: Context) -> list[Record]:
 
 
 def operations_of_a_later_try(ti: Any) -> set[str]:
-    """Return the operations that another try of a task instance holds, which has begun although this one still runs.
-
-    Airflow begins one where it has lost sight of this one: its scheduler was away, or its heartbeats did not come
-    through.
-    """
+    """Return the operations that another try of a task instance holds, which has begun although this one still runs."""
 
     def read(key: str) -> Any:
         return xcom(key, ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 #: Two cores cannot start more runs at once and still be on time.
-BATCH = 6
+BATCH = 8
 
 MAPPED = 20
 
