@@ -1,6 +1,10 @@
-# Everything below sets itself up on a machine that has Python 3.11, make and pip.
+# Everything below sets itself up on a machine that has Python 3.10 to 3.13, make and pip.
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.10 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$python && break; \
+	done)
+NEEDS_PYTHON = @test -n "$(PYTHON)" || { echo "Python 3.10, 3.11, 3.12 or 3.13 is needed, and none is on the PATH:" \
+	"install one, or set PYTHON=/path/to/python." >&2; exit 1; }
 AIRFLOW_3 = 3.3.2
 AIRFLOW_2 = 2.11.2
 VERSIONS = $(AIRFLOW_3) 3.1.8 $(AIRFLOW_2)
@@ -49,6 +53,7 @@ libraries: .venv-libraries/installed  ## Libraries that people use, inside @task
 	PYTHONPATH=tests/integration:tests/libraries/dags .venv-libraries/bin/python tests/libraries/measure.py docs/libraries.md
 
 .venv-libraries/installed: pyproject.toml constraints/airflow-$(AIRFLOW_3).txt
+	$(NEEDS_PYTHON)
 	$(PYTHON) -m venv --clear .venv-libraries
 	.venv-libraries/bin/pip install --quiet --disable-pip-version-check "pip==26.0"
 	.venv-libraries/bin/pip install --quiet --constraint constraints/airflow-$(AIRFLOW_3).txt \
@@ -57,6 +62,7 @@ libraries: .venv-libraries/installed  ## Libraries that people use, inside @task
 
 # The Google provider, whose imports are compared with ours, brings a hundred packages along.
 .venv-google/installed:
+	$(NEEDS_PYTHON)
 	$(PYTHON) -m venv --clear .venv-google
 	.venv-google/bin/pip install --quiet --disable-pip-version-check "pip==26.0"
 	.venv-google/bin/pip install --quiet --disable-pip-version-check "apache-airflow==$(AIRFLOW_3)" \
@@ -72,6 +78,7 @@ libraries: .venv-libraries/installed  ## Libraries that people use, inside @task
 	.venv-$*/bin/python tests/system/moments.py $@
 
 .venv-%/installed: pyproject.toml constraints/airflow-%.txt
+	$(NEEDS_PYTHON)
 	$(PYTHON) -m venv --clear .venv-$*
 	.venv-$*/bin/pip install --quiet --disable-pip-version-check "pip==26.0"
 	.venv-$*/bin/pip install --quiet --constraint constraints/airflow-$*.txt "apache-airflow==$*" \

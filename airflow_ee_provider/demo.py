@@ -24,8 +24,8 @@ from rich.table import Table
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
-from airflow_ee_provider.records import OPERATIONS_KEY
 from airflow_ee_provider.standalone import StandaloneAirflow, seconds_since_epoch
+from airflow_ee_provider.tasks.records import OPERATIONS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

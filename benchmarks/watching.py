@@ -18,12 +18,12 @@ from typing import Any
 
 import psutil
 
-from airflow_ee_provider.earth_engine.calls import get_operation
-from airflow_ee_provider.earth_engine.drivers import run_async
+from airflow_ee_provider.earth_engine.client.drivers import run_async
+from airflow_ee_provider.earth_engine.client.pace import Pace
+from airflow_ee_provider.earth_engine.client.transports import AiohttpTransport, aiohttp_session
+from airflow_ee_provider.earth_engine.flows.calls import get_operation
+from airflow_ee_provider.earth_engine.flows.protocol import attempt
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName
-from airflow_ee_provider.earth_engine.pace import Pace
-from airflow_ee_provider.earth_engine.protocol import attempt
-from airflow_ee_provider.earth_engine.transports import AiohttpTransport, aiohttp_session
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
 

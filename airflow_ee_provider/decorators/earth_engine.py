@@ -11,16 +11,16 @@ from airflow.providers.common.compat.sdk import (
     task_decorator_factory,
 )
 
-from airflow_ee_provider.exporting import ExportingOperator
+from airflow_ee_provider.tasks.exporting import ExportingOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
 
+    from airflow_ee_provider.earth_engine.flows.starting import Export
     from airflow_ee_provider.earth_engine.operations import OperationName
-    from airflow_ee_provider.earth_engine.starting import Export
-    from airflow_ee_provider.starter import Starter
+    from airflow_ee_provider.tasks.starter import Starter
 
 
 class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):

@@ -1,6 +1,5 @@
-"""Earth Engine's long-running operations, without Airflow.
+"""Earth Engine's long-running operations, without Airflow; docs/architecture.md is the map.
 
-``operations`` says what an operation is, ``protocol`` what an answer means and what is tried again, ``calls`` what to
-send; ``cancelling`` and ``waiting`` what to do in which order, ``api`` what of that the hooks offer. ``drivers``
-carries it out, in a thread or on an event loop, and ``transports`` sends with requests or aiohttp: only they do I/O.
+The modules here are the model: what an operation is, who asks, what goes wrong. ``flows`` says what is asked and what
+an answer means, and does no I/O; ``client`` carries that out; ``lent_client`` lends the official client to a function.
 """

@@ -16,10 +16,10 @@ from airflow_ee_provider.earth_engine.errors import (
     InvalidRequestError,
     TransientError,
 )
+from airflow_ee_provider.earth_engine.google_auth_errors import can_pass
 from airflow_ee_provider.earth_engine.operations import OperationName, check_project
 from airflow_ee_provider.earth_engine.sessions import authorized_session
 from airflow_ee_provider.earth_engine.settings import SCOPES
-from airflow_ee_provider.earth_engine.transports import can_pass
 from airflow_ee_provider.earth_engine.trust import check_info, check_token_may_go_to, endpoint_of, is_local
 
 if TYPE_CHECKING:

@@ -20,20 +20,20 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
-from airflow_ee_provider.earth_engine.effects import NoAnswer, Request, Response
+from airflow_ee_provider.earth_engine.client.transports import CONNECT_TIMEOUT, no_token
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidRequestError
-from airflow_ee_provider.earth_engine.protocol import decode, encode
+from airflow_ee_provider.earth_engine.flows.effects import NoAnswer, Request, Response
+from airflow_ee_provider.earth_engine.flows.protocol import decode, encode
 from airflow_ee_provider.earth_engine.sessions import requests_session
-from airflow_ee_provider.earth_engine.transports import CONNECT_TIMEOUT, no_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from airflow_ee_provider.earth_engine.client.drivers import Log
+    from airflow_ee_provider.earth_engine.client.transports import SyncTransport
     from airflow_ee_provider.earth_engine.credentials import Account
-    from airflow_ee_provider.earth_engine.drivers import Log
+    from airflow_ee_provider.earth_engine.flows.starting import Start
     from airflow_ee_provider.earth_engine.operations import Operation
-    from airflow_ee_provider.earth_engine.starting import Start
-    from airflow_ee_provider.earth_engine.transports import SyncTransport
 
 #: Seconds that the client's requests may take: Earth Engine itself ends an interactive one after five minutes.
 REQUEST_TIMEOUT = 330.0

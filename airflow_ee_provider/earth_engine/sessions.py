@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError
-from airflow_ee_provider.earth_engine.pace import CONCURRENT
+from airflow_ee_provider.earth_engine.limits import CONCURRENT
 
 if TYPE_CHECKING:
     import requests

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from functools import cached_property, wraps
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, conf
 
-from airflow_ee_provider.earth_engine import api
 from airflow_ee_provider.earth_engine.credentials import Account, open_account
 from airflow_ee_provider.earth_engine.errors import ConnectionMissingError, EarthEngineError
+from airflow_ee_provider.earth_engine.flows import api
 from airflow_ee_provider.earth_engine.settings import Settings, override, split
 from airflow_ee_provider.earth_engine.trust import Trust
 from airflow_ee_provider.hooks import connection_form
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from google.auth.transport.requests import AuthorizedSession
 
-    from airflow_ee_provider.earth_engine.effects import Flow
+    from airflow_ee_provider.earth_engine.flows.effects import Flow
 
 #: The section of Airflow's configuration; see `get_provider_info`.
 CONFIG_SECTION = "earth_engine"
@@ -96,8 +98,8 @@ def _blocking(call: Callable[Concatenate[Account, P], Flow[T]]) -> Callable[Conc
 
     @wraps(call)
     def method(hook: EarthEngineHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        from airflow_ee_provider.earth_engine.drivers import run
-        from airflow_ee_provider.earth_engine.transports import RequestsTransport
+        from airflow_ee_provider.earth_engine.client.drivers import run
+        from airflow_ee_provider.earth_engine.client.transports import RequestsTransport
 
         account = hook.account
         # A session for each call: on_kill runs in a signal handler, amid another request of the same hook.
@@ -105,7 +107,7 @@ def _blocking(call: Callable[Concatenate[Account, P], Flow[T]]) -> Callable[Conc
             transport = RequestsTransport(session, account.base_url, hook.renew)
             return run(call(account, *args, **kwargs), transport, hook.log)
 
-    return method
+    return _with_signature_of_a_method(method, call)
 
 
 def _awaited(
@@ -115,11 +117,22 @@ def _awaited(
 
     @wraps(call)
     async def method(hook: EarthEngineAsyncHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        from airflow_ee_provider.earth_engine.sharing import shared_client
+        from airflow_ee_provider.earth_engine.client.sharing import shared_client
 
         async with shared_client(hook.key, hook.open) as client:
             return await client.run(call(client.account, *args, **kwargs), hook.log)
 
+    return _with_signature_of_a_method(method, call)
+
+
+def _with_signature_of_a_method(method: T, call: Callable[..., Any]) -> T:
+    """Let ``help()`` show what a user passes and gets: ``self`` for the account, and a flow's result for the flow."""
+    own = signature(call)
+    first, *others = own.parameters.values()
+    result = re.sub(r"^Flow\[(.*)\]$", r"\1", str(own.return_annotation))
+    method.__signature__ = own.replace(  # type: ignore[attr-defined]
+        parameters=[first.replace(name="self", annotation=Parameter.empty), *others], return_annotation=result
+    )
     return method
 
 
@@ -178,7 +191,7 @@ class EarthEngineHook(_ConnectionHook):
 
     def make_ready(self) -> None:
         """Read the connection and import what a request needs: a kill, in a signal handler, must wait for neither."""
-        from airflow_ee_provider.earth_engine import drivers, transports  # noqa: F401
+        from airflow_ee_provider.earth_engine.client import drivers, transports  # noqa: F401
 
         self.get_conn().close()
 
@@ -235,7 +248,7 @@ class EarthEngineAsyncHook(_ConnectionHook):
             return self.account
         from asgiref.sync import sync_to_async
 
-        from airflow_ee_provider.earth_engine.drivers import in_background
+        from airflow_ee_provider.earth_engine.client.drivers import in_background
 
         def load() -> Account:
             import aiohttp  # noqa: F401 (a third of a second that the event loop must not wait for)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseNotifier
 
-from airflow_ee_provider import parameters
 from airflow_ee_provider.airflow_versions import runs_a_task
-from airflow_ee_provider.records import ACCOUNT_PARAMETERS, records_of_task
-from airflow_ee_provider.run_records import by_account, records_of_run, within_bounds
-from airflow_ee_provider.tasks import account_of, clean_up, in_time, report
+from airflow_ee_provider.tasks import parameters
+from airflow_ee_provider.tasks.clean_up import account_of, clean_up, in_time, report
+from airflow_ee_provider.tasks.records import ACCOUNT_PARAMETERS, records_of_task
+from airflow_ee_provider.tasks.run_records import by_account, records_of_run, within_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.records import Record
+    from airflow_ee_provider.tasks.records import Record
 
 T = TypeVar("T")
 

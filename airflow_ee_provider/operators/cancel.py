@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, conf
 
-from airflow_ee_provider import parameters
 from airflow_ee_provider.airflow_versions import trigger_timed_out
-from airflow_ee_provider.earth_engine.cancelling import CancelOutcome
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome
 from airflow_ee_provider.earth_engine.operations import OperationName
-from airflow_ee_provider.holders import OperationHolder
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
-from airflow_ee_provider.records import ACCOUNT_PARAMETERS, record_operations, records_of_task
-from airflow_ee_provider.run_records import by_account, records_of_upstream, within_bounds
-from airflow_ee_provider.tasks import KILL, account_of, airflow_exception, clean_up, report, result_of
+from airflow_ee_provider.tasks import parameters
+from airflow_ee_provider.tasks.clean_up import KILL, account_of, airflow_exception, clean_up, report, result_of
+from airflow_ee_provider.tasks.holders import OperationHolder
+from airflow_ee_provider.tasks.records import ACCOUNT_PARAMETERS, record_operations, records_of_task
+from airflow_ee_provider.tasks.run_records import by_account, records_of_upstream, within_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-    from airflow_ee_provider.records import Record
+    from airflow_ee_provider.tasks.records import Record
 
 #: Operations, and the `ACCOUNT_PARAMETERS` of whoever is to cancel them.
 Group = tuple["dict[str, Any]", "list[str]"]

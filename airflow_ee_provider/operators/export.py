@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_ee_provider.earth_engine.starting import Export
-from airflow_ee_provider.exporting import ExportingOperator
+from airflow_ee_provider.earth_engine.flows.starting import Export
+from airflow_ee_provider.tasks.exporting import ExportingOperator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

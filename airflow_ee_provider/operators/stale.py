@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider import parameters
-from airflow_ee_provider.earth_engine.stale import StaleCriteria
+from airflow_ee_provider.earth_engine.flows.stale import StaleCriteria
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.cancel import CancellingOperator
-from airflow_ee_provider.records import ACCOUNT_PARAMETERS, record_operations
-from airflow_ee_provider.tasks import account_of, airflow_errors
+from airflow_ee_provider.tasks import parameters
+from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors
+from airflow_ee_provider.tasks.records import ACCOUNT_PARAMETERS, record_operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.earth_engine.stale import StaleOperation
+    from airflow_ee_provider.earth_engine.flows.stale import StaleOperation
 
 #: The XCom's key for why the janitor has found each operation stale.
 ABOUT_KEY = "earth_engine_stale"

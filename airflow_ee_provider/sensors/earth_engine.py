@@ -14,11 +14,12 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_ee_provider import parameters
+from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.earth_engine.operations import all_done
-from airflow_ee_provider.holders import WaitingHolder, succeeded
-from airflow_ee_provider.records import ACCOUNT_PARAMETERS
-from airflow_ee_provider.tasks import airflow_errors
+from airflow_ee_provider.tasks import parameters
+from airflow_ee_provider.tasks.clean_up import airflow_errors
+from airflow_ee_provider.tasks.holders import WaitingHolder, succeeded
+from airflow_ee_provider.tasks.records import ACCOUNT_PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,6 +93,11 @@ class EarthEngineOperationSensor(WaitingHolder, BaseSensorOperator):
         super().pre_execute(context)
         parameters.check_rendered(self, self.checked_parameters)
 
+    @property
+    def wait_options(self) -> WaitOptions:
+        """How this sensor waits."""
+        return WaitOptions(self.poke_interval, max_eecu_seconds=self.max_eecu_seconds)
+
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
         self.adopt(context)
@@ -112,14 +118,10 @@ class EarthEngineOperationSensor(WaitingHolder, BaseSensorOperator):
         with airflow_errors():
             names = self.hook.account.names(self.operation_names)
             found = self.hook.wait_for_operations(
-                names,
-                poll_interval=self.poke_interval,
-                timeout=0.0,
-                max_eecu_seconds=self.max_eecu_seconds,
-                latest=self._latest,
+                names, timeout=0.0, latest=self._latest, **self.wait_options.as_kwargs()
             )
         operations = succeeded([operation.as_dict() for operation in found])
         is_done = all_done(names, found)
         if self.deferrable and not is_done:
-            self.wait_in_triggerer(context, names, self.poke_interval, self.timeout)
+            self.wait_in_triggerer(context, names, self.timeout)
         return PokeReturnValue(is_done=is_done, xcom_value=operations)

@@ -12,9 +12,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_ee_provider.airflow_versions import state_and_try, tells_triggers_of_kills
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
-from airflow_ee_provider.handover import SETTLE, take_over
-from airflow_ee_provider.records import TRY_KEY
-from airflow_ee_provider.tasks import KILL, clean_up, report
+from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
+from airflow_ee_provider.tasks.clean_up import KILL, clean_up, report
+from airflow_ee_provider.tasks.handover import SETTLE, take_over
+from airflow_ee_provider.tasks.records import TRY_KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -103,15 +104,14 @@ class EarthEngineOperationTrigger(_Trigger):
         super().__init__(**kwargs)
         self.handover = handover
         self.cancel_on_kill = cancel_on_kill
-        self.max_eecu_seconds = max_eecu_seconds
-        self.stop_at_failure = stop_at_failure
+        self.options = WaitOptions(self.poll_interval, stop_at_failure, max_eecu_seconds)
         self.timeout_at = timeout_at
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what makes this trigger anew after a restart of the triggerer."""
         path, kwargs = super().serialize()
-        own = ("cancel_on_kill", "max_eecu_seconds", "stop_at_failure", "timeout_at", "handover")
-        return path, kwargs | {name: getattr(self, name) for name in own}
+        own = {name: getattr(self, name) for name in ("cancel_on_kill", "timeout_at", "handover")}
+        return path, {**kwargs, **self.options.as_kwargs(), **own}
 
     async def wait(self) -> list[dict[str, Any]]:
         """Wait for the end of all operations or the failure of one."""
@@ -119,12 +119,7 @@ class EarthEngineOperationTrigger(_Trigger):
             await self._take_over()
             settled = time.monotonic() + (SETTLE if self._has_process else 0)
             try:
-                found = await self.hook.wait_for_operations(
-                    self.operation_names,
-                    poll_interval=self.poll_interval,
-                    stop_at_failure=self.stop_at_failure,
-                    max_eecu_seconds=self.max_eecu_seconds,
-                )
+                found = await self.hook.wait_for_operations(self.operation_names, **self.options.as_kwargs())
             except EarthEngineError:
                 await _sleep_until(settled)
                 raise
@@ -146,7 +141,7 @@ class EarthEngineOperationTrigger(_Trigger):
             return
         from asgiref.sync import sync_to_async
 
-        from airflow_ee_provider.earth_engine.drivers import in_background
+        from airflow_ee_provider.earth_engine.client.drivers import in_background
 
         try:
             # In the background: Airflow 3.1's triggerer dies of a call to it that is cancelled half-way.
@@ -234,7 +229,7 @@ class EarthEngineCancelOperationTrigger(_Trigger):
 
 async def _finish(coroutine: Coroutine[Any, Any, None]) -> None:
     """Let a coroutine come to its end: Airflow cancels a trigger that it has cancelled once more every second."""
-    from airflow_ee_provider.earth_engine.drivers import in_background
+    from airflow_ee_provider.earth_engine.client.drivers import in_background
 
     task = in_background(coroutine)
     while not task.done():

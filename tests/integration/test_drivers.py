@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.earth_engine import api, drivers, protocol
-from airflow_ee_provider.earth_engine.effects import Note, Together
-from airflow_ee_provider.earth_engine.pace import CONCURRENT
-from airflow_ee_provider.earth_engine.transports import RequestsTransport
+from airflow_ee_provider.earth_engine.client import drivers
+from airflow_ee_provider.earth_engine.client.transports import RequestsTransport
+from airflow_ee_provider.earth_engine.flows import api, protocol
+from airflow_ee_provider.earth_engine.flows.effects import Note, Together
+from airflow_ee_provider.earth_engine.limits import CONCURRENT
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 if TYPE_CHECKING:
-    from airflow_ee_provider.earth_engine.effects import Flow
+    from airflow_ee_provider.earth_engine.flows.effects import Flow
     from airflow_ee_provider.emulator import Emulator
 
 LOG = logging.getLogger(__name__)

@@ -12,8 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from instances import TaskInstance
 from jinja2 import Environment
 
-from airflow_ee_provider.earth_engine import protocol
-from airflow_ee_provider.exporting import ExportingOperator
+from airflow_ee_provider.earth_engine.flows import protocol
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
     EarthEngineCancelOperationOperator,
@@ -22,6 +21,7 @@ from airflow_ee_provider.operators.earth_engine import (
 )
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 from airflow_ee_provider.standalone import wait_until
+from airflow_ee_provider.tasks.exporting import ExportingOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,12 +15,12 @@ from ee.data import exportImage
 from google.oauth2.credentials import Credentials
 
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidRequestError, PermissionDeniedError
+from airflow_ee_provider.earth_engine.flows.starting import Export, check_export, with_defaults
 from airflow_ee_provider.earth_engine.lent_client import lent_client
 from airflow_ee_provider.earth_engine.official_client import exports_of
 from airflow_ee_provider.earth_engine.operations import OperationName
-from airflow_ee_provider.earth_engine.starting import Export, check_export, with_defaults
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-from airflow_ee_provider.starter import Starter
+from airflow_ee_provider.tasks.starter import Starter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.earth_engine import errors, protocol, transports
-from airflow_ee_provider.earth_engine.stale import StaleCriteria
-from airflow_ee_provider.earth_engine.starting import Start
+from airflow_ee_provider.earth_engine import errors
+from airflow_ee_provider.earth_engine.client import transports
+from airflow_ee_provider.earth_engine.flows import protocol
+from airflow_ee_provider.earth_engine.flows.stale import StaleCriteria
+from airflow_ee_provider.earth_engine.flows.starting import Start
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.earth_engine import api, errors
+from airflow_ee_provider.earth_engine import errors
+from airflow_ee_provider.earth_engine.flows import api
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
 
 if TYPE_CHECKING:
@@ -243,3 +244,11 @@ def test_the_test_button_and_the_log_show_no_value_of_a_field(
     assert not worked
     assert said
     assert SECRET not in said + caplog.text + written.out + written.err
+
+
+@pytest.mark.parametrize("hook", [EarthEngineHook, EarthEngineAsyncHook])
+def test_help_shows_what_is_passed_and_what_comes_back(hook: Any) -> None:
+    shown = str(inspect.signature(hook.cancel_operations))
+
+    assert shown.startswith("(self, names: 'Any', *, wait_for_completion")
+    assert shown.endswith("-> 'list[CancelResult]'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import AssetAlias
 
-from airflow_ee_provider.lineage import announce, operator_lineage
+from airflow_ee_provider.tasks.lineage import announce, operator_lineage
 
 
 def test_destinations_are_outputs() -> None:

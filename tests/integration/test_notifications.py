@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from instances import Store, TaskInstance
 
-from airflow_ee_provider import records, run_records
 from airflow_ee_provider.earth_engine.errors import PermissionDeniedError
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
-from airflow_ee_provider.records import OPERATIONS_KEY, operations_of_task, record_operations, resume_operations
+from airflow_ee_provider.tasks import records, run_records
+from airflow_ee_provider.tasks.records import OPERATIONS_KEY, operations_of_task, record_operations, resume_operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,11 +16,13 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import RefreshError
 from google.auth.transport.requests import AuthorizedSession
 
-from airflow_ee_provider.earth_engine import api, drivers, errors, transports
-from airflow_ee_provider.earth_engine.calls import list_operations
+from airflow_ee_provider.earth_engine import errors
+from airflow_ee_provider.earth_engine.client import drivers, transports
 from airflow_ee_provider.earth_engine.credentials import open_account
-from airflow_ee_provider.earth_engine.effects import Request
-from airflow_ee_provider.earth_engine.protocol import call
+from airflow_ee_provider.earth_engine.flows import api
+from airflow_ee_provider.earth_engine.flows.calls import list_operations
+from airflow_ee_provider.earth_engine.flows.effects import Request
+from airflow_ee_provider.earth_engine.flows.protocol import call
 from airflow_ee_provider.earth_engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ def test_credentials_that_are_never_accepted_are_an_error_with_a_remedy(
 def test_credentials_that_were_revoked_are_an_error_with_a_remedy(run: Callable[..., Any], account: Account) -> None:
     revoked = replace(account, credentials=Tokens(RefreshError("invalid_grant: Token has been revoked.")))
 
-    with pytest.raises(errors.CredentialsError, match=r"Token has been revoked.*Check the connection's credentials"):
+    with pytest.raises(errors.CredentialsError, match=r"RefreshError: invalid_grant. Check the connection's credentials"):
         run(revoked, api.list_operations(account))
 
 

@@ -28,7 +28,7 @@ from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.standalone import StandaloneAirflow, wait_until
-from airflow_ee_provider.starter import Starter
+from airflow_ee_provider.tasks.starter import Starter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

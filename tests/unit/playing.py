@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from airflow_ee_provider.earth_engine.effects import (
+from airflow_ee_provider.earth_engine.flows.effects import (
     Flow,
     Look,
     NoAnswer,
@@ -18,7 +18,7 @@ from airflow_ee_provider.earth_engine.effects import (
     Together,
     WallClock,
 )
-from airflow_ee_provider.earth_engine.looking import look_up
+from airflow_ee_provider.earth_engine.flows.reading import look_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

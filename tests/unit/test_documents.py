@@ -19,3 +19,14 @@ def test_files_and_tests_that_a_page_names_are_there(page: Path) -> None:
 
     assert [link for link in links if not (page.parent / link).exists()] == []
     assert [name for name in tests if not list((ROOT / "tests").rglob(name))] == []
+
+
+def test_the_map_has_every_module_and_nothing_else() -> None:
+    package = ROOT / "airflow_ee_provider"
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("## Every module")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("|")]
+    named = {name for row in rows for name in re.findall(r"`([\w/]+\.py)`", row)}
+    there = {str(path.relative_to(package)) for path in package.rglob("*.py") if not path.name.startswith("__")}
+
+    assert named == there

@@ -49,8 +49,16 @@ EXPORTS: dict[str, dict[str, Any]] = {
     "export_nonsense": {"body": {**BODY, "assetExportOptions": {}}},
 }
 
+#: What the tests run in both places; the rest in a worker only.
+IN_BOTH = ("cancel", "wait", "wait_softly", "wait_frugally", "tidy", "export", "export_frugally")
+
+
+def places(case: str) -> tuple[tuple[str, bool], ...]:
+    return (("worker", False), ("triggerer", True)) if case in IN_BOTH else (("worker", False),)
+
+
 for case, parameters in EXPORTS.items():
-    for place, deferrable in (("worker", False), ("triggerer", True)):
+    for place, deferrable in places(case):
         with DAG(f"{case}_in_{place}", schedule=None) as dag:
             EarthEngineExportOperator(
                 task_id="task",
@@ -67,14 +75,14 @@ JANITORS: dict[str, dict[str, Any]] = {
 }
 
 for case, parameters in JANITORS.items():
-    for place, deferrable in (("worker", False), ("triggerer", True)):
+    for place, deferrable in places(case):
         with DAG(f"{case}_in_{place}", schedule=None) as dag:
             EarthEngineCancelStaleOperationsOperator(task_id="task", deferrable=deferrable, **parameters)
         globals()[dag.dag_id] = dag
 
 for kind, cases in ((EarthEngineCancelOperationOperator, OPERATORS), (EarthEngineOperationSensor, SENSORS)):
     for case, parameters in cases.items():
-        for place, deferrable in (("worker", False), ("triggerer", True)):
+        for place, deferrable in places(case):
             with DAG(f"{case}_in_{place}", schedule=None) as dag:
                 kind(task_id="task", operation_names=NAMES, poll_interval=0.2, deferrable=deferrable, **parameters)
             globals()[dag.dag_id] = dag

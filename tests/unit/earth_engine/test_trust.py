@@ -10,10 +10,10 @@ import pytest
 from google.auth.exceptions import RefreshError, TransportError
 from google.oauth2.credentials import Credentials
 
+from airflow_ee_provider.earth_engine.client.transports import no_token
 from airflow_ee_provider.earth_engine.credentials import open_account
 from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError, InvalidRequestError
 from airflow_ee_provider.earth_engine.settings import Settings
-from airflow_ee_provider.earth_engine.transports import no_token
 from airflow_ee_provider.earth_engine.trust import Trust, check_token_may_go_to, endpoint_of
 
 if TYPE_CHECKING:

@@ -1,0 +1,171 @@
+"""The two drivers: they carry out what a flow yields, in this thread or on an event loop, and know no rules."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from airflow_ee_provider.earth_engine.flows.effects import Flow, Look, Note, Now, Request, Sleep, Together, WallClock
+from airflow_ee_provider.earth_engine.flows.reading import look_up
+from airflow_ee_provider.earth_engine.limits import CONCURRENT
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from airflow_ee_provider.earth_engine.client.transports import AiohttpTransport, SyncTransport
+    from airflow_ee_provider.earth_engine.flows.reading import Seen
+
+T = TypeVar("T")
+Looker = Callable[[Look], Awaitable["Seen"]]
+
+
+class Log(Protocol):
+    """What of a logger is needed: one of the standard library's or one of Airflow's."""
+
+    def info(self, message: str, /, *args: Any) -> Any:
+        """Write a line."""
+
+    def warning(self, message: str, /, *args: Any) -> Any:
+        """Write a line that somebody should see."""
+
+    def error(self, message: str, /, *args: Any) -> Any:
+        """Write a line that somebody must see."""
+
+
+#: The event loop itself holds its tasks by weak references only.
+_UNDER_WAY: set[asyncio.Task[Any]] = set()
+
+
+def in_background(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Run a coroutine to its end, whoever stops waiting for it."""
+    task = asyncio.create_task(coroutine)
+    _UNDER_WAY.add(task)
+    task.add_done_callback(_UNDER_WAY.discard)
+    return task
+
+
+def run(flow: Flow[T], transport: SyncTransport, log: Log) -> T:
+    """Drive a flow to its result."""
+    answer: Any = None
+    while True:
+        try:
+            effect = flow.send(answer)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        answer = None
+        if isinstance(effect, Request):
+            answer = transport.send(effect)
+        elif isinstance(effect, Sleep):
+            time.sleep(effect.seconds)
+        elif isinstance(effect, Look):
+            time.sleep(effect.after)
+            answer = run(look_up(effect.names), transport, log)
+        elif isinstance(effect, Together):
+            answer = _in_threads(effect.flows, transport, log)
+        else:
+            answer = _at_once(effect, log)
+
+
+def _in_threads(flows: Sequence[Flow[T]], transport: SyncTransport, log: Log) -> list[T]:
+    """Drive flows side by side, and do here what the threads have to say.
+
+    An on_kill does this in a signal handler, amid the same of the task that it interrupts. So nothing waits for a lock
+    that the interrupted thread may hold: neither a logger's nor the one under which concurrent.futures, and
+    threading, start their threads.
+    """
+    if len(flows) < 2:
+        return [run(flow, transport, log) for flow in flows]
+    results: dict[int, T] = {}
+    todo: SimpleQueue[tuple[int, Flow[T]]] = SimpleQueue()
+    told: SimpleQueue[Callable[[], Any]] = SimpleQueue()
+
+    def work() -> None:
+        with suppress(Empty):
+            while True:
+                number, flow = todo.get_nowait()
+                try:
+                    result = run(flow, transport, _Relay(log, told))
+                except BaseException as error:  # noqa: BLE001 (it is raised where the results are wanted)
+                    told.put(partial(_raise, error))
+                else:
+                    told.put(partial(results.__setitem__, number, result))
+
+    for numbered in enumerate(flows):
+        todo.put(numbered)
+    try:
+        for _ in range(min(len(flows), CONCURRENT)):
+            _thread.start_new_thread(work, ())
+        while len(results) < len(flows):
+            told.get()()
+    finally:
+        with suppress(Empty):
+            while True:
+                todo.get_nowait()
+    return [results[number] for number in range(len(flows))]
+
+
+@dataclass(frozen=True)
+class _Relay:
+    """A log that somebody else writes."""
+
+    log: Log
+    told: SimpleQueue[Callable[[], Any]]
+
+    def info(self, message: str, /, *args: Any) -> None:
+        self.told.put(partial(self.log.info, message, *args))
+
+    def warning(self, message: str, /, *args: Any) -> None:
+        self.told.put(partial(self.log.warning, message, *args))
+
+    def error(self, message: str, /, *args: Any) -> None:
+        self.told.put(partial(self.log.error, message, *args))
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, look: Looker | None = None) -> T:
+    """Drive a flow to its result on the event loop.
+
+    :param look: carries out what is to be looked at, in place of the transport's own requests.
+    """
+    answer: Any = None
+    while True:
+        try:
+            effect = flow.send(answer)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        answer = None
+        if isinstance(effect, Request):
+            answer = await transport.send(effect)
+        elif isinstance(effect, Sleep):
+            await asyncio.sleep(effect.seconds)
+        elif isinstance(effect, Look) and look is not None:
+            answer = await look(effect)
+        elif isinstance(effect, Look):
+            await asyncio.sleep(effect.after)
+            answer = await run_async(look_up(effect.names), transport, log)
+        elif isinstance(effect, Together):
+            answer = await asyncio.gather(*(run_async(flow, transport, log, look) for flow in effect.flows))
+        else:
+            answer = _at_once(effect, log)
+
+
+def _at_once(effect: Now | WallClock | Note, log: Log) -> float | None:
+    if isinstance(effect, Now):
+        return time.monotonic()
+    if isinstance(effect, WallClock):
+        return time.time()
+    write = log.warning if effect.warning else log.info
+    write("%s", effect.message)
+    return None

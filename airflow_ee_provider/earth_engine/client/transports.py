@@ -1,0 +1,248 @@
+"""Send a request and return what came back, with requests or with aiohttp; no rules."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlencode
+
+from airflow_ee_provider.earth_engine.client.pace import Pace
+from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError
+from airflow_ee_provider.earth_engine.flows.effects import NoAnswer, Request, Response
+from airflow_ee_provider.earth_engine.google_auth_errors import can_pass, in_own_words
+from airflow_ee_provider.earth_engine.limits import CONCURRENT
+from airflow_ee_provider.earth_engine.sessions import proxy_for, requests_session, tls_context
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    import aiohttp
+    from google.auth.credentials import Credentials
+    from google.auth.transport.requests import AuthorizedSession
+
+#: How often a token that is not accepted is refreshed, as google-auth's own session does it; seconds between two
+#: readings of a connection whose credentials are not accepted.
+REFRESHES, RENEW_INTERVAL = 2, 60.0
+
+#: Seconds for connecting, and for each read.
+CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0
+
+
+def _url(base_url: str, request: Request) -> str:
+    return f"{base_url}/{request.path}" + (f"?{urlencode(request.query)}" if request.query else "")
+
+
+def _headers(request: Request) -> dict[str, str]:
+    return {"Accept": "application/json"} | ({"Content-Type": "application/json"} if request.body else {})
+
+
+def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
+    """Return an answer, dated by whoever received it where the server has not (RFC 9110, 6.6.1)."""
+    received = {name.lower(): value for name, value in headers.items()}
+    if "date" not in received:
+        received["date"] = formatdate(usegmt=True)
+    return Response(status, body, received)
+
+
+def no_token(error: Exception) -> NoAnswer:
+    """No request was sent, because google-auth got no token for it.
+
+    Of what a token server has answered, only OAuth's own words are shown: it may be any server that a connection names.
+    """
+    reason = f"no access token could be had: {in_own_words(error)}"
+    if can_pass(error):
+        return NoAnswer(reason)
+    return NoAnswer(reason, CredentialsError, "Check the connection's credentials: they may be revoked or expired.")
+
+
+def _insecure(error: Exception) -> NoAnswer:
+    return NoAnswer(f"TLS failed: {error}", EarthEngineError, "Check the host's certificate and this machine's clock.")
+
+
+class SyncTransport(Protocol):
+    """Sends a request, once."""
+
+    def send(self, request: Request) -> Response | NoAnswer:
+        """Return what came back."""
+
+
+class RequestsTransport:
+    """Sends with a google-auth `AuthorizedSession`.
+
+    :param base_url: for example ``https://earthengine.googleapis.com/v1``.
+    :param renew: opens another session when Earth Engine does not accept the credentials of this one, with those that
+        the connection has by then; None if there are no others.
+    """
+
+    def __init__(
+        self,
+        session: AuthorizedSession,
+        base_url: str,
+        renew: Callable[[], AuthorizedSession | None] = lambda: None,
+    ) -> None:
+        self._session = session
+        self._base_url = base_url
+        self._renew = renew
+        self._is_renewed: bool | None = None  # As long as nobody has asked.
+        self._pace = Pace()
+        self._turn = threading.Lock()
+
+    def send(self, request: Request) -> Response | NoAnswer:
+        """Send one request, once; once more with new credentials if the old ones are not accepted any more."""
+        answer = self._send(request)
+        if _is_refused(answer) and self._renewed():
+            answer = self._send(request)
+        return answer
+
+    def _renewed(self) -> bool:
+        with self._turn:
+            if self._is_renewed is None:  # Of many requests that are refused, the first one asks.
+                session = self._renew()
+                self._is_renewed = session is not None
+                self._session = session or self._session
+            return self._is_renewed
+
+    def _send(self, request: Request) -> Response | NoAnswer:
+        import requests
+        from google.auth.exceptions import GoogleAuthError
+
+        with self._turn:
+            while delay := self._pace.delay(time.monotonic()):
+                time.sleep(delay)
+        try:
+            answer = self._session.request(
+                request.method,
+                _url(self._base_url, request),
+                data=request.body,
+                headers=_headers(request),
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                allow_redirects=False,
+            )
+        except GoogleAuthError as error:
+            return no_token(error)
+        except requests.exceptions.SSLError as error:
+            return _insecure(error)
+        except requests.RequestException as error:
+            return NoAnswer(f"{type(error).__name__}: {error}")
+        self._pace.answered(answer.status_code, time.monotonic())
+        return _response(answer.status_code, answer.content, answer.headers)
+
+
+def _is_refused(answer: Response | NoAnswer) -> bool:
+    """Whether the credentials are not accepted, by Earth Engine or by the token server."""
+    if isinstance(answer, NoAnswer):
+        return issubclass(answer.error, CredentialsError)
+    return answer.status == 401
+
+
+class AiohttpTransport:
+    """Sends with an aiohttp session; the token is refreshed in a thread, never on the event loop.
+
+    :param renew: gives the credentials that the connection has by now, when the present ones are not accepted.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        credentials: Credentials,
+        renew: Callable[[], Awaitable[Credentials | None]] | None = None,
+    ) -> None:
+        self._session = session
+        self._renew = renew
+        self._renewing = asyncio.Lock()
+        self._asked = float("-inf")
+        self._base_url = base_url
+        self._proxy = proxy_for(base_url)
+        self._credentials = credentials
+        self._refreshing = asyncio.Lock()
+        self._pace = Pace()
+        self._turn = asyncio.Lock()
+        self._places = asyncio.Semaphore(CONCURRENT)
+
+    async def send(self, request: Request) -> Response | NoAnswer:
+        """Send one request; once more with new credentials if the old ones are not accepted any more."""
+        before = self._credentials
+        answer = await self._send_authorized(request)
+        if _is_refused(answer) and await self._renewed(before):
+            answer = await self._send_authorized(request)
+        return answer
+
+    async def _renewed(self, refused: Credentials) -> bool:
+        """Read the connection again, once for many requests that are refused, and not more than once a minute."""
+        async with self._renewing:
+            now = time.monotonic()
+            if self._credentials is refused and self._renew is not None and now - self._asked >= RENEW_INTERVAL:
+                self._asked = now
+                self._credentials = await self._renew() or refused
+            return self._credentials is not refused
+
+    async def _send_authorized(self, request: Request) -> Response | NoAnswer:
+        """Send one request; twice more with a fresh token if the server does not accept the one it had."""
+        import aiohttp
+        from google.auth.exceptions import GoogleAuthError
+
+        try:
+            headers = await self._authorize(request)
+            answer = await self._send(request, headers)
+            for _ in range(REFRESHES):
+                if answer.status == 401:
+                    headers = await self._authorize(request, refused=headers)
+                    answer = await self._send(request, headers)
+        except GoogleAuthError as error:
+            return no_token(error)
+        except aiohttp.ClientSSLError as error:
+            return _insecure(error)
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            return NoAnswer(f"{type(error).__name__}: {error}")
+        return answer
+
+    async def _send(self, request: Request, headers: dict[str, str]) -> Response:
+        async with self._places:
+            async with self._turn:
+                while delay := self._pace.delay(time.monotonic()):  # noqa: ASYNC110 (it is a clock that is waited for)
+                    await asyncio.sleep(delay)
+            async with self._session.request(
+                request.method,
+                _url(self._base_url, request),
+                data=request.body,
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._proxy,
+            ) as answer:
+                self._pace.answered(answer.status, time.monotonic())
+                return _response(answer.status, await answer.read(), answer.headers)
+
+    async def _authorize(self, request: Request, refused: dict[str, str] | None = None) -> dict[str, str]:
+        """Return the request's headers with a token, another one than was ``refused``."""
+        headers = _headers(request)
+        url = _url(self._base_url, request)
+        if self._credentials.valid and not refused:
+            self._apply(headers, url, refresh=False)  # The token is there: nothing blocks.
+            return headers
+        async with self._refreshing:
+            # Many requests can be refused for the same old token: only the first of them refreshes it.
+            stale = refused and refused.get("authorization") == f"Bearer {getattr(self._credentials, 'token', None)}"
+            await asyncio.to_thread(self._apply, headers, url, refresh=bool(stale))
+        return headers
+
+    def _apply(self, headers: dict[str, str], url: str, *, refresh: bool) -> None:
+        from google.auth.transport.requests import Request as AuthRequest
+
+        auth_request = AuthRequest(requests_session())
+        if refresh:
+            self._credentials.refresh(auth_request)
+        self._credentials.before_request(auth_request, "GET", url, headers)
+
+
+async def aiohttp_session() -> aiohttp.ClientSession:
+    """Open the session that an `AiohttpTransport` sends with; it trusts our `certificates`."""
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
+    connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(tls_context))
+    # Not `trust_env`: besides the proxies' variables, it would read a `netrc` file.
+    return aiohttp.ClientSession(timeout=timeout, connector=connector)

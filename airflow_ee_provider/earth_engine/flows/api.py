@@ -1,0 +1,178 @@
+"""What the hooks offer: names as a DAG author writes them, each call a flow for either transport.
+
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.earth_engine.flows import calls, cancelling, stale, starting, waiting
+from airflow_ee_provider.earth_engine.flows.cancelling import (
+    CANCEL_POLL_INTERVAL,
+    CANCEL_TIMEOUT,
+    CancelOutcome,
+    CancelResult,
+)
+from airflow_ee_provider.earth_engine.flows.waiting import POLL_INTERVAL, WaitOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_ee_provider.earth_engine.credentials import Account
+    from airflow_ee_provider.earth_engine.flows.effects import Flow
+    from airflow_ee_provider.earth_engine.flows.stale import StaleCriteria, StaleOperation
+    from airflow_ee_provider.earth_engine.flows.starting import Start
+    from airflow_ee_provider.earth_engine.operations import Operation, OperationName
+
+
+def get_operation(account: Account, name: str | OperationName) -> Flow[Operation]:
+    """Return the operation as it is now.
+
+    :param name: ``projects/PROJECT/operations/ID``, or an id of the hook's project.
+    :raises OperationNotFoundError: if Earth Engine does not know it.
+    """
+    return calls.get_operation(account.name(name))
+
+
+def list_operations(account: Account, project_id: str | None = None) -> Flow[list[Operation]]:
+    """Return all operations of a project, of every user; those that ended some days ago included.
+
+    :param project_id: by default the hook's project.
+    """
+    return (yield from calls.list_operations(project_id or account.project)).operations
+
+
+def list_stale_operations(
+    account: Account, criteria: StaleCriteria, limit: int | None = None
+) -> Flow[list[StaleOperation]]:
+    """Return the project's stale operations, the oldest first, each with the reason; ages are by Earth Engine's clock.
+
+    :param criteria: what makes an operation stale.
+    :param limit: how many at the most; None for all.
+    """
+    return stale.list_stale_operations(account.project, criteria, limit)
+
+
+def cancel_operation(account: Account, name: str | OperationName) -> Flow[None]:
+    """Ask Earth Engine to cancel, and return without knowing whether it will.
+
+    :raises FailedPreconditionError: if the operation cannot be cancelled any more.
+    """
+    return calls.cancel_operation(account.name(name))
+
+
+def cancel_operations(
+    account: Account,
+    names: Any,
+    *,
+    wait_for_completion: bool = True,
+    poll_interval: float = CANCEL_POLL_INTERVAL,
+    timeout: float = CANCEL_TIMEOUT,
+) -> Flow[list[CancelResult]]:
+    """Cancel what runs and confirm it; one outcome for each, errors included, and no exception for them.
+
+    :param names: one name or several.
+    :param wait_for_completion: False returns once the cancels are requested.
+    :param poll_interval: seconds between two looks at what is still cancelling.
+    :param timeout: seconds to wait for the confirmation.
+    :raises InvalidOperationNameError: before anything is sent, if one of them is not a name.
+    """
+    parsed = account.names(names)
+    if not wait_for_completion:
+        return (yield from cancelling.request_cancels(parsed))
+    return (yield from cancelling.cancel_and_confirm(parsed, poll_interval=poll_interval, timeout=timeout))
+
+
+def confirm_cancels(
+    account: Account,
+    names: Any,
+    *,
+    poll_interval: float = CANCEL_POLL_INTERVAL,
+    timeout: float = CANCEL_TIMEOUT,
+) -> Flow[list[CancelResult]]:
+    """Wait for the confirmation of cancels that were requested before; see `cancel_operations`."""
+    requested = [CancelResult(name, CancelOutcome.STILL_CANCELLING) for name in account.names(names)]
+    return cancelling.confirm_cancels(requested, poll_interval=poll_interval, timeout=timeout)
+
+
+def wait_for_operation(
+    account: Account,
+    name: str | OperationName,
+    *,
+    poll_interval: float = POLL_INTERVAL,
+    timeout: float | None = None,
+    max_eecu_seconds: float | None = None,
+) -> Flow[Operation]:
+    """Poll until the operation has ended, well or not, and return it.
+
+    :param poll_interval: seconds between two polls.
+    :param timeout: seconds after which the operation is returned as it is; None for no limit.
+    :param max_eecu_seconds: compute that it may use before it is cancelled; None for no limit.
+    :raises TransientError: if nothing at all was heard of the operation by then.
+    :raises ComputeLimitExceededError: if it used more, once it is known what became of it.
+    """
+    options = WaitOptions(poll_interval=poll_interval, max_eecu_seconds=max_eecu_seconds)
+    return waiting.wait_for_operation(account.name(name), options, timeout=timeout)
+
+
+def wait_for_operations(
+    account: Account,
+    names: Any,
+    *,
+    poll_interval: float = POLL_INTERVAL,
+    timeout: float | None = None,
+    stop_at_failure: bool = True,
+    max_eecu_seconds: float | None = None,
+    latest: dict[OperationName, Operation] | None = None,
+) -> Flow[list[Operation]]:
+    """Poll until all have ended or one has failed, and return them.
+
+    :param names: one name or several.
+    :param poll_interval: seconds between two polls.
+    :param timeout: seconds after which the operations are returned as they are; None for no limit.
+    :param stop_at_failure: False waits for the others although one has failed.
+    :param max_eecu_seconds: compute that each may use before it is cancelled; None for no limit.
+    :param latest: what a former call left there, so that the log shows only what is new since.
+    :raises ComputeLimitExceededError: if one used more, once it is known what became of it.
+    """
+    options = WaitOptions(poll_interval, stop_at_failure, max_eecu_seconds)
+    return waiting.wait_for_operations(account.names(names), options, timeout=timeout, latest=latest)
+
+
+def delete_operation(account: Account, name: str | OperationName) -> Flow[None]:
+    """Make Earth Engine forget an operation. This does not cancel it."""
+    return calls.delete_operation(account.name(name))
+
+
+def start_export(
+    account: Account, kind: str, body: Mapping[str, Any], request_id: str | None = None
+) -> Flow[Operation]:
+    """Start an export and return its operation, PENDING.
+
+    :param kind: ``image``, ``table``, ``video``, ``videoMap``, ``map`` or ``classifier``.
+    :param body: the API's own JSON, for example an ExportImageRequest.
+    :param request_id: up to 60 letters, digits and ``-``. Earth Engine starts only one operation for it, so that
+        a lost answer is asked for again; without it, a lost answer is an error.
+    """
+    return calls.start_export(account.project, kind, body, request_id)
+
+
+def start_once(account: Account, start: Start, stopped: Callable[[], bool] = lambda: False) -> Flow[Operation]:
+    """Start an operation, or find the one that an earlier try of the same task has started, and return it.
+
+    :param start: what, and for whom.
+    :param stopped: asked before each request that starts something: True once nothing more is to be started.
+    :raises TransientError: if nothing more is to be started.
+    """
+    return starting.start_once(account.project, start, stopped)
+
+
+def test_connection(account: Account) -> Flow[str]:
+    """Ask Earth Engine for one operation; say in a sentence who is answered.
+
+    :raises EarthEngineError: says what is wrong and what to do.
+    """
+    yield from calls.list_operations(account.project, page_size=1, most=1)
+    caller = getattr(account.credentials, "service_account_email", None)
+    return f"Earth Engine answers for project {account.project}{f' to {caller}' if caller else ''}."

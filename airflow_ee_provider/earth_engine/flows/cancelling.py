@@ -1,0 +1,183 @@
+"""Cancel, then confirm: what counts as cancelled, and what became of what did not.
+
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/cancel
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.earth_engine.errors import (
+    EarthEngineError,
+    FailedPreconditionError,
+    OperationNotFoundError,
+    TransientError,
+)
+from airflow_ee_provider.earth_engine.flows.calls import cancel_operation, get_operation
+from airflow_ee_provider.earth_engine.flows.effects import Flow, Look, Note, Now, Together
+from airflow_ee_provider.earth_engine.flows.protocol import attempt
+from airflow_ee_provider.earth_engine.operations import Operation, OperationName, OperationState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+#: Seconds between two looks at what is cancelling, and for a cancel to be confirmed.
+CANCEL_POLL_INTERVAL, CANCEL_TIMEOUT = 5.0, 600.0
+
+#: Seconds until the first look, then twice as many, and so on: most cancels are a matter of seconds.
+FIRST_INTERVAL = 1.0
+
+#: Seconds after which an operation that does not look cancelled is asked to cancel once more.
+REPEAT_CANCEL_AFTER = 30.0
+
+
+class CancelOutcome(str, Enum):
+    """What became of an operation that was to be cancelled."""
+
+    CANCELLED = "cancelled"
+    ALREADY_FINISHED = "already finished"
+    FINISHED_DESPITE_CANCEL = "finished despite the cancel"
+    NOT_FOUND = "not found"
+    STILL_CANCELLING = "still cancelling"
+    ERROR = "error"
+
+    @property
+    def settled(self) -> bool:
+        """Whether the operation is known not to run any more."""
+        return self in (self.CANCELLED, self.ALREADY_FINISHED, self.FINISHED_DESPITE_CANCEL)
+
+
+@dataclass(frozen=True)
+class CancelResult:
+    """One operation's outcome; ``operation`` is what Earth Engine said last, ``error`` what stood in the way."""
+
+    name: OperationName
+    outcome: CancelOutcome
+    operation: Operation | None = None
+    error: EarthEngineError | None = None
+
+    @property
+    def permanent(self) -> bool:
+        """Whether trying again cannot change it."""
+        return self.error is not None and self.error.permanent
+
+    def describe(self) -> str:
+        """Say it in one line, for a person."""
+        said = str(self.error).removeprefix(f"{self.name}: ") if self.error else ""
+        said = said or (self.operation.describe() if self.operation else "")
+        called = self.operation.label if self.operation else str(self.name)
+        return f"{called}: {self.outcome.value}" + (f" ({said})" if said else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON, for XComs and a trigger's event."""
+        return {
+            "name": str(self.name),
+            "outcome": self.outcome.value,
+            "state": self.operation.state.value if self.operation else None,
+            "error": str(self.error) if self.error else None,
+            "permanent": self.permanent,
+        }
+
+
+def cancel_and_confirm(
+    names: Iterable[OperationName],
+    *,
+    poll_interval: float = CANCEL_POLL_INTERVAL,
+    timeout: float = CANCEL_TIMEOUT,
+) -> Flow[list[CancelResult]]:
+    """Request all cancels, then wait until Earth Engine says what became of each; raises nothing."""
+    results = yield from request_cancels(names)
+    return (yield from confirm_cancels(results, poll_interval=poll_interval, timeout=timeout))
+
+
+def request_cancels(names: Iterable[OperationName]) -> Flow[list[CancelResult]]:
+    """Read the operations' states and ask those that run to cancel; one's error never stops the others.
+
+    What was asked to cancel is `STILL_CANCELLING`: only `confirm_cancels` can say more.
+    """
+    names = list(names)
+    seen = yield Look(tuple(names))
+    results: list[CancelResult] = yield Together([_request_cancel(name, seen.get(name)) for name in names])
+    for result in results:
+        yield _note(result)
+    return results
+
+
+def confirm_cancels(
+    results: Sequence[CancelResult], *, poll_interval: float, timeout: float
+) -> Flow[list[CancelResult]]:
+    """Read the operations that are still cancelling until Earth Engine says what became of them.
+
+    A cancel is best effort, so an operation that goes on running is asked again now and then.
+
+    :param timeout: seconds after which what has not ended stays `STILL_CANCELLING`.
+    """
+    latest = {result.name: result for result in results}
+    interval = FIRST_INTERVAL
+    started = asked = yield Now()
+    while open_names := [n for n, r in latest.items() if r.outcome is CancelOutcome.STILL_CANCELLING]:
+        now = yield Now()
+        if now - started >= timeout:
+            break
+        seen = yield Look(tuple(open_names), min(interval, poll_interval, timeout - (now - started)))
+        interval *= 2
+        ask = now - asked >= REPEAT_CANCEL_AFTER
+        asked = now if ask else asked
+        # A fault that passes is no news: the operation stays what it was, and is read again.
+        news = {name: found for name, found in seen.items() if not isinstance(found, TransientError)}
+        confirmed: list[CancelResult] = yield Together([_confirm_cancel(*item, ask_again=ask) for item in news.items()])
+        for result in confirmed:
+            if not isinstance(result.error, TransientError):
+                latest[result.name] = result
+            if result.outcome is not CancelOutcome.STILL_CANCELLING:
+                yield _note(result)
+    return list(latest.values())
+
+
+def _request_cancel(name: OperationName, seen: Operation | EarthEngineError | None) -> Flow[CancelResult]:
+    operation = yield from attempt(_ask_to_cancel(name, seen))
+    if isinstance(operation, EarthEngineError):
+        return _failed(name, operation)
+    outcome = CancelOutcome.ALREADY_FINISHED if operation.done else CancelOutcome.STILL_CANCELLING
+    return CancelResult(name, outcome, operation)
+
+
+def _confirm_cancel(name: OperationName, seen: Operation | EarthEngineError, *, ask_again: bool) -> Flow[CancelResult]:
+    operation = (yield from attempt(_ask_to_cancel(name, seen))) if ask_again else seen
+    if isinstance(operation, EarthEngineError):
+        return _failed(name, operation)
+    if not operation.done:
+        return CancelResult(name, CancelOutcome.STILL_CANCELLING, operation)
+    outcome = CancelOutcome.CANCELLED if operation.cancelled else CancelOutcome.FINISHED_DESPITE_CANCEL
+    return CancelResult(name, outcome, operation)
+
+
+def _failed(name: OperationName, error: EarthEngineError) -> CancelResult:
+    not_found = isinstance(error, OperationNotFoundError)
+    return CancelResult(name, CancelOutcome.NOT_FOUND if not_found else CancelOutcome.ERROR, error=error)
+
+
+def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError | None) -> Flow[Operation]:
+    """Ask an operation to cancel, unless it has ended or is cancelling; returns what was read of it last."""
+    operation = seen if seen is not None else (yield from get_operation(name))
+    if isinstance(operation, EarthEngineError):
+        raise operation
+    if operation.done or operation.state is OperationState.CANCELLING:
+        return operation
+    try:
+        yield from cancel_operation(name)
+    except FailedPreconditionError as error:
+        # Most likely it has ended since we read it.
+        operation = yield from get_operation(name)
+        if not operation.done:
+            raise error from None
+    return operation
+
+
+def _note(result: CancelResult) -> Note:
+    if result.outcome is CancelOutcome.STILL_CANCELLING:
+        called = result.operation.label if result.operation else result.name
+        return Note(f"{called}: cancel requested; it counts as cancelled once Earth Engine says so.")
+    return Note(f"{result.describe()}.", warning=not result.outcome.settled)

@@ -1,0 +1,263 @@
+"""The rules of talking to Earth Engine, and no I/O.
+
+What an answer means, which errors are retried and how long to wait is said here, once, for every transport.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_ee_provider.earth_engine.errors import (
+    CredentialsError,
+    EarthEngineError,
+    FailedPreconditionError,
+    InvalidRequestError,
+    OperationNotFoundError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    TransientError,
+    UnimplementedError,
+)
+from airflow_ee_provider.earth_engine.flows.effects import Flow, NoAnswer, Note, Request, Response, Sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one kind of error means to us."""
+
+    status: str
+    http_status: int
+    error: type[EarthEngineError]
+
+
+#: Which errors are retried, and which are not: a `TransientError` is, nothing else.
+#: The first row of an HTTP status serves answers that name no status.
+RULES = (
+    Rule("INVALID_ARGUMENT", 400, InvalidRequestError),
+    Rule("FAILED_PRECONDITION", 400, FailedPreconditionError),
+    Rule("OUT_OF_RANGE", 400, InvalidRequestError),
+    Rule("UNAUTHENTICATED", 401, CredentialsError),
+    Rule("PERMISSION_DENIED", 403, PermissionDeniedError),
+    Rule("NOT_FOUND", 404, OperationNotFoundError),
+    Rule("DEADLINE_EXCEEDED", 408, TransientError),
+    Rule("ABORTED", 409, TransientError),
+    Rule("ALREADY_EXISTS", 409, InvalidRequestError),
+    Rule("RESOURCE_EXHAUSTED", 429, TransientError),
+    Rule("CANCELLED", 499, TransientError),
+    Rule("INTERNAL", 500, TransientError),
+    Rule("UNKNOWN", 500, TransientError),
+    Rule("UNIMPLEMENTED", 501, UnimplementedError),
+    Rule("UNAVAILABLE", 502, TransientError),
+    Rule("UNAVAILABLE", 503, TransientError),
+    Rule("DEADLINE_EXCEEDED", 504, TransientError),
+)
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What a person can do about an error that its message gives away; ``error`` replaces the rule's class."""
+
+    pattern: str
+    text: str
+    error: type[EarthEngineError] | None = None
+
+
+#: The first row whose pattern is found in "STATUS message" speaks.
+REMEDIES = (
+    # Whatever its HTTP status is: it passes.
+    Remedy(
+        r"Too many tasks already in the queue",
+        "Cancel operations that nobody needs, or wait for some to end.",
+        TransientError,
+    ),
+    Remedy(
+        r"daily_eecu_usage_time|exceeded the custom quota",
+        "The project's own quota is used up: wait until it resets, or raise it under IAM & Admin > Quotas.",
+        QuotaExceededError,
+    ),
+    Remedy(
+        r"not registered to use Earth Engine",
+        "Register the project at https://code.earthengine.google.com/register.",
+    ),
+    Remedy(
+        r"has not been used in project|it is disabled|SERVICE_DISABLED",
+        "Enable the API earthengine.googleapis.com in that project.",
+    ),
+    Remedy(
+        r"serviceUsageConsumer|USER_PROJECT_DENIED|serviceusage\.services\.use",
+        "Grant the caller roles/serviceusage.serviceUsageConsumer (serviceusage.services.use) on the quota project.",
+    ),
+    Remedy(
+        r"earthengine\.operations\.(update|delete)|earthengine\.exports\.create",
+        "Grant the caller that permission, for example with roles/earthengine.writer.",
+    ),
+    Remedy(
+        r"^PERMISSION_DENIED",
+        "Grant the caller earthengine.operations.get and .list to watch, .update to cancel, for example with "
+        "roles/earthengine.writer.",
+    ),
+    Remedy(
+        r"^UNAUTHENTICATED",
+        "Check the connection's credentials: they are missing, revoked, or lack the earthengine scope.",
+    ),
+    Remedy(
+        r"^UNIMPLEMENTED",
+        "This server does not support the method: cancel the operation at https://code.earthengine.google.com/tasks.",
+    ),
+    Remedy(
+        r"^NOT_FOUND",
+        "Check the name and its project; operations are forgotten some days after their end.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How often and how long a request is repeated: exponential back-off with full jitter.
+
+    :param attempts: how often it is sent at most.
+    :param base: the upper bound of the first wait, in seconds; doubled each time.
+    :param cap: the upper bound of any wait that we choose, in seconds.
+    :param patience: the longest ``Retry-After`` that is waited for, in seconds; a longer one is an error at once.
+    """
+
+    attempts: int = 6
+    base: float = 1.0
+    cap: float = 32.0
+    patience: float = 300.0
+    jitter: random.Random = field(default_factory=random.Random, repr=False, compare=False)
+
+    def delay(self, attempt: int, retry_after: float | None) -> float | None:
+        """Seconds until the next attempt after the ``attempt``-th (from 1); None if there is to be none."""
+        if attempt >= self.attempts or (retry_after or 0.0) > self.patience:
+            return None
+        return max(retry_after or 0.0, self.jitter.uniform(0.0, min(self.cap, self.base * 2.0 ** (attempt - 1))))
+
+
+BACKOFF = Backoff()
+
+
+def call(request: Request, backoff: Backoff = BACKOFF) -> Flow[dict[str, Any]]:
+    """Send a request until it is answered, and return the answer's JSON object.
+
+    :raises EarthEngineError: of the class that `RULES` gives, or `TransientError` when the attempts are used up.
+    """
+    payload, _ = yield from exchange(request, backoff)
+    return payload
+
+
+def exchange(request: Request, backoff: Backoff = BACKOFF) -> Flow[tuple[dict[str, Any], Response]]:
+    """`call`, and the answer that had the object."""
+    attempt = 0
+    while True:
+        attempt += 1
+        answer = yield request
+        result = decode(request, answer)
+        if not isinstance(result, EarthEngineError):
+            return result, answer
+        delay = backoff.delay(attempt, _retry_after(answer))
+        if result.permanent or not request.repeatable or delay is None:
+            raise result
+        yield Note(f"{result} Trying again in {delay:.1f} s (attempt {attempt} of {backoff.attempts}).", warning=True)
+        yield Sleep(delay)
+
+
+def attempt(flow: Flow[T]) -> Flow[T | EarthEngineError]:
+    """Return an error of Earth Engine's instead of raising it, so that what else is under way is dealt with."""
+    try:
+        return (yield from flow)
+    except EarthEngineError as error:
+        return error
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """Serialise deterministically: Earth Engine can refuse a requestId that comes with other bytes."""
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+
+def decode(request: Request, answer: Response | NoAnswer) -> dict[str, Any] | EarthEngineError:
+    """Return what an answer means: its JSON object, or the error that `RULES` and `REMEDIES` make of it."""
+    if isinstance(answer, NoAnswer):
+        message = f"No answer from Earth Engine to {request.method}: {answer.reason.rstrip('.')}."
+        return answer.error(message, subject=request.subject, remedy=answer.remedy)
+    try:
+        payload = json.loads(answer.body)
+    except ValueError:
+        payload = None
+    if not 200 <= answer.status < 300:
+        return _error(request, answer, payload)
+    if isinstance(payload, dict):
+        return payload
+    return TransientError(
+        f"Earth Engine's answer to {request.method} was cut short or is not JSON: {_excerpt(answer.body)}.",
+        subject=request.subject,
+        http_status=answer.status,
+    )
+
+
+def _error(request: Request, answer: Response, payload: Any) -> EarthEngineError:
+    error = payload.get("error") if isinstance(payload, dict) else None
+    error = error if isinstance(error, dict) else {}
+    named = error.get("status")
+    rule = next((r for r in RULES if r.status == named and r.http_status == answer.status), None)
+    rule = rule or next((r for r in RULES if r.http_status == answer.status), None)
+    if rule is None:
+        rule = Rule("", answer.status, TransientError if answer.status >= 500 else InvalidRequestError)
+    message = str(error.get("message") or f"the server answered {_excerpt(answer.body)}").rstrip()
+    status = named if isinstance(named, str) else rule.status
+    details = error.get("details")
+    details = details if isinstance(details, list) else []
+    reasons = " ".join(str(detail.get("reason", "")) for detail in details if isinstance(detail, dict))
+    remedy = next((r for r in REMEDIES if re.search(r.pattern, f"{status} {message} {reasons}")), None)
+    kind = (remedy and remedy.error) or rule.error
+    return kind(
+        message,
+        subject=request.subject,
+        status=status,
+        http_status=answer.status,
+        remedy=remedy.text if remedy else "",
+    )
+
+
+def _excerpt(body: bytes, length: int = 200) -> str:
+    """Return what can be shown of a body that is not ours to understand, such as a proxy's HTML page."""
+    text = re.sub(
+        r"<(script|style).*?</\1>|<[^>]*>", " ", body[:4000].decode("utf-8", "replace"), flags=re.DOTALL | re.IGNORECASE
+    )
+    text = " ".join(text.split())
+    return repr(text[:length]) if text else "an empty body"
+
+
+def _retry_after(answer: Response | NoAnswer) -> float | None:
+    """Seconds asked for by ``Retry-After``, given as such or as a date (then measured by the server's own clock)."""
+    if not isinstance(answer, Response):
+        return None
+    value = answer.headers.get("retry-after", "").strip()
+    if value.isdigit():
+        return float(value)
+    until, now = _http_date(value), answered_at(answer) if value else None
+    return max(0.0, (until - now).total_seconds()) if until and now else None
+
+
+def answered_at(answer: Response) -> datetime | None:
+    """When that was by Earth Engine's clock: this machine's may be wrong. None if the answer does not say."""
+    return _http_date(answer.headers.get("date", ""))
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)

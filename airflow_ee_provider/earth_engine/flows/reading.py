@@ -1,0 +1,60 @@
+"""Read many operations at the lowest price: one by one, or in the pages of a list.
+
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/list
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
+from airflow_ee_provider.earth_engine.flows.calls import PAGE_SIZE, find_operations, get_operation
+from airflow_ee_provider.earth_engine.flows.effects import Flow, Together
+from airflow_ee_provider.earth_engine.flows.protocol import attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from airflow_ee_provider.earth_engine.operations import Operation, OperationName
+
+#: How many gets a page of a list is worth: it holds 500 operations, few of which may be ours.
+PAGE_PRICE = 20
+
+Seen = dict["OperationName", "Operation | EarthEngineError"]
+_Listed = tuple[Seen, "int | None"]
+
+
+def worth_a_list(operations: int, pages: int | None = None) -> bool:
+    """Whether so many operations of a project are cheaper to read in a list than one by one.
+
+    :param pages: how many pages that took the last time; None if it is not known.
+    """
+    return operations > PAGE_PRICE * (pages or ceil(operations / PAGE_SIZE))
+
+
+def read_list(project: str, names: Collection[OperationName], also: Collection[OperationName]) -> Flow[_Listed]:
+    """Read operations in the pages of a list; those of ``names`` that are not in the answer have to be asked for.
+
+    :param also: those that are welcome, where the list shows them.
+    :return: what was read, and how many pages that took; None where there was no list.
+    """
+    listed = yield from attempt(find_operations(project, {*names, *also}))
+    if isinstance(listed, TransientError):
+        return dict.fromkeys(names, listed), None
+    if isinstance(listed, EarthEngineError):  # Who may not list may still get.
+        return {}, None
+    return {**listed[0]}, listed[1]
+
+
+def look_up(names: Collection[OperationName]) -> Flow[Seen]:
+    """Read operations, of whatever projects; an error is the answer for its operation alone."""
+    seen: Seen = {}
+    for project in sorted({name.project for name in names}):
+        mine = [name for name in names if name.project == project]
+        if worth_a_list(len(mine)):
+            listed, _ = yield from read_list(project, mine, ())
+            seen.update(listed)
+        missing = [name for name in mine if name not in seen]
+        seen.update(zip(missing, (yield Together([attempt(get_operation(name)) for name in missing])), strict=True))
+    return seen

@@ -1,0 +1,195 @@
+"""Start an operation exactly once, whatever is lost or dies in between.
+
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export (``requestId``)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
+
+from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
+from airflow_ee_provider.earth_engine.flows.calls import check_kind, get_operation, start_operation
+from airflow_ee_provider.earth_engine.flows.effects import Flow, Note, Request
+from airflow_ee_provider.earth_engine.flows.protocol import encode
+from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, wait_for_operation
+from airflow_ee_provider.earth_engine.operations import OperationState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from airflow_ee_provider.earth_engine.operations import Operation
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,60}")
+_WORKLOAD_TAG = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+
+#: By how much an operation may seem older than the run that starts it, before it is somebody else's.
+OLDER_THAN_ITS_RUN = timedelta(minutes=5)
+
+#: How many operations of somebody else's, under request ids of ours, are passed over.
+STRANGERS = 3
+
+
+@dataclass(frozen=True)
+class Export:
+    """What ``projects.{kind}.export`` is asked for.
+
+    :param kind: ``image``, ``table``, ``video``, ``videoMap``, ``map`` or ``classifier``.
+    :param body: the API's own JSON, for example an ExportImageRequest.
+    :param project: the Cloud project that runs it; empty for the connection's.
+    """
+
+    kind: str
+    body: Mapping[str, Any]
+    project: str = ""
+
+    @property
+    def method(self) -> str:
+        """The API's method, as it stands in a URL: ``image:export``."""
+        return f"{self.kind}:export"
+
+
+def with_defaults(body: Mapping[str, Any], workload_tag: str | None, priority: int | None) -> dict[str, Any]:
+    """Return a body with a tag and a priority, where it has none of its own."""
+    defaults = {"workloadTag": workload_tag or None, "priority": priority}
+    given = {name: value for name, value in body.items() if name != "workloadTag" or value}
+    return {**{name: value for name, value in defaults.items() if value is not None}, **given}
+
+
+def workload_tag_of(text: str) -> str:
+    """Return the workload tag that is most like ``text``, as both the API and the official client allow it.
+
+    >>> workload_tag_of("NDVI.monthly (v2)")
+    'ndvi-monthly-v2'
+    """
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower())[:63].strip("-_")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A start that happens once: the same start has the same ``requestId``, whoever repeats it and in which order.
+
+    :param method: ``image:export``, ``table:import`` and so on.
+    :param body: the API's own JSON; its ``requestId`` is replaced.
+    :param identity: of the task, across its retries; not across its clears, after which a user wants another one.
+    :param repeat: how many equal starts came before, for a task that wants the same thing several times.
+    :param tries: how often the task may have tried, this try included.
+    :param run_age: how long ago the task's run began; what is older under the same ``requestId`` is a stranger's.
+    """
+
+    method: str
+    body: Mapping[str, Any]
+    identity: str
+    project: str = ""
+    repeat: int = 0
+    tries: int = 1
+    run_age: timedelta | None = field(default=None, compare=False)
+
+    @cached_property
+    def _uuid(self) -> str:
+        asked = sha256(encode({name: value for name, value in self.body.items() if name != "requestId"})).hexdigest()
+        return str(uuid5(NAMESPACE_URL, f"{self.identity}/{self.project}/{self.method}/{asked}/{self.repeat}"))
+
+    def request_id(self, number: int) -> str:
+        """Return the ``number``-th one, from 0; Earth Engine starts one operation for each at the most."""
+        return f"{self._uuid}-{number}"
+
+    def describe(self) -> str:
+        """Say in a few words what is to be started."""
+        return f"{self.method} {str(self.body.get('description') or '')!r}".removesuffix(" ''")
+
+
+def check_export(export: Export) -> None:
+    """Refuse what the API would refuse late.
+
+    :raises InvalidRequestError: says what is wrong.
+    """
+    check_kind(export.kind)
+    body = export.body
+    if not body.get("expression"):
+        raise InvalidRequestError("The export's body has no expression.", remedy="Give the API's own JSON.")
+    options = [name for name in body if name.endswith("ExportOptions")]
+    if len(options) != 1:
+        raise InvalidRequestError(
+            f"The export's body has {len(options)} export options: {', '.join(options) or 'none'}.",
+            remedy="Give exactly one, for example fileExportOptions.",
+        )
+    priority = body.get("priority")
+    priority = priority.get("value") if isinstance(priority, Mapping) else priority  # As the official client wraps it.
+    if priority is not None and not (isinstance(priority, int) and 0 <= priority <= 9999):
+        raise InvalidRequestError(f"The export's priority is {priority!r}.", remedy="Give an integer from 0 to 9999.")
+    workload_tag = body.get("workloadTag", "")
+    if workload_tag and not _WORKLOAD_TAG.fullmatch(str(workload_tag)):
+        raise InvalidRequestError(
+            f"The export's workloadTag is {workload_tag!r}.",
+            remedy="Give up to 63 letters, digits, '-' and '_' that begin and end with a letter or a digit.",
+        )
+    request_id = body.get("requestId", "")
+    if request_id and not _REQUEST_ID.fullmatch(str(request_id)):
+        raise InvalidRequestError(
+            f"The export's requestId is {request_id!r}.", remedy="Give up to 60 letters, digits and hyphens."
+        )
+
+
+def start_once(project: str, start: Start, stopped: Callable[[], bool] = lambda: False) -> Flow[Operation]:
+    """Start an operation, or find the one that an earlier try of the same task has started.
+
+    A request that is repeated with its ``requestId`` finds the operation that it started, so nothing has to be
+    remembered: a try finds what the tries before it have left, whether or not they lived to write it down. It goes on
+    with what is active or has succeeded; after what has failed or was cancelled, it starts the next one.
+
+    :param project: the project that runs it, where ``start`` names none.
+    :param stopped: asked before each request that starts something: True once nothing more is to be started.
+    :raises TransientError: if nothing more is to be started.
+    """
+    return _unless(stopped, _start_once(start.project or project, start))
+
+
+def _start_once(project: str, start: Start) -> Flow[Operation]:
+    number = strangers = 0
+    while True:
+        operation, answered = yield from start_operation(project, start.method, start.body, start.request_id(number))
+        number += 1
+        if _is_older_than_its_run(operation, answered, start) and strangers < STRANGERS:
+            strangers += 1
+            yield Note(
+                f"{operation.name} is older than this run, so it is not this task's: another one is started.",
+                warning=True,
+            )
+            continue
+        if start.tries == 1:
+            return operation  # The first try has nothing to find.
+        operation = yield from get_operation(operation.name)  # A repeated request may be answered as the first was.
+        if operation.state is OperationState.CANCELLING:
+            operation = yield from wait_for_operation(operation.name, WaitOptions(poll_interval=5.0))
+        if not operation.done or operation.succeeded or number >= start.tries + strangers:
+            return operation
+        yield Note(f"{operation.name}, which an earlier try has started, {operation.describe()}: it is started anew.")
+
+
+def _is_older_than_its_run(operation: Operation, answered: datetime | None, start: Start) -> bool:
+    """Compare ages, each by one clock: Earth Engine's and Airflow's may differ."""
+    if start.run_age is None or operation.create_time is None or answered is None:
+        return False
+    return answered - operation.create_time > start.run_age + OLDER_THAN_ITS_RUN
+
+
+def _unless(stopped: Callable[[], bool], flow: Flow[Operation]) -> Flow[Operation]:
+    """Carry a flow on until it wants to start something although that is not wanted any more."""
+    answer: Any = None
+    while True:
+        try:
+            effect = flow.send(answer)
+        except StopIteration as stop:
+            result: Operation = stop.value
+            return result
+        if isinstance(effect, Request) and effect.method == "POST" and stopped():
+            raise TransientError("The task was killed: nothing more is started.", subject=effect.subject)
+        answer = yield effect

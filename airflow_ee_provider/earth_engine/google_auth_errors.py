@@ -1,0 +1,43 @@
+"""What google-auth's errors mean: whether they pass, and what of them may be shown."""
+
+from __future__ import annotations
+
+import re
+
+#: What a token server answers (RFC 6749, 5.2; RFC 8693).
+OAUTH_ERRORS = (
+    "invalid_grant",
+    "invalid_client",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "invalid_target",
+    "invalid_request",
+    "access_denied",
+)
+
+
+def in_own_words(error: BaseException) -> str:
+    """Say what has happened to a request for a token, with nothing of what the server has written."""
+    chain = [error]
+    while inner := next(
+        (one for one in (chain[-1].__cause__, *chain[-1].args) if isinstance(one, BaseException)), None
+    ):
+        chain.append(inner)
+    words = [word for word in OAUTH_ERRORS if any(re.search(rf"\b{word}\b", str(one)) for one in chain)]
+    system = [one.strerror for one in chain if isinstance(one, OSError) and one.errno and one.strerror]
+    return ": ".join([type(error).__name__, *words[:1], *system[:1]])
+
+
+def can_pass(error: BaseException) -> bool:
+    """Whether an error of google-auth's says that a server could not be reached, or is not well, for now.
+
+    Its errors are not retryable by default, not even a refused connection; only what the token server itself has
+    refused is final.
+    """
+    from google.auth.exceptions import TransportError
+
+    if getattr(error, "retryable", False) or isinstance(error, (TransportError, OSError)):
+        return True
+    inner = [error.__cause__, *error.args]
+    return any(isinstance(one, BaseException) and can_pass(one) for one in inner)

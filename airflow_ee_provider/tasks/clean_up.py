@@ -1,0 +1,100 @@
+"""What tasks, triggers and notifiers share: how a clean-up reports, and which errors Airflow is to retry."""
+
+from __future__ import annotations
+
+import _thread
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.tasks.records import ACCOUNT_PARAMETERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from airflow_ee_provider.earth_engine.client.drivers import Log
+    from airflow_ee_provider.earth_engine.flows.cancelling import CancelResult
+
+T = TypeVar("T")
+
+#: How a killed task confirms its cancels, in seconds; Airflow kills it for good after 5 s or 60 s.
+KILL: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
+
+
+def account_of(holder: object) -> dict[str, Any]:
+    """Return what says in whose name a task, trigger or notifier asks: what a hook is made with."""
+    return {name: _plain(getattr(holder, name)) for name in ACCOUNT_PARAMETERS}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that can be stored, and that asks nobody: a template can make a lazy sequence of it."""
+    return value if value is None or isinstance(value, str) else list(value)
+
+
+@contextmanager
+def clean_up(log: Log) -> Iterator[None]:
+    """Log loudly what keeps a clean-up from cancelling; the error that it was called for must stay the one seen."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 (Airflow and its backends raise what they like)
+        log.error("Earth Engine operations could not be cancelled and may still run: %s", error)  # noqa: TRY400
+
+
+def in_time(look_up: Callable[[], T], seconds: float) -> T:
+    """Return what a look-up returns, in a thread of its own: an answer that never comes must not hold the process.
+
+    It can be called in a signal handler: nothing here waits for a lock that the interrupted code may hold.
+
+    :raises TimeoutError: if there is no answer in time.
+    """
+    answers: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put((look_up(), None))
+        except BaseException as error:  # noqa: BLE001 (it is raised where it is wanted)
+            answers.put((None, error))
+
+    _thread.start_new_thread(work, ())
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"There was no answer in {seconds:g} s.") from None
+    if error is not None:
+        raise error
+    return cast("T", answer)
+
+
+def report(results: Sequence[CancelResult], log: Log) -> None:
+    """Log loudly which operations may still run, and which error was in the way."""
+    for result in results:
+        if not result.outcome.settled:
+            log.error("%s. It may still run.", result.describe())
+
+
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Let Airflow retry the task after an error of Earth Engine's only where that can help."""
+    try:
+        yield
+    except EarthEngineError as error:
+        raise airflow_exception(str(error), permanent=error.permanent) from error
+
+
+def airflow_exception(message: str, *, permanent: bool) -> AirflowException:
+    """Return an exception after which Airflow retries the task, or not."""
+    return AirflowFailException(message) if permanent else AirflowException(message)
+
+
+def result_of(event: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what a trigger's event carries.
+
+    :raises AirflowException: if that is an error; one that Airflow retries only where that can help.
+    """
+    if "error" in event:
+        raise airflow_exception(event["error"], permanent=event["permanent"])
+    result: list[dict[str, Any]] = event["result"]
+    return result

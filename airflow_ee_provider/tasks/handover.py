@@ -1,0 +1,110 @@
+"""From a task's process to its trigger: an operation has an owner all the time.
+
+Between the end of a task's process and the first step of its trigger nobody can be told of a kill: Airflow refuses a
+deferral whose task a user has marked meanwhile, and forgets a trigger that has not begun. So the process stays for
+another moment, until the trigger has written down that it has taken over, and cancels if Airflow says that the task
+does not wait any more.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from airflow.listeners import hookimpl
+
+from airflow_ee_provider import airflow_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_ee_provider.earth_engine.client.drivers import Log
+
+#: The XCom's key under which a trigger writes down which deferral it has taken over.
+TAKEN_OVER_KEY = "earth_engine_taken_over"
+
+#: Seconds that a process waits for its trigger: Airflow ends what stays for longer than `task_success_overtime`, 20 s.
+PATIENCE = 15.0
+
+#: Seconds between two looks.
+INTERVAL = 0.3
+
+#: Seconds for which a trigger that has taken over resumes no task: the process is to end, and Airflow's scheduler to
+#: hear of it, before the task begins anew. It takes a task for lost whose deferral it hears of too late ("finished with
+#: state success, but the state is queued").
+SETTLE = 5.0
+
+#: States in which a task that is not deferred any more still wants its operations: its next try goes on with them.
+_STILL_WANTED = ("running", "up_for_retry", "up_for_reschedule")
+
+
+class Handover:
+    """What a task's process still does after its deferral: wait until the trigger has taken over, or cancel.
+
+    :param ti: the task instance.
+    :param cancel: cancels, because the task is not wanted any more.
+    """
+
+    def __init__(self, ti: Any, cancel: Callable[[str], None], log: Log) -> None:
+        self.token = uuid4().hex
+        self._ti, self._cancel, self._log = ti, cancel, log
+        self._over = False
+
+    def unwanted(self) -> str:
+        """Say how somebody has ended the task while it worked, which Airflow tells it some seconds later; empty if not.
+
+        Asked in the last moment before the deferral.
+        """
+        try:
+            state, run_goes_on = airflow_versions.own_state(self._ti)
+        except Exception as error:  # noqa: BLE001 (whatever it is: who does not know must leave it alone)
+            self._log.info("Whether the task is still wanted is not known: %s", error)
+            return ""
+        if state != "running":
+            return f"is {state}"
+        return "" if run_goes_on else "belongs to a run that has ended"
+
+    def begin(self) -> None:
+        """Let Airflow call `before_stopping` when this process is about to end."""
+        airflow_versions.add_listener(self)
+
+    @hookimpl
+    def before_stopping(self, component: Any) -> None:
+        """Wait for the trigger, or cancel; called by Airflow, with whatever it has made of the deferral."""
+        del component
+        if self._over:
+            return
+        self._over = True
+        deadline = time.monotonic() + PATIENCE
+        try:
+            while self._is_pending():
+                if time.monotonic() > deadline:
+                    self._log.info("No triggerer has begun to wait for the operations in %g s; one will.", PATIENCE)
+                    return
+                time.sleep(INTERVAL)
+        except Exception as error:  # noqa: BLE001 (whatever it is: who does not know must leave it alone)
+            self._log.warning("Whether the triggerer has taken the operations over is not known: %s", error)
+        except BaseException:  # Airflow 2 ends a process that stays for long.
+            self._is_pending()
+            raise
+
+    def _is_pending(self) -> bool:
+        """Whether the trigger has still to begin; cancels if the task does not wait for it any more."""
+        if self._is_taken_over():
+            return False
+        state, run_goes_on = airflow_versions.own_state(self._ti)
+        if state == "deferred" and run_goes_on:
+            return True
+        if state not in _STILL_WANTED and not self._is_taken_over():
+            self._cancel(f"The task is {state}, and its trigger has not begun")
+        return False
+
+    def _is_taken_over(self) -> bool:
+        ti = self._ti
+        return bool(airflow_versions.xcom(TAKEN_OVER_KEY, ti.dag_id, ti.run_id, ti.task_id, ti.map_index) == self.token)
+
+
+def take_over(ti: Any, token: str) -> None:
+    """Write down, in the triggerer, that a trigger has begun: from now on, Airflow tells it of a kill."""
+    airflow_versions.set_xcom(TAKEN_OVER_KEY, token, ti)

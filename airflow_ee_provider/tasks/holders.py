@@ -1,0 +1,246 @@
+"""What every task that holds operations does, be it an operator or a sensor."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
+
+from airflow_ee_provider.airflow_versions import (
+    AIRFLOW_3,
+    is_a_dag_test,
+    is_asking_airflow,
+    own_state,
+    trigger_timed_out,
+)
+from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
+from airflow_ee_provider.tasks.clean_up import KILL, account_of, airflow_errors, clean_up, in_time, report, result_of
+from airflow_ee_provider.tasks.handover import Handover
+from airflow_ee_provider.tasks.records import operations_of_a_later_try, operations_of_task, record_operations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
+    from airflow_ee_provider.earth_engine.operations import OperationName
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+
+#: States of a running task's instance that only Airflow itself brings about, when it lets another try follow.
+FOLLOWED_BY_A_TRY = ("cleared", "scheduled", "queued", "up_for_retry")
+
+#: Seconds that Airflow has to say, amid a kill, whether another try has begun; it kills for good after five.
+LATER_TRY_TIMEOUT = 1.5
+
+
+class OperationHolder:
+    """A mixin for operators and sensors with the parameters `ACCOUNT_PARAMETERS` and ``operation_names``."""
+
+    operator_extra_links: Any = (EarthEngineTasksLink(),)
+
+    if TYPE_CHECKING:
+        operation_names: Any
+        log: Any
+        task_id: str
+
+    @cached_property
+    def hook(self) -> EarthEngineHook:
+        """The task's hook."""
+        from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+        return EarthEngineHook(**account_of(self))
+
+    def adopt(self, context: Context) -> list[OperationName]:
+        """Parse the names and record them as this task's, before anything waits on them.
+
+        From now on they are plain texts: what a kill reads must ask nobody.
+
+        :raises AirflowSkipException: if there is no name at all: the upstream task started nothing.
+        """
+        with airflow_errors():
+            names = self.hook.account.names(self.operation_names)
+        if not names:
+            raise AirflowSkipException(f"{self.task_id} was given no Earth Engine operation: there is nothing to do.")
+        self.operation_names = [str(name) for name in names]
+        self.hook.make_ready()
+        record_operations(context, names, **account_of(self))
+        EarthEngineTasksLink.persist_for(context, names)
+        return names
+
+    def cancel_now(self, why: str) -> None:
+        """Cancel this task's operations on its way out; log what became of each, and raise nothing."""
+        self.log.warning("%s; cancelling %s.", why, self.operation_names)
+        self.cancelled(self.operation_names)
+
+    def cancelled(self, names: Any) -> list[str]:
+        """Cancel operations on the way out; return a line on what became of each, none if it failed; raise nothing."""
+        with clean_up(self.log):
+            results = self.hook.cancel_operations(names, **KILL)
+            report(results, self.log)
+            return [result.describe() for result in results]
+        return []
+
+
+class WaitingHolder(OperationHolder):
+    """A mixin for what waits until its operations have succeeded, here or in the triggerer."""
+
+    if TYPE_CHECKING:
+        cancel_on_kill: bool
+        cancel_on_timeout: bool
+        execution_timeout: timedelta | None
+        defer: Any
+
+    #: When the ``execution_timeout`` passes, in seconds since the epoch, counted from the task's start.
+    _execution_ends: float | None = None
+
+    #: Whether the task is over its time: `on_kill` is called then as well.
+    _is_timed_out = False
+
+    _is_deferred = False
+
+    #: The task instance that runs.
+    _ti: Any = None
+
+    #: Whether a kill came before there was what it needs.
+    _is_killed_early = False
+
+    def pre_execute(self, context: Context) -> None:
+        """Have in the process what a kill needs, before anything else; called by Airflow in every process of the task.
+
+        A task that resumes after a deferral is another process, and Airflow 2.11 can call `on_kill` in it before
+        anything else of ours.
+        """
+        super().pre_execute(context)  # type: ignore[misc]
+        self._ti = context["ti"]
+        # A rescheduled sensor's time begins anew with each poke.
+        if self.execution_timeout is not None and getattr(self, "mode", None) != "reschedule":
+            started = getattr(context["ti"], "start_date", None) or datetime.now(timezone.utc)
+            self._execution_ends = (started + self.execution_timeout).timestamp()
+        with suppress(Exception):  # Whatever it is, it is met again, where the task can say so.
+            self.hook.make_ready()
+            self.operation_names = operations_of_task(context) or self.operation_names
+        if self._is_killed_early:
+            if self.operation_names:
+                self.cancel_now(f"{self.task_id} was killed")
+            raise AirflowException(f"{self.task_id} was killed before it began.")
+
+    @property
+    def wait_options(self) -> WaitOptions:
+        """How this task waits, in a worker and in the triggerer alike; once its parameters are rendered."""
+        raise NotImplementedError
+
+    def wait_in_triggerer(self, context: Context, names: Iterable[object], timeout: float | None = None) -> None:
+        """Defer until all have succeeded or one has not.
+
+        :param timeout: seconds; besides ``execution_timeout``.
+        """
+        from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+
+        now = time.time()
+        ends = [end for end in (None if timeout is None else now + timeout, self._execution_ends) if end is not None]
+        timeout_at = min(ends, default=None)
+        is_watched = self.cancel_on_kill and not is_a_dag_test(context["ti"])
+        handover = Handover(context["ti"], self.cancel_now, self.log) if is_watched else None
+        if handover and (unwanted := handover.unwanted()):
+            self.cancel_now(f"{self.task_id} {unwanted}")
+            raise AirflowException(f"{self.task_id} {unwanted}: it is not deferred.")
+        trigger = EarthEngineOperationTrigger(
+            operation_names=[str(name) for name in names],
+            **self.wait_options.as_kwargs(),
+            cancel_on_kill=self.cancel_on_kill,
+            timeout_at=timeout_at,
+            handover=handover.token if handover else None,
+            **account_of(self),
+        )
+        if handover:
+            handover.begin()
+        self._is_deferred = True
+        bound = None if timeout_at is None else timedelta(seconds=max(0.0, timeout_at - now))
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=bound)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the operations, or fail as they did."""
+        return succeeded(result_of(event))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Cancel first where the trigger timed out: Airflow runs no code of the trigger's then."""
+        if trigger_timed_out(next_method, next_kwargs):
+            self.on_timeout("the waiting in the triggerer")
+        return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
+
+    def on_kill(self) -> None:
+        """Cancel, because the task was cleared or marked, or its DAG run or its own time is over."""
+        if self._is_deferred or self._is_timed_out:  # The trigger has them, or `Handover`; or they are dealt with.
+            return
+        if AIRFLOW_3 and not self.hook.is_ready:
+            # A signal handler must not ask for the connection, amid what the task itself asks Airflow; and Airflow
+            # lets the task go on for some seconds.
+            self._is_killed_early = self.cancel_on_kill
+            return
+        self.hook.may_ask_airflow = False
+        if self._execution_ends is not None and time.time() >= self._execution_ends:
+            self.on_timeout("execution_timeout")
+        elif self.cancel_on_kill and self.operation_names:
+            if wanted := self._wanted_by_the_next_try():
+                self.log.warning("The next try of %s goes on with %s.", self.task_id, sorted(wanted))
+                self.operation_names = [name for name in self.operation_names if name not in wanted]
+            if self.operation_names:
+                self.cancel_now(f"{self.task_id} was killed")
+
+    def _wanted_by_the_next_try(self) -> set[str]:
+        """Return the operations that another try wants, as far as that can be known amid whatever was interrupted.
+
+        Airflow lets one follow by itself where it has lost sight of this one: its scheduler was away, or its heartbeats
+        did not come through. What a user does to a running task leaves other states behind.
+        """
+        if self._ti is None or is_asking_airflow():
+            return set()
+
+        def look() -> set[str]:
+            if own_state(self._ti)[0] in FOLLOWED_BY_A_TRY:
+                return set(self.operation_names)
+            return operations_of_a_later_try(self._ti)
+
+        try:
+            return in_time(look, LATER_TRY_TIMEOUT)
+        except Exception as error:  # noqa: BLE001 (whatever it is: a user's action always cancels)
+            self.log.info("Whether another try has begun is not known: %s", error)
+            return set()
+
+    def on_timeout(self, what: object) -> None:
+        """Cancel, because the task has waited for too long."""
+        self._is_timed_out = True
+        if self.cancel_on_timeout and self.operation_names:
+            self.cancel_now(f"{self.task_id} timed out ({what})")
+
+
+def succeeded(operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the operations if none has failed.
+
+    :raises AirflowFailException: naming each that has, with Earth Engine's code and message.
+    """
+    failed = [operation for operation in operations if operation["error"]]
+    if failed:
+        details = "\n".join(f"  {line_of(operation)}" for operation in failed)
+        raise AirflowFailException(f"{len(failed)} of the Earth Engine operations did not succeed:\n{details}")
+    return operations
+
+
+def line_of(operation: Mapping[str, Any]) -> str:
+    """Say in one line how an operation, as plain JSON, has ended."""
+    from airflow_ee_provider.earth_engine.operations import label, printable
+
+    parts = [f"{label(operation['name'], operation['description'])}: {operation['state']}"]
+    if error := operation["error"]:
+        parts.append(f"code {error['code']}: {printable(error['message'], 1000)}")
+    if operation["duration"] is not None:
+        parts.append(f"{operation['duration']:.0f} s")
+    if operation["batch_eecu_usage_seconds"]:
+        parts.append(f"{operation['batch_eecu_usage_seconds']:g} EECU-seconds")
+    return ", ".join(parts) + "".join(f" → {uri}" for uri in operation["destination_uris"])

@@ -1,0 +1,322 @@
+"""Which operations belong to a task: it records them before it waits, and clean-up finds them again.
+
+A record says which operations, in whose name, and by which try of which task instance. It is an XCom in parts: the
+first under `OPERATIONS_KEY`, the next under ``…_2`` and so on, each with at most `PART` names and one account; a part
+that is full is never written again, so that what is written grows with the number of operations and no faster. On
+Airflow 3.3 and later ``task_state_store`` holds the same parts: XComs are gone when the next try begins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.airflow_versions import xcom
+from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError, OperationNotFoundError, TransientError
+from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome
+from airflow_ee_provider.earth_engine.operations import OperationName, OperationState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+#: The XCom's key, and the key in Airflow 3.3's task_state_store.
+OPERATIONS_KEY = "earth_engine_operations"
+
+#: The XCom's key for the number of the try that recorded them.
+TRY_KEY = "earth_engine_try"
+
+#: The store's key for all operations that a task starts, once it has started and recorded the last of them.
+STARTED_KEY = "earth_engine_started"
+
+#: The form of the records that this version writes; those of 0.1 are lists of names.
+VERSION = 1
+
+#: How many operations one part of a record holds.
+PART = 250
+
+#: The parameters that say in whose name Earth Engine is asked; the same for operators, sensors, triggers, notifiers.
+ACCOUNT_PARAMETERS = ("earth_engine_conn_id", "project_id", "impersonation_chain")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A part of what a task instance has recorded.
+
+    :param account: the `ACCOUNT_PARAMETERS` of whoever started or adopted them; None if that is not known.
+    :param try_number: of the try that recorded them.
+    :param max_tries: of the task instance then: only a clear changes it.
+    :param run_started: when its DAG run began, in ISO 8601: only the clear of a finished run changes it.
+    """
+
+    operation_names: tuple[str, ...]
+    account: dict[str, Any] | None = None
+    task_id: str = ""
+    map_index: int = -1
+    try_number: int | None = None
+    max_tries: int | None = None
+    run_started: str | None = None
+    #: Whether another part follows although this one is not full: one of another account.
+    more: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is written."""
+        return {"version": VERSION, **asdict(self), "operation_names": list(self.operation_names)}
+
+    @classmethod
+    def from_json(cls, value: Any, task_id: str = "", map_index: int | None = None) -> Record:
+        """Read what this version or an earlier one has written.
+
+        :param task_id: of the task under which it was found.
+        :raises InvalidOperationNameError: if it is no record, such as the path of an object that is gone.
+        """
+        if isinstance(value, Exception):
+            raise value
+        if isinstance(value, list):  # 0.1
+            return cls(_texts(value), task_id=task_id, map_index=-1 if map_index is None else map_index)
+        if not isinstance(value, dict) or value.get("version") != VERSION:
+            raise InvalidOperationNameError(
+                f"A {type(value).__name__} is no record of Earth Engine operations.",
+                remedy="Is an object of the XCom backend gone, or was it written by a newer airflow-ee-provider?",
+            )
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        return cls(**{**known, "operation_names": _texts(value["operation_names"])})
+
+
+def record_operations(
+    context: Context,
+    names: str | OperationName | Iterable[str | OperationName],
+    *,
+    earth_engine_conn_id: str | None = "",
+    project_id: str | None = None,
+    impersonation_chain: str | Sequence[str] | None = None,
+) -> list[str]:
+    """Write down that this task holds these operations, in addition to those that it recorded before.
+
+    Call it as soon as a name is known: what is recorded is found by `EarthEngineCancelOperationsNotifier`. The XCom
+    is gone when the task is cleared or tried again; Airflow 3.3's ``task_state_store`` still has the names then.
+
+    :param context: the running task's context.
+    :param names: full operation names, ``projects/PROJECT/operations/ID``; one or several.
+    :param earth_engine_conn_id: the connection that started them, and that is to cancel them. By default whoever
+        cleans up uses a connection of its own.
+    :param project_id: the Cloud project that they were started with, if it is not the connection's.
+    :param impersonation_chain: service accounts, the last of which started them.
+    :return: all names recorded by this try of the task.
+    :raises InvalidOperationNameError: if one of them is not a full name; nothing is recorded then.
+    """
+    account = None
+    if earth_engine_conn_id != "":
+        chain = impersonation_chain if isinstance(impersonation_chain, str) else list(impersonation_chain or ()) or None
+        values = (earth_engine_conn_id, project_id, chain)
+        account = dict(zip(ACCOUNT_PARAMETERS, values, strict=True))
+    new = _texts(names)
+    parts = records_of_task(context)
+    known = {name for part in parts for name in part.operation_names}
+    todo = [name for name in new if name not in known]
+    while todo:
+        last = parts[-1] if parts else None
+        if last is None or last.account != account or len(last.operation_names) >= PART:
+            if last is not None and len(last.operation_names) < PART:
+                _write(context, len(parts), replace(last, more=True))
+            if last is None:
+                ti = item_of(context, "ti")
+                ti.xcom_push(key=TRY_KEY, value=ti.try_number)
+            parts.append(_part(context, account))
+        room = PART - len(parts[-1].operation_names)
+        parts[-1] = replace(parts[-1], operation_names=(*parts[-1].operation_names, *todo[:room]))
+        todo = todo[room:]
+        _write(context, len(parts), parts[-1])
+    return [name for part in parts for name in part.operation_names]
+
+
+def _part(context: Context, account: dict[str, Any] | None) -> Record:
+    ti = item_of(context, "ti")
+    return Record(
+        (), account, ti.task_id, map_index_of(ti), ti.try_number, getattr(ti, "max_tries", None), _run_started(context)
+    )
+
+
+def _write(context: Context, number: int, part: Record) -> None:
+    item_of(context, "ti").xcom_push(key=part_key(number), value=part.as_json())
+    _remember(context, part_key(number), part.as_json())
+
+
+def part_key(number: int) -> str:
+    """Return the key of a part of a record, from 1."""
+    return OPERATIONS_KEY if number == 1 else f"{OPERATIONS_KEY}_{number}"
+
+
+def record_all_started(context: Context) -> None:
+    """Write down that what was recorded is all that the task starts; see `resume_started`."""
+    _remember(context, STARTED_KEY, value=True)
+
+
+def resume_started(context: Context, hook: EarthEngineHook, **how: str) -> tuple[list[str], bool]:
+    """`resume_operations`, and whether these are all that the task is to start."""
+    parts = _remembered_parts(context)
+    left = [name for part in parts for name in part.operation_names]
+    going_on = _resume(context, hook, parts, **how)
+    were_all = bool(_remembered(context, STARTED_KEY))
+    if were_all and not (going_on and going_on == left):
+        were_all = False
+        _remember(context, STARTED_KEY, value=False)
+    return going_on, were_all
+
+
+def _remember(context: Context, key: str, value: Any) -> None:
+    # Only a task's own worker may touch the store: in a DAG's callback, reading it hangs the process.
+    if (store := context.get("task_state_store")) is not None:
+        store.set(key, value)
+
+
+def _remembered(context: Context, key: str) -> Any:
+    store = context.get("task_state_store")
+    return None if store is None else store.get(key)
+
+
+def _parts(read: Callable[[str], Any], task_id: str = "", map_index: int | None = None) -> Iterator[Record]:
+    """Read part after part, for as long as another one can follow."""
+    for number in count(1):
+        value = read(part_key(number))
+        if value is None:
+            return
+        record = Record.from_json(value, task_id, map_index)
+        yield record
+        if not may_go_on(record):
+            return
+
+
+def may_go_on(record: Record) -> bool:
+    """Whether another part can follow this one."""
+    return record.more or len(record.operation_names) >= PART
+
+
+def records_of_task(context: Context) -> list[Record]:
+    """Return what the context's task instance has recorded in this try."""
+    ti = item_of(context, "ti")
+
+    def read(key: str) -> Any:
+        # With its ids: without them, Airflow 2.11 would answer with any task's of the run.
+        return ti.xcom_pull(task_ids=ti.task_id, map_indexes=map_index_of(ti), key=key)
+
+    return list(_parts(read, ti.task_id, map_index_of(ti)))
+
+
+def operations_of_a_later_try(ti: Any) -> set[str]:
+    """Return the operations that another try of a task instance holds, which has begun although this one still runs."""
+
+    def read(key: str) -> Any:
+        return xcom(key, ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti))
+
+    later = (part for part in _parts(read) if (part.try_number or 0) > ti.try_number)
+    return {name for part in later for name in part.operation_names}
+
+
+def operations_of_task(context: Context) -> list[str]:
+    """Return the operations that the context's task instance has recorded in this try."""
+    return [name for part in records_of_task(context) for name in part.operation_names]
+
+
+def resume_operations(
+    context: Context, hook: EarthEngineHook, *, on_retry: str = "reattach", on_clear: str = "cancel"
+) -> list[str]:
+    """Meet what the last try of this task has left; call it before starting anything.
+
+    Airflow 3.3's ``task_state_store`` remembers it; before, nothing does, and there is nothing to resume.
+
+    :param context: the running task's context.
+    :param hook: asks for the operations' states, and cancels.
+    :param on_retry: after a failure or a crash: ``reattach`` goes on with what is active or has succeeded;
+        ``cancel`` cancels and confirms it; ``ignore`` leaves it alone.
+    :param on_clear: the same after the task was cleared. One that was cleared while it ran can look like a retry to
+        its next try; a sensor or an operator with ``cancel_on_kill`` is told of the kill before that.
+    :return: the operations to go on with, recorded for this try; none if the task is to start anew.
+    :raises EarthEngineError: if something left could not be cancelled: nothing new must be started beside it.
+    """
+    return _resume(context, hook, _remembered_parts(context), on_retry=on_retry, on_clear=on_clear)
+
+
+def _resume(
+    context: Context,
+    hook: EarthEngineHook,
+    parts: list[Record],
+    *,
+    on_retry: str = "reattach",
+    on_clear: str = "cancel",
+) -> list[str]:
+    how = on_clear if _was_cleared(context, parts) else on_retry
+    if how not in ("reattach", "cancel", "ignore"):
+        raise ValueError(f"on_retry and on_clear are 'reattach', 'cancel' or 'ignore', not {how!r}.")
+    left = [name for part in parts for name in part.operation_names]
+    _forget(context, len(parts))
+    if how == "reattach":
+        for part in parts:
+            if going_on := [name for name in part.operation_names if _goes_on(name, hook)]:
+                account = part.account or {"earth_engine_conn_id": ""}
+                record_operations(context, going_on, **account)
+        return operations_of_task(context) if parts else []
+    for result in hook.cancel_operations(left) if how == "cancel" else ():
+        if not result.outcome.settled and result.outcome is not CancelOutcome.NOT_FOUND:
+            raise result.error or TransientError("It is still cancelling.", subject=str(result.name))
+    return []
+
+
+def _remembered_parts(context: Context) -> list[Record]:
+    return list(_parts(lambda key: _remembered(context, key)))
+
+
+def _forget(context: Context, parts: int) -> None:
+    """Let no part of an earlier try follow those that this one is going to write."""
+    for number in range(2, parts + 1):
+        context["task_state_store"].delete(part_key(number))
+
+
+def _goes_on(name: str, hook: EarthEngineHook) -> bool:
+    """Whether an operation is active, and is not being cancelled, or has succeeded."""
+    try:
+        operation = hook.get_operation(name)
+    except OperationNotFoundError:
+        return False
+    return operation.succeeded or not (operation.done or operation.state is OperationState.CANCELLING)
+
+
+def _was_cleared(context: Context, parts: list[Record]) -> bool:
+    """Whether the task was cleared since the last try recorded something.
+
+    A clear raises the stored ``max_tries``, and that of a finished run begins the run again; a retry does neither,
+    whatever ``retries`` the DAG's file has by now.
+    """
+    if not parts or parts[0].max_tries is None:
+        return False
+    before = (parts[0].max_tries, parts[0].run_started)
+    return before != (getattr(item_of(context, "ti"), "max_tries", None), _run_started(context))
+
+
+def _run_started(context: Context) -> str | None:
+    started = getattr(context.get("dag_run"), "start_date", None)
+    return None if started is None else started.isoformat()
+
+
+def _texts(recorded: Any) -> tuple[str, ...]:
+    return tuple(str(name) for name in OperationName.parse_all(recorded))
+
+
+def map_index_of(ti: Any) -> int:
+    """Return the map index of a task instance; -1 for one that is not mapped."""
+    index = getattr(ti, "map_index", -1)
+    return -1 if index is None else int(index)
+
+
+def item_of(context: Context, key: str) -> Any:
+    """Return what a callback's context has under a key.
+
+    :raises LookupError: if it has none; says what to do instead.
+    """
+    if (value := context.get(key)) is None:
+        raise LookupError(f"There is no {key!r} in this callback's context: pass operation_names instead.")
+    return value

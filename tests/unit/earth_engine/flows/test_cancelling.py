@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from playing import NAME, lost, ok, operation, play, refused
+
+from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome, cancel_and_confirm
+from airflow_ee_provider.earth_engine.operations import OperationName
+
+ABC = OperationName.parse(NAME)
+XYZ = OperationName("p", "XYZ")
+BROKEN = [lost()] * 6
+
+
+def cancel(names: list[OperationName], timeout: float = 60.0) -> Any:
+    return cancel_and_confirm(names, poll_interval=5.0, timeout=timeout)
+
+
+def outcomes(played: Any) -> list[str]:
+    assert played.error is None
+    return [result.outcome.value for result in played.result]
+
+
+def test_a_cancel_counts_only_once_earth_engine_says_so() -> None:
+    states = ["CANCELLING", "CANCELLING", "CANCELLED"]
+
+    played = play(cancel([ABC]), [ok(operation("RUNNING")), ok(), *(ok(operation(s)) for s in states)])
+
+    assert outcomes(played) == ["cancelled"]
+    assert played.sent[:2] == [f"GET {NAME}", f"POST {NAME}:cancel"]
+    assert not played.requests[1].body
+    assert "counts as cancelled once Earth Engine says so" in played.notes[0].message
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "CANCELLED"])
+def test_what_has_ended_is_not_cancelled_again(state: str) -> None:
+    played = play(cancel([ABC]), [ok(operation(state))])
+
+    assert outcomes(played) == ["already finished"]
+    assert played.sent == [f"GET {NAME}"]
+
+
+def test_what_is_cancelling_is_only_waited_for() -> None:
+    played = play(cancel([ABC]), [ok(operation("CANCELLING")), ok(operation("CANCELLED"))])
+
+    assert outcomes(played) == ["cancelled"]
+    assert all(sent.startswith("GET") for sent in played.sent)
+
+
+def test_an_operation_can_finish_despite_the_cancel() -> None:
+    played = play(cancel([ABC]), [ok(operation("RUNNING")), ok(), ok(operation("SUCCEEDED"))])
+
+    assert outcomes(played) == ["finished despite the cancel"]
+
+
+def test_a_refused_cancel_is_a_reason_to_read_the_state_again() -> None:
+    refusal = refused(400, "FAILED_PRECONDITION")
+
+    ended = play(cancel([ABC]), [ok(operation("RUNNING")), refusal, ok(operation("SUCCEEDED"))])
+    running = play(cancel([ABC]), [ok(operation("RUNNING")), refusal, ok(operation("RUNNING"))])
+
+    assert outcomes(ended) == ["already finished"]
+    assert outcomes(running) == ["error"]
+
+
+def test_an_operation_that_goes_on_running_is_asked_again_and_never_called_cancelled() -> None:
+    running = ok(operation("RUNNING"))
+
+    def answers() -> Any:
+        yield running
+        yield ok()
+        yield from [running] * 9
+        yield ok()
+        yield from [running] * 50
+
+    played = play(cancel([ABC], timeout=50.0), answers())
+
+    assert outcomes(played) == ["still cancelling"]
+    assert sum(sent.endswith(":cancel") for sent in played.sent) == 2
+    assert sum(played.sleeps) == 50.0
+
+
+def test_one_operations_error_never_stops_the_others() -> None:
+    other = operation("RUNNING", str(XYZ))
+    denied = refused(403, "PERMISSION_DENIED", "Permission 'earthengine.operations.update' denied")
+
+    played = play(
+        cancel([ABC, XYZ]),
+        [ok(operation("RUNNING")), ok(other), denied, ok(), ok(operation("CANCELLED", str(XYZ)))],
+    )
+
+    assert outcomes(played) == ["error", "cancelled"]
+    assert played.result is not None
+    assert "earthengine.operations.update" in str(played.result[0].error)
+
+
+@pytest.mark.parametrize(
+    ("answers", "outcome"),
+    [
+        ([refused(404, "NOT_FOUND")], "not found"),
+        ([ok(operation("RUNNING")), refused(404, "NOT_FOUND")], "not found"),
+        ([ok(operation("RUNNING")), refused(501, "UNIMPLEMENTED")], "error"),
+        (BROKEN, "error"),
+    ],
+)
+def test_what_cannot_be_cancelled_is_said(answers: list[Any], outcome: str) -> None:
+    assert outcomes(play(cancel([ABC]), answers)) == [outcome]
+
+
+def test_a_fault_while_confirming_is_no_news() -> None:
+    played = play(cancel([ABC]), [ok(operation("RUNNING")), ok(), *BROKEN, ok(operation("CANCELLED"))])
+
+    assert outcomes(played) == ["cancelled"]
+
+
+ANSWERS = st.sampled_from(
+    [
+        *(ok(operation(state)) for state in ("PENDING", "RUNNING", "CANCELLING", "SUCCEEDED", "CANCELLED", "FAILED")),
+        ok(),
+        lost(),
+        refused(404),
+        refused(429),
+        refused(403),
+        refused(400, "FAILED_PRECONDITION"),
+    ]
+)
+
+
+@given(st.lists(ANSWERS, max_size=30))
+def test_whatever_is_answered_a_cancel_ends_and_is_not_believed_without_proof(answers: list[Any]) -> None:
+    played = play(cancel([ABC], timeout=20.0), [*answers, *[refused(403)] * 200])
+
+    [outcome] = outcomes(played)
+    if outcome == "cancelled":
+        assert ok(operation("CANCELLED")) in answers
+    if outcome == "still cancelling":
+        assert sum(played.sleeps) >= 20.0
+
+
+def test_an_outcome_that_leaves_an_operation_running_is_not_settled() -> None:
+    assert {outcome for outcome in CancelOutcome if not outcome.settled} == {
+        CancelOutcome.NOT_FOUND,
+        CancelOutcome.STILL_CANCELLING,
+        CancelOutcome.ERROR,
+    }

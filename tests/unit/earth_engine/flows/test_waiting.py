@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from playing import NAME, lost, ok, operation, play, refused
+
+from airflow_ee_provider.earth_engine import errors
+from airflow_ee_provider.earth_engine.flows import waiting
+from airflow_ee_provider.earth_engine.operations import OperationName
+
+ABC = OperationName.parse(NAME)
+XYZ = OperationName("p", "XYZ")
+BROKEN = [lost()] * 6
+
+
+def test_a_wait_ends_when_all_have_ended_and_notes_only_progress() -> None:
+    running = ok(operation("RUNNING", progress=0.5))
+    answers = [ok(operation("PENDING")), running, running, running, ok(operation("SUCCEEDED"))]
+
+    played = play(waiting.wait_for_operations([ABC], waiting.WaitOptions(poll_interval=30.0)), answers)
+
+    assert [o.state.value for o in played.result or []] == ["SUCCEEDED"]
+    assert [note.message for note in played.notes] == [
+        f"{NAME}: PENDING",
+        f"{NAME}: RUNNING, 50 %",
+        f"{NAME}: SUCCEEDED",
+    ]
+    assert played.sleeps == [5.0] * 4
+
+
+def test_a_long_wait_asks_less_and_less_often_but_never_less_than_the_interval() -> None:
+    played = play(
+        waiting.wait_for_operation(ABC, waiting.WaitOptions(poll_interval=30.0), timeout=600.0),
+        [ok(operation("RUNNING"))] * 100,
+    )
+
+    sleeps = [round(seconds, 6) for seconds in played.sleeps]
+    assert sleeps[:2] == [5.0, 5.0]
+    assert sorted(sleeps[:-1]) == sleeps[:-1]
+    assert max(sleeps) == 30.0
+    assert sum(sleeps) == pytest.approx(600.0)
+
+
+def test_a_wait_ends_with_the_first_failure_unless_told_otherwise() -> None:
+    failed, other = ok(operation("FAILED")), ok(operation("RUNNING", str(XYZ)))
+    done = ok(operation("SUCCEEDED", str(XYZ)))
+
+    stopped = play(waiting.wait_for_operations([ABC, XYZ], waiting.WaitOptions(poll_interval=1.0)), [failed, other])
+    waited = play(
+        waiting.wait_for_operations([ABC, XYZ], waiting.WaitOptions(poll_interval=1.0, stop_at_failure=False)),
+        [failed, other, done],
+    )
+
+    assert [o.state.value for o in stopped.result or []] == ["FAILED", "RUNNING"]
+    assert [o.state.value for o in waited.result or []] == ["FAILED", "SUCCEEDED"]
+
+
+def test_a_wait_survives_faults_and_stops_at_its_timeout() -> None:
+    running = ok(operation("RUNNING"))
+
+    survived = play(
+        waiting.wait_for_operations([ABC], waiting.WaitOptions(poll_interval=1.0)),
+        [*BROKEN, ok(operation("SUCCEEDED"))],
+    )
+    stopped = play(waiting.wait_for_operation(ABC, waiting.WaitOptions(poll_interval=7.0), timeout=20.0), [running] * 6)
+    silent = play(
+        waiting.wait_for_operation(ABC, waiting.WaitOptions(poll_interval=500.0), timeout=500.0), [lost()] * 1000
+    )
+
+    assert [o.state.value for o in survived.result or []] == ["SUCCEEDED"]
+    assert stopped.result is not None
+    assert not stopped.result.done
+    assert sum(stopped.sleeps) == 20.0
+    assert isinstance(silent.error, errors.TransientError)
+
+
+def test_a_permanent_error_ends_a_wait() -> None:
+    played = play(
+        waiting.wait_for_operations([ABC], waiting.WaitOptions(poll_interval=1.0)), [refused(404, "NOT_FOUND")]
+    )
+
+    assert isinstance(played.error, errors.OperationNotFoundError)
+
+
+def test_what_uses_more_compute_than_it_may_is_cancelled_and_confirmed() -> None:
+    thrifty = ok(operation("RUNNING", str(XYZ), batchEecuUsageSeconds=90))
+    answers: list[Any] = [
+        ok(operation("RUNNING", batchEecuUsageSeconds=99)),
+        thrifty,
+        ok(operation("RUNNING", batchEecuUsageSeconds=101.5)),
+        thrifty,
+        ok(operation("RUNNING")),
+        ok(),
+        ok(operation("CANCELLING")),
+        ok(operation("CANCELLED")),
+    ]
+
+    played = play(waiting.wait_for_operations([ABC, XYZ], waiting.WaitOptions(max_eecu_seconds=100)), answers)
+
+    assert isinstance(played.error, errors.ComputeLimitExceededError)
+    assert played.error.permanent
+    assert f"{NAME} has used 101.5 EECU-seconds; 100 are allowed" in str(played.error)
+    assert f"{NAME}: cancelled" in str(played.error)
+    assert [sent for sent in played.sent if sent.startswith("POST")] == [f"POST {NAME}:cancel"]
+
+
+def test_a_limit_that_cannot_be_enforced_is_said() -> None:
+    denied = refused(403, "PERMISSION_DENIED", "Permission 'earthengine.operations.update' denied")
+    answers = [ok(operation("RUNNING", batchEecuUsageSeconds=2)), ok(operation("RUNNING")), denied]
+
+    played = play(waiting.wait_for_operations([ABC], waiting.WaitOptions(max_eecu_seconds=1)), answers)
+
+    assert "earthengine.operations.update" in str(played.error)
+
+
+def test_what_has_succeeded_may_have_used_what_it_wants() -> None:
+    answers = [ok(operation("SUCCEEDED", batchEecuUsageSeconds=1000))]
+
+    played = play(waiting.wait_for_operation(ABC, waiting.WaitOptions(max_eecu_seconds=1)), answers)
+
+    assert played.result is not None
+    assert played.result.succeeded
+
+
+STATES = ("PENDING", "RUNNING", "CANCELLING", "SUCCEEDED", "CANCELLED", "FAILED")
+ANSWERS = st.sampled_from([*(ok(operation(state)) for state in STATES), ok(), lost(), refused(404), refused(429)])
+
+
+@given(st.lists(ANSWERS, max_size=30))
+def test_whatever_is_answered_a_wait_ends_and_success_is_not_believed_without_proof(answers: list[Any]) -> None:
+    limited = waiting.wait_for_operation(
+        ABC, waiting.WaitOptions(poll_interval=5.0, max_eecu_seconds=1.0), timeout=60.0
+    )
+
+    played = play(limited, [*answers, *[ok(operation("RUNNING"))] * 200])
+
+    assert isinstance(played.error, (errors.EarthEngineError, type(None)))
+    if played.result and played.result.succeeded:
+        assert ok(operation("SUCCEEDED")) in answers
