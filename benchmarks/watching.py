@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from airflow_ee_provider.earth_engine.client.drivers import run_async
-from airflow_ee_provider.earth_engine.client.pace import Pace
+from airflow_ee_provider.earth_engine.client.rate_limiter import RateLimiter
 from airflow_ee_provider.earth_engine.client.transports import AiohttpTransport, aiohttp_session
 from airflow_ee_provider.earth_engine.flows.calls import get_operation
 from airflow_ee_provider.earth_engine.flows.protocol import attempt
@@ -54,7 +54,7 @@ async def one_by_one(names: list[str], interval: float, ended: dict[str, float])
     account = await EarthEngineAsyncHook().open()
     async with await aiohttp_session() as session:
         transport = AiohttpTransport(session, account.base_url, account.credentials)
-        transport._pace = Pace(rate=1e9)  # Nobody paces them.
+        transport._limiter = RateLimiter(rate=1e9)  # Nobody paces them.
 
         async def wait(name: str) -> None:
             await asyncio.sleep(interval * hash(name) / 2**64 % interval)

@@ -37,7 +37,7 @@ class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Make the exports, start them, write their names down, wait."""
         context_merge(context, self.op_kwargs)
-        return self.own(context, lambda starter: self._exports(context, starter))
+        return self.start_and_wait(context, lambda starter: self._exports(context, starter))
 
     def _exports(self, context: Context, starter: Starter) -> list[Export | OperationName]:
         from airflow_ee_provider.earth_engine.lent_client import lent_client

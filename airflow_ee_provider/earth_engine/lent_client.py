@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 
 from airflow_ee_provider.earth_engine.client.transports import CONNECT_TIMEOUT, no_token
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidRequestError
-from airflow_ee_provider.earth_engine.flows.effects import NoAnswer, Request, Response
+from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, Response
 from airflow_ee_provider.earth_engine.flows.protocol import decode, encode
 from airflow_ee_provider.earth_engine.sessions import requests_session
 
@@ -141,7 +141,7 @@ class _Through:
         self._headers = {name: value for name, value in headers.items() if not name.lower().startswith("content-")}
         self.last: Response | None = None
 
-    def send(self, request: Request) -> Response | NoAnswer:
+    def send(self, request: Request) -> Response | NoResponse:
         """Send one request, once."""
         import httplib2
         from google.auth.exceptions import GoogleAuthError
@@ -155,7 +155,7 @@ class _Through:
         except GoogleAuthError as error:
             return no_token(error)
         except (OSError, httplib2.HttpLib2Error) as error:
-            return NoAnswer(f"{type(error).__name__}: {error}")
+            return NoResponse(f"{type(error).__name__}: {error}")
         received = Response(int(answer.status), body, {str(name).lower(): str(answer[name]) for name in answer})
         self.last = received
         return received
@@ -333,6 +333,6 @@ def _errors(subject: str) -> Iterator[None]:
         raise _decoded(request, answer, error) from None
 
 
-def _decoded(request: Request, answer: Response | NoAnswer, error: Exception) -> Exception:
+def _decoded(request: Request, answer: Response | NoResponse, error: Exception) -> Exception:
     decoded = decode(request, answer)
     return decoded if isinstance(decoded, EarthEngineError) else error

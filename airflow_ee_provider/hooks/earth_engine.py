@@ -117,7 +117,7 @@ def _awaited(
 
     @wraps(call)
     async def method(hook: EarthEngineAsyncHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        from airflow_ee_provider.earth_engine.client.sharing import shared_client
+        from airflow_ee_provider.earth_engine.client.shared_client import shared_client
 
         async with shared_client(hook.key, hook.open) as client:
             return await client.run(call(client.account, *args, **kwargs), hook.log)
@@ -218,7 +218,7 @@ class EarthEngineAsyncHook(_ConnectionHook):
     `EarthEngineHook`'s methods as coroutines, for the triggerer's event loop, with aiohttp; none of them blocks it.
 
     Hooks of the same connection, project and impersonation chain that are in use at the same time share one HTTP
-    session, one token, one pace and one poller.
+    session, one token, one rate limiter and one poller.
 
     :param earth_engine_conn_id: the connection; see `EarthEngineHook`.
     :param project_id: the Cloud project, in place of the connection's.

@@ -13,7 +13,14 @@ from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome
 from airflow_ee_provider.earth_engine.operations import OperationName
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.tasks import parameters
-from airflow_ee_provider.tasks.clean_up import KILL, account_of, airflow_exception, clean_up, report, result_of
+from airflow_ee_provider.tasks.clean_up import (
+    ON_KILL_LIMITS,
+    account_of,
+    airflow_exception,
+    clean_up,
+    report,
+    result_or_raise,
+)
 from airflow_ee_provider.tasks.holders import OperationHolder
 from airflow_ee_provider.tasks.records import ACCOUNT_PARAMETERS, record_operations, records_of_task
 from airflow_ee_provider.tasks.run_records import by_account, records_of_upstream, within_bounds
@@ -99,7 +106,7 @@ class CancellingOperator(OperationHolder, BaseOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Conclude from what Earth Engine said in the end."""
-        return self.conclude(result_of(event))
+        return self.conclude(result_or_raise(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Look once more when the waiting in the triggerer timed out: the error must name what still runs."""
@@ -116,14 +123,14 @@ class CancellingOperator(OperationHolder, BaseOperator):
                 with clean_up(self.log):
                     hook = self._hook(account)
                     hook.may_ask_airflow = False
-                    report(hook.cancel_operations(names, **KILL), self.log)
+                    report(hook.cancel_operations(names, **ON_KILL_LIMITS), self.log)
 
     def conclude(self, outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the outcomes if all operations were dealt with.
 
         :raises AirflowException: naming each that was not.
         """
-        undone = [outcome for outcome in outcomes if not self._dealt_with(CancelOutcome(outcome["outcome"]))]
+        undone = [outcome for outcome in outcomes if not self._is_dealt_with(CancelOutcome(outcome["outcome"]))]
         if undone:
             details = "\n".join(f"  {o['error'] or o['name']}: {o['outcome']}" for o in undone)
             raise airflow_exception(
@@ -157,7 +164,7 @@ class CancellingOperator(OperationHolder, BaseOperator):
 
         return self._hooks.setdefault(repr(sorted(account.items())), EarthEngineHook(**account))
 
-    def _dealt_with(self, outcome: CancelOutcome) -> bool:
+    def _is_dealt_with(self, outcome: CancelOutcome) -> bool:
         if outcome is CancelOutcome.NOT_FOUND:
             return self.not_found_ok
         if outcome is CancelOutcome.STILL_CANCELLING:
@@ -221,7 +228,7 @@ class EarthEngineCancelOperationOperator(CancellingOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel what has a name."""
         if self._are_given:
-            return self.cancel([(account_of(self), [str(name) for name in self.adopt(context)])])
+            return self.cancel([(account_of(self), [str(name) for name in self.record_names(context)])])
         unreadable: list[Exception] = []
         found = within_bounds(records_of_upstream(context, self), context, account_of(self))
         groups = by_account(_readable(found, unreadable), account_of(self))

@@ -65,7 +65,7 @@ class EarthEngineExportOperator(ExportingOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Start it, write its name down, wait."""
-        return self.own(context, lambda _starter: [self._export()])
+        return self.start_and_wait(context, lambda _starter: [self._export()])
 
     def _export(self) -> Export:
         try:

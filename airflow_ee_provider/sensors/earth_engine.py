@@ -18,7 +18,7 @@ from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.earth_engine.operations import all_done
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import airflow_errors
-from airflow_ee_provider.tasks.holders import WaitingHolder, succeeded
+from airflow_ee_provider.tasks.holders import WaitingHolder, raise_for_failures
 from airflow_ee_provider.tasks.records import ACCOUNT_PARAMETERS
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class EarthEngineOperationSensor(WaitingHolder, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
-        self.adopt(context)
+        self.record_names(context)
         try:
             # Without Airflow's guard, which takes the call of a base class for one from outside of a task.
             return inspect.unwrap(BaseSensorOperator.execute)(self, context)
@@ -120,7 +120,7 @@ class EarthEngineOperationSensor(WaitingHolder, BaseSensorOperator):
             found = self.hook.wait_for_operations(
                 names, timeout=0.0, latest=self._latest, **self.wait_options.as_kwargs()
             )
-        operations = succeeded([operation.as_dict() for operation in found])
+        operations = raise_for_failures([operation.as_dict() for operation in found])
         is_done = all_done(names, found)
         if self.deferrable and not is_done:
             self.wait_in_triggerer(context, names, self.timeout)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: How a killed task confirms its cancels, in seconds; Airflow kills it for good after 5 s or 60 s.
-KILL: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
+ON_KILL_LIMITS: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
 
 
 def account_of(holder: object) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def airflow_exception(message: str, *, permanent: bool) -> AirflowException:
     return AirflowFailException(message) if permanent else AirflowException(message)
 
 
-def result_of(event: Mapping[str, Any]) -> list[dict[str, Any]]:
+def result_or_raise(event: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what a trigger's event carries.
 
     :raises AirflowException: if that is an error; one that Airflow retries only where that can help.

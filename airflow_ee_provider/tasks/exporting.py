@@ -30,7 +30,7 @@ from airflow_ee_provider.earth_engine.operations import (
 )
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tasks import parameters
-from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airflow_exception, result_of
+from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airflow_exception, result_or_raise
 from airflow_ee_provider.tasks.holders import WaitingHolder, line_of
 from airflow_ee_provider.tasks.lineage import announce, operator_lineage
 from airflow_ee_provider.tasks.records import ACCOUNT_PARAMETERS, record_all_started, record_operations, resume_started
@@ -126,7 +126,7 @@ class ExportingOperator(WaitingHolder, BaseOperator):
         """How this task waits."""
         return WaitOptions(self.poll_interval, self.cancel_on_failure, self.max_eecu_seconds)
 
-    def own(
+    def start_and_wait(
         self, context: Context, make_exports: Callable[[Starter], Sequence[Export | OperationName]]
     ) -> list[dict[str, Any]]:
         """Start the exports, or go on with what the last try has started, and wait.
@@ -160,7 +160,7 @@ class ExportingOperator(WaitingHolder, BaseOperator):
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the operations, or fail as they did."""
         with self._owned(context):
-            return self._conclude_event(context, result_of(event))
+            return self._conclude_event(context, result_or_raise(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Cancel as well where the trigger itself has failed, and no next try goes on with the exports."""
@@ -194,7 +194,7 @@ class ExportingOperator(WaitingHolder, BaseOperator):
         except BaseException as error:
             if self._is_killed or not (self.cancel_on_failure and _is_final(error, context["ti"])):
                 raise
-            lines = self._cancelled(names) if (names := self._held()) else []
+            lines = self._cancel_and_describe(names) if (names := self._held()) else []
             if not (lines and isinstance(error, AirflowException)):
                 raise
             told = "\n  ".join([str(error), *lines])
@@ -236,7 +236,7 @@ class ExportingOperator(WaitingHolder, BaseOperator):
         self._persist_links(context, *exports)
         if orphans := [name for name in left if name not in names]:
             self.log.warning("Cancelling what the last try has started and this one has not: %s.", orphans)
-            self._cancelled(orphans)
+            self._cancel_and_describe(orphans)
 
     def _start(self, context: Context, starter: Starter, export: Export | OperationName) -> str:
         """Start one export, or adopt an operation, and write its name down before anything else."""
@@ -290,9 +290,11 @@ class ExportingOperator(WaitingHolder, BaseOperator):
             announce(context, self.outlets, self._destination_uris, self.log)
         return operations
 
-    def _cancelled(self, names: Sequence[str]) -> list[str]:
+    def _cancel_and_describe(self, names: Sequence[str]) -> list[str]:
         """Cancel, and return a line on what became of each."""
-        return self.cancelled(names) or [f"{name}: it could not be cancelled, and may still run" for name in names]
+        return self.cancel_and_describe(names) or [
+            f"{name}: it could not be cancelled, and may still run" for name in names
+        ]
 
 
 def _unread(name: OperationName) -> Operation:

@@ -33,7 +33,7 @@ INTERVAL = 0.3
 #: Seconds for which a trigger that has taken over resumes no task: the process is to end, and Airflow's scheduler to
 #: hear of it, before the task begins anew. It takes a task for lost whose deferral it hears of too late ("finished with
 #: state success, but the state is queued").
-SETTLE = 5.0
+SETTLE = 10.0
 
 #: States in which a task that is not deferred any more still wants its operations: its next try goes on with them.
 _STILL_WANTED = ("running", "up_for_retry", "up_for_reschedule")

@@ -18,7 +18,15 @@ from airflow_ee_provider.airflow_versions import (
     trigger_timed_out,
 )
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
-from airflow_ee_provider.tasks.clean_up import KILL, account_of, airflow_errors, clean_up, in_time, report, result_of
+from airflow_ee_provider.tasks.clean_up import (
+    ON_KILL_LIMITS,
+    account_of,
+    airflow_errors,
+    clean_up,
+    in_time,
+    report,
+    result_or_raise,
+)
 from airflow_ee_provider.tasks.handover import Handover
 from airflow_ee_provider.tasks.records import operations_of_a_later_try, operations_of_task, record_operations
 
@@ -35,8 +43,9 @@ if TYPE_CHECKING:
 #: States of a running task's instance that only Airflow itself brings about, when it lets another try follow.
 FOLLOWED_BY_A_TRY = ("cleared", "scheduled", "queued", "up_for_retry")
 
-#: Seconds that Airflow has to say, amid a kill, whether another try has begun; it kills for good after five.
-LATER_TRY_TIMEOUT = 1.5
+#: Seconds that another try has to write down what it goes on with, and that Airflow has to say so. Five seconds after
+#: the kill, Airflow kills for good.
+LATER_TRY_BEGINS, LATER_TRY_TIMEOUT = 2.0, 1.0
 
 
 class OperationHolder:
@@ -56,7 +65,7 @@ class OperationHolder:
 
         return EarthEngineHook(**account_of(self))
 
-    def adopt(self, context: Context) -> list[OperationName]:
+    def record_names(self, context: Context) -> list[OperationName]:
         """Parse the names and record them as this task's, before anything waits on them.
 
         From now on they are plain texts: what a kill reads must ask nobody.
@@ -73,15 +82,15 @@ class OperationHolder:
         EarthEngineTasksLink.persist_for(context, names)
         return names
 
-    def cancel_now(self, why: str) -> None:
+    def cancel_own(self, why: str) -> None:
         """Cancel this task's operations on its way out; log what became of each, and raise nothing."""
         self.log.warning("%s; cancelling %s.", why, self.operation_names)
-        self.cancelled(self.operation_names)
+        self.cancel_and_describe(self.operation_names)
 
-    def cancelled(self, names: Any) -> list[str]:
+    def cancel_and_describe(self, names: Any) -> list[str]:
         """Cancel operations on the way out; return a line on what became of each, none if it failed; raise nothing."""
         with clean_up(self.log):
-            results = self.hook.cancel_operations(names, **KILL)
+            results = self.hook.cancel_operations(names, **ON_KILL_LIMITS)
             report(results, self.log)
             return [result.describe() for result in results]
         return []
@@ -127,7 +136,7 @@ class WaitingHolder(OperationHolder):
             self.operation_names = operations_of_task(context) or self.operation_names
         if self._is_killed_early:
             if self.operation_names:
-                self.cancel_now(f"{self.task_id} was killed")
+                self.cancel_own(f"{self.task_id} was killed")
             raise AirflowException(f"{self.task_id} was killed before it began.")
 
     @property
@@ -146,9 +155,9 @@ class WaitingHolder(OperationHolder):
         ends = [end for end in (None if timeout is None else now + timeout, self._execution_ends) if end is not None]
         timeout_at = min(ends, default=None)
         is_watched = self.cancel_on_kill and not is_a_dag_test(context["ti"])
-        handover = Handover(context["ti"], self.cancel_now, self.log) if is_watched else None
+        handover = Handover(context["ti"], self.cancel_own, self.log) if is_watched else None
         if handover and (unwanted := handover.unwanted()):
-            self.cancel_now(f"{self.task_id} {unwanted}")
+            self.cancel_own(f"{self.task_id} {unwanted}")
             raise AirflowException(f"{self.task_id} {unwanted}: it is not deferred.")
         trigger = EarthEngineOperationTrigger(
             operation_names=[str(name) for name in names],
@@ -166,7 +175,7 @@ class WaitingHolder(OperationHolder):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the operations, or fail as they did."""
-        return succeeded(result_of(event))
+        return raise_for_failures(result_or_raise(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Cancel first where the trigger timed out: Airflow runs no code of the trigger's then."""
@@ -191,7 +200,7 @@ class WaitingHolder(OperationHolder):
                 self.log.warning("The next try of %s goes on with %s.", self.task_id, sorted(wanted))
                 self.operation_names = [name for name in self.operation_names if name not in wanted]
             if self.operation_names:
-                self.cancel_now(f"{self.task_id} was killed")
+                self.cancel_own(f"{self.task_id} was killed")
 
     def _wanted_by_the_next_try(self) -> set[str]:
         """Return the operations that another try wants, as far as that can be known amid whatever was interrupted.
@@ -203,12 +212,15 @@ class WaitingHolder(OperationHolder):
             return set()
 
         def look() -> set[str]:
-            if own_state(self._ti)[0] in FOLLOWED_BY_A_TRY:
-                return set(self.operation_names)
-            return operations_of_a_later_try(self._ti)
+            until = time.monotonic() + LATER_TRY_BEGINS
+            while (state := own_state(self._ti)[0]) == "running":  # This one, or the next one, which has just begun.
+                if (later := operations_of_a_later_try(self._ti)) or time.monotonic() > until:
+                    return later
+                time.sleep(0.3)
+            return set(self.operation_names) if state in FOLLOWED_BY_A_TRY else set()
 
         try:
-            return in_time(look, LATER_TRY_TIMEOUT)
+            return in_time(look, LATER_TRY_BEGINS + LATER_TRY_TIMEOUT)
         except Exception as error:  # noqa: BLE001 (whatever it is: a user's action always cancels)
             self.log.info("Whether another try has begun is not known: %s", error)
             return set()
@@ -217,10 +229,10 @@ class WaitingHolder(OperationHolder):
         """Cancel, because the task has waited for too long."""
         self._is_timed_out = True
         if self.cancel_on_timeout and self.operation_names:
-            self.cancel_now(f"{self.task_id} timed out ({what})")
+            self.cancel_own(f"{self.task_id} timed out ({what})")
 
 
-def succeeded(operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def raise_for_failures(operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the operations if none has failed.
 
     :raises AirflowFailException: naming each that has, with Earth Engine's code and message.

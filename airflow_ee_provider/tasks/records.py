@@ -8,6 +8,7 @@ Airflow 3.3 and later ``task_state_store`` holds the same parts: XComs are gone 
 
 from __future__ import annotations
 
+import threading
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,12 @@ VERSION = 1
 
 #: How many operations one part of a record holds.
 PART = 250
+
+#: A function's threads record side by side, and each adds to what is there.
+_RECORDING = threading.Lock()
+
+#: Which task instance this process has recorded for last, and the parts that it has written.
+_written: tuple[tuple[Any, ...], list[Record]] | None = None
 
 #: The parameters that say in whose name Earth Engine is asked; the same for operators, sensors, triggers, notifiers.
 ACCOUNT_PARAMETERS = ("earth_engine_conn_id", "project_id", "impersonation_chain")
@@ -115,7 +122,13 @@ def record_operations(
         values = (earth_engine_conn_id, project_id, chain)
         account = dict(zip(ACCOUNT_PARAMETERS, values, strict=True))
     new = _texts(names)
-    parts = records_of_task(context)
+    with _RECORDING:
+        return _record(context, new, account)
+
+
+def _record(context: Context, new: tuple[str, ...], account: dict[str, Any] | None) -> list[str]:
+    global _written  # noqa: PLW0603 (what this process has written last)
+    parts = _parts_so_far(context)
     known = {name for part in parts for name in part.operation_names}
     todo = [name for name in new if name not in known]
     while todo:
@@ -131,7 +144,22 @@ def record_operations(
         parts[-1] = replace(parts[-1], operation_names=(*parts[-1].operation_names, *todo[:room]))
         todo = todo[room:]
         _write(context, len(parts), parts[-1])
+    _written = (_key_of(context), parts)
     return [name for part in parts for name in part.operation_names]
+
+
+def _parts_so_far(context: Context) -> list[Record]:
+    """Return what this try has recorded, with one read where this process has written it: reads grow with the names."""
+    if _written is not None and _written[0] == _key_of(context):
+        parts = list(_written[1])
+        if parts and _read_own(context, part_key(len(parts))) == parts[-1].as_json():
+            return parts
+    return records_of_task(context)
+
+
+def _key_of(context: Context) -> tuple[Any, ...]:
+    ti = item_of(context, "ti")
+    return ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti), ti.try_number
 
 
 def _part(context: Context, account: dict[str, Any] | None) -> Record:
@@ -199,12 +227,13 @@ def may_go_on(record: Record) -> bool:
 def records_of_task(context: Context) -> list[Record]:
     """Return what the context's task instance has recorded in this try."""
     ti = item_of(context, "ti")
+    return list(_parts(lambda key: _read_own(context, key), ti.task_id, map_index_of(ti)))
 
-    def read(key: str) -> Any:
-        # With its ids: without them, Airflow 2.11 would answer with any task's of the run.
-        return ti.xcom_pull(task_ids=ti.task_id, map_indexes=map_index_of(ti), key=key)
 
-    return list(_parts(read, ti.task_id, map_index_of(ti)))
+def _read_own(context: Context, key: str) -> Any:
+    ti = item_of(context, "ti")
+    # With its ids: without them, Airflow 2.11 would answer with any task's of the run.
+    return ti.xcom_pull(task_ids=ti.task_id, map_indexes=map_index_of(ti), key=key)
 
 
 def operations_of_a_later_try(ti: Any) -> set[str]:

@@ -13,7 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_ee_provider.airflow_versions import state_and_try, tells_triggers_of_kills
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
-from airflow_ee_provider.tasks.clean_up import KILL, clean_up, report
+from airflow_ee_provider.tasks.clean_up import ON_KILL_LIMITS, clean_up, report
 from airflow_ee_provider.tasks.handover import SETTLE, take_over
 from airflow_ee_provider.tasks.records import TRY_KEY
 
@@ -158,7 +158,7 @@ class EarthEngineOperationTrigger(_Trigger):
 
     async def _cancel_now(self) -> None:
         with clean_up(self.log):
-            report(await self.hook.cancel_operations(self.operation_names, **KILL), self.log)
+            report(await self.hook.cancel_operations(self.operation_names, **ON_KILL_LIMITS), self.log)
 
     async def _kill_if_user_acted(self) -> None:
         """Before Airflow 3.3: cancel if the task waits no more, and not because of its timeout.

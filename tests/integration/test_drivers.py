@@ -12,7 +12,7 @@ import pytest
 from airflow_ee_provider.earth_engine.client import drivers
 from airflow_ee_provider.earth_engine.client.transports import RequestsTransport
 from airflow_ee_provider.earth_engine.flows import api, protocol
-from airflow_ee_provider.earth_engine.flows.effects import Note, Together
+from airflow_ee_provider.earth_engine.flows.effects import LogMessage, SideBySide
 from airflow_ee_provider.earth_engine.limits import CONCURRENT
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
@@ -30,7 +30,7 @@ def drive(flow: Flow[Any]) -> Any:
 
 
 def together(flows: list[Flow[int]]) -> Flow[list[int]]:
-    return (yield Together(flows))
+    return (yield SideBySide(flows))
 
 
 def test_a_clean_up_waits_for_no_lock_that_the_task_may_hold_that_it_interrupts(
@@ -60,7 +60,7 @@ def test_what_goes_wrong_in_a_thread_is_raised_and_what_has_not_begun_is_left(ea
 
     def flow(number: int) -> Flow[int]:
         begun.append(number)
-        yield Note(f"{number}")
+        yield LogMessage(f"{number}")
         if number:
             over.wait(60)
         return 1 // number
@@ -75,7 +75,7 @@ def test_what_goes_wrong_in_a_thread_is_raised_and_what_has_not_begun_is_left(ea
 
 def test_results_come_in_the_order_of_their_flows(earth_engine_emulator: Emulator) -> None:
     def flow(number: int) -> Flow[int]:
-        yield Note(f"{number}")
+        yield LogMessage(f"{number}")
         return number
 
     for count in (0, 1, 100):

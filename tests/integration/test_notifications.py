@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -274,3 +275,40 @@ def test_a_retry_is_no_clear_whatever_retries_the_file_has_by_now(emulator: Emul
     context = later_try(max_tries=1, left=[emulator.service.add("x")])
 
     assert resume_operations({**context, "task": Task()}, EarthEngineHook())
+
+
+class CountingTaskInstance(TaskInstance):
+    """Counts what is read."""
+
+    reads = 0
+
+    def xcom_pull(self, **kwargs: Any) -> Any:
+        type(self).reads += 1
+        return super().xcom_pull(**kwargs)
+
+
+def test_what_recording_reads_grows_with_the_names_and_no_faster() -> None:
+    ti = CountingTaskInstance(run_id="one by one")
+    names = [f"projects/p/operations/A{number}" for number in range(800)]
+    for name in names:
+        record_operations({"ti": ti}, name)
+
+    assert ti.reads < 1.1 * len(names)
+    assert operations_of_task({"ti": ti}) == names
+
+
+def test_threads_that_record_side_by_side_lose_no_name() -> None:
+    context: Any = {"ti": TaskInstance(run_id="side by side")}
+    names = [f"projects/p/operations/A{number}" for number in range(600)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda name: record_operations(context, name), names))
+
+    assert sorted(operations_of_task(context)) == sorted(names)
+
+
+def test_what_was_recorded_by_another_process_meanwhile_is_kept() -> None:
+    ti = TaskInstance(run_id="elsewhere")
+    record_operations({"ti": ti}, "projects/p/operations/A")
+    ti.xcoms.clear()
+
+    assert record_operations({"ti": ti}, "projects/p/operations/B") == ["projects/p/operations/B"]

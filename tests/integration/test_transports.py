@@ -93,7 +93,9 @@ def test_credentials_that_are_never_accepted_are_an_error_with_a_remedy(
 def test_credentials_that_were_revoked_are_an_error_with_a_remedy(run: Callable[..., Any], account: Account) -> None:
     revoked = replace(account, credentials=Tokens(RefreshError("invalid_grant: Token has been revoked.")))
 
-    with pytest.raises(errors.CredentialsError, match=r"RefreshError: invalid_grant. Check the connection's credentials"):
+    with pytest.raises(
+        errors.CredentialsError, match=r"RefreshError: invalid_grant. Check the connection's credentials"
+    ):
         run(revoked, api.list_operations(account))
 
 

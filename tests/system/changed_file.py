@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,14 @@ CHANGES: dict[str, Callable[[StandaloneAirflow, Emulator], tuple[bool, str]]] = 
     "`retries` are lowered before the next try": retries_lowered,
     "the function makes another export by the next try": function_changed,
 }
+
+
+def change_files(airflow: StandaloneAirflow, emulator: Emulator) -> dict[str, tuple[bool, str]]:
+    """Let all changes happen side by side; return whether each was as promised, and what was seen."""
+    airflow.wait_for_dags("changed_renamed", "changed_retries", "changed_function")
+    with ThreadPoolExecutor(len(CHANGES)) as pool:
+        under_way = {name: pool.submit(change, airflow, emulator) for name, change in CHANGES.items()}
+        return {name: future.result() for name, future in under_way.items()}
 
 
 def _change(airflow: StandaloneAirflow, name: str, old: str, new: str) -> None:

@@ -21,7 +21,7 @@ from airflow import __version__ as airflow_version
 from airflow_2 import StandaloneAirflow2
 from answers import check_who_answered
 from cells import HOLDERS, PROJECT, Cell
-from changed_file import CHANGES
+from changed_file import change_files
 from events import EVENTS, PART_GOES
 from lifecycle_page import page
 from promises import CANCEL_WITHIN, judge, requested
@@ -175,10 +175,9 @@ def mapped_group(airflow: StandaloneAirflow, emulator: Emulator) -> Cell:
 
 
 def changed_files(airflow: StandaloneAirflow, emulator: Emulator) -> Iterator[Cell]:
-    """Change DAGs' files while their runs are under way."""
-    for name, change in CHANGES.items():
-        cell = Cell("changed", name)
-        cell.kept, cell.observed = change(airflow, emulator)
+    """Change DAGs' files while their runs are under way, side by side."""
+    for name, (kept, observed) in change_files(airflow, emulator).items():
+        cell = Cell("changed", name, kept=kept, observed=observed)
         print(f"  {'kept  ' if cell.kept else 'BROKEN'} {name}: {cell.observed}", flush=True)
         yield cell
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from changed_file import CHANGES
+from changed_file import CHANGES, change_files
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
@@ -17,11 +16,7 @@ pytestmark = pytest.mark.system
 
 @pytest.fixture(scope="module")
 def seen(airflow: StandaloneAirflow, emulator: Emulator) -> dict[str, tuple[bool, str]]:
-    """Let all changes happen side by side."""
-    airflow.wait_for_dags("changed_renamed", "changed_retries", "changed_function")
-    with ThreadPoolExecutor(len(CHANGES)) as pool:
-        under_way = {name: pool.submit(change, airflow, emulator) for name, change in CHANGES.items()}
-        return {name: future.result() for name, future in under_way.items()}
+    return change_files(airflow, emulator)
 
 
 @pytest.mark.parametrize("change", CHANGES)

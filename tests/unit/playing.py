@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from airflow_ee_provider.earth_engine.flows.effects import (
     Flow,
-    Look,
-    NoAnswer,
-    Note,
-    Now,
+    LogMessage,
+    MonotonicTime,
+    NoResponse,
+    ReadOperations,
     Request,
     Response,
+    SideBySide,
     Sleep,
-    Together,
     WallClock,
 )
-from airflow_ee_provider.earth_engine.flows.reading import look_up
+from airflow_ee_provider.earth_engine.flows.reading import read_operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,7 +38,7 @@ class Played(Generic[T]):
     error: Exception | None = None
     requests: list[Request] = field(default_factory=list)
     sleeps: list[float] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
+    notes: list[LogMessage] = field(default_factory=list)
 
     @property
     def sent(self) -> list[str]:
@@ -68,14 +68,14 @@ def _drive(flow: Flow[Any], played: Played[Any], answers: Iterator[Any]) -> Any:
             answer = next(answers)
         elif isinstance(effect, Sleep):
             played.sleeps.append(effect.seconds)
-        elif isinstance(effect, Now):
+        elif isinstance(effect, MonotonicTime):
             answer = sum(played.sleeps)
         elif isinstance(effect, WallClock):
             answer = WALL_CLOCK + sum(played.sleeps)
-        elif isinstance(effect, Look):
+        elif isinstance(effect, ReadOperations):
             played.sleeps += [effect.after] if effect.after else []
-            answer = _drive(look_up(effect.names), played, answers)
-        elif isinstance(effect, Together):
+            answer = _drive(read_operations(effect.names), played, answers)
+        elif isinstance(effect, SideBySide):
             answer = [_drive(together, played, answers) for together in effect.flows]
         else:
             played.notes.append(effect)
@@ -91,8 +91,8 @@ def refused(http_status: int, status: str = "", message: str = "no", **headers: 
     return Response(http_status, json.dumps({"error": error}).encode(), headers)
 
 
-def lost() -> NoAnswer:
-    return NoAnswer("ConnectionResetError")
+def lost() -> NoResponse:
+    return NoResponse("ConnectionResetError")
 
 
 def operation(state: str, name: str = NAME, **metadata: Any) -> dict[str, Any]:

@@ -12,18 +12,27 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from airflow_ee_provider.earth_engine.flows.effects import Flow, Look, Note, Now, Request, Sleep, Together, WallClock
-from airflow_ee_provider.earth_engine.flows.reading import look_up
+from airflow_ee_provider.earth_engine.flows.effects import (
+    Flow,
+    LogMessage,
+    MonotonicTime,
+    ReadOperations,
+    Request,
+    SideBySide,
+    Sleep,
+    WallClock,
+)
+from airflow_ee_provider.earth_engine.flows.reading import read_operations
 from airflow_ee_provider.earth_engine.limits import CONCURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from airflow_ee_provider.earth_engine.client.transports import AiohttpTransport, SyncTransport
-    from airflow_ee_provider.earth_engine.flows.reading import Seen
+    from airflow_ee_provider.earth_engine.flows.reading import ReadResults
 
 T = TypeVar("T")
-Looker = Callable[[Look], Awaitable["Seen"]]
+Looker = Callable[[ReadOperations], Awaitable["ReadResults"]]
 
 
 class Log(Protocol):
@@ -65,10 +74,10 @@ def run(flow: Flow[T], transport: SyncTransport, log: Log) -> T:
             answer = transport.send(effect)
         elif isinstance(effect, Sleep):
             time.sleep(effect.seconds)
-        elif isinstance(effect, Look):
+        elif isinstance(effect, ReadOperations):
             time.sleep(effect.after)
-            answer = run(look_up(effect.names), transport, log)
-        elif isinstance(effect, Together):
+            answer = run(read_operations(effect.names), transport, log)
+        elif isinstance(effect, SideBySide):
             answer = _in_threads(effect.flows, transport, log)
         else:
             answer = _at_once(effect, log)
@@ -150,19 +159,19 @@ async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, look: 
             answer = await transport.send(effect)
         elif isinstance(effect, Sleep):
             await asyncio.sleep(effect.seconds)
-        elif isinstance(effect, Look) and look is not None:
+        elif isinstance(effect, ReadOperations) and look is not None:
             answer = await look(effect)
-        elif isinstance(effect, Look):
+        elif isinstance(effect, ReadOperations):
             await asyncio.sleep(effect.after)
-            answer = await run_async(look_up(effect.names), transport, log)
-        elif isinstance(effect, Together):
+            answer = await run_async(read_operations(effect.names), transport, log)
+        elif isinstance(effect, SideBySide):
             answer = await asyncio.gather(*(run_async(flow, transport, log, look) for flow in effect.flows))
         else:
             answer = _at_once(effect, log)
 
 
-def _at_once(effect: Now | WallClock | Note, log: Log) -> float | None:
-    if isinstance(effect, Now):
+def _at_once(effect: MonotonicTime | WallClock | LogMessage, log: Log) -> float | None:
+    if isinstance(effect, MonotonicTime):
         return time.monotonic()
     if isinstance(effect, WallClock):
         return time.time()

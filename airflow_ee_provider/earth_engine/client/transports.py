@@ -9,9 +9,9 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode
 
-from airflow_ee_provider.earth_engine.client.pace import Pace
+from airflow_ee_provider.earth_engine.client.rate_limiter import RateLimiter
 from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError
-from airflow_ee_provider.earth_engine.flows.effects import NoAnswer, Request, Response
+from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, Response
 from airflow_ee_provider.earth_engine.google_auth_errors import can_pass, in_own_words
 from airflow_ee_provider.earth_engine.limits import CONCURRENT
 from airflow_ee_provider.earth_engine.sessions import proxy_for, requests_session, tls_context
@@ -47,25 +47,27 @@ def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
     return Response(status, body, received)
 
 
-def no_token(error: Exception) -> NoAnswer:
+def no_token(error: Exception) -> NoResponse:
     """No request was sent, because google-auth got no token for it.
 
     Of what a token server has answered, only OAuth's own words are shown: it may be any server that a connection names.
     """
     reason = f"no access token could be had: {in_own_words(error)}"
     if can_pass(error):
-        return NoAnswer(reason)
-    return NoAnswer(reason, CredentialsError, "Check the connection's credentials: they may be revoked or expired.")
+        return NoResponse(reason)
+    return NoResponse(reason, CredentialsError, "Check the connection's credentials: they may be revoked or expired.")
 
 
-def _insecure(error: Exception) -> NoAnswer:
-    return NoAnswer(f"TLS failed: {error}", EarthEngineError, "Check the host's certificate and this machine's clock.")
+def _insecure(error: Exception) -> NoResponse:
+    return NoResponse(
+        f"TLS failed: {error}", EarthEngineError, "Check the host's certificate and this machine's clock."
+    )
 
 
 class SyncTransport(Protocol):
     """Sends a request, once."""
 
-    def send(self, request: Request) -> Response | NoAnswer:
+    def send(self, request: Request) -> Response | NoResponse:
         """Return what came back."""
 
 
@@ -87,10 +89,10 @@ class RequestsTransport:
         self._base_url = base_url
         self._renew = renew
         self._is_renewed: bool | None = None  # As long as nobody has asked.
-        self._pace = Pace()
+        self._limiter = RateLimiter()
         self._turn = threading.Lock()
 
-    def send(self, request: Request) -> Response | NoAnswer:
+    def send(self, request: Request) -> Response | NoResponse:
         """Send one request, once; once more with new credentials if the old ones are not accepted any more."""
         answer = self._send(request)
         if _is_refused(answer) and self._renewed():
@@ -105,12 +107,12 @@ class RequestsTransport:
                 self._session = session or self._session
             return self._is_renewed
 
-    def _send(self, request: Request) -> Response | NoAnswer:
+    def _send(self, request: Request) -> Response | NoResponse:
         import requests
         from google.auth.exceptions import GoogleAuthError
 
         with self._turn:
-            while delay := self._pace.delay(time.monotonic()):
+            while delay := self._limiter.delay(time.monotonic()):
                 time.sleep(delay)
         try:
             answer = self._session.request(
@@ -126,14 +128,14 @@ class RequestsTransport:
         except requests.exceptions.SSLError as error:
             return _insecure(error)
         except requests.RequestException as error:
-            return NoAnswer(f"{type(error).__name__}: {error}")
-        self._pace.answered(answer.status_code, time.monotonic())
+            return NoResponse(f"{type(error).__name__}: {error}")
+        self._limiter.answered(answer.status_code, time.monotonic())
         return _response(answer.status_code, answer.content, answer.headers)
 
 
-def _is_refused(answer: Response | NoAnswer) -> bool:
+def _is_refused(answer: Response | NoResponse) -> bool:
     """Whether the credentials are not accepted, by Earth Engine or by the token server."""
-    if isinstance(answer, NoAnswer):
+    if isinstance(answer, NoResponse):
         return issubclass(answer.error, CredentialsError)
     return answer.status == 401
 
@@ -159,11 +161,11 @@ class AiohttpTransport:
         self._proxy = proxy_for(base_url)
         self._credentials = credentials
         self._refreshing = asyncio.Lock()
-        self._pace = Pace()
+        self._limiter = RateLimiter()
         self._turn = asyncio.Lock()
         self._places = asyncio.Semaphore(CONCURRENT)
 
-    async def send(self, request: Request) -> Response | NoAnswer:
+    async def send(self, request: Request) -> Response | NoResponse:
         """Send one request; once more with new credentials if the old ones are not accepted any more."""
         before = self._credentials
         answer = await self._send_authorized(request)
@@ -180,7 +182,7 @@ class AiohttpTransport:
                 self._credentials = await self._renew() or refused
             return self._credentials is not refused
 
-    async def _send_authorized(self, request: Request) -> Response | NoAnswer:
+    async def _send_authorized(self, request: Request) -> Response | NoResponse:
         """Send one request; twice more with a fresh token if the server does not accept the one it had."""
         import aiohttp
         from google.auth.exceptions import GoogleAuthError
@@ -197,13 +199,13 @@ class AiohttpTransport:
         except aiohttp.ClientSSLError as error:
             return _insecure(error)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            return NoAnswer(f"{type(error).__name__}: {error}")
+            return NoResponse(f"{type(error).__name__}: {error}")
         return answer
 
     async def _send(self, request: Request, headers: dict[str, str]) -> Response:
         async with self._places:
             async with self._turn:
-                while delay := self._pace.delay(time.monotonic()):  # noqa: ASYNC110 (it is a clock that is waited for)
+                while delay := self._limiter.delay(time.monotonic()):  # noqa: ASYNC110 (it is a clock that is waited for)
                     await asyncio.sleep(delay)
             async with self._session.request(
                 request.method,
@@ -213,7 +215,7 @@ class AiohttpTransport:
                 allow_redirects=False,
                 proxy=self._proxy,
             ) as answer:
-                self._pace.answered(answer.status, time.monotonic())
+                self._limiter.answered(answer.status, time.monotonic())
                 return _response(answer.status, await answer.read(), answer.headers)
 
     async def _authorize(self, request: Request, refused: dict[str, str] | None = None) -> dict[str, str]:

@@ -16,8 +16,8 @@ from airflow_ee_provider.earth_engine.errors import (
     InvalidRequestError,
     TransientError,
 )
-from airflow_ee_provider.earth_engine.flows.effects import Flow, Note, Request
-from airflow_ee_provider.earth_engine.flows.protocol import answered_at, call, encode, exchange
+from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, Request
+from airflow_ee_provider.earth_engine.flows.protocol import call, encode, request_with_answer, server_time
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName, check_project
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None =
 
     read = yield from _pages(project, page_size, take)
     if foreign:
-        yield Note(
+        yield LogMessage(
             f"The list of projects/{project} has {len(foreign)} operations of other projects, such as {foreign[0]}: "
             "they are left out.",
             warning=True,
@@ -130,10 +130,10 @@ def _pages(project: str, page_size: int, take: Callable[[list[Mapping[str, Any]]
 def _page(project: str, page_size: int, token: str) -> Flow[tuple[list[Mapping[str, Any]], str, datetime | None]]:
     subject = f"projects/{check_project(project)}"
     query = (("pageSize", str(page_size)), *((("pageToken", token),) if token else ()))
-    page, answer = yield from exchange(Request("GET", f"{subject}/operations", subject, query=query))
+    page, answer = yield from request_with_answer(Request("GET", f"{subject}/operations", subject, query=query))
     operations, following = page.get("operations"), page.get("nextPageToken")
     found = [payload for payload in operations if isinstance(payload, Mapping)] if isinstance(operations, list) else []
-    return found, following if isinstance(following, str) else "", answered_at(answer)
+    return found, following if isinstance(following, str) else "", server_time(answer)
 
 
 def cancel_operation(name: OperationName) -> Flow[None]:
@@ -179,7 +179,7 @@ def start_operation(
     subject = f"projects/{check_project(project)}"
     repeatable = bool(payload.get("requestId"))
     request = Request("POST", f"{subject}/{method}", subject, body=encode(payload), repeatable=repeatable)
-    answer, response = yield from exchange(request)
+    answer, response = yield from request_with_answer(request)
     name = OperationName.parse(answer.get("name", ""))
     if not _is_same_project(name.project, project):
         raise EarthEngineError(
@@ -187,4 +187,4 @@ def start_operation(
             subject=subject,
             remedy="Look whether it runs, and cancel it by hand.",
         )
-    return Operation.from_api(answer, OperationName(project, name.id)), answered_at(response)
+    return Operation.from_api(answer, OperationName(project, name.id)), server_time(response)

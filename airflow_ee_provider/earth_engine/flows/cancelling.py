@@ -16,7 +16,7 @@ from airflow_ee_provider.earth_engine.errors import (
     TransientError,
 )
 from airflow_ee_provider.earth_engine.flows.calls import cancel_operation, get_operation
-from airflow_ee_provider.earth_engine.flows.effects import Flow, Look, Note, Now, Together
+from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, MonotonicTime, ReadOperations, SideBySide
 from airflow_ee_provider.earth_engine.flows.protocol import attempt
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName, OperationState
 
@@ -98,8 +98,8 @@ def request_cancels(names: Iterable[OperationName]) -> Flow[list[CancelResult]]:
     What was asked to cancel is `STILL_CANCELLING`: only `confirm_cancels` can say more.
     """
     names = list(names)
-    seen = yield Look(tuple(names))
-    results: list[CancelResult] = yield Together([_request_cancel(name, seen.get(name)) for name in names])
+    seen = yield ReadOperations(tuple(names))
+    results: list[CancelResult] = yield SideBySide([_request_cancel(name, seen.get(name)) for name in names])
     for result in results:
         yield _note(result)
     return results
@@ -116,18 +116,20 @@ def confirm_cancels(
     """
     latest = {result.name: result for result in results}
     interval = FIRST_INTERVAL
-    started = asked = yield Now()
+    started = asked = yield MonotonicTime()
     while open_names := [n for n, r in latest.items() if r.outcome is CancelOutcome.STILL_CANCELLING]:
-        now = yield Now()
+        now = yield MonotonicTime()
         if now - started >= timeout:
             break
-        seen = yield Look(tuple(open_names), min(interval, poll_interval, timeout - (now - started)))
+        seen = yield ReadOperations(tuple(open_names), min(interval, poll_interval, timeout - (now - started)))
         interval *= 2
         ask = now - asked >= REPEAT_CANCEL_AFTER
         asked = now if ask else asked
         # A fault that passes is no news: the operation stays what it was, and is read again.
         news = {name: found for name, found in seen.items() if not isinstance(found, TransientError)}
-        confirmed: list[CancelResult] = yield Together([_confirm_cancel(*item, ask_again=ask) for item in news.items()])
+        confirmed: list[CancelResult] = yield SideBySide(
+            [_confirm_cancel(*item, ask_again=ask) for item in news.items()]
+        )
         for result in confirmed:
             if not isinstance(result.error, TransientError):
                 latest[result.name] = result
@@ -176,8 +178,8 @@ def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError | Non
     return operation
 
 
-def _note(result: CancelResult) -> Note:
+def _note(result: CancelResult) -> LogMessage:
     if result.outcome is CancelOutcome.STILL_CANCELLING:
         called = result.operation.label if result.operation else result.name
-        return Note(f"{called}: cancel requested; it counts as cancelled once Earth Engine says so.")
-    return Note(f"{result.describe()}.", warning=not result.outcome.settled)
+        return LogMessage(f"{called}: cancel requested; it counts as cancelled once Earth Engine says so.")
+    return LogMessage(f"{result.describe()}.", warning=not result.outcome.settled)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An HTTP request to Earth Engine; answered with a `Response` or `NoAnswer`.
+    """An HTTP request to Earth Engine; answered with a `Response` or `NoResponse`.
 
     :param path: below the API's version, for example ``projects/p/operations/ABC:cancel``; checked by its maker.
     :param subject: the operation or project that it is about, for messages.
@@ -39,7 +39,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class NoAnswer:
+class NoResponse:
     """There was no answer, or only a part of one; the server may have acted all the same."""
 
     reason: str
@@ -55,7 +55,7 @@ class Sleep:
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
+class MonotonicTime:
     """Answered with the seconds of a monotonic clock."""
 
 
@@ -65,7 +65,7 @@ class WallClock:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class LogMessage:
     """Something for a person to read in the log; answered with None."""
 
     message: str
@@ -73,7 +73,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ReadOperations:
     """Read operations, after so many seconds; answered with a dict of what is news: an `Operation` or its error.
 
     What shares one poller with others may be answered with the news of some of them, before the time is up.
@@ -84,12 +84,12 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
+class SideBySide:
     """Carry out flows side by side, as many at once as the API allows; answered with the list of their results."""
 
     flows: Sequence[Flow[Any]]
 
 
 T = TypeVar("T")
-Effect = Request | Sleep | Now | WallClock | Note | Look | Together
+Effect = Request | Sleep | MonotonicTime | WallClock | LogMessage | ReadOperations | SideBySide
 Flow = Generator[Effect, Any, T]

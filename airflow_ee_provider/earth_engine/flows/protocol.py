@@ -24,7 +24,7 @@ from airflow_ee_provider.earth_engine.errors import (
     TransientError,
     UnimplementedError,
 )
-from airflow_ee_provider.earth_engine.flows.effects import Flow, NoAnswer, Note, Request, Response, Sleep
+from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, NoResponse, Request, Response, Sleep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,11 +153,11 @@ def call(request: Request, backoff: Backoff = BACKOFF) -> Flow[dict[str, Any]]:
 
     :raises EarthEngineError: of the class that `RULES` gives, or `TransientError` when the attempts are used up.
     """
-    payload, _ = yield from exchange(request, backoff)
+    payload, _ = yield from request_with_answer(request, backoff)
     return payload
 
 
-def exchange(request: Request, backoff: Backoff = BACKOFF) -> Flow[tuple[dict[str, Any], Response]]:
+def request_with_answer(request: Request, backoff: Backoff = BACKOFF) -> Flow[tuple[dict[str, Any], Response]]:
     """`call`, and the answer that had the object."""
     attempt = 0
     while True:
@@ -169,7 +169,9 @@ def exchange(request: Request, backoff: Backoff = BACKOFF) -> Flow[tuple[dict[st
         delay = backoff.delay(attempt, _retry_after(answer))
         if result.permanent or not request.repeatable or delay is None:
             raise result
-        yield Note(f"{result} Trying again in {delay:.1f} s (attempt {attempt} of {backoff.attempts}).", warning=True)
+        yield LogMessage(
+            f"{result} Trying again in {delay:.1f} s (attempt {attempt} of {backoff.attempts}).", warning=True
+        )
         yield Sleep(delay)
 
 
@@ -186,9 +188,9 @@ def encode(body: Mapping[str, Any]) -> bytes:
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
 
 
-def decode(request: Request, answer: Response | NoAnswer) -> dict[str, Any] | EarthEngineError:
+def decode(request: Request, answer: Response | NoResponse) -> dict[str, Any] | EarthEngineError:
     """Return what an answer means: its JSON object, or the error that `RULES` and `REMEDIES` make of it."""
-    if isinstance(answer, NoAnswer):
+    if isinstance(answer, NoResponse):
         message = f"No answer from Earth Engine to {request.method}: {answer.reason.rstrip('.')}."
         return answer.error(message, subject=request.subject, remedy=answer.remedy)
     try:
@@ -239,18 +241,18 @@ def _excerpt(body: bytes, length: int = 200) -> str:
     return repr(text[:length]) if text else "an empty body"
 
 
-def _retry_after(answer: Response | NoAnswer) -> float | None:
+def _retry_after(answer: Response | NoResponse) -> float | None:
     """Seconds asked for by ``Retry-After``, given as such or as a date (then measured by the server's own clock)."""
     if not isinstance(answer, Response):
         return None
     value = answer.headers.get("retry-after", "").strip()
     if value.isdigit():
         return float(value)
-    until, now = _http_date(value), answered_at(answer) if value else None
+    until, now = _http_date(value), server_time(answer) if value else None
     return max(0.0, (until - now).total_seconds()) if until and now else None
 
 
-def answered_at(answer: Response) -> datetime | None:
+def server_time(answer: Response) -> datetime | None:
     """When that was by Earth Engine's clock: this machine's may be wrong. None if the answer does not say."""
     return _http_date(answer.headers.get("date", ""))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
 from airflow_ee_provider.earth_engine.flows.calls import PAGE_SIZE, find_operations, get_operation
-from airflow_ee_provider.earth_engine.flows.effects import Flow, Together
+from airflow_ee_provider.earth_engine.flows.effects import Flow, SideBySide
 from airflow_ee_provider.earth_engine.flows.protocol import attempt
 
 if TYPE_CHECKING:
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.operations import Operation, OperationName
 
 #: How many gets a page of a list is worth: it holds 500 operations, few of which may be ours.
-PAGE_PRICE = 20
+GETS_PER_LIST_PAGE = 20
 
-Seen = dict["OperationName", "Operation | EarthEngineError"]
-_Listed = tuple[Seen, "int | None"]
+ReadResults = dict["OperationName", "Operation | EarthEngineError"]
+_Listed = tuple[ReadResults, "int | None"]
 
 
-def worth_a_list(operations: int, pages: int | None = None) -> bool:
+def list_is_cheaper(operations: int, pages: int | None = None) -> bool:
     """Whether so many operations of a project are cheaper to read in a list than one by one.
 
     :param pages: how many pages that took the last time; None if it is not known.
     """
-    return operations > PAGE_PRICE * (pages or ceil(operations / PAGE_SIZE))
+    return operations > GETS_PER_LIST_PAGE * (pages or ceil(operations / PAGE_SIZE))
 
 
 def read_list(project: str, names: Collection[OperationName], also: Collection[OperationName]) -> Flow[_Listed]:
@@ -47,14 +47,14 @@ def read_list(project: str, names: Collection[OperationName], also: Collection[O
     return {**listed[0]}, listed[1]
 
 
-def look_up(names: Collection[OperationName]) -> Flow[Seen]:
+def read_operations(names: Collection[OperationName]) -> Flow[ReadResults]:
     """Read operations, of whatever projects; an error is the answer for its operation alone."""
-    seen: Seen = {}
+    seen: ReadResults = {}
     for project in sorted({name.project for name in names}):
         mine = [name for name in names if name.project == project]
-        if worth_a_list(len(mine)):
+        if list_is_cheaper(len(mine)):
             listed, _ = yield from read_list(project, mine, ())
             seen.update(listed)
         missing = [name for name in mine if name not in seen]
-        seen.update(zip(missing, (yield Together([attempt(get_operation(name)) for name in missing])), strict=True))
+        seen.update(zip(missing, (yield SideBySide([attempt(get_operation(name)) for name in missing])), strict=True))
     return seen

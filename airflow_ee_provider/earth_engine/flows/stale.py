@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow_ee_provider.earth_engine.errors import FailedPreconditionError, InvalidRequestError, TransientError
 from airflow_ee_provider.earth_engine.flows.calls import list_operations
-from airflow_ee_provider.earth_engine.flows.effects import Flow, Note, WallClock
+from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, WallClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -144,7 +144,7 @@ def list_stale_operations(
         )
     stale = [StaleOperation(operation, criteria.why(operation, listing.read_at)) for operation in listing.operations]
     stale = sorted((one for one in stale if one.why), key=_age_order)[:limit]
-    yield Note(f"{len(stale)} of {len(listing.operations)} operations are stale.")
+    yield LogMessage(f"{len(stale)} of {len(listing.operations)} operations are stale.")
     return stale
 
 

@@ -16,7 +16,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
 from airflow_ee_provider.earth_engine.flows.calls import check_kind, get_operation, start_operation
-from airflow_ee_provider.earth_engine.flows.effects import Flow, Note, Request
+from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, Request
 from airflow_ee_provider.earth_engine.flows.protocol import encode
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, wait_for_operation
 from airflow_ee_provider.earth_engine.operations import OperationState
@@ -159,7 +159,7 @@ def _start_once(project: str, start: Start) -> Flow[Operation]:
         number += 1
         if _is_older_than_its_run(operation, answered, start) and strangers < STRANGERS:
             strangers += 1
-            yield Note(
+            yield LogMessage(
                 f"{operation.name} is older than this run, so it is not this task's: another one is started.",
                 warning=True,
             )
@@ -171,7 +171,9 @@ def _start_once(project: str, start: Start) -> Flow[Operation]:
             operation = yield from wait_for_operation(operation.name, WaitOptions(poll_interval=5.0))
         if not operation.done or operation.succeeded or number >= start.tries + strangers:
             return operation
-        yield Note(f"{operation.name}, which an earlier try has started, {operation.describe()}: it is started anew.")
+        yield LogMessage(
+            f"{operation.name}, which an earlier try has started, {operation.describe()}: it is started anew."
+        )
 
 
 def _is_older_than_its_run(operation: Operation, answered: datetime | None, start: Start) -> bool:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.errors import ComputeLimitExceededError, EarthEngineError, TransientError
 from airflow_ee_provider.earth_engine.flows.cancelling import cancel_and_confirm
-from airflow_ee_provider.earth_engine.flows.effects import Flow, Look, Note, Now
+from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, MonotonicTime, ReadOperations
 from airflow_ee_provider.earth_engine.operations import all_done
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_ee_provider.earth_engine.flows.reading import Seen
+    from airflow_ee_provider.earth_engine.flows.reading import ReadResults
     from airflow_ee_provider.earth_engine.operations import Operation, OperationName
 
 #: Seconds between two reads of what runs, at the most.
@@ -64,11 +64,11 @@ def wait_for_operations(
     """
     latest = {} if latest is None else latest
     trouble = {} if trouble is None else trouble
-    started = now = due = yield Now()
+    started = now = due = yield MonotonicTime()
     while True:
         unfinished = tuple(name for name in names if name not in latest or not latest[name].done)
-        seen: Seen = yield Look(unfinished, max(0.0, due - now))
-        now = yield Now()
+        seen: ReadResults = yield ReadOperations(unfinished, max(0.0, due - now))
+        now = yield MonotonicTime()
         if len(seen) == len(unfinished):  # Otherwise there was early news, and the others are due as before.
             due = now + min(options.poll_interval, max(FIRST_INTERVAL, (now - started) * GROWTH))
         yield from _take_in(seen, latest, trouble)
@@ -92,25 +92,25 @@ def wait_for_operation(name: OperationName, options: WaitOptions, *, timeout: fl
     trouble: dict[OperationName, TransientError] = {}
     found = yield from wait_for_operations([name], options, timeout=timeout, trouble=trouble)
     if not found:
-        yield Note(f"{name}: Nothing was heard of the operation for {timeout:g} s.", warning=True)
+        yield LogMessage(f"{name}: Nothing was heard of the operation for {timeout:g} s.", warning=True)
         raise trouble[name]
     return found[0]
 
 
 def _take_in(
-    seen: Seen, latest: dict[OperationName, Operation], trouble: dict[OperationName, TransientError]
+    seen: ReadResults, latest: dict[OperationName, Operation], trouble: dict[OperationName, TransientError]
 ) -> Flow[None]:
     """Keep what was read, and note what is new."""
     for name, operation in seen.items():
         trouble.pop(name, None)
         if isinstance(operation, TransientError):
             trouble[name] = operation
-            yield Note(f"{operation} The operation is asked for again.", warning=True)
+            yield LogMessage(f"{operation} The operation is asked for again.", warning=True)
         elif isinstance(operation, EarthEngineError):
             raise operation
         else:
             if name not in latest or latest[name].milestone != operation.milestone:
-                yield Note(f"{operation.label}: {operation.describe()}")
+                yield LogMessage(f"{operation.label}: {operation.describe()}")
             latest[name] = operation
 
 
@@ -122,7 +122,7 @@ def _enforce_limit(operations: Sequence[Operation], max_eecu_seconds: float | No
     if not over:
         return
     used = ", ".join(f"{o.label} has used {o.batch_eecu_usage_seconds:g} EECU-seconds" for o in over)
-    yield Note(f"{used}, and {max_eecu_seconds:g} are allowed; cancelling.", warning=True)
+    yield LogMessage(f"{used}, and {max_eecu_seconds:g} are allowed; cancelling.", warning=True)
     results = yield from cancel_and_confirm([operation.name for operation in over])
     became = "; ".join(result.describe() for result in results)
     raise ComputeLimitExceededError(

@@ -5,11 +5,11 @@ from typing import Any
 from playing import lost, ok, operation, play, refused
 
 from airflow_ee_provider.earth_engine import errors
-from airflow_ee_provider.earth_engine.flows.reading import PAGE_PRICE, look_up, worth_a_list
+from airflow_ee_provider.earth_engine.flows.reading import GETS_PER_LIST_PAGE, list_is_cheaper, read_operations
 from airflow_ee_provider.earth_engine.operations import OperationName
 
 FEW = [OperationName("p", f"A{number}") for number in range(3)]
-MANY = [OperationName("p", f"A{number}") for number in range(PAGE_PRICE + 1)]
+MANY = [OperationName("p", f"A{number}") for number in range(GETS_PER_LIST_PAGE + 1)]
 
 
 def page(names: list[OperationName], token: str = "", **more: Any) -> Any:
@@ -17,7 +17,7 @@ def page(names: list[OperationName], token: str = "", **more: Any) -> Any:
 
 
 def test_few_operations_are_read_one_by_one() -> None:
-    played = play(look_up(FEW), [ok(operation("RUNNING", str(name))) for name in FEW])
+    played = play(read_operations(FEW), [ok(operation("RUNNING", str(name))) for name in FEW])
 
     assert played.sent == [f"GET {name}" for name in FEW]
     assert list(played.result or ()) == FEW
@@ -26,7 +26,7 @@ def test_few_operations_are_read_one_by_one() -> None:
 def test_many_are_read_in_a_list_which_is_left_where_the_last_of_them_was_seen() -> None:
     others = [OperationName("p", f"B{number}") for number in range(400)]
 
-    played = play(look_up(MANY), [page([*others, *MANY[:5]], "2"), page(MANY[5:], "3")])
+    played = play(read_operations(MANY), [page([*others, *MANY[:5]], "2"), page(MANY[5:], "3")])
 
     assert played.sent == ["GET projects/p/operations"] * 2
     assert set(played.result or ()) == set(MANY)
@@ -35,7 +35,7 @@ def test_many_are_read_in_a_list_which_is_left_where_the_last_of_them_was_seen()
 def test_what_a_list_does_not_show_is_asked_for_by_its_name() -> None:
     gone = refused(404, "NOT_FOUND")
 
-    played = play(look_up(MANY), [page(MANY[2:]), ok(operation("SUCCEEDED", str(MANY[0]))), gone])
+    played = play(read_operations(MANY), [page(MANY[2:]), ok(operation("SUCCEEDED", str(MANY[0]))), gone])
 
     assert played.sent[1:] == [f"GET {MANY[0]}", f"GET {MANY[1]}"]
     assert played.result
@@ -46,13 +46,13 @@ def test_what_a_list_does_not_show_is_asked_for_by_its_name() -> None:
 def test_who_may_not_list_may_still_get() -> None:
     denied = refused(403, "PERMISSION_DENIED")
 
-    played = play(look_up(MANY), [denied, *(ok(operation("RUNNING", str(name))) for name in MANY)])
+    played = play(read_operations(MANY), [denied, *(ok(operation("RUNNING", str(name))) for name in MANY)])
 
     assert set(played.result or ()) == set(MANY)
 
 
 def test_a_list_that_fails_for_a_while_is_no_reason_for_a_flood_of_requests() -> None:
-    played = play(look_up(MANY), [lost()] * 6)
+    played = play(read_operations(MANY), [lost()] * 6)
 
     assert len(played.requests) == 6
     assert all(isinstance(error, errors.TransientError) for error in (played.result or {}).values())
@@ -61,7 +61,7 @@ def test_a_list_that_fails_for_a_while_is_no_reason_for_a_flood_of_requests() ->
 def test_a_list_that_goes_round_in_circles_ends() -> None:
     gets = [ok(operation("RUNNING", str(name))) for name in MANY[5:]]
 
-    played = play(look_up(MANY), [page(MANY[:3], "2"), page(MANY[3:5], "2"), *gets])
+    played = play(read_operations(MANY), [page(MANY[:3], "2"), page(MANY[3:5], "2"), *gets])
 
     assert set(played.result or ()) == set(MANY)
 
@@ -69,17 +69,17 @@ def test_a_list_that_goes_round_in_circles_ends() -> None:
 def test_an_odd_entry_costs_only_itself() -> None:
     odd = ok({"operations": ["?", {"name": ["x"]}, {}, *(operation("RUNNING", str(name)) for name in MANY)]})
 
-    assert set(play(look_up(MANY), [odd]).result or ()) == set(MANY)
+    assert set(play(read_operations(MANY), [odd]).result or ()) == set(MANY)
 
 
 def test_projects_are_looked_up_apart() -> None:
     others = [OperationName("q", "X")]
 
-    played = play(look_up([*MANY, *others]), [page(MANY), ok(operation("RUNNING", str(others[0])))])
+    played = play(read_operations([*MANY, *others]), [page(MANY), ok(operation("RUNNING", str(others[0])))])
 
     assert played.sent == ["GET projects/p/operations", f"GET {others[0]}"]
 
 
 def test_a_list_that_was_long_the_last_time_is_not_worth_it() -> None:
-    assert worth_a_list(3000)
-    assert not worth_a_list(100, pages=20)
+    assert list_is_cheaper(3000)
+    assert not list_is_cheaper(100, pages=20)

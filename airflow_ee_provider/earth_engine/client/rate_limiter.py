@@ -13,7 +13,7 @@ SLACK = 0.02
 SLOWEST, RECOVERY = 1.0, 1.02
 
 
-class Pace:
+class RateLimiter:
     """Spread requests evenly; slow down when Earth Engine refuses some for being too many, and speed up again.
 
     It knows no clock: times are given, in seconds. Safe to be used from several threads.

@@ -15,43 +15,43 @@ from airflow_ee_provider.earth_engine.client.drivers import run_async
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.calls import get_operation
 from airflow_ee_provider.earth_engine.flows.protocol import attempt
-from airflow_ee_provider.earth_engine.flows.reading import read_list, worth_a_list
+from airflow_ee_provider.earth_engine.flows.reading import list_is_cheaper, read_list
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine
 
     from airflow_ee_provider.earth_engine.client.transports import AiohttpTransport
-    from airflow_ee_provider.earth_engine.flows.effects import Look
-    from airflow_ee_provider.earth_engine.flows.reading import Seen
+    from airflow_ee_provider.earth_engine.flows.effects import ReadOperations
+    from airflow_ee_provider.earth_engine.flows.reading import ReadResults
     from airflow_ee_provider.earth_engine.operations import OperationName
 
 #: Where the poller logs: it works for many tasks, and none of their logs is its own.
 LOG = logging.getLogger(__name__)
 
 #: Seconds to wait for more to look at, again and again while many more are coming; which number is few.
-GATHER, GATHER_AT_MOST, FEW = 0.01, 0.5, 20
+COALESCE, COALESCE_AT_MOST, FEW = 0.01, 0.5, 20
 
 #: How many are answered in one turn of the event loop.
 AT_ONCE = 50
 
 
 @dataclass(eq=False, slots=True)
-class _Wanted:
+class _PendingRead:
     """A look that somebody waits for.
 
     :param welcome: from when on it is read, if that costs nothing.
     :param begun: whether its operations are being read.
     """
 
-    look: Look
-    welcome: float
+    look: ReadOperations
+    readable_from: float
     due: float
-    answer: asyncio.Future[Seen]
+    answer: asyncio.Future[ReadResults]
     projects: frozenset[str]
-    seen: Seen = field(default_factory=dict)
+    seen: ReadResults = field(default_factory=dict)
     begun: bool = False
 
-    def __lt__(self, other: _Wanted) -> bool:
+    def __lt__(self, other: _PendingRead) -> bool:
         return self.due < other.due
 
     @property
@@ -59,7 +59,7 @@ class _Wanted:
         return [name for name in self.look.names if name not in self.seen]
 
 
-class Watcher:
+class SharedPoller:
     """Looks at operations for all that ask it to, and asks Earth Engine as seldom as that allows.
 
     Nobody waits for anybody else: a look that fails, or that is not waited for any more, concerns only itself.
@@ -69,21 +69,21 @@ class Watcher:
 
     def __init__(self, transport: AiohttpTransport) -> None:
         self._transport = transport
-        self._wanted: set[_Wanted] = set()
-        self._next: list[_Wanted] = []  # A heap, by when they are due; some may be begun or gone.
-        self._by_name: dict[OperationName, set[_Wanted]] = defaultdict(set)
+        self._wanted: set[_PendingRead] = set()
+        self._next: list[_PendingRead] = []  # A heap, by when they are due; some may be begun or gone.
+        self._by_name: dict[OperationName, set[_PendingRead]] = defaultdict(set)
         self._pages: dict[str, int] = {}
         self._getting: set[OperationName] = set()
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def look(self, look: Look) -> Seen:
+    async def look(self, look: ReadOperations) -> ReadResults:
         """Answer with what is known of the operations, when it is time; earlier if one of them has ended."""
         if not look.names:
             return {}
         loop = asyncio.get_running_loop()
         now, projects = loop.time(), frozenset(name.project for name in look.names)
-        wanted = _Wanted(look, now + look.after / 2, now + look.after, loop.create_future(), projects)
+        wanted = _PendingRead(look, now + look.after / 2, now + look.after, loop.create_future(), projects)
         self._wanted.add(wanted)
         heappush(self._next, wanted)
         for name in look.names:
@@ -138,10 +138,10 @@ class Watcher:
     async def _gather(self) -> None:
         """Wait a moment, and on while many are coming: a triggerer starts its triggers one by one."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + GATHER_AT_MOST
+        until = loop.time() + COALESCE_AT_MOST
         known = FEW
         while loop.time() < until:
-            await asyncio.sleep(GATHER)
+            await asyncio.sleep(COALESCE)
             if len(self._wanted) <= known:
                 return
             known = len(self._wanted)
@@ -150,11 +150,11 @@ class Watcher:
         idle = [wanted for wanted in self._wanted if not wanted.begun]
         due = [wanted for wanted in idle if wanted.due <= now]
         for project in {name.project for wanted in due for name in wanted.missing}:
-            welcome = [w for w in idle if w.welcome <= now < w.due and w.projects == {project}]
+            others = [w for w in idle if w.readable_from <= now < w.due and w.projects == {project}]
             names = {name for wanted in due for name in wanted.missing if name.project == project}
-            also = {name for wanted in welcome for name in wanted.missing}
-            if worth_a_list(len(names | also), self._pages.get(project)):
-                self._start(self._list(project, names, welcome), names | also)
+            also = {name for wanted in others for name in wanted.missing}
+            if list_is_cheaper(len(names | also), self._pages.get(project)):
+                self._start(self._list(project, names, others), names | also)
             else:
                 # A list that was long the last time is tried again some day.
                 self._pages[project] = max(1, self._pages.get(project, 1) - 1)
@@ -172,11 +172,11 @@ class Watcher:
             self._getting.discard(name)  # Before it is delivered: who comes later has to ask again.
         await self._deliver({name: found})
 
-    async def _list(self, project: str, due: Collection[OperationName], welcome: list[_Wanted]) -> None:
+    async def _list(self, project: str, due: Collection[OperationName], others: list[_PendingRead]) -> None:
         """Read a list's pages; what it does not show, and is due, is asked for by its name."""
-        for wanted in welcome:
+        for wanted in others:
             wanted.begun = True
-        also = {name for wanted in welcome for name in wanted.missing}
+        also = {name for wanted in others for name in wanted.missing}
         found, pages = await run_async(read_list(project, due, also), self._transport, LOG)
         if pages is not None:
             self._pages[project] = pages
@@ -184,19 +184,19 @@ class Watcher:
         for name in due:
             if name not in found:
                 self._start(self._get(name), [name])
-        for wanted in welcome:  # Those that it has not served are due in their own time.
+        for wanted in others:  # Those that it has not served are due in their own time.
             wanted.begun = False
             heappush(self._next, wanted)
         self._news.set()
 
-    async def _deliver(self, found: Seen) -> None:
+    async def _deliver(self, found: ReadResults) -> None:
         """Answer those that have waited long enough, and those of whose operations one has ended."""
         now = asyncio.get_running_loop().time()
-        answered: dict[_Wanted, None] = {}
+        answered: dict[_PendingRead, None] = {}
         for name, operation in found.items():
             ended = not isinstance(operation, EarthEngineError) and operation.done
             for wanted in self._by_name.get(name, ()):
-                if ended or wanted.welcome <= now:
+                if ended or wanted.readable_from <= now:
                     wanted.seen[name] = operation
                     if ended or len(wanted.seen) == len(wanted.look.names):
                         answered[wanted] = None

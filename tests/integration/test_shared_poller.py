@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.earth_engine.client import sharing
+from airflow_ee_provider.earth_engine.client import shared_client
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
 
@@ -123,7 +123,7 @@ def test_nothing_is_left_when_the_last_one_leaves(service: Service) -> None:
     async def twice() -> set[str]:
         for _ in range(2):
             await wait_for_each(names)
-            assert not sharing._CLIENTS
+            assert not shared_client._CLIENTS
         await asyncio.sleep(0)
         return {task.get_coro().__qualname__ for task in asyncio.all_tasks()}
 

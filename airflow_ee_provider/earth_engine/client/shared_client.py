@@ -1,4 +1,4 @@
-"""One HTTP session, one token, one pace and one poller for all that call as the same account in an event loop."""
+"""One session, one token, one rate limiter, one poller for all who call as the same account in an event loop."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.client.drivers import in_background, run_async
+from airflow_ee_provider.earth_engine.client.shared_poller import SharedPoller
 from airflow_ee_provider.earth_engine.client.transports import AiohttpTransport, aiohttp_session
-from airflow_ee_provider.earth_engine.client.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
@@ -41,11 +41,11 @@ class Client:
         self._session = session
         self._open_account = open_account
         self._transport = AiohttpTransport(session, account.base_url, account.credentials, self._renew)
-        self._watcher = Watcher(self._transport)
+        self._poller = SharedPoller(self._transport)
 
     async def run(self, flow: Flow[T], log: Log) -> T:
         """Drive a flow to its result."""
-        return await run_async(flow, self._transport, log, self._watcher.look)
+        return await run_async(flow, self._transport, log, self._poller.look)
 
     async def _renew(self) -> Credentials | None:
         """Return the credentials that the connection has by now, if it can be read."""
@@ -59,7 +59,7 @@ class Client:
 
     async def close(self) -> None:
         """Stop looking, and end the session."""
-        self._watcher.close()
+        self._poller.close()
         await self._session.close()
 
 
