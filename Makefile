@@ -37,11 +37,11 @@ system: $(VENV_3)/installed  ## A real Airflow, driven through its REST API
 	$(VENV_3)/bin/python -m pytest tests/system -s
 
 matrix: $(VERSIONS:%=.demo/matrix-%.json) $(VERSIONS:%=.demo/moments-%.json)  ## Every way a run can end: docs/lifecycle.md
-	$(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $(VERSIONS:%=.demo/matrix-%.json) \
+	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $(VERSIONS:%=.demo/matrix-%.json) \
 		--moments $(VERSIONS:%=.demo/moments-%.json)
 
 soak: $(VENV_3)/installed  ## Half an hour of a bad day on a real Airflow: docs/reliability.md
-	$(VENV_3)/bin/python tests/system/soak.py docs/reliability.md $(SOAK)
+	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/soak.py docs/reliability.md $(SOAK)
 
 bench: $(VENV_3)/installed .venv-google/installed  ## What waiting, cancelling, reacting, importing cost: docs/performance.md
 	PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/performance.md
@@ -50,7 +50,7 @@ google: .venv-google/installed  ## A connection of Google's provider: both parse
 	.venv-google/bin/python -m pytest tests/integration/test_google_connection.py
 
 libraries: .venv-libraries/installed  ## Libraries that people use, inside @task.earth_engine: docs/libraries.md
-	PYTHONPATH=tests/integration:tests/libraries/dags .venv-libraries/bin/python tests/libraries/measure.py docs/libraries.md
+	PYTHONPATH=tests/support:tests/libraries/dags .venv-libraries/bin/python tests/libraries/measure.py docs/libraries.md
 
 .venv-libraries/installed: pyproject.toml constraints/airflow-$(AIRFLOW_3).txt
 	$(NEEDS_PYTHON)
@@ -71,11 +71,11 @@ libraries: .venv-libraries/installed  ## Libraries that people use, inside @task
 
 .demo/matrix-%.json: .venv-%/installed $(shell find airflow_ee_provider tests/system -name '*.py')
 	mkdir -p .demo
-	.venv-$*/bin/python tests/system/matrix.py measure $@
+	PYTHONPATH=tests/support .venv-$*/bin/python tests/system/matrix.py measure $@
 
 .demo/moments-%.json: .venv-%/installed $(shell find airflow_ee_provider tests/system -name '*.py')
 	mkdir -p .demo
-	.venv-$*/bin/python tests/system/moments.py $@
+	PYTHONPATH=tests/support .venv-$*/bin/python tests/system/moments.py $@
 
 .venv-%/installed: pyproject.toml constraints/airflow-%.txt
 	$(NEEDS_PYTHON)

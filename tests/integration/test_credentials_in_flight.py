@@ -10,13 +10,13 @@ import ssl
 import threading
 from base64 import b64encode
 from datetime import datetime, timedelta, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from loopback import LoopbackServer
 from tokens import TOKEN, TokenServer
 
 from airflow_ee_provider.earth_engine import errors
@@ -26,6 +26,7 @@ from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
     from airflow_ee_provider.emulator import Emulator
@@ -222,27 +223,25 @@ def test_a_proxy_with_a_password_holds_in_workers_and_in_the_triggerer(
     wait: Callable[[str], dict[str, Any]], earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proxy refuses everything, so that whoever asks it is known by that."""
-    asked: list[str | None] = []
 
-    class Proxy(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.headers["Proxy-Authorization"])
-            self.send_error(404)
+    class Proxy(LoopbackServer):
+        asked: ClassVar[set[str | None]] = set()
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HTTP_PROXY", f"http://user:pass@127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        def answer(self, request: BaseHTTPRequestHandler) -> None:
+            self.asked.add(request.headers["Proxy-Authorization"])
+            request.send_error(404)
+
     name = earth_engine_emulator.service.add("x", run_seconds=0, pending_seconds=0)
-    around = wait(name)
-    monkeypatch.setenv("NO_PROXY", "")
-    through = wait(name)
-    server.shutdown()
-    server.server_close()
+    with Proxy() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://user:pass@127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        around = wait(name)
+        monkeypatch.setenv("NO_PROXY", "")
+        through = wait(name)
 
     assert around["result"][0]["state"] == "SUCCEEDED"
     assert "404" in through["error"]
-    assert set(asked) == {f"Basic {b64encode(b'user:pass').decode()}"}
+    assert proxy.asked == {f"Basic {b64encode(b'user:pass').decode()}"}
 
 
 @pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
@@ -277,7 +276,7 @@ def test_a_client_certificate_of_googles_is_shown(
     assert "client certificate cannot be used" in gone["error"]
 
 
-class TlsServer:
+class TlsServer(LoopbackServer):
     """Answers 404 to everything, with a certificate of its own."""
 
     def __init__(self, folder: Path, *, wants_certificate: bool = False) -> None:
@@ -308,15 +307,4 @@ class TlsServer:
         if wants_certificate:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(self.certificate)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        BaseHTTPRequestHandler.do_GET = lambda handler: handler.send_error(404)  # type: ignore[attr-defined]
-        self.url = f"https://localhost:{self._server.server_port}"
-
-    def __enter__(self) -> TlsServer:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(context)

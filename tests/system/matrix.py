@@ -79,7 +79,8 @@ def booted(
             "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": (base / "xcoms").as_uri(),
             "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD": "0",
         }
-        paths = {"PYTHONPATH": f"{here}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+        support = here.parent / "support"
+        paths = {"PYTHONPATH": os.pathsep.join(map(str, (here, support, os.environ.get("PYTHONPATH", ""))))}
         settings = QUICK_HEARTBEATS | connection | paths | (stored if object_store else {}) | dict(more or {})
         with standalone(base / "airflow", base / "dags", settings) as airflow:
             print(f"Airflow {airflow_version} is up at {airflow.url}; its home is {airflow.home}", flush=True)

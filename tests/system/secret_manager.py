@@ -3,64 +3,44 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import requests
 from airflow.secrets import BaseSecretsBackend
+from loopback import LoopbackServer, send
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from http.server import BaseHTTPRequestHandler
 
 #: The connections that are kept in it begin so.
 PREFIX = "kept_in_a_secret_manager"
 
 
-class SecretManager:
+class SecretManager(LoopbackServer):
     """Answers with connections as JSON; a context manager."""
 
     def __init__(self) -> None:
+        super().__init__()
         #: By connection id.
         self.connections: dict[str, str] = {}
         #: Whether it answers 503.
         self.away = False
         #: How often it was asked while it was away.
         self.asked_in_vain = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
 
     def settings(self) -> dict[str, str]:
         """Return what configures Airflow to ask it."""
         return {
             "AIRFLOW__SECRETS__BACKEND": f"{Backend.__module__}.{Backend.__qualname__}",
-            "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"url": f"http://127.0.0.1:{self._server.server_port}"}),
+            "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"url": self.url}),
         }
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        manager = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                manager.asked_in_vain += manager.away
-                connection = manager.connections.get(self.path.lstrip("/"), "")
-                self.send_response(503 if manager.away else 200 if connection else 404)
-                self.end_headers()
-                self.wfile.write(b"" if manager.away else connection.encode())
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        return Handler
-
-    def __enter__(self) -> SecretManager:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """Give a connection, if there is one and nothing is away."""
+        self.asked_in_vain += self.away
+        connection = self.connections.get(request.path.lstrip("/"), "")
+        status = 503 if self.away else 200 if connection else 404
+        send(request, b"" if self.away else connection.encode(), status)
 
 
 class Backend(BaseSecretsBackend):

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
 from functools import cached_property
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import requests
+from loopback import LoopbackServer, send
 from tokens import TokenServer
 
 from airflow_ee_provider.standalone import StandaloneAirflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from http.server import BaseHTTPRequestHandler
 
 pytestmark = pytest.mark.system
 
@@ -50,35 +50,18 @@ def editors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandaloneAirf
         yield running
 
 
-class Elsewhere:
+class Elsewhere(LoopbackServer):
     """A server of the editor's, or one inside that is not his business: says something, and keeps what it was sent."""
 
     SAYS = "what-is-said-inside"
 
     def __init__(self) -> None:
+        super().__init__()
         self.asked: list[dict[str, str]] = []
-        elsewhere = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.do_GET()
-
-            def do_GET(self) -> None:
-                elsewhere.asked.append(dict(self.headers))
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(elsewhere.SAYS.encode())
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Elsewhere:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        self.asked.append(dict(request.headers))
+        send(request, self.SAYS.encode())
 
 
 def keep(editors: StandaloneAirflow, connection: str, extra: dict[str, Any]) -> None:
