@@ -22,8 +22,9 @@ from urllib.parse import urlencode
 
 from airflow_ee_provider.earth_engine.client.transports import CONNECT_TIMEOUT, no_token
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidRequestError
+from airflow_ee_provider.earth_engine.flows.calls import encode
 from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, Response
-from airflow_ee_provider.earth_engine.flows.protocol import decode, encode
+from airflow_ee_provider.earth_engine.flows.error_rules import decode
 from airflow_ee_provider.earth_engine.sessions import requests_session
 
 if TYPE_CHECKING:

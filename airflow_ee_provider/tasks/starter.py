@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.client.drivers import run
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
-from airflow_ee_provider.earth_engine.flows.protocol import encode
+from airflow_ee_provider.earth_engine.flows.calls import encode
 from airflow_ee_provider.earth_engine.flows.starting import Start, start_once, with_defaults
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_ee_provider.earth_engine.client import drivers
 from airflow_ee_provider.earth_engine.client.transports import RequestsTransport
-from airflow_ee_provider.earth_engine.flows import api, protocol
+from airflow_ee_provider.earth_engine.flows import api, retrying
 from airflow_ee_provider.earth_engine.flows.effects import LogMessage, SideBySide
 from airflow_ee_provider.earth_engine.limits import CONCURRENT
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
@@ -36,7 +36,7 @@ def together(flows: list[Flow[int]]) -> Flow[list[int]]:
 def test_a_clean_up_waits_for_no_lock_that_the_task_may_hold_that_it_interrupts(
     earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(protocol.BACKOFF.jitter, "uniform", lambda *_: 0.0)
+    monkeypatch.setattr(retrying.BACKOFF.jitter, "uniform", lambda *_: 0.0)
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
     names = [service.add("x") for _ in range(3)]

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from instances import TaskInstance
 from jinja2 import Environment
 
-from airflow_ee_provider.earth_engine.flows import protocol
+from airflow_ee_provider.earth_engine.flows import retrying
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
     EarthEngineCancelOperationOperator,
@@ -261,7 +261,7 @@ def test_an_expression_is_passed_through_and_no_nested_text_is_a_file(emulator: 
 
 
 def test_a_full_queue_passes_whatever_its_status(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol.BACKOFF.jitter, "uniform", lambda *_: 0.0)
+    monkeypatch.setattr(retrying.BACKOFF.jitter, "uniform", lambda *_: 0.0)
     emulator.service.fail("queue_full", path="*:export", times=2)
     operator = EarthEngineExportOperator(task_id="export", kind="image", body=BODY)
 

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_ee_provider.earth_engine import errors
 from airflow_ee_provider.earth_engine.client import transports
-from airflow_ee_provider.earth_engine.flows import protocol
+from airflow_ee_provider.earth_engine.flows import retrying
 from airflow_ee_provider.earth_engine.flows.stale import StaleCriteria
 from airflow_ee_provider.earth_engine.flows.starting import Start
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
@@ -57,7 +57,7 @@ REQUESTS: dict[str, tuple[str, Callable[[str], tuple[Any, ...]], dict[str, Any],
 
 @pytest.fixture
 def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setattr(protocol.BACKOFF.jitter, "uniform", lambda *_: 0.0)
+    monkeypatch.setattr(retrying.BACKOFF.jitter, "uniform", lambda *_: 0.0)
     monkeypatch.setattr(transports, "READ_TIMEOUT", 0.2)
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5, cancel_seconds=0.1)
     return earth_engine_emulator.service
@@ -127,7 +127,7 @@ def test_a_fault_that_does_not_pass_is_an_error_that_can_be_acted_upon(
     assert len(service.operations) <= before + (1 if what.startswith("export") else 0)
     if what != "wait":  # Which asks again, as long as it may.
         # aiohttp repeats by itself, once, what a connection that it had kept has lost.
-        assert len(service.journal) <= protocol.BACKOFF.attempts * (2 if fault.startswith("reset") else 1)
+        assert len(service.journal) <= retrying.BACKOFF.attempts * (2 if fault.startswith("reset") else 1)
 
 
 @pytest.mark.parametrize("what", ["get", "list", "export", "wait", "cancel, then read"])

@@ -22,7 +22,7 @@ from airflow_ee_provider.earth_engine.credentials import open_account
 from airflow_ee_provider.earth_engine.flows import api
 from airflow_ee_provider.earth_engine.flows.calls import list_operations
 from airflow_ee_provider.earth_engine.flows.effects import Request
-from airflow_ee_provider.earth_engine.flows.protocol import call
+from airflow_ee_provider.earth_engine.flows.retrying import call
 from airflow_ee_provider.earth_engine.settings import Settings
 
 if TYPE_CHECKING:

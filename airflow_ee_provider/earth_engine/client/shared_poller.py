@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_ee_provider.earth_engine.client.drivers import run_async
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.calls import get_operation
-from airflow_ee_provider.earth_engine.flows.protocol import attempt
 from airflow_ee_provider.earth_engine.flows.reading import list_is_cheaper, read_list
+from airflow_ee_provider.earth_engine.flows.retrying import attempt
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine

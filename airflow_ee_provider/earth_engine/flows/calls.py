@@ -5,6 +5,7 @@ Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.op
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from airflow_ee_provider.earth_engine.errors import (
     TransientError,
 )
 from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, Request
-from airflow_ee_provider.earth_engine.flows.protocol import call, encode, request_with_answer, server_time
+from airflow_ee_provider.earth_engine.flows.retrying import call, request_with_answer, server_time
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName, check_project
 
 if TYPE_CHECKING:
@@ -144,6 +145,11 @@ def cancel_operation(name: OperationName) -> Flow[None]:
 def delete_operation(name: OperationName) -> Flow[None]:
     """``projects.operations.delete``: forget the operation. This does not cancel it."""
     yield from call(Request("DELETE", str(name), str(name)))
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """Serialise deterministically: Earth Engine can refuse a requestId that comes with other bytes."""
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
 
 
 def check_kind(kind: str) -> None:

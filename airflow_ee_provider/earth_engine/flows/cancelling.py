@@ -17,7 +17,7 @@ from airflow_ee_provider.earth_engine.errors import (
 )
 from airflow_ee_provider.earth_engine.flows.calls import cancel_operation, get_operation
 from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, MonotonicTime, ReadOperations, SideBySide
-from airflow_ee_provider.earth_engine.flows.protocol import attempt
+from airflow_ee_provider.earth_engine.flows.retrying import attempt
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName, OperationState
 
 if TYPE_CHECKING:

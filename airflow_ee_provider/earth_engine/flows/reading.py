@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
 from airflow_ee_provider.earth_engine.flows.calls import PAGE_SIZE, find_operations, get_operation
 from airflow_ee_provider.earth_engine.flows.effects import Flow, SideBySide
-from airflow_ee_provider.earth_engine.flows.protocol import attempt
+from airflow_ee_provider.earth_engine.flows.retrying import attempt
 
 if TYPE_CHECKING:
     from collections.abc import Collection

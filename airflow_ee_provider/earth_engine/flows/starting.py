@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
 from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
-from airflow_ee_provider.earth_engine.flows.calls import check_kind, get_operation, start_operation
+from airflow_ee_provider.earth_engine.flows.calls import check_kind, encode, get_operation, start_operation
 from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, Request
-from airflow_ee_provider.earth_engine.flows.protocol import encode
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, wait_for_operation
 from airflow_ee_provider.earth_engine.operations import OperationState
 

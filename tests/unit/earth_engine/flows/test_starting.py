@@ -13,7 +13,7 @@ from playing import NAME, Played, lost, ok, operation, play, refused
 
 from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
 from airflow_ee_provider.earth_engine.flows.effects import Response
-from airflow_ee_provider.earth_engine.flows.protocol import BACKOFF
+from airflow_ee_provider.earth_engine.flows.retrying import BACKOFF
 from airflow_ee_provider.earth_engine.flows.starting import (
     Export,
     Start,

@@ -11,7 +11,8 @@ from playing import NAME, lost, ok, play, refused
 
 from airflow_ee_provider.earth_engine import errors
 from airflow_ee_provider.earth_engine.flows.effects import Request, Response
-from airflow_ee_provider.earth_engine.flows.protocol import BACKOFF, RULES, Backoff, call, decode
+from airflow_ee_provider.earth_engine.flows.error_rules import RULES, decode
+from airflow_ee_provider.earth_engine.flows.retrying import BACKOFF, Backoff, call
 
 GET = Request("GET", NAME, NAME)
 

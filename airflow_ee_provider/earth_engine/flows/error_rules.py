@@ -1,17 +1,11 @@
-"""The rules of talking to Earth Engine, and no I/O.
-
-What an answer means, which errors are retried and how long to wait is said here, once, for every transport.
-"""
+"""What an answer of Earth Engine's means: its JSON, or which error, whether it is retried, what to do about it."""
 
 from __future__ import annotations
 
 import json
-import random
 import re
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 from airflow_ee_provider.earth_engine.errors import (
     CredentialsError,
@@ -24,12 +18,7 @@ from airflow_ee_provider.earth_engine.errors import (
     TransientError,
     UnimplementedError,
 )
-from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, NoResponse, Request, Response, Sleep
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-T = TypeVar("T")
+from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, Response
 
 
 @dataclass(frozen=True)
@@ -122,72 +111,6 @@ REMEDIES = (
 )
 
 
-@dataclass(frozen=True)
-class Backoff:
-    """How often and how long a request is repeated: exponential back-off with full jitter.
-
-    :param attempts: how often it is sent at most.
-    :param base: the upper bound of the first wait, in seconds; doubled each time.
-    :param cap: the upper bound of any wait that we choose, in seconds.
-    :param patience: the longest ``Retry-After`` that is waited for, in seconds; a longer one is an error at once.
-    """
-
-    attempts: int = 6
-    base: float = 1.0
-    cap: float = 32.0
-    patience: float = 300.0
-    jitter: random.Random = field(default_factory=random.Random, repr=False, compare=False)
-
-    def delay(self, attempt: int, retry_after: float | None) -> float | None:
-        """Seconds until the next attempt after the ``attempt``-th (from 1); None if there is to be none."""
-        if attempt >= self.attempts or (retry_after or 0.0) > self.patience:
-            return None
-        return max(retry_after or 0.0, self.jitter.uniform(0.0, min(self.cap, self.base * 2.0 ** (attempt - 1))))
-
-
-BACKOFF = Backoff()
-
-
-def call(request: Request, backoff: Backoff = BACKOFF) -> Flow[dict[str, Any]]:
-    """Send a request until it is answered, and return the answer's JSON object.
-
-    :raises EarthEngineError: of the class that `RULES` gives, or `TransientError` when the attempts are used up.
-    """
-    payload, _ = yield from request_with_answer(request, backoff)
-    return payload
-
-
-def request_with_answer(request: Request, backoff: Backoff = BACKOFF) -> Flow[tuple[dict[str, Any], Response]]:
-    """`call`, and the answer that had the object."""
-    attempt = 0
-    while True:
-        attempt += 1
-        answer = yield request
-        result = decode(request, answer)
-        if not isinstance(result, EarthEngineError):
-            return result, answer
-        delay = backoff.delay(attempt, _retry_after(answer))
-        if result.permanent or not request.repeatable or delay is None:
-            raise result
-        yield LogMessage(
-            f"{result} Trying again in {delay:.1f} s (attempt {attempt} of {backoff.attempts}).", warning=True
-        )
-        yield Sleep(delay)
-
-
-def attempt(flow: Flow[T]) -> Flow[T | EarthEngineError]:
-    """Return an error of Earth Engine's instead of raising it, so that what else is under way is dealt with."""
-    try:
-        return (yield from flow)
-    except EarthEngineError as error:
-        return error
-
-
-def encode(body: Mapping[str, Any]) -> bytes:
-    """Serialise deterministically: Earth Engine can refuse a requestId that comes with other bytes."""
-    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-
-
 def decode(request: Request, answer: Response | NoResponse) -> dict[str, Any] | EarthEngineError:
     """Return what an answer means: its JSON object, or the error that `RULES` and `REMEDIES` make of it."""
     if isinstance(answer, NoResponse):
@@ -195,7 +118,7 @@ def decode(request: Request, answer: Response | NoResponse) -> dict[str, Any] | 
         return answer.error(message, subject=request.subject, remedy=answer.remedy)
     try:
         payload = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):  # Nested without an end, it is as good as cut short.
         payload = None
     if not 200 <= answer.status < 300:
         return _error(request, answer, payload)
@@ -239,27 +162,3 @@ def _excerpt(body: bytes, length: int = 200) -> str:
     )
     text = " ".join(text.split())
     return repr(text[:length]) if text else "an empty body"
-
-
-def _retry_after(answer: Response | NoResponse) -> float | None:
-    """Seconds asked for by ``Retry-After``, given as such or as a date (then measured by the server's own clock)."""
-    if not isinstance(answer, Response):
-        return None
-    value = answer.headers.get("retry-after", "").strip()
-    if value.isdigit():
-        return float(value)
-    until, now = _http_date(value), server_time(answer) if value else None
-    return max(0.0, (until - now).total_seconds()) if until and now else None
-
-
-def server_time(answer: Response) -> datetime | None:
-    """When that was by Earth Engine's clock: this machine's may be wrong. None if the answer does not say."""
-    return _http_date(answer.headers.get("date", ""))
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
