@@ -13,6 +13,7 @@ from playing import NAME, ok, operation, play
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows import calls, cancelling, stale
 from airflow_ee_provider.earth_engine.flows.effects import Response
+from airflow_ee_provider.earth_engine.flows.retrying import BACKOFF
 from airflow_ee_provider.earth_engine.operations import OperationName
 
 if TYPE_CHECKING:
@@ -86,9 +87,10 @@ BAD = {
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD)
 def test_one_bad_answer_stops_no_other_cancel(body: bytes) -> None:
     others = [OperationName("p", f"X{number}") for number in range(3)]
-    good = [answer for name in others for answer in (ok(operation("RUNNING", str(name))), ok())]
+    running, bad = [ok(operation("RUNNING", str(name))) for name in others], [Response(200, body)]
+    answers = [*running, *bad * BACKOFF.attempts, ok(), ok(), ok(), *bad * 100]
 
-    played = play(cancelling.request_cancels([*others, ABC]), [*good, *[Response(200, body)] * 100])
+    played = play(cancelling.request_cancels([*others, ABC]), answers)
 
     assert played.result is not None
     assert [result.outcome.value for result in played.result] == ["still cancelling"] * 3 + ["error"]
