@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-#: Requests under way at the same time, and started in a second, at the most.
+#: Requests under way at the same time, and started in a second, at most.
 CONCURRENT, RATE = 32, 95.0

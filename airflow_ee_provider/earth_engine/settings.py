@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DEFAULT_HOST = "https://earthengine.googleapis.com"
 
-#: Either suffices; google-auth's credentials cannot refresh where none is given.
+#: Either scope is enough; without any, google-auth cannot refresh a token.
 SCOPES = (
     "https://www.googleapis.com/auth/earthengine",
     "https://www.googleapis.com/auth/cloud-platform",

@@ -44,7 +44,7 @@ class EarthEngineTasksLink(_PersistedLink):
 
     @classmethod
     def persist_for(cls, context: Context, names: list[OperationName]) -> None:
-        """Write down where the operations are shown; several projects have several pages: the first one's counts."""
+        """Write down where the operations are shown; with several projects, the page of the first."""
         if names:
             cls.persist(context, TASKS_URL.format(project=names[0].project))
 

@@ -128,7 +128,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         return super().resume_execution(next_method, next_kwargs, context)
 
     def conclude(self, outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Log the table, whether or not all were dealt with."""
+        """Log the table, whether or not all were cancelled."""
         outcomes = [{**self._about.get(outcome["name"], {}), **outcome} for outcome in outcomes]
         self._log_table(outcomes)
         return super().conclude(outcomes)

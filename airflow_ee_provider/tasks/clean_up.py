@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How a killed task confirms its cancels, in seconds; Airflow kills it for good after 5 s or 60 s.
+#: How a killed task confirms its cancels, in seconds. Airflow sends SIGKILL after 5 s (3.x) or after
+#: ``killed_task_cleanup_time`` (60 s): the cancels themselves are requested before that.
 ON_KILL_LIMITS: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
 
 
@@ -36,7 +37,7 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def clean_up(log: Log) -> Iterator[None]:
-    """Log loudly what keeps a clean-up from cancelling; the error that it was called for must stay the one seen."""
+    """Log an error instead of raising it, so that the failure that led here stays the visible one."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 (Airflow and its backends raise what they like)
@@ -69,7 +70,7 @@ def in_time(look_up: Callable[[], T], seconds: float) -> T:
 
 
 def report(results: Sequence[CancelResult], log: Log) -> None:
-    """Log loudly which operations may still run, and which error was in the way."""
+    """Log as an error which operations may still run, and why."""
     for result in results:
         if not result.outcome.settled:
             log.error("%s. It may still run.", result.describe())

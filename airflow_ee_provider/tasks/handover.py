@@ -31,7 +31,7 @@ PATIENCE = 15.0
 INTERVAL = 0.3
 
 #: Seconds for which a trigger that has taken over resumes no task: the process is to end, and Airflow's scheduler to
-#: hear of it, before the task begins anew. It takes a task for lost whose deferral it hears of too late ("finished with
+#: hear of it, before the task resumes. It takes a task for lost whose deferral it hears of too late ("finished with
 #: state success, but the state is queued").
 SETTLE = 10.0
 

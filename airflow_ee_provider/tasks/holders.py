@@ -88,7 +88,7 @@ class OperationHolder:
         self.cancel_and_describe(self.operation_names)
 
     def cancel_and_describe(self, names: Any) -> list[str]:
-        """Cancel operations on the way out; return a line on what became of each, none if it failed; raise nothing."""
+        """Cancel, and return one summary line for each operation; an empty list if cancelling failed. Never raises."""
         with clean_up(self.log):
             results = self.hook.cancel_operations(names, **ON_KILL_LIMITS)
             report(results, self.log)
@@ -127,7 +127,7 @@ class WaitingHolder(OperationHolder):
         """
         super().pre_execute(context)  # type: ignore[misc]
         self._ti = context["ti"]
-        # A rescheduled sensor's time begins anew with each poke.
+        # A rescheduled sensor's time begins again with each poke.
         if self.execution_timeout is not None and getattr(self, "mode", None) != "reschedule":
             started = getattr(context["ti"], "start_date", None) or datetime.now(timezone.utc)
             self._execution_ends = (started + self.execution_timeout).timestamp()
@@ -185,7 +185,9 @@ class WaitingHolder(OperationHolder):
 
     def on_kill(self) -> None:
         """Cancel, because the task was cleared or marked, or its DAG run or its own time is over."""
-        if self._is_deferred or self._is_timed_out:  # The trigger has them, or `Handover`; or they are dealt with.
+        if (
+            self._is_deferred or self._is_timed_out
+        ):  # The trigger has them, or `Handover`; or `on_timeout` has cancelled them.
             return
         if AIRFLOW_3 and not self.hook.is_ready:
             # A signal handler must not ask for the connection, amid what the task itself asks Airflow; and Airflow

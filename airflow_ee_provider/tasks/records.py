@@ -264,7 +264,7 @@ def resume_operations(
         ``cancel`` cancels and confirms it; ``ignore`` leaves it alone.
     :param on_clear: the same after the task was cleared. One that was cleared while it ran can look like a retry to
         its next try; a sensor or an operator with ``cancel_on_kill`` is told of the kill before that.
-    :return: the operations to go on with, recorded for this try; none if the task is to start anew.
+    :return: the operations to go on with, recorded for this try; none if the task is to start again from the beginning.
     :raises EarthEngineError: if something left could not be cancelled: nothing new must be started beside it.
     """
     return _resume(context, hook, _remembered_parts(context), on_retry=on_retry, on_clear=on_clear)

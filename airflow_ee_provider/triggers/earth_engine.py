@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
-#: Seconds that `on_kill` takes at the most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
+#: Seconds that `on_kill` takes at most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
 ON_KILL_TIMEOUT = 28.0
 
 #: Seconds that Airflow before 3.3 has to say whether the task still waits.
@@ -49,7 +49,7 @@ class _Trigger(BaseTrigger):
         self.poll_interval = poll_interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what makes this trigger anew after a restart of the triggerer."""
+        """Return what this trigger is made of again after a restart of the triggerer."""
         names = ("operation_names", "earth_engine_conn_id", "project_id", "impersonation_chain", "poll_interval")
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
@@ -108,7 +108,7 @@ class EarthEngineOperationTrigger(_Trigger):
         self.timeout_at = timeout_at
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what makes this trigger anew after a restart of the triggerer."""
+        """Return what this trigger is made of again after a restart of the triggerer."""
         path, kwargs = super().serialize()
         own = {name: getattr(self, name) for name in ("cancel_on_kill", "timeout_at", "handover")}
         return path, {**kwargs, **self.options.as_kwargs(), **own}
@@ -209,7 +209,7 @@ class EarthEngineCancelOperationTrigger(_Trigger):
         self.outcomes, self.others = list(outcomes), list(others)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what makes this trigger anew after a restart of the triggerer."""
+        """Return what this trigger is made of again after a restart of the triggerer."""
         path, kwargs = super().serialize()
         return path, {**kwargs, "outcomes": self.outcomes, **({"others": self.others} if self.others else {})}
 
@@ -228,7 +228,7 @@ class EarthEngineCancelOperationTrigger(_Trigger):
 
 
 async def _finish(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Let a coroutine come to its end: Airflow cancels a trigger that it has cancelled once more every second."""
+    """Shield a coroutine until it ends: Airflow repeats the cancellation of a trigger every second."""
     from airflow_ee_provider.earth_engine.client.drivers import in_background
 
     task = in_background(coroutine)

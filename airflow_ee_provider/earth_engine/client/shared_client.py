@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds after which newcomers open a client of their own, so that a changed connection is read some day.
+#: Age in seconds after which new users get a fresh client, so that a changed connection takes effect.
 MAX_AGE = 3600.0
 
 

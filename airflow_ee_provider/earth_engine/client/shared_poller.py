@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 #: Where the poller logs: it works for many tasks, and none of their logs is its own.
 LOG = logging.getLogger(__name__)
 
-#: Seconds to wait for more to look at, again and again while many more are coming; which number is few.
+#: Seconds to wait for more requests before reading; the longest that this is repeated for; how many new ones are few
+#: enough to stop waiting.
 COALESCE, COALESCE_AT_MOST, FEW = 0.01, 0.5, 20
 
 #: How many are answered in one turn of the event loop.
@@ -39,7 +40,7 @@ AT_ONCE = 50
 class _PendingRead:
     """A look that somebody waits for.
 
-    :param welcome: from when on it is read, if that costs nothing.
+    :param readable_from: the earliest time at which it may be answered from somebody else's list.
     :param begun: whether its operations are being read.
     """
 
@@ -60,7 +61,7 @@ class _PendingRead:
 
 
 class SharedPoller:
-    """Looks at operations for all that ask it to, and asks Earth Engine as seldom as that allows.
+    """Reads operations for everybody who waits for some, with as few requests as that takes.
 
     Nobody waits for anybody else: a look that fails, or that is not waited for any more, concerns only itself.
 

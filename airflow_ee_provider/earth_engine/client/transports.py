@@ -40,7 +40,7 @@ def _headers(request: Request) -> dict[str, str]:
 
 
 def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
-    """Return an answer, dated by whoever received it where the server has not (RFC 9110, 6.6.1)."""
+    """Return an answer, with a ``Date`` of our own if the server sent none (RFC 9110, 6.6.1)."""
     received = {name.lower(): value for name, value in headers.items()}
     if "date" not in received:
         received["date"] = formatdate(usegmt=True)

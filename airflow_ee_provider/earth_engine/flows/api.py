@@ -49,7 +49,7 @@ def list_stale_operations(
     """Return the project's stale operations, the oldest first, each with the reason; ages are by Earth Engine's clock.
 
     :param criteria: what makes an operation stale.
-    :param limit: how many at the most; None for all.
+    :param limit: how many at most; None for all.
     """
     return stale.list_stale_operations(account.project, criteria, limit)
 

@@ -1,4 +1,4 @@
-"""What a flow can ask of the world: a flow is a generator that yields these, and is sent the answers."""
+"""What a flow can ask for: a flow is a generator that yields one of these; a driver does it and sends the answer."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class LogMessage:
 class ReadOperations:
     """Read operations, after so many seconds; answered with a dict of what is news: an `Operation` or its error.
 
-    What shares one poller with others may be answered with the news of some of them, before the time is up.
+    With a shared poller, the answer can come early and have only the operations that have ended.
     """
 
     names: tuple[OperationName, ...]

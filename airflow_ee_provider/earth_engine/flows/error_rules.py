@@ -62,7 +62,7 @@ class Remedy:
     error: type[EarthEngineError] | None = None
 
 
-#: The first row whose pattern is found in "STATUS message" speaks.
+#: The first row whose pattern is found in "STATUS message" applies.
 REMEDIES = (
     # Whatever its HTTP status is: it passes.
     Remedy(

@@ -1,4 +1,4 @@
-"""Read many operations at the lowest price: one by one, or in the pages of a list.
+"""Read many operations with the fewest requests: one by one, or in the pages of a list.
 
 Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/list
 """
@@ -34,9 +34,9 @@ def list_is_cheaper(operations: int, pages: int | None = None) -> bool:
 
 
 def read_list(project: str, names: Collection[OperationName], also: Collection[OperationName]) -> Flow[_Listed]:
-    """Read operations in the pages of a list; those of ``names`` that are not in the answer have to be asked for.
+    """Read operations in the pages of a list; names that are missing from the answer must be read one by one.
 
-    :param also: those that are welcome, where the list shows them.
+    :param also: operations to return as well, if they happen to be listed.
     :return: what was read, and how many pages that took; None where there was no list.
     """
     listed = yield from attempt(find_operations(project, {*names, *also}))

@@ -72,7 +72,7 @@ def request_with_answer(request: Request, backoff: Backoff = BACKOFF) -> Flow[tu
 
 
 def attempt(flow: Flow[T]) -> Flow[T | EarthEngineError]:
-    """Return an error of Earth Engine's instead of raising it, so that what else is under way is dealt with."""
+    """Return an error of Earth Engine's instead of raising it, so that what runs beside it can finish."""
     try:
         return (yield from flow)
     except EarthEngineError as error:

@@ -127,7 +127,7 @@ def list_stale_operations(
     Ages are counted by the clock that the operations' times are of, Earth Engine's: a worker's that is ahead would
     make operations old that are not.
 
-    :param limit: how many at the most; None for all.
+    :param limit: how many at most; None for all.
     :raises TransientError: if Earth Engine does not say what time it is.
     :raises FailedPreconditionError: if its clock and this machine's differ by more than two days.
     """

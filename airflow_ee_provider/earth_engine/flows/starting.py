@@ -63,7 +63,7 @@ def with_defaults(body: Mapping[str, Any], workload_tag: str | None, priority: i
 
 
 def workload_tag_of(text: str) -> str:
-    """Return the workload tag that is most like ``text``, as both the API and the official client allow it.
+    """Return ``text`` reduced to a workload tag that the API and the official client allow.
 
     >>> workload_tag_of("NDVI.monthly (v2)")
     'ndvi-monthly-v2'
@@ -97,7 +97,7 @@ class Start:
         return str(uuid5(NAMESPACE_URL, f"{self.identity}/{self.project}/{self.method}/{asked}/{self.repeat}"))
 
     def request_id(self, number: int) -> str:
-        """Return the ``number``-th one, from 0; Earth Engine starts one operation for each at the most."""
+        """Return the ``number``-th one, from 0; Earth Engine starts at most one operation for each."""
         return f"{self._uuid}-{number}"
 
     def describe(self) -> str:
@@ -171,7 +171,7 @@ def _start_once(project: str, start: Start) -> Flow[Operation]:
         if not operation.done or operation.succeeded or number >= start.tries + strangers:
             return operation
         yield LogMessage(
-            f"{operation.name}, which an earlier try has started, {operation.describe()}: it is started anew."
+            f"{operation.name}, which an earlier try has started, {operation.describe()}: it is started again."
         )
 
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.flows.reading import ReadResults
     from airflow_ee_provider.earth_engine.operations import Operation, OperationName
 
-#: Seconds between two reads of what runs, at the most.
+#: Seconds between two reads of what runs, at most.
 POLL_INTERVAL = 30.0
 
-#: Seconds between the first reads, and by which part of the time waited they grow: a short export is over soon.
+#: Seconds between the first reads, and the share of the time waited so far that is waited from then on: a short export
+#: is noticed soon.
 FIRST_INTERVAL, GROWTH = 5.0, 0.1
 
 
