@@ -93,17 +93,24 @@ def _runs_in_triggerer() -> bool:
     return "Trigger" in type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__
 
 
-def own_state(ti: Any) -> tuple[str, bool]:
-    """Return the state that Airflow has of a task instance now, and whether its DAG run still goes on.
-
-    ``cleared`` stands for no state, ``deleted`` for no such instance; Airflow 3 tells nothing of the run.
+def own_state(ti: Any) -> str:
+    """Return the state that Airflow has of a task instance now: ``cleared`` for none, ``deleted`` for no such instance.
 
     :raises Exception: whatever keeps Airflow from saying so.
     """
-    if AIRFLOW_3:
-        return _state_from_supervisor(ti), True
-    state, _, run_goes_on = _state_from_database(ti)
-    return state, run_goes_on
+    return _state_from_supervisor(ti) if AIRFLOW_3 else _state_from_database(ti)[0]
+
+
+def run_goes_on(ti: Any) -> bool:
+    """Whether the DAG run of a task instance has not ended.
+
+    :raises Exception: whatever keeps Airflow from saying so.
+    """
+    if not AIRFLOW_3:
+        return _state_from_database(ti)[2]
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    return _in_words(RuntimeTaskInstance.get_dagrun_state(ti.dag_id, ti.run_id)) in ("running", "queued")
 
 
 def state_and_try(ti: Any, try_key: str) -> tuple[str, int | None]:

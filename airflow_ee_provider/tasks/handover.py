@@ -57,7 +57,7 @@ class Handover:
         Asked in the last moment before the deferral.
         """
         try:
-            state, run_goes_on = airflow_versions.own_state(self._ti)
+            state, run_goes_on = airflow_versions.own_state(self._ti), airflow_versions.run_goes_on(self._ti)
         except Exception as error:  # noqa: BLE001 (whatever it is: who does not know must leave it alone)
             self._log.info("Whether the task is still wanted is not known: %s", error)
             return ""
@@ -77,26 +77,33 @@ class Handover:
             return
         self._over = True
         deadline = time.monotonic() + PATIENCE
+        problem: Exception | None = None
         try:
-            while self._is_pending():
-                if time.monotonic() > deadline:
-                    self._log.info("No triggerer has begun to wait for the operations in %g s; one will.", PATIENCE)
-                    return
+            while time.monotonic() < deadline:
+                try:
+                    if not self._is_pending():
+                        return
+                    problem = None
+                except Exception as error:  # noqa: BLE001 (Airflow is too busy, or away: it is asked again)
+                    problem = error
                 time.sleep(INTERVAL)
-        except Exception as error:  # noqa: BLE001 (whatever it is: who does not know must leave it alone)
-            self._log.warning("Whether the triggerer has taken the operations over is not known: %s", error)
         except BaseException:  # Airflow 2 ends a process that stays for long.
             self._is_pending()
             raise
+        if problem is None:
+            self._log.info("No triggerer has begun to wait for the operations in %g s; one will.", PATIENCE)
+        else:  # Who does not know must leave them alone.
+            self._log.warning("Whether the triggerer has taken the operations over is not known: %s", problem)
 
     def _is_pending(self) -> bool:
         """Whether the trigger has still to begin; cancels if the task does not wait for it any more."""
-        if self._is_taken_over():
-            return False
-        state, run_goes_on = airflow_versions.own_state(self._ti)
+        state, run_goes_on = airflow_versions.own_state(self._ti), airflow_versions.run_goes_on(self._ti)
+        is_taken_over = self._is_taken_over()
         if state == "deferred" and run_goes_on:
-            return True
-        if state not in _STILL_WANTED and not self._is_taken_over():
+            return not is_taken_over
+        if state == "deferred":  # On SQLite, a deferral can overwrite what the end of the run has made of the task.
+            self._cancel("The task is deferred, and its run has ended")
+        elif state not in _STILL_WANTED and not is_taken_over:
             self._cancel(f"The task is {state}, and its trigger has not begun")
         return False
 

@@ -215,7 +215,7 @@ class WaitingHolder(OperationHolder):
 
         def look() -> set[str]:
             until = time.monotonic() + LATER_TRY_BEGINS
-            while (state := own_state(self._ti)[0]) == "running":  # This one, or the next one, which has just begun.
+            while (state := own_state(self._ti)) == "running":  # This one, or the next one, which has just begun.
                 if (later := operations_of_a_later_try(self._ti)) or time.monotonic() > until:
                     return later
                 time.sleep(0.3)

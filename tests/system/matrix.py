@@ -93,12 +93,12 @@ def new_emulator() -> Emulator:
     return Emulator(Service(Behaviour(pending_seconds=1, run_seconds=3600)))
 
 
-def keep_evidence(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+def keep_evidence(airflow: StandaloneAirflow, service: Service) -> None:
     """Copy what tells why something is wrong: Airflow's home, and what Earth Engine was asked."""
     kept = Path(tempfile.mkdtemp(prefix="airflow-ee-evidence-"))
     print(f"Something is wrong: the logs are in {kept}", flush=True)
     shutil.copytree(airflow.home, kept / "airflow", ignore_dangling_symlinks=True)
-    (kept / "journal.json").write_text(json.dumps(emulator.service.journal, indent=1), encoding="utf-8")
+    (kept / "journal.json").write_text(json.dumps(service.journal, indent=1), encoding="utf-8")
 
 
 def start(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> None:
@@ -213,7 +213,7 @@ def measure(holders: list[str], events: list[str], *, object_store: bool = False
         if "mapped" in holders:
             cells += [mapped_group(airflow, emulator), *changed_files(airflow, emulator)]
         if not all(cell.kept for cell in cells):
-            keep_evidence(airflow, emulator)
+            keep_evidence(airflow, emulator.service)
     return cells
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
-from matrix import booted, new_emulator
+from matrix import booted, keep_evidence, new_emulator
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator.service import Service
@@ -162,6 +162,8 @@ def main() -> int:
     chance.shuffle(moments)
     with new_emulator() as emulator, booted(emulator) as airflow:
         seen = tried(airflow, emulator.service, moments, chance)
+        if seen.left or seen.wrongly:
+            keep_evidence(airflow, emulator.service)
     found: dict[str, Any] = {"version": airflow_version, "left": seen.left, "wrongly": seen.wrongly, "events": {}}
     for event in options.events:
         found["events"][event] = {

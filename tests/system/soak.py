@@ -232,7 +232,7 @@ def soak(seconds: float, every: float, chance: random.Random) -> Soaked:
             time.sleep(SETTLE)
             soaked.wrong = judge(runs, service)
             if any(soaked.wrong.values()):
-                keep_evidence(airflow, emulator)
+                keep_evidence(airflow, service)
     soaked.done.update(run.event for run in runs if run.acted or run.event in ("nothing", "times out"))
     return soaked
 
