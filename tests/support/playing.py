@@ -74,7 +74,8 @@ def _drive(flow: Flow[Any], played: Played[Any], answers: Iterator[Any]) -> Any:
             answer = WALL_CLOCK + sum(played.sleeps)
         elif isinstance(effect, ReadOperations):
             played.sleeps += [effect.after] if effect.after else []
-            answer = _drive(read_operations(effect.names), played, answers)
+            until = None if effect.within is None else sum(played.sleeps) + effect.within
+            answer = _drive(read_operations(effect.names, until), played, answers)
         elif isinstance(effect, SideBySide):
             answer = [_drive(together, played, answers) for together in effect.flows]
         else:

@@ -35,9 +35,11 @@ what is asserted; never edited by hand. The DAGs are [these](../tests/system/dag
   operation, records it (`record_operations`) and waits, and whose next try asks `resume_operations`; and a task that
   has started an operation, recorded it and succeeded, while the next task of the run works.
 - **Nobody helps the holder**: no DAG and no task has a callback, except in the rows that say so.
-- **Bystanders**: beside each holder, another task of the same run has recorded an operation of its own, and a third
-  operation belongs to nobody that the run knows of. Both run on, or the cell is broken. (Not in the rows with a DAG's
-  notifier, which is the run's.)
+- **Bystanders**: beside each holder, another task of the same run has recorded an operation of its own, and so has a
+  task of another run of the same DAG. Both run on, or the cell is broken. (In the rows with a DAG's notifier, which is
+  the run's, only the other run's.)
+- **Who answers for it** is read from the logs of everything that Airflow ran: a cell in which the operation was
+  cancelled, but not by who the row names, is broken.
 - **Cells** give the seconds from what happened to the cancel request; Earth Engine's confirmation came after it in
   each (the emulator takes 2 s). *confirmed* is for what had been asked to cancel before: the seconds to the
   confirmation (the emulator takes 20 s there). *resumed*: left running, as promised, and its end was noticed.
@@ -60,6 +62,14 @@ LIMITS = """
 - A worker that is lost, of a task without `retries` and without a notifier.
 - Before Airflow 3.3, the next try of a task that has started an operation and was not told of its clear: Airflow
   deletes the XComs as it begins, and has no `task_state_store`, so nothing remembers the operation of the last try.
+
+## What a killed process leaves alone
+
+A process that is told to end asks Airflow, within three seconds, whether the next try of its task follows by itself, or
+has begun and goes on with its operations: so it is where Airflow has lost sight of the process (its heartbeats did not
+come through; its scheduler was away for longer than 30 s and the LocalExecutor cannot adopt tasks). Then it cancels
+nothing. Where the next try has begun and has not written down yet what it goes on with, an export is cancelled and
+started again; a sensor fails.
 
 ## What cannot be told apart
 
@@ -92,7 +102,8 @@ HANDOVER = """
 A trigger that has begun writes so into an XCom, and until then the task's process stays: at most 15 s, where no
 triggerer runs. On Airflow 3.3, a deferral that is refused, because a person has ended the task in the seconds before,
 is seen there as well. Before 3.3, Airflow ends the process then; so the task asks for its own state in the last moment
-before it defers, and some hundredths of a second are left.
+before it defers, and some hundredths of a second are left. In its first ten seconds, a trigger resumes no task: Airflow
+takes one for lost that it resumes before its scheduler has heard of the deferral.
 """
 
 

@@ -76,7 +76,7 @@ def run(flow: Flow[T], transport: SyncTransport, log: Log) -> T:
             time.sleep(effect.seconds)
         elif isinstance(effect, ReadOperations):
             time.sleep(effect.after)
-            answer = run(read_operations(effect.names), transport, log)
+            answer = run(read_operations(effect.names, _until(effect)), transport, log)
         elif isinstance(effect, SideBySide):
             answer = _in_threads(effect.flows, transport, log)
         else:
@@ -163,11 +163,15 @@ async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, look: 
             answer = await look(effect)
         elif isinstance(effect, ReadOperations):
             await asyncio.sleep(effect.after)
-            answer = await run_async(read_operations(effect.names), transport, log)
+            answer = await run_async(read_operations(effect.names, _until(effect)), transport, log)
         elif isinstance(effect, SideBySide):
             answer = await asyncio.gather(*(run_async(flow, transport, log, look) for flow in effect.flows))
         else:
             answer = _at_once(effect, log)
+
+
+def _until(effect: ReadOperations) -> float | None:
+    return None if effect.within is None else time.monotonic() + effect.within
 
 
 def _at_once(effect: MonotonicTime | WallClock | LogMessage, log: Log) -> float | None:

@@ -93,7 +93,9 @@ class SharedPoller:
         if not self._tasks:
             self._start(self._poll(), self._by_name)
         try:
-            return await wanted.answer
+            return await asyncio.wait_for(wanted.answer, None if look.within is None else look.after + look.within)
+        except asyncio.TimeoutError:
+            return dict(wanted.seen)
         finally:
             self._wanted.discard(wanted)
             for name in look.names:

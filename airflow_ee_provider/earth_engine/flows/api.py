@@ -80,7 +80,7 @@ def cancel_operations(
     """
     parsed = account.names(names)
     if not wait_for_completion:
-        return (yield from cancelling.request_cancels(parsed))
+        return (yield from cancelling.request_cancels(parsed, timeout=timeout))
     return (yield from cancelling.cancel_and_confirm(parsed, poll_interval=poll_interval, timeout=timeout))
 
 

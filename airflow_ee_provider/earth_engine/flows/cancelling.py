@@ -17,7 +17,7 @@ from airflow_ee_provider.earth_engine.errors import (
 )
 from airflow_ee_provider.earth_engine.flows.calls import cancel_operation, get_operation
 from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, MonotonicTime, ReadOperations, SideBySide
-from airflow_ee_provider.earth_engine.flows.retrying import attempt
+from airflow_ee_provider.earth_engine.flows.retrying import attempt, within
 from airflow_ee_provider.earth_engine.operations import Operation, OperationName, OperationState
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at what is cancelling, and for a cancel to be confirmed.
 CANCEL_POLL_INTERVAL, CANCEL_TIMEOUT = 5.0, 600.0
+
+#: The share of that time for reading which operations still run: what cannot be read by then is cancelled unread.
+READING_SHARE = 0.125
 
 #: Seconds until the first look, then twice as many, and so on: most cancels are a matter of seconds.
 FIRST_INTERVAL = 1.0
@@ -88,18 +91,22 @@ def cancel_and_confirm(
     timeout: float = CANCEL_TIMEOUT,
 ) -> Flow[list[CancelResult]]:
     """Request all cancels, then wait until Earth Engine says what became of each; raises nothing."""
-    results = yield from request_cancels(names)
+    results = yield from request_cancels(names, timeout=timeout)
     return (yield from confirm_cancels(results, poll_interval=poll_interval, timeout=timeout))
 
 
-def request_cancels(names: Iterable[OperationName]) -> Flow[list[CancelResult]]:
+def request_cancels(names: Iterable[OperationName], *, timeout: float = CANCEL_TIMEOUT) -> Flow[list[CancelResult]]:
     """Read the operations' states and ask those that run to cancel; one's error never stops the others.
 
-    What was asked to cancel is `STILL_CANCELLING`: only `confirm_cancels` can say more.
+    What was asked to cancel is `STILL_CANCELLING`: only `confirm_cancels` can say more. What cannot be read in the time
+    that there is for that is asked to cancel unread.
+
+    :param timeout: seconds for all of it; no wait that Earth Engine asks for goes beyond.
     """
     names = list(names)
-    seen = yield ReadOperations(tuple(names))
-    results: list[CancelResult] = yield SideBySide([_request_cancel(name, seen.get(name)) for name in names])
+    until = (yield MonotonicTime()) + timeout
+    seen = yield ReadOperations(tuple(names), within=timeout * READING_SHARE)
+    results: list[CancelResult] = yield SideBySide([_request_cancel(name, seen.get(name), until) for name in names])
     for result in results:
         yield _note(result)
     return results
@@ -121,7 +128,9 @@ def confirm_cancels(
         now = yield MonotonicTime()
         if now - started >= timeout:
             break
-        seen = yield ReadOperations(tuple(open_names), min(interval, poll_interval, timeout - (now - started)))
+        left = timeout - (now - started)
+        after = min(interval, poll_interval, left)
+        seen = yield ReadOperations(tuple(open_names), after, within=left - after)
         interval *= 2
         ask = now - asked >= REPEAT_CANCEL_AFTER
         asked = now if ask else asked
@@ -138,8 +147,13 @@ def confirm_cancels(
     return list(latest.values())
 
 
-def _request_cancel(name: OperationName, seen: Operation | EarthEngineError | None) -> Flow[CancelResult]:
-    operation = yield from attempt(_ask_to_cancel(name, seen))
+def _request_cancel(name: OperationName, seen: Operation | EarthEngineError | None, until: float) -> Flow[CancelResult]:
+    if seen is None or isinstance(seen, TransientError):
+        error = yield from attempt(within(cancel_operation(name), until))
+        if error is None or isinstance(error, FailedPreconditionError):  # What it says of its end is read next.
+            return CancelResult(name, CancelOutcome.STILL_CANCELLING)
+        return _failed(name, error)
+    operation = yield from attempt(within(_ask_to_cancel(name, seen), until))
     if isinstance(operation, EarthEngineError):
         return _failed(name, operation)
     outcome = CancelOutcome.ALREADY_FINISHED if operation.done else CancelOutcome.STILL_CANCELLING
@@ -161,11 +175,11 @@ def _failed(name: OperationName, error: EarthEngineError) -> CancelResult:
     return CancelResult(name, CancelOutcome.NOT_FOUND if not_found else CancelOutcome.ERROR, error=error)
 
 
-def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError | None) -> Flow[Operation]:
+def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError) -> Flow[Operation]:
     """Ask an operation to cancel, unless it has ended or is cancelling; returns what was read of it last."""
-    operation = seen if seen is not None else (yield from get_operation(name))
-    if isinstance(operation, EarthEngineError):
-        raise operation
+    if isinstance(seen, EarthEngineError):
+        raise seen
+    operation = seen
     if operation.done or operation.state is OperationState.CANCELLING:
         return operation
     try:

@@ -81,6 +81,8 @@ class ReadOperations:
 
     names: tuple[OperationName, ...]
     after: float = 0.0
+    #: Seconds for the reading: what cannot be read by then is missing, or a `TransientError`. None for no limit.
+    within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

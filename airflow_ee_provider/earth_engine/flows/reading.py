@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
 from airflow_ee_provider.earth_engine.flows.calls import PAGE_SIZE, find_operations, get_operation
 from airflow_ee_provider.earth_engine.flows.effects import Flow, SideBySide
-from airflow_ee_provider.earth_engine.flows.retrying import attempt
+from airflow_ee_provider.earth_engine.flows.retrying import attempt, within
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,14 +47,18 @@ def read_list(project: str, names: Collection[OperationName], also: Collection[O
     return {**listed[0]}, listed[1]
 
 
-def read_operations(names: Collection[OperationName]) -> Flow[ReadResults]:
-    """Read operations, of whatever projects; an error is the answer for its operation alone."""
+def read_operations(names: Collection[OperationName], until: float | None = None) -> Flow[ReadResults]:
+    """Read operations, of whatever projects; an error is the answer for its operation alone.
+
+    :param until: the moment of the monotonic clock beyond which no request is waited with; None for no limit.
+    """
     seen: ReadResults = {}
     for project in sorted({name.project for name in names}):
         mine = [name for name in names if name.project == project]
         if list_is_cheaper(len(mine)):
-            listed, _ = yield from read_list(project, mine, ())
+            listed, _ = yield from within(read_list(project, mine, ()), until)
             seen.update(listed)
         missing = [name for name in mine if name not in seen]
-        seen.update(zip(missing, (yield SideBySide([attempt(get_operation(name)) for name in missing])), strict=True))
+        reads = [attempt(within(get_operation(name), until)) for name in missing]
+        seen.update(zip(missing, (yield SideBySide(reads)), strict=True))
     return seen

@@ -9,8 +9,16 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from airflow_ee_provider.earth_engine.errors import EarthEngineError
-from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, NoResponse, Request, Response, Sleep
+from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
+from airflow_ee_provider.earth_engine.flows.effects import (
+    Flow,
+    LogMessage,
+    MonotonicTime,
+    NoResponse,
+    Request,
+    Response,
+    Sleep,
+)
 from airflow_ee_provider.earth_engine.flows.error_rules import decode
 
 T = TypeVar("T")
@@ -77,6 +85,27 @@ def attempt(flow: Flow[T]) -> Flow[T | EarthEngineError]:
         return (yield from flow)
     except EarthEngineError as error:
         return error
+
+
+def within(flow: Flow[T], until: float | None) -> Flow[T]:
+    """Carry a flow on while there is time: it does not wait beyond a moment of the monotonic clock.
+
+    :param until: None for no limit.
+    :raises TransientError: if the flow wants to wait longer than that.
+    """
+    answer: Any = None
+    subject = ""
+    while True:
+        try:
+            effect = flow.send(answer)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        if isinstance(effect, Request):
+            subject = effect.subject
+        if until is not None and isinstance(effect, Sleep) and (yield MonotonicTime()) + effect.seconds > until:
+            raise TransientError("There is no time to wait as long as Earth Engine wants.", subject=subject)
+        answer = yield effect
 
 
 def _retry_after(answer: Response | NoResponse) -> float | None:

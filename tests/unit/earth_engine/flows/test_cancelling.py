@@ -103,11 +103,36 @@ def test_one_operations_error_never_stops_the_others() -> None:
         ([refused(404, "NOT_FOUND")], "not found"),
         ([ok(operation("RUNNING")), refused(404, "NOT_FOUND")], "not found"),
         ([ok(operation("RUNNING")), refused(501, "UNIMPLEMENTED")], "error"),
-        (BROKEN, "error"),
+        ([*BROKEN, *BROKEN], "error"),
     ],
 )
 def test_what_cannot_be_cancelled_is_said(answers: list[Any], outcome: str) -> None:
     assert outcomes(play(cancel([ABC]), answers)) == [outcome]
+
+
+@pytest.mark.parametrize("limit", [20.0, 0.0])
+def test_no_wait_is_longer_than_the_time_that_is_left(limit: float) -> None:
+    """Of two operations, Earth Engine wants five minutes' patience for one: that one is asked to cancel unread."""
+    later = refused(429, "RESOURCE_EXHAUSTED", **{"retry-after": "300"})
+    running = ok(operation("RUNNING", str(XYZ)))
+
+    played = play(
+        cancel([ABC, XYZ], timeout=limit),
+        [later, running, ok(), ok(), *[later, running] * 100],
+    )
+
+    assert played.sent[2:4] == [f"POST {ABC}:cancel", f"POST {XYZ}:cancel"]
+    assert outcomes(played) == ["still cancelling"] * 2
+    assert sum(played.sleeps) <= limit
+
+
+def test_what_cannot_be_read_nor_asked_to_cancel_in_time_is_an_error() -> None:
+    later = refused(429, "RESOURCE_EXHAUSTED", **{"retry-after": "300"})
+
+    played = play(cancel([ABC], timeout=20.0), [later] * 10)
+
+    assert outcomes(played) == ["error"]
+    assert "no time to wait" in str(played.result[0].error)  # type: ignore[index]
 
 
 def test_a_fault_while_confirming_is_no_news() -> None:
