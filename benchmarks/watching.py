@@ -23,7 +23,8 @@ from airflow_ee_provider.earth_engine.client.rate_limiter import RateLimiter
 from airflow_ee_provider.earth_engine.client.transports import AiohttpTransport, aiohttp_session
 from airflow_ee_provider.earth_engine.flows.calls import get_operation
 from airflow_ee_provider.earth_engine.flows.retrying import attempt
-from airflow_ee_provider.earth_engine.operations import Operation, OperationName
+from airflow_ee_provider.earth_engine.operation_names import OperationName
+from airflow_ee_provider.earth_engine.operations import Operation
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
 
     from airflow_ee_provider.earth_engine.flows.starting import Export
-    from airflow_ee_provider.earth_engine.operations import OperationName
+    from airflow_ee_provider.earth_engine.operation_names import OperationName
     from airflow_ee_provider.tasks.starter import Starter
 
 

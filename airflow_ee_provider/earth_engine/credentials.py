@@ -17,7 +17,7 @@ from airflow_ee_provider.earth_engine.errors import (
     TransientError,
 )
 from airflow_ee_provider.earth_engine.google_auth_errors import can_pass
-from airflow_ee_provider.earth_engine.operations import OperationName, check_project
+from airflow_ee_provider.earth_engine.operation_names import OperationName, check_project
 from airflow_ee_provider.earth_engine.sessions import authorized_session
 from airflow_ee_provider.earth_engine.settings import SCOPES
 from airflow_ee_provider.earth_engine.trust import check_info, check_token_may_go_to, endpoint_of, is_local

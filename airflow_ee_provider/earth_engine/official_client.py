@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.errors import InvalidRequestError
 from airflow_ee_provider.earth_engine.flows.starting import Export
-from airflow_ee_provider.earth_engine.operations import OperationName
+from airflow_ee_provider.earth_engine.operation_names import OperationName
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

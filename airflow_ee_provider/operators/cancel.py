@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperat
 from airflow_ee_provider.airflow_versions import trigger_timed_out
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome
-from airflow_ee_provider.earth_engine.operations import OperationName
+from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import (

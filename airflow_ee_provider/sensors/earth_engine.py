@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.earth_engine.operations import Operation, OperationName
+    from airflow_ee_provider.earth_engine.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.operations import Operation
 
 
 class EarthEngineOperationSensor(WaitingHolder, BaseSensorOperator):

@@ -21,13 +21,8 @@ from airflow_ee_provider.earth_engine.destinations import link_to, output_url
 from airflow_ee_provider.earth_engine.failures import can_pass
 from airflow_ee_provider.earth_engine.flows.starting import Export, check_export, with_defaults, workload_tag_of
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
-from airflow_ee_provider.earth_engine.operations import (
-    Operation,
-    OperationError,
-    OperationName,
-    OperationState,
-    all_done,
-)
+from airflow_ee_provider.earth_engine.operation_names import OperationName
+from airflow_ee_provider.earth_engine.operations import Operation, OperationError, OperationState, all_done
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airflow_exception, result_or_raise

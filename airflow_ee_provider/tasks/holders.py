@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
-    from airflow_ee_provider.earth_engine.operations import OperationName
+    from airflow_ee_provider.earth_engine.operation_names import OperationName
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 

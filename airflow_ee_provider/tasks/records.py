@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_ee_provider.airflow_versions import xcom
 from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError, OperationNotFoundError, TransientError
 from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome
-from airflow_ee_provider.earth_engine.operations import OperationName, OperationState
+from airflow_ee_provider.earth_engine.operation_names import OperationName
+from airflow_ee_provider.earth_engine.operations import OperationState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.airflow_versions import ACTIVE_STATES, states_of_run, xcoms_of_run
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
-from airflow_ee_provider.earth_engine.operations import OperationName
+from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.tasks.records import Record, item_of, map_index_of, may_go_on, part_key
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidReq
 from airflow_ee_provider.earth_engine.flows.starting import Export, check_export, with_defaults
 from airflow_ee_provider.earth_engine.lent_client import lent_client
 from airflow_ee_provider.earth_engine.official_client import exports_of
-from airflow_ee_provider.earth_engine.operations import OperationName
+from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.tasks.starter import Starter
 

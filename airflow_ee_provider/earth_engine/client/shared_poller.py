@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.client.transports import AiohttpTransport
     from airflow_ee_provider.earth_engine.flows.effects import ReadOperations
     from airflow_ee_provider.earth_engine.flows.reading import ReadResults
-    from airflow_ee_provider.earth_engine.operations import OperationName
+    from airflow_ee_provider.earth_engine.operation_names import OperationName
 
 #: Where the poller logs: it works for many tasks, and none of their logs is its own.
 LOG = logging.getLogger(__name__)

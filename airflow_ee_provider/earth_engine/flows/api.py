@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.flows.effects import Flow
     from airflow_ee_provider.earth_engine.flows.stale import StaleCriteria, StaleOperation
     from airflow_ee_provider.earth_engine.flows.starting import Start
-    from airflow_ee_provider.earth_engine.operations import Operation, OperationName
+    from airflow_ee_provider.earth_engine.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.operations import Operation
 
 
 def get_operation(account: Account, name: str | OperationName) -> Flow[Operation]:

@@ -19,7 +19,8 @@ from airflow_ee_provider.earth_engine.errors import (
 )
 from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, Request
 from airflow_ee_provider.earth_engine.flows.retrying import call, request_with_answer, server_time
-from airflow_ee_provider.earth_engine.operations import Operation, OperationName, check_project
+from airflow_ee_provider.earth_engine.operation_names import OperationName, check_project
+from airflow_ee_provider.earth_engine.operations import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

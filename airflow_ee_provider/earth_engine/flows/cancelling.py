@@ -18,10 +18,12 @@ from airflow_ee_provider.earth_engine.errors import (
 from airflow_ee_provider.earth_engine.flows.calls import cancel_operation, get_operation
 from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, MonotonicTime, ReadOperations, SideBySide
 from airflow_ee_provider.earth_engine.flows.retrying import attempt, within
-from airflow_ee_provider.earth_engine.operations import Operation, OperationName, OperationState
+from airflow_ee_provider.earth_engine.operations import Operation, OperationState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from airflow_ee_provider.earth_engine.operation_names import OperationName
 
 #: Seconds between two looks at what is cancelling, and for a cancel to be confirmed.
 CANCEL_POLL_INTERVAL, CANCEL_TIMEOUT = 5.0, 600.0

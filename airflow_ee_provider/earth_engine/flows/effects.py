@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
 
 if TYPE_CHECKING:
-    from airflow_ee_provider.earth_engine.operations import OperationName
+    from airflow_ee_provider.earth_engine.operation_names import OperationName
 
 
 @dataclass(frozen=True, slots=True)

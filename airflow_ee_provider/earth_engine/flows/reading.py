@@ -16,7 +16,8 @@ from airflow_ee_provider.earth_engine.flows.retrying import attempt, within
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from airflow_ee_provider.earth_engine.operations import Operation, OperationName
+    from airflow_ee_provider.earth_engine.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.operations import Operation
 
 #: How many gets a page of a list is worth: it holds 500 operations, few of which may be ours.
 GETS_PER_LIST_PAGE = 20

@@ -15,7 +15,8 @@ from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, Wal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_ee_provider.earth_engine.operations import Operation, OperationName
+    from airflow_ee_provider.earth_engine.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.operations import Operation
 
 #: From which time on an operation's age is counted.
 AGES = ("create_time", "start_time")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_ee_provider.earth_engine.flows.reading import ReadResults
-    from airflow_ee_provider.earth_engine.operations import Operation, OperationName
+    from airflow_ee_provider.earth_engine.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.operations import Operation
 
 #: Seconds between two reads of what runs, at most.
 POLL_INTERVAL = 30.0

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError
-from airflow_ee_provider.earth_engine.operations import Operation, OperationName, OperationState, parse_timestamp
+from airflow_ee_provider.earth_engine.operation_names import OperationName
+from airflow_ee_provider.earth_engine.operations import Operation, OperationState, parse_timestamp
 
 FULL = "projects/my-project/operations/FNVLBTDLZP474YXJJ7QLFRMH"
 

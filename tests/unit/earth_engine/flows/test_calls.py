@@ -6,7 +6,7 @@ from playing import NAME, lost, ok, operation, play
 
 from airflow_ee_provider.earth_engine import errors
 from airflow_ee_provider.earth_engine.flows import calls
-from airflow_ee_provider.earth_engine.operations import OperationName
+from airflow_ee_provider.earth_engine.operation_names import OperationName
 
 ABC = OperationName.parse(NAME)
 XYZ = OperationName("p", "XYZ")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from playing import NAME, lost, ok, operation, play, refused
 
 from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome, cancel_and_confirm
-from airflow_ee_provider.earth_engine.operations import OperationName
+from airflow_ee_provider.earth_engine.operation_names import OperationName
 
 ABC = OperationName.parse(NAME)
 XYZ = OperationName("p", "XYZ")

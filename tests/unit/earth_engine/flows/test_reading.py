@@ -6,7 +6,7 @@ from playing import lost, ok, operation, play, refused
 
 from airflow_ee_provider.earth_engine import errors
 from airflow_ee_provider.earth_engine.flows.reading import GETS_PER_LIST_PAGE, list_is_cheaper, read_operations
-from airflow_ee_provider.earth_engine.operations import OperationName
+from airflow_ee_provider.earth_engine.operation_names import OperationName
 
 FEW = [OperationName("p", f"A{number}") for number in range(3)]
 MANY = [OperationName("p", f"A{number}") for number in range(GETS_PER_LIST_PAGE + 1)]

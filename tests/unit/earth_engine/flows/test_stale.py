@@ -12,7 +12,8 @@ from playing import operation as payload
 
 from airflow_ee_provider.earth_engine.errors import FailedPreconditionError, InvalidRequestError, TransientError
 from airflow_ee_provider.earth_engine.flows.stale import StaleCriteria, StaleOperation, list_stale_operations
-from airflow_ee_provider.earth_engine.operations import Operation, OperationName
+from airflow_ee_provider.earth_engine.operation_names import OperationName
+from airflow_ee_provider.earth_engine.operations import Operation
 
 if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.flows.effects import Response

@@ -14,7 +14,7 @@ from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows import calls, cancelling, stale
 from airflow_ee_provider.earth_engine.flows.effects import Response
 from airflow_ee_provider.earth_engine.flows.retrying import BACKOFF
-from airflow_ee_provider.earth_engine.operations import OperationName
+from airflow_ee_provider.earth_engine.operation_names import OperationName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
