@@ -25,7 +25,7 @@ from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
 from airflow_ee_provider.standalone import StandaloneAirflow, seconds_since_epoch
-from airflow_ee_provider.tasks.records import OPERATIONS_KEY
+from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,7 +1,7 @@
 """The official client, ``earthengine-api``, lent to a function: it calls as the account does, and its starts are seen.
 
-Every request of the client's goes through `_Http`, given to it as its transport; where a function initialises the
-client anew, `_execute_cloud_call` puts it back. A request that starts an operation is carried out by our own rules:
+Every request of the client's goes through `WatchedTransport`; where a function initialises the client again,
+`_execute_cloud_call` puts it back. A request that starts an operation is carried out by our own rules:
 once, under a ``requestId`` of ours, recorded before the function hears of it.
 
 Follows https://developers.google.com/earth-engine/apidocs/ee-initialize
@@ -18,14 +18,13 @@ import time
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlencode
 
-from airflow_ee_provider.earth_engine.client.transports import CONNECT_TIMEOUT, no_token
+from airflow_ee_provider.earth_engine.client.transports import no_token
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidRequestError
 from airflow_ee_provider.earth_engine.flows.calls import encode
 from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, Response
 from airflow_ee_provider.earth_engine.flows.error_rules import decode
-from airflow_ee_provider.earth_engine.sessions import requests_session
+from airflow_ee_provider.earth_engine.lent_transport import Through, WatchedOther, WatchedTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.credentials import Account
     from airflow_ee_provider.earth_engine.flows.starting import Start
     from airflow_ee_provider.earth_engine.operations import Operation
-
-#: Seconds that the client's requests may take: Earth Engine itself ends an interactive one after five minutes.
-REQUEST_TIMEOUT = 330.0
 
 #: Seconds for the list of deprecations that the client fetches from another host, without a limit of its own.
 DEPRECATIONS_TIMEOUT = 10.0
@@ -105,9 +101,9 @@ class LentClient:
         if self.closed:
             self._log.error("A thread that has outlived the task's function wanted to start %s.", match["method"])
             raise ee.EEException("The Airflow task's function has returned: nothing more is started. Wait for threads.")
-        return self._start(match, _Through(send, match["base"], headers or {}), json.loads(body))
+        return self._start(match, Through(send, match["base"], headers or {}), json.loads(body))
 
-    def _start(self, match: re.Match[str], through: _Through, asked: dict[str, Any]) -> tuple[Any, bytes]:
+    def _start(self, match: re.Match[str], through: Through, asked: dict[str, Any]) -> tuple[Any, bytes]:
         import ee
         import httplib2
 
@@ -134,84 +130,6 @@ class LentClient:
             self._log.info(message, *args)
 
 
-class _Through:
-    """Sends our requests as the client sends its own, and keeps the last answer."""
-
-    def __init__(self, send: Callable[..., tuple[Any, bytes]], base: str, headers: Mapping[str, str]) -> None:
-        self._send, self._base = send, base
-        self._headers = {name: value for name, value in headers.items() if not name.lower().startswith("content-")}
-        self.last: Response | None = None
-
-    def send(self, request: Request) -> Response | NoResponse:
-        """Send one request, once."""
-        import httplib2
-        from google.auth.exceptions import GoogleAuthError
-
-        query = f"?{urlencode(request.query)}" if request.query else ""
-        headers = {**self._headers, **({"content-type": "application/json"} if request.body else {})}
-        try:
-            answer, body = self._send(
-                f"{self._base}/{request.path}{query}", method=request.method, body=request.body, headers=headers
-            )
-        except GoogleAuthError as error:
-            return no_token(error)
-        except (OSError, httplib2.HttpLib2Error) as error:
-            return NoResponse(f"{type(error).__name__}: {error}")
-        received = Response(int(answer.status), body, {str(name).lower(): str(answer[name]) for name in answer})
-        self.last = received
-        return received
-
-
-class _Http:
-    """The client's transport: like httplib2's, on requests, with time limits; a session for each thread and process.
-
-    :param client: carries out what starts operations.
-    """
-
-    def __init__(self, client: LentClient) -> None:
-        self._client = client
-        self._sessions = threading.local()
-
-    def request(
-        self, uri: str, method: str = "GET", body: Any = None, headers: Any = None, *_args: Any, **_kwargs: Any
-    ) -> tuple[Any, bytes]:
-        """Send a request, as ``httplib2.Http.request`` does."""
-        return self._client.request(self._send, uri, method, body, headers)
-
-    def close(self) -> None:
-        """End this thread's session."""
-        if session := getattr(self._sessions, "session", None):
-            session.close()
-
-    def _send(self, uri: str, method: str, body: Any, headers: Any) -> tuple[Any, bytes]:
-        import httplib2
-        import requests
-
-        if getattr(self._sessions, "process", None) != os.getpid():  # A forked child must not share a connection.
-            self._sessions.session, self._sessions.process = requests_session(), os.getpid()
-        limits = (CONNECT_TIMEOUT, REQUEST_TIMEOUT)
-        try:
-            answer = self._sessions.session.request(method, uri, data=body, headers=headers, timeout=limits)
-        except requests.Timeout as error:
-            raise TimeoutError(error) from error
-        except requests.RequestException as error:
-            raise ConnectionError(error) from error
-        return httplib2.Response({**answer.headers, "status": answer.status_code}), answer.content
-
-
-class _Watched:
-    """Another transport of the client's, watched: one that the function has brought along."""
-
-    def __init__(self, http: Any, client: LentClient) -> None:
-        self.http, self._client = http, client
-
-    def request(
-        self, uri: str, method: str = "GET", body: Any = None, headers: Any = None, *_args: Any, **_kwargs: Any
-    ) -> tuple[Any, bytes]:
-        """Send a request, as ``httplib2.Http.request`` does."""
-        return self._client.request(self.http.request, uri, method, body, headers)
-
-
 @contextmanager
 def lent_client(account: Account, starter: OperationStarter, log: Log) -> Iterator[LentClient]:
     """Let ``ee`` call Earth Engine as the account does, for the block's time.
@@ -230,7 +148,7 @@ def lent_client(account: Account, starter: OperationStarter, log: Log) -> Iterat
     with _patched(ee, client, account) as initialize:
         try:
             with _errors(f"projects/{account.project}"), _limited_deprecations():
-                how = {"url": account.endpoint, "project": account.project, "http_transport": _Http(client)}
+                how = {"url": account.endpoint, "project": account.project, "http_transport": WatchedTransport(client)}
                 initialize(account.credentials, **how)
             yield client
         except Exception as error:
@@ -276,15 +194,15 @@ def _patched(ee: Any, client: LentClient, account: Account) -> Iterator[Callable
 
     @wraps(execute)
     def watched_call(call: Any, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(getattr(call.http, "http", call.http), (_Http, _Watched)):
-            call.http = _Watched(call.http, client)
+        if not isinstance(getattr(call.http, "http", call.http), (WatchedTransport, WatchedOther)):
+            call.http = WatchedOther(call.http, client)
         return execute(call, *args, **kwargs)
 
     @wraps(initialize)
     def initialize_again(credentials: Any = "persistent", *args: Any, **kwargs: Any) -> None:
         if credentials not in ("persistent", None):
             client.tell_once("The function initialises ee with credentials of its own; this task cancels with its own.")
-            kwargs.setdefault("http_transport", _Http(client))
+            kwargs.setdefault("http_transport", WatchedTransport(client))
             initialize(credentials, *args, **kwargs)
             return
         client.tell_once(

@@ -10,7 +10,8 @@ from airflow.providers.common.compat.sdk import BaseNotifier
 from airflow_ee_provider.airflow_versions import runs_a_task
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import account_of, clean_up, in_time, report
-from airflow_ee_provider.tasks.records import ACCOUNT_PARAMETERS, records_of_task
+from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
+from airflow_ee_provider.tasks.records import records_of_task
 from airflow_ee_provider.tasks.run_records import by_account, records_of_run, within_bounds
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.tasks.records import Record
+    from airflow_ee_provider.tasks.record_format import Record
 
 T = TypeVar("T")
 

@@ -22,7 +22,8 @@ from airflow_ee_provider.tasks.clean_up import (
     result_or_raise,
 )
 from airflow_ee_provider.tasks.holders import OperationHolder
-from airflow_ee_provider.tasks.records import ACCOUNT_PARAMETERS, record_operations, records_of_task
+from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
+from airflow_ee_provider.tasks.records import record_operations, records_of_task
 from airflow_ee_provider.tasks.run_records import by_account, records_of_upstream, within_bounds
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-    from airflow_ee_provider.tasks.records import Record
+    from airflow_ee_provider.tasks.record_format import Record
 
 #: Operations, and the `ACCOUNT_PARAMETERS` of whoever is to cancel them.
 Group = tuple["dict[str, Any]", "list[str]"]

@@ -9,7 +9,8 @@ from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.cancel import CancellingOperator
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors
-from airflow_ee_provider.tasks.records import ACCOUNT_PARAMETERS, record_operations
+from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
+from airflow_ee_provider.tasks.records import record_operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

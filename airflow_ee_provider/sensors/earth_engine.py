@@ -19,7 +19,7 @@ from airflow_ee_provider.earth_engine.operations import all_done
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import airflow_errors
 from airflow_ee_provider.tasks.holders import WaitingHolder, raise_for_failures
-from airflow_ee_provider.tasks.records import ACCOUNT_PARAMETERS
+from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

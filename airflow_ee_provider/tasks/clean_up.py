@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
-from airflow_ee_provider.tasks.records import ACCOUNT_PARAMETERS
+from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

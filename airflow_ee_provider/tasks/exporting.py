@@ -28,7 +28,8 @@ from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airflow_exception, result_or_raise
 from airflow_ee_provider.tasks.holders import WaitingHolder, line_of
 from airflow_ee_provider.tasks.lineage import announce, operator_lineage
-from airflow_ee_provider.tasks.records import ACCOUNT_PARAMETERS, record_all_started, record_operations, resume_started
+from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
+from airflow_ee_provider.tasks.records import record_all_started, record_operations, resume_started
 from airflow_ee_provider.tasks.starter import Starter
 
 if TYPE_CHECKING:

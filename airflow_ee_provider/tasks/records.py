@@ -1,98 +1,44 @@
 """Which operations belong to a task: it records them before it waits, and clean-up finds them again.
 
-A record says which operations, in whose name, and by which try of which task instance. It is an XCom in parts: the
-first under `OPERATIONS_KEY`, the next under ``…_2`` and so on, each with at most `PART` names and one account; a part
-that is full is never written again, so that what is written grows with the number of operations and no faster. On
-Airflow 3.3 and later ``task_state_store`` holds the same parts: XComs are gone when the next try begins.
+Of the parts of a record (see `record_format`), one that is full is never written again, so that what is written grows
+with the number of operations and no faster. On Airflow 3.3 and later ``task_state_store`` holds the same parts: XComs
+are gone when the next try begins.
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict, dataclass, replace
-from itertools import count
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.airflow_versions import xcom
-from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError, OperationNotFoundError, TransientError
+from airflow_ee_provider.earth_engine.errors import OperationNotFoundError, TransientError
 from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome
-from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.earth_engine.operations import OperationState
+from airflow_ee_provider.tasks.record_format import (
+    ACCOUNT_PARAMETERS,
+    PART,
+    STARTED_KEY,
+    TRY_KEY,
+    Record,
+    part_key,
+    read_parts,
+    texts_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_ee_provider.earth_engine.operation_names import OperationName
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-
-#: The XCom's key, and the key in Airflow 3.3's task_state_store.
-OPERATIONS_KEY = "earth_engine_operations"
-
-#: The XCom's key for the number of the try that recorded them.
-TRY_KEY = "earth_engine_try"
-
-#: The store's key for all operations that a task starts, once it has started and recorded the last of them.
-STARTED_KEY = "earth_engine_started"
-
-#: The form of the records that this version writes; those of 0.1 are lists of names.
-VERSION = 1
-
-#: How many operations one part of a record holds.
-PART = 250
 
 #: A function's threads record side by side, and each adds to what is there.
 _RECORDING = threading.Lock()
 
 #: Which task instance this process has recorded for last, and the parts that it has written.
 _written: tuple[tuple[Any, ...], list[Record]] | None = None
-
-#: The parameters that say in whose name Earth Engine is asked; the same for operators, sensors, triggers, notifiers.
-ACCOUNT_PARAMETERS = ("earth_engine_conn_id", "project_id", "impersonation_chain")
-
-
-@dataclass(frozen=True)
-class Record:
-    """A part of what a task instance has recorded.
-
-    :param account: the `ACCOUNT_PARAMETERS` of whoever started or adopted them; None if that is not known.
-    :param try_number: of the try that recorded them.
-    :param max_tries: of the task instance then: only a clear changes it.
-    :param run_started: when its DAG run began, in ISO 8601: only the clear of a finished run changes it.
-    """
-
-    operation_names: tuple[str, ...]
-    account: dict[str, Any] | None = None
-    task_id: str = ""
-    map_index: int = -1
-    try_number: int | None = None
-    max_tries: int | None = None
-    run_started: str | None = None
-    #: Whether another part follows although this one is not full: one of another account.
-    more: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what is written."""
-        return {"version": VERSION, **asdict(self), "operation_names": list(self.operation_names)}
-
-    @classmethod
-    def from_json(cls, value: Any, task_id: str = "", map_index: int | None = None) -> Record:
-        """Read what this version or an earlier one has written.
-
-        :param task_id: of the task under which it was found.
-        :raises InvalidOperationNameError: if it is no record, such as the path of an object that is gone.
-        """
-        if isinstance(value, Exception):
-            raise value
-        if isinstance(value, list):  # 0.1
-            return cls(_texts(value), task_id=task_id, map_index=-1 if map_index is None else map_index)
-        if not isinstance(value, dict) or value.get("version") != VERSION:
-            raise InvalidOperationNameError(
-                f"A {type(value).__name__} is no record of Earth Engine operations.",
-                remedy="Is an object of the XCom backend gone, or was it written by a newer airflow-ee-provider?",
-            )
-        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-        return cls(**{**known, "operation_names": _texts(value["operation_names"])})
 
 
 def record_operations(
@@ -122,7 +68,7 @@ def record_operations(
         chain = impersonation_chain if isinstance(impersonation_chain, str) else list(impersonation_chain or ()) or None
         values = (earth_engine_conn_id, project_id, chain)
         account = dict(zip(ACCOUNT_PARAMETERS, values, strict=True))
-    new = _texts(names)
+    new = texts_of(names)
     with _RECORDING:
         return _record(context, new, account)
 
@@ -175,11 +121,6 @@ def _write(context: Context, number: int, part: Record) -> None:
     _remember(context, part_key(number), part.as_json())
 
 
-def part_key(number: int) -> str:
-    """Return the key of a part of a record, from 1."""
-    return OPERATIONS_KEY if number == 1 else f"{OPERATIONS_KEY}_{number}"
-
-
 def record_all_started(context: Context) -> None:
     """Write down that what was recorded is all that the task starts; see `resume_started`."""
     _remember(context, STARTED_KEY, value=True)
@@ -208,27 +149,10 @@ def _remembered(context: Context, key: str) -> Any:
     return None if store is None else store.get(key)
 
 
-def _parts(read: Callable[[str], Any], task_id: str = "", map_index: int | None = None) -> Iterator[Record]:
-    """Read part after part, for as long as another one can follow."""
-    for number in count(1):
-        value = read(part_key(number))
-        if value is None:
-            return
-        record = Record.from_json(value, task_id, map_index)
-        yield record
-        if not may_go_on(record):
-            return
-
-
-def may_go_on(record: Record) -> bool:
-    """Whether another part can follow this one."""
-    return record.more or len(record.operation_names) >= PART
-
-
 def records_of_task(context: Context) -> list[Record]:
     """Return what the context's task instance has recorded in this try."""
     ti = item_of(context, "ti")
-    return list(_parts(lambda key: _read_own(context, key), ti.task_id, map_index_of(ti)))
+    return list(read_parts(lambda key: _read_own(context, key), ti.task_id, map_index_of(ti)))
 
 
 def _read_own(context: Context, key: str) -> Any:
@@ -243,7 +167,7 @@ def operations_of_a_later_try(ti: Any) -> set[str]:
     def read(key: str) -> Any:
         return xcom(key, ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti))
 
-    later = (part for part in _parts(read) if (part.try_number or 0) > ti.try_number)
+    later = (part for part in read_parts(read) if (part.try_number or 0) > ti.try_number)
     return {name for part in later for name in part.operation_names}
 
 
@@ -297,7 +221,7 @@ def _resume(
 
 
 def _remembered_parts(context: Context) -> list[Record]:
-    return list(_parts(lambda key: _remembered(context, key)))
+    return list(read_parts(lambda key: _remembered(context, key)))
 
 
 def _forget(context: Context, parts: int) -> None:
@@ -330,10 +254,6 @@ def _was_cleared(context: Context, parts: list[Record]) -> bool:
 def _run_started(context: Context) -> str | None:
     started = getattr(context.get("dag_run"), "start_date", None)
     return None if started is None else started.isoformat()
-
-
-def _texts(recorded: Any) -> tuple[str, ...]:
-    return tuple(str(name) for name in OperationName.parse_all(recorded))
 
 
 def map_index_of(ti: Any) -> int:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_ee_provider.airflow_versions import ACTIVE_STATES, states_of_run, xcoms_of_run
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.operation_names import OperationName
-from airflow_ee_provider.tasks.records import Record, item_of, map_index_of, may_go_on, part_key
+from airflow_ee_provider.tasks.record_format import Record, may_go_on, part_key
+from airflow_ee_provider.tasks.records import item_of, map_index_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

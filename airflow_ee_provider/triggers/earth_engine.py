@@ -15,7 +15,7 @@ from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.tasks.clean_up import ON_KILL_LIMITS, clean_up, report
 from airflow_ee_provider.tasks.handover import SETTLE, take_over
-from airflow_ee_provider.tasks.records import TRY_KEY
+from airflow_ee_provider.tasks.record_format import TRY_KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence

@@ -14,8 +14,9 @@ from airflow_ee_provider.earth_engine.errors import PermissionDeniedError
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
-from airflow_ee_provider.tasks import records, run_records
-from airflow_ee_provider.tasks.records import OPERATIONS_KEY, operations_of_task, record_operations, resume_operations
+from airflow_ee_provider.tasks import run_records
+from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY, PART, Record
+from airflow_ee_provider.tasks.records import operations_of_task, record_operations, resume_operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +99,7 @@ def test_as_a_dags_callback_it_cancels_what_the_run_has_recorded(
     """Also what an earlier version has recorded; and what cannot be read costs nothing else."""
     names = [emulator.service.add("x") for _ in range(2)]
     run_holds |= {
-        "b": records.Record((names[0],), {"earth_engine_conn_id": "earth_engine_default"}).as_json(),
+        "b": Record((names[0],), {"earth_engine_conn_id": "earth_engine_default"}).as_json(),
         "gone": "file:///an/object/that/is/gone",
         "broken": RuntimeError("The store is away."),
         "old": [names[1]],
@@ -117,8 +118,8 @@ def test_each_operation_is_cancelled_in_the_name_that_started_it(
         monkeypatch.setenv("AIRFLOW_CONN_OTHER", other.airflow_connection())
         mine, theirs = emulator.service.add("x"), other.service.add("x")
         run_holds |= {
-            "a": records.Record((mine,), {"earth_engine_conn_id": "earth_engine_default"}).as_json(),
-            "b": records.Record((theirs,), {"earth_engine_conn_id": "other"}).as_json(),
+            "a": Record((mine,), {"earth_engine_conn_id": "earth_engine_default"}).as_json(),
+            "b": Record((theirs,), {"earth_engine_conn_id": "other"}).as_json(),
         }
 
         notify({"reason": "failed", "dag": Dag(), "ti": TaskInstance()})
@@ -256,7 +257,7 @@ def test_a_record_grows_and_refuses_what_is_no_name() -> None:
 
 def test_thousands_are_recorded_in_parts_that_do_not_grow() -> None:
     context: Any = {"ti": TaskInstance()}
-    names = [f"projects/p/operations/N{number}" for number in range(3 * records.PART + 7)]
+    names = [f"projects/p/operations/N{number}" for number in range(3 * PART + 7)]
 
     for name in names[:10]:
         record_operations(context, name)
@@ -264,7 +265,7 @@ def test_thousands_are_recorded_in_parts_that_do_not_grow() -> None:
 
     assert operations_of_task(context) == names
     parts = [value for key, value in context["ti"].xcoms.items() if key.startswith(OPERATIONS_KEY)]
-    assert max(len(part["operation_names"]) for part in parts) == records.PART
+    assert max(len(part["operation_names"]) for part in parts) == PART
     assert [part["account"] and part["account"]["earth_engine_conn_id"] for part in parts[:2]] == [None, "other"]
 
 

@@ -1,0 +1,109 @@
+"""What a record of operations looks like, in XCom and in Airflow 3.3's ``task_state_store``: parts, each versioned.
+
+A record says which operations, in whose name, and by which try of which task instance. Its parts are XComs: the first
+under `OPERATIONS_KEY`, the next under ``…_2`` and so on, each with at most `PART` names and one account.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError
+from airflow_ee_provider.earth_engine.operation_names import OperationName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: The XCom's key, and the key in Airflow 3.3's task_state_store.
+OPERATIONS_KEY = "earth_engine_operations"
+
+#: The XCom's key for the number of the try that recorded them.
+TRY_KEY = "earth_engine_try"
+
+#: The store's key for all operations that a task starts, once it has started and recorded the last of them.
+STARTED_KEY = "earth_engine_started"
+
+#: The form of the records that this version writes; those of 0.1 are lists of names.
+VERSION = 1
+
+#: How many operations one part of a record holds.
+PART = 250
+
+#: The parameters that say in whose name Earth Engine is asked; the same for operators, sensors, triggers, notifiers.
+ACCOUNT_PARAMETERS = ("earth_engine_conn_id", "project_id", "impersonation_chain")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A part of what a task instance has recorded.
+
+    :param account: the `ACCOUNT_PARAMETERS` of whoever started or adopted them; None if that is not known.
+    :param try_number: of the try that recorded them.
+    :param max_tries: of the task instance then: only a clear changes it.
+    :param run_started: when its DAG run began, in ISO 8601: only the clear of a finished run changes it.
+    """
+
+    operation_names: tuple[str, ...]
+    account: dict[str, Any] | None = None
+    task_id: str = ""
+    map_index: int = -1
+    try_number: int | None = None
+    max_tries: int | None = None
+    run_started: str | None = None
+    #: Whether another part follows although this one is not full: one of another account.
+    more: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is written."""
+        return {"version": VERSION, **asdict(self), "operation_names": list(self.operation_names)}
+
+    @classmethod
+    def from_json(cls, value: Any, task_id: str = "", map_index: int | None = None) -> Record:
+        """Read what this version or an earlier one has written.
+
+        :param task_id: of the task under which it was found.
+        :raises InvalidOperationNameError: if it is no record, such as the path of an object that is gone.
+        """
+        if isinstance(value, Exception):
+            raise value
+        if isinstance(value, list):  # 0.1
+            return cls(texts_of(value), task_id=task_id, map_index=-1 if map_index is None else map_index)
+        if not isinstance(value, dict) or value.get("version") != VERSION:
+            raise InvalidOperationNameError(
+                f"A {type(value).__name__} is no record of Earth Engine operations.",
+                remedy="Is an object of the XCom backend gone, or was it written by a newer airflow-ee-provider?",
+            )
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        return cls(**{**known, "operation_names": texts_of(value["operation_names"])})
+
+
+def part_key(number: int) -> str:
+    """Return the key of a part of a record, from 1."""
+    return OPERATIONS_KEY if number == 1 else f"{OPERATIONS_KEY}_{number}"
+
+
+def read_parts(read: Callable[[str], Any], task_id: str = "", map_index: int | None = None) -> Iterator[Record]:
+    """Read part after part, for as long as another one can follow."""
+    for number in count(1):
+        value = read(part_key(number))
+        if value is None:
+            return
+        record = Record.from_json(value, task_id, map_index)
+        yield record
+        if not may_go_on(record):
+            return
+
+
+def may_go_on(record: Record) -> bool:
+    """Whether another part can follow this one."""
+    return record.more or len(record.operation_names) >= PART
+
+
+def texts_of(recorded: Any) -> tuple[str, ...]:
+    """Read names, one or several, as texts.
+
+    :raises InvalidOperationNameError: if one of them is none.
+    """
+    return tuple(str(name) for name in OperationName.parse_all(recorded))
