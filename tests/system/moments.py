@@ -93,9 +93,11 @@ class Moment:
         state = airflow.task(self.dag_id, self.run_id, "hold")["state"]
         return self.event.startswith("marked") and state in ("running", "deferred")
 
-    def is_void(self) -> bool:
-        """Whether the run timed out before its sensor began: the export was started and left, by another task."""
-        return self.shape == "sensor" and self.began is None
+    def is_void(self, airflow: StandaloneAirflow) -> bool:
+        """Whether the run has ended before its sensor's code ran: the export was started and left, by another task."""
+        if self.shape != "sensor":
+            return False
+        return self.began is None or airflow.xcom(self.dag_id, self.run_id, "hold", "earth_engine_operations") is None
 
     def mine(self, service: Service) -> list[Any]:
         return [o for o in list(service.operations.values()) if o.description.startswith(self.run_id)]
@@ -144,7 +146,7 @@ def tried(airflow: StandaloneAirflow, service: Service, moments: list[Moment], c
                 quiet.append(moment)
         for moment in [moment for moment in quiet if conclude(moment, airflow, service, seen)]:
             quiet.remove(moment)
-            if moment.is_void():
+            if left_running(moment, service) and moment.is_void(airflow):
                 todo.append(Moment(moment.shape, moment.event, moment.after))
                 continue
             judge(moment, service, seen)
