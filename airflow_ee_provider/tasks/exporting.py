@@ -213,6 +213,8 @@ class ExportingOperator(WaitingHolder, BaseOperator):
                 unrecorded.append(name)
 
         starter = self._starter = Starter(self.hook, context, record, workload_tag=tag, priority=self.priority)
+        if self._is_killed:  # Before there was a starter that could be stopped.
+            raise AirflowException(f"{self.task_id} was killed before it has started anything.")
         with airflow_errors():
             exports = make_exports(starter)
             for export in exports:

@@ -133,7 +133,8 @@ class WaitingHolder(OperationHolder):
             self._execution_ends = (started + self.execution_timeout).timestamp()
         with suppress(Exception):  # Whatever it is, it is met again, where the task can say so.
             self.hook.make_ready()
-            self.operation_names = operations_of_task(context) or self.operation_names
+            names = operations_of_task(context) or self.hook.account.names(self.operation_names)
+            self.operation_names = [str(name) for name in names]  # Plain: a lazy sequence asks Airflow.
         if self._is_killed_early:
             if self.operation_names:
                 self.cancel_own(f"{self.task_id} was killed")

@@ -125,6 +125,28 @@ def test_a_kill_amid_the_start_cancels_what_earth_engine_has_started(emulator: E
     wait_until(lambda: emulator.service.state(name) == "CANCELLED", timeout=10, what="the cancel")
 
 
+def test_after_a_kill_that_comes_before_anything_is_started_nothing_is(emulator: Emulator) -> None:
+    """Airflow 3 calls `on_kill`, and lets the task go on for five seconds."""
+    body = {"expression": {"result": "0"}, "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}}}
+    operator = EarthEngineExportOperator(task_id="export", kind="image", body=body)
+    context: Any = {"ti": TaskInstance(), "dag_run": None}
+    operator.pre_execute(context)
+    operator.on_kill()
+
+    with pytest.raises(AirflowException, match="was killed before"):
+        operator.execute(context)
+
+    assert not emulator.service.operations
+
+
+def test_a_kill_before_the_first_poll_asks_airflow_nothing(emulator: Emulator) -> None:
+    names = [emulator.service.add("x", run_seconds=3600) for _ in range(2)]
+    sensor = EarthEngineOperationSensor(task_id="wait", operation_names=iter(names), cancel_on_kill=True)
+    sensor.pre_execute({"ti": TaskInstance()})
+
+    assert sensor.operation_names == names
+
+
 @pytest.mark.parametrize(("tries", "state"), [(1, "RUNNING"), (2, "CANCELLED")])
 def test_a_trigger_that_fails_leaves_the_export_to_the_next_try_if_there_is_one(
     emulator: Emulator, tries: int, state: str

@@ -92,7 +92,8 @@ MOMENTS = """
 Written by `make matrix`: tasks that are ended at random moments of their first nine seconds, while their function
 works, while it starts its operations, while they are deferred and their trigger has not begun, and after that. Their
 DAGs have no callback and no teardown. They are `@task.earth_engine`, deferred and in a worker; one whose function
-starts five exports by itself; and a deferred sensor. *Left running* counts operations that ran on.
+starts five exports by itself; and a deferred sensor. *Left running* counts operations that ran on. (A sensor counts
+once it has recorded what it holds; a mark that Airflow itself has lost, on SQLite, is made again, as a person would.)
 
 | Airflow | what happens | moments | left running |
 |---|---|---|---|

@@ -106,7 +106,7 @@ def start(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> 
     for cell in cells:
         cell.start_bystander(airflow, emulator)
     for cell in cells:
-        cell.wait_for_bystander(airflow)
+        cell.wait_for_bystander(airflow, emulator)
     for cell in cells:
         cell.start(airflow, emulator)
 
