@@ -136,6 +136,7 @@ class ExportingOperator(WaitingHolder, BaseOperator):
                 self.operation_names, complete = resume_started(
                     context, self.hook, on_clear="cancel" if self.cancel_on_kill else "ignore"
                 )
+            self._end_if_killed()
             if complete:
                 self.log.info("Going on with what the last try has started: %s.", self.operation_names)
                 self._persist_links(context)
@@ -213,8 +214,7 @@ class ExportingOperator(WaitingHolder, BaseOperator):
                 unrecorded.append(name)
 
         starter = self._starter = Starter(self.hook, context, record, workload_tag=tag, priority=self.priority)
-        if self._is_killed:  # Before there was a starter that could be stopped.
-            raise AirflowException(f"{self.task_id} was killed before it has started anything.")
+        self._end_if_killed()
         with airflow_errors():
             exports = make_exports(starter)
             for export in exports:
@@ -235,6 +235,13 @@ class ExportingOperator(WaitingHolder, BaseOperator):
         if orphans := [name for name in left if name not in names]:
             self.log.warning("Cancelling what the last try has started and this one has not: %s.", orphans)
             self._cancel_and_describe(orphans)
+
+    def _end_if_killed(self) -> None:
+        """Cancel what the last try has left, if a kill came before that was known, or a starter that could be stopped."""
+        if self._is_killed:
+            if self.operation_names:
+                self.cancel_own(f"{self.task_id} was killed")
+            raise AirflowException(f"{self.task_id} was killed before it has started anything.")
 
     def _start(self, context: Context, starter: Starter, export: Export | OperationName) -> str:
         """Start one export, or adopt an operation, and write its name down before anything else."""
