@@ -237,7 +237,7 @@ class ExportingOperator(WaitingHolder, BaseOperator):
             self._cancel_and_describe(orphans)
 
     def _end_if_killed(self) -> None:
-        """Cancel what the last try has left, if a kill came before that was known, or a starter that could be stopped."""
+        """Cancel what the last try has left, if a kill came before that was known or could be stopped."""
         if self._is_killed:
             if self.operation_names:
                 self.cancel_own(f"{self.task_id} was killed")
