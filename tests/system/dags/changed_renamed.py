@@ -6,6 +6,7 @@ import time
 
 from airflow.providers.common.compat.sdk import DAG, task
 
+from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator, EarthEngineExportOperator
 
 BODY = {
@@ -14,7 +15,10 @@ BODY = {
     "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}},
 }
 
-with DAG("changed_renamed", schedule=None, catchup=False):
+# Airflow 2.11 ends such a run without its teardown, and calls the notifier; Airflow 3 runs the teardown.
+NOTIFIER = EarthEngineCancelOperationsNotifier()
+
+with DAG("changed_renamed", schedule=None, catchup=False, on_failure_callback=NOTIFIER):
     start = EarthEngineExportOperator(task_id="export", kind="image", body=BODY, wait_for_completion=False)
 
     @task
