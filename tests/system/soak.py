@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import requests
-from cells import signal_worker
+from events import signal_worker
 from matrix import booted, keep_evidence, new_emulator
 from soak_page import page
 
