@@ -64,3 +64,13 @@ class TokenServer(LoopbackServer):
             self.given += 1
             answer = {"access_token": f"{TOKEN}-{self.given}", "expires_in": self.expires_in}
             send(request, json.dumps(answer).encode())
+
+
+#: A workload identity federation's configuration, as Google gives it.
+FEDERATION = {
+    "type": "external_account",
+    "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",
+    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+    "token_url": "https://sts.googleapis.com/v1/token",
+    "credential_source": {"file": "/var/run/token"},
+}

@@ -34,27 +34,14 @@ def task_renamed(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[bool, 
 
 def retries_lowered(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[bool, str]:
     """Lower a task's retries while it waits for its next try: that must not take itself for a cleared one."""
-    emulator.service.behave("changed_retries", run_seconds=90)
-    run_id = airflow.trigger("changed_retries")
-    airflow.wait_for_task("changed_retries", run_id, "export", "up_for_retry")
-    _change(airflow, "changed_retries", "retries=3", "retries=1")
-
-    state = _end(airflow, "changed_retries", run_id)
-
-    states = _states(emulator, "changed_retries")
+    state, states = _change_between_tries(airflow, emulator, "changed_retries", "retries=3", "retries=1")
     return state == "success" and states == ["SUCCEEDED"], f"the next try goes on with its export: {', '.join(states)}"
 
 
 def function_changed(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[bool, str]:
     """Let a function make another export by the next try: only Airflow 3.3 remembers the first."""
-    emulator.service.behave("changed_function", run_seconds=90)
-    run_id = airflow.trigger("changed_function")
-    airflow.wait_for_task("changed_function", run_id, "export", "up_for_retry")
-    _change(airflow, "changed_function", "ee.Image(1)", "ee.Image(2)")
-
-    state = _end(airflow, "changed_function", run_id)
-
-    first, *others = _states(emulator, "changed_function")
+    change = ("changed_function", "ee.Image(1)", "ee.Image(2)")
+    state, [first, *others] = _change_between_tries(airflow, emulator, *change)
     remembers = tuple(map(int, airflow_version.split(".")[:2])) >= (3, 3)
     kept = state == "success" and others == ["SUCCEEDED"] and first == ("CANCELLED" if remembers else "SUCCEEDED")
     return kept, f"the first: {first}{'' if remembers else ' (nobody cancels it)'}; the other: {', '.join(others)}"
@@ -73,6 +60,17 @@ def change_files(airflow: StandaloneAirflow, emulator: Emulator) -> dict[str, tu
     with ThreadPoolExecutor(len(CHANGES)) as pool:
         under_way = {name: pool.submit(change, airflow, emulator) for name, change in CHANGES.items()}
         return {name: future.result() for name, future in under_way.items()}
+
+
+def _change_between_tries(
+    airflow: StandaloneAirflow, emulator: Emulator, dag_id: str, old: str, new: str
+) -> tuple[str, list[str]]:
+    """Change a DAG's file while its task waits for the next try; return the run's last state, and its operations'."""
+    emulator.service.behave(dag_id, run_seconds=90)
+    run_id = airflow.trigger(dag_id)
+    airflow.wait_for_task(dag_id, run_id, "export", "up_for_retry")
+    _change(airflow, dag_id, old, new)
+    return _end(airflow, dag_id, run_id), _states(emulator, dag_id)
 
 
 def _change(airflow: StandaloneAirflow, name: str, old: str, new: str) -> None:

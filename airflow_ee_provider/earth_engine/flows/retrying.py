@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
 from airflow_ee_provider.earth_engine.flows.effects import (
@@ -20,6 +20,11 @@ from airflow_ee_provider.earth_engine.flows.effects import (
     Sleep,
 )
 from airflow_ee_provider.earth_engine.flows.error_rules import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_ee_provider.earth_engine.flows.effects import Effect
 
 T = TypeVar("T")
 
@@ -87,25 +92,40 @@ def attempt(flow: Flow[T]) -> Flow[T | EarthEngineError]:
         return error
 
 
-def within(flow: Flow[T], until: float | None) -> Flow[T]:
-    """Carry a flow on while there is time: it does not wait beyond a moment of the monotonic clock.
+def checked(flow: Flow[T], check: Callable[[Effect], Flow[None]]) -> Flow[T]:
+    """Carry a flow on, and let each thing that it asks for be checked first.
 
-    :param until: None for no limit.
-    :raises TransientError: if the flow wants to wait longer than that.
+    :param check: a flow that raises to stop it.
     """
     answer: Any = None
-    subject = ""
     while True:
         try:
             effect = flow.send(answer)
         except StopIteration as stop:
             result: T = stop.value
             return result
+        yield from check(effect)
+        answer = yield effect
+
+
+def within(flow: Flow[T], until: float | None) -> Flow[T]:
+    """Carry a flow on while there is time: it does not wait beyond a moment of the monotonic clock.
+
+    :param until: None for no limit.
+    :raises TransientError: if the flow wants to wait longer than that.
+    """
+    if until is None:
+        return flow
+    subject = ""
+
+    def check(effect: Effect) -> Flow[None]:
+        nonlocal subject
         if isinstance(effect, Request):
             subject = effect.subject
-        if until is not None and isinstance(effect, Sleep) and (yield MonotonicTime()) + effect.seconds > until:
+        if isinstance(effect, Sleep) and (yield MonotonicTime()) + effect.seconds > until:
             raise TransientError("There is no time to wait as long as Earth Engine wants.", subject=subject)
-        answer = yield effect
+
+    return checked(flow, check)
 
 
 def _retry_after(answer: Response | NoResponse) -> float | None:

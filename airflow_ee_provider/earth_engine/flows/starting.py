@@ -17,6 +17,7 @@ from uuid import NAMESPACE_URL, uuid5
 from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
 from airflow_ee_provider.earth_engine.flows.calls import check_kind, encode, get_operation, start_operation
 from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, Request
+from airflow_ee_provider.earth_engine.flows.retrying import checked
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, wait_for_operation
 from airflow_ee_provider.earth_engine.operations import OperationState
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from airflow_ee_provider.earth_engine.flows.effects import Effect
     from airflow_ee_provider.earth_engine.operations import Operation
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,60}")
@@ -184,13 +186,10 @@ def _is_older_than_its_run(operation: Operation, answered: datetime | None, star
 
 def _unless(stopped: Callable[[], bool], flow: Flow[Operation]) -> Flow[Operation]:
     """Carry a flow on until it wants to start something although that is not wanted any more."""
-    answer: Any = None
-    while True:
-        try:
-            effect = flow.send(answer)
-        except StopIteration as stop:
-            result: Operation = stop.value
-            return result
+
+    def check(effect: Effect) -> Flow[None]:
         if isinstance(effect, Request) and effect.method == "POST" and stopped():
             raise TransientError("The task was killed: nothing more is started.", subject=effect.subject)
-        answer = yield effect
+        yield from ()
+
+    return checked(flow, check)

@@ -7,6 +7,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tokens import FEDERATION
 
 from airflow_ee_provider.earth_engine.credentials import open_account
 from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError, InvalidRequestError
@@ -35,15 +36,6 @@ def key() -> dict[str, str]:
         "client_email": "exporter@key-project.iam.gserviceaccount.com",
         "token_uri": "https://oauth2.googleapis.com/token",
     }
-
-
-FEDERATION = {
-    "type": "external_account",
-    "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",
-    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-    "token_url": "https://sts.googleapis.com/v1/token",
-    "credential_source": {"file": "/var/run/token"},
-}
 
 
 def test_a_key_serves_as_a_path_as_json_and_as_an_object(key: dict[str, str], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.auth.exceptions import RefreshError, TransportError
 from google.oauth2.credentials import Credentials
+from tokens import FEDERATION
 
 from airflow_ee_provider.earth_engine.client.transports import no_token
 from airflow_ee_provider.earth_engine.credentials import open_account
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 USER = {"type": "authorized_user", "client_id": "i", "client_secret": "s", "refresh_token": "r"}
-FEDERATION = {
-    "type": "external_account",
-    "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",
-    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-    "token_url": "https://sts.googleapis.com/v1/token",
-    "credential_source": {"file": "/var/run/token"},
-}
 
 
 def settings(trust: Trust | None = None, **extra: Any) -> Settings:
