@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.flows.reading import ReadResults
 
 T = TypeVar("T")
-Looker = Callable[[ReadOperations], Awaitable["ReadResults"]]
+Reader = Callable[[ReadOperations], Awaitable["ReadResults"]]
 
 
 class Log(Protocol):
@@ -142,10 +142,10 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, look: Looker | None = None) -> T:
+async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, read: Reader | None = None) -> T:
     """Drive a flow to its result on the event loop.
 
-    :param look: carries out what is to be looked at, in place of the transport's own requests.
+    :param read: reads operations, in place of the transport's own requests.
     """
     answer: Any = None
     while True:
@@ -159,13 +159,13 @@ async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, look: 
             answer = await transport.send(effect)
         elif isinstance(effect, Sleep):
             await asyncio.sleep(effect.seconds)
-        elif isinstance(effect, ReadOperations) and look is not None:
-            answer = await look(effect)
+        elif isinstance(effect, ReadOperations) and read is not None:
+            answer = await read(effect)
         elif isinstance(effect, ReadOperations):
             await asyncio.sleep(effect.after)
             answer = await run_async(read_operations(effect.names, _until(effect)), transport, log)
         elif isinstance(effect, SideBySide):
-            answer = await asyncio.gather(*(run_async(flow, transport, log, look) for flow in effect.flows))
+            answer = await asyncio.gather(*(run_async(flow, transport, log, read) for flow in effect.flows))
         else:
             answer = _at_once(effect, log)
 

@@ -45,7 +45,7 @@ class Client:
 
     async def run(self, flow: Flow[T], log: Log) -> T:
         """Drive a flow to its result."""
-        return await run_async(flow, self._transport, log, self._poller.look)
+        return await run_async(flow, self._transport, log, self._poller.read)
 
     async def _renew(self) -> Credentials | None:
         """Return the credentials that the connection has by now, if it can be read."""
@@ -58,7 +58,7 @@ class Client:
         return self.account.credentials
 
     async def close(self) -> None:
-        """Stop looking, and end the session."""
+        """Stop reading, and end the session."""
         self._poller.close()
         await self._session.close()
 
