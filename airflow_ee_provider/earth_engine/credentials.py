@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from google.auth.credentials import Credentials
 
-    from airflow_ee_provider.earth_engine.settings import Settings
+    from airflow_ee_provider.earth_engine.settings import ConnectionSettings
 
 API_VERSIONS = ("v1", "v1beta", "v1alpha")
 #: What Airflow's forms send for a secret that was not changed.
@@ -77,7 +77,7 @@ class Account:
         return OperationName.parse_all(texts, self.default_project)
 
 
-def open_account(settings: Settings) -> Account:
+def open_account(settings: ConnectionSettings) -> Account:
     """Load the credentials that the settings name.
 
     :raises CredentialsError: if there are none, or they cannot be used.
@@ -99,7 +99,7 @@ def open_account(settings: Settings) -> Account:
     return Account(base_url, credentials, _checked_project(settings.project or _impersonated(settings) or project))
 
 
-def _impersonated(settings: Settings) -> str:
+def _impersonated(settings: ConnectionSettings) -> str:
     """Return the project of the service account that calls; empty if its name has none."""
     chain = settings.impersonation_chain
     match = _PRINCIPAL.fullmatch(chain[-1]) if chain else None
@@ -115,7 +115,7 @@ def _checked_project(project: str, what: str = "project") -> str:
         ) from None
 
 
-def _credentials(settings: Settings) -> tuple[Any, str]:
+def _credentials(settings: ConnectionSettings) -> tuple[Any, str]:
     """Load what the settings name. No error has a text of theirs: a key may stand in any of their fields."""
     from google.auth.credentials import AnonymousCredentials
 
@@ -149,7 +149,7 @@ def _reason(source: str) -> str:
     return "this machine has no Application Default Credentials, or they cannot be used"
 
 
-def _load(source: str, settings: Settings) -> tuple[Any, str]:
+def _load(source: str, settings: ConnectionSettings) -> tuple[Any, str]:
     if source == "key_path":
         return _from_info(_file_content(settings.key_path, source), settings, source, is_in_connection=False)
     if source == "keyfile_dict":
@@ -212,7 +212,9 @@ def _application_default(scopes: Sequence[str]) -> tuple[Any, str]:
     return credentials, project or ""
 
 
-def _from_info(info: Any, settings: Settings, source: str, *, is_in_connection: bool = True) -> tuple[Any, str]:
+def _from_info(
+    info: Any, settings: ConnectionSettings, source: str, *, is_in_connection: bool = True
+) -> tuple[Any, str]:
     """Make credentials from the content of a key file or of a workload identity federation's configuration."""
     import google.auth
     from google.auth.credentials import with_scopes_if_required
@@ -229,7 +231,7 @@ def _from_info(info: Any, settings: Settings, source: str, *, is_in_connection: 
     return with_scopes_if_required(credentials, settings.scopes), project or ""
 
 
-def _secret(settings: Settings) -> Any:
+def _secret(settings: ConnectionSettings) -> Any:
     """Fetch the newest version of a secret from Google Secret Manager.
 
     Follows https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions/access
@@ -256,7 +258,7 @@ def _secret(settings: Settings) -> Any:
     return _content(base64.b64decode(answer.json()["payload"]["data"]).decode(), "key_secret_name")
 
 
-def _impersonate(source: Any, settings: Settings) -> Any:
+def _impersonate(source: Any, settings: ConnectionSettings) -> Any:
     from google.auth import impersonated_credentials
 
     *delegates, target = settings.impersonation_chain

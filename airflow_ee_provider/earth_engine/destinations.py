@@ -16,7 +16,7 @@ LONGEST_URI = 1000
 _ASSETS = "https://code.earthengine.google.com/?asset="
 
 
-def output_url(body: Mapping[str, Any]) -> str:
+def console_url_of(body: Mapping[str, Any]) -> str:
     """Return where an export's output will be seen, as far as its request says so; empty where it does not."""
     options = next((v for k, v in body.items() if k.endswith("ExportOptions") and isinstance(v, Mapping)), {})
 
@@ -55,14 +55,14 @@ def link_to(uri: str) -> str:
     return uri if url.scheme == "https" else ""
 
 
-def dataset(uri: str) -> tuple[str, str]:
+def openlineage_dataset(uri: str) -> tuple[str, str]:
     """Return the namespace and the name, as OpenLineage has them, of one of an operation's ``destination_uris``.
 
-    >>> dataset("https://console.developers.google.com/storage/browser/my-bucket/ndvi/2024")
+    >>> openlineage_dataset("https://console.developers.google.com/storage/browser/my-bucket/ndvi/2024")
     ('gs://my-bucket', 'ndvi/2024')
-    >>> dataset("https://code.earthengine.google.com/?asset=projects/p/assets/ndvi")
+    >>> openlineage_dataset("https://code.earthengine.google.com/?asset=projects/p/assets/ndvi")
     ('earthengine', 'projects/p/assets/ndvi')
-    >>> dataset("https://console.cloud.google.com/bigquery?t=p.d.t")
+    >>> openlineage_dataset("https://console.cloud.google.com/bigquery?t=p.d.t")
     ('bigquery', 'p.d.t')
     """
     try:

@@ -23,7 +23,7 @@ from airflow_ee_provider.earth_engine.client.transports import no_token
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidRequestError
 from airflow_ee_provider.earth_engine.flows.calls import encode
 from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, Response
-from airflow_ee_provider.earth_engine.flows.error_rules import decode
+from airflow_ee_provider.earth_engine.flows.error_rules import parse_response
 from airflow_ee_provider.earth_engine.lent_transport import Through, WatchedOther, WatchedTransport
 
 if TYPE_CHECKING:
@@ -253,5 +253,5 @@ def _errors(subject: str) -> Iterator[None]:
 
 
 def _decoded(request: Request, answer: Response | NoResponse, error: Exception) -> Exception:
-    decoded = decode(request, answer)
+    decoded = parse_response(request, answer)
     return decoded if isinstance(decoded, EarthEngineError) else error

@@ -156,7 +156,7 @@ class Operation:
         return ", ".join(parts)
 
     @property
-    def milestone(self) -> tuple[Any, ...]:
+    def progress_key(self) -> tuple[Any, ...]:
         """What is worth a line in the log when it changes: state, per cent, stage, attempt, each doubled EECU-use."""
         stages = sum(stage.complete_work_units >= stage.total_work_units for stage in self.stages)
         doublings = int(self.batch_eecu_usage_seconds or 0).bit_length()

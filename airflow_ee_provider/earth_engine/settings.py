@@ -27,7 +27,7 @@ _UNSUPPORTED = ("idp_issuer_url", "client_id", "client_secret", "idp_extra_param
 
 
 @dataclass(frozen=True)
-class Settings:
+class ConnectionSettings:
     """What a connection says; the names are those of Airflow's ``google_cloud_platform`` connection.
 
     :param project: the Cloud project that runs the operations; by default that of the credentials.
@@ -59,7 +59,7 @@ class Settings:
     trust: Trust = field(default_factory=Trust)
 
     @classmethod
-    def from_extra(cls, extra: Mapping[str, Any], host: str | None = None) -> Settings:
+    def from_extra(cls, extra: Mapping[str, Any], host: str | None = None) -> ConnectionSettings:
         """Read a connection's extras, with or without the prefix ``extra__{conn_type}__`` of old connections.
 
         :raises CredentialsError: if one of them cannot be understood.
@@ -82,22 +82,24 @@ class Settings:
             config=known.get("credential_config_file"),
             key_secret_name=str(known.get("key_secret_name", "")),
             key_secret_project=str(known.get("key_secret_project_id", "")),
-            scopes=split(known.get("scope")) or SCOPES,
-            impersonation_chain=split(known.get("impersonation_chain")),
+            scopes=comma_separated(known.get("scope")) or SCOPES,
+            impersonation_chain=comma_separated(known.get("impersonation_chain")),
             is_anonymous=str(known.get("is_anonymous", "")).strip().lower() in _YES,
         )
 
 
-def split(value: Any) -> tuple[str, ...]:
+def comma_separated(value: Any) -> tuple[str, ...]:
     """Read several names from a list, or from a text with commas."""
     parts = value.split(",") if isinstance(value, str) else value or ()
     return tuple(str(part).strip() for part in parts if str(part).strip())
 
 
-def override(settings: Settings, project_id: str | None, impersonation_chain: Any) -> Settings:
+def with_overrides(
+    settings: ConnectionSettings, project_id: str | None, impersonation_chain: Any
+) -> ConnectionSettings:
     """Return the settings with what a task says in place of what its connection says."""
     return replace(
         settings,
         project=project_id or settings.project,
-        impersonation_chain=split(impersonation_chain) or settings.impersonation_chain,
+        impersonation_chain=comma_separated(impersonation_chain) or settings.impersonation_chain,
     )

@@ -94,7 +94,7 @@ ERRORS = {
 
 #: How an answer can be broken: none at all, before or after the service acted, or late; one that makes no sense; or
 #: the page of a list that shows its operations twice, or not at all, or leads back to itself.
-BREAKAGES = (
+BROKEN_RESPONSES = (
     "reset",
     "reset_after",
     "delay",
@@ -109,14 +109,20 @@ BREAKAGES = (
 )
 
 #: An Operation that is none.
-NONSENSE = {"name": ["x"], "metadata": 7, "done": "yes", "operations": [None, 7, {"name": {}}], "nextPageToken": 7}
+MALFORMED_OPERATION = {
+    "name": ["x"],
+    "metadata": 7,
+    "done": "yes",
+    "operations": [None, 7, {"name": {}}],
+    "nextPageToken": 7,
+}
 
 
 @dataclass
 class Fault:
     """Something that goes wrong with requests that match.
 
-    :param what: a name in `ERRORS` or one of `BREAKAGES`.
+    :param what: a name in `ERRORS` or one of `BROKEN_RESPONSES`.
     :param times: how many requests it befalls; None for all.
     :param method: of the request, or ``*``.
     :param path: of the request, without the version, as a glob: ``projects/earth-demo/operations/*:cancel``.
@@ -134,8 +140,8 @@ class Fault:
     probability: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.what not in ERRORS and self.what not in BREAKAGES:
-            raise ValueError(f"{self.what!r} is none of {', '.join([*ERRORS, *BREAKAGES])}")
+        if self.what not in ERRORS and self.what not in BROKEN_RESPONSES:
+            raise ValueError(f"{self.what!r} is none of {', '.join([*ERRORS, *BROKEN_RESPONSES])}")
         texts = (self.method, self.path, *self.headers, *self.headers.values())
         if not all(isinstance(text, str) and text.isprintable() for text in texts):
             raise TypeError("method, path, and the names and values of headers have to be texts of one line.")
@@ -143,7 +149,7 @@ class Fault:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
                 raise ValueError(f"{name} is {value!r} and has to be a number from 0.")
 
-    def befalls(self, method: str, path: str) -> bool:
+    def meets(self, method: str, path: str) -> bool:
         """Whether this request meets it; that uses it up once."""
         if self.times == 0 or self.method not in ("*", method) or not fnmatchcase(path, self.path):
             return False

@@ -105,15 +105,15 @@ class EmulatedOperation:
     def ended(self) -> float:
         """When it ends, or will, as far as is known."""
         end = self.started + self.behaviour.run_seconds
-        return end if self.cancel_requested is None else min(end, self._cancel_and_describe())
+        return end if self.cancel_requested is None else min(end, self._cancelled_at())
 
-    def _cancel_and_describe(self) -> float:
+    def _cancelled_at(self) -> float:
         return (self.cancel_requested or 0.0) + self.behaviour.cancel_seconds
 
     def state(self, now: float) -> str:
         """``metadata.state`` at a time."""
         if now >= self.ended():
-            cancelled = self.cancel_requested is not None and self.ended() == self._cancel_and_describe()
+            cancelled = self.cancel_requested is not None and self.ended() == self._cancelled_at()
             if cancelled:
                 return "SUCCEEDED" if self.behaviour.ignores_cancel else "CANCELLED"
             return self.behaviour.outcome

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from airflow_ee_provider.emulator.faults import ERRORS, NONSENSE, ApiError, Fault
+from airflow_ee_provider.emulator.faults import ERRORS, MALFORMED_OPERATION, ApiError, Fault
 from airflow_ee_provider.emulator.guard import Handler, guard
 from airflow_ee_provider.emulator.official_client import algorithms, discovery_document
 
@@ -194,7 +194,7 @@ def _broken(what: str, body: bytes) -> bytes:
     if what == "not_an_object":
         return b"[]"
     if what == "wrong_types":
-        return json.dumps(NONSENSE).encode()
+        return json.dumps(MALFORMED_OPERATION).encode()
     page = json.loads(body)
     if "operations" in page:
         if what == "repeated_page":

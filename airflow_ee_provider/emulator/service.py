@@ -96,7 +96,7 @@ class Service:
     def fault_for(self, method: str, path: str) -> Fault | None:
         """Take the fault that this request meets."""
         with self._lock:
-            return next((fault for fault in self.faults if fault.befalls(method, path)), None)
+            return next((fault for fault in self.faults if fault.meets(method, path)), None)
 
     def record(self, **entry: Any) -> None:
         """Write a request into the journal."""

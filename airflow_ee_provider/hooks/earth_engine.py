@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow_ee_provider.earth_engine.credentials import Account, open_account
 from airflow_ee_provider.earth_engine.errors import ConnectionMissingError, EarthEngineError
 from airflow_ee_provider.earth_engine.flows import api
-from airflow_ee_provider.earth_engine.settings import Settings, override, split
+from airflow_ee_provider.earth_engine.settings import ConnectionSettings, comma_separated, with_overrides
 from airflow_ee_provider.earth_engine.trust import Trust
 from airflow_ee_provider.hooks import connection_form
 
@@ -61,11 +61,11 @@ class _ConnectionHook(BaseHook):
         return self._open()
 
     def _open(self) -> Account:
-        return open_account(override(self._settings(), self.project_id, self.impersonation_chain))
+        return open_account(with_overrides(self._settings(), self.project_id, self.impersonation_chain))
 
-    def _settings(self) -> Settings:
+    def _settings(self) -> ConnectionSettings:
         if not self.earth_engine_conn_id:
-            return Settings(trust=_trust())
+            return ConnectionSettings(trust=_trust())
         try:
             connection = self.get_connection(self.earth_engine_conn_id)
         except AirflowNotFoundException:
@@ -75,13 +75,13 @@ class _ConnectionHook(BaseHook):
                 remedy="Add a connection of the type Google Earth Engine; an empty one stands for the machine's "
                 "Application Default Credentials, and so does earth_engine_conn_id=None.",
             ) from None
-        return replace(Settings.from_extra(connection.extra_dejson, _host(connection)), trust=_trust())
+        return replace(ConnectionSettings.from_extra(connection.extra_dejson, _host(connection)), trust=_trust())
 
 
 def _trust() -> Trust:
     """Read what the deployment's own configuration allows."""
     return Trust(
-        hosts=split(conf.get(CONFIG_SECTION, "allowed_hosts", fallback="")),
+        hosts=comma_separated(conf.get(CONFIG_SECTION, "allowed_hosts", fallback="")),
         external_accounts=conf.getboolean(CONFIG_SECTION, "allow_external_accounts", fallback=False),
     )
 
@@ -240,7 +240,7 @@ class EarthEngineAsyncHook(_ConnectionHook):
     @property
     def key(self) -> Hashable:
         """What hooks that call as the same account have in common."""
-        return self.earth_engine_conn_id, self.project_id, split(self.impersonation_chain)
+        return self.earth_engine_conn_id, self.project_id, comma_separated(self.impersonation_chain)
 
     async def open(self, *, again: bool = False) -> Account:
         """Read the connection and load the credentials, off the event loop; once, unless ``again``."""

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseNotifier
 
 from airflow_ee_provider.airflow_versions import runs_a_task
 from airflow_ee_provider.tasks import parameters
-from airflow_ee_provider.tasks.clean_up import account_of, clean_up, in_time, report
+from airflow_ee_provider.tasks.clean_up import account_of, in_time, log_instead_of_raising, log_unconfirmed
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 from airflow_ee_provider.tasks.records import records_of_task
 from airflow_ee_provider.tasks.run_records import by_account, records_of_run, within_bounds
@@ -93,11 +93,11 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
         groups: list[tuple[dict[str, Any], Any]] = []
-        with clean_up(self.log):
+        with log_instead_of_raising(self.log):
             groups = _in_time(lambda: self._groups(context)) if "ti" not in context else self._groups(context)
         for account, names in groups:
-            with clean_up(self.log):
-                report(EarthEngineHook(**account).cancel_operations(names, **self._how), self.log)
+            with log_instead_of_raising(self.log):
+                log_unconfirmed(EarthEngineHook(**account).cancel_operations(names, **self._how), self.log)
 
     async def async_notify(self, context: Context) -> None:
         """Cancel, asynchronously: in the triggerer."""
@@ -106,11 +106,11 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
         groups: list[tuple[dict[str, Any], Any]] = []
-        with clean_up(self.log):
+        with log_instead_of_raising(self.log):
             groups = await sync_to_async(self._groups)(context)
         for account, names in groups:
-            with clean_up(self.log):
-                report(await EarthEngineAsyncHook(**account).cancel_operations(names, **self._how), self.log)
+            with log_instead_of_raising(self.log):
+                log_unconfirmed(await EarthEngineAsyncHook(**account).cancel_operations(names, **self._how), self.log)
 
     @property
     def _how(self) -> dict[str, Any]:

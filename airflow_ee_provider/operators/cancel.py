@@ -17,14 +17,14 @@ from airflow_ee_provider.tasks.clean_up import (
     ON_KILL_LIMITS,
     account_of,
     airflow_exception,
-    clean_up,
-    report,
+    log_instead_of_raising,
+    log_unconfirmed,
     result_or_raise,
 )
-from airflow_ee_provider.tasks.holders import OperationHolder
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 from airflow_ee_provider.tasks.records import record_operations, records_of_task
 from airflow_ee_provider.tasks.run_records import by_account, records_of_upstream, within_bounds
+from airflow_ee_provider.tasks.waiting_task import EarthEngineTask, record_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Group = tuple["dict[str, Any]", "list[str]"]
 
 
-class CancellingOperator(OperationHolder, BaseOperator):
+class CancellingOperator(EarthEngineTask, BaseOperator):
     """What the cancelling operators share: request every cancel at once, then wait here or in the triggerer."""
 
     checked_parameters: tuple[parameters.Number, ...] = (
@@ -89,7 +89,7 @@ class CancellingOperator(OperationHolder, BaseOperator):
         waiting = {o["name"] for o in outcomes if o["outcome"] == CancelOutcome.STILL_CANCELLING.value}
         if waiting and self.wait_for_completion and self.deferrable:
             self._wait_in_triggerer(outcomes, waiting)
-        return self.conclude(outcomes)
+        return self.raise_unless_cancelled(outcomes)
 
     def _wait_in_triggerer(self, outcomes: list[dict[str, Any]], waiting: set[str]) -> None:
         from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger
@@ -107,13 +107,13 @@ class CancellingOperator(OperationHolder, BaseOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Conclude from what Earth Engine said in the end."""
-        return self.conclude(result_or_raise(event))
+        return self.raise_unless_cancelled(result_or_raise(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Look once more when the waiting in the triggerer timed out: the error must name what still runs."""
         if trigger_timed_out(next_method, next_kwargs):
             groups = by_account(records_of_task(context), account_of(self))
-            return self.conclude(self._outcomes(groups, wait_here=False))
+            return self.raise_unless_cancelled(self._outcomes(groups, wait_here=False))
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
@@ -121,12 +121,12 @@ class CancellingOperator(OperationHolder, BaseOperator):
         if names := [name for _, names in self._groups for name in names]:
             self.log.warning("%s was killed; cancelling %s.", self.task_id, names)
             for account, names in self._groups:
-                with clean_up(self.log):
+                with log_instead_of_raising(self.log):
                     hook = self._hook(account)
                     hook.may_ask_airflow = False
-                    report(hook.cancel_operations(names, **ON_KILL_LIMITS), self.log)
+                    log_unconfirmed(hook.cancel_operations(names, **ON_KILL_LIMITS), self.log)
 
-    def conclude(self, outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def raise_unless_cancelled(self, outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the outcomes if all operations were dealt with.
 
         :raises AirflowException: naming each that was not.
@@ -170,7 +170,7 @@ class CancellingOperator(OperationHolder, BaseOperator):
             return self.not_found_ok
         if outcome is CancelOutcome.STILL_CANCELLING:
             return not self.wait_for_completion
-        return outcome.settled
+        return outcome.has_ended
 
 
 def _not_asked(name: str, account: Mapping[str, Any], error: EarthEngineError) -> dict[str, Any]:
@@ -229,7 +229,7 @@ class EarthEngineCancelOperationOperator(CancellingOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel what has a name."""
         if self._are_given:
-            return self.cancel([(account_of(self), [str(name) for name in self.record_names(context)])])
+            return self.cancel([(account_of(self), [str(name) for name in record_names(self, context)])])
         unreadable: list[Exception] = []
         found = within_bounds(records_of_upstream(context, self), context, account_of(self))
         groups = by_account(_readable(found, unreadable), account_of(self))

@@ -104,7 +104,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         self.keep = keep
         self.limit: Any = limit
         self._about: dict[str, dict[str, Any]] = {}
-        self.only_say = dry_run  # `dry_run` is a method of Airflow's operators.
+        self.is_dry_run = dry_run  # `dry_run` is a method of Airflow's operators.
         parameters.check(self, self.checked_parameters)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -114,7 +114,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         about = {str(one.operation.name): _about(one) for one in stale}
         EarthEngineTasksLink.persist_for(context, [one.operation.name for one in stale])
         names = list(about)
-        if self.only_say or not stale:
+        if self.is_dry_run or not stale:
             outcomes = [{**said, "outcome": "would be cancelled"} for said in about.values()]
             self._log_table(outcomes)
             return outcomes
@@ -128,11 +128,11 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         self._about = ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index, key=ABOUT_KEY) or {}
         return super().resume_execution(next_method, next_kwargs, context)
 
-    def conclude(self, outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def raise_unless_cancelled(self, outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Log the table, whether or not all were cancelled."""
         outcomes = [{**self._about.get(outcome["name"], {}), **outcome} for outcome in outcomes]
         self._log_table(outcomes)
-        return super().conclude(outcomes)
+        return super().raise_unless_cancelled(outcomes)
 
     def _criteria(self) -> StaleCriteria:
         return StaleCriteria(

@@ -18,8 +18,8 @@ from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.earth_engine.operations import all_done
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import airflow_errors
-from airflow_ee_provider.tasks.holders import WaitingHolder, raise_for_failures
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
+from airflow_ee_provider.tasks.waiting_task import WaitingTask, raise_for_failures, record_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.operations import Operation
 
 
-class EarthEngineOperationSensor(WaitingHolder, BaseSensorOperator):
+class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
     """
     Wait until operations have succeeded; fail as soon as one has failed or was cancelled.
 
@@ -101,7 +101,7 @@ class EarthEngineOperationSensor(WaitingHolder, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
-        self.record_names(context)
+        record_names(self, context)
         try:
             # Without Airflow's guard, which takes the call of a base class for one from outside of a task.
             return inspect.unwrap(BaseSensorOperator.execute)(self, context)

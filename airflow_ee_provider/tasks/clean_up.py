@@ -36,7 +36,7 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def clean_up(log: Log) -> Iterator[None]:
+def log_instead_of_raising(log: Log) -> Iterator[None]:
     """Log an error instead of raising it, so that the failure that led here stays the visible one."""
     try:
         yield
@@ -69,10 +69,10 @@ def in_time(look_up: Callable[[], T], seconds: float) -> T:
     return cast("T", answer)
 
 
-def report(results: Sequence[CancelResult], log: Log) -> None:
+def log_unconfirmed(results: Sequence[CancelResult], log: Log) -> None:
     """Log as an error which operations may still run, and why."""
     for result in results:
-        if not result.outcome.settled:
+        if not result.outcome.has_ended:
             log.error("%s. It may still run.", result.describe())
 
 

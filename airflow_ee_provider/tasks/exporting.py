@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_ee_provider.airflow_versions import threads_may_ask_airflow, trigger_timed_out
-from airflow_ee_provider.earth_engine.destinations import link_to, output_url
+from airflow_ee_provider.earth_engine.destinations import console_url_of, link_to
 from airflow_ee_provider.earth_engine.failures import can_pass
 from airflow_ee_provider.earth_engine.flows.starting import Export, check_export, with_defaults, workload_tag_of
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
@@ -26,11 +26,11 @@ from airflow_ee_provider.earth_engine.operations import Operation, OperationErro
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airflow_exception, result_or_raise
-from airflow_ee_provider.tasks.holders import WaitingHolder, line_of
-from airflow_ee_provider.tasks.lineage import announce, operator_lineage
+from airflow_ee_provider.tasks.lineage import add_outlet_assets, operator_lineage
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 from airflow_ee_provider.tasks.records import record_all_started, record_operations, resume_started
 from airflow_ee_provider.tasks.starter import Starter
+from airflow_ee_provider.tasks.waiting_task import WaitingTask, cancel_and_describe, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class ExportingOperator(WaitingHolder, BaseOperator):
+class ExportingOperator(WaitingTask, BaseOperator):
     """
     Start exports exactly once each, write their names down, and wait until all have succeeded.
 
@@ -142,22 +142,22 @@ class ExportingOperator(WaitingHolder, BaseOperator):
                 self._persist_links(context)
             else:
                 self._start_all(context, make_exports)
-            found = self._look(timeout=0.0)
+            found = self._poll(timeout=0.0)
             names = self.hook.account.names(self.operation_names)
             if not self.wait_for_completion:
-                return self._conclude(
-                    context, [_unread(name) for name in names if name not in found] + [*found.values()]
+                return self._finish(
+                    context, [_as_started(name) for name in names if name not in found] + [*found.values()]
                 )
             if not all_done(names, list(found.values())) and not self._has_failed(found.values()):
                 if self.deferrable:
                     self.wait_in_triggerer(context, self.operation_names)
-                found = self._look()
-            return self._conclude(context, list(found.values()))
+                found = self._poll()
+            return self._finish(context, list(found.values()))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the operations, or fail as they did."""
         with self._owned(context):
-            return self._conclude_event(context, result_or_raise(event))
+            return self._finish_event(context, result_or_raise(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Cancel as well where the trigger itself has failed, and no next try goes on with the exports."""
@@ -257,10 +257,10 @@ class ExportingOperator(WaitingHolder, BaseOperator):
     def _persist_links(self, context: Context, *exports: Export | OperationName) -> None:
         """Let the links lead to the first export, from now on."""
         EarthEngineTasksLink.persist_for(context, self.hook.account.names(self.operation_names))
-        urls = [output_url(export.body) for export in exports if isinstance(export, Export)]
+        urls = [console_url_of(export.body) for export in exports if isinstance(export, Export)]
         EarthEngineOutputLink.persist(context, urls[0] if urls else "")
 
-    def _look(self, timeout: float | None = None) -> dict[OperationName, Operation]:
+    def _poll(self, timeout: float | None = None) -> dict[OperationName, Operation]:
         """Read the operations until they have ended; those that could not be read in time are not in the answer."""
         with airflow_errors():
             found = self.hook.wait_for_operations(
@@ -271,10 +271,10 @@ class ExportingOperator(WaitingHolder, BaseOperator):
     def _has_failed(self, operations: Iterable[Operation]) -> bool:
         return self.cancel_on_failure and any(operation.done and not operation.succeeded for operation in operations)
 
-    def _conclude(self, context: Context, operations: Sequence[Operation]) -> list[dict[str, Any]]:
-        return self._conclude_event(context, [operation.as_dict() for operation in operations])
+    def _finish(self, context: Context, operations: Sequence[Operation]) -> list[dict[str, Any]]:
+        return self._finish_event(context, [operation.as_dict() for operation in operations])
 
-    def _conclude_event(self, context: Context, operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _finish_event(self, context: Context, operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the operations if none has failed.
 
         :raises AirflowFailException: with what became of each; `_owned` cancels the others.
@@ -292,17 +292,17 @@ class ExportingOperator(WaitingHolder, BaseOperator):
         self._destination_uris = [uri for operation in operations for uri in operation["destination_uris"]]
         if self._destination_uris:
             EarthEngineOutputLink.persist(context, link_to(self._destination_uris[0]))
-            announce(context, self.outlets, self._destination_uris, self.log)
+            add_outlet_assets(context, self.outlets, self._destination_uris, self.log)
         return operations
 
     def _cancel_and_describe(self, names: Sequence[str]) -> list[str]:
         """Cancel, and return a line on what became of each."""
-        return self.cancel_and_describe(names) or [
+        return cancel_and_describe(self, names) or [
             f"{name}: it could not be cancelled, and may still run" for name in names
         ]
 
 
-def _unread(name: OperationName) -> Operation:
+def _as_started(name: OperationName) -> Operation:
     """Stand for an operation that was started and could not be read yet."""
     return Operation(name, OperationState.STATE_UNSPECIFIED, done=False)
 

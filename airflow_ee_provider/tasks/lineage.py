@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
-from airflow_ee_provider.earth_engine.destinations import dataset, link_to
+from airflow_ee_provider.earth_engine.destinations import link_to, openlineage_dataset
 from airflow_ee_provider.earth_engine.operations import printable
 
 if TYPE_CHECKING:
@@ -22,16 +22,16 @@ def operator_lineage(destination_uris: Iterable[str]) -> Any:
     from airflow.providers.common.compat.openlineage.facet import Dataset
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    return OperatorLineage(outputs=[Dataset(*dataset(uri)) for uri in destination_uris if link_to(uri)])
+    return OperatorLineage(outputs=[Dataset(*openlineage_dataset(uri)) for uri in destination_uris if link_to(uri)])
 
 
-def announce(context: Context, outlets: Iterable[Any], destination_uris: Iterable[str], log: Log) -> None:
+def add_outlet_assets(context: Context, outlets: Iterable[Any], destination_uris: Iterable[str], log: Log) -> None:
     """Let each AssetAlias among a task's outlets stand for what the exports have written; never fail."""
     for uri in destination_uris:
         if not link_to(uri):
             log.warning("Lineage cannot tell of the destination %s.", printable(repr(uri)))
             continue
-        namespace, name = dataset(uri)
+        namespace, name = openlineage_dataset(uri)
         if namespace.startswith("gs://"):
             try:
                 _add(context, outlets, Asset(f"{namespace}/{name}"))

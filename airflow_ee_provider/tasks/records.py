@@ -215,7 +215,7 @@ def _resume(
                 record_operations(context, going_on, **account)
         return operations_of_task(context) if parts else []
     for result in hook.cancel_operations(left) if how == "cancel" else ():
-        if not result.outcome.settled and result.outcome is not CancelOutcome.NOT_FOUND:
+        if not result.outcome.has_ended and result.outcome is not CancelOutcome.NOT_FOUND:
             raise result.error or TransientError("It is still cancelling.", subject=str(result.name))
     return []
 

@@ -153,7 +153,7 @@ def _asked(method: str, project: str, body: Mapping[str, Any]) -> bytes:
 
 
 def _destination(start: Start) -> str:
-    from airflow_ee_provider.earth_engine.destinations import output_url
+    from airflow_ee_provider.earth_engine.destinations import console_url_of
 
-    url = output_url(start.body)
+    url = console_url_of(start.body)
     return f" → {url}" if url else ""

@@ -13,7 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_ee_provider.airflow_versions import state_and_try, tells_triggers_of_kills
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
-from airflow_ee_provider.tasks.clean_up import ON_KILL_LIMITS, clean_up, report
+from airflow_ee_provider.tasks.clean_up import ON_KILL_LIMITS, log_instead_of_raising, log_unconfirmed
 from airflow_ee_provider.tasks.handover import SETTLE, take_over
 from airflow_ee_provider.tasks.record_format import TRY_KEY
 
@@ -117,13 +117,13 @@ class EarthEngineOperationTrigger(_Trigger):
         """Wait for the end of all operations or the failure of one."""
         try:
             await self._take_over()
-            settled = time.monotonic() + (SETTLE if self._has_process else 0)
+            has_ended = time.monotonic() + (SETTLE if self._has_process else 0)
             try:
                 found = await self.hook.wait_for_operations(self.operation_names, **self.options.as_kwargs())
             except EarthEngineError:
-                await _sleep_until(settled)
+                await _sleep_until(has_ended)
                 raise
-            await _sleep_until(settled)
+            await _sleep_until(has_ended)
         except asyncio.CancelledError:
             if not tells_triggers_of_kills():
                 await _finish(self._kill_if_user_acted())
@@ -157,8 +157,8 @@ class EarthEngineOperationTrigger(_Trigger):
             await _finish(asyncio.wait_for(self._cancel_now(), ON_KILL_TIMEOUT))
 
     async def _cancel_now(self) -> None:
-        with clean_up(self.log):
-            report(await self.hook.cancel_operations(self.operation_names, **ON_KILL_LIMITS), self.log)
+        with log_instead_of_raising(self.log):
+            log_unconfirmed(await self.hook.cancel_operations(self.operation_names, **ON_KILL_LIMITS), self.log)
 
     async def _kill_if_user_acted(self) -> None:
         """Before Airflow 3.3: cancel if the task waits no more, and not because of its timeout.

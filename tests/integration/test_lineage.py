@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import AssetAlias
 
-from airflow_ee_provider.tasks.lineage import announce, operator_lineage
+from airflow_ee_provider.tasks.lineage import add_outlet_assets, operator_lineage
 
 
 def test_destinations_are_outputs() -> None:
@@ -27,4 +27,4 @@ class Log:
 def test_odd_destinations_cost_nothing() -> None:
     """The export has succeeded, whatever its address looks like."""
     assert len(operator_lineage(ODD).outputs) == 1
-    announce({}, [AssetAlias("a")], ODD, Log())  # type: ignore[typeddict-item]
+    add_outlet_assets({}, [AssetAlias("a")], ODD, Log())  # type: ignore[typeddict-item]

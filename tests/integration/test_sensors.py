@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 from instances import TaskInstance
 
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.tasks.waiting_task import record_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,7 +173,7 @@ def test_a_kill_asks_for_no_names(emulator: Emulator) -> None:
     emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
     lazy = LazyNames([emulator.service.add("x") for _ in range(3)])
     sensor = EarthEngineOperationSensor(task_id="a", operation_names=lazy, cancel_on_kill=True)
-    sensor.record_names({"ti": TaskInstance()})
+    record_names(sensor, {"ti": TaskInstance()})
 
     lazy.is_killing = True
     sensor.on_kill()

@@ -23,7 +23,7 @@ from airflow_ee_provider.earth_engine.flows import api
 from airflow_ee_provider.earth_engine.flows.calls import list_operations
 from airflow_ee_provider.earth_engine.flows.effects import Request
 from airflow_ee_provider.earth_engine.flows.retrying import call
-from airflow_ee_provider.earth_engine.settings import Settings
+from airflow_ee_provider.earth_engine.settings import ConnectionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ class Tokens(Credentials):  # type: ignore[misc]
 
 @pytest.fixture
 def account(earth_engine_emulator: Emulator) -> Account:
-    settings = Settings(project="earth-demo", host=earth_engine_emulator.url, is_anonymous=True)
+    settings = ConnectionSettings(project="earth-demo", host=earth_engine_emulator.url, is_anonymous=True)
     return replace(open_account(settings), credentials=Tokens())
 
 

@@ -109,9 +109,9 @@ class _Hook(EarthEngineHook):
         self._connection = connection
 
     def _settings(self) -> Any:
-        from airflow_ee_provider.earth_engine.settings import Settings
+        from airflow_ee_provider.earth_engine.settings import ConnectionSettings
 
-        return Settings.from_extra(self._connection["extra"], self._connection["host"])
+        return ConnectionSettings.from_extra(self._connection["extra"], self._connection["host"])
 
 
 def _value(body: Any) -> Any:

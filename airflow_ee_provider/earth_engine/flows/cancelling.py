@@ -49,7 +49,7 @@ class CancelOutcome(str, Enum):
     ERROR = "error"
 
     @property
-    def settled(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the operation is known not to run any more."""
         return self in (self.CANCELLED, self.ALREADY_FINISHED, self.FINISHED_DESPITE_CANCEL)
 
@@ -110,7 +110,7 @@ def request_cancels(names: Iterable[OperationName], *, timeout: float = CANCEL_T
     seen = yield ReadOperations(tuple(names), within=timeout * READING_SHARE)
     results: list[CancelResult] = yield SideBySide([_request_cancel(name, seen.get(name), until) for name in names])
     for result in results:
-        yield _note(result)
+        yield _log_line(result)
     return results
 
 
@@ -145,7 +145,7 @@ def confirm_cancels(
             if not isinstance(result.error, TransientError):
                 latest[result.name] = result
             if result.outcome is not CancelOutcome.STILL_CANCELLING:
-                yield _note(result)
+                yield _log_line(result)
     return list(latest.values())
 
 
@@ -154,10 +154,10 @@ def _request_cancel(name: OperationName, seen: Operation | EarthEngineError | No
         error = yield from attempt(within(cancel_operation(name), until))
         if error is None or isinstance(error, FailedPreconditionError):  # What it says of its end is read next.
             return CancelResult(name, CancelOutcome.STILL_CANCELLING)
-        return _failed(name, error)
+        return _error_result(name, error)
     operation = yield from attempt(within(_ask_to_cancel(name, seen), until))
     if isinstance(operation, EarthEngineError):
-        return _failed(name, operation)
+        return _error_result(name, operation)
     outcome = CancelOutcome.ALREADY_FINISHED if operation.done else CancelOutcome.STILL_CANCELLING
     return CancelResult(name, outcome, operation)
 
@@ -165,14 +165,14 @@ def _request_cancel(name: OperationName, seen: Operation | EarthEngineError | No
 def _confirm_cancel(name: OperationName, seen: Operation | EarthEngineError, *, ask_again: bool) -> Flow[CancelResult]:
     operation = (yield from attempt(_ask_to_cancel(name, seen))) if ask_again else seen
     if isinstance(operation, EarthEngineError):
-        return _failed(name, operation)
+        return _error_result(name, operation)
     if not operation.done:
         return CancelResult(name, CancelOutcome.STILL_CANCELLING, operation)
     outcome = CancelOutcome.CANCELLED if operation.cancelled else CancelOutcome.FINISHED_DESPITE_CANCEL
     return CancelResult(name, outcome, operation)
 
 
-def _failed(name: OperationName, error: EarthEngineError) -> CancelResult:
+def _error_result(name: OperationName, error: EarthEngineError) -> CancelResult:
     not_found = isinstance(error, OperationNotFoundError)
     return CancelResult(name, CancelOutcome.NOT_FOUND if not_found else CancelOutcome.ERROR, error=error)
 
@@ -194,8 +194,8 @@ def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError) -> F
     return operation
 
 
-def _note(result: CancelResult) -> LogMessage:
+def _log_line(result: CancelResult) -> LogMessage:
     if result.outcome is CancelOutcome.STILL_CANCELLING:
         called = result.operation.label if result.operation else result.name
         return LogMessage(f"{called}: cancel requested; it counts as cancelled once Earth Engine says so.")
-    return LogMessage(f"{result.describe()}.", warning=not result.outcome.settled)
+    return LogMessage(f"{result.describe()}.", warning=not result.outcome.has_ended)

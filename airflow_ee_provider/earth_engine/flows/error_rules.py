@@ -111,7 +111,7 @@ REMEDIES = (
 )
 
 
-def decode(request: Request, answer: Response | NoResponse) -> dict[str, Any] | EarthEngineError:
+def parse_response(request: Request, answer: Response | NoResponse) -> dict[str, Any] | EarthEngineError:
     """Return what an answer means: its JSON object, or the error that `RULES` and `REMEDIES` make of it."""
     if isinstance(answer, NoResponse):
         message = f"No answer from Earth Engine to {request.method}: {answer.reason.rstrip('.')}."
@@ -158,7 +158,10 @@ def _error(request: Request, answer: Response, payload: Any) -> EarthEngineError
 def _excerpt(body: bytes, length: int = 200) -> str:
     """Return what can be shown of a body that is not ours to understand, such as a proxy's HTML page."""
     text = re.sub(
-        r"<(script|style).*?</\1>|<[^>]*>", " ", body[:4000].decode("utf-8", "replace"), flags=re.DOTALL | re.IGNORECASE
+        r"<(script|style).*?</\1>|<[^>]*>",
+        " ",
+        body[:4000].decode("utf-8", "replace"),
+        flags=re.DOTALL | re.IGNORECASE,
     )
     text = " ".join(text.split())
     return repr(text[:length]) if text else "an empty body"

@@ -19,7 +19,7 @@ from airflow_ee_provider.earth_engine.flows.effects import (
     Response,
     Sleep,
 )
-from airflow_ee_provider.earth_engine.flows.error_rules import decode
+from airflow_ee_provider.earth_engine.flows.error_rules import parse_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,22 +36,24 @@ class Backoff:
     """How often and how long a request is repeated: exponential back-off with full jitter.
 
     :param attempts: how often it is sent at most.
-    :param base: the upper bound of the first wait, in seconds; doubled each time.
-    :param cap: the upper bound of any wait that we choose, in seconds.
-    :param patience: the longest ``Retry-After`` that is waited for, in seconds; a longer one is an error at once.
+    :param initial_delay: the upper bound of the first wait, in seconds; doubled each time.
+    :param max_delay: the upper bound of any wait that we choose, in seconds.
+    :param max_retry_after: the longest ``Retry-After`` waited for, in seconds; a longer one is an error at once.
     """
 
     attempts: int = 6
-    base: float = 1.0
-    cap: float = 32.0
-    patience: float = 300.0
+    initial_delay: float = 1.0
+    max_delay: float = 32.0
+    max_retry_after: float = 300.0
     jitter: random.Random = field(default_factory=random.Random, repr=False, compare=False)
 
     def delay(self, attempt: int, retry_after: float | None) -> float | None:
         """Seconds until the next attempt after the ``attempt``-th (from 1); None if there is to be none."""
-        if attempt >= self.attempts or (retry_after or 0.0) > self.patience:
+        if attempt >= self.attempts or (retry_after or 0.0) > self.max_retry_after:
             return None
-        return max(retry_after or 0.0, self.jitter.uniform(0.0, min(self.cap, self.base * 2.0 ** (attempt - 1))))
+        return max(
+            retry_after or 0.0, self.jitter.uniform(0.0, min(self.max_delay, self.initial_delay * 2.0 ** (attempt - 1)))
+        )
 
 
 BACKOFF = Backoff()
@@ -72,7 +74,7 @@ def request_with_answer(request: Request, backoff: Backoff = BACKOFF) -> Flow[tu
     while True:
         attempt += 1
         answer = yield request
-        result = decode(request, answer)
+        result = parse_response(request, answer)
         if not isinstance(result, EarthEngineError):
             return result, answer
         delay = backoff.delay(attempt, _retry_after(answer))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.operations import Operation
 
 #: From which time on an operation's age is counted.
-AGES = ("create_time", "start_time")
+AGE_FIELDS = ("create_time", "start_time")
 
 
 #: By how much Earth Engine's clock and this machine's may differ. One of them is wrong then, and whichever it is: what
@@ -69,8 +69,8 @@ class StaleCriteria:
                 "Without a criterion, every operation of every user of the project would be cancelled.",
                 remedy="Give older_than, description, description_regex, types, max_priority or max_eecu_seconds.",
             )
-        if self.age_since not in AGES:
-            raise InvalidRequestError(f"age_since is {self.age_since!r} and has to be one of {', '.join(AGES)}.")
+        if self.age_since not in AGE_FIELDS:
+            raise InvalidRequestError(f"age_since is {self.age_since!r} and has to be one of {', '.join(AGE_FIELDS)}.")
         if unknown := set(self.states) - set(ACTIVE_STATES):
             raise InvalidRequestError(f"states has {sorted(unknown)}, and can have {', '.join(ACTIVE_STATES)}.")
         try:

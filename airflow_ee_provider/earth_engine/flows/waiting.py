@@ -25,7 +25,7 @@ POLL_INTERVAL = 30.0
 
 #: Seconds between the first reads, and the share of the time waited so far that is waited from then on: a short export
 #: is noticed soon.
-FIRST_INTERVAL, GROWTH = 5.0, 0.1
+FIRST_INTERVAL, INTERVAL_GROWTH = 5.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def wait_for_operations(
     *,
     timeout: float | None = None,
     latest: dict[OperationName, Operation] | None = None,
-    trouble: dict[OperationName, TransientError] | None = None,
+    last_errors: dict[OperationName, TransientError] | None = None,
 ) -> Flow[list[Operation]]:
     """Read operations again and again until all have ended; returns the latest of each, in the order of ``names``.
 
@@ -61,19 +61,19 @@ def wait_for_operations(
 
     :param timeout: seconds after which it returns although some have not ended; None for no limit.
     :param latest: what a former call left there, so that only what is new since is noted.
-    :param trouble: is filled with the errors of the operations whose last read has failed.
+    :param last_errors: is filled with the errors of the operations whose last read has failed.
     :raises ComputeLimitExceededError: once Earth Engine has said what became of those that used more.
     """
     latest = {} if latest is None else latest
-    trouble = {} if trouble is None else trouble
+    last_errors = {} if last_errors is None else last_errors
     started = now = due = yield MonotonicTime()
     while True:
         unfinished = tuple(name for name in names if name not in latest or not latest[name].done)
         seen: ReadResults = yield ReadOperations(unfinished, max(0.0, due - now))
         now = yield MonotonicTime()
         if len(seen) == len(unfinished):  # Otherwise there was early news, and the others are due as before.
-            due = now + min(options.poll_interval, max(FIRST_INTERVAL, (now - started) * GROWTH))
-        yield from _take_in(seen, latest, trouble)
+            due = now + min(options.poll_interval, max(FIRST_INTERVAL, (now - started) * INTERVAL_GROWTH))
+        yield from _merge_and_log(seen, latest, last_errors)
         found = [latest[name] for name in names if name in latest]
         yield from _enforce_limit(found, options.max_eecu_seconds)
         if all_done(names, found):
@@ -91,27 +91,27 @@ def wait_for_operation(name: OperationName, options: WaitOptions, *, timeout: fl
 
     :raises TransientError: if nothing at all was heard of it in ``timeout`` seconds; the last one of them.
     """
-    trouble: dict[OperationName, TransientError] = {}
-    found = yield from wait_for_operations([name], options, timeout=timeout, trouble=trouble)
+    last_errors: dict[OperationName, TransientError] = {}
+    found = yield from wait_for_operations([name], options, timeout=timeout, last_errors=last_errors)
     if not found:
         yield LogMessage(f"{name}: Nothing was heard of the operation for {timeout:g} s.", warning=True)
-        raise trouble[name]
+        raise last_errors[name]
     return found[0]
 
 
-def _take_in(
-    seen: ReadResults, latest: dict[OperationName, Operation], trouble: dict[OperationName, TransientError]
+def _merge_and_log(
+    seen: ReadResults, latest: dict[OperationName, Operation], last_errors: dict[OperationName, TransientError]
 ) -> Flow[None]:
     """Keep what was read, and note what is new."""
     for name, operation in seen.items():
-        trouble.pop(name, None)
+        last_errors.pop(name, None)
         if isinstance(operation, TransientError):
-            trouble[name] = operation
+            last_errors[name] = operation
             yield LogMessage(f"{operation} The operation is asked for again.", warning=True)
         elif isinstance(operation, EarthEngineError):
             raise operation
         else:
-            if name not in latest or latest[name].milestone != operation.milestone:
+            if name not in latest or latest[name].progress_key != operation.progress_key:
                 yield LogMessage(f"{operation.label}: {operation.describe()}")
             latest[name] = operation
 

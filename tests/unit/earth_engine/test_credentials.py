@@ -11,7 +11,7 @@ from tokens import FEDERATION
 
 from airflow_ee_provider.earth_engine.credentials import open_account
 from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError, InvalidRequestError
-from airflow_ee_provider.earth_engine.settings import SCOPES, Settings, override
+from airflow_ee_provider.earth_engine.settings import SCOPES, ConnectionSettings, with_overrides
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def test_a_key_serves_as_a_path_as_json_and_as_an_object(key: dict[str, str], tm
     path.write_text(json.dumps(key))
 
     for extra in ({"key_path": str(path)}, {"keyfile_dict": json.dumps(key)}, {"keyfile_dict": key}):
-        account = open_account(Settings.from_extra(extra))
+        account = open_account(ConnectionSettings.from_extra(extra))
         assert account.project == "key-project"
         assert account.base_url == "https://earthengine.googleapis.com/v1"
         assert list(account.credentials.scopes) == list(SCOPES)
@@ -58,7 +58,7 @@ def test_the_extras_of_a_google_cloud_platform_connection_are_understood(key: di
         "extra__google_cloud_platform__num_retries": 5,
     }
 
-    account = open_account(Settings.from_extra(extra))
+    account = open_account(ConnectionSettings.from_extra(extra))
 
     assert account.project == "my-project"
     assert account.credentials.quota_project_id == "billed"
@@ -68,8 +68,8 @@ def test_the_extras_of_a_google_cloud_platform_connection_are_understood(key: di
 def test_workload_identity_federation_and_impersonation(key: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "federation.json"
     path.write_text(json.dumps(FEDERATION))
-    federated = open_account(Settings.from_extra({"credential_config_file": str(path), "project": "p"}))
-    settings = override(Settings.from_extra({"keyfile_dict": key}), "mine", "a@x.iam, b@x.iam")
+    federated = open_account(ConnectionSettings.from_extra({"credential_config_file": str(path), "project": "p"}))
+    settings = with_overrides(ConnectionSettings.from_extra({"keyfile_dict": key}), "mine", "a@x.iam, b@x.iam")
 
     impersonating = open_account(settings)
 
@@ -86,7 +86,7 @@ def test_application_default_credentials_serve_where_nothing_is_configured(
     path.write_text(json.dumps(key))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
 
-    assert open_account(Settings()).project == "key-project"
+    assert open_account(ConnectionSettings()).project == "key-project"
 
 
 @pytest.mark.parametrize(
@@ -117,20 +117,20 @@ def test_application_default_credentials_serve_where_nothing_is_configured(
 )
 def test_what_cannot_work_is_refused_before_anything_is_sent(extra: dict[str, Any], error: Any, says: str) -> None:
     with pytest.raises(error, match=re.escape(says)):
-        open_account(Settings.from_extra(extra))
+        open_account(ConnectionSettings.from_extra(extra))
 
 
 @pytest.mark.parametrize("private_key", ["not a key", 'BEGIN "SECRET" material'])
 def test_an_error_never_quotes_a_key(key: dict[str, str], private_key: str) -> None:
     with pytest.raises(CredentialsError) as caught:
-        open_account(Settings.from_extra({"keyfile_dict": {**key, "private_key": private_key}}))
+        open_account(ConnectionSettings.from_extra({"keyfile_dict": {**key, "private_key": private_key}}))
 
     assert private_key not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
 def test_an_account_without_a_project_says_what_to_do() -> None:
-    account = open_account(Settings.from_extra({**LOCAL, "api_version": "v1alpha"}))
+    account = open_account(ConnectionSettings.from_extra({**LOCAL, "api_version": "v1alpha"}))
 
     assert account.base_url == "http://127.0.0.1:8085/v1alpha"
     with pytest.raises(EarthEngineError, match="Set the connection's project"):
@@ -138,7 +138,7 @@ def test_an_account_without_a_project_says_what_to_do() -> None:
 
 
 def test_settings_show_no_key_in_their_repr(key: dict[str, str]) -> None:
-    assert "PRIVATE" not in repr(Settings.from_extra({"keyfile_dict": key}))
+    assert "PRIVATE" not in repr(ConnectionSettings.from_extra({"keyfile_dict": key}))
 
 
 SECRET = "s3cr3t-m4rk"  # noqa: S105
@@ -181,7 +181,7 @@ def test_what_stands_in_a_connections_field_is_shown_nowhere(
     marks = (SECRET, base64.b64encode(SECRET.encode()).decode()[:-4])
     shown = []
     try:
-        settings = Settings.from_extra({field: FORMS[form]})
+        settings = ConnectionSettings.from_extra({field: FORMS[form]})
         if field in ("key_path", "keyfile_dict", "credential_config_file", "key_secret_name"):
             shown.append(repr(settings))
         open_account(settings)
@@ -195,7 +195,7 @@ def test_what_stands_in_a_connections_field_is_shown_nowhere(
 def test_a_key_whose_line_breaks_are_escaped_is_a_key(key: dict[str, str]) -> None:
     escaped = {**key, "private_key": key["private_key"].replace("\n", "\\n")}
 
-    assert open_account(Settings.from_extra({"keyfile_dict": json.dumps(escaped)})).project == "key-project"
+    assert open_account(ConnectionSettings.from_extra({"keyfile_dict": json.dumps(escaped)})).project == "key-project"
 
 
 @pytest.mark.parametrize("form", ["path", "text", "object"])
@@ -203,10 +203,10 @@ def test_a_credential_config_file_is_a_path_a_text_or_an_object(key: dict[str, s
     (tmp_path / "key.json").write_text(json.dumps(key))
     given = {"path": str(tmp_path / "key.json"), "text": json.dumps(key), "object": key}[form]
 
-    assert open_account(Settings.from_extra({"credential_config_file": given})).project == "key-project"
+    assert open_account(ConnectionSettings.from_extra({"credential_config_file": given})).project == "key-project"
 
 
 def test_who_impersonates_runs_in_the_project_of_the_account_that_calls(key: dict[str, str]) -> None:
     extra = {"keyfile_dict": key, "impersonation_chain": "ee@their-project.iam.gserviceaccount.com"}
 
-    assert open_account(Settings.from_extra(extra)).project == "their-project"
+    assert open_account(ConnectionSettings.from_extra(extra)).project == "their-project"

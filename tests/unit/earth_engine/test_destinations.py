@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from airflow_ee_provider.earth_engine.destinations import dataset, link_to, output_url
+from airflow_ee_provider.earth_engine.destinations import console_url_of, link_to, openlineage_dataset
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from airflow_ee_provider.earth_engine.destinations import dataset, link_to, outp
     ],
 )
 def test_a_request_says_where_its_output_will_be_seen(body: dict[str, Any], url: str) -> None:
-    assert output_url(body) == url
+    assert console_url_of(body) == url
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_request_says_where_its_output_will_be_seen(body: dict[str, Any], url:
     ],
 )
 def test_a_destination_is_a_dataset(uri: str, expected: tuple[str, str]) -> None:
-    assert dataset(uri) == expected
+    assert openlineage_dataset(uri) == expected
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ def test_a_destination_is_a_dataset(uri: str, expected: tuple[str, str]) -> None
 )
 def test_what_is_no_address_is_no_link(uri: str) -> None:
     assert not link_to(uri)
-    assert dataset(uri)
+    assert openlineage_dataset(uri)

@@ -152,7 +152,7 @@ def test_odd_metadata_never_costs_the_operation(odd: dict[str, Any]) -> None:
 
     assert str(operation.name) == FULL
     assert operation.describe()
-    assert operation.milestone
+    assert operation.progress_key
     json.dumps(operation.as_dict())
 
 

@@ -14,7 +14,7 @@ from tokens import FEDERATION
 from airflow_ee_provider.earth_engine.client.transports import no_token
 from airflow_ee_provider.earth_engine.credentials import open_account
 from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError, InvalidRequestError
-from airflow_ee_provider.earth_engine.settings import Settings
+from airflow_ee_provider.earth_engine.settings import ConnectionSettings
 from airflow_ee_provider.earth_engine.trust import Trust, check_token_may_go_to, endpoint_of
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 USER = {"type": "authorized_user", "client_id": "i", "client_secret": "s", "refresh_token": "r"}
 
 
-def settings(trust: Trust | None = None, **extra: Any) -> Settings:
-    read = Settings.from_extra({"project": "p", **extra}, extra.pop("host", None))
+def settings(trust: Trust | None = None, **extra: Any) -> ConnectionSettings:
+    read = ConnectionSettings.from_extra({"project": "p", **extra}, extra.pop("host", None))
     return replace(read, trust=trust) if trust else read
 
 
@@ -131,6 +131,6 @@ def test_an_empty_connection_is_still_the_machines_own_account(tmp_path: Path, m
     (tmp_path / "adc.json").write_text(json.dumps(USER))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "adc.json"))
 
-    assert open_account(Settings(project="p")).project == "p"
+    assert open_account(ConnectionSettings(project="p")).project == "p"
     with pytest.raises(EarthEngineError, match="no token is sent there"):
-        open_account(Settings(project="p", host="https://evil.example"))
+        open_account(ConnectionSettings(project="p", host="https://evil.example"))

@@ -166,7 +166,7 @@ def test_whatever_is_answered_a_cancel_ends_and_is_not_believed_without_proof(an
 
 
 def test_an_outcome_that_leaves_an_operation_running_is_not_settled() -> None:
-    assert {outcome for outcome in CancelOutcome if not outcome.settled} == {
+    assert {outcome for outcome in CancelOutcome if not outcome.has_ended} == {
         CancelOutcome.NOT_FOUND,
         CancelOutcome.STILL_CANCELLING,
         CancelOutcome.ERROR,

@@ -11,7 +11,7 @@ from playing import NAME, lost, ok, play, refused
 
 from airflow_ee_provider.earth_engine import errors
 from airflow_ee_provider.earth_engine.flows.effects import Request, Response
-from airflow_ee_provider.earth_engine.flows.error_rules import RULES, decode
+from airflow_ee_provider.earth_engine.flows.error_rules import RULES, parse_response
 from airflow_ee_provider.earth_engine.flows.retrying import BACKOFF, Backoff, call
 
 GET = Request("GET", NAME, NAME)
@@ -68,7 +68,7 @@ def test_a_request_that_must_not_be_repeated_is_sent_once() -> None:
     ],
 )
 def test_retry_after_is_honoured_as_seconds_and_as_a_date(headers: dict[str, str], seconds: float) -> None:
-    backoff = Backoff(base=0.001)
+    backoff = Backoff(initial_delay=0.001)
 
     played = play(call(GET, backoff), [refused(429, "RESOURCE_EXHAUSTED", **headers), ok()])
 
@@ -156,7 +156,7 @@ JSON = st.recursive(
 @given(st.integers(100, 599), st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 @example(503, b'{"error": {"details": true}}')
 def test_whatever_a_server_answers_is_an_object_or_an_error_that_names_its_subject(status: int, body: bytes) -> None:
-    result = decode(GET, Response(status, body))
+    result = parse_response(GET, Response(status, body))
 
     if isinstance(result, errors.EarthEngineError):
         assert GET.subject in str(result)

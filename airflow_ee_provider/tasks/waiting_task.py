@@ -1,4 +1,4 @@
-"""What every task that holds operations does, be it an operator or a sensor."""
+"""What a task that waits for its operations does, operator or sensor: record, wait, cancel on its way out."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from airflow_ee_provider.tasks.clean_up import (
     ON_KILL_LIMITS,
     account_of,
     airflow_errors,
-    clean_up,
     in_time,
-    report,
+    log_instead_of_raising,
+    log_unconfirmed,
     result_or_raise,
 )
 from airflow_ee_provider.tasks.handover import Handover
@@ -48,13 +48,12 @@ FOLLOWED_BY_A_TRY = ("cleared", "scheduled", "queued", "up_for_retry")
 LATER_TRY_BEGINS, LATER_TRY_TIMEOUT = 2.0, 1.0
 
 
-class OperationHolder:
-    """A mixin for operators and sensors with the parameters `ACCOUNT_PARAMETERS` and ``operation_names``."""
+class EarthEngineTask:
+    """A mixin for operators and sensors with the parameters `ACCOUNT_PARAMETERS`."""
 
     operator_extra_links: Any = (EarthEngineTasksLink(),)
 
     if TYPE_CHECKING:
-        operation_names: Any
         log: Any
         task_id: str
 
@@ -65,41 +64,39 @@ class OperationHolder:
 
         return EarthEngineHook(**account_of(self))
 
-    def record_names(self, context: Context) -> list[OperationName]:
-        """Parse the names and record them as this task's, before anything waits on them.
 
-        From now on they are plain texts: what a kill reads must ask nobody.
+def record_names(task: Any, context: Context) -> list[OperationName]:
+    """Parse a task's ``operation_names`` and record them as its own, before anything waits on them.
 
-        :raises AirflowSkipException: if there is no name at all: the upstream task started nothing.
-        """
-        with airflow_errors():
-            names = self.hook.account.names(self.operation_names)
-        if not names:
-            raise AirflowSkipException(f"{self.task_id} was given no Earth Engine operation: there is nothing to do.")
-        self.operation_names = [str(name) for name in names]
-        self.hook.make_ready()
-        record_operations(context, names, **account_of(self))
-        EarthEngineTasksLink.persist_for(context, names)
-        return names
+    From now on they are plain texts: what a kill reads must ask nobody.
 
-    def cancel_own(self, why: str) -> None:
-        """Cancel this task's operations on its way out; log what became of each, and raise nothing."""
-        self.log.warning("%s; cancelling %s.", why, self.operation_names)
-        self.cancel_and_describe(self.operation_names)
-
-    def cancel_and_describe(self, names: Any) -> list[str]:
-        """Cancel, and return one summary line for each operation; an empty list if cancelling failed. Never raises."""
-        with clean_up(self.log):
-            results = self.hook.cancel_operations(names, **ON_KILL_LIMITS)
-            report(results, self.log)
-            return [result.describe() for result in results]
-        return []
+    :raises AirflowSkipException: if there is no name at all: the upstream task started nothing.
+    """
+    with airflow_errors():
+        names: list[OperationName] = task.hook.account.names(task.operation_names)
+    if not names:
+        raise AirflowSkipException(f"{task.task_id} was given no Earth Engine operation: there is nothing to do.")
+    task.operation_names = [str(name) for name in names]
+    task.hook.make_ready()
+    record_operations(context, names, **account_of(task))
+    EarthEngineTasksLink.persist_for(context, names)
+    return names
 
 
-class WaitingHolder(OperationHolder):
+def cancel_and_describe(task: EarthEngineTask, names: Any) -> list[str]:
+    """Cancel, and return one summary line for each operation; an empty list if cancelling failed. Never raises."""
+    with log_instead_of_raising(task.log):
+        results = task.hook.cancel_operations(names, **ON_KILL_LIMITS)
+        log_unconfirmed(results, task.log)
+        return [result.describe() for result in results]
+    return []
+
+
+class WaitingTask(EarthEngineTask):
     """A mixin for what waits until its operations have succeeded, here or in the triggerer."""
 
     if TYPE_CHECKING:
+        operation_names: Any
         cancel_on_kill: bool
         cancel_on_timeout: bool
         execution_timeout: timedelta | None
@@ -139,6 +136,11 @@ class WaitingHolder(OperationHolder):
             if self.operation_names:
                 self.cancel_own(f"{self.task_id} was killed")
             raise AirflowException(f"{self.task_id} was killed before it began.")
+
+    def cancel_own(self, why: str) -> None:
+        """Cancel this task's operations on its way out; log what became of each, and raise nothing."""
+        self.log.warning("%s; cancelling %s.", why, self.operation_names)
+        cancel_and_describe(self, self.operation_names)
 
     @property
     def wait_options(self) -> WaitOptions:
