@@ -11,7 +11,7 @@ VERSIONS = $(AIRFLOW_3) 3.1.8 $(AIRFLOW_2)
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo test lint unit-3 unit-2 system matrix bench soak google libraries clean
+.PHONY: demo test lint unit-3 unit-2 system matrix bench soak google interface libraries clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -49,8 +49,12 @@ bench: $(VENV_3)/installed .venv-google/installed  ## What waiting, cancelling, 
 google: .venv-google/installed  ## A connection of Google's provider: both parsers side by side
 	.venv-google/bin/python -m pytest tests/integration/test_google_connection.py
 
+interface: $(VENV_3)/installed  ## Every parameter, method and result: docs/interface.md
+	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/support/interface.py docs/interface.md
+
 libraries: .venv-libraries/installed  ## Libraries that people use, inside @task.earth_engine: docs/libraries.md
 	PYTHONPATH=tests/support:tests/libraries/dags .venv-libraries/bin/python tests/libraries/measure.py docs/libraries.md
+	.venv-libraries/bin/python -m pytest tests/integration/test_pages.py
 
 .venv-libraries/installed: pyproject.toml constraints/airflow-$(AIRFLOW_3).txt
 	$(NEEDS_PYTHON)

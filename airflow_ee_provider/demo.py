@@ -21,10 +21,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from airflow_ee_provider.airflow_api import seconds_since_epoch
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
-from airflow_ee_provider.standalone import StandaloneAirflow, seconds_since_epoch
+from airflow_ee_provider.standalone import StandaloneAirflow
 from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY
 
 if TYPE_CHECKING:

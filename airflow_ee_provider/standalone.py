@@ -8,23 +8,21 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing, suppress
-from datetime import datetime
 from functools import cached_property, partial
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
-from uuid import uuid4
+
+from airflow_ee_provider.airflow_api import AirflowApi, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
 T = TypeVar("T")
 
 
-class StandaloneAirflow:
+class StandaloneAirflow(AirflowApi):
     """Airflow's parts on SQLite, from the running interpreter's environment; a context manager.
 
     Whatever it starts listens on this machine only, and no log server is among it: everybody who reaches it is an
@@ -35,8 +33,8 @@ class StandaloneAirflow:
     :param environment: more variables, for example connections.
     """
 
-    #: Where the REST API is, and where it says how Airflow's parts are.
-    api_path, health_path = "/api/v2", "/api/v2/monitor/health"
+    #: Where the API says how Airflow's parts are.
+    health_path = "/api/v2/monitor/health"
     healthy_parts: ClassVar[tuple[str, ...]] = ("metadatabase", "scheduler", "triggerer", "dag_processor")
     #: What it starts, with each part's arguments; `airflow standalone` would open its log servers to the network.
     parts: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -45,8 +43,6 @@ class StandaloneAirflow:
         "dag-processor": (),
         "triggerer": ("--skip-serve-logs",),
     }
-    #: What a new DAG run is made with besides its conf.
-    run_body: ClassVar[dict[str, Any]] = {"logical_date": None}
 
     def __init__(self, home: Path, dags_folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.home = home.resolve()
@@ -184,129 +180,6 @@ class StandaloneAirflow:
         except (requests.RequestException, ValueError):
             return False
         return all(health.get(part, {}).get("status") == "healthy" for part in self.healthy_parts)
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Call the REST API; returns its JSON.
-
-        :raises RuntimeError: with the answer, if it is an error.
-        """
-        import requests
-
-        url, headers = f"{self.url}{self.api_path}{path}", {"Authorization": self.authorization}
-        for attempt in range(5):  # SQLite is locked now and then.
-            try:
-                answer = requests.request(method, url, json=body, headers=headers, timeout=20)
-            except requests.Timeout:
-                continue
-            if answer.ok or (attempt and answer.status_code == 409):  # A former attempt has come through.
-                return answer.json() if answer.content else None
-            if answer.status_code < 500:
-                break
-            time.sleep(1)
-        else:
-            raise TimeoutError(f"{method} {path}: Airflow's API does not answer.")
-        raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
-
-    def wait_for_dags(self, *dag_ids: str) -> None:
-        """Wait until the DAGs are known; fail at once where a file cannot be imported."""
-
-        def known() -> bool:
-            if errors := self.call("GET", "/importErrors")["import_errors"]:
-                raise RuntimeError("\n".join(error["stack_trace"] for error in errors))
-            missing = set(dag_ids)
-            for start in count(0, 100):
-                page = self.call("GET", f"/dags?limit=100&offset={start}")["dags"]
-                missing -= {dag["dag_id"] for dag in page}
-                if not page or not missing:
-                    break
-            return not missing
-
-        wait_until(known, timeout=120, what=f"the DAGs {', '.join(dag_ids)}")
-
-    def trigger(self, dag_id: str, **conf: Any) -> str:
-        """Start a DAG run, and return its id."""
-        run_id = f"manual__{uuid4()}"
-        self.call("POST", f"/dags/{dag_id}/dagRuns", {**self.run_body, "dag_run_id": run_id, "conf": conf})
-        return run_id
-
-    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """Return a DAG run."""
-        run: dict[str, Any] = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
-        return run
-
-    def task(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
-        """Return a task instance."""
-        task: dict[str, Any] = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")
-        return task
-
-    def wait_for_task(self, dag_id: str, run_id: str, task_id: str, *states: str, timeout: float = 120) -> str:
-        """Wait until a task instance is in one of the states, and return it."""
-
-        def state() -> str:
-            now = self.task(dag_id, run_id, task_id)["state"]
-            return now if now in states else ""
-
-        return wait_until(state, timeout=timeout, what=f"{dag_id}.{task_id} to become {' or '.join(states)}")
-
-    def clear(self, dag_id: str, run_id: str, task_id: str) -> float:
-        """Clear a task instance, as a user does; returns when, in seconds since the epoch."""
-        moment = time.time()
-        self.call(
-            "POST",
-            f"/dags/{dag_id}/clearTaskInstances",
-            {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False},
-        )
-        return moment
-
-    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str) -> Any:
-        """Return what a task has pushed under a key; None where it has not."""
-        tasks = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
-        entries = self.call("GET", f"{tasks}/{task_id}/xcomEntries")["xcom_entries"]
-        if not any(entry["key"] == key for entry in entries):
-            return None
-        return self.call("GET", f"{tasks}/{task_id}/xcomEntries/{key}?deserialize=true")["value"]
-
-    def clear_run(self, dag_id: str, run_id: str) -> None:
-        """Clear all tasks of a DAG run."""
-        self.call("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", {"dry_run": False})
-
-    def mark_task(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
-        """Mark a task instance ``failed`` or ``success``, as a user does."""
-        self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", self.mark_body(state))
-
-    def mark_body(self, state: str) -> dict[str, Any]:
-        """Return what marks a task instance."""
-        return {"new_state": state}
-
-    def pause(self, dag_id: str, *, paused: bool) -> None:
-        """Pause a DAG, or let it go on."""
-        self.call("PATCH", f"/dags/{dag_id}", {"is_paused": paused})
-
-    def delete_run(self, dag_id: str, run_id: str) -> None:
-        """Delete a DAG run."""
-        self.call("DELETE", f"/dags/{dag_id}/dagRuns/{run_id}")
-
-    def mark_run(self, dag_id: str, run_id: str, state: str) -> None:
-        """Mark a DAG run ``failed`` or ``success``, as a user does."""
-        self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", {"state": state})
-
-
-def wait_until(condition: Callable[[], T], *, timeout: float, what: str, interval: float = 0.5) -> T:
-    """Return what ``condition`` returns, once that is true.
-
-    :raises TimeoutError: after ``timeout`` seconds.
-    """
-    deadline = time.monotonic() + timeout
-    while not (result := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout:g} s for {what}")
-        time.sleep(interval)
-    return result
-
-
-def seconds_since_epoch(timestamp: str) -> float:
-    """Read a timestamp of the REST API's."""
-    return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
 
 
 def _session(process_id: int) -> int | None:

@@ -46,7 +46,7 @@ def check_inputs(**context: Any) -> None:
 with DAG(
     "example_earth_engine_cancel_on_failure",
     schedule=None,
-    on_failure_callback=EarthEngineCancelOperationsNotifier(),
+    on_failure_callback=EarthEngineCancelOperationsNotifier(scope="run"),
     **ARGUMENTS,
 ):
     operation = start_export()
@@ -61,7 +61,7 @@ with DAG(
     "example_earth_engine_cancel_on_dagrun_timeout",
     schedule=None,
     dagrun_timeout=timedelta(minutes=1),
-    on_failure_callback=EarthEngineCancelOperationsNotifier(),
+    on_failure_callback=EarthEngineCancelOperationsNotifier(scope="run"),
     **ARGUMENTS,
 ):
     task.earth_engine(task_id="export", deferrable=True)(make_export)()
@@ -72,7 +72,7 @@ with DAG(
 with DAG(
     "example_earth_engine_cancel_on_kill",
     schedule=None,
-    on_failure_callback=EarthEngineCancelOperationsNotifier(),
+    on_failure_callback=EarthEngineCancelOperationsNotifier(scope="run"),
     **ARGUMENTS,
 ):
     EarthEngineOperationSensor(

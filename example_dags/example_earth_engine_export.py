@@ -36,7 +36,7 @@ with DAG("example_earth_engine_export", schedule=None, **ARGUMENTS):
     def use(operations: list[dict[str, Any]]) -> None:
         """Go on with what was written."""
         for operation in operations:
-            print(operation["description"], operation["destination_uris"], operation["duration"])  # noqa: T201
+            print(operation["description"], operation["destination_uris"], operation["duration_seconds"])  # noqa: T201
 
     use(export())
 

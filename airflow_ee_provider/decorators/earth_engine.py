@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.flows.starting import Export
     from airflow_ee_provider.earth_engine.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.results import OperationDict
     from airflow_ee_provider.tasks.starter import Starter
 
 
@@ -34,7 +35,7 @@ class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):
             raise ValueError("@task.earth_engine returns a list of operations: it cannot have multiple_outputs.")
         super().__init__(**kwargs)
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:
+    def execute(self, context: Context) -> list[OperationDict]:
         """Make the exports, start them, write their names down, wait."""
         context_merge(context, self.op_kwargs)
         return self.start_and_wait(context, lambda starter: self._exports(context, starter))
@@ -66,7 +67,7 @@ def earth_engine_task(python_callable: Callable[..., Any] | None = None, **kwarg
     A start that Earth Engine refuses fails the task at the function's end, even if the function has swallowed the
     error, unless the same start succeeds later.
 
-    Returns a list with the operations; see `EarthEngineExportOperator`.
+    Returns a list with the operations, each an `OperationDict`.
 
     :param python_callable: the function; context variables are passed for arguments of their names.
     :param kwargs: the parameters of `ExportingOperator`, and those of every task but ``multiple_outputs``.

@@ -2,6 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.earth_engine.results import ErrorDict
+
+#: google.rpc.Code, by the name that an answer has of it.
+CODES = {
+    "CANCELLED": 1,
+    "UNKNOWN": 2,
+    "INVALID_ARGUMENT": 3,
+    "DEADLINE_EXCEEDED": 4,
+    "NOT_FOUND": 5,
+    "ALREADY_EXISTS": 6,
+    "PERMISSION_DENIED": 7,
+    "RESOURCE_EXHAUSTED": 8,
+    "FAILED_PRECONDITION": 9,
+    "ABORTED": 10,
+    "OUT_OF_RANGE": 11,
+    "UNIMPLEMENTED": 12,
+    "INTERNAL": 13,
+    "UNAVAILABLE": 14,
+    "DATA_LOSS": 15,
+    "UNAUTHENTICATED": 16,
+}
+
 
 class EarthEngineError(Exception):
     """Base of all errors of this package: what happened, to which operation, and what to do next.
@@ -25,6 +50,15 @@ class EarthEngineError(Exception):
         self.http_status = http_status
         self.remedy = remedy
         super().__init__(str(self))
+
+    @property
+    def code(self) -> int:
+        """google.rpc.Code; UNKNOWN (2) where no server answered."""
+        return CODES.get(self.status, CODES["UNKNOWN"])
+
+    def as_dict(self) -> ErrorDict:
+        """Return it as plain JSON."""
+        return {"code": self.code, "message": str(self)}
 
     def __str__(self) -> str:
         kind = " ".join(str(part) for part in (self.http_status, self.status) if part)
@@ -75,6 +109,10 @@ class TransientError(EarthEngineError):
     """Every attempt met a fault that passes: an overloaded server, a broken connection, a half answer."""
 
     permanent = False
+
+
+class OperationTimeoutError(TransientError):
+    """Operations have not ended in the time that there was for them; they run on."""
 
 
 class QuotaExceededError(EarthEngineError):

@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.operation_names import OperationName
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.earth_engine.results import OperationDict
 
 #: google.rpc.Code.CANCELLED, which a cancelled operation carries as ``error.code``.
 CANCELLED_CODE = 1
@@ -116,13 +119,23 @@ class Operation:
             batch_eecu_usage_seconds=_number(metadata.get("batchEecuUsageSeconds")),
         )
 
+    @classmethod
+    def unread(cls, name: OperationName) -> Operation:
+        """Stand for an operation that was started and could not be read yet."""
+        return cls(name, OperationState.STATE_UNSPECIFIED, done=False)
+
     @property
     def succeeded(self) -> bool:
         """Whether it has ended, and well."""
         return self.done and self.state is OperationState.SUCCEEDED
 
     @property
-    def duration(self) -> float | None:
+    def failed(self) -> bool:
+        """Whether it has ended, and not well: cancelled counts as well."""
+        return self.done and not self.succeeded
+
+    @property
+    def duration_seconds(self) -> float | None:
         """Seconds from its start to its end; None before that."""
         if self.start_time is None or self.end_time is None:
             return None
@@ -162,8 +175,8 @@ class Operation:
         doublings = int(self.batch_eecu_usage_seconds or 0).bit_length()
         return self.state, self.done, f"{self.progress or 0.0:.0%}", stages, self.attempt, doublings
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the operation as plain JSON, for XComs and logs; times in ISO 8601."""
+    def as_dict(self) -> OperationDict:
+        """Return the operation as plain JSON, for XComs and events."""
         return {
             "name": str(self.name),
             "state": self.state.value,
@@ -177,7 +190,7 @@ class Operation:
             "create_time": _iso(self.create_time),
             "start_time": _iso(self.start_time),
             "end_time": _iso(self.end_time),
-            "duration": self.duration,
+            "duration_seconds": self.duration_seconds,
         }
 
 
@@ -190,12 +203,6 @@ def printable(text: str, most: int = 200) -> str:
     """Return a text from outside as one line of a log: no line break, no escape code, no more than that many signs."""
     shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text[:most])
     return shown + ("…" if len(text) > most else "")
-
-
-def all_done(names: Sequence[OperationName], found: Sequence[Operation]) -> bool:
-    """Whether each of the operations was read, and has ended."""
-    read = {operation.name for operation in found if operation.done}
-    return all(name in read for name in names)
 
 
 def _state(reported: OperationState, *, done: bool, error: OperationError | None) -> OperationState:

@@ -35,21 +35,24 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
     """
     Cancel operations from a callback of a task or a DAG, such as ``on_failure_callback``.
 
-    Without names, it cancels what the task has recorded under the XCom key ``earth_engine_operations``, or, as a
-    DAG's callback, what all tasks of the run have recorded; each operation in the name of the connection, project and
-    impersonation chain that started it. It cancels everything that it can, logs what became of each, and raises
-    nothing: the error that it was called for stays the one that users see.
+    Without names, ``scope`` says whose recorded operations it cancels, each in the name of the connection, project and
+    impersonation chain that started it. It cancels all that it can, logs what became of each, and raises nothing: the
+    error that it was called for stays the one that users see.
 
     For a `DeadlineAlert`, use an ``AsyncCallback``: what a ``SyncCallback`` asks about a run is never answered by
     Airflow, so that one has to be given the names.
 
-    :param operation_names: one name or several (templated; names that are rendered to nothing cancel nothing); by
-        default those of the task or of the run.
+    :param operation_names: one name or several (templated; names that are rendered to nothing cancel nothing). Without
+        it, see ``scope``.
+    :param scope: whose operations to cancel, where no names are given: ``task``, what the task has recorded whose
+        callback this is, or ``run``, what all tasks of the run have. By default the task's as a callback of a task, and
+        the run's as one of a DAG or of a deadline.
     :param earth_engine_conn_id: the connection (templated).
     :param project_id: the Cloud project of bare ids, in place of the connection's (templated).
     :param impersonation_chain: service accounts, the last of which calls Earth Engine (templated).
     :param wait_for_completion: wait until Earth Engine confirms the cancels.
-    :param poll_interval: between two looks at what is still cancelling, in seconds or as a timedelta.
+    :param poll_interval: between two polls of what is still cancelling, at most; in seconds, or as a timedelta.
+    :param not_found_ok: do not log an error for an operation that Earth Engine does not know.
     :param timeout: to wait for the confirmation, in seconds or as a timedelta; a DAG's callbacks run in the
         dag-processor, which stops them after ``[dag_processor] dag_file_processor_timeout`` (50 s by default).
     """
@@ -60,23 +63,29 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         self,
         *,
         operation_names: Any = parameters.NotGiven,
+        scope: str | None = None,
         earth_engine_conn_id: str | None = "earth_engine_default",
         project_id: str | None = None,
         impersonation_chain: str | Sequence[str] | None = None,
         wait_for_completion: bool = True,
         poll_interval: float | timedelta = 2.0,
         timeout: float | timedelta = 30.0,
+        not_found_ok: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._are_given = operation_names is not parameters.NotGiven
+        if self._are_given and scope is not None:
+            raise ValueError("scope says whose operations are cancelled where no operation_names are given.")
         self.operation_names = operation_names if self._are_given else ()
+        self.scope = None if scope is None else parameters.Choice("scope", ("task", "run")).read(scope)
         self.earth_engine_conn_id = earth_engine_conn_id
         self.project_id = project_id
         self.impersonation_chain = impersonation_chain
         self.wait_for_completion = wait_for_completion
         self.poll_interval = poll_interval
         self.timeout = timeout
+        self.not_found_ok = not_found_ok
         parameters.check(self, (parameters.Seconds("poll_interval"), parameters.Seconds("timeout")))
 
     def __call__(self, *args: Any) -> None:
@@ -97,7 +106,8 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
             groups = _in_time(lambda: self._groups(context)) if "ti" not in context else self._groups(context)
         for account, names in groups:
             with log_instead_of_raising(self.log):
-                log_unconfirmed(EarthEngineHook(**account).cancel_operations(names, **self._how), self.log)
+                results = EarthEngineHook(**account).cancel_operations(names, **self._how)
+                log_unconfirmed(results, self.log, not_found_ok=self.not_found_ok)
 
     async def async_notify(self, context: Context) -> None:
         """Cancel, asynchronously: in the triggerer."""
@@ -110,7 +120,8 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
             groups = await sync_to_async(self._groups)(context)
         for account, names in groups:
             with log_instead_of_raising(self.log):
-                log_unconfirmed(await EarthEngineAsyncHook(**account).cancel_operations(names, **self._how), self.log)
+                results = await EarthEngineAsyncHook(**account).cancel_operations(names, **self._how)
+                log_unconfirmed(results, self.log, not_found_ok=self.not_found_ok)
 
     @property
     def _how(self) -> dict[str, Any]:
@@ -122,7 +133,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
 
     def _groups(self, context: Context) -> list[tuple[dict[str, Any], Any]]:
         """Return what is to be cancelled, by the account that is to do it."""
-        whose = "run" if _is_of_run(self._original or self, context) else "task"
+        whose = self.scope or ("run" if _is_of_run(self._original or self, context) else "task")
         if self._are_given:
             groups = [(account_of(self), self.operation_names)] if self.operation_names else []
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperat
 
 from airflow_ee_provider.airflow_versions import trigger_timed_out
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
-from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome
+from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.tasks import parameters
@@ -23,16 +24,20 @@ from airflow_ee_provider.tasks.clean_up import (
 )
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 from airflow_ee_provider.tasks.records import record_operations, records_of_task
-from airflow_ee_provider.tasks.run_records import by_account, records_of_upstream, within_bounds
+from airflow_ee_provider.tasks.run_records import by_account, records_of_run, records_of_upstream, within_bounds
 from airflow_ee_provider.tasks.waiting_task import EarthEngineTask, record_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_ee_provider.earth_engine.results import CancelDict
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
     from airflow_ee_provider.tasks.record_format import Record
+
+#: The templated parameters that the cancelling operators share.
+CANCEL_TEMPLATE_FIELDS = ("wait_for_completion", "poll_interval", "timeout", "not_found_ok", *ACCOUNT_PARAMETERS)
 
 #: Operations, and the `ACCOUNT_PARAMETERS` of whoever is to cancel them.
 Group = tuple["dict[str, Any]", "list[str]"]
@@ -41,9 +46,11 @@ Group = tuple["dict[str, Any]", "list[str]"]
 class CancellingOperator(EarthEngineTask, BaseOperator):
     """What the cancelling operators share: request every cancel at once, then wait here or in the triggerer."""
 
-    checked_parameters: tuple[parameters.Number, ...] = (
+    checked_parameters: tuple[parameters.Parameter, ...] = (
         parameters.Seconds("poll_interval"),
         parameters.Seconds("timeout"),
+        parameters.Flag("wait_for_completion"),
+        parameters.Flag("not_found_ok"),
     )
 
     def __init__(
@@ -52,10 +59,10 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         earth_engine_conn_id: str | None = "earth_engine_default",
         project_id: str | None = None,
         impersonation_chain: str | Sequence[str] | None = None,
-        wait_for_completion: bool = True,
+        wait_for_completion: bool | str = True,
         poll_interval: float | timedelta | str = 5.0,
         timeout: float | timedelta | str = 600.0,
-        not_found_ok: bool = False,
+        not_found_ok: bool | str = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -63,10 +70,10 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         self.earth_engine_conn_id = earth_engine_conn_id
         self.project_id = project_id
         self.impersonation_chain = impersonation_chain
-        self.wait_for_completion = wait_for_completion
+        self.wait_for_completion: Any = wait_for_completion
         self.poll_interval: Any = poll_interval
         self.timeout: Any = timeout
-        self.not_found_ok = not_found_ok
+        self.not_found_ok: Any = not_found_ok
         self.deferrable = deferrable
         self._groups: list[Group] = []
         self._hooks: dict[str, EarthEngineHook] = {}
@@ -76,36 +83,35 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         super().pre_execute(context)
         parameters.check_rendered(self, self.checked_parameters)
 
-    def cancel(
-        self, groups: Sequence[Group], about: Mapping[str, dict[str, Any]] | None = None
-    ) -> list[dict[str, Any]]:
+    def cancel(self, groups: Sequence[Group], reasons: Mapping[str, str] | None = None) -> list[CancelDict]:
         """Cancel, confirm, and return what became of each.
 
-        :param about: what the outcome of a name is to say besides.
+        :param reasons: why each name is to be cancelled, where that is known.
         """
         self._groups = list(groups)
         outcomes = self._outcomes(groups, wait_here=self.wait_for_completion and not self.deferrable)
-        outcomes = [(about or {}).get(outcome["name"], {}) | outcome for outcome in outcomes]
+        for outcome in outcomes:
+            outcome["reason"] = (reasons or {}).get(outcome["name"], "")
         waiting = {o["name"] for o in outcomes if o["outcome"] == CancelOutcome.STILL_CANCELLING.value}
         if waiting and self.wait_for_completion and self.deferrable:
             self._wait_in_triggerer(outcomes, waiting)
         return self.raise_unless_cancelled(outcomes)
 
-    def _wait_in_triggerer(self, outcomes: list[dict[str, Any]], waiting: set[str]) -> None:
+    def _wait_in_triggerer(self, outcomes: list[CancelDict], waiting: set[str]) -> None:
         from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger
 
         groups = [(account, [name for name in names if name in waiting]) for account, names in self._groups]
         (account, names), *others = [group for group in groups if group[1]]
         trigger = EarthEngineCancelOperationTrigger(
             operation_names=names,
-            outcomes=outcomes,
+            outcomes=[{**outcome} for outcome in outcomes],
             others=[{**account, "operation_names": names} for account, names in others],
             poll_interval=self.poll_interval,
             **account,
         )
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=self.timeout))
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[CancelDict]:
         """Conclude from what Earth Engine said in the end."""
         return self.raise_unless_cancelled(result_or_raise(event))
 
@@ -126,14 +132,14 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
                     hook.may_ask_airflow = False
                     log_unconfirmed(hook.cancel_operations(names, **ON_KILL_LIMITS), self.log)
 
-    def raise_unless_cancelled(self, outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def raise_unless_cancelled(self, outcomes: list[CancelDict]) -> list[CancelDict]:
         """Return the outcomes if all operations were dealt with.
 
         :raises AirflowException: naming each that was not.
         """
         undone = [outcome for outcome in outcomes if not self._is_dealt_with(CancelOutcome(outcome["outcome"]))]
         if undone:
-            details = "\n".join(f"  {o['error'] or o['name']}: {o['outcome']}" for o in undone)
+            details = "\n".join(f"  {_line_of(outcome)}" for outcome in undone)
             raise airflow_exception(
                 f"{len(undone)} of {len(outcomes)} Earth Engine operations could not be cancelled and confirmed:\n"
                 f"{details}",
@@ -141,9 +147,9 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
             )
         return outcomes
 
-    def _outcomes(self, groups: Sequence[Group], *, wait_here: bool) -> list[dict[str, Any]]:
+    def _outcomes(self, groups: Sequence[Group], *, wait_here: bool) -> list[CancelDict]:
         """Cancel each group in its own name; who cannot be asked in one name may be in another."""
-        outcomes: list[dict[str, Any]] = []
+        outcomes: list[CancelDict] = []
         for account, names in groups:
             try:
                 results = self._hook(account).cancel_operations(
@@ -166,17 +172,22 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         return self._hooks.setdefault(repr(sorted(account.items())), EarthEngineHook(**account))
 
     def _is_dealt_with(self, outcome: CancelOutcome) -> bool:
-        if outcome is CancelOutcome.NOT_FOUND:
-            return self.not_found_ok
         if outcome is CancelOutcome.STILL_CANCELLING:
             return not self.wait_for_completion
-        return outcome.has_ended
+        return outcome.is_fine(not_found_ok=self.not_found_ok)
 
 
-def _not_asked(name: str, account: Mapping[str, Any], error: EarthEngineError) -> dict[str, Any]:
+def _not_asked(name: str, account: Mapping[str, Any], error: EarthEngineError) -> CancelDict:
+    """Stand for an operation whose account cannot be asked in."""
     said = f"{name}, of the connection {account['earth_engine_conn_id']!r}: {error}"
-    outcome = CancelOutcome.ERROR.value
-    return {"name": name, "outcome": outcome, "state": None, "error": said, "permanent": error.permanent}
+    result = CancelResult(OperationName.parse(name), CancelOutcome.ERROR, error=error).as_dict()
+    return {**result, "error": {"code": error.code, "message": said}}
+
+
+def _line_of(outcome: CancelDict) -> str:
+    error: Any = outcome["error"]
+    said = error["message"] if isinstance(error, Mapping) else error  # 0.1 wrote a text into its triggers.
+    return f"{said or outcome['name']}: {CancelOutcome(outcome['outcome']).text}"
 
 
 class EarthEngineCancelOperationOperator(CancellingOperator):
@@ -187,56 +198,61 @@ class EarthEngineCancelOperationOperator(CancellingOperator):
     What has already ended is no error, so that the task can be run again and again; no name at all skips it. One
     operation's error never stops the others, and the task's error names each that was not dealt with.
 
-    Without names, it cancels what the tasks that lead to it have recorded in this run: its upstream tasks, direct and
-    indirect; as a teardown with setups, those between the setups and itself; in a mapped task group, those of its own
-    map index in the group. Each operation is cancelled in the name of the connection that started it. What a task has
-    recorded that the DAG's file no longer has, and that is not active any more, is cancelled as well.
+    Without names, ``scope`` says whose recorded operations it cancels, each in the name of the connection that started
+    it. ``upstream``: those of the tasks that lead to it in this run, directly or not; as a teardown with setups, of
+    those between the setups and itself; in a mapped task group, of those of its own map index in the group; and of a
+    task that the DAG's file no longer has, if that is not active any more. ``run``: those of every task of the run,
+    also of tasks that still work.
 
     As a teardown at the end of a DAG it leaves nothing running behind the run:
     ``work >> EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()``. Airflow runs it even where it
     calls no callback, as when somebody marks the run failed.
 
-    Returns a list with, for each operation, its ``name``, ``outcome`` (``cancelled``, ``already finished``,
-    ``finished despite the cancel``, ``not found`` or ``still cancelling``), ``state`` and ``error``.
+    Returns a list with what became of each operation, a `CancelDict`.
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/cancel
 
     :param operation_names: one name or several, ``projects/PROJECT/operations/ID`` or an id of the connection's
-        project (templated; a list, or another task's output; nothing at all skips the task). By default what the tasks
-        that lead to this one have recorded.
+        project (templated; a list, or another task's output; nothing at all skips the task). Without it, see ``scope``.
+    :param scope: whose operations to cancel, where no names are given: ``upstream`` or ``run``.
     :param earth_engine_conn_id: the connection (templated).
     :param project_id: the Cloud project of bare ids, in place of the connection's (templated).
     :param impersonation_chain: service accounts, the last of which calls Earth Engine (templated).
-    :param wait_for_completion: wait for the confirmation; otherwise the outcome is ``still cancelling``.
-    :param poll_interval: between two looks at what is still cancelling, in seconds or as a timedelta (templated).
+    :param wait_for_completion: wait for the confirmation; otherwise the outcome is STILL_CANCELLING (templated).
+    :param poll_interval: between two polls of what is still cancelling, at most; in seconds, or as a timedelta
+        (templated).
     :param timeout: to wait for the confirmation before the task fails, to be tried again; in seconds or as a timedelta
         (templated).
-    :param not_found_ok: do not fail for an operation that Earth Engine does not know.
+    :param not_found_ok: do not fail for an operation that Earth Engine does not know (templated).
     :param deferrable: wait in the triggerer; by default as ``[operators] default_deferrable`` says.
     :raises AirflowFailException: where trying again cannot help, for example without the permission
         ``earthengine.operations.update``, or where the server answers UNIMPLEMENTED.
     """
 
-    template_fields: Sequence[str] = ("operation_names", "poll_interval", "timeout", *ACCOUNT_PARAMETERS)
+    template_fields: Sequence[str] = ("operation_names", *CANCEL_TEMPLATE_FIELDS)
     ui_color = "#e8f0e4"
 
-    def __init__(self, *, operation_names: Any = parameters.NotGiven, **kwargs: Any) -> None:
+    def __init__(self, *, operation_names: Any = parameters.NotGiven, scope: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._are_given = operation_names is not parameters.NotGiven
+        if self._are_given and scope is not None:
+            raise ValueError("scope says whose operations are cancelled where no operation_names are given.")
+        self.scope = parameters.Choice("scope", ("upstream", "run")).read(scope or "upstream")
         self.operation_names = operation_names if self._are_given else ()
         parameters.check(self, self.checked_parameters)
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:
+    def execute(self, context: Context) -> list[CancelDict]:
         """Cancel what has a name."""
         if self._are_given:
             return self.cancel([(account_of(self), [str(name) for name in record_names(self, context)])])
         unreadable: list[Exception] = []
-        found = within_bounds(records_of_upstream(context, self), context, account_of(self))
+        found = records_of_run(context) if self.scope == "run" else records_of_upstream(context, self)
+        found = within_bounds(found, context, account_of(self))
         groups = by_account(_readable(found, unreadable), account_of(self))
         for error in unreadable:
             self.log.error("%s Its operations may still run.", error)
         if not groups and not unreadable:
-            raise AirflowSkipException(f"{self.task_id}: the tasks that lead to it hold no Earth Engine operation.")
+            raise AirflowSkipException(f"{self.task_id}: the tasks of its {self.scope} hold no Earth Engine operation.")
         for account, names in groups:
             record_operations(context, names, **account)
             EarthEngineTasksLink.persist_for(context, OperationName.parse_all(names))

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_ee_provider.earth_engine.flows.calls import EXPORT_KINDS
 from airflow_ee_provider.earth_engine.flows.starting import Export
+from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.earth_engine.results import OperationDict
 
 
 class EarthEngineExportOperator(ExportingOperator):
@@ -26,25 +30,25 @@ class EarthEngineExportOperator(ExportingOperator):
     a way that can pass (an internal error of Earth Engine's, a time-out) is started again by the next try, if there are
     ``retries``; any other failure fails the task for good.
 
-    Returns a list with the operation: ``name``, ``state``, ``destination_uris``, ``batch_eecu_usage_seconds``,
-    ``duration`` (seconds) and more.
+    Returns a list with the operation, an `OperationDict`.
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export
 
-    :param kind: ``image``, ``table``, ``video``, ``videoMap``, ``map`` or ``classifier``.
+    :param kind: ``image``, ``table``, ``video``, ``videoMap``, ``map`` or ``classifier`` (templated).
     :param body: the API's own JSON, such as an ExportImageRequest without ``requestId`` (templated, but for its
         ``expression``; also a text of JSON, or the name of a ``.json`` template file).
     :param kwargs: the parameters of `ExportingOperator`: how to connect, to wait, to cancel.
     :raises AirflowFailException: where trying again cannot help, for example for a body that cannot be right.
     """
 
-    template_fields: Sequence[str] = ("body", *ExportingOperator.template_fields)
+    template_fields: Sequence[str] = ("kind", "body", *ExportingOperator.template_fields)
+    checked_parameters = (parameters.Choice("kind", EXPORT_KINDS), *ExportingOperator.checked_parameters)
     template_fields_renderers = {"body": "json"}  # noqa: RUF012 (Airflow's own form)
 
     def __init__(self, *, kind: str, body: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
         self.kind = kind
         self.body = body
+        super().__init__(**kwargs)
 
     def resolve_template_files(self) -> None:
         """Read the body's file, if that is what it names; no other text is a file's name."""
@@ -63,7 +67,7 @@ class EarthEngineExportOperator(ExportingOperator):
         if expression is not None:
             self.body = {**self.body, "expression": expression}
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:
+    def execute(self, context: Context) -> list[OperationDict]:
         """Start it, write its name down, wait."""
         return self.start_and_wait(context, lambda _starter: [self._export()])
 

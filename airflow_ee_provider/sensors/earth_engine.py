@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
@@ -14,30 +16,32 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
-from airflow_ee_provider.earth_engine.operations import all_done
+from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, next_interval
 from airflow_ee_provider.tasks import parameters
-from airflow_ee_provider.tasks.clean_up import airflow_errors
+from airflow_ee_provider.tasks.clean_up import airflow_errors, result_or_raise
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
-from airflow_ee_provider.tasks.waiting_task import WaitingTask, raise_for_failures, record_names
+from airflow_ee_provider.tasks.waiting_task import WaitingTask, cancel_and_describe, raise_for_failures, record_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.earth_engine.operation_names import OperationName
-    from airflow_ee_provider.earth_engine.operations import Operation
+    from airflow_ee_provider.earth_engine.flows.waiting import Progress
+    from airflow_ee_provider.earth_engine.results import OperationDict
+
+
+#: Parameters that are true or false.
+FLAGS = ("cancel_on_kill", "cancel_on_timeout", "cancel_on_failure", "stop_at_failure")
 
 
 class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
     """
     Wait until operations have succeeded; fail as soon as one has failed or was cancelled.
 
-    Returns a list with, for each operation, its ``name``, ``state``, ``destination_uris``,
-    ``batch_eecu_usage_seconds``, ``create_time``, ``start_time``, ``end_time`` and more, as plain JSON. Progress is
-    logged when it changes. A fault that passes does not end the waiting.
+    Returns a list with the operations, each an `OperationDict`. Progress is logged when it changes. A fault that passes
+    does not end the waiting.
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/get
 
@@ -46,20 +50,26 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
     :param earth_engine_conn_id: the connection (templated).
     :param project_id: the Cloud project of bare ids, in place of the connection's (templated).
     :param impersonation_chain: service accounts, the last of which calls Earth Engine (templated).
-    :param poll_interval: between two polls, in seconds or as a timedelta; the same as ``poke_interval``, which wins
-        where both are given.
+    :param poll_interval: between two polls, at most; what has just begun is read more often, but in the mode
+        ``reschedule``. In seconds, or as a timedelta; the same as ``poke_interval``, which wins where both are given.
     :param max_eecu_seconds: EECU-seconds that each operation may use; one that uses more is cancelled, confirmed, and
         fails the task. None for no limit (templated).
     :param cancel_on_kill: cancel the operations when the task is cleared or marked, or its DAG run times out while
-        it waits (not in the mode ``reschedule``, where none of the task's code runs then).
-    :param cancel_on_timeout: cancel the operations when the sensor's ``timeout`` or ``execution_timeout`` passes.
+        it waits (not in the mode ``reschedule``, where none of the task's code runs then) (templated).
+    :param cancel_on_timeout: cancel the operations when the sensor's ``timeout`` or ``execution_timeout`` passes
+        (templated).
+    :param cancel_on_failure: cancel the others when one of them has failed (templated).
+    :param stop_at_failure: fail as soon as one of them has failed; False waits for the others first (templated).
     :param deferrable: wait in the triggerer; by default as ``[operators] default_deferrable`` says.
     :raises AirflowFailException: with Earth Engine's own code and message, if an operation failed or was cancelled; or
         with what it used and what was allowed.
     """
 
-    template_fields: Sequence[str] = ("operation_names", "max_eecu_seconds", *ACCOUNT_PARAMETERS)
-    checked_parameters = (parameters.Number("max_eecu_seconds", is_optional=True),)
+    template_fields: Sequence[str] = ("operation_names", "max_eecu_seconds", *FLAGS, *ACCOUNT_PARAMETERS)
+    checked_parameters: tuple[parameters.Parameter, ...] = (
+        parameters.Number("max_eecu_seconds", is_optional=True),
+        *map(parameters.Flag, FLAGS),
+    )
     ui_color = "#e6f1f2"
 
     def __init__(
@@ -71,8 +81,10 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         impersonation_chain: str | Sequence[str] | None = None,
         poll_interval: float | timedelta = 30.0,
         max_eecu_seconds: float | str | None = None,
-        cancel_on_kill: bool = False,
-        cancel_on_timeout: bool = False,
+        cancel_on_kill: bool | str = False,
+        cancel_on_timeout: bool | str = False,
+        cancel_on_failure: bool | str = False,
+        stop_at_failure: bool | str = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -83,10 +95,12 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         self.project_id = project_id
         self.impersonation_chain = impersonation_chain
         self.max_eecu_seconds: Any = max_eecu_seconds
-        self.cancel_on_kill = cancel_on_kill
-        self.cancel_on_timeout = cancel_on_timeout
+        self.cancel_on_kill: Any = cancel_on_kill
+        self.cancel_on_timeout: Any = cancel_on_timeout
+        self.cancel_on_failure: Any = cancel_on_failure
+        self.stop_at_failure: Any = stop_at_failure
         self.deferrable = deferrable
-        self._latest: dict[OperationName, Operation] = {}
+        self._progress: Progress | None = None
         parameters.check(self, self.checked_parameters)
 
     def pre_execute(self, context: Context) -> None:
@@ -97,7 +111,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
     @property
     def wait_options(self) -> WaitOptions:
         """How this sensor waits."""
-        return WaitOptions(self.poke_interval, max_eecu_seconds=self.max_eecu_seconds)
+        return WaitOptions(self.poke_interval, self.stop_at_failure, self.max_eecu_seconds)
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
@@ -116,13 +130,37 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask for the state of what has not ended yet; leave the waiting to the triggerer if that is wanted."""
-        with airflow_errors():
-            names = self.hook.account.names(self.operation_names)
-            found = self.hook.wait_for_operations(
-                names, timeout=0.0, latest=self._latest, **self.wait_options.as_kwargs()
+        names = self.hook.account.names(self.operation_names)
+        with self._failing(), airflow_errors():
+            self._progress = self.hook.poll_operations(
+                names, max_eecu_seconds=self.max_eecu_seconds, progress=self._progress
             )
-        operations = raise_for_failures([operation.as_dict() for operation in found])
-        is_done = all_done(names, found)
-        if self.deferrable and not is_done:
+            operations = [operation.as_dict() for operation in self._progress.found]
+            is_over = self._progress.is_over(stop_at_failure=self.stop_at_failure)
+            if is_over:
+                raise_for_failures(operations)
+        if self.deferrable and not is_over:
             self.wait_in_triggerer(context, names, self.timeout)
-        return PokeReturnValue(is_done=is_done, xcom_value=operations)
+        return PokeReturnValue(is_done=is_over, xcom_value=operations)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[OperationDict]:
+        """Return the operations, or fail as they did."""
+        with self._failing():
+            return raise_for_failures(result_or_raise(event))
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Cancel the others when one has failed, if that is wanted."""
+        try:
+            yield
+        except AirflowFailException as error:
+            if not self.cancel_on_failure:
+                raise
+            # What has ended is left alone by a cancel, and its line says so.
+            lines = cancel_and_describe(self, self.operation_names)
+            raise AirflowFailException("\n  ".join([str(error), *lines])) from error
+
+    def _get_next_poke_interval(self, started_at: Any, run_duration: Callable[[], float], poke_count: int) -> float:
+        """Poll more often at first, as in the triggerer; a rescheduled sensor starts a process for each poll."""
+        interval = super()._get_next_poke_interval(started_at, run_duration, poke_count)
+        return interval if self.reschedule or self.exponential_backoff else next_interval(run_duration(), interval)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
@@ -69,10 +69,10 @@ def in_time(look_up: Callable[[], T], seconds: float) -> T:
     return cast("T", answer)
 
 
-def log_unconfirmed(results: Sequence[CancelResult], log: Log) -> None:
+def log_unconfirmed(results: Sequence[CancelResult], log: Log, *, not_found_ok: bool = False) -> None:
     """Log as an error which operations may still run, and why."""
     for result in results:
-        if not result.outcome.has_ended:
+        if not result.outcome.is_fine(not_found_ok=not_found_ok):
             log.error("%s. It may still run.", result.describe())
 
 
@@ -90,12 +90,17 @@ def airflow_exception(message: str, *, permanent: bool) -> AirflowException:
     return AirflowFailException(message) if permanent else AirflowException(message)
 
 
-def result_or_raise(event: Mapping[str, Any]) -> list[dict[str, Any]]:
+def is_final(error: BaseException, ti: Any) -> bool:
+    """Whether no other try follows an error; otherwise, what was started stays for that one to find."""
+    return isinstance(error, (AirflowFailException, AirflowSkipException)) or bool(ti.try_number > ti.max_tries)
+
+
+def result_or_raise(event: Mapping[str, Any]) -> list[Any]:
     """Return what a trigger's event carries.
 
     :raises AirflowException: if that is an error; one that Airflow retries only where that can help.
     """
     if "error" in event:
         raise airflow_exception(event["error"], permanent=event["permanent"])
-    result: list[dict[str, Any]] = event["result"]
+    result: list[Any] = event["result"]
     return result

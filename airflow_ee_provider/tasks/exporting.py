@@ -22,10 +22,10 @@ from airflow_ee_provider.earth_engine.failures import can_pass
 from airflow_ee_provider.earth_engine.flows.starting import Export, check_export, with_defaults, workload_tag_of
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.earth_engine.operation_names import OperationName
-from airflow_ee_provider.earth_engine.operations import Operation, OperationError, OperationState, all_done
+from airflow_ee_provider.earth_engine.operations import Operation, OperationError
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tasks import parameters
-from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airflow_exception, result_or_raise
+from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airflow_exception, is_final, result_or_raise
 from airflow_ee_provider.tasks.lineage import add_outlet_assets, operator_lineage
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 from airflow_ee_provider.tasks.records import record_all_started, record_operations, resume_started
@@ -33,10 +33,16 @@ from airflow_ee_provider.tasks.starter import Starter
 from airflow_ee_provider.tasks.waiting_task import WaitingTask, cancel_and_describe, line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.earth_engine.results import OperationDict
+
+
+#: Parameters that are true or false.
+FLAGS = ("wait_for_completion", "cancel_on_kill", "cancel_on_timeout", "cancel_on_failure")
 
 
 class ExportingOperator(WaitingTask, BaseOperator):
@@ -50,13 +56,15 @@ class ExportingOperator(WaitingTask, BaseOperator):
         (templated); by default made of the DAG's id, empty for none.
     :param priority: 0 to 9999, where an export has none of its own; 100 for Earth Engine. For paid projects only
         (templated).
-    :param wait_for_completion: wait for the end; otherwise the operations are returned as they were started.
+    :param wait_for_completion: wait for the end; otherwise the operations are returned as started (templated).
     :param poll_interval: between two polls, in seconds or as a timedelta (templated).
     :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled; None for no limit (templated).
-    :param cancel_on_kill: cancel when the task is cleared or marked, or its DAG run times out.
-    :param cancel_on_timeout: cancel when the ``execution_timeout`` passes, which counts from the task's start.
-    :param cancel_on_failure: cancel what is left when one of them fails, or when the task fails for good in any other
-        way; otherwise the others are waited for.
+    :param cancel_on_kill: cancel when the task is cleared or marked, or its DAG run times out (templated).
+    :param cancel_on_timeout: cancel when the ``execution_timeout`` passes, counted from the task's start (templated).
+    :param cancel_on_failure: cancel what is left when one of them has failed, or when the task fails for good in any
+        other way (templated).
+    :param stop_at_failure: fail as soon as one of them has failed; False waits for the others first. By default as
+        ``cancel_on_failure``: what is not cancelled is waited for (templated).
     :param deferrable: wait in the triggerer; by default as ``[operators] default_deferrable`` says.
     """
 
@@ -65,12 +73,16 @@ class ExportingOperator(WaitingTask, BaseOperator):
         "priority",
         "poll_interval",
         "max_eecu_seconds",
+        "stop_at_failure",
+        *FLAGS,
         *ACCOUNT_PARAMETERS,
     )
-    checked_parameters = (
+    checked_parameters: tuple[parameters.Parameter, ...] = (
         parameters.Seconds("poll_interval"),
         parameters.Number("max_eecu_seconds", is_optional=True),
         parameters.Whole("priority", is_optional=True, most=9999),
+        parameters.Flag("stop_at_failure", is_optional=True),
+        *map(parameters.Flag, FLAGS),
     )
     operator_extra_links = (EarthEngineTasksLink(), EarthEngineOutputLink())
     ui_color = "#d9ead3"
@@ -83,12 +95,13 @@ class ExportingOperator(WaitingTask, BaseOperator):
         impersonation_chain: str | Sequence[str] | None = None,
         workload_tag: str | None = None,
         priority: int | str | None = None,
-        wait_for_completion: bool = True,
+        wait_for_completion: bool | str = True,
         poll_interval: float | timedelta | str = 30.0,
         max_eecu_seconds: float | str | None = None,
-        cancel_on_kill: bool = True,
-        cancel_on_timeout: bool = True,
-        cancel_on_failure: bool = True,
+        cancel_on_kill: bool | str = True,
+        cancel_on_timeout: bool | str = True,
+        cancel_on_failure: bool | str = True,
+        stop_at_failure: bool | str | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -98,12 +111,13 @@ class ExportingOperator(WaitingTask, BaseOperator):
         self.impersonation_chain = impersonation_chain
         self.workload_tag = workload_tag
         self.priority: Any = priority
-        self.wait_for_completion = wait_for_completion
+        self.wait_for_completion: Any = wait_for_completion
         self.poll_interval: Any = poll_interval
         self.max_eecu_seconds: Any = max_eecu_seconds
-        self.cancel_on_kill = cancel_on_kill
-        self.cancel_on_timeout = cancel_on_timeout
-        self.cancel_on_failure = cancel_on_failure
+        self.cancel_on_kill: Any = cancel_on_kill
+        self.cancel_on_timeout: Any = cancel_on_timeout
+        self.cancel_on_failure: Any = cancel_on_failure
+        self.stop_at_failure: Any = stop_at_failure
         self.deferrable = deferrable
         self.operation_names: list[str] = []
         self._starter: Starter | None = None
@@ -120,11 +134,12 @@ class ExportingOperator(WaitingTask, BaseOperator):
     @property
     def wait_options(self) -> WaitOptions:
         """How this task waits."""
-        return WaitOptions(self.poll_interval, self.cancel_on_failure, self.max_eecu_seconds)
+        stop = self.cancel_on_failure if self.stop_at_failure is None else self.stop_at_failure
+        return WaitOptions(self.poll_interval, stop, self.max_eecu_seconds)
 
     def start_and_wait(
         self, context: Context, make_exports: Callable[[Starter], Sequence[Export | OperationName]]
-    ) -> list[dict[str, Any]]:
+    ) -> list[OperationDict]:
         """Start the exports, or go on with what the last try has started, and wait.
 
         :param make_exports: returns what is to be started, and may start some of it by itself with the `Starter` that
@@ -142,22 +157,27 @@ class ExportingOperator(WaitingTask, BaseOperator):
                 self._persist_links(context)
             else:
                 self._start_all(context, make_exports)
-            found = self._poll(timeout=0.0)
-            names = self.hook.account.names(self.operation_names)
-            if not self.wait_for_completion:
-                return self._finish(
-                    context, [_as_started(name) for name in names if name not in found] + [*found.values()]
-                )
-            if not all_done(names, list(found.values())) and not self._has_failed(found.values()):
-                if self.deferrable:
-                    self.wait_in_triggerer(context, self.operation_names)
-                found = self._poll()
-            return self._finish(context, list(found.values()))
+            return self._wait(context)
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _wait(self, context: Context) -> list[OperationDict]:
+        """Wait for what was started, here or in the triggerer; what has ended by now needs no waiting."""
+        options = self.wait_options
+        with airflow_errors():
+            progress = self.hook.poll_operations(self.operation_names, max_eecu_seconds=options.max_eecu_seconds)
+        found = progress.found
+        if not self.wait_for_completion:
+            found = [progress.latest.get(name) or Operation.unread(name) for name in progress.names]
+        elif not progress.is_over(stop_at_failure=options.stop_at_failure):
+            if self.deferrable:
+                self.wait_in_triggerer(context, self.operation_names)
+            with airflow_errors():
+                found = self.hook.wait_for_operations(self.operation_names, **options.as_kwargs())
+        return self._finish(context, [operation.as_dict() for operation in found])
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[OperationDict]:
         """Return the operations, or fail as they did."""
         with self._owned(context):
-            return self._finish_event(context, result_or_raise(event))
+            return self._finish(context, result_or_raise(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Cancel as well where the trigger itself has failed, and no next try goes on with the exports."""
@@ -189,13 +209,13 @@ class ExportingOperator(WaitingTask, BaseOperator):
             self.on_timeout(error)
             raise
         except BaseException as error:
-            if self._is_killed or not (self.cancel_on_failure and _is_final(error, context["ti"])):
+            if self._is_killed or not (self.cancel_on_failure and is_final(error, context["ti"])):
                 raise
-            lines = self._cancel_and_describe(names) if (names := self._held()) else []
+            lines = cancel_and_describe(self, names) if (names := self._held()) else []
             if not (lines and isinstance(error, AirflowException)):
                 raise
-            told = "\n  ".join([str(error), *lines])
-            raise airflow_exception(told, permanent=isinstance(error, AirflowFailException)) from error
+            is_permanent = isinstance(error, AirflowFailException)
+            raise airflow_exception("\n  ".join([str(error), *lines]), permanent=is_permanent) from error
 
     def _held(self) -> list[str]:
         """Start nothing more; return what this task holds, and has not seen end."""
@@ -203,9 +223,8 @@ class ExportingOperator(WaitingTask, BaseOperator):
         return [name for name in dict.fromkeys([*self.operation_names, *started]) if name not in self._ended]
 
     def _start_all(self, context: Context, make_exports: Callable[[Starter], Sequence[Export | OperationName]]) -> None:
-        left, dag_id = self.operation_names, context["ti"].dag_id
-        tag = workload_tag_of(dag_id) if self.workload_tag is None else self.workload_tag
-        unrecorded: list[str] = []
+        left, unrecorded = self.operation_names, list[str]()
+        tag = workload_tag_of(context["ti"].dag_id) if self.workload_tag is None else self.workload_tag
 
         def record(name: str) -> None:
             if threading.current_thread() is threading.main_thread() or threads_may_ask_airflow():
@@ -234,7 +253,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         self._persist_links(context, *exports)
         if orphans := [name for name in left if name not in names]:
             self.log.warning("Cancelling what the last try has started and this one has not: %s.", orphans)
-            self._cancel_and_describe(orphans)
+            cancel_and_describe(self, orphans)
 
     def _end_if_killed(self) -> None:
         """Cancel what the last try has left, if a kill came before that was known or could be stopped."""
@@ -255,26 +274,12 @@ class ExportingOperator(WaitingTask, BaseOperator):
         return name
 
     def _persist_links(self, context: Context, *exports: Export | OperationName) -> None:
-        """Let the links lead to the first export, from now on."""
+        """Let the links lead to the first export."""
         EarthEngineTasksLink.persist_for(context, self.hook.account.names(self.operation_names))
-        urls = [console_url_of(export.body) for export in exports if isinstance(export, Export)]
-        EarthEngineOutputLink.persist(context, urls[0] if urls else "")
+        urls = (console_url_of(export.body) for export in exports if isinstance(export, Export))
+        EarthEngineOutputLink.persist(context, next(urls, ""))
 
-    def _poll(self, timeout: float | None = None) -> dict[OperationName, Operation]:
-        """Read the operations until they have ended; those that could not be read in time are not in the answer."""
-        with airflow_errors():
-            found = self.hook.wait_for_operations(
-                self.operation_names, timeout=timeout, **self.wait_options.as_kwargs()
-            )
-        return {operation.name: operation for operation in found}
-
-    def _has_failed(self, operations: Iterable[Operation]) -> bool:
-        return self.cancel_on_failure and any(operation.done and not operation.succeeded for operation in operations)
-
-    def _finish(self, context: Context, operations: Sequence[Operation]) -> list[dict[str, Any]]:
-        return self._finish_event(context, [operation.as_dict() for operation in operations])
-
-    def _finish_event(self, context: Context, operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _finish(self, context: Context, operations: list[OperationDict]) -> list[OperationDict]:
         """Return the operations if none has failed.
 
         :raises AirflowFailException: with what became of each; `_owned` cancels the others.
@@ -294,19 +299,3 @@ class ExportingOperator(WaitingTask, BaseOperator):
             EarthEngineOutputLink.persist(context, link_to(self._destination_uris[0]))
             add_outlet_assets(context, self.outlets, self._destination_uris, self.log)
         return operations
-
-    def _cancel_and_describe(self, names: Sequence[str]) -> list[str]:
-        """Cancel, and return a line on what became of each."""
-        return cancel_and_describe(self, names) or [
-            f"{name}: it could not be cancelled, and may still run" for name in names
-        ]
-
-
-def _as_started(name: OperationName) -> Operation:
-    """Stand for an operation that was started and could not be read yet."""
-    return Operation(name, OperationState.STATE_UNSPECIFIED, done=False)
-
-
-def _is_final(error: BaseException, ti: Any) -> bool:
-    """Whether no other try follows; otherwise, what was started stays for that one to find."""
-    return isinstance(error, (AirflowFailException, AirflowSkipException)) or bool(ti.try_number > ti.max_tries)

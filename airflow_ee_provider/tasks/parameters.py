@@ -1,4 +1,4 @@
-"""Check number-like parameters: when the DAG is parsed, or, where they are templated, once they are rendered."""
+"""Check what is not just text: when the DAG is parsed or, where it is templated, once it is rendered."""
 
 from __future__ import annotations
 
@@ -92,26 +92,77 @@ class Age(Seconds):
         return None if number is None else timedelta(seconds=number)
 
 
-def check(holder: Any, numbers: Iterable[Number]) -> None:
+@dataclass(frozen=True)
+class Flag:
+    """A parameter that is true or false, or a text of that.
+
+    :param name: of the parameter.
+    :param is_optional: whether None is allowed.
+    """
+
+    name: str
+    is_optional: bool = False
+
+    def read(self, value: Any) -> Any:
+        """Return the value as it is used.
+
+        :raises ValueError: if it is none; says which parameter is wrong.
+        """
+        text = str(value).strip().lower()
+        if self.is_optional and text in ("", "none"):
+            return None
+        if text in ("true", "1"):
+            return True
+        if text in ("false", "0"):
+            return False
+        raise ValueError(f"{self.name} is {value!r:.100} and has to be true or false.")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A parameter that is one of a few words.
+
+    :param name: of the parameter.
+    :param words: that it can be.
+    """
+
+    name: str
+    words: tuple[str, ...]
+
+    def read(self, value: Any) -> Any:
+        """Return the value as it is used.
+
+        :raises ValueError: if it is none; says which parameter is wrong, and what it can be.
+        """
+        if value not in self.words:
+            raise ValueError(f"{self.name} is {value!r:.100} and has to be one of {', '.join(self.words)}.")
+        return value
+
+
+#: What all of these have: a ``name``, and a ``read`` that returns the value as it is used, or raises ValueError.
+Parameter = Number | Flag | Choice
+
+
+def check(holder: Any, parameters: Iterable[Parameter]) -> None:
     """Check what an operator, sensor or notifier was made with; what is still to be rendered is left for later.
 
     :raises ValueError: if one is wrong.
     """
     templated = getattr(holder, "template_fields", ())
-    for number in numbers:
-        value = getattr(holder, number.name)
-        if not (number.name in templated and _is_to_be_rendered(value)):
-            setattr(holder, number.name, number.read(value))
+    for parameter in parameters:
+        value = getattr(holder, parameter.name)
+        if not (parameter.name in templated and _is_to_be_rendered(value)):
+            setattr(holder, parameter.name, parameter.read(value))
 
 
-def check_rendered(holder: Any, numbers: Iterable[Number]) -> None:
+def check_rendered(holder: Any, parameters: Iterable[Parameter]) -> None:
     """Check them again once they are rendered, before anything is sent.
 
     :raises AirflowFailException: if one is wrong: trying again cannot help.
     """
-    for number in numbers:
+    for parameter in parameters:
         try:
-            setattr(holder, number.name, number.read(getattr(holder, number.name)))
+            setattr(holder, parameter.name, parameter.read(getattr(holder, parameter.name)))
         except ValueError as error:
             raise AirflowFailException(str(error)) from None
 

@@ -101,9 +101,10 @@ def may_go_on(record: Record) -> bool:
     return record.more or len(record.operation_names) >= PART
 
 
-def texts_of(recorded: Any) -> tuple[str, ...]:
+def texts_of(recorded: Any, project: str | None = None) -> tuple[str, ...]:
     """Read names, one or several, as texts.
 
+    :param project: of bare ids.
     :raises InvalidOperationNameError: if one of them is none.
     """
-    return tuple(str(name) for name in OperationName.parse_all(recorded))
+    return tuple(str(name) for name in OperationName.parse_all(recorded, project))

@@ -12,8 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.airflow_versions import xcom
-from airflow_ee_provider.earth_engine.errors import OperationNotFoundError, TransientError
-from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome
+from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError, OperationNotFoundError, TransientError
 from airflow_ee_provider.earth_engine.operations import OperationState
 from airflow_ee_provider.tasks.record_format import (
     ACCOUNT_PARAMETERS,
@@ -55,22 +54,35 @@ def record_operations(
     is gone when the task is cleared or tried again; Airflow 3.3's ``task_state_store`` still has the names then.
 
     :param context: the running task's context.
-    :param names: full operation names, ``projects/PROJECT/operations/ID``; one or several.
+    :param names: one name or several, ``projects/PROJECT/operations/ID``, or an id of ``project_id`` or of the
+        connection's project.
     :param earth_engine_conn_id: the connection that started them, and that is to cancel them. By default whoever
         cleans up uses a connection of its own.
     :param project_id: the Cloud project that they were started with, if it is not the connection's.
     :param impersonation_chain: service accounts, the last of which started them.
     :return: all names recorded by this try of the task.
-    :raises InvalidOperationNameError: if one of them is not a full name; nothing is recorded then.
+    :raises InvalidOperationNameError: if one of them is not a name, or is an id of which the project is not known;
+        nothing is recorded then.
     """
     account = None
     if earth_engine_conn_id != "":
         chain = impersonation_chain if isinstance(impersonation_chain, str) else list(impersonation_chain or ()) or None
         values = (earth_engine_conn_id, project_id, chain)
         account = dict(zip(ACCOUNT_PARAMETERS, values, strict=True))
-    new = texts_of(names)
+    new = _full_names(names, account, project_id)
     with _RECORDING:
         return _record(context, new, account)
+
+
+def _full_names(names: Any, account: dict[str, Any] | None, project: str | None) -> tuple[str, ...]:
+    try:
+        return texts_of(names, project)
+    except InvalidOperationNameError:
+        if account is None or project:
+            raise
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+    return texts_of(names, EarthEngineHook(**account).account.default_project)
 
 
 def _record(context: Context, new: tuple[str, ...], account: dict[str, Any] | None) -> list[str]:
@@ -215,7 +227,7 @@ def _resume(
                 record_operations(context, going_on, **account)
         return operations_of_task(context) if parts else []
     for result in hook.cancel_operations(left) if how == "cancel" else ():
-        if not result.outcome.has_ended and result.outcome is not CancelOutcome.NOT_FOUND:
+        if not result.outcome.is_fine(not_found_ok=True):
             raise result.error or TransientError("It is still cancelling.", subject=str(result.name))
     return []
 

@@ -25,18 +25,18 @@ from airflow_ee_provider.tasks.clean_up import (
     in_time,
     log_instead_of_raising,
     log_unconfirmed,
-    result_or_raise,
 )
 from airflow_ee_provider.tasks.handover import Handover
 from airflow_ee_provider.tasks.records import operations_of_a_later_try, operations_of_task, record_operations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
     from airflow_ee_provider.earth_engine.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.results import OperationDict
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 
@@ -84,12 +84,12 @@ def record_names(task: Any, context: Context) -> list[OperationName]:
 
 
 def cancel_and_describe(task: EarthEngineTask, names: Any) -> list[str]:
-    """Cancel, and return one summary line for each operation; an empty list if cancelling failed. Never raises."""
+    """Cancel, and return one line on what became of each operation. Never raises."""
     with log_instead_of_raising(task.log):
         results = task.hook.cancel_operations(names, **ON_KILL_LIMITS)
         log_unconfirmed(results, task.log)
         return [result.describe() for result in results]
-    return []
+    return [f"{name}: it could not be cancelled, and may still run" for name in names]
 
 
 class WaitingTask(EarthEngineTask):
@@ -176,10 +176,6 @@ class WaitingTask(EarthEngineTask):
         bound = None if timeout_at is None else timedelta(seconds=max(0.0, timeout_at - now))
         self.defer(trigger=trigger, method_name="execute_complete", timeout=bound)
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the operations, or fail as they did."""
-        return raise_for_failures(result_or_raise(event))
-
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Cancel first where the trigger timed out: Airflow runs no code of the trigger's then."""
         if trigger_timed_out(next_method, next_kwargs):
@@ -237,7 +233,7 @@ class WaitingTask(EarthEngineTask):
             self.cancel_own(f"{self.task_id} timed out ({what})")
 
 
-def raise_for_failures(operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def raise_for_failures(operations: list[OperationDict]) -> list[OperationDict]:
     """Return the operations if none has failed.
 
     :raises AirflowFailException: naming each that has, with Earth Engine's code and message.
@@ -249,15 +245,15 @@ def raise_for_failures(operations: list[dict[str, Any]]) -> list[dict[str, Any]]
     return operations
 
 
-def line_of(operation: Mapping[str, Any]) -> str:
+def line_of(operation: OperationDict) -> str:
     """Say in one line how an operation, as plain JSON, has ended."""
     from airflow_ee_provider.earth_engine.operations import label, printable
 
     parts = [f"{label(operation['name'], operation['description'])}: {operation['state']}"]
     if error := operation["error"]:
         parts.append(f"code {error['code']}: {printable(error['message'], 1000)}")
-    if operation["duration"] is not None:
-        parts.append(f"{operation['duration']:.0f} s")
+    if operation["duration_seconds"] is not None:
+        parts.append(f"{operation['duration_seconds']:.0f} s")
     if operation["batch_eecu_usage_seconds"]:
         parts.append(f"{operation['batch_eecu_usage_seconds']:g} EECU-seconds")
     return ", ".join(parts) + "".join(f" → {uri}" for uri in operation["destination_uris"])

@@ -20,6 +20,7 @@ from airflow_ee_provider.tasks.record_format import TRY_KEY
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
 
+    from airflow_ee_provider.earth_engine.results import CancelDict
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
 #: Seconds that `on_kill` takes at most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
@@ -69,7 +70,7 @@ class _Trigger(BaseTrigger):
             payload = {"error": str(error), "permanent": error.permanent}
         yield TriggerEvent(payload)
 
-    async def wait(self) -> list[dict[str, Any]]:
+    async def wait(self) -> list[Any]:
         """Wait, and return what the event carries."""
         raise NotImplementedError
 
@@ -82,9 +83,9 @@ class EarthEngineOperationTrigger(_Trigger):
     A timeout of the trigger is dealt with by the task, in ``resume_execution``.
 
     :param operation_names: full names.
-    :param poll_interval: seconds between two polls.
+    :param poll_interval: seconds between two polls, at most.
     :param cancel_on_kill: cancel when a user clears or marks the deferred task, or its DAG run times out.
-    :param max_eecu_seconds: compute that each may use before it is cancelled.
+    :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled.
     :param stop_at_failure: False waits for the others although one has failed.
     :param timeout_at: when the trigger times out, in seconds since the epoch; needed before Airflow 3.3, where
         nothing else tells a timeout from a user's action.
@@ -113,7 +114,7 @@ class EarthEngineOperationTrigger(_Trigger):
         own = {name: getattr(self, name) for name in ("cancel_on_kill", "timeout_at", "handover")}
         return path, {**kwargs, **self.options.as_kwargs(), **own}
 
-    async def wait(self) -> list[dict[str, Any]]:
+    async def wait(self) -> list[Any]:
         """Wait for the end of all operations or the failure of one."""
         try:
             await self._take_over()
@@ -213,7 +214,7 @@ class EarthEngineCancelOperationTrigger(_Trigger):
         path, kwargs = super().serialize()
         return path, {**kwargs, "outcomes": self.outcomes, **({"others": self.others} if self.others else {})}
 
-    async def wait(self) -> list[dict[str, Any]]:
+    async def wait(self) -> list[Any]:
         """Wait for the confirmation of every cancel; the task's own timeout bounds it."""
         from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
@@ -224,7 +225,12 @@ class EarthEngineCancelOperationTrigger(_Trigger):
         how: dict[str, Any] = {"poll_interval": self.poll_interval, "timeout": float("inf")}
         results = await asyncio.gather(*(hook.confirm_cancels(names, **how) for hook, names in groups if names))
         confirmed = {str(result.name): result.as_dict() for group in results for result in group}
-        return [outcome | confirmed.get(outcome["name"], {}) for outcome in self.outcomes]
+        return [_confirmed(outcome, confirmed.get(outcome["name"])) for outcome in self.outcomes]
+
+
+def _confirmed(outcome: dict[str, Any], now: CancelDict | None) -> dict[str, Any]:
+    """Return an outcome as it is now; what it was cancelled for is not known to Earth Engine."""
+    return outcome | now | {"reason": outcome.get("reason", "")} if now else outcome
 
 
 async def _finish(coroutine: Coroutine[Any, Any, None]) -> None:

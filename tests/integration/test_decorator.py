@@ -39,7 +39,7 @@ def test_an_unstarted_export_is_started_as_the_function_describes_it(
     assert body["fileExportOptions"]["cloudStorageDestination"]["bucket"] == "b"
     [result] = ran.result
     assert result["state"] == "SUCCEEDED"
-    assert result["duration"] == pytest.approx(0.5, abs=0.01)
+    assert result["duration_seconds"] == pytest.approx(0.5, abs=0.01)
     assert result["destination_uris"][0].endswith(f"/b/{body['description']}")
 
 

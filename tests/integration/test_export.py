@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from instances import TaskInstance
 from jinja2 import Environment
 
+from airflow_ee_provider.airflow_api import wait_until
 from airflow_ee_provider.earth_engine.flows import retrying
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
@@ -20,7 +21,6 @@ from airflow_ee_provider.operators.earth_engine import (
     EarthEngineExportOperator,
 )
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
-from airflow_ee_provider.standalone import wait_until
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 
 if TYPE_CHECKING:
@@ -233,14 +233,22 @@ def test_whatever_ends_the_task_for_good_cancels_what_it_has_started(emulator: E
         (EarthEngineExportOperator, {"max_eecu_seconds": "5 hours"}),
         (EarthEngineExportOperator, {"priority": 10000}),
         (EarthEngineExportOperator, {"priority": 1.5}),
+        (EarthEngineExportOperator, {"kind": "hologram"}),
+        (EarthEngineExportOperator, {"cancel_on_kill": "perhaps"}),
+        (EarthEngineExportOperator, {"stop_at_failure": "perhaps"}),
         (EarthEngineOperationSensor, {"max_eecu_seconds": "many"}),
+        (EarthEngineOperationSensor, {"cancel_on_failure": "perhaps"}),
         (EarthEngineOperationSensor, {"poll_interval": "soon"}),
         (EarthEngineCancelOperationOperator, {"timeout": "soon"}),
         (EarthEngineCancelOperationOperator, {"poll_interval": None}),
         (EarthEngineCancelStaleOperationsOperator, {"older_than": "yesterday"}),
         (EarthEngineCancelStaleOperationsOperator, {"limit": "all"}),
+        (EarthEngineCancelOperationOperator, {"not_found_ok": None}),
+        (EarthEngineCancelOperationOperator, {"scope": "everything"}),
         (EarthEngineCancelStaleOperationsOperator, {"operation_names": ["x"]}),
+        (EarthEngineCancelStaleOperationsOperator, {"age_since": "update_time"}),
         (EarthEngineCancelOperationsNotifier, {"timeout": "soon"}),
+        (EarthEngineCancelOperationsNotifier, {"scope": "everything"}),
     ],
 )
 def test_a_parameter_that_cannot_be_right_is_refused_by_its_name_when_the_dag_is_parsed(
@@ -252,7 +260,7 @@ def test_a_parameter_that_cannot_be_right_is_refused_by_its_name_when_the_dag_is
     needed |= {"operation_names": "x"} if operator is EarthEngineOperationSensor else {}
 
     with pytest.raises((ValueError, TypeError, AirflowException), match=name):
-        operator(**needed, **wrong)
+        operator(**{**needed, **wrong})
 
 
 @pytest.mark.parametrize(
@@ -261,6 +269,7 @@ def test_a_parameter_that_cannot_be_right_is_refused_by_its_name_when_the_dag_is
         (EarthEngineCancelOperationOperator, {"timeout": timedelta(minutes=1), "poll_interval": "{{ 5 }}"}),
         (EarthEngineCancelStaleOperationsOperator, {"older_than": 3600, "limit": "{{ params.limit }}"}),
         (EarthEngineCancelStaleOperationsOperator, {"older_than": "{{ macros.timedelta(days=1) }}"}),
+        (EarthEngineExportOperator, {"kind": "{{ params.kind }}", "body": {}, "cancel_on_kill": "{{ params.own }}"}),
     ],
 )
 def test_numbers_durations_and_templates_are_taken(operator: Any, right: dict[str, Any]) -> None:

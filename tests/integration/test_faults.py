@@ -99,7 +99,7 @@ def test_a_fault_that_passes_is_overcome(call: Callable[..., Any], service: Serv
         assert result.succeeded
     if "," in what:
         assert service.state(name) == "CANCELLED"
-        assert result[0].outcome.value in ("cancelled", "already finished")
+        assert result[0].outcome.value in ("CANCELLED", "ALREADY_FINISHED")
 
 
 @pytest.mark.parametrize("fault", PASSING)
@@ -115,8 +115,8 @@ def test_a_fault_that_does_not_pass_is_an_error_that_can_be_acted_upon(
 
     if what in ("cancel, then read", "read, then cancel"):
         [result] = call(method, *arguments(name), **kwargs)
-        assert result.outcome.value in (("error", "still cancelling") if not acts else ("error", "already finished"))
-        assert "cancelled" not in result.outcome.value
+        assert result.outcome.value in (("ERROR", "STILL_CANCELLING") if not acts else ("ERROR", "ALREADY_FINISHED"))
+        assert "CANCELLED" not in result.outcome.value
         return
     # What the lost requests have done is found by the next.
     done_before = (errors.FailedPreconditionError, errors.OperationNotFoundError)
@@ -139,7 +139,7 @@ def test_nonsense_is_no_operation(call: Callable[..., Any], service: Service, wh
     if what == "list":
         assert call(method, *arguments(name), **kwargs) == []
     elif "," in what:
-        assert call(method, *arguments(name), **kwargs)[0].outcome.value == "error"
+        assert call(method, *arguments(name), **kwargs)[0].outcome.value == "ERROR"
     else:
         with pytest.raises(errors.EarthEngineError, match="is not the name of an Earth Engine operation"):
             call(method, *arguments(name), **kwargs)
@@ -155,7 +155,7 @@ def test_a_list_that_lies_loses_and_repeats_nothing(
 
     results = call("cancel_operations", names, **QUICK)
 
-    assert [result.outcome.value for result in results] == ["cancelled"] * 30
+    assert [result.outcome.value for result in results] == ["CANCELLED"] * 30
     assert all(len(service.requests("POST", f"{name}:cancel")) == 1 for name in names)
 
 
@@ -167,7 +167,7 @@ def test_clocks_that_differ_by_a_day_are_no_matter(call: Callable[..., Any], ser
     operation = call("wait_for_operation", name, **QUICK)
 
     assert operation.succeeded
-    assert operation.duration == pytest.approx(0.3, abs=0.01)
+    assert operation.duration_seconds == pytest.approx(0.3, abs=0.01)
 
 
 @pytest.mark.parametrize("skew", [-86400.0, 86400.0])
@@ -189,7 +189,7 @@ def error_of(call: Callable[..., Any], what: str, name: str) -> errors.EarthEngi
         [result] = call(method, *arguments(name), **kwargs)
     except errors.EarthEngineError as error:
         return error
-    assert result.outcome.value == "error"
+    assert result.outcome.value == "ERROR"
     error: errors.EarthEngineError = result.error
     return error
 
@@ -224,7 +224,7 @@ def test_a_host_that_cannot_be_talked_to_is_an_error_that_says_so(
 
     error = error_of(call, what, "projects/earth-demo/operations/X")
 
-    assert type(error) is kind
+    assert isinstance(error, kind)
     assert says in str(error)
     assert "projects/earth-demo" in str(error)
     assert not service.journal
@@ -237,7 +237,7 @@ def test_a_server_that_wants_an_hour_is_not_waited_for(call: Callable[..., Any],
 
     error = error_of(call, what, name)
 
-    assert type(error) is errors.TransientError
+    assert isinstance(error, errors.TransientError)
     assert "Quota exceeded" in str(error)
     refused = [entry for entry in service.journal if entry["fault"]]
     # A wait asks again at its next look; what cannot be read is asked to cancel unread.
@@ -263,5 +263,5 @@ def test_a_wait_that_is_longer_than_the_kill_stops_no_cancel(call: Callable[...,
     results = call("cancel_operations", names, poll_interval=0.2, timeout=4.0)
 
     assert all(service.operations[name].cancel_requested is not None for name in names)
-    assert [result.outcome.value for result in results[1:]] == ["cancelled"] * 3
-    assert results[0].outcome.value == "still cancelling"
+    assert [result.outcome.value for result in results[1:]] == ["CANCELLED"] * 3
+    assert results[0].outcome.value == "STILL_CANCELLING"

@@ -110,6 +110,37 @@ def test_as_a_dags_callback_it_cancels_what_the_run_has_recorded(
     assert [emulator.service.state(name) for name in names] == ["CANCELLED"] * 2
 
 
+@pytest.mark.parametrize(("scope", "cancelled"), [("task", [True, False]), ("run", [True, True])])
+def test_its_author_can_say_whose_operations_it_cancels(
+    emulator: Emulator, notify: Callable[..., None], run_holds: dict[str, Any], scope: str, cancelled: list[bool]
+) -> None:
+    """Whatever the callback's context looks like."""
+    names, ti = [emulator.service.add("x") for _ in range(2)], TaskInstance()
+    record_operations({"ti": ti}, names[0])
+    run_holds |= {"a": [names[0]], "b": [names[1]]}
+
+    notify({"reason": "failed", "dag": Dag(), "ti": ti}, scope=scope)
+
+    assert [emulator.service.state(name) == "CANCELLED" for name in names] == cancelled
+
+
+@pytest.mark.usefixtures("emulator")
+def test_what_earth_engine_does_not_know_is_no_error_where_that_is_said(
+    notify: Callable[..., None], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = "projects/earth-demo/operations/GONE"
+
+    def log() -> str:  # Airflow 3 writes it to the standard output, Airflow 2 to Python's logging.
+        captured = capfd.readouterr()
+        return captured.out + captured.err + caplog.text
+
+    notify({"ti": TaskInstance()}, operation_names=gone, not_found_ok=True)
+    assert "It may still run" not in log()
+
+    notify({"ti": TaskInstance()}, operation_names=gone)
+    assert "It may still run" in log()
+
+
 def test_each_operation_is_cancelled_in_the_name_that_started_it(
     emulator: Emulator, notify: Callable[..., None], run_holds: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +284,18 @@ def test_a_record_grows_and_refuses_what_is_no_name() -> None:
     assert recorded == operations_of_task(context) == ["projects/p/operations/A", "projects/p/operations/B"]
     with pytest.raises(ValueError, match="not the name of an Earth Engine operation"):
         record_operations(context, "projects/p/operations/A:cancel")
+
+
+@pytest.mark.usefixtures("emulator")
+def test_an_id_is_recorded_with_its_project() -> None:
+    context: Any = {"ti": TaskInstance()}
+
+    record_operations(context, "A", project_id="theirs")
+    recorded = record_operations(context, ["B"], earth_engine_conn_id="earth_engine_default")
+
+    assert recorded == ["projects/theirs/operations/A", "projects/earth-demo/operations/B"]
+    with pytest.raises(ValueError, match="'C' is an operation's id without its project"):
+        record_operations(context, "C")
 
 
 def test_thousands_are_recorded_in_parts_that_do_not_grow() -> None:

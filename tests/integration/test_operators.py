@@ -34,9 +34,9 @@ def test_each_operation_is_cancelled_confirmed_and_reported(
 
     assert ran.state == "success"
     assert {outcome["name"]: (outcome["outcome"], outcome["state"]) for outcome in ran.result} == {
-        running: ("cancelled", "CANCELLED"),
-        stubborn: ("finished despite the cancel", "SUCCEEDED"),
-        ended: ("already finished", "SUCCEEDED"),
+        running: ("CANCELLED", "CANCELLED"),
+        stubborn: ("FINISHED_DESPITE_CANCEL", "SUCCEEDED"),
+        ended: ("ALREADY_FINISHED", "SUCCEEDED"),
     }
     assert len(service.requests("POST", f"{running}:cancel")) == 1
     assert not service.requests("POST", f"{ended}:cancel")
@@ -48,9 +48,9 @@ def test_what_was_cancelled_before_is_no_error(emulator: Emulator, run_dag: Call
 
     first, second = (run_dag(f"cancel_in_{place}", name) for _ in range(2))
 
-    assert first.result[0]["outcome"] == "cancelled"
+    assert first.result[0]["outcome"] == "CANCELLED"
     assert second.state == "success"
-    assert second.result[0]["outcome"] == "already finished"
+    assert second.result[0]["outcome"] == "ALREADY_FINISHED"
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -88,7 +88,7 @@ def test_an_unknown_operation_is_no_error_where_that_is_said(emulator: Emulator,
     ran = run_dag("cancel_not_found_ok_in_worker", "projects/earth-demo/operations/UNKNOWN")
 
     assert ran.state == "success"
-    assert ran.result[0]["outcome"] == "not found"
+    assert ran.result[0]["outcome"] == "NOT_FOUND"
     assert emulator.service.requests("GET", "*UNKNOWN")
 
 
@@ -98,7 +98,7 @@ def test_without_the_wait_the_outcome_is_still_cancelling(emulator: Emulator, ru
     ran = run_dag("cancel_and_go_in_worker", name)
 
     assert ran.state == "success"
-    assert ran.result[0]["outcome"] == "still cancelling"
+    assert ran.result[0]["outcome"] == "STILL_CANCELLING"
     assert emulator.service.requests("POST", f"{name}:cancel")
 
 
@@ -165,7 +165,7 @@ def test_the_janitor_cancels_what_is_stale_and_nothing_else(
     ran = run_dag(f"tidy_in_{place}", kept)
 
     assert ran.state == "success"
-    assert [(o["name"], o["outcome"], o["why"]) for o in ran.result] == [(stale, "cancelled", "is called 'stale-a'")]
+    assert [(o["name"], o["outcome"], o["reason"]) for o in ran.result] == [(stale, "CANCELLED", "is called 'stale-a'")]
     assert [service.state(name) for name in (stale, kept, other, ended)] == [
         "CANCELLED",
         "RUNNING",
@@ -193,7 +193,7 @@ def test_the_janitor_can_only_say_what_it_would_do(emulator: Emulator, run_dag: 
 
     ran = run_dag("tidy_dry_in_worker")
 
-    assert [(o["name"], o["outcome"]) for o in ran.result] == [(name, "would be cancelled")]
+    assert [(o["name"], o["outcome"]) for o in ran.result] == [(name, "WOULD_BE_CANCELLED")]
     assert "would be cancelled" in ran.log
     assert not emulator.service.requests("POST")
 

@@ -27,6 +27,7 @@ def operations(earth_engine_emulator: Emulator) -> list[str]:
         ("scope_group", [0]),
         ("scope_upstream", [0]),
         ("scope_setup", [0]),
+        ("scope_run", [0, 1, 2]),
     ],
 )
 def test_only_what_leads_to_it_is_cancelled(
@@ -57,4 +58,4 @@ def test_each_operation_is_cancelled_in_the_name_that_started_it(
 
         assert ran.state == "success", ran.log
         assert [one.service.state(names[0]), other.service.state(names[1])] == ["CANCELLED"] * 2
-        assert {outcome["outcome"] for outcome in ran.result} == {"cancelled"}
+        assert {outcome["outcome"] for outcome in ran.result} == {"CANCELLED"}

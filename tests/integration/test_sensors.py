@@ -70,6 +70,40 @@ def test_a_failed_operation_skips_a_soft_sensor(
     assert ran.state == "skipped"
 
 
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("dag_id", "other_state"),
+    [("wait", "RUNNING"), ("wait_and_cancel_the_others", "CANCELLED"), ("wait_for_the_others", "SUCCEEDED")],
+)
+def test_a_sensor_is_told_what_becomes_of_the_others_when_one_fails(
+    emulator: Emulator, run_dag: Callable[..., Ran], place: str, dag_id: str, other_state: str
+) -> None:
+    failing = emulator.service.add("x", outcome="FAILED", run_seconds=1)
+    other = emulator.service.add("y", run_seconds=4 if dag_id == "wait_for_the_others" else 3600)
+
+    ran = run_dag(f"{dag_id}_in_{place}", failing, other)
+
+    assert ran.state == "failed"
+    assert "1 of the Earth Engine operations did not succeed" in ran.log
+    assert emulator.service.state(other) == other_state
+    if other_state == "CANCELLED":
+        assert f"{other} (y): cancelled" in ran.log  # In the task's error as well.
+
+
+def test_a_poking_sensor_notices_a_short_export_soon() -> None:
+    """As in the triggerer; with its default interval it would sleep for 30 s after the first poll."""
+    sensor = EarthEngineOperationSensor(task_id="a", operation_names="x")
+    rescheduled = EarthEngineOperationSensor(task_id="b", operation_names="x", mode="reschedule")
+
+    def interval(waited: float) -> float:
+        return sensor._get_next_poke_interval(0.0, lambda: waited, 1)
+
+    intervals = [interval(1.0), interval(100.0), interval(1000.0)]
+
+    assert intervals == [5.0, 10.0, 30.0]
+    assert rescheduled._get_next_poke_interval(0.0, lambda: 1.0, 1) == 30.0
+
+
 def test_progress_is_logged_when_it_changes_and_not_at_every_poll(
     emulator: Emulator, run_dag: Callable[..., Ran]
 ) -> None:

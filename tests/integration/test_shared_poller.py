@@ -108,7 +108,7 @@ def test_a_kill_does_not_wait_for_a_list_that_hangs(service: Service) -> None:
         await asyncio.sleep(1)
         answered = len(service.requests("GET", LIST))
         [result] = await EarthEngineAsyncHook().cancel_operations(names[0], poll_interval=0.1)
-        assert result.outcome.value == "cancelled"
+        assert result.outcome.value == "CANCELLED"
         assert len(service.requests("GET", LIST)) == answered  # It still hangs.
         waiting.cancel()
         with suppress(asyncio.CancelledError):

@@ -79,7 +79,7 @@ def test_the_confirmation_completes_what_is_known_of_the_others(emulator: Emulat
     event = asyncio.run(event_of(restarted(trigger)))
 
     assert event["result"][0] == outcomes[0]
-    assert event["result"][1]["outcome"] == "cancelled"
+    assert event["result"][1]["outcome"] == "CANCELLED"
 
 
 async def kill(trigger: Any, *, times: int = 1) -> None:

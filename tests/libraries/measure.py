@@ -21,13 +21,14 @@ import ee
 from helpers import helpers
 from instances import TaskInstance
 
+from airflow_ee_provider.airflow_api import wait_until
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.lent_client import lent_client
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-from airflow_ee_provider.standalone import StandaloneAirflow, wait_until
+from airflow_ee_provider.standalone import StandaloneAirflow
 from airflow_ee_provider.tasks.starter import Starter
 
 if TYPE_CHECKING:

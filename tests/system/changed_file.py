@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from airflow import __version__ as airflow_version
 
-from airflow_ee_provider.standalone import wait_until
+from airflow_ee_provider.airflow_api import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from airflow_ee_provider.standalone import seconds_since_epoch, wait_until
+from airflow_ee_provider.airflow_api import seconds_since_epoch, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

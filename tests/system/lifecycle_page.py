@@ -23,7 +23,33 @@ HEADINGS = {
     "started": "started and left",
 }
 
-INTRODUCTION = f"""# What becomes of an operation, however a run ends
+SUMMARY = """# What becomes of an operation, however a run ends
+
+*Owned*: `@task.earth_engine` and the export operator by default, and a sensor with `cancel_on_kill` and
+`cancel_on_timeout`; poking, or deferred. *Asleep*: a sensor with `mode="reschedule"`. *Left*: an operation that a task
+has started, recorded and not waited for.
+
+| What happens | owned | asleep | left |
+|---|---|---|---|
+| the task is cleared | cancelled | the next try goes on | the next try, with `resume_operations` |
+| the task is marked failed or success | cancelled | a teardown, or the janitor | the same |
+| the run is marked failed, or deleted after that | cancelled | a teardown, or the janitor | the same |
+| the run times out (`dagrun_timeout`) | cancelled | the DAG's notifier | the DAG's notifier |
+| the task's time is over (`execution_timeout`, the sensor's `timeout`) | cancelled | cancelled | - |
+| the task fails | cancelled (`cancel_on_failure`) | the notifier | the DAG's notifier |
+| a deadline is missed (Airflow 3.1 and later) | the deadline's notifier | the same | the same |
+| the worker gets SIGTERM | cancelled | - | - |
+| the worker gets SIGKILL | the next try goes on; without one, the notifier | - | the same |
+| the triggerer or the scheduler stops, is killed, comes back | runs on; its end is noticed | runs on | - |
+| the DAG's file changes | [see below](#airflow-332) | the same | the same |
+
+A notifier with `scope="run"` is the DAG's callback for what fails; a teardown,
+`EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()`, is for whatever ends a run, and the one that
+Airflow runs even if a person marks the run failed.
+"""
+
+INTRODUCTION = f"""
+# The evidence
 
 Written by `make matrix` from real runs against the emulator, whose journal and states are
 what is asserted; never edited by hand. The DAGs are [these](../tests/system/dags/lifecycle.py).
@@ -57,8 +83,8 @@ LIMITS = """
   none of our code runs then. A DAG's notifier closes the cells in which Airflow calls it (not where a *run* is marked
   failed by hand: there, it calls no callback); a teardown closes all of them, since Airflow runs it even then. It
   cancels what the tasks that lead to it have recorded.
-- A sensor that fails because one of several operations has: the others are not its own. Give the task, or the DAG, a
-  notifier, or own them with `@task.earth_engine`.
+- A sensor that fails because one of several operations has: it leaves the others alone, unless `cancel_on_failure` says
+  otherwise, or the task, or the DAG, has a notifier.
 - A worker that is lost, of a task without `retries` and without a notifier.
 - Before Airflow 3.3, the next try of a task that has started an operation and was not told of its clear: Airflow
   deletes the XComs as it begins, and has no `task_state_store`, so nothing remembers the operation of the last try.
@@ -121,7 +147,7 @@ def moments(results: list[dict[str, Any]]) -> str:
 def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]]) -> tuple[str, list[str]]:
     """Return the page, and a line for each cell that is not as promised."""
     broken = [line for result in at_moments for line in (*result["left"], *result["wrongly"])]
-    parts = [INTRODUCTION]
+    parts = [SUMMARY + LIMITS + INTRODUCTION]
     for result in results:
         version, cells = result["version"], result["cells"]
         holders = [holder for holder in HOLDERS if any(name.startswith(f"{holder}__") for name in cells)]
@@ -142,7 +168,7 @@ def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]]) -> tup
         parts.append(
             f"\nOf 20 in a mapped task group, deferred, the run marked failed: the last after {mapped['observed']}."
         )
-    return "\n".join(parts) + "\n" + (moments(at_moments) if at_moments else "") + LIMITS, broken
+    return "\n".join(parts) + "\n" + (moments(at_moments) if at_moments else ""), broken
 
 
 def _changes(cells: dict[str, Any], version: str, broken: list[str]) -> list[str]:

@@ -27,10 +27,11 @@ from lifecycle_page import page
 from promises import CANCEL_WITHIN, judge, requested
 from tokens import TokenServer
 
+from airflow_ee_provider.airflow_api import wait_until
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
-from airflow_ee_provider.standalone import StandaloneAirflow, wait_until
+from airflow_ee_provider.standalone import StandaloneAirflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

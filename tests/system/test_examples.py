@@ -8,8 +8,8 @@ import pytest
 from cells import PROJECT
 from rich.console import Console
 
+from airflow_ee_provider.airflow_api import wait_until
 from airflow_ee_provider.demo import play
-from airflow_ee_provider.standalone import wait_until
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator

@@ -10,7 +10,7 @@ from cells import PROJECT, Cell
 from matrix import mapped_group, run_cells
 from promises import requested
 
-from airflow_ee_provider.standalone import wait_until
+from airflow_ee_provider.airflow_api import wait_until
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_ee_provider.standalone import wait_until
+from airflow_ee_provider.airflow_api import wait_until
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator

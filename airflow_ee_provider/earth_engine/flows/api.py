@@ -5,6 +5,7 @@ Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.op
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.flows import calls, cancelling, stale, starting, waiting
@@ -14,7 +15,7 @@ from airflow_ee_provider.earth_engine.flows.cancelling import (
     CancelOutcome,
     CancelResult,
 )
-from airflow_ee_provider.earth_engine.flows.waiting import POLL_INTERVAL, WaitOptions
+from airflow_ee_provider.earth_engine.flows.waiting import POLL_INTERVAL, Progress, WaitOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,77 +69,90 @@ def cancel_operations(
     names: Any,
     *,
     wait_for_completion: bool = True,
-    poll_interval: float = CANCEL_POLL_INTERVAL,
-    timeout: float = CANCEL_TIMEOUT,
+    poll_interval: float | timedelta = CANCEL_POLL_INTERVAL,
+    timeout: float | timedelta = CANCEL_TIMEOUT,
 ) -> Flow[list[CancelResult]]:
     """Cancel what runs and confirm it; one outcome for each, errors included, and no exception for them.
 
     :param names: one name or several.
     :param wait_for_completion: False returns once the cancels are requested.
-    :param poll_interval: seconds between two looks at what is still cancelling.
-    :param timeout: seconds to wait for the confirmation.
+    :param poll_interval: between two polls of what is still cancelling, at most; in seconds, or as a timedelta.
+    :param timeout: to wait for the confirmation, in seconds or as a timedelta; what is not confirmed by then has the
+        outcome STILL_CANCELLING.
     :raises InvalidOperationNameError: before anything is sent, if one of them is not a name.
     """
-    parsed = account.names(names)
+    parsed, limit = account.names(names), _seconds(timeout)
     if not wait_for_completion:
-        return (yield from cancelling.request_cancels(parsed, timeout=timeout))
-    return (yield from cancelling.cancel_and_confirm(parsed, poll_interval=poll_interval, timeout=timeout))
+        return (yield from cancelling.request_cancels(parsed, timeout=limit))
+    return (yield from cancelling.cancel_and_confirm(parsed, poll_interval=_seconds(poll_interval), timeout=limit))
 
 
 def confirm_cancels(
     account: Account,
     names: Any,
     *,
-    poll_interval: float = CANCEL_POLL_INTERVAL,
-    timeout: float = CANCEL_TIMEOUT,
+    poll_interval: float | timedelta = CANCEL_POLL_INTERVAL,
+    timeout: float | timedelta = CANCEL_TIMEOUT,
 ) -> Flow[list[CancelResult]]:
     """Wait for the confirmation of cancels that were requested before; see `cancel_operations`."""
     requested = [CancelResult(name, CancelOutcome.STILL_CANCELLING) for name in account.names(names)]
-    return cancelling.confirm_cancels(requested, poll_interval=poll_interval, timeout=timeout)
+    return cancelling.confirm_cancels(requested, poll_interval=_seconds(poll_interval), timeout=_seconds(timeout))
+
+
+def poll_operations(
+    account: Account, names: Any, *, max_eecu_seconds: float | None = None, progress: Progress | None = None
+) -> Flow[Progress]:
+    """Read once what has not ended yet, and return what is known of all.
+
+    :param names: one name or several.
+    :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled; None for no limit.
+    :param progress: what the last call has returned: what has ended is not read again, and the log shows only what is
+        new since.
+    :raises ComputeLimitExceededError: if one used more, once it is known what became of it.
+    """
+    progress = Progress(account.names(names)) if progress is None else progress
+    yield from waiting.poll_operations(progress, WaitOptions(max_eecu_seconds=max_eecu_seconds))
+    return progress
 
 
 def wait_for_operation(
     account: Account,
     name: str | OperationName,
     *,
-    poll_interval: float = POLL_INTERVAL,
-    timeout: float | None = None,
+    poll_interval: float | timedelta = POLL_INTERVAL,
+    timeout: float | timedelta | None = None,
     max_eecu_seconds: float | None = None,
 ) -> Flow[Operation]:
-    """Poll until the operation has ended, well or not, and return it.
-
-    :param poll_interval: seconds between two polls.
-    :param timeout: seconds after which the operation is returned as it is; None for no limit.
-    :param max_eecu_seconds: compute that it may use before it is cancelled; None for no limit.
-    :raises TransientError: if nothing at all was heard of the operation by then.
-    :raises ComputeLimitExceededError: if it used more, once it is known what became of it.
-    """
-    options = WaitOptions(poll_interval=poll_interval, max_eecu_seconds=max_eecu_seconds)
-    return waiting.wait_for_operation(account.name(name), options, timeout=timeout)
+    """Poll until the operation has ended, well or not, and return it; the parameters of `wait_for_operations`."""
+    options = WaitOptions(_seconds(poll_interval), max_eecu_seconds=max_eecu_seconds)
+    limit = None if timeout is None else _seconds(timeout)
+    [operation] = yield from waiting.wait_for_operations([account.name(name)], options, timeout=limit)
+    return operation
 
 
 def wait_for_operations(
     account: Account,
     names: Any,
     *,
-    poll_interval: float = POLL_INTERVAL,
-    timeout: float | None = None,
+    poll_interval: float | timedelta = POLL_INTERVAL,
+    timeout: float | timedelta | None = None,
     stop_at_failure: bool = True,
     max_eecu_seconds: float | None = None,
-    latest: dict[OperationName, Operation] | None = None,
 ) -> Flow[list[Operation]]:
     """Poll until all have ended or one has failed, and return them.
 
     :param names: one name or several.
-    :param poll_interval: seconds between two polls.
-    :param timeout: seconds after which the operations are returned as they are; None for no limit.
+    :param poll_interval: between two polls, at most; what has just begun is read more often. In seconds, or as a
+        timedelta.
+    :param timeout: to wait, in seconds or as a timedelta; None for no limit.
     :param stop_at_failure: False waits for the others although one has failed.
-    :param max_eecu_seconds: compute that each may use before it is cancelled; None for no limit.
-    :param latest: what a former call left there, so that the log shows only what is new since.
+    :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled; None for no limit.
+    :raises OperationTimeoutError: if some have not ended by then; they run on.
     :raises ComputeLimitExceededError: if one used more, once it is known what became of it.
     """
-    options = WaitOptions(poll_interval, stop_at_failure, max_eecu_seconds)
-    return waiting.wait_for_operations(account.names(names), options, timeout=timeout, latest=latest)
+    options = WaitOptions(_seconds(poll_interval), stop_at_failure, max_eecu_seconds)
+    limit = None if timeout is None else _seconds(timeout)
+    return waiting.wait_for_operations(account.names(names), options, timeout=limit)
 
 
 def delete_operation(account: Account, name: str | OperationName) -> Flow[None]:
@@ -177,3 +191,7 @@ def test_connection(account: Account) -> Flow[str]:
     yield from calls.list_operations(account.project, page_size=1, most=1)
     caller = getattr(account.credentials, "service_account_email", None)
     return f"Earth Engine answers for project {account.project}{f' to {caller}' if caller else ''}."
+
+
+def _seconds(duration: float | timedelta) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_ee_provider.earth_engine.errors import (
     EarthEngineError,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from airflow_ee_provider.earth_engine.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.results import CancelDict
 
 #: Seconds between two looks at what is cancelling, and for a cancel to be confirmed.
 CANCEL_POLL_INTERVAL, CANCEL_TIMEOUT = 5.0, 600.0
@@ -41,17 +42,37 @@ REPEAT_CANCEL_AFTER = 30.0
 class CancelOutcome(str, Enum):
     """What became of an operation that was to be cancelled."""
 
-    CANCELLED = "cancelled"
-    ALREADY_FINISHED = "already finished"
-    FINISHED_DESPITE_CANCEL = "finished despite the cancel"
-    NOT_FOUND = "not found"
-    STILL_CANCELLING = "still cancelling"
-    ERROR = "error"
+    CANCELLED = "CANCELLED"
+    ALREADY_FINISHED = "ALREADY_FINISHED"
+    FINISHED_DESPITE_CANCEL = "FINISHED_DESPITE_CANCEL"
+    NOT_FOUND = "NOT_FOUND"
+    STILL_CANCELLING = "STILL_CANCELLING"
+    ERROR = "ERROR"
+    #: Of a dry run.
+    WOULD_BE_CANCELLED = "WOULD_BE_CANCELLED"
+
+    @classmethod
+    def _missing_(cls, value: object) -> CancelOutcome | None:
+        """Read the words of 0.1, which stored triggers have: ``finished despite the cancel``."""
+        known = str(value).upper().replace(" THE ", " ").replace(" ", "_")
+        return cls.__members__.get(known)
+
+    @property
+    def text(self) -> str:
+        """For a person: ``finished despite cancel``."""
+        return self.value.lower().replace("_", " ")
 
     @property
     def has_ended(self) -> bool:
         """Whether the operation is known not to run any more."""
         return self in (self.CANCELLED, self.ALREADY_FINISHED, self.FINISHED_DESPITE_CANCEL)
+
+    def is_fine(self, *, not_found_ok: bool) -> bool:
+        """Whether there is nothing left to do about the operation.
+
+        :param not_found_ok: whether that holds for one that Earth Engine does not know.
+        """
+        return self.has_ended or (not_found_ok and self is CancelOutcome.NOT_FOUND)
 
 
 @dataclass(frozen=True)
@@ -73,15 +94,17 @@ class CancelResult:
         said = str(self.error).removeprefix(f"{self.name}: ") if self.error else ""
         said = said or (self.operation.describe() if self.operation else "")
         called = self.operation.label if self.operation else str(self.name)
-        return f"{called}: {self.outcome.value}" + (f" ({said})" if said else "")
+        return f"{called}: {self.outcome.text}" + (f" ({said})" if said else "")
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> CancelDict:
         """Return it as plain JSON, for XComs and a trigger's event."""
         return {
             "name": str(self.name),
+            "description": self.operation.description if self.operation else "",
+            "reason": "",
             "outcome": self.outcome.value,
             "state": self.operation.state.value if self.operation else None,
-            "error": str(self.error) if self.error else None,
+            "error": self.error.as_dict() if self.error else None,
             "permanent": self.permanent,
         }
 

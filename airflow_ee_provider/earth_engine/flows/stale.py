@@ -44,7 +44,7 @@ class StaleCriteria:
     :param description_regex: a regular expression that is found in the description.
     :param types: such as ``EXPORT_IMAGE``.
     :param max_priority: of this priority or a lower one.
-    :param max_eecu_seconds: has used more compute than that.
+    :param min_eecu_seconds: has used that many EECU-seconds or more.
     :param states: the states to look at; not a criterion by itself.
     :param keep: never stale.
     :raises InvalidRequestError: if there is no criterion: a list shows the operations of every user of the project,
@@ -57,17 +57,17 @@ class StaleCriteria:
     description_regex: str = ""
     types: tuple[str, ...] = ()
     max_priority: int | None = None
-    max_eecu_seconds: float | None = None
+    min_eecu_seconds: float | None = None
     states: tuple[str, ...] = ("PENDING", "RUNNING")
     keep: frozenset[OperationName] = frozenset()
 
     def __post_init__(self) -> None:
         texts = (self.description, self.description_regex, self.types)
-        numbers = (self.older_than, self.max_priority, self.max_eecu_seconds)
+        numbers = (self.older_than, self.max_priority, self.min_eecu_seconds)
         if not any(texts) and all(number is None for number in numbers):
             raise InvalidRequestError(
                 "Without a criterion, every operation of every user of the project would be cancelled.",
-                remedy="Give older_than, description, description_regex, types, max_priority or max_eecu_seconds.",
+                remedy="Give older_than, description, description_regex, types, max_priority or min_eecu_seconds.",
             )
         if self.age_since not in AGE_FIELDS:
             raise InvalidRequestError(f"age_since is {self.age_since!r} and has to be one of {', '.join(AGE_FIELDS)}.")
@@ -80,7 +80,7 @@ class StaleCriteria:
                 f"description_regex {self.description_regex!r} is not a regular expression: {error}."
             ) from None
 
-    def why(self, operation: Operation, now: datetime) -> str:
+    def reason(self, operation: Operation, now: datetime) -> str:
         """Say why an operation is stale; empty if it is not."""
         if operation.done or operation.state.value not in self.states or operation.name in self.keep:
             return ""
@@ -100,9 +100,9 @@ class StaleCriteria:
         if self.max_priority is not None:
             priority = operation.priority
             yield f"has priority {priority}" if priority is not None and priority <= self.max_priority else ""
-        if self.max_eecu_seconds is not None:
-            used = operation.batch_eecu_usage_seconds or 0.0
-            yield f"has used {used:g} EECU-seconds" if used > self.max_eecu_seconds else ""
+        if self.min_eecu_seconds is not None:
+            used = operation.batch_eecu_usage_seconds
+            yield f"has used {used:g} EECU-seconds" if used is not None and used >= self.min_eecu_seconds else ""
 
     def _age(self, operation: Operation, now: datetime) -> str:
         since: datetime | None = getattr(operation, self.age_since)
@@ -117,7 +117,7 @@ class StaleOperation:
     """An operation, and why it is stale."""
 
     operation: Operation
-    why: str
+    reason: str
 
 
 def list_stale_operations(
@@ -143,8 +143,8 @@ def list_stale_operations(
             subject=f"projects/{project}",
             remedy="Set the clock of this machine, or of the proxy on the way.",
         )
-    stale = [StaleOperation(operation, criteria.why(operation, listing.read_at)) for operation in listing.operations]
-    stale = sorted((one for one in stale if one.why), key=_age_order)[:limit]
+    stale = [StaleOperation(operation, criteria.reason(operation, listing.read_at)) for operation in listing.operations]
+    stale = sorted((one for one in stale if one.reason), key=_age_order)[:limit]
     yield LogMessage(f"{len(stale)} of {len(listing.operations)} operations are stale.")
     return stale
 

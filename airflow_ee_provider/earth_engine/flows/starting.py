@@ -18,7 +18,7 @@ from airflow_ee_provider.earth_engine.errors import InvalidRequestError, Transie
 from airflow_ee_provider.earth_engine.flows.calls import check_kind, encode, get_operation, start_operation
 from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, Request
 from airflow_ee_provider.earth_engine.flows.retrying import checked
-from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, wait_for_operation
+from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, wait_for_operations
 from airflow_ee_provider.earth_engine.operations import OperationState
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _start_once(project: str, start: Start) -> Flow[Operation]:
             return operation  # The first try has nothing to find.
         operation = yield from get_operation(operation.name)  # A repeated request may be answered as the first was.
         if operation.state is OperationState.CANCELLING:
-            operation = yield from wait_for_operation(operation.name, WaitOptions(poll_interval=5.0))
+            [operation] = yield from wait_for_operations([operation.name], WaitOptions(poll_interval=5.0))
         if not operation.done or operation.succeeded or number >= start.tries + strangers:
             return operation
         yield LogMessage(

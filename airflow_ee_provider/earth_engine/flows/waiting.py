@@ -5,13 +5,17 @@ Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.op
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.earth_engine.errors import ComputeLimitExceededError, EarthEngineError, TransientError
+from airflow_ee_provider.earth_engine.errors import (
+    ComputeLimitExceededError,
+    EarthEngineError,
+    OperationTimeoutError,
+    TransientError,
+)
 from airflow_ee_provider.earth_engine.flows.cancelling import cancel_and_confirm
 from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, MonotonicTime, ReadOperations
-from airflow_ee_provider.earth_engine.operations import all_done
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,74 +50,104 @@ class WaitOptions:
         return asdict(self)
 
 
+@dataclass
+class Progress:
+    """What is known of operations that somebody waits for; kept from poll to poll."""
+
+    names: Sequence[OperationName]
+    latest: dict[OperationName, Operation] = field(default_factory=dict)
+    #: Why the last read of an operation has failed.
+    last_errors: dict[OperationName, TransientError] = field(default_factory=dict)
+
+    @property
+    def unfinished(self) -> tuple[OperationName, ...]:
+        """The operations that are not known to have ended."""
+        return tuple(name for name in self.names if name not in self.latest or not self.latest[name].done)
+
+    @property
+    def found(self) -> list[Operation]:
+        """The latest of each operation that was read, in the order of the names."""
+        return [self.latest[name] for name in self.names if name in self.latest]
+
+    def is_over(self, *, stop_at_failure: bool) -> bool:
+        """Whether there is nothing left to wait for."""
+        return not self.unfinished or (stop_at_failure and any(operation.failed for operation in self.found))
+
+
+def poll_operations(progress: Progress, options: WaitOptions, after: float = 0.0) -> Flow[int]:
+    """Read what has not ended, once, and note what is new; a fault that passes costs only its operation.
+
+    :param after: seconds to wait first.
+    :return: how many were read; fewer than are unfinished where some have ended early.
+    :raises ComputeLimitExceededError: once Earth Engine has said what became of those that used more than they may.
+    """
+    seen: ReadResults = yield ReadOperations(progress.unfinished, after)
+    yield from _merge_and_log(seen, progress)
+    yield from _enforce_limit(progress.found, options.max_eecu_seconds)
+    return len(seen)
+
+
 def wait_for_operations(
-    names: Sequence[OperationName],
-    options: WaitOptions,
-    *,
-    timeout: float | None = None,
-    latest: dict[OperationName, Operation] | None = None,
-    last_errors: dict[OperationName, TransientError] | None = None,
+    names: Sequence[OperationName], options: WaitOptions, *, timeout: float | None = None
 ) -> Flow[list[Operation]]:
     """Read operations again and again until all have ended; returns the latest of each, in the order of ``names``.
 
-    What has just begun is read more often. Progress is noted when it changes. A fault that passes does not end the
-    waiting.
+    What has just begun is read more often.
 
-    :param timeout: seconds after which it returns although some have not ended; None for no limit.
-    :param latest: what a former call left there, so that only what is new since is noted.
-    :param last_errors: is filled with the errors of the operations whose last read has failed.
-    :raises ComputeLimitExceededError: once Earth Engine has said what became of those that used more.
+    :param timeout: seconds to wait; None for no limit.
+    :raises OperationTimeoutError: if some have not ended by then.
+    :raises ComputeLimitExceededError: see `poll_operations`.
     """
-    latest = {} if latest is None else latest
-    last_errors = {} if last_errors is None else last_errors
+    progress = Progress(names)
     started = now = due = yield MonotonicTime()
     while True:
-        unfinished = tuple(name for name in names if name not in latest or not latest[name].done)
-        seen: ReadResults = yield ReadOperations(unfinished, max(0.0, due - now))
+        unfinished = len(progress.unfinished)
+        read = yield from poll_operations(progress, options, max(0.0, due - now))
         now = yield MonotonicTime()
-        if len(seen) == len(unfinished):  # Otherwise there was early news, and the others are due as before.
-            due = now + min(options.poll_interval, max(FIRST_INTERVAL, (now - started) * INTERVAL_GROWTH))
-        yield from _merge_and_log(seen, latest, last_errors)
-        found = [latest[name] for name in names if name in latest]
-        yield from _enforce_limit(found, options.max_eecu_seconds)
-        if all_done(names, found):
-            return found
-        if options.stop_at_failure and any(operation.done and not operation.succeeded for operation in found):
-            return found
+        if read == unfinished:  # Otherwise there was early news, and the others are due as before.
+            due = now + next_interval(now - started, options.poll_interval)
+        if progress.is_over(stop_at_failure=options.stop_at_failure):
+            return progress.found
         if timeout is not None:
             if now - started >= timeout:
-                return found
+                raise _timed_out(progress, timeout)
             due = min(due, started + timeout)
 
 
-def wait_for_operation(name: OperationName, options: WaitOptions, *, timeout: float | None = None) -> Flow[Operation]:
-    """`wait_for_operations` for one.
+def next_interval(waited: float, poll_interval: float) -> float:
+    """Return the seconds until the next poll: what has just begun is read more often.
 
-    :raises TransientError: if nothing at all was heard of it in ``timeout`` seconds; the last one of them.
+    :param waited: seconds so far.
+    :param poll_interval: seconds between two polls, at most.
     """
-    last_errors: dict[OperationName, TransientError] = {}
-    found = yield from wait_for_operations([name], options, timeout=timeout, last_errors=last_errors)
-    if not found:
-        yield LogMessage(f"{name}: Nothing was heard of the operation for {timeout:g} s.", warning=True)
-        raise last_errors[name]
-    return found[0]
+    return min(poll_interval, max(FIRST_INTERVAL, waited * INTERVAL_GROWTH))
 
 
-def _merge_and_log(
-    seen: ReadResults, latest: dict[OperationName, Operation], last_errors: dict[OperationName, TransientError]
-) -> Flow[None]:
+def _timed_out(progress: Progress, timeout: float) -> OperationTimeoutError:
+    lines = []
+    for name in progress.unfinished:
+        known = progress.latest.get(name)
+        lines.append(f"  {known.label}: {known.describe()}" if known else f"  {progress.last_errors.get(name, name)}")
+    return OperationTimeoutError(
+        f"{len(lines)} of {len(progress.names)} operations have not ended in {timeout:g} s, and run on:\n"
+        + "\n".join(lines)
+    )
+
+
+def _merge_and_log(seen: ReadResults, progress: Progress) -> Flow[None]:
     """Keep what was read, and note what is new."""
     for name, operation in seen.items():
-        last_errors.pop(name, None)
+        progress.last_errors.pop(name, None)
         if isinstance(operation, TransientError):
-            last_errors[name] = operation
+            progress.last_errors[name] = operation
             yield LogMessage(f"{operation} The operation is asked for again.", warning=True)
         elif isinstance(operation, EarthEngineError):
             raise operation
         else:
-            if name not in latest or latest[name].progress_key != operation.progress_key:
+            known = progress.latest.get(name)
+            if known is None or known.progress_key != operation.progress_key:
                 yield LogMessage(f"{operation.label}: {operation.describe()}")
-            latest[name] = operation
+            progress.latest[name] = operation
 
 
 def _enforce_limit(operations: Sequence[Operation], max_eecu_seconds: float | None) -> Flow[None]:

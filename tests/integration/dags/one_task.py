@@ -28,6 +28,8 @@ SENSORS: dict[str, dict[str, Any]] = {
     "wait": {},
     "wait_softly": {"soft_fail": True},
     "wait_frugally": {"max_eecu_seconds": 1.0},
+    "wait_and_cancel_the_others": {"cancel_on_failure": "{{ 1 == 1 }}"},
+    "wait_for_the_others": {"stop_at_failure": False},
     "wait_impatiently": {"timeout": 2},
     "wait_impatiently_and_cancel": {"timeout": 2, "cancel_on_timeout": True},
     "wait_impatiently_softly_and_cancel": {"timeout": 2, "cancel_on_timeout": True, "soft_fail": True},
@@ -50,7 +52,17 @@ EXPORTS: dict[str, dict[str, Any]] = {
 }
 
 #: What the tests run in both places; the rest in a worker only.
-IN_BOTH = ("cancel", "wait", "wait_softly", "wait_frugally", "tidy", "export", "export_frugally")
+IN_BOTH = (
+    "cancel",
+    "wait",
+    "wait_softly",
+    "wait_frugally",
+    "wait_and_cancel_the_others",
+    "wait_for_the_others",
+    "tidy",
+    "export",
+    "export_frugally",
+)
 
 
 def places(case: str) -> tuple[tuple[str, bool], ...]:

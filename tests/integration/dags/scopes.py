@@ -63,6 +63,12 @@ with DAG("scope_upstream", schedule=None) as dag:
     neighbour()
 globals()[dag.dag_id] = dag
 
+with DAG("scope_run", schedule=None) as dag:
+    clean = EarthEngineCancelOperationOperator(task_id="task", scope="run", poll_interval=0.2, trigger_rule="all_done")
+    [first(), hold.expand(name=names())] >> task(lambda: None, task_id="between")() >> clean
+    neighbour()
+globals()[dag.dag_id] = dag
+
 with DAG("scope_setup", schedule=None) as dag:
 
     @task

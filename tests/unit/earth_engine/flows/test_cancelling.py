@@ -19,6 +19,17 @@ def cancel(names: list[OperationName], timeout: float = 60.0) -> Any:
     return cancel_and_confirm(names, poll_interval=5.0, timeout=timeout)
 
 
+#: What a stored trigger's outcomes can have.
+WORDS_OF_0_1 = {
+    "CANCELLED": "cancelled",
+    "ALREADY_FINISHED": "already finished",
+    "FINISHED_DESPITE_CANCEL": "finished despite the cancel",
+    "NOT_FOUND": "not found",
+    "STILL_CANCELLING": "still cancelling",
+    "ERROR": "error",
+}
+
+
 def outcomes(played: Any) -> list[str]:
     assert played.error is None
     return [result.outcome.value for result in played.result]
@@ -29,7 +40,7 @@ def test_a_cancel_counts_only_once_earth_engine_says_so() -> None:
 
     played = play(cancel([ABC]), [ok(operation("RUNNING")), ok(), *(ok(operation(s)) for s in states)])
 
-    assert outcomes(played) == ["cancelled"]
+    assert outcomes(played) == ["CANCELLED"]
     assert played.sent[:2] == [f"GET {NAME}", f"POST {NAME}:cancel"]
     assert not played.requests[1].body
     assert "counts as cancelled once Earth Engine says so" in played.notes[0].message
@@ -39,21 +50,21 @@ def test_a_cancel_counts_only_once_earth_engine_says_so() -> None:
 def test_what_has_ended_is_not_cancelled_again(state: str) -> None:
     played = play(cancel([ABC]), [ok(operation(state))])
 
-    assert outcomes(played) == ["already finished"]
+    assert outcomes(played) == ["ALREADY_FINISHED"]
     assert played.sent == [f"GET {NAME}"]
 
 
 def test_what_is_cancelling_is_only_waited_for() -> None:
     played = play(cancel([ABC]), [ok(operation("CANCELLING")), ok(operation("CANCELLED"))])
 
-    assert outcomes(played) == ["cancelled"]
+    assert outcomes(played) == ["CANCELLED"]
     assert all(sent.startswith("GET") for sent in played.sent)
 
 
 def test_an_operation_can_finish_despite_the_cancel() -> None:
     played = play(cancel([ABC]), [ok(operation("RUNNING")), ok(), ok(operation("SUCCEEDED"))])
 
-    assert outcomes(played) == ["finished despite the cancel"]
+    assert outcomes(played) == ["FINISHED_DESPITE_CANCEL"]
 
 
 def test_a_refused_cancel_is_a_reason_to_read_the_state_again() -> None:
@@ -62,8 +73,8 @@ def test_a_refused_cancel_is_a_reason_to_read_the_state_again() -> None:
     ended = play(cancel([ABC]), [ok(operation("RUNNING")), refusal, ok(operation("SUCCEEDED"))])
     running = play(cancel([ABC]), [ok(operation("RUNNING")), refusal, ok(operation("RUNNING"))])
 
-    assert outcomes(ended) == ["already finished"]
-    assert outcomes(running) == ["error"]
+    assert outcomes(ended) == ["ALREADY_FINISHED"]
+    assert outcomes(running) == ["ERROR"]
 
 
 def test_an_operation_that_goes_on_running_is_asked_again_and_never_called_cancelled() -> None:
@@ -78,7 +89,7 @@ def test_an_operation_that_goes_on_running_is_asked_again_and_never_called_cance
 
     played = play(cancel([ABC], timeout=50.0), answers())
 
-    assert outcomes(played) == ["still cancelling"]
+    assert outcomes(played) == ["STILL_CANCELLING"]
     assert sum(sent.endswith(":cancel") for sent in played.sent) == 2
     assert sum(played.sleeps) == 50.0
 
@@ -92,7 +103,7 @@ def test_one_operations_error_never_stops_the_others() -> None:
         [ok(operation("RUNNING")), ok(other), denied, ok(), ok(operation("CANCELLED", str(XYZ)))],
     )
 
-    assert outcomes(played) == ["error", "cancelled"]
+    assert outcomes(played) == ["ERROR", "CANCELLED"]
     assert played.result is not None
     assert "earthengine.operations.update" in str(played.result[0].error)
 
@@ -100,10 +111,10 @@ def test_one_operations_error_never_stops_the_others() -> None:
 @pytest.mark.parametrize(
     ("answers", "outcome"),
     [
-        ([refused(404, "NOT_FOUND")], "not found"),
-        ([ok(operation("RUNNING")), refused(404, "NOT_FOUND")], "not found"),
-        ([ok(operation("RUNNING")), refused(501, "UNIMPLEMENTED")], "error"),
-        ([*BROKEN, *BROKEN], "error"),
+        ([refused(404, "NOT_FOUND")], "NOT_FOUND"),
+        ([ok(operation("RUNNING")), refused(404, "NOT_FOUND")], "NOT_FOUND"),
+        ([ok(operation("RUNNING")), refused(501, "UNIMPLEMENTED")], "ERROR"),
+        ([*BROKEN, *BROKEN], "ERROR"),
     ],
 )
 def test_what_cannot_be_cancelled_is_said(answers: list[Any], outcome: str) -> None:
@@ -122,7 +133,7 @@ def test_no_wait_is_longer_than_the_time_that_is_left(limit: float) -> None:
     )
 
     assert played.sent[2:4] == [f"POST {ABC}:cancel", f"POST {XYZ}:cancel"]
-    assert outcomes(played) == ["still cancelling"] * 2
+    assert outcomes(played) == ["STILL_CANCELLING"] * 2
     assert sum(played.sleeps) <= limit
 
 
@@ -131,14 +142,14 @@ def test_what_cannot_be_read_nor_asked_to_cancel_in_time_is_an_error() -> None:
 
     played = play(cancel([ABC], timeout=20.0), [later] * 10)
 
-    assert outcomes(played) == ["error"]
+    assert outcomes(played) == ["ERROR"]
     assert "no time to wait" in str(played.result[0].error)  # type: ignore[index]
 
 
 def test_a_fault_while_confirming_is_no_news() -> None:
     played = play(cancel([ABC]), [ok(operation("RUNNING")), ok(), *BROKEN, ok(operation("CANCELLED"))])
 
-    assert outcomes(played) == ["cancelled"]
+    assert outcomes(played) == ["CANCELLED"]
 
 
 ANSWERS = st.sampled_from(
@@ -159,15 +170,21 @@ def test_whatever_is_answered_a_cancel_ends_and_is_not_believed_without_proof(an
     played = play(cancel([ABC], timeout=20.0), [*answers, *[refused(403)] * 200])
 
     [outcome] = outcomes(played)
-    if outcome == "cancelled":
+    if outcome == "CANCELLED":
         assert ok(operation("CANCELLED")) in answers
-    if outcome == "still cancelling":
+    if outcome == "STILL_CANCELLING":
         assert sum(played.sleeps) >= 20.0
 
 
-def test_an_outcome_that_leaves_an_operation_running_is_not_settled() -> None:
+def test_an_outcome_that_leaves_an_operation_running_has_not_ended_it() -> None:
     assert {outcome for outcome in CancelOutcome if not outcome.has_ended} == {
         CancelOutcome.NOT_FOUND,
         CancelOutcome.STILL_CANCELLING,
         CancelOutcome.ERROR,
+        CancelOutcome.WOULD_BE_CANCELLED,
     }
+
+
+@pytest.mark.parametrize(("outcome", "word"), WORDS_OF_0_1.items())
+def test_the_words_of_0_1_are_read(outcome: str, word: str) -> None:
+    assert CancelOutcome(word) is CancelOutcome(outcome)

@@ -43,7 +43,7 @@ def operation(state: str = "RUNNING", **fields: Any) -> Operation:
 
 
 @pytest.mark.parametrize(
-    ("criteria", "why"),
+    ("criteria", "reason"),
     [
         ({"older_than": timedelta(hours=6)}, "was created 10:00:00 ago"),
         ({"older_than": timedelta(hours=12)}, ""),
@@ -57,8 +57,8 @@ def operation(state: str = "RUNNING", **fields: Any) -> Operation:
         ({"types": ("EXPORT_TILES",)}, ""),
         ({"max_priority": 100}, "has priority 100"),
         ({"max_priority": 99}, ""),
-        ({"max_eecu_seconds": 49}, "has used 50 EECU-seconds"),
-        ({"max_eecu_seconds": 50}, ""),
+        ({"min_eecu_seconds": 50}, "has used 50 EECU-seconds"),
+        ({"min_eecu_seconds": 51}, ""),
         (
             {"description": "ndvi-*", "older_than": timedelta(hours=6)},
             "was created 10:00:00 ago, is called 'ndvi-2024'",
@@ -67,19 +67,19 @@ def operation(state: str = "RUNNING", **fields: Any) -> Operation:
         ({"description": "*", "keep": frozenset({OperationName.parse(NAME)})}, ""),
     ],
 )
-def test_an_operation_is_stale_if_it_meets_every_criterion(criteria: dict[str, Any], why: str) -> None:
-    assert StaleCriteria(**criteria).why(operation(), NOW) == why
+def test_an_operation_is_stale_if_it_meets_every_criterion(criteria: dict[str, Any], reason: str) -> None:
+    assert StaleCriteria(**criteria).reason(operation(), NOW) == reason
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_only_what_waits_or_runs_is_stale_by_default(state: str) -> None:
-    assert bool(StaleCriteria(description="*").why(operation(state), NOW)) == (state in ("PENDING", "RUNNING"))
+    assert bool(StaleCriteria(description="*").reason(operation(state), NOW)) == (state in ("PENDING", "RUNNING"))
 
 
 def test_an_operation_whose_age_is_not_known_is_not_old() -> None:
     criteria = StaleCriteria(older_than=timedelta(0), age_since="start_time")
 
-    assert not criteria.why(operation("PENDING", startTime="1970-01-01T00:00:00Z"), NOW)
+    assert not criteria.reason(operation("PENDING", startTime="1970-01-01T00:00:00Z"), NOW)
 
 
 @pytest.mark.parametrize(

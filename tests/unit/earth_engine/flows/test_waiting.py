@@ -33,7 +33,7 @@ def test_a_wait_ends_when_all_have_ended_and_notes_only_progress() -> None:
 
 def test_a_long_wait_asks_less_and_less_often_but_never_less_than_the_interval() -> None:
     played = play(
-        waiting.wait_for_operation(ABC, waiting.WaitOptions(poll_interval=30.0), timeout=600.0),
+        waiting.wait_for_operations([ABC], waiting.WaitOptions(poll_interval=30.0), timeout=600.0),
         [ok(operation("RUNNING"))] * 100,
     )
 
@@ -65,16 +65,19 @@ def test_a_wait_survives_faults_and_stops_at_its_timeout() -> None:
         waiting.wait_for_operations([ABC], waiting.WaitOptions(poll_interval=1.0)),
         [*BROKEN, ok(operation("SUCCEEDED"))],
     )
-    stopped = play(waiting.wait_for_operation(ABC, waiting.WaitOptions(poll_interval=7.0), timeout=20.0), [running] * 6)
+    stopped = play(
+        waiting.wait_for_operations([ABC], waiting.WaitOptions(poll_interval=7.0), timeout=20.0), [running] * 6
+    )
     silent = play(
-        waiting.wait_for_operation(ABC, waiting.WaitOptions(poll_interval=500.0), timeout=500.0), [lost()] * 1000
+        waiting.wait_for_operations([ABC], waiting.WaitOptions(poll_interval=500.0), timeout=500.0), [lost()] * 1000
     )
 
     assert [o.state.value for o in survived.result or []] == ["SUCCEEDED"]
-    assert stopped.result is not None
-    assert not stopped.result.done
+    assert isinstance(stopped.error, errors.OperationTimeoutError)
+    assert f"1 of 1 operations have not ended in 20 s, and run on:\n  {NAME}: RUNNING" in str(stopped.error)
     assert sum(stopped.sleeps) == 20.0
-    assert isinstance(silent.error, errors.TransientError)
+    assert isinstance(silent.error, errors.OperationTimeoutError)
+    assert "No answer" in str(silent.error)
 
 
 def test_a_permanent_error_ends_a_wait() -> None:
@@ -119,10 +122,9 @@ def test_a_limit_that_cannot_be_enforced_is_said() -> None:
 def test_what_has_succeeded_may_have_used_what_it_wants() -> None:
     answers = [ok(operation("SUCCEEDED", batchEecuUsageSeconds=1000))]
 
-    played = play(waiting.wait_for_operation(ABC, waiting.WaitOptions(max_eecu_seconds=1)), answers)
+    played = play(waiting.wait_for_operations([ABC], waiting.WaitOptions(max_eecu_seconds=1)), answers)
 
-    assert played.result is not None
-    assert played.result.succeeded
+    assert [operation.succeeded for operation in played.result or []] == [True]
 
 
 STATES = ("PENDING", "RUNNING", "CANCELLING", "SUCCEEDED", "CANCELLED", "FAILED")
@@ -131,12 +133,12 @@ ANSWERS = st.sampled_from([*(ok(operation(state)) for state in STATES), ok(), lo
 
 @given(st.lists(ANSWERS, max_size=30))
 def test_whatever_is_answered_a_wait_ends_and_success_is_not_believed_without_proof(answers: list[Any]) -> None:
-    limited = waiting.wait_for_operation(
-        ABC, waiting.WaitOptions(poll_interval=5.0, max_eecu_seconds=1.0), timeout=60.0
+    limited = waiting.wait_for_operations(
+        [ABC], waiting.WaitOptions(poll_interval=5.0, max_eecu_seconds=1.0), timeout=60.0
     )
 
     played = play(limited, [*answers, *[ok(operation("RUNNING"))] * 200])
 
     assert isinstance(played.error, (errors.EarthEngineError, type(None)))
-    if played.result and played.result.succeeded:
+    if played.result and played.result[0].succeeded:
         assert ok(operation("SUCCEEDED")) in answers

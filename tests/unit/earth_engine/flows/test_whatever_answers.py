@@ -93,4 +93,4 @@ def test_one_bad_answer_stops_no_other_cancel(body: bytes) -> None:
     played = play(cancelling.request_cancels([*others, ABC]), answers)
 
     assert played.result is not None
-    assert [result.outcome.value for result in played.result] == ["still cancelling"] * 3 + ["error"]
+    assert [result.outcome.value for result in played.result] == ["STILL_CANCELLING"] * 3 + ["ERROR"]

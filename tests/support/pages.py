@@ -1,0 +1,25 @@
+"""The code blocks of the README and the documents."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+BLOCKS = {
+    f"{page.name}, block {number}": block
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL), 1)
+    if page.name != "libraries.md"  # Machine-written; its block is the body of a function.
+}
+TESTS = {name: block for name, block in BLOCKS.items() if "def test_" in block}
+
+#: By the id of the DAG.
+DAGS = {match[1]: block for block in BLOCKS.values() if (match := re.search(r'with DAG\("(\w+)"', block))}
+
+#: A few lines of a DAG each, that leave out what every DAG begins with.
+FRAGMENTS = {
+    name: block for name, block in BLOCKS.items() if block not in TESTS.values() and block not in DAGS.values()
+}

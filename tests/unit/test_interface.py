@@ -1,0 +1,79 @@
+"""The same thing has the same name, unit, default and shape everywhere; and the documents use nothing else."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator
+from interface import CLASSES, PAGE, PARAMETERS, TRIGGERS, page, parameters_of, type_of
+from pages import BLOCKS, ROOT
+
+#: What only this package's own code passes.
+INTERNAL = {"timeout_at", "handover", "outcomes", "others"}
+
+#: Names of this package that documents and examples call.
+CALLED = {cls.__name__: cls for cls in CLASSES.values()} | {"task.earth_engine": CLASSES["`@task.earth_engine`"]}
+
+
+def test_the_page_is_what_the_classes_are() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "Run `make interface`."
+
+
+def test_every_parameter_has_a_row_and_every_row_a_parameter() -> None:
+    there = {name for cls in (*CLASSES.values(), *TRIGGERS) for name in parameters_of(cls)} - INTERNAL
+
+    assert there | {"timeout"} == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_is_of_the_same_type_in_every_class(name: str) -> None:
+    parameters = [parameters_of(cls).get(name) for cls in CLASSES.values()]
+
+    assert len({type_of(parameter) for parameter in parameters if parameter is not None}) <= 1
+
+
+@pytest.mark.parametrize("cls", CLASSES.values(), ids=lambda cls: cls.__name__)
+def test_every_parameter_is_documented(cls: Any) -> None:
+    text = " ".join(inspect.getdoc(base) or "" for base in cls.__mro__ if base.__module__.startswith("airflow_ee"))
+
+    missing = [name for name in parameters_of(cls) if f":param {name}:" not in text and f"``{name}``" not in text]
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("cls", CLASSES.values(), ids=lambda cls: cls.__name__)
+def test_what_is_templated_is_documented_so(cls: Any) -> None:
+    """Where the parameter is described; the janitor's shared ones are described with the cancel operator."""
+    text = " ".join((inspect.getdoc(base) or "") for base in cls.__mro__ if base.__module__.startswith("airflow_ee"))
+    for name in set(getattr(cls, "template_fields", ())) & set(parameters_of(cls)):
+        described = re.search(rf":param {name}:(.*?)(?=:param|:raises|$)", text, flags=re.DOTALL)
+        assert described is None or "templated" in described[1], name
+
+
+def keywords_used(source: str) -> dict[str, set[str]]:
+    """Return the keyword arguments of calls to this package's classes, by what is called."""
+    used: dict[str, set[str]] = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and (called := ast.unparse(node.func).removesuffix(".partial")) in CALLED:
+            used.setdefault(called, set()).update(keyword.arg for keyword in node.keywords if keyword.arg)
+    return used
+
+
+SOURCES = BLOCKS | {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "example_dags").glob("*.py")}
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_examples_and_documents_use_nothing_that_the_page_does_not_have(source: str) -> None:
+    of_airflow = {
+        name
+        for base in (BaseOperator, BaseSensorOperator)
+        for name in inspect.signature(base.__init__).parameters
+        if name not in ("self", "kwargs")
+    }
+    for called, keywords in keywords_used(source).items():
+        known = set(parameters_of(CALLED[called])) | of_airflow
+        assert keywords <= known, called
