@@ -122,7 +122,6 @@ class ExportingOperator(WaitingTask, BaseOperator):
         self.operation_names: list[str] = []
         self._starter: Starter | None = None
         self._ended: set[str] = set()
-        self._is_killed = False
         self._destination_uris: list[str] = []
         parameters.check(self, self.checked_parameters)
 
@@ -209,6 +208,9 @@ class ExportingOperator(WaitingTask, BaseOperator):
             self.on_timeout(error)
             raise
         except BaseException as error:
+            if self._is_killed and isinstance(error, AirflowFailException):
+                # Its own cancel has failed it. A worker that is told to end, and no user, leaves that to the next try.
+                raise AirflowException(f"{self.task_id} was killed: {error}") from error
             if self._is_killed or not (self.cancel_on_failure and is_final(error, context["ti"])):
                 raise
             lines = cancel_and_describe(self, names) if (names := self._held()) else []

@@ -113,6 +113,9 @@ class WaitingTask(EarthEngineTask):
     #: The task instance that runs.
     _ti: Any = None
 
+    #: Whether a kill has cancelled what this process holds: whatever it does after that is only how it ends.
+    _is_killed = False
+
     #: Whether a kill came before there was what it needs.
     _is_killed_early = False
 
@@ -170,6 +173,8 @@ class WaitingTask(EarthEngineTask):
             handover=handover.token if handover else None,
             **account_of(self),
         )
+        if self._is_killed:  # Airflow 3 lets a process go on for some seconds.
+            raise AirflowException(f"{self.task_id} was killed: it is not deferred.")
         if handover:
             handover.begin()
         self._is_deferred = True
@@ -201,6 +206,7 @@ class WaitingTask(EarthEngineTask):
                 self.log.warning("The next try of %s goes on with %s.", self.task_id, sorted(wanted))
                 self.operation_names = [name for name in self.operation_names if name not in wanted]
             if self.operation_names:
+                self._is_killed = True
                 self.cancel_own(f"{self.task_id} was killed")
 
     def _wanted_by_the_next_try(self) -> set[str]:

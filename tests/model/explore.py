@@ -1,0 +1,146 @@
+"""``make explore``: strikes of every kind at every step, pairs of them, and random histories for as long as it is told.
+
+A failing history is printed as a timeline, with the line that replays it (in ``tests/model``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow import __version__ as airflow_version
+from history import HOLDERS, STRIKES, UNWANTED, History, Plan, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+#: The versions whose Airflow the running interpreter's classes are like.
+VERSIONS = ("2.11",) if airflow_version.startswith("2.") else ("3.3", "3.1")
+
+#: Histories that are tried by one process at a time.
+BATCH = 100
+
+
+@dataclass
+class Found:
+    """What was tried, and what was found."""
+
+    histories: int = 0
+    steps: int = 0
+    strikes: int = 0
+    failing: list[History] = field(default_factory=list)
+
+    def add(self, history: History) -> None:
+        self.histories += 1
+        self.steps += history.steps
+        self.strikes += len(history.struck)
+        if history.violations:
+            self.failing.append(history)
+
+    def merge(self, other: Found) -> None:
+        self.histories += other.histories
+        self.steps += other.steps
+        self.strikes += other.strikes
+        self.failing += other.failing
+
+
+def steps_of(holder: str, version: str) -> int:
+    """Return how many steps a history takes in which nothing happens."""
+    return Run(Plan(holder, version)).carry_out().steps
+
+
+def singles(holders: Iterable[str] = HOLDERS, versions: Iterable[str] = VERSIONS, every: int = 1) -> Iterator[Plan]:
+    """Yield a plan for each strike of each kind at each step, and the undisturbed one."""
+    for holder in holders:
+        for version in versions:
+            yield Plan(holder, version)
+            for step in range(0, steps_of(holder, version), every):
+                yield from (Plan(holder, version, ((step, what),)) for what in STRIKES)
+
+
+def at_random(seed: int) -> Plan:
+    """Return a plan with two to four strikes; of those that end what is wanted, one at most."""
+    chance = random.Random(seed)
+    holder, version = chance.choice(list(HOLDERS)), chance.choice(VERSIONS)
+    steps = sorted(chance.sample(range(90), chance.randint(2, 4)))
+    others = [what for what in STRIKES if what not in UNWANTED]
+    kinds = [chance.choice(others) for _ in steps]
+    kinds[chance.randrange(len(kinds))] = chance.choice(list(STRIKES))
+    return Plan(holder, version, tuple(zip(steps, kinds, strict=True)))
+
+
+def carry_out(plans: list[Plan]) -> Found:
+    """Carry plans out, in this process."""
+    found = Found()
+    for plan in plans:
+        found.add(Run(plan).carry_out())
+    return found
+
+
+def explore(plans: Iterable[Plan], until: float = float("inf"), processes: int | None = None) -> Found:
+    """Carry plans out on all cores, until they are used up or a moment of the monotonic clock has come."""
+    found = Found()
+    with ProcessPoolExecutor(processes or os.cpu_count(), get_context("fork")) as pool:
+        under_way = []
+        for batch in _batches(plans):
+            under_way.append(pool.submit(carry_out, batch))
+            while len(under_way) > 8:
+                found.merge(under_way.pop(0).result())
+            if time.monotonic() > until:
+                break
+        for future in under_way:
+            found.merge(future.result())
+    return found
+
+
+def _batches(plans: Iterable[Plan]) -> Iterator[list[Plan]]:
+    batch: list[Plan] = []
+    for plan in plans:
+        batch.append(plan)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    yield batch
+
+
+def endless(seed: int) -> Iterator[Plan]:
+    """Yield random plans for ever."""
+    while True:
+        yield at_random(seed)
+        seed += 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--result", type=Path, help="a line for the page is added to this file")
+    options = parser.parse_args()
+    began = time.monotonic()
+    found = explore(singles())
+    exhaustive = found.histories
+    found.merge(explore(endless(options.seed), began + options.minutes * 60))
+    for history in found.failing[:10]:
+        print("\n".join([*history.timeline, *history.violations, str(history.plan), ""]))
+    line = (
+        f"| {', '.join(VERSIONS)} | {(time.monotonic() - began) / 60:.0f} min | {exhaustive:,} | "
+        f"{found.histories - exhaustive:,} (seed {options.seed}) | {found.steps:,} | {found.strikes:,} | "
+        f"{len(found.failing)} |"
+    )
+    print(line)
+    if options.result:
+        with options.result.open("a", encoding="utf-8") as result:
+            result.write(line + "\n")
+    return 1 if found.failing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""One history: a holder of operations, on a version of Airflow, with strikes at some of its steps; and what must hold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_model import TERMINAL, VERSIONS, Airflow
+from seams import in_model
+from world import PROJECT, Process, World
+
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator, EarthEngineExportOperator
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.tasks.record_format import Record, part_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BODY = {"expression": {"x": 1}, "description": "mine", "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
+
+#: Seconds after which a history that has not ended is called stuck, and for which is watched once it has.
+LONGEST, AFTERWARDS = 400.0, 70.0
+
+#: Seconds within which what is not wanted any more has to be asked to cancel.
+CANCEL_WITHIN = 45.0
+
+
+def sensor(names: list[str], **how: Any) -> Any:
+    return EarthEngineOperationSensor(
+        task_id="task", operation_names=names, cancel_on_kill=True, cancel_on_timeout=True, timeout=3600, **how
+    )
+
+
+def export(**how: Any) -> Any:
+    return EarthEngineExportOperator(task_id="task", kind="image", body=BODY, **how)
+
+
+#: Who holds operations: how its operator is made, given those that were started elsewhere.
+HOLDERS: dict[str, Callable[[list[str]], Any]] = {
+    "export, worker": lambda _: export(deferrable=False),
+    "export, deferred": lambda _: export(deferrable=True),
+    "sensor, poking": lambda names: sensor(names, deferrable=False),
+    "sensor, deferred": lambda names: sensor(names, deferrable=True),
+    "sensor, reschedule": lambda names: sensor(names, mode="reschedule", poll_interval=20),
+    "cancel, worker": lambda names: EarthEngineCancelOperationOperator(
+        task_id="task", operation_names=names, deferrable=False
+    ),
+    "cancel, deferred": lambda names: EarthEngineCancelOperationOperator(
+        task_id="task", operation_names=names, deferrable=True
+    ),
+}
+
+#: What can happen at a step. After these, nothing that the task held before is wanted any more …
+UNWANTED: dict[str, Callable[[Airflow], None]] = {
+    "marked failed": lambda airflow: airflow.mark("failed"),
+    "marked success": lambda airflow: airflow.mark("success"),
+    "cleared": lambda airflow: airflow.clear(),
+    "run marked failed": lambda airflow: airflow.end_run("marked failed"),
+    "run deleted": lambda airflow: airflow.end_run("deleted"),
+    "run timed out": lambda airflow: airflow.end_run("timed out"),
+    "execution_timeout": lambda airflow: airflow.time_out(),
+}
+#: … and after this one that is as good as the other: the process may end in time by itself.
+EITHER: dict[str, Callable[[Airflow], None]] = {
+    "worker SIGTERM": lambda airflow: airflow.lose_worker(kill=False),
+}
+#: After these it is wanted.
+WANTED: dict[str, Callable[[Airflow], None]] = {
+    "worker SIGKILL": lambda airflow: airflow.lose_worker(kill=True),
+    "triggerer SIGTERM": lambda airflow: airflow.stop_triggerer(kill=False),
+    "triggerer SIGKILL": lambda airflow: airflow.stop_triggerer(kill=True),
+    "request lost": lambda airflow: airflow.world.faults.append("lost before"),
+    "answer lost": lambda airflow: airflow.world.faults.append("lost after"),
+    "request refused": lambda airflow: airflow.world.faults.append("refused"),
+}
+STRIKES = UNWANTED | EITHER | WANTED
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A history, before it happens: this line replays it."""
+
+    holder: str
+    version: str
+    strikes: tuple[tuple[int, str], ...] = ()
+
+    def __str__(self) -> str:
+        return f"replay(Plan({self.holder!r}, {self.version!r}, {self.strikes!r}))"
+
+
+@dataclass
+class History:
+    """What has happened."""
+
+    plan: Plan
+    violations: list[str] = field(default_factory=list)
+    timeline: list[str] = field(default_factory=list)
+    steps: int = 0
+    struck: list[str] = field(default_factory=list)
+
+
+class Run:
+    """Carries a plan out."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.history = plan, History(plan)
+        self.world = world = World({number: self._strike(what) for number, what in plan.strikes})
+        self.mine: list[str] = []
+        if not plan.holder.startswith("export"):
+            self.mine = [world.service.add(f"mine {n}", PROJECT) for n in range(2)]
+        self.bystander = world.service.add("bystander", PROJECT, run_seconds=1e6)
+        make = HOLDERS[plan.holder]
+        # A try for each worker that can be lost.
+        retries = max(1, len(plan.strikes))
+        self.airflow = Airflow(world, VERSIONS[plan.version], lambda: make(list(self.mine)), retries=retries)
+        self.airflow.xcoms["bystander"][part_key(1)] = Record((self.bystander,), None, "bystander").as_json()
+        self.struck_at = math.inf
+        self.struck_names: list[str] = []
+        world.watchers.append(self._watch)
+
+    def _strike(self, what: str) -> Callable[[], None]:
+        def happen() -> None:
+            self.world.note(f"===> {what}")
+            self.history.struck.append(what)
+            if what in UNWANTED and self.struck_at == math.inf:
+                STRIKES[what](self.airflow)
+                if self.airflow.unwanted_since < math.inf:
+                    self.struck_at, self.struck_names = self.world.now, self._held()
+                    is_asleep = self.plan.holder == "sensor, reschedule" and what == "cleared"  # The next try goes on.
+                    for name in [] if is_asleep else self._held():  # It will not end by itself, so that nobody can be lucky.
+                        self._never_ends(name)
+                return
+            STRIKES[what](self.airflow)
+
+        return happen
+
+    def _held(self) -> list[str]:
+        return [name for name in self.world.service.operations if name != self.bystander]
+
+    def _never_ends(self, name: str) -> None:
+        operation = self.world.service.operations[name]
+        if not operation.done(self.world.now) and not self.plan.holder.startswith("cancel"):
+            operation.behaviour = replace(operation.behaviour, run_seconds=1e6)
+
+    def _watch(self, method: str, path: str, process: Process | None) -> None:
+        """Check each request that Earth Engine has acted on."""
+        name, _, verb = path.partition(":")
+        if verb == "export" and self.struck_at < math.inf and process is not None and process.kind == "try 1":
+            self._never_ends(list(self.world.service.operations)[-1])
+        if verb != "cancel":
+            return
+        if name == self.bystander:
+            self._violated("a bystander's operation is cancelled")
+        elif (
+            self.airflow.unwanted_since == math.inf
+            and not self.airflow.may_be_cancelled
+            and not self.plan.holder.startswith("cancel")
+        ):
+            self._violated(f"{name} is cancelled, and its task still wants it")
+
+    def _violated(self, what: str) -> None:
+        if what not in self.history.violations:
+            self.world.note(f"!!!! {what}")
+            self.history.violations.append(what)
+
+    def carry_out(self) -> History:
+        """Let it happen until all is quiet, and check what must hold then."""
+        with in_model(self.world, self.airflow):
+            self._until_quiet()
+            self._check()
+        self.airflow.close()
+        self.history.timeline = self.world.timeline
+        self.history.steps = self.world.steps
+        return self.history
+
+    def _until_quiet(self) -> None:
+        world, airflow = self.world, self.airflow
+        began, quiet_since = world.now, math.inf
+        while world.now - began < LONGEST:
+            for loop in list(airflow.loops()):
+                loop.pump()
+            moment = min([world.next_moment(), *(loop.next_moment() for loop in airflow.loops())])
+            if moment < world.next_moment():
+                world.now = max(world.now, moment)
+            else:
+                world.happen()
+            if airflow.row.state in TERMINAL and quiet_since == math.inf:
+                quiet_since = world.now
+            if world.now - quiet_since > AFTERWARDS:
+                return
+        if not self._may_be_left():
+            self._violated(f"is stuck, {airflow.row.state}")
+
+    def _check(self) -> None:
+        service, now, row = self.world.service, self.world.now, self.airflow.row
+        held = self._held()
+        running = [name for name in held if not service.operations[name].done(now)]
+        if running and not self._may_be_left():
+            self._violated(f"{', '.join(running)} runs on, and its task is {row.state}")
+        late = [
+            name
+            for name in self.struck_names
+            if (asked := service.operations[name].cancel_requested) is not None
+            and asked - self.struck_at > CANCEL_WITHIN
+            and not self.plan.holder.startswith("cancel")
+        ]
+        if late and not self._may_be_left():
+            self._violated(f"{', '.join(late)} was cancelled late")
+        may_fail = "worker SIGTERM" in self.history.struck and self.plan.holder.startswith("sensor")
+        if self.struck_at == math.inf and row.state != "success" and not may_fail and not self.plan.holder.startswith("cancel"):
+            self._violated(f"nobody has ended the task, and it is {row.state}")
+        if self.plan.holder.startswith("export"):
+            ended_well = [
+                name
+                for name in held
+                if service.operations[name].cancel_requested is None
+                and service.operations[name].ended() > self.struck_at
+            ]
+            if len(ended_well) > 1 and not self._may_be_left():
+                self._violated(f"{len(ended_well)} operations were started, and wanted, where one is")
+        if self.airflow.errors:
+            self._violated(f"an error of its own: {self.airflow.errors[0]}")
+
+    def _may_be_left(self) -> bool:
+        """Whether docs/lifecycle.md says *janitor* for it."""
+        if self.plan.holder == "sensor, reschedule":
+            return True  # Asleep, none of our code runs.
+        if self.airflow.was_refused and not self.airflow.version.stops_after_refusal:
+            return True  # Between the last question and the deferral: "some hundredths of a second are left".
+        kinds = set(self.history.struck)
+        # Killed at once, after somebody has ended it: nobody is left who could.
+        return bool({"worker SIGKILL", "triggerer SIGKILL", "triggerer SIGTERM"} & kinds) and len(kinds) > 1
+
+
+def replay(plan: Plan) -> History:
+    """Carry a plan out, and print what happened."""
+    history = Run(plan).carry_out()
+    print("\n".join(history.timeline))
+    print("\n".join(history.violations) or "all as promised")
+    return history

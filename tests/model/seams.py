@@ -1,0 +1,188 @@
+"""Where the product's own code ends in the model: the clock, threads, transports, and what is asked of Airflow."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import importlib
+import logging
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone, tzinfo
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from world import PROJECT
+
+from airflow_ee_provider import airflow_versions
+from airflow_ee_provider.earth_engine.client import drivers, shared_client, transports
+from airflow_ee_provider.earth_engine.credentials import Account
+from airflow_ee_provider.earth_engine.flows import retrying
+from airflow_ee_provider.hooks.earth_engine import _ConnectionHook
+from airflow_ee_provider.notifications import earth_engine as notifications
+from airflow_ee_provider.sensors import earth_engine as sensors
+from airflow_ee_provider.tasks import clean_up, handover, records, run_records, starter, waiting_task
+from airflow_ee_provider.triggers import earth_engine as triggers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_model import Airflow
+    from world import World
+
+try:
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+except ImportError:
+    pass
+
+# What a killed process has left behind is finalised some day, and then complains that its world is gone.
+sys.unraisablehook = lambda _unraisable: None
+
+ACCOUNT = Account("http://earth-engine.invalid/v1", None, PROJECT)  # type: ignore[arg-type]
+
+
+class _Session:
+    def __init__(self, account: Account) -> None: ...
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _AsyncSession:
+    async def close(self) -> None: ...
+
+
+def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
+    """Return what the product asks of Airflow, by the name in `airflow_versions`."""
+
+    def state(ti: Any) -> str:
+        world.step("state?")
+        if airflow.row.state == "removed":
+            return "deleted"
+        return "cleared" if airflow.row.state == "none" else airflow.row.state
+
+    def run_goes_on(ti: Any) -> bool:
+        world.step("run's state?")
+        return airflow.run_state in ("running", "queued")
+
+    def state_and_try(ti: Any, key: str) -> tuple[str, int | None]:
+        return state(ti), airflow.xcoms["task"].get(key)
+
+    def xcom(key: str, _dag: str, _run: str, task_id: str, _index: int = -1) -> Any:
+        world.step(f"XCom {key}?")
+        return airflow.xcoms[task_id].get(key)
+
+    def set_xcom(key: str, value: Any, ti: Any) -> None:
+        world.step(f"XCom {key}")
+        airflow.xcoms[ti.task_id][key] = value
+
+    def xcoms_of_run(key: str, *_: Any) -> Iterator[tuple[str, int, Any]]:
+        world.step(f"all XComs {key}?")
+        for task_id, found in airflow.xcoms.items():
+            if key in found:
+                yield task_id, -1, found[key]
+
+    def add_listener(listener: object) -> None:
+        assert world.current is not None
+        world.current.listeners.append(listener)
+
+    return {
+        "own_state": state,
+        "run_goes_on": run_goes_on,
+        "state_and_try": state_and_try,
+        "xcom": xcom,
+        "set_xcom": set_xcom,
+        "xcoms_of_run": xcoms_of_run,
+        "states_of_run": lambda *_: {"task": airflow.row.state, "bystander": "running"},
+        "add_listener": add_listener,
+        "tells_triggers_of_kills": lambda: airflow.version.tells_triggers,
+        "is_a_dag_test": lambda _ti: False,
+        "is_asking_airflow": lambda: False,
+        "threads_may_ask_airflow": lambda: True,
+        "runs_a_task": lambda _ti: world.current is not None and world.current.kind.startswith("try"),
+        "AIRFLOW_3": not airflow.is_2,
+    }
+
+
+def _sync_to_async(world: World) -> Any:
+    def make(function: Callable[..., Any]) -> Callable[..., Any]:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            await asyncio.sleep(0.01)
+            return function(*args, **kwargs)
+
+        return call
+
+    return make
+
+
+@contextmanager
+def in_model(world: World, airflow: Airflow) -> Iterator[None]:
+    """Let the product's code run in a world."""
+
+    class VirtualDatetime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.fromtimestamp(world.now, tz)
+
+    def opened(hook: Any) -> Account:
+        world.step("reads the connection")
+        return ACCOUNT
+
+    class Transport:
+        def __init__(self, *_: Any) -> None: ...
+
+        def send(self, request: Any) -> Any:
+            return world.send(request)
+
+    class AsyncTransport:
+        def __init__(self, *_: Any) -> None: ...
+
+        async def send(self, request: Any) -> Any:
+            return await world.send_async(request)
+
+    async def session() -> _AsyncSession:
+        return _AsyncSession()
+
+    # Of Airflow 2, which asks its database when a sensor was rescheduled first.
+    sensor_module = importlib.import_module(sensors.BaseSensorOperator.__module__)
+    zones = sensor_module.timezone
+    patches: list[tuple[Any, str, Any]] = [
+        (time, "sleep", world.sleep),
+        (time, "time", lambda: world.now),
+        (time, "monotonic", lambda: world.now),
+        (_thread, "start_new_thread", world.start_thread),
+        (drivers, "SimpleQueue", world.queue),
+        (clean_up, "SimpleQueue", world.queue),
+        (starter, "datetime", VirtualDatetime),
+        (waiting_task, "datetime", VirtualDatetime),
+        (zones, "utcnow", lambda: datetime.fromtimestamp(world.now, timezone.utc)),
+        (transports, "RequestsTransport", Transport),
+        (shared_client, "AiohttpTransport", AsyncTransport),
+        (shared_client, "aiohttp_session", session),
+        (_ConnectionHook, "_open", opened),
+        (importlib.import_module("airflow_ee_provider.hooks.earth_engine").EarthEngineHook, "get_conn", lambda hook: _Session(hook.account)),
+        (importlib.import_module("asgiref.sync"), "sync_to_async", _sync_to_async(world)),
+        (records, "_written", None),
+        (records, "_RECORDING", world.lock()),
+        (shared_client, "_CLIENTS", {}),
+    ]
+    if hasattr(sensor_module, "_orig_start_date"):
+        first = datetime.fromtimestamp(airflow.first_started, timezone.utc)
+        patches.append((sensor_module, "_orig_start_date", lambda **_: first))
+    modules = (airflow_versions, waiting_task, handover, records, run_records, triggers, notifications)
+    modules += (importlib.import_module("airflow_ee_provider.tasks.exporting"),)
+    for name, answer in _questions(world, airflow).items():
+        patches += [(module, name, answer) for module in modules if hasattr(module, name)]
+    retrying.BACKOFF.jitter.seed(1)
+    logging.disable(logging.CRITICAL)
+    with ExitStack() as stack:
+        stack.callback(logging.disable, logging.NOTSET)
+        for target, name, value in patches:
+            stack.enter_context(mock.patch.object(target, name, value))
+        yield

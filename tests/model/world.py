@@ -1,0 +1,319 @@
+"""Virtual time, processes that can be struck at each step, and an Earth Engine: what the model of Airflow stands on.
+
+A process is a set of greenlets, one for each of its threads. Whatever the product's code asks of the world (a request,
+an XCom, a sleep) ends in `World.step`, which counts, writes the timeline, lets a strike happen, and lets others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from heapq import heappop, heappush
+from itertools import count
+from queue import Empty
+from typing import TYPE_CHECKING, Any
+
+from greenlet import getcurrent, greenlet
+
+from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, Response
+from airflow_ee_provider.emulator.faults import ERRORS, ApiError
+from airflow_ee_provider.emulator.operations import Behaviour
+from airflow_ee_provider.emulator.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROJECT = "p"
+
+#: Seconds that a request to Earth Engine takes, and a question to Airflow.
+REQUEST, QUESTION = 0.05, 0.01
+
+
+class Dead(BaseException):
+    """A process that was killed does nothing any more; whatever of it still runs ends with this."""
+
+
+class Process:
+    """A process: its threads, the signals that wait for its main one, and what the product keeps in it."""
+
+    def __init__(self, world: World, kind: str) -> None:
+        self.world, self.kind = world, kind
+        self.alive = True
+        self.threads: list[greenlet] = []
+        self.signals: deque[Callable[[], None]] = deque()
+        self.listeners: list[Any] = []
+        #: What it runs, and whether that has an `execution_timeout` now.
+        self.operator: Any = None
+        self.is_timed = False
+        #: `records._written`, which is a global of each process.
+        self.written: Any = None
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Start a thread; the first one is the main one, which gets the signals."""
+
+        def run() -> None:
+            try:
+                work()
+            except Dead:
+                pass
+
+        thread = greenlet(run, self.world.hub)
+        thread.process = self
+        self.threads.append(thread)
+        self.world.at(self.world.now, lambda: self.world.resume(thread))
+
+    @property
+    def main(self) -> greenlet:
+        return self.threads[0]
+
+    @property
+    def is_running(self) -> bool:
+        return self.alive and not self.main.dead
+
+    def signal(self, handler: Callable[[], None]) -> None:
+        """Let a handler run amid whatever the main thread does."""
+        self.signals.append(handler)
+        self.world.at(self.world.now, lambda: self.world.resume(self.main))
+
+    def kill(self) -> None:
+        """SIGKILL: nothing that the process still does reaches the world."""
+        if self.alive:
+            self.world.note(f"{self.kind}: is gone (SIGKILL)")
+        self.alive = False
+
+
+class World:
+    """The clock, the queue of what happens when, and Earth Engine.
+
+    :param strikes: what happens at which step, by the step's number.
+    """
+
+    def __init__(self, strikes: dict[int, Callable[[], None]]) -> None:
+        self.now = 1_000_000.0
+        self.hub = getcurrent()
+        self.strikes = strikes
+        self.steps = 0
+        self.timeline: list[str] = []
+        self._began = self.now
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = count()
+        self.service = Service(Behaviour(pending_seconds=0, run_seconds=60, cancel_seconds=2))
+        self.service._random.seed(1)
+        self.service.clock = _Clock(self)
+        #: Called at each request that Earth Engine has acted on.
+        self.watchers: list[Callable[[str, str, Process | None], None]] = []
+        #: What becomes of the next request: ``lost before``, ``lost after``, ``refused``, ``slow``.
+        self.faults: deque[str] = deque()
+        self.current: Process | None = None
+        self.requests = 0
+
+    # Time.
+
+    def at(self, moment: float, call: Callable[[], None]) -> None:
+        """Let something happen at a time."""
+        heappush(self._queue, (moment, next(self._numbers), call))
+
+    def after(self, seconds: float, call: Callable[[], None]) -> None:
+        """Let something happen later."""
+        self.at(self.now + seconds, call)
+
+    def next_moment(self) -> float:
+        """Return when something happens next."""
+        return self._queue[0][0] if self._queue else float("inf")
+
+    def happen(self) -> None:
+        """Let the next thing happen."""
+        moment, _, call = heappop(self._queue)
+        self.now = max(self.now, moment)
+        call()
+
+    def resume(self, thread: greenlet) -> None:
+        """Let a thread go on until it waits for something."""
+        process: Process = thread.process
+        if thread.dead or not process.alive:
+            return
+        from airflow_ee_provider.tasks import records
+
+        self.current, records._written = process, process.written
+        thread.switch()
+        process.written, self.current = records._written, None
+
+    def wait(self, is_over: Callable[[], bool], deadline: float = float("inf")) -> None:
+        """Let others go on until something is so, or a time has come; signals interrupt it, and it goes on."""
+        thread = getcurrent()
+        process: Process = thread.process
+        if deadline < float("inf"):
+            self.at(deadline, lambda: self.resume(thread))
+        while True:
+            self.hub.switch()
+            if not process.alive:
+                raise Dead
+            while thread is process.main and process.signals:
+                process.signals.popleft()()
+            if is_over() or self.now >= deadline:
+                return
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep; something can happen in the middle of it, too."""
+        self.check()
+        if getcurrent() is self.hub:
+            return
+        half, end = self.now + seconds / 2, self.now + seconds
+        if seconds > 1:
+            self.step(f"sleeps {seconds:.1f} s", 0.0)
+            self.wait(lambda: False, half)
+            self.step("sleeps on", 0.0)
+        self.wait(lambda: False, end)
+
+    # Steps.
+
+    def note(self, what: str) -> None:
+        """Write the timeline."""
+        self.timeline.append(f"{self.now - self._began:8.2f}  {what}")
+
+    def check(self) -> None:
+        """Let nothing that is dead go on."""
+        if self.current is not None and not self.current.alive:
+            raise Dead
+        if self.current is None and getattr(asyncio._get_running_loop(), "is_dead", False):
+            raise Dead
+
+    def strike(self, what: str) -> None:
+        """Count a step, and let happen what is to happen before it."""
+        number = self.steps
+        self.steps += 1
+        self.note(f"{number:3}  {self.current.kind if self.current else 'triggerer'}: {what}")
+        if happen := self.strikes.get(number):
+            happen()
+            self.check()
+
+    def step(self, what: str, seconds: float = QUESTION) -> None:
+        """Do something in the world, which takes a moment."""
+        self.check()
+        self.strike(what)
+        if getcurrent() is not self.hub:
+            self.wait(lambda: False, self.now + seconds)
+
+    # Threads.
+
+    def start_thread(self, work: Callable[..., None], args: tuple[Any, ...]) -> None:
+        """Stand for `_thread.start_new_thread`."""
+        assert self.current is not None
+        self.current.start(lambda: work(*args))
+
+    def lock(self) -> Any:
+        """Stand for a lock of each process."""
+        return _Lock(self)
+
+    def queue(self) -> Any:
+        """Stand for `queue.SimpleQueue`."""
+        return _Queue(self)
+
+    # Earth Engine.
+
+    def answer(self, request: Request) -> Response | NoResponse:
+        """Let Earth Engine act on a request."""
+        fault = self.faults.popleft() if self.faults else ""
+        if fault:
+            self.note(f"     the request is {fault}")
+        if fault == "lost before":
+            return NoResponse("ConnectionResetError")
+        try:
+            if fault == "refused":
+                raise ERRORS["unavailable"]
+            status, payload = 200, self._act(request)
+        except ApiError as error:
+            status, payload = error.http_status, error.as_json()
+        if status == 200:
+            for watch in self.watchers:
+                watch(request.method, request.path, self.current)
+        if fault == "lost after":
+            return NoResponse("ConnectionResetError")
+        return Response(status, json.dumps(payload).encode())
+
+    def _act(self, request: Request) -> dict[str, Any]:
+        self.requests += 1
+        path, _, method = request.path.partition(":")
+        if request.method == "GET" and path.endswith("/operations"):
+            query = dict(request.query)
+            return self.service.list(PROJECT, int(query.get("pageSize", 0)), query.get("pageToken", ""))
+        if request.method == "GET":
+            return self.service.get(path)
+        if method == "cancel":
+            return self.service.cancel(path)
+        if method == "export":
+            return self.service.export(PROJECT, path.rpartition("/")[2], request.body or b"")
+        raise AssertionError(request)
+
+    def send(self, request: Request) -> Response | NoResponse:
+        """Stand for a transport that blocks."""
+        self.step(f"{request.method} {request.path}", REQUEST / 2)
+        answer = self.answer(request)
+        self.step("  … its answer", REQUEST / 2)
+        return answer
+
+    async def send_async(self, request: Request) -> Response | NoResponse:
+        """Stand for a transport on an event loop."""
+        self.check()
+        self.strike(f"{request.method} {request.path}")
+        await asyncio.sleep(REQUEST / 2)
+        answer = self.answer(request)
+        self.strike("  … its answer")
+        await asyncio.sleep(REQUEST / 2)
+        return answer
+
+
+class _Clock:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def now(self) -> float:
+        return self._world.now
+
+
+class _Lock:
+    """A lock that each process has for itself."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._held: dict[Process, greenlet] = {}
+
+    def __enter__(self) -> None:
+        process, thread = self._world.current, getcurrent()
+        assert process is not None
+        while process in self._held:
+            assert self._held[process] is not thread, "a signal handler waits for a lock that its own thread holds"
+            self._world.step("waits for a lock")
+        self._held[process] = thread
+
+    def __exit__(self, *_: object) -> None:
+        for process, thread in list(self._held.items()):
+            if thread is getcurrent():
+                del self._held[process]
+
+
+class _Queue:
+    def __init__(self, world: World) -> None:
+        self._world, self._items = world, deque[Any]()
+        self._waiting: list[greenlet] = []
+
+    def put(self, item: Any) -> None:
+        self._items.append(item)
+        waiting, self._waiting = self._waiting, []
+        for thread in waiting:
+            self._world.at(self._world.now, lambda thread=thread: self._world.resume(thread))  # type: ignore[misc]
+
+    def get(self, timeout: float | None = None) -> Any:
+        deadline = float("inf") if timeout is None else self._world.now + timeout
+        while not self._items:
+            if self._world.now >= deadline:
+                raise Empty
+            self._waiting.append(getcurrent())
+            self._world.wait(lambda: bool(self._items), deadline)
+        return self._items.popleft()
+
+    def get_nowait(self) -> Any:
+        if not self._items:
+            raise Empty
+        return self._items.popleft()
