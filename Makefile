@@ -8,16 +8,17 @@ NEEDS_PYTHON = @test -n "$(PYTHON)" || { echo "Python 3.10, 3.11, 3.12 or 3.13 i
 AIRFLOW_3 = 3.3.2
 AIRFLOW_2 = 2.11.2
 VERSIONS = $(AIRFLOW_3) 3.1.8 $(AIRFLOW_2)
+MINUTES = 60
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo test lint unit-3 unit-2 system matrix bench soak google interface libraries clean
+.PHONY: demo test lint unit-3 unit-2 model system explore matrix bench soak google interface libraries clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
 	$(VENV_3)/bin/python -m airflow_ee_provider.demo --dags-folder example_dags
 
-test: lint unit-3 unit-2 system  ## Everything that has to pass
+test: lint unit-3 unit-2 model system  ## Everything that has to pass
 	$(VENV_3)/bin/coverage combine -q
 	$(VENV_3)/bin/coverage report
 
@@ -33,6 +34,10 @@ unit-3: $(VENV_3)/installed  ## Unit and integration tests on Airflow 3
 unit-2: $(VENV_2)/installed  ## The same on Airflow 2
 	$(VENV_2)/bin/coverage run -m pytest tests/unit tests/integration
 
+model: $(VENV_3)/installed $(VENV_2)/installed  ## The product's own code in a model of Airflow that strikes at each step
+	$(VENV_3)/bin/python -m pytest tests/model
+	$(VENV_2)/bin/python -m pytest tests/model
+
 system: $(VENV_3)/installed  ## A real Airflow, driven through its REST API
 	$(VENV_3)/bin/python -m pytest tests/system -s
 
@@ -42,6 +47,10 @@ matrix: $(VERSIONS:%=.demo/matrix-%.json) $(VERSIONS:%=.demo/moments-%.json)  ##
 
 soak: $(VENV_3)/installed  ## Half an hour of a bad day on a real Airflow: docs/reliability.md
 	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/soak.py docs/reliability.md $(SOAK)
+
+explore: $(VENV_3)/installed $(VENV_2)/installed  ## The model, for as long as MINUTES says: docs/reliability.md
+	PYTHONPATH=tests/model $(VENV_3)/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
+	PYTHONPATH=tests/model $(VENV_2)/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
 
 bench: $(VENV_3)/installed .venv-google/installed  ## What waiting, cancelling, reacting, importing cost: docs/performance.md
 	PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/performance.md

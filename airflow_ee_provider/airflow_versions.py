@@ -26,6 +26,9 @@ ACTIVE_STATES = frozenset(
     {"scheduled", "queued", "running", "deferred", "restarting", "up_for_retry", "up_for_reschedule"}
 )
 
+#: States of a running task's instance that only Airflow itself brings about, when it lets another try follow.
+FOLLOWED_BY_A_TRY = ("cleared", "scheduled", "queued", "up_for_retry")
+
 
 def tells_triggers_of_kills() -> bool:
     """Whether Airflow tells a trigger that a user acted on its task (from 3.3 on); before, it only cancels it."""

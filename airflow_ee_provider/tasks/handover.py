@@ -51,19 +51,17 @@ class Handover:
         self._ti, self._cancel, self._log = ti, cancel, log
         self._over = False
 
-    def unwanted(self) -> str:
-        """Say how somebody has ended the task while it worked, which Airflow tells it some seconds later; empty if not.
+    def state_before(self) -> str:
+        """Return the task's state in the last moment before the deferral: ``running``, or what it has become meanwhile.
 
-        Asked in the last moment before the deferral.
+        Airflow tells a process some seconds later that somebody has ended its task. What is not known is ``running``.
         """
         try:
             state, run_goes_on = airflow_versions.own_state(self._ti), airflow_versions.run_goes_on(self._ti)
         except Exception as error:  # noqa: BLE001 (whatever it is: who does not know must leave it alone)
             self._log.info("Whether the task is still wanted is not known: %s", error)
-            return ""
-        if state != "running":
-            return f"is {state}"
-        return "" if run_goes_on else "belongs to a run that has ended"
+            return "running"
+        return state if state != "running" or run_goes_on else "of a run that has ended"
 
     def begin(self) -> None:
         """Let Airflow call `before_stopping` when this process is about to end."""

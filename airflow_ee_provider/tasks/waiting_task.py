@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_ee_provider.airflow_versions import (
     AIRFLOW_3,
+    FOLLOWED_BY_A_TRY,
     is_a_dag_test,
     is_asking_airflow,
     own_state,
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.results import OperationDict
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
-
-#: States of a running task's instance that only Airflow itself brings about, when it lets another try follow.
-FOLLOWED_BY_A_TRY = ("cleared", "scheduled", "queued", "up_for_retry")
 
 #: Seconds that another try has to write down what it goes on with, and that Airflow has to say so. Five seconds after
 #: the kill, Airflow kills for good.
@@ -162,9 +160,10 @@ class WaitingTask(EarthEngineTask):
         timeout_at = min(ends, default=None)
         is_watched = self.cancel_on_kill and not is_a_dag_test(context["ti"])
         handover = Handover(context["ti"], self.cancel_own, self.log) if is_watched else None
-        if handover and (unwanted := handover.unwanted()):
-            self.cancel_own(f"{self.task_id} {unwanted}")
-            raise AirflowException(f"{self.task_id} {unwanted}: it is not deferred.")
+        if handover and (state := handover.state_before()) != "running":
+            if state not in FOLLOWED_BY_A_TRY:  # Otherwise its next try goes on with them.
+                self.cancel_own(f"{self.task_id} is {state}")
+            raise AirflowException(f"{self.task_id} is {state}: it is not deferred.")
         trigger = EarthEngineOperationTrigger(
             operation_names=[str(name) for name in names],
             **self.wait_options.as_kwargs(),

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 PRELUDE = """
 from datetime import timedelta
 from airflow.providers.common.compat.sdk import DAG
-from airflow.providers.standard.operators.empty import EmptyOperator
+try:
+    from airflow.providers.standard.operators.empty import EmptyOperator
+except ImportError:  # Airflow 2 without that provider.
+    from airflow.operators.empty import EmptyOperator
 from airflow_ee_provider.notifications.earth_engine import *
 from airflow_ee_provider.operators.earth_engine import *
 from airflow_ee_provider.sensors.earth_engine import *

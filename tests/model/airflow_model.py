@@ -29,7 +29,7 @@ except ImportError:
     from airflow.exceptions import AirflowRescheduleException
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Version:
     :param handler_returns: Airflow's handler of SIGTERM calls `on_kill` and returns (3.x); 2.11 raises after it.
     :param kill_after: seconds from SIGTERM to SIGKILL: 5 in 3.x, `killed_task_cleanup_time` (60) in 2.11.
     :param has_store: `task_state_store`, from 3.3 on.
-    :param stops_after_refusal: whether `before_stopping` is called after a deferral was refused; only in 3.3.
+    :param stops_after_refusal: whether `before_stopping` is called after a deferral was refused, too: so it is in 3.3,
+        and in 2.11 (``finally``, in its `task_command.py`); not in between.
     """
 
     name: str
@@ -54,14 +55,16 @@ class Version:
 VERSIONS = {
     version.name: version
     for version in (
-        Version("2.11", False, False, 60.0, False, False),
+        Version("2.11", False, False, 60.0, False, True),
         Version("3.1", False, True, 5.0, False, False),
         Version("3.3", True, True, 5.0, True, True),
     )
 }
 
-#: Seconds: between two heartbeats of a worker, until a missed one is noticed, between two looks of the triggerer and of
+#: Seconds: until the scheduler hears of the end of a deferred task's process;
+#: between two heartbeats of a worker, until a missed one is noticed, between two looks of the triggerer and of
 #: the scheduler, until the next try of a task, and for which a part of Airflow is away.
+HEARS_OF_DEFERRAL = 5.0
 HEARTBEAT, HEARTBEAT_TIMEOUT, TRIGGERER, SCHEDULER, RETRY_DELAY, AWAY = 2.0, 40.0, 1.0, 1.0, 5.0, 10.0
 
 TERMINAL = ("success", "failed", "skipped", "removed")
@@ -175,7 +178,12 @@ class Airflow:
         self.old_loops: list[Loop] = []
         self.running: dict[int, tuple[Any, asyncio.Task[None]]] = {}
         self.is_user_action = False
-        self.was_refused = False
+        self.was_taken_for_lost = False
+        #: A process was ended before any code of the product ran in it.
+        self.was_unheard = False
+        #: When the task has asked for its own state last; the same, before a deferral that was refused; and when it
+        #: has succeeded.
+        self.asked_at, self.refused_after, self.succeeded_at = -math.inf, -math.inf, math.inf
         #: A worker was told to end, and nobody has said that its operations are not wanted.
         self.may_be_cancelled = False
         #: Until when something has been done to the task, after which it wants nothing of before any more.
@@ -216,25 +224,30 @@ class Airflow:
         if process.alive:
             self._ended(process, state)
 
+    def _execute(self, method: str, kwargs: dict[str, Any], process: Process) -> None:
+        self.world.step("parses the DAG's file", 1.0)
+        operator = process.operator = self.make()
+        context = self.context()
+        operator.pre_execute(context)
+        process.is_timed = not method  # A resumption has no time of its own.
+        try:
+            operator.resume_execution(method, kwargs, context) if method else operator.execute(context)
+        except AirflowTaskTimeout:
+            operator.on_kill()
+            raise
+        finally:
+            process.is_timed = False
+
     def _outcome(self, method: str, kwargs: dict[str, Any], process: Process) -> str:
         try:
-            self.world.step("parses the DAG's file", 1.0)
-            operator = process.operator = self.make()
-            context = self.context()
-            operator.pre_execute(context)
-            process.is_timed = not method  # A resumption has no time of its own.
-            try:
-                operator.resume_execution(method, kwargs, context) if method else operator.execute(context)
-            except AirflowTaskTimeout:
-                operator.on_kill()
-                raise
-            finally:
-                process.is_timed = False
+            self._execute(method, kwargs, process)
         except TaskDeferred as deferral:
             try:
                 return self._defer(deferral, process)
             except AirflowException as error:  # Airflow 2's SIGTERM, in the task's own process.
                 self.world.note(f"     fails: {error}")
+                for listener in process.listeners:
+                    listener.before_stopping(None)
                 return "up_for_retry" if self.row.try_number <= self.row.max_tries else "failed"
         except AirflowRescheduleException as again:
             self.world.at(again.reschedule_date.timestamp(), self._start)
@@ -244,9 +257,7 @@ class Airflow:
         except (AirflowFailException, AirflowSensorTimeout) as error:
             self.world.note(f"     fails for good: {str(error)[:160]}")
             return "failed"
-        except Dead:
-            raise
-        except (Exception, AirflowTaskTimeout) as error:
+        except (Exception, AirflowTaskTimeout) as error:  # noqa: BLE001 (whatever it is, Airflow fails the task)
             self.world.note(f"     fails: {type(error).__name__} {str(error)[:160]}")
             if not isinstance(error, (AirflowException, AirflowTaskTimeout)):
                 self.errors.append(f"{type(error).__name__}: {error}")
@@ -268,26 +279,17 @@ class Airflow:
                 self.world.after(seconds, lambda: self._trigger_times_out(number))
         else:
             self.world.note("     … which is refused")
-            self.was_refused = True
+            self.refused_after = self.asked_at
         if is_taken or self.version.stops_after_refusal:
             for listener in process.listeners:
                 listener.before_stopping(None)
-        # The scheduler hears of it a moment later, and takes a task for lost that it has resumed before that.
-        number, resumed = row.trigger_number, row.process
-        self.world.after(3.0, lambda: self._hears_of_deferral(number, resumed))
         return "deferred"
-
-    def _hears_of_deferral(self, number: int, process: Process | None) -> None:
-        row = self.row
-        if row.trigger_number == number and row.process is process and row.state == "scheduled" and row.next_method:
-            self.world.note("scheduler: takes the task for lost")
-            row.next_method = ""
-            self._failed()
 
     def _ended(self, process: Process, state: str) -> None:
         """A process has ended by itself, and says how."""
         row = self.row
         process.alive = False
+        process.ended_at = self.world.now
         self.world.note(f"{process.kind}: ends, {state}")
         if row.process is not process:
             return
@@ -295,6 +297,8 @@ class Airflow:
             self._next_try()
         elif row.state == "running" and state != "deferred":
             row.state = state
+            if state == "success":
+                self.succeeded_at = self.world.now
             if state == "up_for_retry":
                 self._retries()
             elif state == "failed":
@@ -322,7 +326,7 @@ class Airflow:
 
     def _heartbeat(self, process: Process) -> None:
         """Let the supervisor learn what has become of the task meanwhile, and kill it if it is not wanted."""
-        if not process.is_running:
+        if not process.is_running or process.was_told:
             return
         if self.row.process is process and self.row.state in ("running", "deferred"):
             self.world.after(HEARTBEAT, lambda: self._heartbeat(process))
@@ -334,8 +338,11 @@ class Airflow:
         self.world.note(f"{process.kind}: gets SIGTERM")
 
         def handler() -> None:
-            if process.operator is not None:
-                process.operator.on_kill()
+            if process.operator is None:  # Airflow has no handler yet while it parses the DAG's file.
+                self.was_unheard = True
+                self._kill(process)
+                raise Dead
+            process.operator.on_kill()
             if not self.version.handler_returns:
                 raise AirflowException("Task received SIGTERM signal")
 
@@ -403,6 +410,10 @@ class Airflow:
     def _resume(self, number: int, method: str, kwargs: dict[str, Any]) -> None:
         row = self.row
         if row.state == "deferred" and row.trigger_number == number:
+            # The scheduler hears some seconds later that the process has ended, and takes a task for lost that it has
+            # resumed before that.
+            ended_at = row.process.ended_at if row.process is not None else -math.inf
+            self.was_taken_for_lost |= self.world.now - ended_at < HEARS_OF_DEFERRAL and method != "__fail__"
             row.state, row.next_method, row.next_kwargs = "scheduled", method, kwargs
             self.is_user_action = False
             self.world.after(SCHEDULER, self._start)
@@ -442,7 +453,7 @@ class Airflow:
     # What users do, and what happens.
 
     def _user_acts(self) -> bool:
-        if self.row.state in TERMINAL or self.run_state not in ("running",):
+        if self.row.state in TERMINAL or self.run_state != "running":
             return False
         self.unwanted_since = min(self.unwanted_since, self.world.now)
         self.is_user_action = True
@@ -454,6 +465,13 @@ class Airflow:
             self.row.state, self.row.next_method = state, ""
             if state == "failed":
                 self._run_ends("failed", "task_failure")
+
+    def tell(self, act: Callable[..., None], *how: Any) -> None:
+        """Let a user act in the moment before the heartbeat by which the worker learns of it."""
+        process = self.row.process
+        act(*how)
+        if process is not None and self.row.process is process and self.row.state not in ("running", "deferred"):
+            self._heartbeat(process)
 
     def clear(self) -> None:
         """Clear the task."""
@@ -509,6 +527,19 @@ class Airflow:
                     self._failed()
 
         self.world.after(HEARTBEAT_TIMEOUT, is_missed)
+
+    def time_out_trigger(self) -> None:
+        """Let the time of a deferral pass."""
+        if self.row.state == "deferred":
+            self.unwanted_since = min(self.unwanted_since, self.world.now)
+            self._trigger_times_out(self.row.trigger_number)
+
+    def lose_sight(self) -> None:
+        """Miss the heartbeats of a worker that goes on, and let the next try follow."""
+        process = self.row.process
+        if self.row.state == "running" and process is not None and process.is_running:
+            self.world.note("scheduler: has lost sight of it")
+            self._failed()
 
     def _run_ends(self, state: str, reason: str) -> None:
         self.run_state = state

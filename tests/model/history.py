@@ -1,4 +1,4 @@
-"""One history: a holder of operations, on a version of Airflow, with strikes at some of its steps; and what must hold."""
+"""One history: a holder of operations, on a version of Airflow, struck at some of its steps; and what must hold."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from airflow_model import TERMINAL, VERSIONS, Airflow
 from seams import in_model
 from world import PROJECT, Process, World
 
+from airflow_ee_provider.earth_engine.flows.starting import Export
 from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator, EarthEngineExportOperator
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.tasks.exporting import ExportingOperator
 from airflow_ee_provider.tasks.record_format import Record, part_key
 
 if TYPE_CHECKING:
@@ -36,10 +38,19 @@ def export(**how: Any) -> Any:
     return EarthEngineExportOperator(task_id="task", kind="image", body=BODY, **how)
 
 
+class TwoExports(ExportingOperator):
+    """Start two exports, as a function of `@task.earth_engine` does."""
+
+    def execute(self, context: Any) -> Any:
+        exports = [Export("image", {**BODY, "description": f"mine {n}"}) for n in range(2)]
+        return self.start_and_wait(context, lambda _: exports)
+
+
 #: Who holds operations: how its operator is made, given those that were started elsewhere.
 HOLDERS: dict[str, Callable[[list[str]], Any]] = {
     "export, worker": lambda _: export(deferrable=False),
     "export, deferred": lambda _: export(deferrable=True),
+    "two exports, worker": lambda _: TwoExports(task_id="task", deferrable=False),
     "sensor, poking": lambda names: sensor(names, deferrable=False),
     "sensor, deferred": lambda names: sensor(names, deferrable=True),
     "sensor, reschedule": lambda names: sensor(names, mode="reschedule", poll_interval=20),
@@ -60,6 +71,9 @@ UNWANTED: dict[str, Callable[[Airflow], None]] = {
     "run deleted": lambda airflow: airflow.end_run("deleted"),
     "run timed out": lambda airflow: airflow.end_run("timed out"),
     "execution_timeout": lambda airflow: airflow.time_out(),
+    "deferral timed out": lambda airflow: airflow.time_out_trigger(),
+    "marked failed, told at once": lambda airflow: airflow.tell(airflow.mark, "failed"),
+    "cleared, told at once": lambda airflow: airflow.tell(airflow.clear),
 }
 #: … and after this one that is as good as the other: the process may end in time by itself.
 EITHER: dict[str, Callable[[Airflow], None]] = {
@@ -67,14 +81,24 @@ EITHER: dict[str, Callable[[Airflow], None]] = {
 }
 #: After these it is wanted.
 WANTED: dict[str, Callable[[Airflow], None]] = {
+    "lost sight of": lambda airflow: airflow.lose_sight(),
+    "operations end": lambda airflow: airflow.world.end_all(),
     "worker SIGKILL": lambda airflow: airflow.lose_worker(kill=True),
     "triggerer SIGTERM": lambda airflow: airflow.stop_triggerer(kill=False),
     "triggerer SIGKILL": lambda airflow: airflow.stop_triggerer(kill=True),
     "request lost": lambda airflow: airflow.world.faults.append("lost before"),
     "answer lost": lambda airflow: airflow.world.faults.append("lost after"),
     "request refused": lambda airflow: airflow.world.faults.append("refused"),
+    "Earth Engine away": lambda airflow: airflow.world.faults.extend(["refused"] * 8),
 }
 STRIKES = UNWANTED | EITHER | WANTED
+
+
+#: What passes, and of which a sensor's task must take no notice.
+FAULTS = {"request lost", "answer lost", "request refused", "Earth Engine away"}
+
+#: After these, nobody may be there to cancel when somebody ends the task.
+LEAVES_NOBODY = {"worker SIGKILL", "lost sight of", "triggerer SIGKILL", "triggerer SIGTERM", "Earth Engine away"}
 
 
 @dataclass(frozen=True)
@@ -107,7 +131,8 @@ class Run:
         self.plan, self.history = plan, History(plan)
         self.world = world = World({number: self._strike(what) for number, what in plan.strikes})
         self.mine: list[str] = []
-        if not plan.holder.startswith("export"):
+        self.exports = {"export": 1, "two exports": 2}.get(plan.holder.partition(",")[0], 0)
+        if not self.exports:
             self.mine = [world.service.add(f"mine {n}", PROJECT) for n in range(2)]
         self.bystander = world.service.add("bystander", PROJECT, run_seconds=1e6)
         make = HOLDERS[plan.holder]
@@ -127,8 +152,12 @@ class Run:
                 STRIKES[what](self.airflow)
                 if self.airflow.unwanted_since < math.inf:
                     self.struck_at, self.struck_names = self.world.now, self._held()
-                    is_asleep = self.plan.holder == "sensor, reschedule" and what == "cleared"  # The next try goes on.
-                    for name in [] if is_asleep else self._held():  # It will not end by itself, so that nobody can be lucky.
+                    is_asleep = self.plan.holder == "sensor, reschedule" and what.startswith(
+                        "cleared"
+                    )  # The next try goes on.
+                    for name in (
+                        [] if is_asleep else self._held()
+                    ):  # It will not end by itself, so that nobody can be lucky.
                         self._never_ends(name)
                 return
             STRIKES[what](self.airflow)
@@ -148,6 +177,12 @@ class Run:
         name, _, verb = path.partition(":")
         if verb == "export" and self.struck_at < math.inf and process is not None and process.kind == "try 1":
             self._never_ends(list(self.world.service.operations)[-1])
+        is_read = method == "GET" and process is not None and process.kind == "try 1"
+        is_read = is_read and process is self.airflow.row.process and not process.was_told
+        if is_read and self.exports and self.struck_at == math.inf and not verb:
+            recorded = [part for key, part in self.airflow.xcoms["task"].items() if key.startswith("earth_engine_op")]
+            if not any(name in part["operation_names"] for part in recorded if isinstance(part, dict)):
+                self._violated("an operation is waited for, and nobody has written its name down")
         if verb != "cancel":
             return
         if name == self.bystander:
@@ -189,14 +224,21 @@ class Run:
                 quiet_since = world.now
             if world.now - quiet_since > AFTERWARDS:
                 return
-        if not self._may_be_left():
+        is_tried_again = "execution_timeout" in self.history.struck and len(self.plan.strikes) > 1
+        if not self._may_be_left() and not is_tried_again:
             self._violated(f"is stuck, {airflow.row.state}")
 
     def _check(self) -> None:
+        """Check what must hold once all is quiet."""
+        self._check_what_runs()
+        self._check_what_was_started()
+        self._check_how_it_ended()
+
+    def _check_what_runs(self) -> None:
         service, now, row = self.world.service, self.world.now, self.airflow.row
         held = self._held()
         running = [name for name in held if not service.operations[name].done(now)]
-        if running and not self._may_be_left():
+        if running and row.state in TERMINAL and not self._may_be_left():
             self._violated(f"{', '.join(running)} runs on, and its task is {row.state}")
         late = [
             name
@@ -207,18 +249,40 @@ class Run:
         ]
         if late and not self._may_be_left():
             self._violated(f"{', '.join(late)} was cancelled late")
+
+    def _check_what_was_started(self) -> None:
+        service, row, held = self.world.service, self.airflow.row, self._held()
         may_fail = "worker SIGTERM" in self.history.struck and self.plan.holder.startswith("sensor")
-        if self.struck_at == math.inf and row.state != "success" and not may_fail and not self.plan.holder.startswith("cancel"):
+        if (
+            self.struck_at == math.inf
+            and row.state != "success"
+            and not may_fail
+            and not self.plan.holder.startswith("cancel")
+        ):
             self._violated(f"nobody has ended the task, and it is {row.state}")
-        if self.plan.holder.startswith("export"):
+        raced = self.struck_at < math.inf and "operations end" in self.history.struck  # Before they were cancelled.
+        if self.exports and not raced:
             ended_well = [
                 name
                 for name in held
                 if service.operations[name].cancel_requested is None
-                and service.operations[name].ended() > self.struck_at
+                and (self.struck_at == math.inf or service.operations[name].ended() > self.struck_at)
             ]
-            if len(ended_well) > 1 and not self._may_be_left():
-                self._violated(f"{len(ended_well)} operations were started, and wanted, where one is")
+            if len(ended_well) > self.exports and not self._may_be_left():
+                self._violated(f"{len(ended_well)} operations were started, where {self.exports} are wanted")
+
+    def _check_how_it_ended(self) -> None:
+        service, row, held = self.world.service, self.airflow.row, self._held()
+        # (The cancel operator's trigger resumes its task as soon as any other provider's does.)
+        if self.airflow.was_taken_for_lost and not self.plan.holder.startswith("cancel"):
+            self._violated("a task was resumed so soon that it was taken for lost")
+        if self.plan.holder.startswith("cancel") and any(
+            service.operations[name].ended() > self.airflow.succeeded_at for name in held
+        ):
+            self._violated("a cancel was called confirmed before Earth Engine has said so")
+        only_faults = bool(self.history.struck) and set(self.history.struck) <= FAULTS
+        if self.plan.holder.startswith("sensor") and only_faults and row.try_number > 1:
+            self._violated("a fault of Earth Engine's that passes has cost a try")
         if self.airflow.errors:
             self._violated(f"an error of its own: {self.airflow.errors[0]}")
 
@@ -226,11 +290,14 @@ class Run:
         """Whether docs/lifecycle.md says *janitor* for it."""
         if self.plan.holder == "sensor, reschedule":
             return True  # Asleep, none of our code runs.
-        if self.airflow.was_refused and not self.airflow.version.stops_after_refusal:
-            return True  # Between the last question and the deferral: "some hundredths of a second are left".
+        if self.struck_at >= self.airflow.refused_after > -math.inf:
+            # Between the last question and the deferral, before 3.3: "some hundredths of a second are left".
+            return not self.airflow.version.stops_after_refusal
+        if self.airflow.was_unheard and self.plan.holder.startswith("sensor"):
+            return True  # It was started elsewhere, and this task had nothing to do with it yet.
+        # Somebody has ended the task when nobody was left who could cancel, or nobody could be asked to.
         kinds = set(self.history.struck)
-        # Killed at once, after somebody has ended it: nobody is left who could.
-        return bool({"worker SIGKILL", "triggerer SIGKILL", "triggerer SIGTERM"} & kinds) and len(kinds) > 1
+        return bool(LEAVES_NOBODY & kinds) and len(kinds) > 1
 
 
 def replay(plan: Plan) -> History:

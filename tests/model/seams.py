@@ -13,7 +13,7 @@ from datetime import datetime, timezone, tzinfo
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from world import PROJECT
+from world import PROJECT, QUESTION
 
 from airflow_ee_provider import airflow_versions
 from airflow_ee_provider.earth_engine.client import drivers, shared_client, transports
@@ -58,16 +58,17 @@ class _AsyncSession:
     async def close(self) -> None: ...
 
 
-def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
+def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:  # noqa: C901 (a dozen of them)
     """Return what the product asks of Airflow, by the name in `airflow_versions`."""
 
-    def state(ti: Any) -> str:
+    def state(_ti: Any) -> str:
+        airflow.asked_at = world.now
         world.step("state?")
         if airflow.row.state == "removed":
             return "deleted"
         return "cleared" if airflow.row.state == "none" else airflow.row.state
 
-    def run_goes_on(ti: Any) -> bool:
+    def run_goes_on(_ti: Any) -> bool:
         world.step("run's state?")
         return airflow.run_state in ("running", "queued")
 
@@ -110,19 +111,16 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
     }
 
 
-def _sync_to_async(world: World) -> Any:
-    def make(function: Callable[..., Any]) -> Callable[..., Any]:
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            await asyncio.sleep(0.01)
-            return function(*args, **kwargs)
+def _sync_to_async(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        await asyncio.sleep(QUESTION)
+        return function(*args, **kwargs)
 
-        return call
-
-    return make
+    return call
 
 
 @contextmanager
-def in_model(world: World, airflow: Airflow) -> Iterator[None]:
+def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a list of what is replaced)
     """Let the product's code run in a world."""
 
     class VirtualDatetime(datetime):
@@ -130,7 +128,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:
         def now(cls, tz: tzinfo | None = None) -> datetime:
             return datetime.fromtimestamp(world.now, tz)
 
-    def opened(hook: Any) -> Account:
+    def opened(_hook: Any) -> Account:
         world.step("reads the connection")
         return ACCOUNT
 
@@ -166,8 +164,12 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:
         (shared_client, "AiohttpTransport", AsyncTransport),
         (shared_client, "aiohttp_session", session),
         (_ConnectionHook, "_open", opened),
-        (importlib.import_module("airflow_ee_provider.hooks.earth_engine").EarthEngineHook, "get_conn", lambda hook: _Session(hook.account)),
-        (importlib.import_module("asgiref.sync"), "sync_to_async", _sync_to_async(world)),
+        (
+            importlib.import_module("airflow_ee_provider.hooks.earth_engine").EarthEngineHook,
+            "get_conn",
+            lambda hook: _Session(hook.account),
+        ),
+        (importlib.import_module("asgiref.sync"), "sync_to_async", _sync_to_async),
         (records, "_written", None),
         (records, "_RECORDING", world.lock()),
         (shared_client, "_CLIENTS", {}),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
 from queue import Empty
@@ -46,6 +47,9 @@ class Process:
         #: What it runs, and whether that has an `execution_timeout` now.
         self.operator: Any = None
         self.is_timed = False
+        #: Whether it has got a signal.
+        self.was_told = False
+        self.ended_at = float("inf")
         #: `records._written`, which is a global of each process.
         self.written: Any = None
 
@@ -53,10 +57,8 @@ class Process:
         """Start a thread; the first one is the main one, which gets the signals."""
 
         def run() -> None:
-            try:
+            with suppress(Dead):
                 work()
-            except Dead:
-                pass
 
         thread = greenlet(run, self.world.hub)
         thread.process = self
@@ -73,13 +75,15 @@ class Process:
 
     def signal(self, handler: Callable[[], None]) -> None:
         """Let a handler run amid whatever the main thread does."""
+        self.was_told = True
         self.signals.append(handler)
         self.world.at(self.world.now, lambda: self.world.resume(self.main))
 
     def kill(self) -> None:
         """SIGKILL: nothing that the process still does reaches the world."""
         if self.alive:
-            self.world.note(f"{self.kind}: is gone (SIGKILL)")
+            self.world.note(f"{self.kind}: is gone")
+            self.ended_at = self.world.now
         self.alive = False
 
 
@@ -211,6 +215,12 @@ class World:
         return _Queue(self)
 
     # Earth Engine.
+
+    def end_all(self) -> None:
+        """Let the task's operations end now."""
+        for name, operation in self.service.operations.items():
+            if operation.description.startswith("mine") and not operation.done(self.now):
+                self.service.finish(name)
 
     def answer(self, request: Request) -> Response | NoResponse:
         """Let Earth Engine act on a request."""

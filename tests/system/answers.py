@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cells import Cell
 
-_KILLED = r"(killed|has not begun|its run has ended|hold (is|belongs to) [ \w]+); cancelling"
+_KILLED = r"(killed|has not begun|its run has ended|hold is [ \w]+); cancelling"
 _OF_RUN = "Cancelling the Earth Engine operations of the run"
 
 #: By who is to answer: in which log that is told, and how.

@@ -1,0 +1,259 @@
+"""Faults that were really made in the product, or nearly; the model has to find each of them.
+
+A mutant is a patch of the product's code. `HINTS` says on which holders and versions it is looked for first, so that
+all of them are found in a minute.
+"""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from explore import singles
+from history import History, Plan, Run
+
+from airflow_ee_provider.earth_engine.client.shared_poller import SharedPoller
+from airflow_ee_provider.earth_engine.errors import InvalidRequestError
+from airflow_ee_provider.earth_engine.flows import api, cancelling, starting, waiting
+from airflow_ee_provider.earth_engine.flows.poll_plan import PollPlan
+from airflow_ee_provider.earth_engine.flows.waiting import Progress
+from airflow_ee_provider.tasks import exporting, records, waiting_task
+from airflow_ee_provider.tasks.exporting import ExportingOperator
+from airflow_ee_provider.tasks.handover import Handover
+from airflow_ee_provider.tasks.starter import Starter
+from airflow_ee_provider.tasks.waiting_task import WaitingTask
+from airflow_ee_provider.triggers import earth_engine as triggers
+from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault.
+
+    :param patches: what is replaced: of what, its name, by what.
+    :param holders: that are tried, in this order.
+    :param versions: of Airflow, of which those of the running interpreter are tried.
+    :param strikes: that are tried; all of them by default.
+    """
+
+    name: str
+    patches: tuple[tuple[Any, str, Any], ...]
+    holders: tuple[str, ...]
+    versions: tuple[str, ...] = ("3.3", "3.1", "2.11")
+    strikes: tuple[str, ...] = field(default=())
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+async def nothing_async(*_: Any, **__: Any) -> None:
+    return None
+
+
+async def waits_no_more(_ti: Any) -> bool:
+    return False
+
+
+def never(value: Any) -> property:
+    """Return an attribute that is always so, whatever is written to it."""
+    return property(lambda _self: value, nothing)
+
+
+def _never_asks_again(self: Any, component: Any) -> None:
+    """`Handover.before_stopping` that looks once."""
+    del component
+    self._is_pending()
+
+
+def _told_at_once(names: Any, **_: Any) -> Any:
+    """`cancel_and_confirm` that believes its own request."""
+    results = yield from cancelling.request_cancels(names)
+    return [cancelling.CancelResult(result.name, cancelling.CancelOutcome.CANCELLED) for result in results]
+
+
+def _kills_when_stopped(self: Any) -> Any:
+    return self.on_kill()
+
+
+DEFERRED = ("export, deferred", "sensor, deferred")
+ALL = ("export, worker", "sensor, poking", "export, deferred", "sensor, deferred")
+USERS = ("marked failed", "marked failed, told at once", "run marked failed", "cleared, told at once")
+
+MUTANTS = [
+    Mutant("a kill cancels nothing", ((WaitingTask, "on_kill", nothing),), ALL, strikes=USERS),
+    Mutant(
+        "a kill forgets what is being started",
+        ((Starter, "stop", lambda _self: []), (Starter, "stopped", never(False))),
+        ("export, worker",),
+        strikes=USERS,
+    ),
+    Mutant(
+        "a kill stops no start",
+        ((Starter, "stopped", never(False)),),
+        ("two exports, worker",),
+        versions=("3.3", "3.1"),
+        strikes=USERS,
+    ),
+    Mutant(
+        "a kill that comes early is forgotten",
+        ((WaitingTask, "_is_killed_early", never(False)),),
+        ("sensor, poking",),
+        ("3.3", "3.1"),
+        USERS,
+    ),
+    Mutant(
+        "an export is started although a kill came early",
+        ((ExportingOperator, "_end_if_killed", nothing), (Starter, "stopped", never(False))),
+        ("export, worker",),
+        strikes=USERS,
+    ),
+    Mutant("a killed task defers", ((WaitingTask, "_is_killed", never(False)),), DEFERRED, ("3.3", "3.1")),
+    Mutant(
+        "a kill does not ask whether another try goes on",
+        ((WaitingTask, "_wanted_by_the_next_try", lambda _self: set()),),
+        ("sensor, poking",),
+        strikes=("lost sight of",),
+    ),
+    Mutant(
+        "what another try goes on with is cancelled before a deferral",
+        ((waiting_task, "FOLLOWED_BY_A_TRY", ()),),
+        DEFERRED,
+        strikes=("lost sight of",),
+    ),
+    Mutant(
+        "the time of a task is not minded",
+        ((WaitingTask, "on_timeout", nothing),),
+        ALL,
+        versions=("3.3",),
+        strikes=("execution_timeout", "deferral timed out"),
+    ),
+    Mutant(
+        "a timeout's words are others",
+        ((waiting_task, "trigger_timed_out", lambda *_: False), (exporting, "trigger_timed_out", lambda *_: False)),
+        ("sensor, deferred",),
+        versions=("3.3",),
+        strikes=("deferral timed out",),
+    ),
+    Mutant(
+        "a trigger does not hear of a kill",
+        ((EarthEngineOperationTrigger, "on_kill", nothing_async),),
+        DEFERRED,
+        strikes=USERS,
+    ),
+    Mutant(
+        "a trigger does not ask why it is cancelled",
+        ((EarthEngineOperationTrigger, "_kill_if_user_acted", nothing_async),),
+        DEFERRED,
+        ("3.1", "2.11"),
+        USERS,
+    ),
+    Mutant(
+        "a trigger takes every stop for a user's action",
+        ((triggers, "_still_waits", waits_no_more),),
+        DEFERRED,
+        ("3.1", "2.11"),
+        ("triggerer SIGTERM",),
+    ),
+    Mutant(
+        "a trigger cancels when its triggerer stops",
+        (
+            (triggers, "tells_triggers_of_kills", lambda: False),
+            (EarthEngineOperationTrigger, "_kill_if_user_acted", _kills_when_stopped),
+        ),
+        DEFERRED,
+        strikes=("triggerer SIGTERM",),
+    ),
+    Mutant("nobody waits for the trigger to begin", ((Handover, "before_stopping", nothing),), DEFERRED, strikes=USERS),
+    Mutant(
+        "who waits for the trigger looks once",
+        ((Handover, "before_stopping", _never_asks_again),),
+        DEFERRED,
+        strikes=USERS,
+    ),
+    Mutant(
+        "a refused deferral is ignored",
+        ((Handover, "_is_pending", lambda _self: False),),
+        DEFERRED,
+        ("3.3",),
+        USERS,
+    ),
+    Mutant(
+        "a task does not ask for its state before it defers",
+        ((Handover, "state_before", lambda _self: "running"),),
+        DEFERRED,
+        ("3.1",),
+        USERS,
+    ),
+    Mutant("a trigger resumes its task at once", ((triggers, "SETTLE", 0.0),), DEFERRED, strikes=("operations end",)),
+    Mutant("a name is written down after the wait", ((exporting, "record_operations", nothing),), ("export, worker",)),
+    Mutant(
+        "a record is read without a task's id",
+        (
+            (
+                records,
+                "_read_own",
+                lambda context, key: context["ti"].xcom_pull(task_ids=None, map_indexes=None, key=key),
+            ),
+        ),
+        ("export, worker",),
+    ),
+    Mutant(
+        "each request has another id",
+        ((starting.Start, "request_id", lambda _self, _number: str(uuid.uuid4())),),
+        ("export, worker",),
+        strikes=("worker SIGKILL", "answer lost"),
+    ),
+    Mutant(
+        "what was cancelled is gone on with",
+        ((records, "_goes_on", lambda *_: True),),
+        ("export, worker",),
+        ("3.3",),
+        ("worker SIGTERM",),
+    ),
+    Mutant(
+        "a fault that passes ends the waiting",
+        ((waiting, "TransientError", InvalidRequestError),),
+        ("sensor, poking",),
+        strikes=("Earth Engine away",),
+    ),
+    Mutant(
+        "an operation is believed to have ended", ((Progress, "is_over", lambda *_, **__: True),), ("sensor, poking",)
+    ),
+    Mutant("a cancel is believed", ((api.cancelling, "cancel_and_confirm", _told_at_once),), ("cancel, worker",)),
+    Mutant("the poller answers nobody", ((SharedPoller, "_answer", nothing_async),), DEFERRED),
+    Mutant("the poller forgets who waits", ((PollPlan, "next_due", lambda _self: None),), DEFERRED),
+    Mutant(
+        "a failure of its own kill's making is final",
+        ((ExportingOperator, "_is_killed", never(False)),),
+        ("export, worker",),
+        ("3.3", "3.1"),
+        ("worker SIGTERM",),
+    ),
+]
+
+
+def histories(mutant: Mutant, versions: tuple[str, ...]) -> Iterator[Plan]:
+    """Yield the plans in which a mutant is looked for."""
+    for version in [version for version in mutant.versions if version in versions]:
+        for plan in singles(mutant.holders, [version]):
+            if not plan.strikes or not mutant.strikes or plan.strikes[0][1] in mutant.strikes:
+                yield plan
+
+
+def find(mutant: Mutant, versions: tuple[str, ...]) -> History | None:
+    """Return the first history in which a mutant is found."""
+    with ExitStack() as stack:
+        for target, name, value in mutant.patches:
+            stack.enter_context(mock.patch.object(target, name, value, create=True))
+        for plan in histories(mutant, versions):
+            history = Run(plan).carry_out()
+            if history.violations:
+                return history
+    return None

@@ -1,0 +1,52 @@
+"""The product's own code in a model of Airflow: what must hold, holds whatever strikes; what is broken, is found."""
+
+from __future__ import annotations
+
+import pytest
+from explore import VERSIONS, at_random, explore, singles
+from history import HOLDERS, Plan, Run
+from mutants import MUTANTS, Mutant, find
+
+#: Random histories, besides every strike at every step.
+AT_RANDOM = 2_000
+
+
+def told(violations: list[str], timeline: list[str], plan: Plan) -> str:
+    """Say what went wrong, so that a person can read it, and how to see it again."""
+    return "\n".join(["", *timeline, "", *violations, f"In tests/model: {plan}"])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_whatever_strikes_at_whichever_step(holder: str, version: str) -> None:
+    found = explore(singles([holder], [version]))
+
+    assert found.histories > 100
+    for history in found.failing:
+        pytest.fail(told(history.violations, history.timeline, history.plan))
+
+
+def test_whatever_strikes_twice_and_more() -> None:
+    found = explore(at_random(seed) for seed in range(AT_RANDOM))
+
+    assert found.histories == AT_RANDOM
+    for history in found.failing:
+        pytest.fail(told(history.violations, history.timeline, history.plan))
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_fault_is_found(mutant: Mutant) -> None:
+    if not set(mutant.versions) & set(VERSIONS):
+        pytest.skip("it concerns other versions of Airflow")
+
+    history = find(mutant, VERSIONS)
+
+    assert history is not None, "The model does not see it."
+
+
+def test_a_history_is_the_same_each_time() -> None:
+    plan = Plan("export, deferred", VERSIONS[0], ((20, "marked failed"),))
+
+    first, second = Run(plan).carry_out(), Run(plan).carry_out()
+
+    assert first.timeline == second.timeline
