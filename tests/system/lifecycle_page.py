@@ -97,6 +97,9 @@ come through; its scheduler was away for longer than 30 s and the LocalExecutor 
 nothing. Where the next try has begun and has not written down yet what it goes on with, an export is cancelled and
 started again; a sensor fails.
 
+A worker that is told to end (SIGTERM, as when its pod is evicted) cancels, since a user's action looks the same to it;
+its task is tried again, if there are `retries`, and starts the export anew. A sensor has nothing to start: it fails.
+
 ## What cannot be told apart
 
 A task that is cleared *while it runs* can look to its next try like one that is tried again after a crash: Airflow
