@@ -159,7 +159,9 @@ class Operation:
         if self.stages and not self.done:
             unfinished = (s for s in self.stages if s.complete_work_units < s.total_work_units)
             stage = next(unfinished, self.stages[-1])
-            parts.append(f"{stage.display_name} {stage.complete_work_units:g}/{stage.total_work_units:g}".strip())
+            parts.append(
+                f"{printable(stage.display_name)} {stage.complete_work_units:g}/{stage.total_work_units:g}".strip()
+            )
         if (self.attempt or 1) > 1:
             parts.append(f"attempt {self.attempt}")
         if self.batch_eecu_usage_seconds:

@@ -261,4 +261,4 @@ def line_of(operation: OperationDict) -> str:
         parts.append(f"{operation['duration_seconds']:.0f} s")
     if operation["batch_eecu_usage_seconds"]:
         parts.append(f"{operation['batch_eecu_usage_seconds']:g} EECU-seconds")
-    return ", ".join(parts) + "".join(f" → {uri}" for uri in operation["destination_uris"])
+    return ", ".join(parts) + "".join(f" → {printable(uri)}" for uri in operation["destination_uris"])

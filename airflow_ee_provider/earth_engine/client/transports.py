@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from email.utils import formatdate
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     import aiohttp
+    import requests
     from google.auth.credentials import Credentials
     from google.auth.transport.requests import AuthorizedSession
 
@@ -27,8 +29,12 @@ if TYPE_CHECKING:
 #: readings of a connection whose credentials are not accepted.
 REFRESHES, RENEW_INTERVAL = 2, 60.0
 
-#: Seconds for connecting, and for each read.
-CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0
+#: Seconds for connecting, for each read, and for a whole answer.
+CONNECT_TIMEOUT, READ_TIMEOUT, ANSWER_TIMEOUT = 10.0, 60.0, 180.0
+
+#: Bytes that an answer has at most, once it is decompressed: Earth Engine's own have 10 MB. And how many compressed
+#: ones are read at once: each can become a thousand.
+LARGEST_ANSWER, PIECE = 32 * 2**20, 4096
 
 
 def _url(base_url: str, request: Request) -> str:
@@ -62,6 +68,18 @@ def _insecure(error: Exception) -> NoResponse:
     return NoResponse(
         f"TLS failed: {error}", EarthEngineError, "Check the host's certificate and this machine's clock."
     )
+
+
+def _refused(reason: str) -> NoResponse:
+    """Nobody reads such an answer, and asking for it again would not help."""
+    return NoResponse(
+        f"its answer {reason}", EarthEngineError, "Is there a proxy on the way that answers in its place?"
+    )
+
+
+def _is_nested(headers: Mapping[str, str]) -> bool:
+    """Whether an answer is compressed more than once: some kilobytes can be some gigabytes then."""
+    return "," in headers.get("Content-Encoding", "")
 
 
 class SyncTransport(Protocol):
@@ -110,6 +128,7 @@ class RequestsTransport:
     def _send(self, request: Request) -> Response | NoResponse:
         import requests
         from google.auth.exceptions import GoogleAuthError
+        from urllib3.exceptions import HTTPError
 
         with self._turn:
             while delay := self._limiter.delay(time.monotonic()):
@@ -122,15 +141,34 @@ class RequestsTransport:
                 headers=_headers(request),
                 timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
                 allow_redirects=False,
+                stream=True,
             )
+            with answer:
+                body = _read(answer)
         except GoogleAuthError as error:
             return no_token(error)
         except requests.exceptions.SSLError as error:
             return _insecure(error)
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             return NoResponse(f"{type(error).__name__}: {error}")
         self._limiter.answered(answer.status_code, time.monotonic())
-        return _response(answer.status_code, answer.content, answer.headers)
+        return body if isinstance(body, NoResponse) else _response(answer.status_code, body, answer.headers)
+
+
+def _read(answer: requests.Response) -> bytes | NoResponse:
+    """Read an answer's body piece by piece, as far as that is reasonable."""
+    if _is_nested(answer.headers):
+        return _refused("is compressed more than once")
+    until, body = time.monotonic() + ANSWER_TIMEOUT, bytearray()
+    # As it arrives: to wait until a piece is full can take for ever.
+    arriving = partial(answer.raw.read1, PIECE, decode_content=True) if hasattr(answer.raw, "read1") else None
+    for piece in iter(arriving, b"") if arriving else answer.iter_content(PIECE):
+        body += piece
+        if len(body) > LARGEST_ANSWER:
+            return _refused(f"is longer than {LARGEST_ANSWER:,} bytes")
+        if time.monotonic() > until:
+            return NoResponse(f"its answer has not ended in {ANSWER_TIMEOUT:g} s")
+    return bytes(body)
 
 
 def _is_refused(answer: Response | NoResponse) -> bool:
@@ -191,7 +229,7 @@ class AiohttpTransport:
             headers = await self._authorize(request)
             answer = await self._send(request, headers)
             for _ in range(REFRESHES):
-                if answer.status == 401:
+                if _is_refused(answer):
                     headers = await self._authorize(request, refused=headers)
                     answer = await self._send(request, headers)
         except GoogleAuthError as error:
@@ -202,7 +240,7 @@ class AiohttpTransport:
             return NoResponse(f"{type(error).__name__}: {error}")
         return answer
 
-    async def _send(self, request: Request, headers: dict[str, str]) -> Response:
+    async def _send(self, request: Request, headers: dict[str, str]) -> Response | NoResponse:
         async with self._places:
             async with self._turn:
                 while delay := self._limiter.delay(time.monotonic()):  # noqa: ASYNC110 (it is a clock that is waited for)
@@ -216,7 +254,14 @@ class AiohttpTransport:
                 proxy=self._proxy,
             ) as answer:
                 self._limiter.answered(answer.status, time.monotonic())
-                return _response(answer.status, await answer.read(), answer.headers)
+                if _is_nested(answer.headers):
+                    return _refused("is compressed more than once")
+                body = bytearray()
+                async for piece in answer.content.iter_any():
+                    body += piece
+                    if len(body) > LARGEST_ANSWER:
+                        return _refused(f"is longer than {LARGEST_ANSWER:,} bytes")
+                return _response(answer.status, bytes(body), answer.headers)
 
     async def _authorize(self, request: Request, refused: dict[str, str] | None = None) -> dict[str, str]:
         """Return the request's headers with a token, another one than was ``refused``."""
@@ -244,7 +289,7 @@ async def aiohttp_session() -> aiohttp.ClientSession:
     """Open the session that an `AiohttpTransport` sends with; it trusts our `certificates`."""
     import aiohttp
 
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
+    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
     connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(tls_context))
     # Not `trust_env`: besides the proxies' variables, it would read a `netrc` file.
     return aiohttp.ClientSession(timeout=timeout, connector=connector)

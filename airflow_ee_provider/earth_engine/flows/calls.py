@@ -32,6 +32,10 @@ EXPORT_KINDS = ("image", "table", "video", "videoMap", "map", "classifier")
 #: Operations asked for in one page of a list, as the official client does.
 PAGE_SIZE = 500
 
+#: Pages that a list has at most, and signs that the token of a page has: 3,000 operations can wait in a project's
+#: queue, and those of some days are listed.
+MOST_PAGES, LONGEST_TOKEN = 400, 4096
+
 
 def get_operation(name: OperationName) -> Flow[Operation]:
     """``projects.operations.get``.
@@ -124,6 +128,11 @@ def _pages(project: str, page_size: int, take: Callable[[list[Mapping[str, Any]]
         since = since or read_at
         if take(page) or not token:
             return _Read(len(seen), since, came_round=False)
+        if len(seen) >= MOST_PAGES or len(token) > LONGEST_TOKEN:
+            raise TransientError(
+                f"Earth Engine's list of operations has no end: {len(seen)} pages were read.",
+                subject=f"projects/{project}",
+            )
         if token in seen:
             return _Read(len(seen), since, came_round=True)
         seen.add(token)

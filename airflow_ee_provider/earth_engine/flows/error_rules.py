@@ -19,6 +19,10 @@ from airflow_ee_provider.earth_engine.errors import (
     UnimplementedError,
 )
 from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, Response
+from airflow_ee_provider.earth_engine.operations import printable
+
+#: Signs of a server's message that are shown.
+LONGEST = 2000
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,8 @@ def _error(request: Request, answer: Response, payload: Any) -> EarthEngineError
     rule = rule or next((r for r in RULES if r.http_status == answer.status), None)
     if rule is None:
         rule = Rule("", answer.status, TransientError if answer.status >= 500 else InvalidRequestError)
-    message = str(error.get("message") or f"the server answered {_excerpt(answer.body)}").rstrip()
+    # One line of a log, whatever is written in it.
+    message = printable(str(error.get("message") or f"the server answered {_excerpt(answer.body)}").strip(), LONGEST)
     status = named if isinstance(named, str) else rule.status
     details = error.get("details")
     details = details if isinstance(details, list) else []

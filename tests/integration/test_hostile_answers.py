@@ -1,0 +1,177 @@
+"""Whatever answers in Earth Engine's place: time and memory are bounded, and one bad answer stops nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import threading
+import time
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from loopback import LoopbackServer
+
+from airflow_ee_provider.earth_engine import errors
+from airflow_ee_provider.earth_engine.client import transports
+from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from http.server import BaseHTTPRequestHandler
+
+NAME = "projects/earth-demo/operations/A"
+
+
+class Hostile(LoopbackServer):
+    """Answers each request as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.send: Callable[[BaseHTTPRequestHandler], None] = lambda request: request.send_error(500)
+        self.asked = 0
+        self.is_over = threading.Event()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        self.asked += 1
+        try:
+            self.send(request)
+        except OSError:  # The client has hung up.
+            request.close_connection = True
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
+    with Hostile() as hostile:
+        extra = {"project": "earth-demo", "is_anonymous": True}
+        connection = {"conn_type": "earth_engine", "host": hostile.url, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
+        yield hostile
+        hostile.is_over.set()
+
+
+@pytest.fixture(params=["sync", "async"])
+def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    def call(method: str, *args: Any, **kwargs: Any) -> Any:
+        if request.param == "sync":
+            return getattr(EarthEngineHook(), method)(*args, **kwargs)
+        return asyncio.run(getattr(EarthEngineAsyncHook(), method)(*args, **kwargs))
+
+    return call
+
+
+def headers(request: BaseHTTPRequestHandler, **more: str) -> None:
+    request.send_response(200)
+    for name, value in more.items():
+        request.send_header(name.replace("_", "-"), value)
+    request.end_headers()
+
+
+def compressed(body: bytes, encoding: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    def send(request: BaseHTTPRequestHandler) -> None:
+        headers(request, Content_Encoding=encoding, Content_Length=str(len(body)))
+        request.wfile.write(body)
+
+    return send
+
+
+def endless(request: BaseHTTPRequestHandler) -> None:
+    headers(request)
+    while True:
+        request.wfile.write(b" " * 65536)
+
+
+def dripping(server: Hostile) -> Callable[[BaseHTTPRequestHandler], None]:
+    def send(request: BaseHTTPRequestHandler) -> None:
+        headers(request, Content_Length="100000")
+        while not server.is_over.wait(0.1):
+            request.wfile.write(b" ")
+            request.wfile.flush()
+
+    return send
+
+
+BOMB = gzip.compress(b" " * (256 * 2**20))
+
+
+@pytest.mark.parametrize(
+    ("send", "says"),
+    [
+        (compressed(BOMB, "gzip"), "is longer than 33,554,432 bytes"),
+        (compressed(gzip.compress(BOMB), "gzip, gzip"), "is compressed more than once"),
+        (endless, "is longer than 33,554,432 bytes"),
+    ],
+    ids=["a bomb", "a bomb in a bomb", "an endless one"],
+)
+def test_an_answer_that_is_too_large_is_not_read_and_not_asked_for_again(
+    server: Hostile, call: Callable[..., Any], send: Callable[[BaseHTTPRequestHandler], None], says: str
+) -> None:
+    server.send = send
+    tracemalloc.start()
+    try:
+        with pytest.raises(errors.EarthEngineError, match=says) as caught:
+            call("get_operation", NAME)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert caught.value.permanent
+    assert server.asked == 1
+    assert most < 4 * transports.LARGEST_ANSWER
+
+
+def test_an_answer_that_drips_has_a_limit_over_all(
+    server: Hostile, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transports, "ANSWER_TIMEOUT", 1.0)
+    server.send = dripping(server)
+    started = time.monotonic()
+
+    [result] = call("cancel_operations", NAME, timeout=4.0)
+
+    assert result.outcome.value in ("ERROR", "STILL_CANCELLING")
+    assert time.monotonic() - started < 60  # By bytes alone, it would be hours.
+
+
+def test_a_list_without_an_end_ends(server: Hostile, call: Callable[..., Any]) -> None:
+    def send(request: BaseHTTPRequestHandler) -> None:
+        body = json.dumps({"operations": [], "nextPageToken": str(server.asked)}).encode()
+        headers(request, Content_Length=str(len(body)))
+        request.wfile.write(body)
+
+    server.send = send
+
+    with pytest.raises(errors.TransientError, match="list of operations has no end: 400 pages were read"):
+        call("list_operations")
+
+
+def test_a_token_of_megabytes_is_not_sent_back(server: Hostile, call: Callable[..., Any]) -> None:
+    def send(request: BaseHTTPRequestHandler) -> None:
+        body = json.dumps({"operations": [], "nextPageToken": "x" * 2**20}).encode()
+        headers(request, Content_Length=str(len(body)))
+        request.wfile.write(body)
+
+    server.send = send
+
+    with pytest.raises(errors.TransientError, match="has no end") as caught:
+        call("list_operations")
+    assert len(str(caught.value)) < 1000
+    assert server.asked == 1
+
+
+def test_a_servers_message_is_one_line_of_a_log(server: Hostile, call: Callable[..., Any]) -> None:
+    def send(request: BaseHTTPRequestHandler) -> None:
+        message = "no\n::endgroup::\n\x1b[31mERROR everything is fine " + "x" * 100_000
+        body = json.dumps({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": message}}).encode()
+        request.send_response(403)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    server.send = send
+
+    with pytest.raises(errors.PermissionDeniedError) as caught:
+        call("get_operation", NAME)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 3000
