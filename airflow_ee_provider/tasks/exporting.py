@@ -260,8 +260,8 @@ class ExportingOperator(WaitingTask, BaseOperator):
     def _end_if_killed(self) -> None:
         """Cancel what the last try has left, if a kill came before that was known or could be stopped."""
         if self._is_killed:
-            if self.operation_names:
-                self.cancel_own(f"{self.task_id} was killed")
+            if self.cancel_on_kill:
+                self.cancel_after_kill()
             raise AirflowException(f"{self.task_id} was killed before it has started anything.")
 
     def _start(self, context: Context, starter: Starter, export: Export | OperationName) -> str:

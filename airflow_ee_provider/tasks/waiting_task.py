@@ -134,8 +134,7 @@ class WaitingTask(EarthEngineTask):
             names = operations_of_task(context) or self.hook.account.names(self.operation_names)
             self.operation_names = [str(name) for name in names]  # Plain: a lazy sequence asks Airflow.
         if self._is_killed_early:
-            if self.operation_names:
-                self.cancel_own(f"{self.task_id} was killed")
+            self.cancel_after_kill()
             raise AirflowException(f"{self.task_id} was killed before it began.")
 
     def cancel_own(self, why: str) -> None:
@@ -200,13 +199,17 @@ class WaitingTask(EarthEngineTask):
         self.hook.may_ask_airflow = False
         if self._execution_ends is not None and time.time() >= self._execution_ends:
             self.on_timeout("execution_timeout")
-        elif self.cancel_on_kill and self.operation_names:
-            if wanted := self._wanted_by_the_next_try():
-                self.log.warning("The next try of %s goes on with %s.", self.task_id, sorted(wanted))
-                self.operation_names = [name for name in self.operation_names if name not in wanted]
-            if self.operation_names:
-                self._is_killed = True
-                self.cancel_own(f"{self.task_id} was killed")
+        elif self.cancel_on_kill:
+            self.cancel_after_kill()
+
+    def cancel_after_kill(self) -> None:
+        """Cancel this task's operations, but for those that its next try goes on with."""
+        if self.operation_names and (wanted := self._wanted_by_the_next_try()):
+            self.log.warning("The next try of %s goes on with %s.", self.task_id, sorted(wanted))
+            self.operation_names = [name for name in self.operation_names if name not in wanted]
+        if self.operation_names:
+            self._is_killed = True
+            self.cancel_own(f"{self.task_id} was killed")
 
     def _wanted_by_the_next_try(self) -> set[str]:
         """Return the operations that another try wants, as far as that can be known amid whatever was interrupted.

@@ -100,6 +100,9 @@ FAULTS = {"request lost", "answer lost", "request refused", "Earth Engine away"}
 #: After these, nobody may be there to cancel when somebody ends the task.
 LEAVES_NOBODY = {"worker SIGKILL", "lost sight of", "triggerer SIGKILL", "triggerer SIGTERM", "Earth Engine away"}
 
+#: After these, the next try goes on with what could not be cancelled in time.
+TRIED_AGAIN = {"execution_timeout", "deferral timed out", "worker SIGTERM"}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -224,7 +227,8 @@ class Run:
                 quiet_since = world.now
             if world.now - quiet_since > AFTERWARDS:
                 return
-        is_tried_again = "execution_timeout" in self.history.struck and len(self.plan.strikes) > 1
+        # Somebody holds it: the next try of a task that was lost, or out of time, goes on with it.
+        is_tried_again = bool((LEAVES_NOBODY | TRIED_AGAIN) & set(self.history.struck)) and len(self.plan.strikes) > 1
         if not self._may_be_left() and not is_tried_again:
             self._violated(f"is stuck, {airflow.row.state}")
 

@@ -34,6 +34,14 @@ def test_whatever_strikes_twice_and_more() -> None:
         pytest.fail(told(history.violations, history.timeline, history.plan))
 
 
+@pytest.mark.skipif("3.3" not in VERSIONS, reason="found on 3.3")
+def test_what_was_found_at_random_once() -> None:
+    """A kill while a try reads what the last one has left, of a worker that Airflow has lost sight of."""
+    strikes = ((7, "Earth Engine away"), (28, "triggerer SIGTERM"), (32, "lost sight of"))
+
+    assert Run(Plan("two exports, worker", "3.3", strikes)).carry_out().violations == []
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_fault_is_found(mutant: Mutant) -> None:
     if not set(mutant.versions) & set(VERSIONS):
