@@ -139,8 +139,8 @@ class Run:
             self.mine = [world.service.add(f"mine {n}", PROJECT) for n in range(2)]
         self.bystander = world.service.add("bystander", PROJECT, run_seconds=1e6)
         make = HOLDERS[plan.holder]
-        # A try for each worker that can be lost.
-        retries = max(1, len(plan.strikes))
+        # Enough for each worker that can be lost, and each time that Earth Engine is away.
+        retries = max(1, 2 * (len(plan.strikes) - 1))
         self.airflow = Airflow(world, VERSIONS[plan.version], lambda: make(list(self.mine)), retries=retries)
         self.airflow.xcoms["bystander"][part_key(1)] = Record((self.bystander,), None, "bystander").as_json()
         self.struck_at = math.inf
