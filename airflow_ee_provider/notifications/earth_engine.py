@@ -75,10 +75,8 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
     ) -> None:
         super().__init__(**kwargs)
         self._are_given = operation_names is not parameters.NotGiven
-        if self._are_given and scope is not None:
-            raise ValueError("scope says whose operations are cancelled where no operation_names are given.")
         self.operation_names = operation_names if self._are_given else ()
-        self.scope = None if scope is None else parameters.Choice("scope", ("task", "run")).read(scope)
+        self.scope = parameters.scope(scope, ("task", "run"), are_names_given=self._are_given)
         self.earth_engine_conn_id = earth_engine_conn_id
         self.project_id = project_id
         self.impersonation_chain = impersonation_chain

@@ -83,15 +83,10 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         super().pre_execute(context)
         parameters.check_rendered(self, self.checked_parameters)
 
-    def cancel(self, groups: Sequence[Group], reasons: Mapping[str, str] | None = None) -> list[CancelDict]:
-        """Cancel, confirm, and return what became of each.
-
-        :param reasons: why each name is to be cancelled, where that is known.
-        """
+    def cancel(self, groups: Sequence[Group]) -> list[CancelDict]:
+        """Cancel, confirm, and return what became of each."""
         self._groups = list(groups)
         outcomes = self._outcomes(groups, wait_here=self.wait_for_completion and not self.deferrable)
-        for outcome in outcomes:
-            outcome["reason"] = (reasons or {}).get(outcome["name"], "")
         waiting = {o["name"] for o in outcomes if o["outcome"] == CancelOutcome.STILL_CANCELLING.value}
         if waiting and self.wait_for_completion and self.deferrable:
             self._wait_in_triggerer(outcomes, waiting)
@@ -235,9 +230,7 @@ class EarthEngineCancelOperationOperator(CancellingOperator):
     def __init__(self, *, operation_names: Any = parameters.NotGiven, scope: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._are_given = operation_names is not parameters.NotGiven
-        if self._are_given and scope is not None:
-            raise ValueError("scope says whose operations are cancelled where no operation_names are given.")
-        self.scope = parameters.Choice("scope", ("upstream", "run")).read(scope or "upstream")
+        self.scope = parameters.scope(scope, ("upstream", "run"), are_names_given=self._are_given) or "upstream"
         self.operation_names = operation_names if self._are_given else ()
         parameters.check(self, self.checked_parameters)
 

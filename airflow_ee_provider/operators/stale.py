@@ -125,7 +125,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         names = list(self._reasons)
         record_operations(context, names, **account_of(self))
         context["ti"].xcom_push(key=REASONS_KEY, value=self._reasons)
-        return self.cancel([(account_of(self), names)], self._reasons)
+        return self.cancel([(account_of(self), names)])
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Know again why each operation was stale, which was said in another process."""
@@ -134,7 +134,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         return super().resume_execution(next_method, next_kwargs, context)
 
     def raise_unless_cancelled(self, outcomes: list[CancelDict]) -> list[CancelDict]:
-        """Log the table, whether or not all were cancelled."""
+        """Say why each was cancelled, and log the table, whether or not all were."""
         for outcome in outcomes:
             outcome["reason"] = self._reasons.get(outcome["name"], "")
         self._log_table(outcomes)

@@ -139,6 +139,19 @@ class Choice:
         return value
 
 
+def scope(value: str | None, words: tuple[str, ...], *, are_names_given: bool) -> str | None:
+    """Check whose operations are meant where no names are given; None if that is not said.
+
+    :raises ValueError: if it is none of the words, or names are given as well.
+    """
+    if value is None:
+        return None
+    if are_names_given:
+        raise ValueError("scope says whose operations are cancelled where no operation_names are given.")
+    word: str = Choice("scope", words).read(value)
+    return word
+
+
 #: What all of these have: a ``name``, and a ``read`` that returns the value as it is used, or raises ValueError.
 Parameter = Number | Flag | Choice
 

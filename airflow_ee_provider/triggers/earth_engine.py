@@ -20,7 +20,6 @@ from airflow_ee_provider.tasks.record_format import TRY_KEY
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
 
-    from airflow_ee_provider.earth_engine.results import CancelDict
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
 #: Seconds that `on_kill` takes at most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
@@ -118,13 +117,13 @@ class EarthEngineOperationTrigger(_Trigger):
         """Wait for the end of all operations or the failure of one."""
         try:
             await self._take_over()
-            has_ended = time.monotonic() + (SETTLE if self._has_process else 0)
+            settled = time.monotonic() + (SETTLE if self._has_process else 0)
             try:
                 found = await self.hook.wait_for_operations(self.operation_names, **self.options.as_kwargs())
             except EarthEngineError:
-                await _sleep_until(has_ended)
+                await _sleep_until(settled)
                 raise
-            await _sleep_until(has_ended)
+            await _sleep_until(settled)
         except asyncio.CancelledError:
             if not tells_triggers_of_kills():
                 await _finish(self._kill_if_user_acted())
@@ -225,12 +224,7 @@ class EarthEngineCancelOperationTrigger(_Trigger):
         how: dict[str, Any] = {"poll_interval": self.poll_interval, "timeout": float("inf")}
         results = await asyncio.gather(*(hook.confirm_cancels(names, **how) for hook, names in groups if names))
         confirmed = {str(result.name): result.as_dict() for group in results for result in group}
-        return [_confirmed(outcome, confirmed.get(outcome["name"])) for outcome in self.outcomes]
-
-
-def _confirmed(outcome: dict[str, Any], now: CancelDict | None) -> dict[str, Any]:
-    """Return an outcome as it is now; what it was cancelled for is not known to Earth Engine."""
-    return outcome | now | {"reason": outcome.get("reason", "")} if now else outcome
+        return [{**outcome, **confirmed.get(outcome["name"], {})} for outcome in self.outcomes]
 
 
 async def _finish(coroutine: Coroutine[Any, Any, None]) -> None:

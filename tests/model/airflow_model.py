@@ -160,13 +160,10 @@ class Airflow:
 
     :param make: makes the task's operator, at each start of a process.
     :param retries: of the task.
-    :param notify: called as the DAG's callback, in the dag-processor.
     """
 
-    def __init__(
-        self, world: World, version: Version, make: Callable[[], Any], *, retries: int = 1, notify: Any = None
-    ) -> None:
-        self.world, self.version, self.make, self.notify = world, version, make, notify
+    def __init__(self, world: World, version: Version, make: Callable[[], Any], *, retries: int = 1) -> None:
+        self.world, self.version, self.make = world, version, make
         self.row = Row(max_tries=retries)
         self.retries = retries
         self.run_state = "running"
@@ -311,7 +308,7 @@ class Airflow:
             self._retries()
             return
         row.state = "failed"
-        self._run_ends("failed", "task_failure")
+        self.run_state = "failed"
 
     def _retries(self) -> None:
         def again() -> None:
@@ -464,7 +461,7 @@ class Airflow:
         if self._user_acts():
             self.row.state, self.row.next_method = state, ""
             if state == "failed":
-                self._run_ends("failed", "task_failure")
+                self.run_state = "failed"
 
     def tell(self, act: Callable[..., None], *how: Any) -> None:
         """Let a user act in the moment before the heartbeat by which the worker learns of it."""
@@ -492,8 +489,6 @@ class Airflow:
             if how == "deleted":
                 self.row.state = "removed"
             self.run_state = "failed"
-            if how == "timed out":
-                self._run_ends("failed", "timed_out")
 
     def time_out(self) -> None:
         """Let the `execution_timeout` pass while the task is in a process."""
@@ -540,16 +535,3 @@ class Airflow:
         if self.row.state == "running" and process is not None and process.is_running:
             self.world.note("scheduler: has lost sight of it")
             self._failed()
-
-    def _run_ends(self, state: str, reason: str) -> None:
-        self.run_state = state
-        if self.notify is None:
-            return
-        process = Process(self.world, "callback")
-
-        def call() -> None:
-            self.notify({**self.context(), "task_state_store": None, "reason": reason})
-            process.alive = False
-
-        process.start(call)
-        self.world.after(50.0, process.kill)  # The dag-processor's time for a callback.

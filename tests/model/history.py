@@ -155,13 +155,11 @@ class Run:
                 STRIKES[what](self.airflow)
                 if self.airflow.unwanted_since < math.inf:
                     self.struck_at, self.struck_names = self.world.now, self._held()
-                    is_asleep = self.plan.holder == "sensor, reschedule" and what.startswith(
-                        "cleared"
-                    )  # The next try goes on.
-                    for name in (
-                        [] if is_asleep else self._held()
-                    ):  # It will not end by itself, so that nobody can be lucky.
-                        self._never_ends(name)
+                    # A cleared sensor that sleeps goes on in its next try. Nothing else ends by itself from now on, so
+                    # that nobody can be lucky.
+                    if not (self.plan.holder == "sensor, reschedule" and what.startswith("cleared")):
+                        for name in self._held():
+                            self._never_ends(name)
                 return
             STRIKES[what](self.airflow)
 

@@ -110,7 +110,6 @@ class World:
         #: What becomes of the next request: ``lost before``, ``lost after``, ``refused``, ``slow``.
         self.faults: deque[str] = deque()
         self.current: Process | None = None
-        self.requests = 0
 
     # Time.
 
@@ -243,7 +242,6 @@ class World:
         return Response(status, json.dumps(payload).encode())
 
     def _act(self, request: Request) -> dict[str, Any]:
-        self.requests += 1
         path, _, method = request.path.partition(":")
         if request.method == "GET" and path.endswith("/operations"):
             query = dict(request.query)

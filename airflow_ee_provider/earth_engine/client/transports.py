@@ -70,11 +70,15 @@ def _insecure(error: Exception) -> NoResponse:
     )
 
 
-def _refused(reason: str) -> NoResponse:
-    """Nobody reads such an answer, and asking for it again would not help."""
+def _unreadable(reason: str) -> NoResponse:
+    """Stand for an answer that is not read; asking for it again would not help."""
     return NoResponse(
         f"its answer {reason}", EarthEngineError, "Is there a proxy on the way that answers in its place?"
     )
+
+
+TOO_LONG = _unreadable(f"is longer than {LARGEST_ANSWER:,} bytes")
+NESTED = _unreadable("is compressed more than once")
 
 
 def _is_nested(headers: Mapping[str, str]) -> bool:
@@ -158,14 +162,14 @@ class RequestsTransport:
 def _read(answer: requests.Response) -> bytes | NoResponse:
     """Read an answer's body piece by piece, as far as that is reasonable."""
     if _is_nested(answer.headers):
-        return _refused("is compressed more than once")
+        return NESTED
     until, body = time.monotonic() + ANSWER_TIMEOUT, bytearray()
     # As it arrives: to wait until a piece is full can take for ever.
     arriving = partial(answer.raw.read1, PIECE, decode_content=True) if hasattr(answer.raw, "read1") else None
     for piece in iter(arriving, b"") if arriving else answer.iter_content(PIECE):
         body += piece
         if len(body) > LARGEST_ANSWER:
-            return _refused(f"is longer than {LARGEST_ANSWER:,} bytes")
+            return TOO_LONG
         if time.monotonic() > until:
             return NoResponse(f"its answer has not ended in {ANSWER_TIMEOUT:g} s")
     return bytes(body)
@@ -255,12 +259,12 @@ class AiohttpTransport:
             ) as answer:
                 self._limiter.answered(answer.status, time.monotonic())
                 if _is_nested(answer.headers):
-                    return _refused("is compressed more than once")
+                    return NESTED
                 body = bytearray()
                 async for piece in answer.content.iter_any():
                     body += piece
                     if len(body) > LARGEST_ANSWER:
-                        return _refused(f"is longer than {LARGEST_ANSWER:,} bytes")
+                        return TOO_LONG
                 return _response(answer.status, bytes(body), answer.headers)
 
     async def _authorize(self, request: Request, refused: dict[str, str] | None = None) -> dict[str, str]:

@@ -124,9 +124,13 @@ def wait_for_operation(
     max_eecu_seconds: float | None = None,
 ) -> Flow[Operation]:
     """Poll until the operation has ended, well or not, and return it; the parameters of `wait_for_operations`."""
-    options = WaitOptions(_seconds(poll_interval), max_eecu_seconds=max_eecu_seconds)
-    limit = None if timeout is None else _seconds(timeout)
-    [operation] = yield from waiting.wait_for_operations([account.name(name)], options, timeout=limit)
+    [operation] = yield from wait_for_operations(
+        account,
+        [account.name(name)],
+        poll_interval=poll_interval,
+        timeout=timeout,
+        max_eecu_seconds=max_eecu_seconds,
+    )
     return operation
 
 
