@@ -69,6 +69,10 @@ HEARTBEAT, HEARTBEAT_TIMEOUT, TRIGGERER, SCHEDULER, RETRY_DELAY, AWAY = 2.0, 40.
 
 TERMINAL = ("success", "failed", "skipped", "removed")
 
+#: The task instances, by task id and map index: the one that holds operations, one that is mapped beside it, and one of
+#: another task of the run.
+TASK, SIBLING, BYSTANDER = ("task", 0), ("task", 1), ("bystander", -1)
+
 
 @dataclass
 class Row:
@@ -90,7 +94,8 @@ class Row:
 class TaskInstance:
     """What a task's context and a trigger have of it."""
 
-    dag_id, run_id, task_id, map_index, task = "dag", "run", "task", -1, None
+    dag_id, run_id, task = "dag", "run", None
+    task_id, map_index = TASK
 
     def __init__(self, airflow: Airflow) -> None:
         self._airflow = airflow
@@ -102,12 +107,12 @@ class TaskInstance:
 
     def xcom_push(self, key: str, value: Any) -> None:
         self._airflow.world.step(f"XCom {key}")
-        self._airflow.xcoms[self.task_id][key] = value
+        self._airflow.xcoms[self.task_id, self.map_index][key] = value
 
     def xcom_pull(self, task_ids: str, map_indexes: int, key: str) -> Any:
         assert (task_ids, map_indexes) == (self.task_id, self.map_index), "another task's XCom"
         self._airflow.world.step(f"XCom {key}?")
-        return self._airflow.xcoms[task_ids].get(key)
+        return self._airflow.xcoms[task_ids, map_indexes].get(key)
 
 
 class Store(dict[str, Any]):
@@ -156,7 +161,7 @@ class Loop(asyncio.SelectorEventLoop):
 
 
 class Airflow:
-    """One DAG run with one task, and a bystander of the same run.
+    """One DAG run with one mapped task, whose siblings and bystanders only have their records.
 
     :param make: makes the task's operator, at each start of a process.
     :param retries: of the task.
@@ -169,7 +174,8 @@ class Airflow:
         self.run_state = "running"
         self.run_began = datetime.fromtimestamp(world.now, timezone.utc)
         self.first_started = world.now
-        self.xcoms: dict[str, dict[str, Any]] = {"task": {}, "bystander": {}}
+        #: By task id and map index.
+        self.xcoms: dict[tuple[str, int], dict[str, Any]] = {TASK: {}, SIBLING: {}, BYSTANDER: {}}
         self.store = Store(world)
         self.loop: Loop | None = Loop(world)
         self.old_loops: list[Loop] = []
@@ -189,6 +195,11 @@ class Airflow:
         world.after(0.5, self._start)
         world.after(TRIGGERER, self._triggerer_looks)
 
+    def recorded(self) -> set[str]:
+        """Return the operations that the task has recorded in its latest try."""
+        parts = [part for key, part in self.xcoms[TASK].items() if key.startswith("earth_engine_operations")]
+        return {name for part in parts if isinstance(part, dict) for name in part["operation_names"]}
+
     # The worker.
 
     def _start(self) -> None:
@@ -198,7 +209,7 @@ class Airflow:
             return
         if not row.next_method and row.state != "up_for_reschedule":
             row.try_number += 1
-            self.xcoms["task"].clear()  # Airflow deletes them as a try begins.
+            self.xcoms[TASK].clear()  # Airflow deletes them as a try begins.
             self.first_started = self.world.now
         if row.state != "up_for_reschedule" and not row.next_method:
             row.started = self.world.now

@@ -11,12 +11,15 @@ import random
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
+from math import gcd, isqrt
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow import __version__ as airflow_version
+from cleaners import CLEANERS
 from history import HOLDERS, STRIKES, UNWANTED, History, Plan, Run
 
 if TYPE_CHECKING:
@@ -57,16 +60,63 @@ def steps_of(holder: str, version: str) -> int:
     return Run(Plan(holder, version)).carry_out().steps
 
 
-def singles(holders: Iterable[str] = HOLDERS, versions: Iterable[str] = VERSIONS, every: int = 1) -> Iterator[Plan]:
+def singles(
+    holders: Iterable[str] = HOLDERS, versions: Iterable[str] = VERSIONS, cleaner: str = "", every: int = 1
+) -> Iterator[Plan]:
     """Yield a plan for each strike of each kind at each step, and the undisturbed one."""
     for holder in holders:
         for version in versions:
-            yield Plan(holder, version)
+            yield Plan(holder, version, cleaner=cleaner)
             for step in range(0, steps_of(holder, version), every):
-                yield from (Plan(holder, version, ((step, what),)) for what in STRIKES)
+                yield from (Plan(holder, version, ((step, what),), cleaner) for what in STRIKES)
 
 
-def at_random(seed: int) -> Plan:
+class Pairs:
+    """Every pair of strikes at two steps of the undisturbed history, for each holder and version; too many to try all.
+
+    Of the strikes that end what is wanted, one at most.
+    """
+
+    def __init__(self, holders: Iterable[str] = HOLDERS, versions: Iterable[str] = VERSIONS) -> None:
+        self._kinds = [kinds for kinds in product(STRIKES, repeat=2) if not set(kinds) <= set(UNWANTED)]
+        self._sizes: dict[tuple[str, str], int] = {}
+        for how in product(holders, versions):
+            steps = steps_of(*how)
+            self._sizes[how] = len(self._kinds) * steps * (steps - 1) // 2
+
+    def __len__(self) -> int:
+        return sum(self._sizes.values())
+
+    def __getitem__(self, number: int) -> Plan:
+        sizes = iter(self._sizes.items())
+        how, size = next(sizes)
+        while number >= size:
+            number -= size
+            how, size = next(sizes)
+        steps, kinds = divmod(number, len(self._kinds))
+        later = (1 + isqrt(1 + 8 * steps)) // 2  # The pairs of steps, counted along the rows of a triangle.
+        earlier = steps - later * (later - 1) // 2
+        return Plan(*how, tuple(zip((earlier, later), self._kinds[kinds], strict=True)))
+
+    def spread(self, seed: int) -> Iterator[Plan]:
+        """Yield each once, those of all holders and steps mixed evenly."""
+        stride = int(len(self) * 0.618)
+        while gcd(stride, len(self)) != 1:
+            stride += 1
+        return (self[(seed + number * stride) % len(self)] for number in range(len(self)))
+
+
+def shortest(history: History) -> History:
+    """Return a failing history with as few strikes as still fail."""
+    strikes = history.plan.strikes
+    for left_out in range(len(strikes)):
+        fewer = Run(replace(history.plan, strikes=strikes[:left_out] + strikes[left_out + 1 :])).carry_out()
+        if fewer.violations:
+            return shortest(fewer)
+    return history
+
+
+def random_plan(seed: int) -> Plan:
     """Return a plan with two to four strikes; of those that end what is wanted, one at most."""
     chance = random.Random(seed)
     holder, version = chance.choice(list(HOLDERS)), chance.choice(VERSIONS)
@@ -74,7 +124,7 @@ def at_random(seed: int) -> Plan:
     others = [what for what in STRIKES if what not in UNWANTED]
     kinds = [chance.choice(others) for _ in steps]
     kinds[chance.randrange(len(kinds))] = chance.choice(list(STRIKES))
-    return Plan(holder, version, tuple(zip(steps, kinds, strict=True)))
+    return Plan(holder, version, tuple(zip(steps, kinds, strict=True)), chance.choice(list(CLEANERS)))
 
 
 def carry_out(plans: list[Plan]) -> Found:
@@ -114,18 +164,20 @@ def _batches(plans: Iterable[Plan]) -> Iterator[list[Plan]]:
 def endless(seed: int) -> Iterator[Plan]:
     """Yield random plans for ever."""
     while True:
-        yield at_random(seed)
+        yield random_plan(seed)
         seed += 1
 
 
 SECTION = """## Every moment, in a model
 
 Written by `make explore`: the product's own code runs in a [model of Airflow](../tests/model) in virtual time, and
-something strikes at a step: a user who marks, clears, deletes, and the heartbeat that tells of it, later or at once; a
-timeout; a worker or triggerer that is told to end, or killed; a scheduler that loses sight of a worker; an answer of
-Earth Engine's that is lost before or after it has acted, or refused. *Each step*: each strike at each step of each
-holder. *At random*: two to four strikes. What must hold: nothing runs on that nobody wants any more, but where
-docs/lifecycle.md says *janitor*; nothing is cancelled that its task still wants, and nothing of others; each export is
+something strikes at a step: a user who marks, clears, deletes, and the heartbeat that tells of it, later or at once;
+a timeout; a worker or triggerer that is told to end, or killed; a scheduler that loses sight of a worker; an answer
+of Earth Engine's that is lost before or after it has acted, or refused. *Each step*: each strike at each step of each
+holder, alone and with whoever cleans up: a teardown, the DAG's notifier, the task's. *Pairs*: two strikes at two
+steps, as many as there was time for, evenly spread. *At random*: two to four. What must hold: nothing runs on that
+nobody wants any more, but where docs/lifecycle.md says *janitor*, and nothing at all of what whoever cleans up has
+found; nothing is cancelled that its task still wants, and nothing of others, mapped siblings included; each export is
 started once, and written down before anything waits; a deferral is resumed when Airflow can bear it; a cancel is
 confirmed by Earth Engine.
 
@@ -136,8 +188,8 @@ a kill finds where Earth Engine is away meanwhile.
 `make test` runs each step, and some thousand random histories, on each version; and each of the
 [faults](../tests/model/mutants.py) that were really made, or nearly, is found there by name.
 
-| Airflow | minutes | each step | at random | steps | strikes | violations |
-|---|---|---|---|---|---|---|
+| Airflow | minutes | each step | pairs | at random | steps | strikes | violations |
+|---|---|---|---|---|---|---|---|
 """
 
 
@@ -154,18 +206,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, help="by default, as many as there are cores")
     parser.add_argument("--page", type=Path, help="the page whose table gets the result")
     options = parser.parse_args()
     began = time.monotonic()
-    found = explore(singles())
-    exhaustive = found.histories
-    found.merge(explore(endless(options.seed), began + options.minutes * 60))
-    for history in found.failing[:10]:
+    ends = began + options.minutes * 60
+    each_step = explore((plan for cleaner in CLEANERS for plan in singles(cleaner=cleaner)), ends, options.processes)
+    pairs = Pairs()
+    some_pairs = explore(pairs.spread(options.seed), (time.monotonic() + ends) / 2, options.processes)
+    at_random = explore(endless(options.seed), ends, options.processes)
+    found = Found()
+    for part in (each_step, some_pairs, at_random):
+        found.merge(part)
+    for history in map(shortest, found.failing[:10]):
         print("\n".join([*history.timeline, *history.violations, str(history.plan), ""]))
     row = (
-        f"| {', '.join(VERSIONS)} | {(time.monotonic() - began) / 60:.0f} | {exhaustive:,} | "
-        f"{found.histories - exhaustive:,} (from seed {options.seed}) | {found.steps:,} | {found.strikes:,} | "
-        f"{len(found.failing)} |"
+        f"| {', '.join(VERSIONS)} | {(time.monotonic() - began) / 60:.0f} | {each_step.histories:,} | "
+        f"{some_pairs.histories:,} of {len(pairs):,} | {at_random.histories:,} (from seed {options.seed}) | "
+        f"{found.steps:,} | {found.strikes:,} | {len(found.failing)} |"
     )
     print(row)
     if options.page:

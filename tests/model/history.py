@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_model import TERMINAL, VERSIONS, Airflow
+from airflow_model import BYSTANDER, SIBLING, TERMINAL, VERSIONS, Airflow
+from cleaners import CLEANERS, CleaningUp
 from seams import in_model
 from world import PROJECT, Process, World
 
@@ -18,6 +20,8 @@ from airflow_ee_provider.tasks.record_format import Record, part_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_ee_provider.tasks.starter import Starter
 
 BODY = {"expression": {"x": 1}, "description": "mine", "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
 
@@ -46,11 +50,25 @@ class TwoExports(ExportingOperator):
         return self.start_and_wait(context, lambda _: exports)
 
 
+class Function(ExportingOperator):
+    """Start two exports by itself, with time in between, as a function of `@task.earth_engine` may."""
+
+    def execute(self, context: Any) -> Any:
+        def function(starter: Starter) -> list[Export]:
+            for number in range(2):
+                starter.start(starter.plan("image:export", {**BODY, "description": f"mine {number}"}))
+                time.sleep(3.0)
+            return []
+
+        return self.start_and_wait(context, function)
+
+
 #: Who holds operations: how its operator is made, given those that were started elsewhere.
 HOLDERS: dict[str, Callable[[list[str]], Any]] = {
     "export, worker": lambda _: export(deferrable=False),
     "export, deferred": lambda _: export(deferrable=True),
     "two exports, worker": lambda _: TwoExports(task_id="task", deferrable=False),
+    "function, deferred": lambda _: Function(task_id="task", deferrable=True),
     "sensor, poking": lambda names: sensor(names, deferrable=False),
     "sensor, deferred": lambda names: sensor(names, deferrable=True),
     "sensor, reschedule": lambda names: sensor(names, mode="reschedule", poll_interval=20),
@@ -111,9 +129,11 @@ class Plan:
     holder: str
     version: str
     strikes: tuple[tuple[int, str], ...] = ()
+    #: Who cleans up after the task: one of `CLEANERS`.
+    cleaner: str = ""
 
     def __str__(self) -> str:
-        return f"replay(Plan({self.holder!r}, {self.version!r}, {self.strikes!r}))"
+        return f"replay(Plan({self.holder!r}, {self.version!r}, {self.strikes!r}, {self.cleaner!r}))"
 
 
 @dataclass
@@ -134,15 +154,18 @@ class Run:
         self.plan, self.history = plan, History(plan)
         self.world = world = World({number: self._strike(what) for number, what in plan.strikes})
         self.mine: list[str] = []
-        self.exports = {"export": 1, "two exports": 2}.get(plan.holder.partition(",")[0], 0)
+        self.exports = {"export": 1, "two exports": 2, "function": 2}.get(plan.holder.partition(",")[0], 0)
         if not self.exports:
             self.mine = [world.service.add(f"mine {n}", PROJECT) for n in range(2)]
-        self.bystander = world.service.add("bystander", PROJECT, run_seconds=1e6)
+        self.bystanders = [world.service.add("bystander", PROJECT, run_seconds=1e6) for _ in range(2)]
         make = HOLDERS[plan.holder]
         # Enough for each worker that can be lost, and each time that Earth Engine is away.
         retries = max(1, 2 * (len(plan.strikes) - 1))
         self.airflow = Airflow(world, VERSIONS[plan.version], lambda: make(list(self.mine)), retries=retries)
-        self.airflow.xcoms["bystander"][part_key(1)] = Record((self.bystander,), None, "bystander").as_json()
+        for instance, name in zip((SIBLING, BYSTANDER), self.bystanders, strict=True):
+            if instance not in CLEANERS[plan.cleaner].also_cleans:
+                self.airflow.xcoms[instance][part_key(1)] = Record((name,), None, *instance).as_json()
+        self.cleaner = CleaningUp(self.airflow, plan.cleaner, self.history.struck)
         self.struck_at = math.inf
         self.struck_names: list[str] = []
         world.watchers.append(self._watch)
@@ -166,7 +189,7 @@ class Run:
         return happen
 
     def _held(self) -> list[str]:
-        return [name for name in self.world.service.operations if name != self.bystander]
+        return [name for name in self.world.service.operations if name not in self.bystanders]
 
     def _never_ends(self, name: str) -> None:
         operation = self.world.service.operations[name]
@@ -180,18 +203,18 @@ class Run:
             self._never_ends(list(self.world.service.operations)[-1])
         is_read = method == "GET" and process is not None and process.kind == "try 1"
         is_read = is_read and process is self.airflow.row.process and not process.was_told
-        if is_read and self.exports and self.struck_at == math.inf and not verb:
-            recorded = [part for key, part in self.airflow.xcoms["task"].items() if key.startswith("earth_engine_op")]
-            if not any(name in part["operation_names"] for part in recorded if isinstance(part, dict)):
-                self._violated("an operation is waited for, and nobody has written its name down")
+        is_read = is_read and bool(self.exports) and self.struck_at == math.inf and not verb
+        if is_read and name not in self.airflow.recorded():
+            self._violated("an operation is waited for, and nobody has written its name down")
         if verb != "cancel":
             return
-        if name == self.bystander:
+        if name in self.bystanders:
             self._violated("a bystander's operation is cancelled")
         elif (
             self.airflow.unwanted_since == math.inf
             and not self.airflow.may_be_cancelled
             and not self.plan.holder.startswith("cancel")
+            and self.airflow.row.state not in TERMINAL
         ):
             self._violated(f"{name} is cancelled, and its task still wants it")
 
@@ -221,7 +244,8 @@ class Run:
                 world.now = max(world.now, moment)
             else:
                 world.happen()
-            if airflow.row.state in TERMINAL and quiet_since == math.inf:
+            is_over = airflow.row.state in TERMINAL and not self.cleaner.is_awaited
+            if is_over and quiet_since == math.inf:
                 quiet_since = world.now
             if world.now - quiet_since > AFTERWARDS:
                 return
@@ -242,6 +266,8 @@ class Run:
         running = [name for name in held if not service.operations[name].done(now)]
         if running and row.state in TERMINAL and not self._may_be_left():
             self._violated(f"{', '.join(running)} runs on, and its task is {row.state}")
+        if left := self.cleaner.known & set(running):
+            self._violated(f"{', '.join(left)} runs on, and the {self.plan.cleaner} has found its name")
         late = [
             name
             for name in self.struck_names
@@ -290,13 +316,13 @@ class Run:
 
     def _may_be_left(self) -> bool:
         """Whether docs/lifecycle.md says *janitor* for it."""
+        if self.airflow.was_unheard and self.plan.holder.startswith("sensor"):
+            return True  # It was started elsewhere, and this task had nothing to do with it yet.
         if self.plan.holder == "sensor, reschedule":
             return True  # Asleep, none of our code runs.
         if self.struck_at >= self.airflow.refused_after > -math.inf:
             # Between the last question and the deferral, before 3.3: "some hundredths of a second are left".
             return not self.airflow.version.stops_after_refusal
-        if self.airflow.was_unheard and self.plan.holder.startswith("sensor"):
-            return True  # It was started elsewhere, and this task had nothing to do with it yet.
         # Somebody has ended the task when nobody was left who could cancel, or nobody could be asked to.
         kinds = set(self.history.struck)
         return bool(LEAVES_NOBODY & kinds) and len(kinds) > 1

@@ -20,9 +20,12 @@ from airflow_ee_provider.earth_engine.errors import InvalidRequestError
 from airflow_ee_provider.earth_engine.flows import api, cancelling, starting, waiting
 from airflow_ee_provider.earth_engine.flows.poll_plan import PollPlan
 from airflow_ee_provider.earth_engine.flows.waiting import Progress
+from airflow_ee_provider.notifications import earth_engine as notifications
+from airflow_ee_provider.operators import cancel
 from airflow_ee_provider.tasks import exporting, records, waiting_task
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 from airflow_ee_provider.tasks.handover import Handover
+from airflow_ee_provider.tasks.run_records import records_of_run
 from airflow_ee_provider.tasks.starter import Starter
 from airflow_ee_provider.tasks.waiting_task import WaitingTask
 from airflow_ee_provider.triggers import earth_engine as triggers
@@ -40,6 +43,7 @@ class Mutant:
     :param holders: that are tried, in this order.
     :param versions: of Airflow, of which those of the running interpreter are tried.
     :param strikes: that are tried; all of them by default.
+    :param cleaner: who cleans up after the task.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Mutant:
     holders: tuple[str, ...]
     versions: tuple[str, ...] = ("3.3", "3.1", "2.11")
     strikes: tuple[str, ...] = field(default=())
+    cleaner: str = ""
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -80,6 +85,10 @@ def _told_at_once(names: Any, **_: Any) -> Any:
 
 def _kills_when_stopped(self: Any) -> Any:
     return self.on_kill()
+
+
+def records_that_cannot_be_read(_context: Any) -> Iterator[Exception]:
+    yield LookupError("It cannot be read.")
 
 
 DEFERRED = ("export, deferred", "sensor, deferred")
@@ -236,13 +245,40 @@ MUTANTS = [
         ("3.3", "3.1"),
         ("worker SIGTERM",),
     ),
+    Mutant(
+        "a teardown takes the whole run's",
+        ((cancel, "records_of_upstream", lambda context, _operator: records_of_run(context)),),
+        ("export, worker",),
+        cleaner="teardown",
+    ),
+    Mutant(
+        "a teardown cancels nothing",
+        ((cancel.EarthEngineCancelOperationOperator, "cancel", nothing),),
+        ("export, deferred",),
+        strikes=("triggerer SIGKILL", *USERS),
+        cleaner="teardown",
+    ),
+    Mutant(
+        "a task's notifier takes its siblings'",
+        ((notifications, "records_of_task", records_of_run),),
+        ("export, worker",),
+        strikes=USERS,
+        cleaner="task's notifier",
+    ),
+    Mutant(
+        "a notifier cannot read what the run holds",
+        ((notifications, "records_of_run", records_that_cannot_be_read),),
+        ("sensor, reschedule",),
+        strikes=USERS,
+        cleaner="DAG's notifier",
+    ),
 ]
 
 
 def histories(mutant: Mutant, versions: tuple[str, ...]) -> Iterator[Plan]:
     """Yield the plans in which a mutant is looked for."""
     for version in [version for version in mutant.versions if version in versions]:
-        for plan in singles(mutant.holders, [version]):
+        for plan in singles(mutant.holders, [version], mutant.cleaner):
             if not plan.strikes or not mutant.strikes or plan.strikes[0][1] in mutant.strikes:
                 yield plan
 

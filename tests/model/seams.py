@@ -13,6 +13,7 @@ from datetime import datetime, timezone, tzinfo
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from airflow_model import TASK
 from world import PROJECT, QUESTION
 
 from airflow_ee_provider import airflow_versions
@@ -73,21 +74,21 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
         return airflow.run_state in ("running", "queued")
 
     def state_and_try(ti: Any, key: str) -> tuple[str, int | None]:
-        return state(ti), airflow.xcoms["task"].get(key)
+        return state(ti), airflow.xcoms[TASK].get(key)
 
-    def xcom(key: str, _dag: str, _run: str, task_id: str, _index: int = -1) -> Any:
+    def xcom(key: str, _dag: str, _run: str, task_id: str, index: int = -1) -> Any:
         world.step(f"XCom {key}?")
-        return airflow.xcoms[task_id].get(key)
+        return airflow.xcoms[task_id, index].get(key)
 
     def set_xcom(key: str, value: Any, ti: Any) -> None:
         world.step(f"XCom {key}")
-        airflow.xcoms[ti.task_id][key] = value
+        airflow.xcoms[ti.task_id, ti.map_index][key] = value
 
     def xcoms_of_run(key: str, *_: Any) -> Iterator[tuple[str, int, Any]]:
         world.step(f"all XComs {key}?")
-        for task_id, found in airflow.xcoms.items():
+        for instance, found in airflow.xcoms.items():
             if key in found:
-                yield task_id, -1, found[key]
+                yield *instance, found[key]
 
     def add_listener(listener: object) -> None:
         assert world.current is not None
@@ -100,7 +101,7 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
         "xcom": xcom,
         "set_xcom": set_xcom,
         "xcoms_of_run": xcoms_of_run,
-        "states_of_run": lambda *_: {"task": airflow.row.state, "bystander": "running"},
+        "states_of_run": lambda *_: {"task_0": airflow.row.state, "task_1": "running", "bystander": "running"},
         "add_listener": add_listener,
         "tells_triggers_of_kills": lambda: airflow.version.tells_triggers,
         "is_a_dag_test": lambda _ti: False,

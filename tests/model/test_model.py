@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from explore import VERSIONS, at_random, explore, singles
+from cleaners import CLEANERS
+from explore import VERSIONS, Found, explore, random_plan, shortest, singles
 from history import HOLDERS, Plan, Run
 from mutants import MUTANTS, Mutant, find
 
@@ -11,9 +12,10 @@ from mutants import MUTANTS, Mutant, find
 AT_RANDOM = 2_000
 
 
-def told(violations: list[str], timeline: list[str], plan: Plan) -> str:
+def fail_with(found: Found) -> None:
     """Say what went wrong, so that a person can read it, and how to see it again."""
-    return "\n".join(["", *timeline, "", *violations, f"In tests/model: {plan}"])
+    for history in map(shortest, found.failing):
+        pytest.fail("\n".join(["", *history.timeline, "", *history.violations, f"In tests/model: {history.plan}"]))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -22,16 +24,23 @@ def test_whatever_strikes_at_whichever_step(holder: str, version: str) -> None:
     found = explore(singles([holder], [version]))
 
     assert found.histories > 100
-    for history in found.failing:
-        pytest.fail(told(history.violations, history.timeline, history.plan))
+    fail_with(found)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("cleaner", [name for name in CLEANERS if name])
+def test_whatever_strikes_and_somebody_cleans_up(cleaner: str, version: str) -> None:
+    found = explore(singles(("function, deferred", "sensor, reschedule"), [version], cleaner, every=3))
+
+    assert found.histories > 100
+    fail_with(found)
 
 
 def test_whatever_strikes_twice_and_more() -> None:
-    found = explore(at_random(seed) for seed in range(AT_RANDOM))
+    found = explore(random_plan(seed) for seed in range(AT_RANDOM))
 
     assert found.histories == AT_RANDOM
-    for history in found.failing:
-        pytest.fail(told(history.violations, history.timeline, history.plan))
+    fail_with(found)
 
 
 @pytest.mark.skipif("3.3" not in VERSIONS, reason="found on 3.3")
