@@ -162,6 +162,8 @@ class EarthEngineHook(_ConnectionHook):
     delete_operation = _blocking(api.delete_operation)
     start_export = _blocking(api.start_export)
     start_once = _blocking(api.start_once)
+    start_all = _blocking(api.start_all)
+    read_operations = _blocking(api.read_operations)
     _test_connection = _blocking(api.test_connection)
 
     def get_conn(self) -> AuthorizedSession:
@@ -238,6 +240,8 @@ class EarthEngineAsyncHook(_ConnectionHook):
     delete_operation = _awaited(api.delete_operation)
     start_export = _awaited(api.start_export)
     start_once = _awaited(api.start_once)
+    start_all = _awaited(api.start_all)
+    read_operations = _awaited(api.read_operations)
 
     @property
     def key(self) -> Hashable:

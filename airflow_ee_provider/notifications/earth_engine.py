@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseNotifier
 
 from airflow_ee_provider.airflow_versions import runs_a_task
+from airflow_ee_provider.earth_engine.many import some_of
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import account_of, in_time, log_instead_of_raising, log_unconfirmed
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
@@ -15,7 +17,7 @@ from airflow_ee_provider.tasks.records import records_of_task
 from airflow_ee_provider.tasks.run_records import by_account, records_of_run, within_bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
@@ -143,7 +145,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
                 "Cancelling the Earth Engine operations of the %s, as %s: %s.",
                 whose,
                 account["earth_engine_conn_id"] or "the Application Default Credentials",
-                names,
+                _shown(names),
             )
         if not groups:
             self.log.info("The %s holds no Earth Engine operation: there is nothing to cancel.", whose)
@@ -156,6 +158,11 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
                 self.log.error("%s Its operations may still run.", record)
             else:
                 yield record
+
+
+def _shown(names: Any) -> Any:
+    """Return names as they stand in a log; what is given may be anything, until it is read."""
+    return names if isinstance(names, str) or not isinstance(names, Iterable) else some_of(names)
 
 
 def _is_of_run(notifier: EarthEngineCancelOperationsNotifier, context: Context) -> bool:

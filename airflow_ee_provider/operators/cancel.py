@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperat
 from airflow_ee_provider.airflow_versions import trigger_timed_out
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome, CancelResult
+from airflow_ee_provider.earth_engine.many import some_lines, some_of
 from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.tasks import parameters
@@ -120,7 +121,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
     def on_kill(self) -> None:
         """Request the cancels that a kill of this task came before."""
         if names := [name for _, names in self._groups for name in names]:
-            self.log.warning("%s was killed; cancelling %s.", self.task_id, names)
+            self.log.warning("%s was killed; cancelling %s.", self.task_id, some_of(names))
             for account, names in self._groups:
                 with log_instead_of_raising(self.log):
                     hook = self._hook(account)
@@ -134,7 +135,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         """
         undone = [outcome for outcome in outcomes if not self._is_dealt_with(CancelOutcome(outcome["outcome"]))]
         if undone:
-            details = "\n".join(f"  {_line_of(outcome)}" for outcome in undone)
+            details = "\n".join(some_lines([f"  {_line_of(outcome)}" for outcome in undone]))
             raise airflow_exception(
                 f"{len(undone)} of {len(outcomes)} Earth Engine operations could not be cancelled and confirmed:\n"
                 f"{details}",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.flows.stale import AGE_FIELDS, StaleCriteria
+from airflow_ee_provider.earth_engine.many import counted, some_lines
 from airflow_ee_provider.earth_engine.operations import printable
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.cancel import CANCEL_TEMPLATE_FIELDS, CancellingOperator
@@ -160,8 +161,10 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
             [CancelOutcome(o["outcome"]).text, o["name"], printable(o.get("description", "")), o["reason"]]
             for o in outcomes
         ]
+        shown = some_lines(tabulate(rows, headers=("outcome", "name", "description", "reason")).splitlines())
         if rows:
-            self.log.info("\n%s", tabulate(rows, headers=("outcome", "name", "description", "reason")))
+            total = f"{len(rows):,} operations: {counted(row[0] for row in rows)}."
+            self.log.info("%s", "\n".join(["", *shown, total]))
 
 
 def _would_be_cancelled(stale: StaleOperation) -> CancelDict:

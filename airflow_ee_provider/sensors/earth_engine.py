@@ -20,7 +20,13 @@ from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, next_int
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import airflow_errors, result_or_raise
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
-from airflow_ee_provider.tasks.waiting_task import WaitingTask, cancel_and_describe, raise_for_failures, record_names
+from airflow_ee_provider.tasks.waiting_task import (
+    LIMITS,
+    WaitingTask,
+    cancel_and_describe,
+    raise_for_failures,
+    record_names,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,6 +60,8 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         ``reschedule``. In seconds, or as a timedelta; the same as ``poke_interval``, which wins where both are given.
     :param max_eecu_seconds: EECU-seconds that each operation may use; one that uses more is cancelled, confirmed, and
         fails the task. None for no limit (templated).
+    :param max_total_eecu_seconds: EECU-seconds that all may use together; once they have used more, what still runs is
+        cancelled, confirmed, and the task fails. None for no limit (templated).
     :param cancel_on_kill: cancel the operations when the task is cleared or marked, or its DAG run times out while
         it waits (not in the mode ``reschedule``, where none of the task's code runs then) (templated).
     :param cancel_on_timeout: cancel the operations when the sensor's ``timeout`` or ``execution_timeout`` passes
@@ -65,9 +73,9 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         with what it used and what was allowed.
     """
 
-    template_fields: Sequence[str] = ("operation_names", "max_eecu_seconds", *FLAGS, *ACCOUNT_PARAMETERS)
+    template_fields: Sequence[str] = ("operation_names", *LIMITS, *FLAGS, *ACCOUNT_PARAMETERS)
     checked_parameters: tuple[parameters.Parameter, ...] = (
-        parameters.Number("max_eecu_seconds", is_optional=True),
+        *(parameters.Number(name, is_optional=True) for name in LIMITS),
         *map(parameters.Flag, FLAGS),
     )
     ui_color = "#e6f1f2"
@@ -81,6 +89,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         impersonation_chain: str | Sequence[str] | None = None,
         poll_interval: float | timedelta = 30.0,
         max_eecu_seconds: float | str | None = None,
+        max_total_eecu_seconds: float | str | None = None,
         cancel_on_kill: bool | str = False,
         cancel_on_timeout: bool | str = False,
         cancel_on_failure: bool | str = False,
@@ -95,6 +104,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         self.project_id = project_id
         self.impersonation_chain = impersonation_chain
         self.max_eecu_seconds: Any = max_eecu_seconds
+        self.max_total_eecu_seconds: Any = max_total_eecu_seconds
         self.cancel_on_kill: Any = cancel_on_kill
         self.cancel_on_timeout: Any = cancel_on_timeout
         self.cancel_on_failure: Any = cancel_on_failure
@@ -111,7 +121,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
     @property
     def wait_options(self) -> WaitOptions:
         """How this sensor waits."""
-        return WaitOptions(self.poke_interval, self.stop_at_failure, self.max_eecu_seconds)
+        return WaitOptions(self.poke_interval, self.stop_at_failure, self.max_eecu_seconds, self.max_total_eecu_seconds)
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
@@ -132,9 +142,8 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         """Ask for the state of what has not ended yet; leave the waiting to the triggerer if that is wanted."""
         names = self.hook.account.names(self.operation_names)
         with self._failing(), airflow_errors():
-            self._progress = self.hook.poll_operations(
-                names, max_eecu_seconds=self.max_eecu_seconds, progress=self._progress
-            )
+            limits = {name: getattr(self, name) for name in LIMITS}
+            self._progress = self.hook.poll_operations(names, **limits, progress=self._progress)
             operations = [operation.as_dict() for operation in self._progress.found]
             is_over = self._progress.is_over(stop_at_failure=self.stop_at_failure)
             if is_over:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.many import are_few, some_lines
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 
 if TYPE_CHECKING:
@@ -71,9 +72,11 @@ def in_time(look_up: Callable[[], T], seconds: float) -> T:
 
 def log_unconfirmed(results: Sequence[CancelResult], log: Log, *, not_found_ok: bool = False) -> None:
     """Log as an error which operations may still run, and why."""
-    for result in results:
-        if not result.outcome.is_fine(not_found_ok=not_found_ok):
-            log.error("%s. It may still run.", result.describe())
+    unclear = [result for result in results if not result.outcome.is_fine(not_found_ok=not_found_ok)]
+    for line in some_lines([f"{result.describe()}. It may still run." for result in unclear]):
+        log.error("%s", line)
+    if not are_few(unclear):
+        log.error("%s of %s operations may still run.", f"{len(unclear):,}", f"{len(results):,}")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from airflow_ee_provider.earth_engine.destinations import console_url_of, link_t
 from airflow_ee_provider.earth_engine.failures import can_pass
 from airflow_ee_provider.earth_engine.flows.starting import Export, check_export, with_defaults, workload_tag_of
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
+from airflow_ee_provider.earth_engine.many import are_few, counted, some_lines, some_of
 from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.earth_engine.operations import Operation, OperationError
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
@@ -28,9 +29,15 @@ from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airflow_exception, is_final, result_or_raise
 from airflow_ee_provider.tasks.lineage import add_outlet_assets, operator_lineage
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
-from airflow_ee_provider.tasks.records import record_all_started, record_operations, resume_started
+from airflow_ee_provider.tasks.records import (
+    record_all_started,
+    record_operations,
+    record_started,
+    resume_started,
+    started_by_task,
+)
 from airflow_ee_provider.tasks.starter import Starter
-from airflow_ee_provider.tasks.waiting_task import WaitingTask, cancel_and_describe, line_of
+from airflow_ee_provider.tasks.waiting_task import LIMITS, WaitingTask, cancel_and_describe, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,6 +66,8 @@ class ExportingOperator(WaitingTask, BaseOperator):
     :param wait_for_completion: wait for the end; otherwise the operations are returned as started (templated).
     :param poll_interval: between two polls, in seconds or as a timedelta (templated).
     :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled; None for no limit (templated).
+    :param max_total_eecu_seconds: EECU-seconds that all may use together; once they have used more, what still runs is
+        cancelled, confirmed, and the task fails. None for no limit (templated).
     :param cancel_on_kill: cancel when the task is cleared or marked, or its DAG run times out (templated).
     :param cancel_on_timeout: cancel when the ``execution_timeout`` passes, counted from the task's start (templated).
     :param cancel_on_failure: cancel what is left when one of them has failed, or when the task fails for good in any
@@ -72,14 +81,14 @@ class ExportingOperator(WaitingTask, BaseOperator):
         "workload_tag",
         "priority",
         "poll_interval",
-        "max_eecu_seconds",
+        *LIMITS,
         "stop_at_failure",
         *FLAGS,
         *ACCOUNT_PARAMETERS,
     )
     checked_parameters: tuple[parameters.Parameter, ...] = (
         parameters.Seconds("poll_interval"),
-        parameters.Number("max_eecu_seconds", is_optional=True),
+        *(parameters.Number(name, is_optional=True) for name in LIMITS),
         parameters.Whole("priority", is_optional=True, most=9999),
         parameters.Flag("stop_at_failure", is_optional=True),
         *map(parameters.Flag, FLAGS),
@@ -98,6 +107,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         wait_for_completion: bool | str = True,
         poll_interval: float | timedelta | str = 30.0,
         max_eecu_seconds: float | str | None = None,
+        max_total_eecu_seconds: float | str | None = None,
         cancel_on_kill: bool | str = True,
         cancel_on_timeout: bool | str = True,
         cancel_on_failure: bool | str = True,
@@ -114,6 +124,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         self.wait_for_completion: Any = wait_for_completion
         self.poll_interval: Any = poll_interval
         self.max_eecu_seconds: Any = max_eecu_seconds
+        self.max_total_eecu_seconds: Any = max_total_eecu_seconds
         self.cancel_on_kill: Any = cancel_on_kill
         self.cancel_on_timeout: Any = cancel_on_timeout
         self.cancel_on_failure: Any = cancel_on_failure
@@ -134,7 +145,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
     def wait_options(self) -> WaitOptions:
         """How this task waits."""
         stop = self.cancel_on_failure if self.stop_at_failure is None else self.stop_at_failure
-        return WaitOptions(self.poll_interval, stop, self.max_eecu_seconds)
+        return WaitOptions(self.poll_interval, stop, self.max_eecu_seconds, self.max_total_eecu_seconds)
 
     def start_and_wait(
         self, context: Context, make_exports: Callable[[Starter], Sequence[Export | OperationName]]
@@ -152,7 +163,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
                 )
             self._end_if_killed()
             if complete:
-                self.log.info("Going on with what the last try has started: %s.", self.operation_names)
+                self.log.info("Going on with what the last try has started: %s.", some_of(self.operation_names))
                 self._persist_links(context)
             else:
                 self._start_all(context, make_exports)
@@ -162,7 +173,8 @@ class ExportingOperator(WaitingTask, BaseOperator):
         """Wait for what was started, here or in the triggerer; what has ended by now needs no waiting."""
         options = self.wait_options
         with airflow_errors():
-            progress = self.hook.poll_operations(self.operation_names, max_eecu_seconds=options.max_eecu_seconds)
+            limits = {name: getattr(self, name) for name in LIMITS}
+            progress = self.hook.poll_operations(self.operation_names, **limits)
         found = progress.found
         if not self.wait_for_completion:
             found = [progress.latest.get(name) or Operation.unread(name) for name in progress.names]
@@ -225,16 +237,18 @@ class ExportingOperator(WaitingTask, BaseOperator):
         return [name for name in dict.fromkeys([*self.operation_names, *started]) if name not in self._ended]
 
     def _start_all(self, context: Context, make_exports: Callable[[Starter], Sequence[Export | OperationName]]) -> None:
-        left, unrecorded = self.operation_names, list[str]()
+        left, unrecorded = self.operation_names, dict[str, str]()
         tag = workload_tag_of(context["ti"].dag_id) if self.workload_tag is None else self.workload_tag
 
-        def record(name: str) -> None:
+        def record(started: dict[str, str]) -> None:
             if threading.current_thread() is threading.main_thread() or threads_may_ask_airflow():
-                record_operations(context, name, **account_of(self))
+                record_started(context, started, account_of(self))
             else:
-                unrecorded.append(name)
+                unrecorded.update(started)
 
-        starter = self._starter = Starter(self.hook, context, record, workload_tag=tag, priority=self.priority)
+        starter = self._starter = Starter(
+            self.hook, context, record, known=started_by_task(context), workload_tag=tag, priority=self.priority
+        )
         self._end_if_killed()
         with airflow_errors():
             exports = make_exports(starter)
@@ -242,19 +256,19 @@ class ExportingOperator(WaitingTask, BaseOperator):
                 if isinstance(export, Export):
                     check_export(Export(export.kind, with_defaults(export.body, tag, self.priority)))
             if unrecorded:
-                record_operations(context, unrecorded, **account_of(self))
-            names = [self._start(context, starter, export) for export in exports]
+                record_started(context, unrecorded, account_of(self))
+            by_function = list(starter.started)
+            names = list(dict.fromkeys([*by_function, *self._start(context, starter, exports)]))
             starter.check_refusals()
-        names = list(dict.fromkeys([*starter.started, *names]))
         if starter.stopped:
             raise AirflowException(f"{self.task_id} was killed: nothing more is started.")
         if not names:
             raise AirflowSkipException(f"{self.task_id} has made no export: there is nothing to do.")
-        record_all_started(context)
+        record_all_started(context, names)
         self.operation_names = names
         self._persist_links(context, *exports)
-        if orphans := [name for name in left if name not in names]:
-            self.log.warning("Cancelling what the last try has started and this one has not: %s.", orphans)
+        if orphans := sorted(set(left) - set(names)):
+            self.log.warning("Cancelling what the last try has started and this one has not: %s.", some_of(orphans))
             cancel_and_describe(self, orphans)
 
     def _end_if_killed(self) -> None:
@@ -264,16 +278,14 @@ class ExportingOperator(WaitingTask, BaseOperator):
                 self.cancel_after_kill()
             raise AirflowException(f"{self.task_id} was killed before it has started anything.")
 
-    def _start(self, context: Context, starter: Starter, export: Export | OperationName) -> str:
-        """Start one export, or adopt an operation, and write its name down before anything else."""
-        if isinstance(export, OperationName):
-            record_operations(context, export, **account_of(self))
-            name = str(export)
-        else:
-            name = str(starter.start(starter.plan(export.method, export.body, export.project)).name)
-        if name not in self.operation_names:
-            self.operation_names = [*self.operation_names, name]
-        return name
+    def _start(self, context: Context, starter: Starter, exports: Sequence[Export | OperationName]) -> list[str]:
+        """Start exports, and adopt operations; each name is written down before anything waits on it."""
+        if adopted := [export for export in exports if isinstance(export, OperationName)]:
+            record_operations(context, adopted, **account_of(self))
+            self.operation_names = list(dict.fromkeys([*self.operation_names, *map(str, adopted)]))
+        starts = [starter.plan(e.method, e.body, e.project) for e in exports if isinstance(e, Export)]
+        started = iter(starter.start_all(starts))
+        return [str(export) if isinstance(export, OperationName) else next(started) for export in exports]
 
     def _persist_links(self, context: Context, *exports: Export | OperationName) -> None:
         """Let the links lead to the first export."""
@@ -288,7 +300,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         :raises AirflowException: the same, if starting what has failed again may help.
         """
         self._ended = {operation["name"] for operation in operations if operation["done"]}
-        lines = [line_of(operation) for operation in operations if operation["done"]]
+        lines = _lines_of([operation for operation in operations if operation["done"]])
         for line in lines:
             self.log.info("%s", line)
         if errors := [operation["error"] for operation in operations if operation["error"]]:
@@ -301,3 +313,12 @@ class ExportingOperator(WaitingTask, BaseOperator):
             EarthEngineOutputLink.persist(context, link_to(self._destination_uris[0]))
             add_outlet_assets(context, self.outlets, self._destination_uris, self.log)
         return operations
+
+
+def _lines_of(operations: Sequence[OperationDict]) -> list[str]:
+    """Say how operations have ended: a line for each of a few; of many the numbers, and what has failed."""
+    if are_few(operations):
+        return [line_of(operation) for operation in operations]
+    used = sum(operation["batch_eecu_usage_seconds"] or 0.0 for operation in operations)
+    total = f"{len(operations):,} exports: {counted(o['state'] for o in operations)}; {used:,.0f} EECU-seconds"
+    return [total, *some_lines([line_of(operation) for operation in operations if operation["error"]])]

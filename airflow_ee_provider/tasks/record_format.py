@@ -6,7 +6,7 @@ under `OPERATIONS_KEY`, the next under ``…_2`` and so on, each with at most `P
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError
 from airflow_ee_provider.earth_engine.operation_names import OperationName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 #: The XCom's key, and the key in Airflow 3.3's task_state_store.
 OPERATIONS_KEY = "earth_engine_operations"
@@ -28,8 +28,8 @@ STARTED_KEY = "earth_engine_started"
 #: The form of the records that this version writes; those of 0.1 are lists of names.
 VERSION = 1
 
-#: How many operations one part of a record holds.
-PART = 250
+#: How many operations one part of a record holds: a part is written again for each few that it gets, and read once.
+PART = 100
 
 #: The parameters that say in whose name Earth Engine is asked; the same for operators, sensors, triggers, notifiers.
 ACCOUNT_PARAMETERS = ("earth_engine_conn_id", "project_id", "impersonation_chain")
@@ -39,6 +39,7 @@ ACCOUNT_PARAMETERS = ("earth_engine_conn_id", "project_id", "impersonation_chain
 class Record:
     """A part of what a task instance has recorded.
 
+    :param start_keys: of each operation the `Start.key` under which this package has started it; empty for others.
     :param account: the `ACCOUNT_PARAMETERS` of whoever started or adopted them; None if that is not known.
     :param try_number: of the try that recorded them.
     :param max_tries: of the task instance then: only a clear changes it.
@@ -54,10 +55,12 @@ class Record:
     run_started: str | None = None
     #: Whether another part follows although this one is not full: one of another account.
     more: bool = False
+    start_keys: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return what is written."""
-        return {"version": VERSION, **asdict(self), "operation_names": list(self.operation_names)}
+        lists = {"operation_names": list(self.operation_names), "start_keys": list(self.start_keys)}
+        return {"version": VERSION, **asdict(self), **lists}
 
     @classmethod
     def from_json(cls, value: Any, task_id: str = "", map_index: int | None = None) -> Record:
@@ -76,7 +79,24 @@ class Record:
                 remedy="Is an object of the XCom backend gone, or was it written by a newer airflow-ee-provider?",
             )
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-        return cls(**{**known, "operation_names": texts_of(value["operation_names"])})
+        names = texts_of(value["operation_names"])
+        keys = tuple(str(key) for key in known.get("start_keys", ()))
+        return cls(**{**known, "operation_names": names, "start_keys": keys if len(keys) == len(names) else ()})
+
+    def with_keys(self) -> list[tuple[str, str]]:
+        """Return each operation with its `Start.key`."""
+        return list(zip(self.operation_names, self.start_keys or [""] * len(self.operation_names), strict=True))
+
+    def with_more(self, operations: Mapping[str, str]) -> Record:
+        """Return this record with further operations, each with its `Start.key`."""
+        together = [*self.with_keys(), *operations.items()]
+        names, keys = zip(*together, strict=True)
+        return replace(self, operation_names=names, start_keys=keys if any(keys) else ())
+
+    @property
+    def started(self) -> dict[str, str]:
+        """The operations that this package has started, by `Start.key`."""
+        return {key: name for name, key in self.with_keys() if key}
 
 
 def part_key(number: int) -> str:

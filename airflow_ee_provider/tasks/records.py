@@ -8,11 +8,16 @@ are gone when the next try begins.
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.airflow_versions import xcom
-from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError, OperationNotFoundError, TransientError
+from airflow_ee_provider.earth_engine.errors import (
+    EarthEngineError,
+    InvalidOperationNameError,
+    OperationNotFoundError,
+    TransientError,
+)
 from airflow_ee_provider.earth_engine.operations import OperationState
 from airflow_ee_provider.tasks.record_format import (
     ACCOUNT_PARAMETERS,
@@ -26,18 +31,19 @@ from airflow_ee_provider.tasks.record_format import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.operations import Operation
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 #: A function's threads record side by side, and each adds to what is there.
 _RECORDING = threading.Lock()
 
 #: Which task instance this process has recorded for last, and the parts that it has written.
-_written: tuple[tuple[Any, ...], list[Record]] | None = None
+_written: _Written | None = None
 
 
 def record_operations(
@@ -69,9 +75,21 @@ def record_operations(
         chain = impersonation_chain if isinstance(impersonation_chain, str) else list(impersonation_chain or ()) or None
         values = (earth_engine_conn_id, project_id, chain)
         account = dict(zip(ACCOUNT_PARAMETERS, values, strict=True))
-    new = _full_names(names, account, project_id)
-    with _RECORDING:
-        return _record(context, new, account)
+    parts = _record(context, dict.fromkeys(_full_names(names, account, project_id), ""), account)
+    return [name for part in parts for name in part.operation_names]
+
+
+def record_started(context: Context, started: Mapping[str, str], account: dict[str, Any]) -> None:
+    """Write down what this package has started for a task: each operation, and the `Start.key` under which.
+
+    Several at a time: each time, the last part is written again.
+    """
+    _record(context, started, account)
+
+
+def started_by_task(context: Context) -> dict[str, str]:
+    """Return the operations that this try has started, or goes on with, by `Start.key`."""
+    return {key: name for part in _written_so_far(context).parts for key, name in part.started.items()}
 
 
 def _full_names(names: Any, account: dict[str, Any] | None, project: str | None) -> tuple[str, ...]:
@@ -85,35 +103,48 @@ def _full_names(names: Any, account: dict[str, Any] | None, project: str | None)
     return texts_of(names, EarthEngineHook(**account).account.default_project)
 
 
-def _record(context: Context, new: tuple[str, ...], account: dict[str, Any] | None) -> list[str]:
+@dataclass
+class _Written:
+    """What a task instance has recorded: its parts, and the names in them."""
+
+    whose: tuple[Any, ...]
+    parts: list[Record]
+    names: set[str]
+
+
+def _record(context: Context, new: Mapping[str, str], account: dict[str, Any] | None) -> list[Record]:
+    """Write down operations, each with its `Start.key`, and return all parts."""
     global _written  # noqa: PLW0603 (what this process has written last)
-    parts = _parts_so_far(context)
-    known = {name for part in parts for name in part.operation_names}
-    todo = [name for name in new if name not in known]
-    while todo:
-        last = parts[-1] if parts else None
-        if last is None or last.account != account or len(last.operation_names) >= PART:
-            if last is not None and len(last.operation_names) < PART:
-                _write(context, len(parts), replace(last, more=True))
-            if last is None:
-                ti = item_of(context, "ti")
-                ti.xcom_push(key=TRY_KEY, value=ti.try_number)
-            parts.append(_part(context, account))
-        room = PART - len(parts[-1].operation_names)
-        parts[-1] = replace(parts[-1], operation_names=(*parts[-1].operation_names, *todo[:room]))
-        todo = todo[room:]
-        _write(context, len(parts), parts[-1])
-    _written = (_key_of(context), parts)
-    return [name for part in parts for name in part.operation_names]
+    with _RECORDING:
+        written = _written_so_far(context)
+        parts, todo = written.parts, [name for name in new if name not in written.names]
+        while todo:
+            last = parts[-1] if parts else None
+            if last is None or last.account != account or len(last.operation_names) >= PART:
+                if last is not None and len(last.operation_names) < PART:
+                    _write(context, len(parts), replace(last, more=True))
+                if last is None:
+                    ti = item_of(context, "ti")
+                    ti.xcom_push(key=TRY_KEY, value=ti.try_number)
+                parts.append(_part(context, account))
+            room = PART - len(parts[-1].operation_names)
+            parts[-1] = parts[-1].with_more({name: new[name] for name in todo[:room]})
+            written.names.update(todo[:room])
+            todo = todo[room:]
+            _write(context, len(parts), parts[-1])
+        _written = written
+        return parts
 
 
-def _parts_so_far(context: Context) -> list[Record]:
+def _written_so_far(context: Context) -> _Written:
     """Return what this try has recorded, with one read where this process has written it: reads grow with the names."""
-    if _written is not None and _written[0] == _key_of(context):
-        parts = list(_written[1])
+    whose = _key_of(context)
+    if _written is not None and _written.whose == whose:
+        parts = _written.parts
         if parts and _read_own(context, part_key(len(parts))) == parts[-1].as_json():
-            return parts
-    return records_of_task(context)
+            return _written
+    parts = records_of_task(context)
+    return _Written(whose, parts, {name for part in parts for name in part.operation_names})
 
 
 def _key_of(context: Context) -> tuple[Any, ...]:
@@ -133,9 +164,11 @@ def _write(context: Context, number: int, part: Record) -> None:
     _remember(context, part_key(number), part.as_json())
 
 
-def record_all_started(context: Context) -> None:
-    """Write down that what was recorded is all that the task starts; see `resume_started`."""
-    _remember(context, STARTED_KEY, value=True)
+def record_all_started(context: Context, names: Sequence[str]) -> None:
+    """Write down that these are all that the task starts, and in which order it wants them; see `resume_started`."""
+    recorded = [name for part in _written_so_far(context).parts for name in part.operation_names]
+    where = {name: number for number, name in enumerate(recorded)}
+    _remember(context, STARTED_KEY, value=[where[name] for name in names])
 
 
 def resume_started(context: Context, hook: EarthEngineHook, **how: str) -> tuple[list[str], bool]:
@@ -143,10 +176,12 @@ def resume_started(context: Context, hook: EarthEngineHook, **how: str) -> tuple
     parts = _remembered_parts(context)
     left = [name for part in parts for name in part.operation_names]
     going_on = _resume(context, hook, parts, **how)
-    were_all = bool(_remembered(context, STARTED_KEY))
-    if were_all and not (going_on and going_on == left):
-        were_all = False
+    order = _remembered(context, STARTED_KEY)
+    were_all = bool(order) and bool(going_on) and going_on == left
+    if order and not were_all:
         _remember(context, STARTED_KEY, value=False)
+    if were_all and isinstance(order, list):
+        going_on = [going_on[number] for number in order]
     return going_on, were_all
 
 
@@ -219,16 +254,18 @@ def _resume(
     if how not in ("reattach", "cancel", "ignore"):
         raise ValueError(f"on_retry and on_clear are 'reattach', 'cancel' or 'ignore', not {how!r}.")
     left = [name for part in parts for name in part.operation_names]
-    _forget(context, len(parts))
     if how == "reattach":
+        found = hook.read_operations(left) if left else {}
+        wanted = {str(name) for name, operation in found.items() if _goes_on(operation)}
+        _forget(context, len(parts))
         for part in parts:
-            if going_on := [name for name in part.operation_names if _goes_on(name, hook)]:
-                account = part.account or {"earth_engine_conn_id": ""}
-                record_operations(context, going_on, **account)
+            if going_on := {name: key for name, key in part.with_keys() if name in wanted}:
+                _record(context, going_on, part.account)
         return operations_of_task(context) if parts else []
     for result in hook.cancel_operations(left) if how == "cancel" else ():
         if not result.outcome.is_fine(not_found_ok=True):
             raise result.error or TransientError("It is still cancelling.", subject=str(result.name))
+    _forget(context, len(parts))
     return []
 
 
@@ -242,13 +279,13 @@ def _forget(context: Context, parts: int) -> None:
         context["task_state_store"].delete(part_key(number))
 
 
-def _goes_on(name: str, hook: EarthEngineHook) -> bool:
+def _goes_on(found: Operation | EarthEngineError) -> bool:
     """Whether an operation is active, and is not being cancelled, or has succeeded."""
-    try:
-        operation = hook.get_operation(name)
-    except OperationNotFoundError:
+    if isinstance(found, OperationNotFoundError):
         return False
-    return operation.succeeded or not (operation.done or operation.state is OperationState.CANCELLING)
+    if isinstance(found, EarthEngineError):
+        raise found
+    return found.succeeded or not (found.done or found.state is OperationState.CANCELLING)
 
 
 def _was_cleared(context: Context, parts: list[Record]) -> bool:

@@ -155,7 +155,7 @@ def within_bounds(
                 f"Recorded operations belong to a project that neither the connection {connection!r} nor the DAG "
                 f"names, and are left alone: {', '.join(foreign)}. Give that project as project_id to cancel them."
             )
-        yield replace(record, operation_names=tuple(str(name) for name in names if name.project in may))
+        yield replace(record, operation_names=tuple(str(name) for name in names if name.project in may), start_keys=())
 
 
 def _project_of(hook: EarthEngineHook) -> str:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
+from contextlib import suppress
 from datetime import datetime, timezone
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.client.drivers import run
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
-from airflow_ee_provider.earth_engine.flows.calls import encode
 from airflow_ee_provider.earth_engine.flows.starting import Start, start_once, with_defaults
+from airflow_ee_provider.earth_engine.many import FEW
+from airflow_ee_provider.earth_engine.operation_names import OperationName
+from airflow_ee_provider.earth_engine.operations import Operation
+from airflow_ee_provider.tasks.clean_up import log_instead_of_raising
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.client.transports import SyncTransport
-    from airflow_ee_provider.earth_engine.operations import Operation
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+
+#: Seconds between two records of what is started side by side, and between two lines about it.
+RECORD_INTERVAL, LOG_INTERVAL = 0.5, 5.0
 
 
 class Starter:
@@ -27,7 +34,8 @@ class Starter:
 
     :param hook: starts what nobody else sends.
     :param context: the task's, which makes the identity that its tries have in common.
-    :param record: is told of each operation, before anything else is done with it.
+    :param record: is told of operations, each with its `Start.key`, before anything else is done with them.
+    :param known: what the task has started before, and goes on with, by `Start.key`.
     :param workload_tag: for what has none of its own; empty for none.
     :param priority: for what has none of its own; None for Earth Engine's default.
     """
@@ -36,8 +44,9 @@ class Starter:
         self,
         hook: EarthEngineHook,
         context: Context,
-        record: Callable[[str], None],
+        record: Callable[[dict[str, str]], None],
         *,
+        known: Mapping[str, str] | None = None,
         workload_tag: str | None = None,
         priority: int | None = None,
     ) -> None:
@@ -49,12 +58,12 @@ class Starter:
         self._run_began: datetime | None = run_started
         self._tries = max(1, ti.try_number)
         self._hook, self._record, self._log = hook, record, hook.log
+        self._known = dict(known or {})
         self._workload_tag, self._priority = workload_tag, priority
-        self._repeats: Counter[bytes] = Counter()
-        self._free: defaultdict[bytes, list[int]] = defaultdict(list)
-        self._numbers = count()
-        self._under_way: dict[int, Start] = {}
-        self._refused: dict[bytes, tuple[Start, EarthEngineError]] = {}
+        self._repeats: Counter[tuple[str, ...]] = Counter()
+        self._free: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        self._under_way: dict[str, Start] = {}
+        self._refused: dict[tuple[str, ...], tuple[Start, EarthEngineError]] = {}
         #: The descriptions of what was started, by operation.
         self.started: dict[str, str] = {}
         #: No start is begun any more, and what has just been started is cancelled.
@@ -69,14 +78,12 @@ class Starter:
         if method.endswith(":export"):
             body = with_defaults(body, self._workload_tag, self._priority)
         plain = {name: value for name, value in body.items() if name != "requestId"}
-        asked = _asked(method, project, plain)
-        if free := self._free.get(asked):
-            repeat = free.pop()
-        else:
-            repeat = self._repeats[asked]
-            self._repeats[asked] += 1
         age = datetime.now(timezone.utc) - self._run_began if self._run_began else None
-        return Start(method, plain, self._identity, project, repeat, self._tries, age)
+        start = Start(method, plain, self._identity, project, 0, self._tries, age)
+        if free := self._free.get(start.asked):
+            return start.repeated(free.pop())
+        self._repeats[start.asked] += 1
+        return start.repeated(self._repeats[start.asked] - 1)
 
     def start(self, start: Start, transport: SyncTransport | None = None) -> Operation:
         """Start it, or find it started, and record it.
@@ -86,29 +93,49 @@ class Starter:
         """
         if self.stopped:
             raise TransientError("Nothing more is started.", subject=start.describe())
-        number, asked = next(self._numbers), _asked(start.method, start.project, start.body)
-        self._under_way[number] = start
+        if name := self._known.get(start.key):
+            self.started[name] = _description(start)
+            return Operation.unread(OperationName.parse(name))
+        self._under_way[start.key] = start
         try:
             operation = self._send(start, transport)
             name = str(operation.name)
             is_new = name not in self.started
-            self.started[name] = str(start.body.get("description") or "")
+            self.started[name] = _description(start)
         except EarthEngineError as error:
             # Whoever asks for it again repeats this start: Earth Engine may have acted.
-            self._free[asked].append(start.repeat)
+            self._free[start.asked].append(start.repeat)
             if not self.stopped:
-                self._refused[asked] = (start, error)
-            del self._under_way[number]
+                self._refused[start.asked] = (start, error)
+            self._under_way.pop(start.key, None)
             raise
-        self._refused.pop(asked, None)
-        del self._under_way[number]  # Not where a timeout or a signal has come between: `stop` asks what became of it.
+        self._refused.pop(start.asked, None)
+        # Not where a timeout or a signal has come between: `stop` asks what became of it.
+        self._under_way.pop(start.key, None)
         if self.stopped:  # The answer has come after the kill.
             self._hook.cancel_operations([name])
             raise TransientError("The task was killed while this was started; it is cancelled.", subject=name)
         if is_new:
-            self._record(name)
+            self._record({name: start.key})
             self._log.info("Started %s: %s%s", start.describe(), operation.name, _destination(start))
         return operation
+
+    def start_all(self, starts: Sequence[Start]) -> list[str]:
+        """Start them side by side, or find them started, and record them a few at a time; return their operations.
+
+        :raises EarthEngineError: if one could not be started, once nothing more is under way.
+        """
+        names = {start.key: name for start in starts if (name := self._known.get(start.key))}
+        self.started.update({names[start.key]: _description(start) for start in starts if start.key in names})
+        bulk = _Bulk(self, names, len(starts))
+        try:
+            self._hook.start_all([start for start in starts if start.key not in names], bulk.is_unwanted, bulk.done)
+        except BaseException:  # Whatever it is, a timeout or a kill: what was started has to be found.
+            with suppress(Exception):
+                bulk.record()
+            raise
+        bulk.end()
+        return [names[start.key] for start in starts]
 
     def _send(self, start: Start, transport: SyncTransport | None) -> Operation:
         if transport is None:
@@ -138,18 +165,108 @@ class Starter:
         Called in a signal handler: it waits for no lock.
         """
         self.stopped = True
-        found = []
-        for start in list(self._under_way.values()):
-            try:
-                # The same request again: it names the operation, whether or not the first one came through.
-                found.append(str(self._hook.start_once(start).name))
-            except EarthEngineError as error:
-                self._log.error("%s may have been started, and may run: %s", start.describe(), error)
+        found: list[str] = []
+
+        def done(result: tuple[Start, Operation | EarthEngineError]) -> None:
+            start, operation = result
+            if isinstance(operation, EarthEngineError):
+                self._log.error("%s may have been started, and may run: %s", start.describe(), operation)
+            else:
+                found.append(str(operation.name))
+
+        if under_way := list(self._under_way.values()):
+            with log_instead_of_raising(self._log):
+                # The same requests again: they name the operations, whether or not the first ones came through.
+                self._hook.start_all(under_way, lambda _start: False, done)
         return found
 
 
-def _asked(method: str, project: str, body: Mapping[str, Any]) -> bytes:
-    return encode({"method": method, "project": project, "body": body})
+class _Bulk:
+    """Starts side by side: what has become of them so far.
+
+    :param names: of what was started before, by `Start.key`; the others are added.
+    :param total: of all that is to be started.
+    """
+
+    def __init__(self, starter: Starter, names: dict[str, str], total: int) -> None:
+        self._starter, self._names, self._total = starter, names, total
+        self._unrecorded: dict[str, str] = {}
+        self._late: list[str] = []
+        self._errors: list[tuple[Start, EarthEngineError]] = []
+        self._recorded_at = float("-inf")
+        self._began = self._told_at = time.monotonic()
+        if names:
+            self._log.info("%s of %s were started before, and go on.", f"{len(names):,}", f"{total:,}")
+
+    @property
+    def _log(self) -> Any:
+        return self._starter._log  # noqa: SLF001 (a part of it)
+
+    def is_unwanted(self, start: Start) -> bool:
+        """Whether a start is not wanted any more; asked in the thread that is about to send it."""
+        under_way = self._starter._under_way  # noqa: SLF001
+        # Written down first: either `Starter.stop` finds it, or this finds that there was a stop.
+        is_first = start.key not in under_way
+        under_way[start.key] = start
+        if not (self._starter.stopped or self._errors):
+            return False
+        if is_first:  # Otherwise Earth Engine may have acted on it.
+            under_way.pop(start.key, None)
+        return True
+
+    def done(self, result: tuple[Start, Operation | EarthEngineError]) -> None:
+        """Take an operation, or why it was not started; called in the task's own thread."""
+        starter, (start, found) = self._starter, result
+        if isinstance(found, EarthEngineError):
+            if not (starter.stopped or self._errors):
+                self._errors.append((start, found))
+                starter._under_way.pop(start.key, None)  # noqa: SLF001
+            return
+        name = str(found.name)
+        starter.started[name] = _description(start)
+        starter._under_way.pop(start.key, None)  # noqa: SLF001
+        self._names[start.key] = name
+        if starter.stopped:  # The answer has come after the kill.
+            self._late.append(name)
+            return
+        self._unrecorded[name] = start.key
+        if self._total <= FEW:
+            self._log.info("Started %s: %s%s", start.describe(), name, _destination(start))
+        if time.monotonic() - self._recorded_at >= RECORD_INTERVAL:
+            self.record()
+
+    def record(self) -> None:
+        """Write down what is not written down yet, and say how far this is."""
+        if not self._unrecorded:
+            return
+        self._starter._record(self._unrecorded)  # noqa: SLF001
+        self._unrecorded = {}
+        self._recorded_at = now = time.monotonic()
+        if self._total > FEW and now - self._told_at >= LOG_INTERVAL:
+            self._told_at = now
+            self._log.info("Started %s of %s.", f"{len(self._names):,}", f"{self._total:,}")
+
+    def end(self) -> None:
+        """Finish, once nothing is under way any more.
+
+        :raises EarthEngineError: if something was not started.
+        """
+        if self._late:
+            self._starter._hook.cancel_operations(self._late)  # noqa: SLF001
+        self.record()
+        if self._starter.stopped:
+            raise TransientError("The task was killed: nothing more is started.")
+        if self._total > FEW:
+            seconds = time.monotonic() - self._began
+            self._log.info("Started %s of %s in %.0f s.", f"{len(self._names):,}", f"{self._total:,}", seconds)
+        for start, error in self._errors:
+            if self._total > 1:
+                self._log.error("%s could not be started: no more is.", start.describe())
+            raise error
+
+
+def _description(start: Start) -> str:
+    return str(start.body.get("description") or "")
 
 
 def _destination(start: Start) -> str:

@@ -18,6 +18,8 @@ from airflow_ee_provider.airflow_versions import (
     own_state,
     trigger_timed_out,
 )
+from airflow_ee_provider.earth_engine.flows.cancelling import describe_results
+from airflow_ee_provider.earth_engine.many import some_lines, some_of
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.tasks.clean_up import (
     ON_KILL_LIMITS,
@@ -44,6 +46,10 @@ if TYPE_CHECKING:
 #: Seconds that another try has to write down what it goes on with, and that Airflow has to say so. Five seconds after
 #: the kill, Airflow kills for good.
 LATER_TRY_BEGINS, LATER_TRY_TIMEOUT = 2.0, 1.0
+
+
+#: The parameters that bound what operations may use.
+LIMITS = ("max_eecu_seconds", "max_total_eecu_seconds")
 
 
 class EarthEngineTask:
@@ -82,12 +88,12 @@ def record_names(task: Any, context: Context) -> list[OperationName]:
 
 
 def cancel_and_describe(task: EarthEngineTask, names: Any) -> list[str]:
-    """Cancel, and return one line on what became of each operation. Never raises."""
+    """Cancel, and return lines on what became of the operations. Never raises."""
     with log_instead_of_raising(task.log):
         results = task.hook.cancel_operations(names, **ON_KILL_LIMITS)
         log_unconfirmed(results, task.log)
-        return [result.describe() for result in results]
-    return [f"{name}: it could not be cancelled, and may still run" for name in names]
+        return describe_results(results)
+    return some_lines([f"{name}: it could not be cancelled, and may still run" for name in names])
 
 
 class WaitingTask(EarthEngineTask):
@@ -139,7 +145,7 @@ class WaitingTask(EarthEngineTask):
 
     def cancel_own(self, why: str) -> None:
         """Cancel this task's operations on its way out; log what became of each, and raise nothing."""
-        self.log.warning("%s; cancelling %s.", why, self.operation_names)
+        self.log.warning("%s; cancelling %s.", why, some_of(self.operation_names))
         cancel_and_describe(self, self.operation_names)
 
     @property
@@ -205,7 +211,7 @@ class WaitingTask(EarthEngineTask):
     def cancel_after_kill(self) -> None:
         """Cancel this task's operations, but for those that its next try goes on with."""
         if self.operation_names and (wanted := self._wanted_by_the_next_try()):
-            self.log.warning("The next try of %s goes on with %s.", self.task_id, sorted(wanted))
+            self.log.warning("The next try of %s goes on with %s.", self.task_id, some_of(sorted(wanted)))
             self.operation_names = [name for name in self.operation_names if name not in wanted]
         if self.operation_names:
             self._is_killed = True
@@ -248,7 +254,7 @@ def raise_for_failures(operations: list[OperationDict]) -> list[OperationDict]:
     """
     failed = [operation for operation in operations if operation["error"]]
     if failed:
-        details = "\n".join(f"  {line_of(operation)}" for operation in failed)
+        details = "\n".join(some_lines([f"  {line_of(operation)}" for operation in failed]))
         raise AirflowFailException(f"{len(failed)} of the Earth Engine operations did not succeed:\n{details}")
     return operations
 

@@ -13,6 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_ee_provider.airflow_versions import state_and_try, tells_triggers_of_kills
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
+from airflow_ee_provider.earth_engine.many import some_of
 from airflow_ee_provider.tasks.clean_up import ON_KILL_LIMITS, log_instead_of_raising, log_unconfirmed
 from airflow_ee_provider.tasks.handover import SETTLE, take_over
 from airflow_ee_provider.tasks.record_format import TRY_KEY
@@ -85,6 +86,7 @@ class EarthEngineOperationTrigger(_Trigger):
     :param poll_interval: seconds between two polls, at most.
     :param cancel_on_kill: cancel when a user clears or marks the deferred task, or its DAG run times out.
     :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled.
+    :param max_total_eecu_seconds: EECU-seconds that all may use together before what runs is cancelled.
     :param stop_at_failure: False waits for the others although one has failed.
     :param timeout_at: when the trigger times out, in seconds since the epoch; needed before Airflow 3.3, where
         nothing else tells a timeout from a user's action.
@@ -96,6 +98,7 @@ class EarthEngineOperationTrigger(_Trigger):
         *,
         cancel_on_kill: bool = False,
         max_eecu_seconds: float | None = None,
+        max_total_eecu_seconds: float | None = None,
         stop_at_failure: bool = True,
         timeout_at: float | None = None,
         handover: str | None = None,
@@ -104,7 +107,7 @@ class EarthEngineOperationTrigger(_Trigger):
         super().__init__(**kwargs)
         self.handover = handover
         self.cancel_on_kill = cancel_on_kill
-        self.options = WaitOptions(self.poll_interval, stop_at_failure, max_eecu_seconds)
+        self.options = WaitOptions(self.poll_interval, stop_at_failure, max_eecu_seconds, max_total_eecu_seconds)
         self.timeout_at = timeout_at
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -153,7 +156,7 @@ class EarthEngineOperationTrigger(_Trigger):
     async def on_kill(self) -> None:
         """Cancel, because a user acted on the task; Airflow 3.3 calls this, and bounds it to 30 s."""
         if self.cancel_on_kill:
-            self.log.warning("The deferred task was killed; cancelling %s.", self.operation_names)
+            self.log.warning("The deferred task was killed; cancelling %s.", some_of(self.operation_names))
             await _finish(asyncio.wait_for(self._cancel_now(), ON_KILL_TIMEOUT))
 
     async def _cancel_now(self) -> None:
@@ -171,7 +174,8 @@ class EarthEngineOperationTrigger(_Trigger):
         try:
             user_acted = not await asyncio.wait_for(_still_waits(self.task_instance), TASK_STATE_TIMEOUT)
         except Exception:  # Whatever it is: who does not know must leave the operations alone.
-            self.log.exception("The task's state could not be read, so %s are left alone.", self.operation_names)
+            left = some_of(self.operation_names)
+            self.log.exception("The task's state could not be read, so %s are left alone.", left)
             return
         if user_acted:
             await self.on_kill()

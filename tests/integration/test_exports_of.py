@@ -36,7 +36,7 @@ class TaskInstance:
 @contextmanager
 def lent(records: list[str] | None = None) -> Iterator[tuple[Starter, LentClient]]:
     hook, context = EarthEngineHook(), {"ti": TaskInstance()}
-    starter = Starter(hook, context, (records if records is not None else []).append)  # type: ignore[arg-type]
+    starter = Starter(hook, context, (records if records is not None else []).extend)  # type: ignore[arg-type]
     with lent_client(hook.account, starter, hook.log) as client:
         yield starter, client
 

@@ -320,12 +320,13 @@ class Run:
             return True  # It was started elsewhere, and this task had nothing to do with it yet.
         if self.plan.holder == "sensor, reschedule":
             return True  # Asleep, none of our code runs.
-        if self.struck_at >= self.airflow.refused_after > -math.inf:
-            # Between the last question and the deferral, before 3.3: "some hundredths of a second are left".
-            return not self.airflow.version.stops_after_refusal
         # Somebody has ended the task when nobody was left who could cancel, or nobody could be asked to.
         kinds = set(self.history.struck)
-        return bool(LEAVES_NOBODY & kinds) and len(kinds) > 1
+        if LEAVES_NOBODY & kinds and len(kinds) > 1:
+            return True
+        # Between the last question and the deferral, before 3.3: "some hundredths of a second are left".
+        was_refused = self.struck_at >= self.airflow.refused_after > -math.inf
+        return was_refused and not self.airflow.version.stops_after_refusal
 
 
 def replay(plan: Plan) -> History:

@@ -22,7 +22,7 @@ from airflow_ee_provider.earth_engine.flows.poll_plan import PollPlan
 from airflow_ee_provider.earth_engine.flows.waiting import Progress
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import cancel
-from airflow_ee_provider.tasks import exporting, records, waiting_task
+from airflow_ee_provider.tasks import exporting, records, starter, waiting_task
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 from airflow_ee_provider.tasks.handover import Handover
 from airflow_ee_provider.tasks.run_records import records_of_run
@@ -106,8 +106,14 @@ MUTANTS = [
     Mutant(
         "a kill stops no start",
         ((Starter, "stopped", never(False)),),
-        ("two exports, worker",),
+        ("function, deferred",),
         versions=("3.3", "3.1"),
+        strikes=USERS,
+    ),
+    Mutant(
+        "what is started side by side is not written down before it is sent",
+        ((starter._Bulk, "is_unwanted", lambda _self, _start: False),),
+        ("two exports, worker",),
         strikes=USERS,
     ),
     Mutant(
@@ -201,7 +207,7 @@ MUTANTS = [
         USERS,
     ),
     Mutant("a trigger resumes its task at once", ((triggers, "SETTLE", 0.0),), DEFERRED, strikes=("operations end",)),
-    Mutant("a name is written down after the wait", ((exporting, "record_operations", nothing),), ("export, worker",)),
+    Mutant("a name is written down after the wait", ((exporting, "record_started", nothing),), ("export, worker",)),
     Mutant(
         "a record is read without a task's id",
         (

@@ -66,6 +66,10 @@ PARAMETERS: dict[str, tuple[str, str]] = {
         "EECU-seconds",
         "that each operation may use; one that uses more is cancelled, and the task fails",
     ),
+    "max_total_eecu_seconds": (
+        "EECU-seconds",
+        "that all may use together; then what still runs is cancelled, and the task fails",
+    ),
     "cancel_on_kill": ("true or false", "cancel when the task is cleared or marked, or its run times out"),
     "cancel_on_timeout": (
         "true or false",
@@ -170,13 +174,17 @@ def _table(headings: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+#: The hooks' methods that are for the tasks of this package.
+FOR_TASKS = ("start_once", "start_all", "read_operations")
+
+
 def _methods() -> str:
-    """Return a table of what a DAG's author calls; `start_once` is for the tasks of this package."""
+    """Return a table of what a DAG's author calls."""
     rows = []
     for name, method in vars(EarthEngineHook).items():
         if (
             name.startswith("_")
-            or name == "start_once"
+            or name in FOR_TASKS
             or not (inspect.isfunction(method) and hasattr(method, "__wrapped__"))
         ):
             continue

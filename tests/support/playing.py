@@ -77,7 +77,10 @@ def _drive(flow: Flow[Any], played: Played[Any], answers: Iterator[Any]) -> Any:
             until = None if effect.within is None else sum(played.sleeps) + effect.within
             answer = _drive(read_operations(effect.names, until), played, answers)
         elif isinstance(effect, SideBySide):
-            answer = [_drive(together, played, answers) for together in effect.flows]
+            answer = []
+            for together in effect.flows:
+                answer.append(_drive(together, played, answers))
+                effect.as_done(answer[-1])
         else:
             played.notes.append(effect)
 

@@ -26,7 +26,7 @@ from airflow_ee_provider.earth_engine.flows.reading import read_operations
 from airflow_ee_provider.earth_engine.limits import CONCURRENT
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine
 
     from airflow_ee_provider.earth_engine.client.transports import AiohttpTransport, SyncTransport
     from airflow_ee_provider.earth_engine.flows.reading import ReadResults
@@ -78,47 +78,56 @@ def run(flow: Flow[T], transport: SyncTransport, log: Log) -> T:
             time.sleep(effect.after)
             answer = run(read_operations(effect.names, _until(effect)), transport, log)
         elif isinstance(effect, SideBySide):
-            answer = _in_threads(effect.flows, transport, log)
+            answer = _in_threads(effect, transport, log)
         else:
             answer = _at_once(effect, log)
 
 
-def _in_threads(flows: Sequence[Flow[T]], transport: SyncTransport, log: Log) -> list[T]:
+def _in_threads(effect: SideBySide, transport: SyncTransport, log: Log) -> list[Any]:
     """Drive flows side by side, and do here what the threads have to say.
 
     An on_kill does this in a signal handler, amid the same of the task that it interrupts. So nothing waits for a lock
     that the interrupted thread may hold: neither a logger's nor the one under which concurrent.futures, and
     threading, start their threads.
     """
-    if len(flows) < 2:
-        return [run(flow, transport, log) for flow in flows]
-    results: dict[int, T] = {}
-    todo: SimpleQueue[tuple[int, Flow[T]]] = SimpleQueue()
+    results: dict[int, Any] = {}
     told: SimpleQueue[Callable[[], Any]] = SimpleQueue()
+
+    def done(number: int, result: Any) -> None:
+        results[number] = result
+        effect.as_done(result)
+
+    if len(effect.flows) == 1:
+        done(0, run(effect.flows[0], transport, log))
+        return [results[0]]
+    todo: SimpleQueue[tuple[int, Flow[Any]]] = SimpleQueue()
+    for numbered in enumerate(effect.flows):
+        todo.put(numbered)
 
     def work() -> None:
         with suppress(Empty):
             while True:
                 number, flow = todo.get_nowait()
-                try:
-                    result = run(flow, transport, _Relay(log, told))
-                except BaseException as error:  # noqa: BLE001 (it is raised where the results are wanted)
-                    told.put(partial(_raise, error))
-                else:
-                    told.put(partial(results.__setitem__, number, result))
+                told.put(_result_of(flow, transport, _Relay(log, told), partial(done, number)))
 
-    for numbered in enumerate(flows):
-        todo.put(numbered)
     try:
-        for _ in range(min(len(flows), CONCURRENT)):
+        for _ in range(min(len(effect.flows), CONCURRENT)):
             _thread.start_new_thread(work, ())
-        while len(results) < len(flows):
+        while len(results) < len(effect.flows):
             told.get()()
     finally:
         with suppress(Empty):
             while True:
                 todo.get_nowait()
-    return [results[number] for number in range(len(flows))]
+    return [results[number] for number in range(len(effect.flows))]
+
+
+def _result_of(flow: Flow[T], transport: SyncTransport, log: Log, done: Callable[[T], None]) -> Callable[[], None]:
+    """Drive a flow, and return the call that hands its result over, or raises its error, where that is wanted."""
+    try:
+        return partial(done, run(flow, transport, log))
+    except BaseException as error:  # noqa: BLE001 (a thread that ends with it would leave the others waiting)
+        return partial(_raise, error)
 
 
 @dataclass(frozen=True)
@@ -165,9 +174,18 @@ async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, read: 
             await asyncio.sleep(effect.after)
             answer = await run_async(read_operations(effect.names, _until(effect)), transport, log)
         elif isinstance(effect, SideBySide):
-            answer = await asyncio.gather(*(run_async(flow, transport, log, read) for flow in effect.flows))
+            answer = await _on_the_loop(effect, transport, log, read)
         else:
             answer = _at_once(effect, log)
+
+
+async def _on_the_loop(effect: SideBySide, transport: AiohttpTransport, log: Log, read: Reader | None) -> list[Any]:
+    async def drive(flow: Flow[Any]) -> Any:
+        result = await run_async(flow, transport, log, read)
+        effect.as_done(result)
+        return result
+
+    return await asyncio.gather(*map(drive, effect.flows))
 
 
 def _until(effect: ReadOperations) -> float | None:

@@ -15,12 +15,14 @@ from airflow_ee_provider.earth_engine.flows.cancelling import (
     CancelOutcome,
     CancelResult,
 )
+from airflow_ee_provider.earth_engine.flows.effects import ReadOperations
 from airflow_ee_provider.earth_engine.flows.waiting import POLL_INTERVAL, Progress, WaitOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow_ee_provider.earth_engine.credentials import Account
+    from airflow_ee_provider.earth_engine.errors import EarthEngineError
     from airflow_ee_provider.earth_engine.flows.effects import Flow
     from airflow_ee_provider.earth_engine.flows.stale import StaleCriteria, StaleOperation
     from airflow_ee_provider.earth_engine.flows.starting import Start
@@ -100,18 +102,26 @@ def confirm_cancels(
 
 
 def poll_operations(
-    account: Account, names: Any, *, max_eecu_seconds: float | None = None, progress: Progress | None = None
+    account: Account,
+    names: Any,
+    *,
+    max_eecu_seconds: float | None = None,
+    max_total_eecu_seconds: float | None = None,
+    progress: Progress | None = None,
 ) -> Flow[Progress]:
     """Read once what has not ended yet, and return what is known of all.
 
     :param names: one name or several.
     :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled; None for no limit.
+    :param max_total_eecu_seconds: EECU-seconds that all may use together before what runs is cancelled; None for no
+        limit.
     :param progress: what the last call has returned: what has ended is not read again, and the log shows only what is
         new since.
     :raises ComputeLimitExceededError: if one used more, once it is known what became of it.
     """
     progress = Progress(account.names(names)) if progress is None else progress
-    yield from waiting.poll_operations(progress, WaitOptions(max_eecu_seconds=max_eecu_seconds))
+    limits = WaitOptions(max_eecu_seconds=max_eecu_seconds, max_total_eecu_seconds=max_total_eecu_seconds)
+    yield from waiting.poll_operations(progress, limits)
     return progress
 
 
@@ -142,6 +152,7 @@ def wait_for_operations(
     timeout: float | timedelta | None = None,
     stop_at_failure: bool = True,
     max_eecu_seconds: float | None = None,
+    max_total_eecu_seconds: float | None = None,
 ) -> Flow[list[Operation]]:
     """Poll until all have ended or one has failed, and return them.
 
@@ -151,10 +162,12 @@ def wait_for_operations(
     :param timeout: to wait, in seconds or as a timedelta; None for no limit.
     :param stop_at_failure: False waits for the others although one has failed.
     :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled; None for no limit.
+    :param max_total_eecu_seconds: EECU-seconds that all may use together before what runs is cancelled; None for no
+        limit.
     :raises OperationTimeoutError: if some have not ended by then; they run on.
     :raises ComputeLimitExceededError: if one used more, once it is known what became of it.
     """
-    options = WaitOptions(_seconds(poll_interval), stop_at_failure, max_eecu_seconds)
+    options = WaitOptions(_seconds(poll_interval), stop_at_failure, max_eecu_seconds, max_total_eecu_seconds)
     limit = None if timeout is None else _seconds(timeout)
     return waiting.wait_for_operations(account.names(names), options, timeout=limit)
 
@@ -185,6 +198,28 @@ def start_once(account: Account, start: Start, stopped: Callable[[], bool] = lam
     :raises TransientError: if nothing more is to be started.
     """
     return starting.start_once(account.project, start, stopped)
+
+
+def start_all(
+    account: Account,
+    starts: Sequence[Start],
+    stopped: Callable[[Start], bool],
+    as_done: Callable[[tuple[Start, Operation | EarthEngineError]], None],
+) -> Flow[None]:
+    """Start operations side by side, at the API's pace; see `start_once`.
+
+    :param as_done: told of each operation, or why it was not started, as soon as that is known.
+    """
+    return starting.start_all(account.project, starts, stopped, as_done)
+
+
+def read_operations(account: Account, names: Any) -> Flow[dict[OperationName, Operation | EarthEngineError]]:
+    """Read operations once, with the fewest requests; an error is the answer for its operation alone.
+
+    :param names: one name or several.
+    """
+    found: dict[OperationName, Operation | EarthEngineError] = yield ReadOperations(tuple(account.names(names)))
+    return found
 
 
 def test_connection(account: Account) -> Flow[str]:

@@ -18,6 +18,7 @@ from airflow_ee_provider.earth_engine.errors import (
 from airflow_ee_provider.earth_engine.flows.calls import cancel_operation, get_operation
 from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, MonotonicTime, ReadOperations, SideBySide
 from airflow_ee_provider.earth_engine.flows.retrying import attempt, within
+from airflow_ee_provider.earth_engine.many import FEW, are_few, counted, some_lines
 from airflow_ee_provider.earth_engine.operations import Operation, OperationState
 
 if TYPE_CHECKING:
@@ -132,8 +133,7 @@ def request_cancels(names: Iterable[OperationName], *, timeout: float = CANCEL_T
     until = (yield MonotonicTime()) + timeout
     seen = yield ReadOperations(tuple(names), within=timeout * READING_SHARE)
     results: list[CancelResult] = yield SideBySide([_request_cancel(name, seen.get(name), until) for name in names])
-    for result in results:
-        yield _log_line(result)
+    yield from _log(results, len(names))
     return results
 
 
@@ -164,11 +164,8 @@ def confirm_cancels(
         confirmed: list[CancelResult] = yield SideBySide(
             [_confirm_cancel(*item, ask_again=ask) for item in news.items()]
         )
-        for result in confirmed:
-            if not isinstance(result.error, TransientError):
-                latest[result.name] = result
-            if result.outcome is not CancelOutcome.STILL_CANCELLING:
-                yield _log_line(result)
+        latest.update({result.name: result for result in confirmed if not isinstance(result.error, TransientError)})
+        yield from _log([r for r in confirmed if r.outcome is not CancelOutcome.STILL_CANCELLING], len(latest))
     return list(latest.values())
 
 
@@ -215,6 +212,24 @@ def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError) -> F
         if not operation.done:
             raise error from None
     return operation
+
+
+def describe_results(results: Sequence[CancelResult]) -> list[str]:
+    """Say what became of operations: a line for each of a few; of many the numbers, and what has not ended."""
+    if are_few(results):
+        return [result.describe() for result in results]
+    unclear = [result.describe() for result in results if not result.outcome.has_ended]
+    return [f"{len(results):,} operations: {counted(r.outcome.text for r in results)}", *some_lines(unclear)]
+
+
+def _log(results: Sequence[CancelResult], total: int) -> Flow[None]:
+    """Write the news into the log: a line for each of a few operations, one for many, and each error in full."""
+    if results and total > FEW:
+        news = counted(result.outcome.text for result in results)
+        yield LogMessage(f"Of {total:,} operations to cancel: {news}.")
+    for result in results:
+        if total <= FEW or result.outcome is CancelOutcome.ERROR:
+            yield _log_line(result)
 
 
 def _log_line(result: CancelResult) -> LogMessage:

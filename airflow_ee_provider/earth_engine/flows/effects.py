@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -90,6 +90,8 @@ class SideBySide:
     """Carry out flows side by side, as many at once as the API allows; answered with the list of their results."""
 
     flows: Sequence[Flow[Any]]
+    #: Told of each result as it comes, one at a time, by whoever drives the flow that asks for it.
+    as_done: Callable[[Any], None] = lambda _result: None
 
 
 T = TypeVar("T")

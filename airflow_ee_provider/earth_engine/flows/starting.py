@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
 from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
 from airflow_ee_provider.earth_engine.flows.calls import check_kind, encode, get_operation, start_operation
-from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, Request
-from airflow_ee_provider.earth_engine.flows.retrying import checked
+from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, Request, SideBySide
+from airflow_ee_provider.earth_engine.flows.retrying import attempt, checked
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, wait_for_operations
 from airflow_ee_provider.earth_engine.operations import OperationState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from airflow_ee_provider.earth_engine.errors import EarthEngineError
     from airflow_ee_provider.earth_engine.flows.effects import Effect
     from airflow_ee_provider.earth_engine.operations import Operation
 
@@ -94,13 +95,25 @@ class Start:
     run_age: timedelta | None = field(default=None, compare=False)
 
     @cached_property
-    def _uuid(self) -> str:
-        asked = sha256(encode({name: value for name, value in self.body.items() if name != "requestId"})).hexdigest()
-        return str(uuid5(NAMESPACE_URL, f"{self.identity}/{self.project}/{self.method}/{asked}/{self.repeat}"))
+    def asked(self) -> tuple[str, str, str]:
+        """What is asked for, whoever asks and how often."""
+        body = encode({name: value for name, value in self.body.items() if name != "requestId"})
+        return self.method, self.project, sha256(body).hexdigest()
+
+    @cached_property
+    def key(self) -> str:
+        """What its request ids begin with: the same for each try of the task."""
+        return str(uuid5(NAMESPACE_URL, f"{self.identity}/{self.project}/{self.method}/{self.asked[2]}/{self.repeat}"))
 
     def request_id(self, number: int) -> str:
         """Return the ``number``-th one, from 0; Earth Engine starts at most one operation for each."""
-        return f"{self._uuid}-{number}"
+        return f"{self.key}-{number}"
+
+    def repeated(self, repeat: int) -> Start:
+        """Return another start of the same, after ``repeat`` equal ones."""
+        another = replace(self, repeat=repeat)
+        another.__dict__["asked"] = self.asked  # A body can be large: it is encoded once.
+        return another
 
     def describe(self) -> str:
         """Say in a few words what is to be started."""
@@ -137,6 +150,24 @@ def check_export(export: Export) -> None:
         raise InvalidRequestError(
             f"The export's requestId is {request_id!r}.", remedy="Give up to 60 letters, digits and hyphens."
         )
+
+
+def start_all(
+    project: str,
+    starts: Sequence[Start],
+    stopped: Callable[[Start], bool],
+    as_done: Callable[[tuple[Start, Operation | EarthEngineError]], None],
+) -> Flow[None]:
+    """Start operations side by side, each as `start_once` does; one's error stops no other.
+
+    :param stopped: asked before each request that starts something: True once that is not wanted any more.
+    :param as_done: told of each operation, or why it was not started, as soon as that is known.
+    """
+
+    def start_one(start: Start) -> Flow[tuple[Start, Operation | EarthEngineError]]:
+        return start, (yield from attempt(start_once(project, start, partial(stopped, start))))
+
+    yield SideBySide([start_one(start) for start in starts], as_done)
 
 
 def start_once(project: str, start: Start, stopped: Callable[[], bool] = lambda: False) -> Flow[Operation]:

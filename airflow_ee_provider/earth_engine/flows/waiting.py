@@ -5,6 +5,7 @@ Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.op
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,17 @@ from airflow_ee_provider.earth_engine.errors import (
     OperationTimeoutError,
     TransientError,
 )
-from airflow_ee_provider.earth_engine.flows.cancelling import cancel_and_confirm
+from airflow_ee_provider.earth_engine.flows.cancelling import cancel_and_confirm, describe_results
 from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, MonotonicTime, ReadOperations
+from airflow_ee_provider.earth_engine.many import (
+    are_few,
+    counted,
+    eecu_seconds,
+    some_lines,
+    some_of,
+    summary,
+    time_left,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +36,9 @@ if TYPE_CHECKING:
 
 #: Seconds between two reads of what runs, at most.
 POLL_INTERVAL = 30.0
+
+#: The share that has to have ended before it is said when the others may.
+SHARE_FOR_ESTIMATE = 0.1
 
 #: Seconds between the first reads, and the share of the time waited so far that is waited from then on: a short export
 #: is noticed soon.
@@ -39,11 +52,14 @@ class WaitOptions:
     :param poll_interval: seconds between two reads, at most.
     :param stop_at_failure: end the waiting as soon as one operation has failed or was cancelled.
     :param max_eecu_seconds: compute that each operation may use before it is cancelled; None for no limit.
+    :param max_total_eecu_seconds: compute that all may use together before what still runs is cancelled; None for no
+        limit.
     """
 
     poll_interval: float = POLL_INTERVAL
     stop_at_failure: bool = True
     max_eecu_seconds: float | None = None
+    max_total_eecu_seconds: float | None = None
 
     def as_kwargs(self) -> dict[str, Any]:
         """Return what a hook's method, or a trigger, is given."""
@@ -58,6 +74,11 @@ class Progress:
     latest: dict[OperationName, Operation] = field(default_factory=dict)
     #: Why the last read of an operation has failed.
     last_errors: dict[OperationName, TransientError] = field(default_factory=dict)
+    #: When the first read was, by the monotonic clock, and how many had ended by then.
+    began: float | None = None
+    ended_before: int = 0
+    #: What of many operations was said last.
+    said: str = ""
 
     @property
     def unfinished(self) -> tuple[OperationName, ...]:
@@ -83,7 +104,7 @@ def poll_operations(progress: Progress, options: WaitOptions, after: float = 0.0
     """
     seen: ReadResults = yield ReadOperations(progress.unfinished, after)
     yield from _merge_and_log(seen, progress)
-    yield from _enforce_limit(progress.found, options.max_eecu_seconds)
+    yield from _enforce_limits(progress, options)
     return len(seen)
 
 
@@ -130,38 +151,72 @@ def _timed_out(progress: Progress, timeout: float) -> OperationTimeoutError:
         lines.append(f"  {known.label}: {known.describe()}" if known else f"  {progress.last_errors.get(name, name)}")
     return OperationTimeoutError(
         f"{len(lines)} of {len(progress.names)} operations have not ended in {timeout:g} s, and run on:\n"
-        + "\n".join(lines)
+        + "\n".join(some_lines(lines))
     )
 
 
 def _merge_and_log(seen: ReadResults, progress: Progress) -> Flow[None]:
-    """Keep what was read, and note what is new."""
+    """Keep what was read, and note what is new: of each of a few, or in one line for many."""
+    few = are_few(progress.names)
+    unread: list[TransientError] = []
     for name, operation in seen.items():
         progress.last_errors.pop(name, None)
         if isinstance(operation, TransientError):
             progress.last_errors[name] = operation
-            yield LogMessage(f"{operation} The operation is asked for again.", warning=True)
+            unread.append(operation)
         elif isinstance(operation, EarthEngineError):
             raise operation
         else:
             known = progress.latest.get(name)
-            if known is None or known.progress_key != operation.progress_key:
-                yield LogMessage(f"{operation.label}: {operation.describe()}")
             progress.latest[name] = operation
+            is_news = operation.failed if not few else known is None or known.progress_key != operation.progress_key
+            if is_news:
+                yield LogMessage(f"{operation.label}: {operation.describe()}", warning=operation.failed and not few)
+    for error in unread if few else unread[:1]:
+        others = "" if few or len(unread) == 1 else f" and {len(unread) - 1:,} others are"
+        yield LogMessage(f"{error} The operation{others or ' is'} asked for again.", warning=True)
+    if not few:
+        yield from _log_summary(progress)
 
 
-def _enforce_limit(operations: Sequence[Operation], max_eecu_seconds: float | None) -> Flow[None]:
-    """Cancel, and confirm, what runs and has used more compute than it may."""
-    if max_eecu_seconds is None:
+def _log_summary(progress: Progress) -> Flow[None]:
+    found, now = progress.found, (yield MonotonicTime())
+    ended, total = len(progress.names) - len(progress.unfinished), len(progress.names)
+    if progress.began is None:
+        progress.began, progress.ended_before = now, ended
+    said = counted([operation.state.value for operation in found])
+    if said == progress.said:
         return
-    over = [o for o in operations if not o.done and (o.batch_eecu_usage_seconds or 0.0) > max_eecu_seconds]
-    if not over:
-        return
-    used = ", ".join(f"{o.label} has used {o.batch_eecu_usage_seconds:g} EECU-seconds" for o in over)
-    yield LogMessage(f"{used}, and {max_eecu_seconds:g} are allowed; cancelling.", warning=True)
-    results = yield from cancel_and_confirm([operation.name for operation in over])
-    became = "; ".join(result.describe() for result in results)
+    progress.said = said
+    line = summary(found, total)
+    news = ended - progress.ended_before
+    if news and total > ended >= total * SHARE_FOR_ESTIMATE:
+        line += f"; {time_left(news, total - ended, now - progress.began)}"
+    yield LogMessage(f"{line}.")
+
+
+def _enforce_limits(progress: Progress, options: WaitOptions) -> Flow[None]:
+    """Cancel, and confirm, what runs and has used more compute than it may, by itself or together."""
+    running = [operation for operation in progress.found if not operation.done]
+    most, most_together = options.max_eecu_seconds, options.max_total_eecu_seconds
+    if most is not None and (over := [o for o in running if (o.batch_eecu_usage_seconds or 0.0) > most]):
+        used = some_of(f"{o.label} has used {o.batch_eecu_usage_seconds:g} EECU-seconds" for o in over)
+        yield from _cancel_over_limit([o.name for o in over], used, f"{most:g} are allowed (max_eecu_seconds)")
+    together = eecu_seconds(progress.found)
+    if most_together is not None and together > most_together and progress.unfinished:
+        used = f"The task's {len(progress.names):,} operations have used {together:,.0f} EECU-seconds together"
+        by_state = Counter[str]()
+        for operation in progress.found:
+            by_state[operation.state.value] += round(operation.batch_eecu_usage_seconds or 0.0)
+        used += f" ({', '.join(f'{state} {seconds:,}' for state, seconds in by_state.most_common())})"
+        allowed = f"{most_together:g} are allowed (max_total_eecu_seconds)"
+        yield from _cancel_over_limit(list(progress.unfinished), used, allowed)
+
+
+def _cancel_over_limit(names: list[OperationName], used: str, allowed: str) -> Flow[None]:
+    yield LogMessage(f"{used}, and {allowed}; cancelling {some_of(names)}.", warning=True)
+    results = yield from cancel_and_confirm(names)
+    became = "; ".join(describe_results(results))
     raise ComputeLimitExceededError(
-        f"{used}; {max_eecu_seconds:g} are allowed (max_eecu_seconds). What became of it: {became}.",
-        remedy="Make the export smaller, or allow it more.",
+        f"{used}; {allowed}. What became of it: {became}.", remedy="Make the export smaller, or allow it more."
     )

@@ -18,6 +18,7 @@ from airflow_ee_provider.earth_engine.flows.starting import (
     Export,
     Start,
     check_export,
+    start_all,
     start_once,
     with_defaults,
     workload_tag_of,
@@ -228,3 +229,24 @@ def test_a_kill_amid_the_repeats_of_a_start_ends_them() -> None:
     played = play(start_once("p", Start("image:export", BODY, "task"), stopped), [lost()] * 9)
 
     assert played.sent == ["POST projects/p/image:export"]
+
+
+def test_one_start_that_is_refused_stops_no_other() -> None:
+    starts = [Start("image:export", {**BODY, "description": text}, "task") for text in ("a", "b", "c")]
+    done: list[tuple[Start, object]] = []
+
+    play(
+        start_all("p", starts, lambda _start: False, done.append),
+        [ok(operation("PENDING")), refused(403, "PERMISSION_DENIED"), ok(operation("PENDING", NEXT))],
+    )
+
+    assert [start for start, _ in done] == starts
+    assert [type(found).__name__ for _, found in done] == ["Operation", "PermissionDeniedError", "Operation"]
+
+
+def test_a_start_that_is_repeated_is_another_one_of_the_same() -> None:
+    start = Start("image:export", BODY, "task")
+
+    assert start.repeated(0) == start
+    assert start.repeated(1).asked == start.asked
+    assert start.repeated(1).key != start.key

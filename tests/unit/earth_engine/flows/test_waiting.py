@@ -142,3 +142,59 @@ def test_whatever_is_answered_a_wait_ends_and_success_is_not_believed_without_pr
     assert isinstance(played.error, (errors.EarthEngineError, type(None)))
     if played.result and played.result[0].succeeded:
         assert ok(operation("SUCCEEDED")) in answers
+
+
+MANY = [OperationName("p", f"A{number}") for number in range(12)]
+
+
+def many(*states: str, **metadata: Any) -> list[Any]:
+    """Return the answers to a poll of `MANY`, one for each."""
+    return [ok(operation(state, str(name), **metadata)) for name, state in zip(MANY, states, strict=True)]
+
+
+def test_of_many_one_line_is_noted_and_only_when_it_changes() -> None:
+    first, last = many(*["PENDING"] * 12), many(*["SUCCEEDED"] * 12)
+    half = many(*["RUNNING"] * 6, *["SUCCEEDED"] * 6)
+    rest = [ok(operation("SUCCEEDED", str(name))) for name in MANY[:6]]
+    assert len(last) == 12
+
+    played = play(
+        waiting.wait_for_operations(MANY, waiting.WaitOptions(poll_interval=30.0)),
+        [*first, *first, *half, *many(*["RUNNING"] * 6, *["SUCCEEDED"] * 6)[:6], *rest],
+    )
+
+    assert [note.message for note in played.notes] == [
+        "12 operations: 12 PENDING.",
+        "12 operations: 6 RUNNING, 6 SUCCEEDED; about 0 h 00 min left at this pace.",
+        "12 operations: 12 SUCCEEDED.",
+    ]
+
+
+def test_of_many_each_failure_is_noted_in_full() -> None:
+    played = play(
+        waiting.wait_for_operations(MANY, waiting.WaitOptions(stop_at_failure=False)),
+        many(*["SUCCEEDED"] * 11, "FAILED"),
+    )
+
+    failure, line = [note.message for note in played.notes]
+    assert failure.startswith("projects/p/operations/A11: FAILED, error 3")
+    assert line == "12 operations: 11 SUCCEEDED, 1 FAILED."
+
+
+def test_what_is_used_together_is_bounded() -> None:
+    options = waiting.WaitOptions(max_total_eecu_seconds=50.0, stop_at_failure=False)
+    polled = [
+        ok(operation("SUCCEEDED", NAME, batchEecuUsageSeconds=40.0)),
+        ok(operation("RUNNING", str(XYZ), batchEecuUsageSeconds=20.0)),
+    ]
+    running, cancelled = ok(operation("RUNNING", str(XYZ))), ok(operation("CANCELLED", str(XYZ)))
+
+    played = play(waiting.wait_for_operations([ABC, XYZ], options), [*polled, running, ok(), cancelled])
+
+    assert isinstance(played.error, errors.ComputeLimitExceededError)
+    assert (
+        "The task's 2 operations have used 60 EECU-seconds together (SUCCEEDED 40, RUNNING 20); 50 are allowed "
+        "(max_total_eecu_seconds). What became of it: projects/p/operations/XYZ: cancelled"
+    ) in str(played.error)
+    assert f"POST {XYZ}:cancel" in played.sent
+    assert f"POST {ABC}:cancel" not in played.sent
