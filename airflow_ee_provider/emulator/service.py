@@ -51,6 +51,8 @@ class Service:
         self.operations: dict[str, EmulatedOperation] = {}
         self._behaviours: list[tuple[str, Behaviour]] = []
         self._answers: list[tuple[str, str, Any]] = []
+        #: By project, what has not ended when it was looked last.
+        self._waiting: dict[str, list[EmulatedOperation]] = {}
         self._started: dict[tuple[str, str], tuple[str, str]] = {}
         self._random = random.Random()
         self._lock = threading.RLock()
@@ -196,9 +198,11 @@ class Service:
         return operation.as_json(self.clock.now())
 
     def _check_queue(self, project: str) -> None:
-        now = self.clock.now()
-        waiting = (o for o in self.operations.values() if o.name.startswith(f"projects/{project}/") and not o.done(now))
-        if sum(1 for _ in waiting) >= self.queue_limit:
+        waiting = self._waiting.setdefault(project, [])
+        if len(waiting) >= self.queue_limit:  # Only then is it looked which of them have ended.
+            now = self.clock.now()
+            waiting[:] = [operation for operation in waiting if not operation.done(now)]
+        if len(waiting) >= self.queue_limit:
             raise ApiError(
                 "RESOURCE_EXHAUSTED",
                 f"Too many tasks already in the queue ({self.queue_limit}). Please wait for some of them to complete.",
@@ -214,6 +218,7 @@ class Service:
         now = self.clock.now()
         operation = EmulatedOperation(name, kind, description, now, replace(rule, **behaviour), request, digits)
         self.operations[name] = operation
+        self._waiting.setdefault(project, []).append(operation)
         return operation
 
     def _find(self, name: str) -> EmulatedOperation:

@@ -11,7 +11,13 @@ from airflow.providers.common.compat.sdk import BaseNotifier
 from airflow_ee_provider.airflow_versions import runs_a_task
 from airflow_ee_provider.earth_engine.many import some_of
 from airflow_ee_provider.tasks import parameters
-from airflow_ee_provider.tasks.clean_up import account_of, in_time, log_instead_of_raising, log_unconfirmed
+from airflow_ee_provider.tasks.clean_up import (
+    account_of,
+    cancel_before_the_end,
+    in_time,
+    log_instead_of_raising,
+    log_unconfirmed,
+)
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 from airflow_ee_provider.tasks.records import records_of_task
 from airflow_ee_provider.tasks.run_records import by_account, records_of_run, within_bounds
@@ -106,7 +112,8 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
             groups = _in_time(lambda: self._groups(context)) if "ti" not in context else self._groups(context)
         for account, names in groups:
             with log_instead_of_raising(self.log):
-                results = EarthEngineHook(**account).cancel_operations(names, **self._how)
+                # In another process, if they are many: the dag-processor ends a callback after some time.
+                results = cancel_before_the_end(EarthEngineHook(**account), names, self.log, **self._how)
                 log_unconfirmed(results, self.log, not_found_ok=self.not_found_ok)
 
     async def async_notify(self, context: Context) -> None:

@@ -16,9 +16,9 @@ from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import (
-    ON_KILL_LIMITS,
     account_of,
     airflow_exception,
+    cancel_before_the_end,
     log_instead_of_raising,
     log_unconfirmed,
     result_or_raise,
@@ -126,7 +126,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
                 with log_instead_of_raising(self.log):
                     hook = self._hook(account)
                     hook.may_ask_airflow = False
-                    log_unconfirmed(hook.cancel_operations(names, **ON_KILL_LIMITS), self.log)
+                    log_unconfirmed(cancel_before_the_end(hook, names, self.log), self.log)
 
     def raise_unless_cancelled(self, outcomes: list[CancelDict]) -> list[CancelDict]:
         """Return the outcomes if all operations were dealt with.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.many import are_few, some_lines
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 
@@ -17,13 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_ee_provider.earth_engine.client.drivers import Log
-    from airflow_ee_provider.earth_engine.flows.cancelling import CancelResult
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 T = TypeVar("T")
 
 #: How a killed task confirms its cancels, in seconds. Airflow sends SIGKILL after 5 s (3.x) or after
 #: ``killed_task_cleanup_time`` (60 s): the cancels themselves are requested before that.
 ON_KILL_LIMITS: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
+
+
+#: Operations that are surely cancelled in the five seconds that Airflow leaves a task, of which three may have gone by.
+MOST_IN_TIME = 150
 
 
 def account_of(holder: object) -> dict[str, Any]:
@@ -68,6 +73,46 @@ def in_time(look_up: Callable[[], T], seconds: float) -> T:
     if error is not None:
         raise error
     return cast("T", answer)
+
+
+def cancel_before_the_end(
+    hook: EarthEngineHook,
+    names: Any,
+    log: Log,
+    *,
+    wait_for_completion: bool = True,
+    poll_interval: float = 1.0,
+    timeout: float = 20.0,
+) -> list[CancelResult]:
+    """Cancel in a process that Airflow is about to kill; more than a few, in another one that outlives it.
+
+    :param timeout: seconds for which is looked whether the cancels are confirmed; Airflow sends SIGKILL 5 s (3.x) or
+        ``killed_task_cleanup_time`` (60 s) after it has told a task to end.
+    """
+    parsed = hook.account.names(names)
+    how: dict[str, Any] = {"poll_interval": poll_interval, "timeout": timeout}
+    if len(parsed) <= MOST_IN_TIME:
+        return hook.cancel_operations(parsed, wait_for_completion=wait_for_completion, **how)
+    from airflow_ee_provider.earth_engine.client.outliving import TIMEOUT, cancel_in_another_process
+
+    try:
+        process = cancel_in_another_process(hook.account, parsed)
+    except Exception as error:  # noqa: BLE001 (whatever it is, this process does what it can)
+        log.warning("No process could be started that outlives this one: %s", error)
+        return hook.cancel_operations(parsed, wait_for_completion=wait_for_completion, **how)
+    log.warning(
+        "%s operations are more than can be cancelled before Airflow kills this process: the process %s, which "
+        "outlives it, cancels them, for %g s at most.",
+        f"{len(parsed):,}",
+        process,
+        TIMEOUT,
+    )
+    seen = hook.read_operations(parsed)
+    ended = [o for o in seen.values() if not isinstance(o, EarthEngineError) and o.done and not o.cancelled]
+    results = [CancelResult(operation.name, CancelOutcome.ALREADY_FINISHED, operation) for operation in ended]
+    done = {result.name for result in results}
+    how["timeout"] = timeout if wait_for_completion else 0.0
+    return [*results, *hook.confirm_cancels([name for name in parsed if name not in done], **how)]
 
 
 def log_unconfirmed(results: Sequence[CancelResult], log: Log, *, not_found_ok: bool = False) -> None:

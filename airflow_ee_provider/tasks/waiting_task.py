@@ -22,9 +22,9 @@ from airflow_ee_provider.earth_engine.flows.cancelling import describe_results
 from airflow_ee_provider.earth_engine.many import some_lines, some_of
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.tasks.clean_up import (
-    ON_KILL_LIMITS,
     account_of,
     airflow_errors,
+    cancel_before_the_end,
     in_time,
     log_instead_of_raising,
     log_unconfirmed,
@@ -90,7 +90,7 @@ def record_names(task: Any, context: Context) -> list[OperationName]:
 def cancel_and_describe(task: EarthEngineTask, names: Any) -> list[str]:
     """Cancel, and return lines on what became of the operations. Never raises."""
     with log_instead_of_raising(task.log):
-        results = task.hook.cancel_operations(names, **ON_KILL_LIMITS)
+        results = cancel_before_the_end(task.hook, names, task.log)
         log_unconfirmed(results, task.log)
         return describe_results(results)
     return some_lines([f"{name}: it could not be cancelled, and may still run" for name in names])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
-#: Seconds that `on_kill` takes at most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
+#: Seconds for which `on_kill` is waited for at most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
 ON_KILL_TIMEOUT = 28.0
 
 #: Seconds that Airflow before 3.3 has to say whether the task still waits.
@@ -157,7 +157,16 @@ class EarthEngineOperationTrigger(_Trigger):
         """Cancel, because a user acted on the task; Airflow 3.3 calls this, and bounds it to 30 s."""
         if self.cancel_on_kill:
             self.log.warning("The deferred task was killed; cancelling %s.", some_of(self.operation_names))
-            await _finish(asyncio.wait_for(self._cancel_now(), ON_KILL_TIMEOUT))
+            await _finish(self._cancel_in_time())
+
+    async def _cancel_in_time(self) -> None:
+        """Cancel, and go on in the background where Airflow does not wait for the end of it."""
+        from airflow_ee_provider.earth_engine.client.drivers import in_background
+
+        cancelling = in_background(self._cancel_now())
+        await asyncio.wait([cancelling], timeout=ON_KILL_TIMEOUT)
+        if not cancelling.done():
+            self.log.warning("Not all operations are cancelled and confirmed yet: the triggerer goes on with it.")
 
     async def _cancel_now(self) -> None:
         with log_instead_of_raising(self.log):

@@ -53,9 +53,9 @@ def prepare_death(step: str, victim: str, ti: Any) -> None:
     if step in ("before_the_request", "before_the_answer"):
         transports.RequestsTransport.send = send_and_die  # type: ignore[method-assign]
     elif step == "before_the_record":
-        exporting.record_operations = dying(exporting.record_operations)
+        exporting.record_started = dying(exporting.record_started)
     else:
-        exporting.record_operations = dying(exporting.record_operations, after=True)
+        exporting.record_started = dying(exporting.record_started, after=True)
 
 
 class DyingExportOperator(EarthEngineExportOperator):

@@ -1,0 +1,104 @@
+"""Cancelling more operations than there is time for: in a process that outlives the one that is killed."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from airflow_ee_provider.earth_engine.client.outliving import cancel_in_another_process
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+from airflow_ee_provider.tasks.clean_up import MOST_IN_TIME, cancel_before_the_end
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.emulator.service import Service
+
+MANY = MOST_IN_TIME + 50
+
+#: A task's process that hands its operations over and is killed at once.
+KILLED = """
+import os, signal, sys
+from airflow_ee_provider.earth_engine.client.outliving import cancel_in_another_process
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+hook = EarthEngineHook()
+print(cancel_in_another_process(hook.account, hook.account.names(sys.argv[1:])), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def service(earth_engine_emulator: Emulator) -> Service:
+    return earth_engine_emulator.service
+
+
+def add(service: Service, count: int) -> list[str]:
+    return [
+        service.add(f"tile {number}", pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+        for number in range(count)
+    ]
+
+
+def wait_until_cancelled(service: Service, names: list[str]) -> None:
+    deadline = time.monotonic() + 60
+    while any(service.state(name) != "CANCELLED" for name in names) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert {service.state(name) for name in names} == {"CANCELLED"}
+
+
+def wait_for_end(process: int) -> None:
+    """Wait until a process is gone: nothing is left behind."""
+    deadline = time.monotonic() + 30
+    while psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_all_are_cancelled_although_the_process_that_held_them_is_killed(service: Service) -> None:
+    names = add(service, MANY)
+
+    ran = subprocess.run(  # noqa: S603 (this interpreter)
+        [sys.executable, "-c", KILLED, *names], capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == -9, ran.stderr
+    wait_until_cancelled(service, names)
+    wait_for_end(int(ran.stdout.split()[-1]))
+
+
+def test_no_secret_is_in_its_command_line(service: Service) -> None:
+    hook = EarthEngineHook()
+
+    process = cancel_in_another_process(hook.account, hook.account.names(add(service, 1)))
+
+    assert psutil.Process(process).cmdline()[1:] == ["-m", "airflow_ee_provider.earth_engine.client.outliving"]
+    wait_for_end(process)
+
+
+def test_what_it_does_is_confirmed_for_as_long_as_this_process_lives(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = add(service, MANY)
+    service.finish(names[0])
+    caplog.set_level(logging.INFO)
+
+    results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"))
+
+    outcomes = {str(result.name): result.outcome.text for result in results}
+    assert outcomes.pop(names[0]) == "already finished"
+    assert set(outcomes.values()) == {"cancelled"}
+    assert "are more than can be cancelled before Airflow kills this process" in caplog.text
+
+
+def test_without_another_process_this_one_does_it(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = add(service, MANY)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+
+    results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"))
+
+    assert {result.outcome.text for result in results} == {"cancelled"}

@@ -1,0 +1,58 @@
+"""Hundreds of exports from one task, which may be killed once while it starts them; and one from each of many tasks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, task
+
+COUNT = 500
+
+
+def tiles(dag_run: Any, ti: Any) -> list[Any]:
+    """Return a row of tiles, and die after as many seconds as the run's configuration says, in the first try."""
+    import ee
+
+    if (seconds := (dag_run.conf or {}).get("die_after")) is not None and ti.try_number == 1:
+        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    image = ee.Image("CGIAR/SRTM90_V4")
+    return [
+        ee.batch.Export.image.toCloudStorage(
+            image,
+            f"many-{dag_run.run_id}-{number}",
+            "bucket",
+            region=ee.Geometry.Rectangle([number / 10, 0, number, 1]),
+        )
+        for number in range(COUNT)
+    ]
+
+
+def tile(number: int, dag_run: Any) -> Any:
+    """Return one tile."""
+    import ee
+
+    return ee.batch.Export.image.toCloudStorage(ee.Image(1), f"many-{dag_run.run_id}-{number}", "bucket", scale=1000)
+
+
+for place in ("worker", "triggerer"):
+    how: dict[str, Any] = {
+        "poll_interval": 1,
+        "retries": 5,
+        "retry_delay": timedelta(0),
+        "deferrable": place == "triggerer",
+    }
+    with DAG(f"many_in_{place}", schedule=None, catchup=False) as made:
+        task.earth_engine(task_id="tiles", **how)(tiles)()
+    globals()[made.dag_id] = made
+
+with DAG("many_mapped", schedule=None, catchup=False, params={"count": 30}) as mapped:
+
+    @task
+    def numbers(dag_run: Any) -> list[int]:
+        return list(range((dag_run.conf or {}).get("count", 30)))
+
+    task.earth_engine(task_id="tile", poll_interval=5, deferrable=True)(tile).expand(number=numbers())

@@ -1,0 +1,72 @@
+"""Hundreds of exports from one task: each is started once, whatever dies, and none is left, whoever ends the task."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_ee_provider.airflow_api import wait_until
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+pytestmark = pytest.mark.system
+
+COUNT = 500
+
+#: Seconds in which 500 are started at the API's pace.
+STARTING = 6.0
+
+
+def started(emulator: Emulator, run_id: str) -> list[str]:
+    """Return the operations of a run's tasks."""
+    operations = list(emulator.service.operations.values())
+    return [operation.name for operation in operations if operation.description.startswith(f"many-{run_id}-")]
+
+
+def running(emulator: Emulator, run_id: str) -> list[str]:
+    """Return those of them that have not ended."""
+    states = {name: emulator.service.state(name) for name in started(emulator, run_id)}
+    return [name for name, state in states.items() if state in ("PENDING", "RUNNING", "CANCELLING")]
+
+
+def test_each_is_started_once_although_the_task_is_killed_amid_their_start(
+    airflow: StandaloneAirflow, emulator: Emulator
+) -> None:
+    emulator.service.behave("many*", pending_seconds=0, run_seconds=20, cancel_seconds=1)
+    airflow.wait_for_dags("many_in_worker")
+    moments = [random.uniform(0.0, STARTING) for _ in range(10)]
+    runs = [airflow.trigger("many_in_worker", die_after=seconds) for seconds in moments]
+    for run_id, seconds in zip(runs, moments, strict=True):
+        wait_until(
+            lambda run_id=run_id: airflow.run("many_in_worker", run_id)["state"] in ("success", "failed"),  # type: ignore[misc]
+            timeout=300,
+            what=f"{run_id} to end",
+        )
+        tries = airflow.task("many_in_worker", run_id, "tiles")["try_number"]
+        print(f"killed after {seconds:.1f} s: {len(started(emulator, run_id))} exports, {tries} tries")
+
+    assert [airflow.run("many_in_worker", run_id)["state"] for run_id in runs] == ["success"] * 10
+    assert [len(started(emulator, run_id)) for run_id in runs] == [COUNT] * 10
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "task_id", "count"),
+    [("many_in_worker", "tiles", COUNT), ("many_in_triggerer", "tiles", COUNT), ("many_mapped", "tile", 30)],
+)
+def test_none_is_left_when_the_run_is_marked_failed_amid_their_start(
+    airflow: StandaloneAirflow, emulator: Emulator, dag_id: str, task_id: str, count: int
+) -> None:
+    emulator.service.behave("many*", pending_seconds=0, run_seconds=3600, cancel_seconds=1)
+    airflow.wait_for_dags(dag_id)
+    run_id = airflow.trigger(dag_id, count=count)
+    wait_until(lambda: len(started(emulator, run_id)) >= count // 3, timeout=120, what="a third to be started")
+
+    airflow.mark_run(dag_id, run_id, "failed")
+    wait_until(lambda: not running(emulator, run_id), timeout=90, what=f"the exports of {task_id} to end")
+
+    print(f"{dag_id}: {len(started(emulator, run_id))} of {count} were started")
+    assert not running(emulator, run_id)
