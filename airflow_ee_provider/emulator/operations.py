@@ -186,6 +186,9 @@ def _unwrapped(value: Any, default: int) -> Any:
 
 def _destination_uris(request: Mapping[str, Any]) -> list[str]:
     options = {key: value for name in request if name.endswith("ExportOptions") for key, value in request[name].items()}
+    for manifest in ("imageManifest", "tableManifest"):
+        if asset := request.get(manifest, {}).get("name"):
+            return [f"https://code.earthengine.google.com/?asset={asset}"]
     if bucket := options.get("cloudStorageDestination", {}).get("bucket"):
         prefix = options["cloudStorageDestination"].get("filenamePrefix", "")
         return [f"https://console.developers.google.com/storage/browser/{bucket}/{prefix}"]

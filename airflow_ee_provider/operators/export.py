@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException
-
 from airflow_ee_provider.earth_engine.flows.calls import EXPORT_KINDS
 from airflow_ee_provider.earth_engine.flows.starting import Export
+from airflow_ee_provider.operators.json_parameters import file_of, read_json
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 
@@ -51,11 +49,8 @@ class EarthEngineExportOperator(ExportingOperator):
         super().__init__(**kwargs)
 
     def resolve_template_files(self) -> None:
-        """Read the body's file, if that is what it names; no other text is a file's name."""
-        if isinstance(self.body, str) and self.body.strip().endswith(".json"):
-            environment = self.get_template_env()
-            assert environment.loader is not None  # noqa: S101 (a DAG's environment has one)
-            self.body = environment.loader.get_source(environment, self.body.strip())[0]
+        """Read the body's file, if that is what it names."""
+        self.body = file_of(self, self.body)
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """Render everything but the body's expression, whose texts are Earth Engine's own."""
@@ -69,13 +64,4 @@ class EarthEngineExportOperator(ExportingOperator):
 
     def execute(self, context: Context) -> list[OperationDict]:
         """Start it, write its name down, wait."""
-        return self.start_and_wait(context, lambda _starter: [self._export()])
-
-    def _export(self) -> Export:
-        try:
-            body = json.loads(self.body) if isinstance(self.body, str) else self.body
-        except ValueError as error:
-            raise AirflowFailException(f"The export's body is not JSON: {error}.") from None
-        if not isinstance(body, Mapping):
-            raise AirflowFailException("The export's body is not a JSON object.")
-        return Export(self.kind, body)
+        return self.start_and_wait(context, lambda _starter: [Export(self.kind, read_json(self.body, "export's body"))])

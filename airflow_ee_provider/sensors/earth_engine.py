@@ -62,20 +62,24 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         fails the task. None for no limit (templated).
     :param max_total_eecu_seconds: EECU-seconds that all may use together; once they have used more, what still runs is
         cancelled, confirmed, and the task fails. None for no limit (templated).
+    :param max_failures: how many operations may fail without failing the task: a whole number, or a share below 1
+        (templated).
     :param cancel_on_kill: cancel the operations when the task is cleared or marked, or its DAG run times out while
         it waits (not in the mode ``reschedule``, where none of the task's code runs then) (templated).
     :param cancel_on_timeout: cancel the operations when the sensor's ``timeout`` or ``execution_timeout`` passes
         (templated).
-    :param cancel_on_failure: cancel the others when one of them has failed (templated).
-    :param stop_at_failure: fail as soon as one of them has failed; False waits for the others first (templated).
+    :param cancel_on_failure: cancel the others when the task fails because some of them have (templated).
+    :param stop_at_failure: fail as soon as more of them than ``max_failures`` have failed; False waits for the others
+        first (templated).
     :param deferrable: wait in the triggerer; by default as ``[operators] default_deferrable`` says.
     :raises AirflowFailException: with Earth Engine's own code and message, if an operation failed or was cancelled; or
         with what it used and what was allowed.
     """
 
-    template_fields: Sequence[str] = ("operation_names", *LIMITS, *FLAGS, *ACCOUNT_PARAMETERS)
+    template_fields: Sequence[str] = ("operation_names", *LIMITS, "max_failures", *FLAGS, *ACCOUNT_PARAMETERS)
     checked_parameters: tuple[parameters.Parameter, ...] = (
         *(parameters.Number(name, is_optional=True) for name in LIMITS),
+        parameters.Allowance("max_failures"),
         *map(parameters.Flag, FLAGS),
     )
     ui_color = "#e6f1f2"
@@ -90,6 +94,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         poll_interval: float | timedelta = 30.0,
         max_eecu_seconds: float | str | None = None,
         max_total_eecu_seconds: float | str | None = None,
+        max_failures: float | str = 0,
         cancel_on_kill: bool | str = False,
         cancel_on_timeout: bool | str = False,
         cancel_on_failure: bool | str = False,
@@ -105,6 +110,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         self.impersonation_chain = impersonation_chain
         self.max_eecu_seconds: Any = max_eecu_seconds
         self.max_total_eecu_seconds: Any = max_total_eecu_seconds
+        self.max_failures: Any = max_failures
         self.cancel_on_kill: Any = cancel_on_kill
         self.cancel_on_timeout: Any = cancel_on_timeout
         self.cancel_on_failure: Any = cancel_on_failure
@@ -121,7 +127,13 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
     @property
     def wait_options(self) -> WaitOptions:
         """How this sensor waits."""
-        return WaitOptions(self.poke_interval, self.stop_at_failure, self.max_eecu_seconds, self.max_total_eecu_seconds)
+        return WaitOptions(
+            self.poke_interval,
+            self.stop_at_failure,
+            self.max_eecu_seconds,
+            self.max_total_eecu_seconds,
+            self.max_failures,
+        )
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
@@ -145,9 +157,9 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
             limits = {name: getattr(self, name) for name in LIMITS}
             self._progress = self.hook.poll_operations(names, **limits, progress=self._progress)
             operations = [operation.as_dict() for operation in self._progress.found]
-            is_over = self._progress.is_over(stop_at_failure=self.stop_at_failure)
+            is_over = self._progress.is_over(self.wait_options)
             if is_over:
-                raise_for_failures(operations)
+                raise_for_failures(operations, self.wait_options)
         if self.deferrable and not is_over:
             self.wait_in_triggerer(context, names, self.timeout)
         return PokeReturnValue(is_done=is_over, xcom_value=operations)
@@ -155,7 +167,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[OperationDict]:
         """Return the operations, or fail as they did."""
         with self._failing():
-            return raise_for_failures(result_or_raise(event))
+            return raise_for_failures(result_or_raise(event), self.wait_options)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

@@ -19,7 +19,14 @@ from airflow.providers.common.compat.sdk import (
 from airflow_ee_provider.airflow_versions import threads_may_ask_airflow, trigger_timed_out
 from airflow_ee_provider.earth_engine.destinations import console_url_of, link_to
 from airflow_ee_provider.earth_engine.failures import can_pass
-from airflow_ee_provider.earth_engine.flows.starting import Export, check_export, with_defaults, workload_tag_of
+from airflow_ee_provider.earth_engine.flows.starting import (
+    Export,
+    Import,
+    check_export,
+    check_import,
+    with_defaults,
+    workload_tag_of,
+)
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.earth_engine.many import are_few, counted, some_lines, some_of
 from airflow_ee_provider.earth_engine.operation_names import OperationName
@@ -48,6 +55,9 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.results import OperationDict
 
 
+#: What a task can own: it starts the first two, and adopts the third.
+Wanted = Export | Import | OperationName
+
 #: Parameters that are true or false.
 FLAGS = ("wait_for_completion", "cancel_on_kill", "cancel_on_timeout", "cancel_on_failure")
 
@@ -68,12 +78,14 @@ class ExportingOperator(WaitingTask, BaseOperator):
     :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled; None for no limit (templated).
     :param max_total_eecu_seconds: EECU-seconds that all may use together; once they have used more, what still runs is
         cancelled, confirmed, and the task fails. None for no limit (templated).
+    :param max_failures: how many exports may fail without failing the task: a whole number, or a share below 1
+        (templated).
     :param cancel_on_kill: cancel when the task is cleared or marked, or its DAG run times out (templated).
     :param cancel_on_timeout: cancel when the ``execution_timeout`` passes, counted from the task's start (templated).
-    :param cancel_on_failure: cancel what is left when one of them has failed, or when the task fails for good in any
-        other way (templated).
-    :param stop_at_failure: fail as soon as one of them has failed; False waits for the others first. By default as
-        ``cancel_on_failure``: what is not cancelled is waited for (templated).
+    :param cancel_on_failure: cancel what is left when more of them than ``max_failures`` have failed, or when the task
+        fails for good in any other way (templated).
+    :param stop_at_failure: fail as soon as more of them than ``max_failures`` have failed; False waits for the others
+        first. By default as ``cancel_on_failure``: what is not cancelled is waited for (templated).
     :param deferrable: wait in the triggerer; by default as ``[operators] default_deferrable`` says.
     """
 
@@ -82,6 +94,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         "priority",
         "poll_interval",
         *LIMITS,
+        "max_failures",
         "stop_at_failure",
         *FLAGS,
         *ACCOUNT_PARAMETERS,
@@ -89,6 +102,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
     checked_parameters: tuple[parameters.Parameter, ...] = (
         parameters.Seconds("poll_interval"),
         *(parameters.Number(name, is_optional=True) for name in LIMITS),
+        parameters.Allowance("max_failures"),
         parameters.Whole("priority", is_optional=True, most=9999),
         parameters.Flag("stop_at_failure", is_optional=True),
         *map(parameters.Flag, FLAGS),
@@ -108,6 +122,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         poll_interval: float | timedelta | str = 30.0,
         max_eecu_seconds: float | str | None = None,
         max_total_eecu_seconds: float | str | None = None,
+        max_failures: float | str = 0,
         cancel_on_kill: bool | str = True,
         cancel_on_timeout: bool | str = True,
         cancel_on_failure: bool | str = True,
@@ -125,6 +140,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         self.poll_interval: Any = poll_interval
         self.max_eecu_seconds: Any = max_eecu_seconds
         self.max_total_eecu_seconds: Any = max_total_eecu_seconds
+        self.max_failures: Any = max_failures
         self.cancel_on_kill: Any = cancel_on_kill
         self.cancel_on_timeout: Any = cancel_on_timeout
         self.cancel_on_failure: Any = cancel_on_failure
@@ -145,10 +161,12 @@ class ExportingOperator(WaitingTask, BaseOperator):
     def wait_options(self) -> WaitOptions:
         """How this task waits."""
         stop = self.cancel_on_failure if self.stop_at_failure is None else self.stop_at_failure
-        return WaitOptions(self.poll_interval, stop, self.max_eecu_seconds, self.max_total_eecu_seconds)
+        return WaitOptions(
+            self.poll_interval, stop, self.max_eecu_seconds, self.max_total_eecu_seconds, self.max_failures
+        )
 
     def start_and_wait(
-        self, context: Context, make_exports: Callable[[Starter], Sequence[Export | OperationName]]
+        self, context: Context, make_exports: Callable[[Starter], Sequence[Wanted]]
     ) -> list[OperationDict]:
         """Start the exports, or go on with what the last try has started, and wait.
 
@@ -178,7 +196,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         found = progress.found
         if not self.wait_for_completion:
             found = [progress.latest.get(name) or Operation.unread(name) for name in progress.names]
-        elif not progress.is_over(stop_at_failure=options.stop_at_failure):
+        elif not progress.is_over(options):
             if self.deferrable:
                 self.wait_in_triggerer(context, self.operation_names)
             with airflow_errors():
@@ -236,7 +254,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         started = [*self._starter.started, *self._starter.stop()] if self._starter else []
         return [name for name in dict.fromkeys([*self.operation_names, *started]) if name not in self._ended]
 
-    def _start_all(self, context: Context, make_exports: Callable[[Starter], Sequence[Export | OperationName]]) -> None:
+    def _start_all(self, context: Context, make_exports: Callable[[Starter], Sequence[Wanted]]) -> None:
         left, unrecorded = self.operation_names, dict[str, str]()
         tag = workload_tag_of(context["ti"].dag_id) if self.workload_tag is None else self.workload_tag
 
@@ -255,6 +273,8 @@ class ExportingOperator(WaitingTask, BaseOperator):
             for export in exports:
                 if isinstance(export, Export):
                     check_export(Export(export.kind, with_defaults(export.body, tag, self.priority)))
+                elif isinstance(export, Import):
+                    check_import(export)
             if unrecorded:
                 record_started(context, unrecorded, account_of(self))
             by_function = list(starter.started)
@@ -278,23 +298,23 @@ class ExportingOperator(WaitingTask, BaseOperator):
                 self.cancel_after_kill()
             raise AirflowException(f"{self.task_id} was killed before it has started anything.")
 
-    def _start(self, context: Context, starter: Starter, exports: Sequence[Export | OperationName]) -> list[str]:
+    def _start(self, context: Context, starter: Starter, exports: Sequence[Wanted]) -> list[str]:
         """Start exports, and adopt operations; each name is written down before anything waits on it."""
         if adopted := [export for export in exports if isinstance(export, OperationName)]:
             record_operations(context, adopted, **account_of(self))
             self.operation_names = list(dict.fromkeys([*self.operation_names, *map(str, adopted)]))
-        starts = [starter.plan(e.method, e.body, e.project) for e in exports if isinstance(e, Export)]
+        starts = [starter.plan(e.method, e.body, e.project) for e in exports if not isinstance(e, OperationName)]
         started = iter(starter.start_all(starts))
         return [str(export) if isinstance(export, OperationName) else next(started) for export in exports]
 
-    def _persist_links(self, context: Context, *exports: Export | OperationName) -> None:
+    def _persist_links(self, context: Context, *exports: Wanted) -> None:
         """Let the links lead to the first export."""
         EarthEngineTasksLink.persist_for(context, self.hook.account.names(self.operation_names))
         urls = (console_url_of(export.body) for export in exports if isinstance(export, Export))
         EarthEngineOutputLink.persist(context, next(urls, ""))
 
     def _finish(self, context: Context, operations: list[OperationDict]) -> list[OperationDict]:
-        """Return the operations if none has failed.
+        """Return the operations if no more than may fail have failed.
 
         :raises AirflowFailException: with what became of each; `_owned` cancels the others.
         :raises AirflowException: the same, if starting what has failed again may help.
@@ -303,9 +323,10 @@ class ExportingOperator(WaitingTask, BaseOperator):
         lines = _lines_of([operation for operation in operations if operation["done"]])
         for line in lines:
             self.log.info("%s", line)
-        if errors := [operation["error"] for operation in operations if operation["error"]]:
+        errors = [operation["error"] for operation in operations if operation["error"]]
+        if not self.wait_options.allows(len(errors), len(self.operation_names)):
             raise airflow_exception(
-                f"{len(errors)} of {len(self.operation_names)} exports did not succeed:\n  " + "\n  ".join(lines),
+                f"{len(errors)} of {len(self.operation_names)} operations did not succeed:\n  " + "\n  ".join(lines),
                 permanent=not all(can_pass(OperationError(error["code"], error["message"])) for error in errors),
             )
         self._destination_uris = [uri for operation in operations for uri in operation["destination_uris"]]

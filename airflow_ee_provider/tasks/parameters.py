@@ -71,6 +71,19 @@ class Whole(Number):
         return int(number)
 
 
+class Allowance(Number):
+    """A parameter that is a whole number, or a share below 1."""
+
+    expected = "a whole number, or a share below 1,"
+
+    def convert(self, value: Any) -> float:
+        """Read the value, whatever it is."""
+        number = super().convert(value)
+        if number > 1 and number != int(number):
+            raise ValueError(value)
+        return number
+
+
 class Seconds(Number):
     """A duration: seconds, or a timedelta."""
 

@@ -247,13 +247,13 @@ class WaitingTask(EarthEngineTask):
             self.cancel_own(f"{self.task_id} timed out ({what})")
 
 
-def raise_for_failures(operations: list[OperationDict]) -> list[OperationDict]:
-    """Return the operations if none has failed.
+def raise_for_failures(operations: list[OperationDict], options: WaitOptions) -> list[OperationDict]:
+    """Return the operations if no more than may fail have failed.
 
     :raises AirflowFailException: naming each that has, with Earth Engine's code and message.
     """
     failed = [operation for operation in operations if operation["error"]]
-    if failed:
+    if not options.allows(len(failed), len(operations)):
         details = "\n".join(some_lines([f"  {line_of(operation)}" for operation in failed]))
         raise AirflowFailException(f"{len(failed)} of the Earth Engine operations did not succeed:\n{details}")
     return operations

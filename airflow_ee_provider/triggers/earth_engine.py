@@ -87,6 +87,7 @@ class EarthEngineOperationTrigger(_Trigger):
     :param cancel_on_kill: cancel when a user clears or marks the deferred task, or its DAG run times out.
     :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled.
     :param max_total_eecu_seconds: EECU-seconds that all may use together before what runs is cancelled.
+    :param max_failures: how many may fail: a number, or a share below 1.
     :param stop_at_failure: False waits for the others although one has failed.
     :param timeout_at: when the trigger times out, in seconds since the epoch; needed before Airflow 3.3, where
         nothing else tells a timeout from a user's action.
@@ -99,6 +100,7 @@ class EarthEngineOperationTrigger(_Trigger):
         cancel_on_kill: bool = False,
         max_eecu_seconds: float | None = None,
         max_total_eecu_seconds: float | None = None,
+        max_failures: float = 0,
         stop_at_failure: bool = True,
         timeout_at: float | None = None,
         handover: str | None = None,
@@ -107,7 +109,9 @@ class EarthEngineOperationTrigger(_Trigger):
         super().__init__(**kwargs)
         self.handover = handover
         self.cancel_on_kill = cancel_on_kill
-        self.options = WaitOptions(self.poll_interval, stop_at_failure, max_eecu_seconds, max_total_eecu_seconds)
+        self.options = WaitOptions(
+            self.poll_interval, stop_at_failure, max_eecu_seconds, max_total_eecu_seconds, max_failures
+        )
         self.timeout_at = timeout_at
 
     def serialize(self) -> tuple[str, dict[str, Any]]:

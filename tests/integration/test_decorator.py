@@ -67,7 +67,7 @@ def test_the_failure_of_one_cancels_the_others(service: Service, run_dag: Callab
 
     assert ran.state == "failed"
     assert sorted(service.state(name) for name in service.operations) == ["CANCELLED", "CANCELLED", "FAILED"]
-    assert "1 of 3 exports did not succeed" in ran.log
+    assert "1 of 3 operations did not succeed" in ran.log
     assert "FAILED, code 3: No features." in ran.log
     assert ran.log.count(": cancelled (CANCELLED") >= 2
 
@@ -81,6 +81,26 @@ def test_the_others_go_on_if_that_is_wanted(service: Service, run_dag: Callable[
     assert ran.state == "failed"
     assert sorted(service.state(name) for name in service.operations) == ["FAILED", "SUCCEEDED", "SUCCEEDED"]
     assert not service.requests("POST", "*:cancel")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_so_many_may_fail_as_is_allowed(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
+    service.behave("second", pending_seconds=0, run_seconds=0.1, outcome="FAILED", message="No features.")
+
+    ran = run_dag(f"decorated_several_tolerant_in_{place}")
+
+    assert ran.state == "success", ran.log
+    assert [operation["state"] for operation in ran.result] == ["SUCCEEDED", "FAILED", "SUCCEEDED"]
+    assert not service.requests("POST", "*:cancel")
+
+
+def test_a_share_of_less_than_one_allows_none(service: Service, run_dag: Callable[..., Ran]) -> None:
+    service.behave("second", pending_seconds=0, run_seconds=0.1, outcome="FAILED", message="No features.")
+
+    ran = run_dag("decorated_several_in_proportion_in_worker")
+
+    assert ran.state == "failed"
+    assert "1 of 3 operations did not succeed" in ran.log
 
 
 @pytest.mark.parametrize("place", PLACES)

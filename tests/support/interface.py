@@ -22,6 +22,7 @@ from airflow_ee_provider.operators.earth_engine import (
     EarthEngineCancelOperationOperator,
     EarthEngineCancelStaleOperationsOperator,
     EarthEngineExportOperator,
+    EarthEngineImportOperator,
 )
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 from airflow_ee_provider.tasks.parameters import NotGiven
@@ -33,6 +34,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "interface.md"
 CLASSES: dict[str, Any] = {
     "`@task.earth_engine`": _EarthEngineDecoratedOperator,
     "export": EarthEngineExportOperator,
+    "import": EarthEngineImportOperator,
     "sensor": EarthEngineOperationSensor,
     "cancel": EarthEngineCancelOperationOperator,
     "janitor": EarthEngineCancelStaleOperationsOperator,
@@ -53,6 +55,8 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     "scope": ("a word", "whose recorded operations are meant, where no names are given"),
     "kind": ("a word", "of export: `image`, `table`, `video`, `videoMap`, `map`, `classifier`"),
     "body": ("JSON", "the export, as the API has it"),
+    "manifest": ("JSON", "the asset to import, as the API has it"),
+    "overwrite": ("true or false", "replace an asset that is there already"),
     "earth_engine_conn_id": ("a text, or None", "the connection; None stands for Application Default Credentials"),
     "project_id": ("a text", "the Cloud project, in place of the connection's"),
     "impersonation_chain": ("a text or several", "service accounts, the last of which calls Earth Engine"),
@@ -70,13 +74,17 @@ PARAMETERS: dict[str, tuple[str, str]] = {
         "EECU-seconds",
         "that all may use together; then what still runs is cancelled, and the task fails",
     ),
+    "max_failures": ("a whole number, or a share below 1", "how many may fail without failing the task"),
     "cancel_on_kill": ("true or false", "cancel when the task is cleared or marked, or its run times out"),
     "cancel_on_timeout": (
         "true or false",
         "cancel when the time is over: `execution_timeout`, or the sensor's `timeout`",
     ),
-    "cancel_on_failure": ("true or false", "cancel the others when one has failed"),
-    "stop_at_failure": ("true or false", "fail as soon as one has failed; false waits for the others first"),
+    "cancel_on_failure": ("true or false", "cancel the others when more than `max_failures` have failed"),
+    "stop_at_failure": (
+        "true or false",
+        "fail as soon as more than `max_failures` have failed; false waits for the others first",
+    ),
     "not_found_ok": ("true or false", "an operation that Earth Engine does not know is no failure"),
     "older_than": (DURATION, "created, or started, longer ago than that, by Earth Engine's clock"),
     "age_since": ("a word", "from which time on ages are counted: `create_time` or `start_time`"),
@@ -96,6 +104,8 @@ CELLS = {
     ("timeout", "sensor"): "7 days (Airflow's)",
     ("workload_tag", "`@task.earth_engine`"): "made of the DAG's id †",
     ("workload_tag", "export"): "made of the DAG's id †",
+    ("workload_tag", "import"): "has none †",
+    ("stop_at_failure", "import"): "as `cancel_on_failure` †",
     ("stop_at_failure", "`@task.earth_engine`"): "as `cancel_on_failure` †",
     ("stop_at_failure", "export"): "as `cancel_on_failure` †",
     ("not_found_ok", "janitor"): "`True` †",

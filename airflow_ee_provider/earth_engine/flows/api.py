@@ -153,8 +153,9 @@ def wait_for_operations(
     stop_at_failure: bool = True,
     max_eecu_seconds: float | None = None,
     max_total_eecu_seconds: float | None = None,
+    max_failures: float = 0,
 ) -> Flow[list[Operation]]:
-    """Poll until all have ended or one has failed, and return them.
+    """Poll until all have ended, or one more than may fail has failed, and return them.
 
     :param names: one name or several.
     :param poll_interval: between two polls, at most; what has just begun is read more often. In seconds, or as a
@@ -164,10 +165,13 @@ def wait_for_operations(
     :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled; None for no limit.
     :param max_total_eecu_seconds: EECU-seconds that all may use together before what runs is cancelled; None for no
         limit.
+    :param max_failures: how many may fail: a number, or a share below 1.
     :raises OperationTimeoutError: if some have not ended by then; they run on.
     :raises ComputeLimitExceededError: if one used more, once it is known what became of it.
     """
-    options = WaitOptions(_seconds(poll_interval), stop_at_failure, max_eecu_seconds, max_total_eecu_seconds)
+    options = WaitOptions(
+        _seconds(poll_interval), stop_at_failure, max_eecu_seconds, max_total_eecu_seconds, max_failures
+    )
     limit = None if timeout is None else _seconds(timeout)
     return waiting.wait_for_operations(account.names(names), options, timeout=limit)
 

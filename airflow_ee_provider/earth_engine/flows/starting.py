@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.operations import Operation
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,60}")
+#: The kinds of asset that ``projects.{kind}.import`` makes.
+IMPORT_KINDS = ("image", "table")
+
 _WORKLOAD_TAG = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 #: By how much an operation may seem older than the run that starts it, before it is somebody else's.
@@ -56,6 +59,46 @@ class Export:
     def method(self) -> str:
         """The API's method, as it stands in a URL: ``image:export``."""
         return f"{self.kind}:export"
+
+
+@dataclass(frozen=True)
+class Import:
+    """What ``projects.{kind}.import`` is asked for.
+
+    :param kind: one of `IMPORT_KINDS`.
+    :param manifest: the API's own JSON: what the asset is called, and made of.
+    :param project: the Cloud project that runs it; empty for the connection's.
+    """
+
+    kind: str
+    manifest: Mapping[str, Any]
+    overwrite: bool = False
+    project: str = ""
+
+    @property
+    def method(self) -> str:
+        """The API's method, as it stands in a URL: ``image:import``."""
+        return f"{self.kind}:import"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The API's own JSON; for a person, an import is called as its asset is."""
+        asset = str(self.manifest.get("name", ""))
+        return {f"{self.kind}Manifest": self.manifest, "description": asset, "overwrite": self.overwrite}
+
+
+def check_import(wanted: Import) -> None:
+    """Refuse what the API would refuse late.
+
+    :raises InvalidRequestError: says what is wrong.
+    """
+    sources = {"image": "tilesets", "table": "sources"}.get(wanted.kind)
+    if sources is None:
+        kinds = ", ".join(IMPORT_KINDS)
+        raise InvalidRequestError(f"{wanted.kind!r} is not a kind of import.", remedy=f"One of {kinds}.")
+    for name, example in (("name", "projects/PROJECT/assets/NAME"), (sources, "what the asset is made of")):
+        if not wanted.manifest.get(name):
+            raise InvalidRequestError(f"The import's manifest has no {name}.", remedy=f"Give {example}.")
 
 
 def with_defaults(body: Mapping[str, Any], workload_tag: str | None, priority: int | None) -> dict[str, Any]:

@@ -50,16 +50,22 @@ class WaitOptions:
     """How to wait: the same wherever it is done, from a task's parameters through its trigger to the flow.
 
     :param poll_interval: seconds between two reads, at most.
-    :param stop_at_failure: end the waiting as soon as one operation has failed or was cancelled.
+    :param stop_at_failure: end the waiting as soon as more operations than are allowed have failed or were cancelled.
     :param max_eecu_seconds: compute that each operation may use before it is cancelled; None for no limit.
     :param max_total_eecu_seconds: compute that all may use together before what still runs is cancelled; None for no
         limit.
+    :param max_failures: how many may fail: a number, or a share below 1.
     """
 
     poll_interval: float = POLL_INTERVAL
     stop_at_failure: bool = True
     max_eecu_seconds: float | None = None
     max_total_eecu_seconds: float | None = None
+    max_failures: float = 0
+
+    def allows(self, failures: int, total: int) -> bool:
+        """Whether so many of all operations may have failed."""
+        return failures <= (self.max_failures if self.max_failures >= 1 else self.max_failures * total)
 
     def as_kwargs(self) -> dict[str, Any]:
         """Return what a hook's method, or a trigger, is given."""
@@ -90,9 +96,12 @@ class Progress:
         """The latest of each operation that was read, in the order of the names."""
         return [self.latest[name] for name in self.names if name in self.latest]
 
-    def is_over(self, *, stop_at_failure: bool) -> bool:
+    def is_over(self, options: WaitOptions) -> bool:
         """Whether there is nothing left to wait for."""
-        return not self.unfinished or (stop_at_failure and any(operation.failed for operation in self.found))
+        if not self.unfinished:
+            return True
+        failures = sum(operation.failed for operation in self.found)
+        return options.stop_at_failure and not options.allows(failures, len(self.names))
 
 
 def poll_operations(progress: Progress, options: WaitOptions, after: float = 0.0) -> Flow[int]:
@@ -127,7 +136,7 @@ def wait_for_operations(
         now = yield MonotonicTime()
         if read == unfinished:  # Otherwise there was early news, and the others are due as before.
             due = now + next_interval(now - started, options.poll_interval)
-        if progress.is_over(stop_at_failure=options.stop_at_failure):
+        if progress.is_over(options):
             return progress.found
         if timeout is not None:
             if now - started >= timeout:

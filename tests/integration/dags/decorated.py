@@ -93,6 +93,8 @@ CASES: dict[str, dict[str, Any]] = {
     "one": {"function": one, "arguments": {"suffix": "{{ dag.dag_id }}"}, "priority": 50},
     "several": {"function": several},
     "several_patient": {"function": several, "cancel_on_failure": False},
+    "several_tolerant": {"function": several, "max_failures": 1},
+    "several_in_proportion": {"function": several, "max_failures": "{{ 0.2 }}"},
     "started": {"function": started},
     "nothing": {"function": nothing},
     "nonsense": {"function": nonsense},
@@ -102,7 +104,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 #: What the tests run in both places; the rest in a worker only.
-IN_BOTH = ("one", "several", "several_patient", "started", "limited", "forgotten")
+IN_BOTH = ("one", "several", "several_patient", "several_tolerant", "started", "limited", "forgotten")
 
 for case, parameters in CASES.items():
     for place, deferrable in (("worker", False), ("triggerer", True)) if case in IN_BOTH else (("worker", False),):

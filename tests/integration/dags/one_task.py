@@ -12,6 +12,7 @@ from airflow_ee_provider.operators.earth_engine import (
     EarthEngineCancelOperationOperator,
     EarthEngineCancelStaleOperationsOperator,
     EarthEngineExportOperator,
+    EarthEngineImportOperator,
 )
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 
@@ -62,6 +63,7 @@ IN_BOTH = (
     "tidy",
     "export",
     "export_frugally",
+    "import",
 )
 
 
@@ -76,6 +78,27 @@ for case, parameters in EXPORTS.items():
                 task_id="task",
                 kind="image",
                 **{"body": BODY, "poll_interval": 0.2, "deferrable": deferrable, **parameters},
+            )
+        globals()[dag.dag_id] = dag
+
+MANIFEST = {
+    "name": "projects/demo/assets/{{ dag.dag_id }}",
+    "tilesets": [{"sources": [{"uris": ["gs://bucket/scene.tif"]}]}],
+}
+
+IMPORTS: dict[str, dict[str, Any]] = {
+    "import": {},
+    "import_again": {"overwrite": "{{ true }}"},
+    "import_nothing": {"manifest": '{"name": "projects/demo/assets/nothing"}'},
+}
+
+for case, parameters in IMPORTS.items():
+    for place, deferrable in places(case):
+        with DAG(f"{case}_in_{place}", schedule=None) as dag:
+            EarthEngineImportOperator(
+                task_id="task",
+                kind="image",
+                **{"manifest": MANIFEST, "poll_interval": 0.2, "deferrable": deferrable, **parameters},
             )
         globals()[dag.dag_id] = dag
 

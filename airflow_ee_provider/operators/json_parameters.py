@@ -1,0 +1,36 @@
+"""Parameters that are JSON: given as such, as a text of it, or as the name of a template file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator
+
+
+def file_of(operator: BaseOperator, value: Any) -> Any:
+    """Return the content of a ``.json`` template file, if that is what a value names; no other text names one."""
+    if not (isinstance(value, str) and value.strip().endswith(".json")):
+        return value
+    environment = operator.get_template_env()
+    assert environment.loader is not None  # noqa: S101 (a DAG's environment has one)
+    return environment.loader.get_source(environment, value.strip())[0]
+
+
+def read_json(value: Any, what: str) -> Mapping[str, Any]:
+    """Return the JSON object that a rendered value is, or is a text of.
+
+    :param what: it is, for the error.
+    :raises AirflowFailException: if it is none.
+    """
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise AirflowFailException(f"The {what} is not JSON: {error}.") from None
+    if not isinstance(found, Mapping):
+        raise AirflowFailException(f"The {what} is not a JSON object.")
+    return found
