@@ -111,6 +111,10 @@ class TransientError(EarthEngineError):
     permanent = False
 
 
+class QueueFullError(TransientError):
+    """As many operations as can wait in the project's queue do: there is room when some of them have ended."""
+
+
 class OperationTimeoutError(TransientError):
     """Operations have not ended in the time that there was for them; they run on."""
 

@@ -164,6 +164,7 @@ class EarthEngineHook(_ConnectionHook):
     start_once = _blocking(api.start_once)
     start_all = _blocking(api.start_all)
     read_operations = _blocking(api.read_operations)
+    wait_for_room = _blocking(api.wait_for_room)
     _test_connection = _blocking(api.test_connection)
 
     def get_conn(self) -> AuthorizedSession:
@@ -242,6 +243,7 @@ class EarthEngineAsyncHook(_ConnectionHook):
     start_once = _awaited(api.start_once)
     start_all = _awaited(api.start_all)
     read_operations = _awaited(api.read_operations)
+    wait_for_room = _awaited(api.wait_for_room)
 
     @property
     def key(self) -> Hashable:

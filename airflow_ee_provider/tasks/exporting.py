@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -37,12 +38,14 @@ from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airfl
 from airflow_ee_provider.tasks.lineage import add_outlet_assets, operator_lineage
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 from airflow_ee_provider.tasks.records import (
+    operations_of_task,
     record_all_started,
     record_operations,
     record_started,
     resume_started,
     started_by_task,
 )
+from airflow_ee_provider.tasks.room import start_as_there_is_room
 from airflow_ee_provider.tasks.starter import Starter
 from airflow_ee_provider.tasks.waiting_task import LIMITS, WaitingTask, cancel_and_describe, line_of
 
@@ -80,6 +83,10 @@ class ExportingOperator(WaitingTask, BaseOperator):
         cancelled, confirmed, and the task fails. None for no limit (templated).
     :param max_failures: how many exports may fail without failing the task: a whole number, or a share below 1
         (templated).
+    :param max_active_operations: how many of what a task is given, or its function returns, may be in Earth Engine at
+        once, so that there is room for others in the project's queue; None for as many as the queue takes (templated).
+    :param queue_timeout: to wait for room in that queue without anything being started, in seconds or as a timedelta,
+        before the task fails, to be tried again; None for as long as it takes (templated).
     :param cancel_on_kill: cancel when the task is cleared or marked, or its DAG run times out (templated).
     :param cancel_on_timeout: cancel when the ``execution_timeout`` passes, counted from the task's start (templated).
     :param cancel_on_failure: cancel what is left when more of them than ``max_failures`` have failed, or when the task
@@ -95,6 +102,8 @@ class ExportingOperator(WaitingTask, BaseOperator):
         "poll_interval",
         *LIMITS,
         "max_failures",
+        "max_active_operations",
+        "queue_timeout",
         "stop_at_failure",
         *FLAGS,
         *ACCOUNT_PARAMETERS,
@@ -103,6 +112,8 @@ class ExportingOperator(WaitingTask, BaseOperator):
         parameters.Seconds("poll_interval"),
         *(parameters.Number(name, is_optional=True) for name in LIMITS),
         parameters.Allowance("max_failures"),
+        parameters.Whole("max_active_operations", is_optional=True, least=1),
+        parameters.Seconds("queue_timeout", is_optional=True),
         parameters.Whole("priority", is_optional=True, most=9999),
         parameters.Flag("stop_at_failure", is_optional=True),
         *map(parameters.Flag, FLAGS),
@@ -123,6 +134,8 @@ class ExportingOperator(WaitingTask, BaseOperator):
         max_eecu_seconds: float | str | None = None,
         max_total_eecu_seconds: float | str | None = None,
         max_failures: float | str = 0,
+        max_active_operations: int | str | None = None,
+        queue_timeout: float | timedelta | str | None = None,
         cancel_on_kill: bool | str = True,
         cancel_on_timeout: bool | str = True,
         cancel_on_failure: bool | str = True,
@@ -141,6 +154,8 @@ class ExportingOperator(WaitingTask, BaseOperator):
         self.max_eecu_seconds: Any = max_eecu_seconds
         self.max_total_eecu_seconds: Any = max_total_eecu_seconds
         self.max_failures: Any = max_failures
+        self.max_active_operations: Any = max_active_operations
+        self.queue_timeout: Any = queue_timeout
         self.cancel_on_kill: Any = cancel_on_kill
         self.cancel_on_timeout: Any = cancel_on_timeout
         self.cancel_on_failure: Any = cancel_on_failure
@@ -149,6 +164,8 @@ class ExportingOperator(WaitingTask, BaseOperator):
         self.operation_names: list[str] = []
         self._starter: Starter | None = None
         self._ended: set[str] = set()
+        #: When this task has started something last, if it goes on with starting in another process.
+        self.started_last: float | None = None
         self._destination_uris: list[str] = []
         parameters.check(self, self.checked_parameters)
 
@@ -165,6 +182,11 @@ class ExportingOperator(WaitingTask, BaseOperator):
             self.poll_interval, stop, self.max_eecu_seconds, self.max_total_eecu_seconds, self.max_failures
         )
 
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What the exports may use."""
+        return {name: getattr(self, name) for name in LIMITS}
+
     def start_and_wait(
         self, context: Context, make_exports: Callable[[Starter], Sequence[Wanted]]
     ) -> list[OperationDict]:
@@ -174,11 +196,15 @@ class ExportingOperator(WaitingTask, BaseOperator):
             it is given; called unless all is known to be started.
         """
         with self._owned(context):
+            complete = False
             with airflow_errors():
                 self.hook.make_ready()
-                self.operation_names, complete = resume_started(
-                    context, self.hook, on_clear="cancel" if self.cancel_on_kill else "ignore"
-                )
+                if self.started_last is not None:
+                    self.operation_names = operations_of_task(context)
+                else:
+                    self.operation_names, complete = resume_started(
+                        context, self.hook, on_clear="cancel" if self.cancel_on_kill else "ignore"
+                    )
             self._end_if_killed()
             if complete:
                 self.log.info("Going on with what the last try has started: %s.", some_of(self.operation_names))
@@ -191,8 +217,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         """Wait for what was started, here or in the triggerer; what has ended by now needs no waiting."""
         options = self.wait_options
         with airflow_errors():
-            limits = {name: getattr(self, name) for name in LIMITS}
-            progress = self.hook.poll_operations(self.operation_names, **limits)
+            progress = self.hook.poll_operations(self.operation_names, **self.limits)
         found = progress.found
         if not self.wait_for_completion:
             found = [progress.latest.get(name) or Operation.unread(name) for name in progress.names]
@@ -201,12 +226,20 @@ class ExportingOperator(WaitingTask, BaseOperator):
                 self.wait_in_triggerer(context, self.operation_names)
             with airflow_errors():
                 found = self.hook.wait_for_operations(self.operation_names, **options.as_kwargs())
-        return self._finish(context, [operation.as_dict() for operation in found])
+        return self.finish(context, [operation.as_dict() for operation in found])
+
+    def start_more(self, context: Context, event: Mapping[str, Any]) -> Any:
+        """Go on with starting, once there may be room: all is made again, and what was started is found."""
+        with self._owned(context):
+            result_or_raise(event)
+        self.started_last = event["since"]
+        # Without Airflow's guard, which takes the call for one from outside of a task.
+        return inspect.unwrap(type(self).execute)(self, context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[OperationDict]:
         """Return the operations, or fail as they did."""
         with self._owned(context):
-            return self._finish(context, result_or_raise(event))
+            return self.finish(context, result_or_raise(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Cancel as well where the trigger itself has failed, and no next try goes on with the exports."""
@@ -265,7 +298,13 @@ class ExportingOperator(WaitingTask, BaseOperator):
                 unrecorded.update(started)
 
         starter = self._starter = Starter(
-            self.hook, context, record, known=started_by_task(context), workload_tag=tag, priority=self.priority
+            self.hook,
+            context,
+            record,
+            known=started_by_task(context),
+            queue_timeout=self.queue_timeout,
+            workload_tag=tag,
+            priority=self.priority,
         )
         self._end_if_killed()
         with airflow_errors():
@@ -304,8 +343,9 @@ class ExportingOperator(WaitingTask, BaseOperator):
             record_operations(context, adopted, **account_of(self))
             self.operation_names = list(dict.fromkeys([*self.operation_names, *map(str, adopted)]))
         starts = [starter.plan(e.method, e.body, e.project) for e in exports if not isinstance(e, OperationName)]
-        started = iter(starter.start_all(starts))
-        return [str(export) if isinstance(export, OperationName) else next(started) for export in exports]
+        start_as_there_is_room(self, context, starter, starts)
+        started = iter(starts)
+        return [str(e) if isinstance(e, OperationName) else starter.name_of(next(started)) for e in exports]
 
     def _persist_links(self, context: Context, *exports: Wanted) -> None:
         """Let the links lead to the first export."""
@@ -313,7 +353,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         urls = (console_url_of(export.body) for export in exports if isinstance(export, Export))
         EarthEngineOutputLink.persist(context, next(urls, ""))
 
-    def _finish(self, context: Context, operations: list[OperationDict]) -> list[OperationDict]:
+    def finish(self, context: Context, operations: list[OperationDict]) -> list[OperationDict]:
         """Return the operations if no more than may fail have failed.
 
         :raises AirflowFailException: with what became of each; `_owned` cancels the others.

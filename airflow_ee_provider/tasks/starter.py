@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.client.drivers import run
-from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
+from airflow_ee_provider.earth_engine.errors import EarthEngineError, QueueFullError, TransientError
 from airflow_ee_provider.earth_engine.flows.starting import Start, start_once, with_defaults
 from airflow_ee_provider.earth_engine.many import FEW
 from airflow_ee_provider.earth_engine.operation_names import OperationName
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 
+#: Seconds after which a function's start is tried again where the project's queue is full.
+TRY_AGAIN_IN_FUNCTION = 30.0
+
 #: Seconds between two records of what is started side by side, and between two lines about it.
 RECORD_INTERVAL, LOG_INTERVAL = 0.5, 5.0
 
@@ -36,6 +39,7 @@ class Starter:
     :param context: the task's, which makes the identity that its tries have in common.
     :param record: is told of operations, each with its `Start.key`, before anything else is done with them.
     :param known: what the task has started before, and goes on with, by `Start.key`.
+    :param queue_timeout: seconds for which a function's start waits for room; None for as long as it takes.
     :param workload_tag: for what has none of its own; empty for none.
     :param priority: for what has none of its own; None for Earth Engine's default.
     """
@@ -47,6 +51,7 @@ class Starter:
         record: Callable[[dict[str, str]], None],
         *,
         known: Mapping[str, str] | None = None,
+        queue_timeout: float | None = None,
         workload_tag: str | None = None,
         priority: int | None = None,
     ) -> None:
@@ -59,6 +64,7 @@ class Starter:
         self._tries = max(1, ti.try_number)
         self._hook, self._record, self._log = hook, record, hook.log
         self._known = dict(known or {})
+        self._queue_timeout = queue_timeout
         self._workload_tag, self._priority = workload_tag, priority
         self._repeats: Counter[tuple[str, ...]] = Counter()
         self._free: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -120,27 +126,50 @@ class Starter:
             self._log.info("Started %s: %s%s", start.describe(), operation.name, _destination(start))
         return operation
 
-    def start_all(self, starts: Sequence[Start]) -> list[str]:
-        """Start them side by side, or find them started, and record them a few at a time; return their operations.
+    def start_all(self, starts: Sequence[Start], most: int | None = None) -> list[Start]:
+        """Start them side by side, or find them started, and record them a few at a time.
 
+        :param most: how many are started now; None for all.
+        :return: those that are left, because there is no room for them; the others have a `name_of` now.
         :raises EarthEngineError: if one could not be started, once nothing more is under way.
         """
-        names = {start.key: name for start in starts if (name := self._known.get(start.key))}
-        self.started.update({names[start.key]: _description(start) for start in starts if start.key in names})
-        bulk = _Bulk(self, names, len(starts))
+        found = {start.key: start for start in starts if start.key in self._known}
+        self.started.update({self._known[key]: _description(start) for key, start in found.items()})
+        bulk = _Bulk(self, self._known, len(starts), len(found))
         try:
-            self._hook.start_all([start for start in starts if start.key not in names], bulk.is_unwanted, bulk.done)
+            todo = [start for start in starts if start.key not in found]
+            self._hook.start_all(todo[:most], bulk.is_unwanted, bulk.done)
         except BaseException:  # Whatever it is, a timeout or a kill: what was started has to be found.
             with suppress(Exception):
                 bulk.record()
             raise
         bulk.end()
-        return [names[start.key] for start in starts]
+        return [start for start in starts if start.key not in self._known]
+
+    def has_started(self, start: Start) -> bool:
+        """Whether something is known to be started."""
+        return start.key in self._known
+
+    def name_of(self, start: Start) -> str:
+        """Return the operation of what is started."""
+        return self._known[start.key]
 
     def _send(self, start: Start, transport: SyncTransport | None) -> Operation:
-        if transport is None:
-            return self._hook.start_once(start, lambda: self.stopped)
-        return run(start_once(start.project, start, lambda: self.stopped), transport, self._log)
+        """Start something for a function, which has to wait in its own thread where there is no room."""
+        since = time.monotonic()
+        while True:
+            try:
+                if transport is None:
+                    return self._hook.start_once(start, lambda: self.stopped)
+                return run(start_once(start.project, start, lambda: self.stopped), transport, self._log)
+            except QueueFullError as error:
+                waited = time.monotonic() - since
+                if self.stopped or (self._queue_timeout is not None and waited >= self._queue_timeout):
+                    raise
+                self._log.warning("%s It is tried again in %g s.", error, TRY_AGAIN_IN_FUNCTION)
+                self._under_way.pop(start.key, None)  # Nothing is under way for that time.
+                time.sleep(TRY_AGAIN_IN_FUNCTION)
+                self._under_way[start.key] = start
 
     def check_refusals(self) -> None:
         """Say which starts were refused, and never succeeded: whoever asked for them may have swallowed the error.
@@ -184,19 +213,22 @@ class Starter:
 class _Bulk:
     """Starts side by side: what has become of them so far.
 
-    :param names: of what was started before, by `Start.key`; the others are added.
+    :param names: of what is started, by `Start.key`: these are added to them.
     :param total: of all that is to be started.
+    :param found: how many of them were started before.
     """
 
-    def __init__(self, starter: Starter, names: dict[str, str], total: int) -> None:
+    def __init__(self, starter: Starter, names: dict[str, str], total: int, found: int) -> None:
         self._starter, self._names, self._total = starter, names, total
         self._unrecorded: dict[str, str] = {}
         self._late: list[str] = []
         self._errors: list[tuple[Start, EarthEngineError]] = []
+        self._is_full = False
+        self._count = found
         self._recorded_at = float("-inf")
         self._began = self._told_at = time.monotonic()
-        if names:
-            self._log.info("%s of %s were started before, and go on.", f"{len(names):,}", f"{total:,}")
+        if found:
+            self._log.info("%s of %s were started before, and go on.", f"{found:,}", f"{total:,}")
 
     @property
     def _log(self) -> Any:
@@ -208,7 +240,7 @@ class _Bulk:
         # Written down first: either `Starter.stop` finds it, or this finds that there was a stop.
         is_first = start.key not in under_way
         under_way[start.key] = start
-        if not (self._starter.stopped or self._errors):
+        if not (self._starter.stopped or self._errors or self._is_full):
             return False
         if is_first:  # Otherwise Earth Engine may have acted on it.
             under_way.pop(start.key, None)
@@ -217,8 +249,12 @@ class _Bulk:
     def done(self, result: tuple[Start, Operation | EarthEngineError]) -> None:
         """Take an operation, or why it was not started; called in the task's own thread."""
         starter, (start, found) = self._starter, result
+        if isinstance(found, QueueFullError):
+            self._is_full = True
+            starter._under_way.pop(start.key, None)  # noqa: SLF001
+            return
         if isinstance(found, EarthEngineError):
-            if not (starter.stopped or self._errors):
+            if not (starter.stopped or self._errors or self._is_full):
                 self._errors.append((start, found))
                 starter._under_way.pop(start.key, None)  # noqa: SLF001
             return
@@ -226,6 +262,7 @@ class _Bulk:
         starter.started[name] = _description(start)
         starter._under_way.pop(start.key, None)  # noqa: SLF001
         self._names[start.key] = name
+        self._count += 1
         if starter.stopped:  # The answer has come after the kill.
             self._late.append(name)
             return
@@ -244,7 +281,7 @@ class _Bulk:
         self._recorded_at = now = time.monotonic()
         if self._total > FEW and now - self._told_at >= LOG_INTERVAL:
             self._told_at = now
-            self._log.info("Started %s of %s.", f"{len(self._names):,}", f"{self._total:,}")
+            self._log.info("Started %s of %s.", f"{self._count:,}", f"{self._total:,}")
 
     def end(self) -> None:
         """Finish, once nothing is under way any more.
@@ -258,7 +295,9 @@ class _Bulk:
             raise TransientError("The task was killed: nothing more is started.")
         if self._total > FEW:
             seconds = time.monotonic() - self._began
-            self._log.info("Started %s of %s in %.0f s.", f"{len(self._names):,}", f"{self._total:,}", seconds)
+            self._log.info("Started %s of %s in %.0f s.", f"{self._count:,}", f"{self._total:,}", seconds)
+        if self._is_full:
+            self._log.info("The project's queue is full: %s are left to be started.", f"{self._total - self._count:,}")
         for start, error in self._errors:
             if self._total > 1:
                 self._log.error("%s could not be started: no more is.", start.describe())

@@ -33,7 +33,7 @@ from airflow_ee_provider.tasks.handover import Handover
 from airflow_ee_provider.tasks.records import operations_of_a_later_try, operations_of_task, record_operations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -153,12 +153,19 @@ class WaitingTask(EarthEngineTask):
         """How this task waits, in a worker and in the triggerer alike; once its parameters are rendered."""
         raise NotImplementedError
 
-    def wait_in_triggerer(self, context: Context, names: Iterable[object], timeout: float | None = None) -> None:
+    def wait_in_triggerer(
+        self,
+        context: Context,
+        names: Iterable[object],
+        timeout: float | None = None,
+        room: Mapping[str, Any] | None = None,
+    ) -> None:
         """Defer until all have succeeded or one has not.
 
         :param timeout: seconds; besides ``execution_timeout``.
+        :param room: if it is waited for room to start more of them, the parameters of `EarthEngineRoomTrigger`.
         """
-        from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+        from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger, EarthEngineRoomTrigger
 
         now = time.time()
         ends = [end for end in (None if timeout is None else now + timeout, self._execution_ends) if end is not None]
@@ -169,13 +176,15 @@ class WaitingTask(EarthEngineTask):
             if state not in FOLLOWED_BY_A_TRY:  # Otherwise its next try goes on with them.
                 self.cancel_own(f"{self.task_id} is {state}")
             raise AirflowException(f"{self.task_id} is {state}: it is not deferred.")
-        trigger = EarthEngineOperationTrigger(
+        kind = EarthEngineRoomTrigger if room else EarthEngineOperationTrigger
+        trigger = kind(
             operation_names=[str(name) for name in names],
             **self.wait_options.as_kwargs(),
             cancel_on_kill=self.cancel_on_kill,
             timeout_at=timeout_at,
             handover=handover.token if handover else None,
             **account_of(self),
+            **(room or {}),
         )
         if self._is_killed:  # Airflow 3 lets a process go on for some seconds.
             raise AirflowException(f"{self.task_id} was killed: it is not deferred.")
@@ -183,7 +192,8 @@ class WaitingTask(EarthEngineTask):
             handover.begin()
         self._is_deferred = True
         bound = None if timeout_at is None else timedelta(seconds=max(0.0, timeout_at - now))
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=bound)
+        method = "start_more" if room else "execute_complete"
+        self.defer(trigger=trigger, method_name=method, timeout=bound)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Cancel first where the trigger timed out: Airflow runs no code of the trigger's then."""

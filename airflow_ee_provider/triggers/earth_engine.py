@@ -21,6 +21,7 @@ from airflow_ee_provider.tasks.record_format import TRY_KEY
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
 
+    from airflow_ee_provider.earth_engine.operations import Operation
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
 #: Seconds for which `on_kill` is waited for at most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
@@ -126,7 +127,7 @@ class EarthEngineOperationTrigger(_Trigger):
             await self._take_over()
             settled = time.monotonic() + (SETTLE if self._has_process else 0)
             try:
-                found = await self.hook.wait_for_operations(self.operation_names, **self.options.as_kwargs())
+                found = await self._watch()
             except EarthEngineError:
                 await _sleep_until(settled)
                 raise
@@ -136,6 +137,9 @@ class EarthEngineOperationTrigger(_Trigger):
                 await _finish(self._kill_if_user_acted())
             raise
         return [operation.as_dict() for operation in found]
+
+    async def _watch(self) -> list[Operation]:
+        return await self.hook.wait_for_operations(self.operation_names, **self.options.as_kwargs())
 
     @property
     def _has_process(self) -> bool:
@@ -192,6 +196,37 @@ class EarthEngineOperationTrigger(_Trigger):
             return
         if user_acted:
             await self.on_kill()
+
+
+class EarthEngineRoomTrigger(EarthEngineOperationTrigger):
+    """
+    Wait until a task can start more operations: until enough of those that it has started have ended.
+
+    :param unfinished: how many of them may still run then.
+    :param room_timeout: seconds after which the task tries all the same: others may have left the queue.
+    :param since: when the task has started something last, in seconds since the epoch; the event says it again.
+    :param kwargs: the parameters of `EarthEngineOperationTrigger`.
+    """
+
+    def __init__(self, *, unfinished: int, room_timeout: float, since: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.unfinished, self.room_timeout, self.since = unfinished, room_timeout, since
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what this trigger is made of again after a restart of the triggerer."""
+        path, kwargs = super().serialize()
+        own = {name: getattr(self, name) for name in ("unfinished", "room_timeout", "since")}
+        return path, {**kwargs, **own}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and say what the task has to know to go on."""
+        async for event in super().run():
+            yield TriggerEvent({**event.payload, "since": self.since})
+
+    async def _watch(self) -> list[Operation]:
+        return await self.hook.wait_for_room(
+            self.operation_names, unfinished=self.unfinished, timeout=self.room_timeout, options=self.options
+        )
 
 
 async def _sleep_until(moment: float) -> None:

@@ -74,6 +74,8 @@ PARAMETERS: dict[str, tuple[str, str]] = {
         "EECU-seconds",
         "that all may use together; then what still runs is cancelled, and the task fails",
     ),
+    "max_active_operations": ("a whole number", "how many may be in Earth Engine at once; None for any number"),
+    "queue_timeout": (DURATION, "how long is waited for room in the project's queue, while nothing is started"),
     "max_failures": ("a whole number, or a share below 1", "how many may fail without failing the task"),
     "cancel_on_kill": ("true or false", "cancel when the task is cleared or marked, or its run times out"),
     "cancel_on_timeout": (
@@ -185,7 +187,7 @@ def _table(headings: list[str], rows: list[list[str]]) -> str:
 
 
 #: The hooks' methods that are for the tasks of this package.
-FOR_TASKS = ("start_once", "start_all", "read_operations")
+FOR_TASKS = ("start_once", "start_all", "read_operations", "wait_for_room")
 
 
 def _methods() -> str:

@@ -217,6 +217,13 @@ def start_all(
     return starting.start_all(account.project, starts, stopped, as_done)
 
 
+def wait_for_room(
+    account: Account, names: Any, *, unfinished: int, timeout: float, options: WaitOptions
+) -> Flow[list[Operation]]:
+    """Poll until no more than ``unfinished`` of a task's operations run, or for so many seconds; return them."""
+    return waiting.wait_for_room(account.names(names), options, unfinished=unfinished, timeout=timeout)
+
+
 def read_operations(account: Account, names: Any) -> Flow[dict[OperationName, Operation | EarthEngineError]]:
     """Read operations once, with the fewest requests; an error is the answer for its operation alone.
 

@@ -14,6 +14,7 @@ from airflow_ee_provider.earth_engine.errors import (
     InvalidRequestError,
     OperationNotFoundError,
     PermissionDeniedError,
+    QueueFullError,
     QuotaExceededError,
     TransientError,
     UnimplementedError,
@@ -72,7 +73,7 @@ REMEDIES = (
     Remedy(
         r"Too many tasks already in the queue",
         "Cancel operations that nobody needs, or wait for some to end.",
-        TransientError,
+        QueueFullError,
     ),
     Remedy(
         r"daily_eecu_usage_time|exceeded the custom quota",

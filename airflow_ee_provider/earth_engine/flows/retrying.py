@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
+from airflow_ee_provider.earth_engine.errors import EarthEngineError, QueueFullError, TransientError
 from airflow_ee_provider.earth_engine.flows.effects import (
     Flow,
     LogMessage,
@@ -78,7 +78,9 @@ def request_with_answer(request: Request, backoff: Backoff = BACKOFF) -> Flow[tu
         if not isinstance(result, EarthEngineError):
             return result, answer
         delay = backoff.delay(attempt, _retry_after(answer))
-        if result.permanent or not request.repeatable or delay is None:
+        # There is room in a queue again after minutes, not seconds: whoever starts something waits for that.
+        is_hopeless = result.permanent or isinstance(result, QueueFullError)
+        if is_hopeless or not request.repeatable or delay is None:
             raise result
         yield LogMessage(
             f"{result} Trying again in {delay:.1f} s (attempt {attempt} of {backoff.attempts}).", warning=True

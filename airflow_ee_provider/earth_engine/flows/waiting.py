@@ -16,7 +16,7 @@ from airflow_ee_provider.earth_engine.errors import (
     TransientError,
 )
 from airflow_ee_provider.earth_engine.flows.cancelling import cancel_and_confirm, describe_results
-from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, MonotonicTime, ReadOperations
+from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, MonotonicTime, ReadOperations, Sleep
 from airflow_ee_provider.earth_engine.many import (
     are_few,
     counted,
@@ -28,7 +28,7 @@ from airflow_ee_provider.earth_engine.many import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from airflow_ee_provider.earth_engine.flows.reading import ReadResults
     from airflow_ee_provider.earth_engine.operation_names import OperationName
@@ -129,6 +129,36 @@ def wait_for_operations(
     :raises ComputeLimitExceededError: see `poll_operations`.
     """
     progress = Progress(names)
+    if not (yield from _poll_until(lambda: progress.is_over(options), progress, options, timeout)):
+        raise _timed_out(progress, timeout)
+    return progress.found
+
+
+def wait_for_room(
+    names: Sequence[OperationName], options: WaitOptions, *, unfinished: int, timeout: float
+) -> Flow[list[Operation]]:
+    """Read operations until no more than ``unfinished`` of them run, or more than may have failed, or time is over.
+
+    Without operations, it only waits: others fill the queue.
+
+    :param timeout: seconds to wait at most.
+    """
+    progress = Progress(names)
+
+    def is_over() -> bool:
+        return len(progress.unfinished) <= unfinished or progress.is_over(options)
+
+    if names:
+        yield from _poll_until(is_over, progress, options, timeout)
+    else:
+        yield Sleep(timeout)
+    return progress.found
+
+
+def _poll_until(
+    is_over: Callable[[], bool], progress: Progress, options: WaitOptions, timeout: float | None
+) -> Flow[bool]:
+    """Poll until it is over, which is True, or the time is."""
     started = now = due = yield MonotonicTime()
     while True:
         unfinished = len(progress.unfinished)
@@ -136,11 +166,11 @@ def wait_for_operations(
         now = yield MonotonicTime()
         if read == unfinished:  # Otherwise there was early news, and the others are due as before.
             due = now + next_interval(now - started, options.poll_interval)
-        if progress.is_over(options):
-            return progress.found
+        if is_over():
+            return True
         if timeout is not None:
             if now - started >= timeout:
-                raise _timed_out(progress, timeout)
+                return False
             due = min(due, started + timeout)
 
 
@@ -153,13 +183,13 @@ def next_interval(waited: float, poll_interval: float) -> float:
     return min(poll_interval, max(FIRST_INTERVAL, waited * INTERVAL_GROWTH))
 
 
-def _timed_out(progress: Progress, timeout: float) -> OperationTimeoutError:
+def _timed_out(progress: Progress, timeout: float | None) -> OperationTimeoutError:
     lines = []
     for name in progress.unfinished:
         known = progress.latest.get(name)
         lines.append(f"  {known.label}: {known.describe()}" if known else f"  {progress.last_errors.get(name, name)}")
     return OperationTimeoutError(
-        f"{len(lines)} of {len(progress.names)} operations have not ended in {timeout:g} s, and run on:\n"
+        f"{len(lines)} of {len(progress.names)} operations have not ended in {timeout or 0.0:g} s, and run on:\n"
         + "\n".join(some_lines(lines))
     )
 

@@ -26,6 +26,15 @@ def several() -> Any:
     return [image_export("first"), ee.batch.Export.table.toDrive(features, "second"), image_export("third")]
 
 
+def dozen() -> Any:
+    return [image_export(f"tile-{number}") for number in range(12)]
+
+
+def loop() -> None:
+    for export in dozen():
+        export.start()
+
+
 def started() -> Any:
     export = image_export("started")
     export.start()
@@ -95,6 +104,10 @@ CASES: dict[str, dict[str, Any]] = {
     "several_patient": {"function": several, "cancel_on_failure": False},
     "several_tolerant": {"function": several, "max_failures": 1},
     "several_in_proportion": {"function": several, "max_failures": "{{ 0.2 }}"},
+    "dozen": {"function": dozen},
+    "dozen_frugal": {"function": dozen, "max_active_operations": "{{ 4 }}"},
+    "dozen_impatient": {"function": dozen, "queue_timeout": 0.5},
+    "loop": {"function": loop},
     "started": {"function": started},
     "nothing": {"function": nothing},
     "nonsense": {"function": nonsense},
@@ -104,7 +117,17 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 #: What the tests run in both places; the rest in a worker only.
-IN_BOTH = ("one", "several", "several_patient", "several_tolerant", "started", "limited", "forgotten")
+IN_BOTH = (
+    "one",
+    "several",
+    "several_patient",
+    "several_tolerant",
+    "dozen",
+    "dozen_frugal",
+    "started",
+    "limited",
+    "forgotten",
+)
 
 for case, parameters in CASES.items():
     for place, deferrable in (("worker", False), ("triggerer", True)) if case in IN_BOTH else (("worker", False),):

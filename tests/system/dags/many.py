@@ -27,7 +27,7 @@ def tiles(dag_run: Any, ti: Any) -> list[Any]:
             "bucket",
             region=ee.Geometry.Rectangle([number / 10, 0, number, 1]),
         )
-        for number in range(COUNT)
+        for number in range((dag_run.conf or {}).get("count", COUNT))
     ]
 
 
@@ -44,6 +44,7 @@ for place in ("worker", "triggerer"):
         "retries": 5,
         "retry_delay": timedelta(0),
         "deferrable": place == "triggerer",
+        "max_active_operations": "{{ dag_run.conf.get('at_once') }}",
     }
     with DAG(f"many_in_{place}", schedule=None, catchup=False) as made:
         task.earth_engine(task_id="tiles", **how)(tiles)()

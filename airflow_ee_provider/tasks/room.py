@@ -1,0 +1,105 @@
+"""Room for a task's exports: how many may be in Earth Engine at once, and waiting until more can be started."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.earth_engine.flows.starting import Start
+    from airflow_ee_provider.earth_engine.flows.waiting import Progress
+    from airflow_ee_provider.tasks.exporting import ExportingOperator
+    from airflow_ee_provider.tasks.starter import Starter
+
+#: The share of a task's operations that has to end before more are started: each time, the task's process begins anew.
+SHARE = 0.25
+
+#: Seconds after which a full queue is tried again although none of the task's own has ended.
+TRY_AGAIN = 300.0
+
+
+@dataclass(frozen=True)
+class Room:
+    """What is waited for: until no more than ``unfinished`` run, or for ``timeout`` seconds.
+
+    :param since: when a task that waits has started something last, in seconds since the epoch.
+    """
+
+    unfinished: int
+    timeout: float
+    since: float
+
+    @classmethod
+    def among(cls, running: int, since: float, queue_timeout: float | None) -> Room:
+        """Return what a task waits for of whose operations so many run.
+
+        :raises AirflowException: if it has waited for too long: the next try goes on with what was started.
+        """
+        left = TRY_AGAIN
+        if queue_timeout is not None:
+            left = min(left, since + queue_timeout - time.time())
+            if left <= 0:
+                raise AirflowException(
+                    f"Earth Engine has had no room for more exports in {queue_timeout:g} s (queue_timeout)."
+                )
+        return cls(running - max(1, int(running * SHARE)), left, since)
+
+    @property
+    def for_trigger(self) -> dict[str, Any]:
+        """What the trigger is told."""
+        return {"unfinished": self.unfinished, "room_timeout": self.timeout, "since": self.since}
+
+
+def start_as_there_is_room(
+    task: ExportingOperator, context: Context, starter: Starter, starts: Sequence[Start]
+) -> None:
+    """Start all, and wait for room where there is none for more, here or in the triggerer.
+
+    :raises TaskDeferred: to wait in the triggerer; the task goes on in `ExportingOperator.start_more`.
+    :raises AirflowException: if more have failed meanwhile than may, or there has been no room for too long.
+    """
+    since, progress = task.started_last, None
+    while True:
+        names = [starter.name_of(start) for start in starts if starter.has_started(start)]
+        if names and (task.max_active_operations is not None or since is not None):
+            progress = _read(task, context, names, len(starts), progress)
+            names = [str(name) for name in progress.unfinished]
+        most = None if task.max_active_operations is None else max(0, task.max_active_operations - len(names))
+        unstarted = [start for start in starts if not starter.has_started(start)]
+        left = starter.start_all(starts, most)
+        if not left or starter.stopped:
+            return
+        new = [starter.name_of(start) for start in unstarted if starter.has_started(start)]
+        if new or since is None:
+            since = time.time()
+        running = [*names, *new]
+        room = Room.among(len(running), since, task.queue_timeout)
+        task.log.info(
+            "%s of %s are left to be started; %s of this task's run, and %s of them have to end before that.",
+            *(f"{number:,}" for number in (len(left), len(starts), len(running), len(running) - room.unfinished)),
+        )
+        if task.deferrable:
+            task.wait_in_triggerer(context, running, room=room.for_trigger)
+        options = task.wait_options
+        task.hook.wait_for_room(running, unfinished=room.unfinished, timeout=room.timeout, options=options)
+
+
+def _read(
+    task: ExportingOperator, context: Context, names: list[str], total: int, progress: Progress | None
+) -> Progress:
+    """Read what was started, and fail if more of it have failed than may."""
+    if progress is not None:
+        progress.names = task.hook.account.names(names)
+    progress = task.hook.poll_operations(names, **task.limits, progress=progress)
+    options, failures = task.wait_options, sum(operation.failed for operation in progress.found)
+    if options.stop_at_failure and not options.allows(failures, total):
+        task.operation_names = names
+        task.finish(context, [operation.as_dict() for operation in progress.found])
+    return progress
