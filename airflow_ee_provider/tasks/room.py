@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 #: The share of a task's operations that has to end before more are started: each time, the task's process begins anew.
 SHARE = 0.25
 
-#: Seconds after which a full queue is tried again although none of the task's own has ended.
-TRY_AGAIN = 300.0
+#: Seconds after which a full queue is tried again although none of the task's own has ended: at first, and later on.
+FIRST_TRY, TRY_AGAIN = 30.0, 300.0
 
 
 @dataclass(frozen=True)
 class Room:
-    """What is waited for: until no more than ``unfinished`` run, or for ``timeout`` seconds.
+    """What is waited for: until of those that run no more than ``unfinished`` do, or for ``timeout`` seconds.
 
     :param since: when a task that waits has started something last, in seconds since the epoch.
     """
 
+    running: int
     unfinished: int
     timeout: float
     since: float
@@ -42,14 +43,19 @@ class Room:
 
         :raises AirflowException: if it has waited for too long: the next try goes on with what was started.
         """
-        left = TRY_AGAIN
+        left = min(TRY_AGAIN, max(FIRST_TRY, time.time() - since))
         if queue_timeout is not None:
             left = min(left, since + queue_timeout - time.time())
             if left <= 0:
                 raise AirflowException(
                     f"Earth Engine has had no room for more exports in {queue_timeout:g} s (queue_timeout)."
                 )
-        return cls(running - max(1, int(running * SHARE)), left, since)
+        return cls(running, running - max(1, int(running * SHARE)), left, since)
+
+    def __str__(self) -> str:
+        if not self.running:
+            return f"Others fill the queue; it is tried again in {self.timeout:.0f} s"
+        return f"{self.running:,} run; more are started once {self.running - self.unfinished:,} of them have ended"
 
     @property
     def for_trigger(self) -> dict[str, Any]:
@@ -81,10 +87,7 @@ def start_as_there_is_room(
             since = time.time()
         running = [*names, *new]
         room = Room.among(len(running), since, task.queue_timeout)
-        task.log.info(
-            "%s of %s are left to be started; %s of this task's run, and %s of them have to end before that.",
-            *(f"{number:,}" for number in (len(left), len(starts), len(running), len(running) - room.unfinished)),
-        )
+        task.log.info("%s of %s are left to be started. %s.", f"{len(left):,}", f"{len(starts):,}", room)
         if task.deferrable:
             task.wait_in_triggerer(context, running, room=room.for_trigger)
         options = task.wait_options

@@ -13,7 +13,6 @@ from instances import TaskInstance
 from jinja2 import Environment
 
 from airflow_ee_provider.airflow_api import wait_until
-from airflow_ee_provider.earth_engine.flows import retrying
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
     EarthEngineCancelOperationOperator,
@@ -21,6 +20,7 @@ from airflow_ee_provider.operators.earth_engine import (
     EarthEngineExportOperator,
 )
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.tasks import room
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ def test_an_expression_is_passed_through_and_no_nested_text_is_a_file(emulator: 
 
 
 def test_a_full_queue_passes_whatever_its_status(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrying.BACKOFF.jitter, "uniform", lambda *_: 0.0)
+    monkeypatch.setattr(room, "FIRST_TRY", 0.5)
     emulator.service.fail("queue_full", path="*:export", times=2)
     operator = EarthEngineExportOperator(task_id="export", kind="image", body=BODY)
 

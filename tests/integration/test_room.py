@@ -22,7 +22,7 @@ PLACES = ("worker", "triggerer")
 
 @pytest.fixture
 def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setattr(room, "TRY_AGAIN", 1.0)
+    monkeypatch.setattr(room, "FIRST_TRY", 1.0)
     monkeypatch.setattr(starter, "TRY_AGAIN_IN_FUNCTION", 0.3)
     monkeypatch.setattr(triggers, "SETTLE", 0.0)
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=1.0)

@@ -43,3 +43,16 @@ def test_a_run_in_time_does_not_hear_of_its_deadline(airflow: StandaloneAirflow,
         lambda: airflow.run("example_earth_engine_deadline", run_id)["state"] == "success", timeout=120, what="the run"
     )
     assert emulator.service.state(name) == "SUCCEEDED"
+
+
+def test_a_grid_of_tiles_runs_to_its_end(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    emulator.service.behave("tile-*", pending_seconds=1, run_seconds=5)
+    emulator.service.behave("tile-0-0", pending_seconds=0, run_seconds=1, outcome="FAILED", message="No data there.")
+
+    run_id = airflow.trigger("example_earth_engine_tiles")
+    airflow.wait_for_task("example_earth_engine_tiles", run_id, "use", "success", timeout=300)
+
+    operations = airflow.xcom("example_earth_engine_tiles", run_id, "export_tiles", "return_value")
+    states = [operation["state"] for operation in operations]
+    assert (len(states), states.count("SUCCEEDED"), states[0]) == (264, 263, "FAILED")
+    assert airflow.task("example_earth_engine_tiles", run_id, "export_tiles")["try_number"] == 1
