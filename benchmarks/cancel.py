@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import subprocess
+import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from serving import Served, emulator, table
@@ -28,6 +31,26 @@ def blocking(names: list[str]) -> str:
 def on_the_event_loop(names: list[str]) -> str:
     """Cancel and confirm with the asynchronous hook: what a trigger does."""
     return outcomes(asyncio.run(EarthEngineAsyncHook().cancel_operations(names)))
+
+
+#: A task's process that is told to end.
+KILLED = """
+import logging, sys
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+from airflow_ee_provider.tasks.clean_up import cancel_before_the_end
+cancel_before_the_end(EarthEngineHook(), sys.argv[1:], logging.getLogger())
+"""
+
+
+def killed(names: list[str]) -> str:
+    """Cancel from a process that is killed five seconds after it was told to end, as Airflow 3 does."""
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run([sys.executable, "-c", KILLED, *names], timeout=5.0, check=False)
+    while True:
+        states = Counter(operation.state.value for operation in EarthEngineHook().list_operations())
+        if states["CANCELLED"] == len(names):
+            return f"{states['CANCELLED']:,} CANCELLED"
+        time.sleep(1.0)
 
 
 def outcomes(results: list[Any]) -> str:
@@ -70,6 +93,7 @@ def main() -> None:
     ways: dict[str, Callable[[Served, list[str]], str]] = {
         "`EarthEngineHook`": lambda _, names: blocking(names),
         "`EarthEngineAsyncHook`": lambda _, names: on_the_event_loop(names),
+        "a task that is killed after 5 s": lambda _, names: killed(names),
         "`earthengine task cancel all`": lambda served, _: official(served),
     }
     measured = {way: measure(cancel, count) for way, cancel in ways.items()}

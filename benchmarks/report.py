@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("watch", "cancel", "reaction", "imports")
+BENCHMARKS = ("watch", "start", "cancel", "reaction", "imports")
 
 INTRODUCTION = """# What it costs
 
@@ -29,6 +29,7 @@ is the time from an operation's end to the trigger's event. *Loop blocked* is th
 could run: with many thousands of triggers, that is Python's garbage collector going through all objects of the process
 (Airflow's own take it a tenth of a second), whatever the triggers do.
 """,
+    "start": "## Starting\n",
     "cancel": "## Cancelling\n",
     "reaction": "## Reacting\n",
     "imports": "## Importing\n",
