@@ -114,7 +114,8 @@ MUTANTS = [
         "what is started side by side is not written down before it is sent",
         ((starter._Bulk, "is_unwanted", lambda _self, _start: False),),
         ("two exports, worker",),
-        strikes=USERS,
+        ("2.11",),
+        USERS,
     ),
     Mutant(
         "a kill that comes early is forgotten",
@@ -260,7 +261,7 @@ MUTANTS = [
     Mutant(
         "a teardown cancels nothing",
         ((cancel.EarthEngineCancelOperationOperator, "cancel", nothing),),
-        ("export, deferred",),
+        ("sensor, reschedule",),
         strikes=("triggerer SIGKILL", *USERS),
         cleaner="teardown",
     ),

@@ -70,3 +70,14 @@ def test_none_is_left_when_the_run_is_marked_failed_amid_their_start(
 
     print(f"{dag_id}: {len(started(emulator, run_id))} of {count} were started")
     assert not running(emulator, run_id)
+
+
+def test_a_dags_notifier_cancels_more_than_there_is_time_for(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    emulator.service.behave("many*", pending_seconds=0, run_seconds=3600, cancel_seconds=1)
+    airflow.wait_for_dags("many_forgotten")
+    run_id = airflow.trigger("many_forgotten")
+    wait_until(lambda: airflow.run("many_forgotten", run_id)["state"] == "failed", timeout=120, what="the run to fail")
+
+    wait_until(lambda: not running(emulator, run_id), timeout=90, what="what the run holds to end")
+
+    assert len(started(emulator, run_id)) == 400

@@ -225,7 +225,8 @@ def describe_results(results: Sequence[CancelResult]) -> list[str]:
 def _log(results: Sequence[CancelResult], total: int) -> Flow[None]:
     """Write the news into the log: a line for each of a few operations, one for many, and each error in full."""
     if results and total > FEW:
-        news = counted(result.outcome.text for result in results)
+        asked = {CancelOutcome.STILL_CANCELLING: "cancel requested"}
+        news = counted(asked.get(result.outcome, result.outcome.text) for result in results)
         yield LogMessage(f"Of {total:,} operations to cancel: {news}.")
     for result in results:
         if total <= FEW or result.outcome is CancelOutcome.ERROR:

@@ -8,7 +8,11 @@ import threading
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, get_current_context, task
+
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
+from airflow_ee_provider.records import record_operations
 
 COUNT = 500
 
@@ -57,3 +61,31 @@ with DAG("many_mapped", schedule=None, catchup=False, params={"count": 30}) as m
         return list(range((dag_run.conf or {}).get("count", 30)))
 
     task.earth_engine(task_id="tile", poll_interval=5, deferrable=True)(tile).expand(number=numbers())
+
+with DAG(
+    "many_forgotten", schedule=None, catchup=False, on_failure_callback=EarthEngineCancelOperationsNotifier(scope="run")
+):
+
+    @task
+    def holders(dag_run: Any) -> list[int]:
+        return list(range((dag_run.conf or {}).get("tasks", 4)))
+
+    @task
+    def hold(number: int, dag_run: Any) -> None:
+        """Start a hundred exports, write them down, and end."""
+        context, hook = get_current_context(), EarthEngineHook()
+        bodies = [
+            {
+                "description": f"many-{dag_run.run_id}-{number}-{tile}",
+                "expression": {"result": "0", "values": {"0": {"constantValue": 1}}},
+                "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}},
+            }
+            for tile in range((dag_run.conf or {}).get("each", 100))
+        ]
+        record_operations(context, [hook.start_export("image", body).name for body in bodies])
+
+    @task
+    def fail() -> None:
+        raise ValueError("Nothing of this is wanted any more.")
+
+    hold.expand(number=holders()) >> fail()
