@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How a killed task confirms its cancels, in seconds. Airflow sends SIGKILL after 5 s (3.x) or after
-#: ``killed_task_cleanup_time`` (60 s): the cancels themselves are requested before that.
-ON_KILL_LIMITS: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
+#: For how long a task that is about to end, or a trigger, confirms its cancels, and how often, in seconds.
+CONFIRM_LIMITS: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
 
 
 #: Operations that are surely cancelled in the five seconds that Airflow leaves a task, of which three may have gone by.
@@ -81,8 +80,8 @@ def cancel_before_the_end(
     log: Log,
     *,
     wait_for_completion: bool = True,
-    poll_interval: float = 1.0,
-    timeout: float = 20.0,
+    poll_interval: float = CONFIRM_LIMITS["poll_interval"],
+    timeout: float = CONFIRM_LIMITS["timeout"],
 ) -> list[CancelResult]:
     """Cancel in a process that Airflow is about to kill; more than a few, in another one that outlives it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +39,14 @@ from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airfl
 from airflow_ee_provider.tasks.lineage import add_outlet_assets, operator_lineage
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 from airflow_ee_provider.tasks.records import (
-    operations_of_task,
     record_all_started,
     record_operations,
     record_started,
     resume_started,
     started_by_task,
+    wanted_of_task,
 )
+from airflow_ee_provider.tasks.restarts import failed_to_restart, tries_so_far
 from airflow_ee_provider.tasks.room import start_as_there_is_room
 from airflow_ee_provider.tasks.starter import Starter
 from airflow_ee_provider.tasks.waiting_task import LIMITS, WaitingTask, cancel_and_describe, line_of
@@ -83,6 +85,8 @@ class ExportingOperator(WaitingTask, BaseOperator):
         cancelled, confirmed, and the task fails. None for no limit (templated).
     :param max_failures: how many exports may fail without failing the task: a whole number, or a share below 1
         (templated).
+    :param max_restarts: how often, in one try, an export that has failed in a way that can pass is started again
+        (templated).
     :param max_active_operations: how many of what a task is given, or its function returns, may be in Earth Engine at
         once, so that there is room for others in the project's queue; None for as many as the queue takes (templated).
     :param queue_timeout: to wait for room in that queue without anything being started, in seconds or as a timedelta,
@@ -102,6 +106,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         "poll_interval",
         *LIMITS,
         "max_failures",
+        "max_restarts",
         "max_active_operations",
         "queue_timeout",
         "stop_at_failure",
@@ -112,6 +117,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         parameters.Seconds("poll_interval"),
         *(parameters.Number(name, is_optional=True) for name in LIMITS),
         parameters.Allowance("max_failures"),
+        parameters.Whole("max_restarts"),
         parameters.Whole("max_active_operations", is_optional=True, least=1),
         parameters.Seconds("queue_timeout", is_optional=True),
         parameters.Whole("priority", is_optional=True, most=9999),
@@ -134,6 +140,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         max_eecu_seconds: float | str | None = None,
         max_total_eecu_seconds: float | str | None = None,
         max_failures: float | str = 0,
+        max_restarts: int | str = 0,
         max_active_operations: int | str | None = None,
         queue_timeout: float | timedelta | str | None = None,
         cancel_on_kill: bool | str = True,
@@ -154,6 +161,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         self.max_eecu_seconds: Any = max_eecu_seconds
         self.max_total_eecu_seconds: Any = max_total_eecu_seconds
         self.max_failures: Any = max_failures
+        self.max_restarts: Any = max_restarts
         self.max_active_operations: Any = max_active_operations
         self.queue_timeout: Any = queue_timeout
         self.cancel_on_kill: Any = cancel_on_kill
@@ -164,6 +172,8 @@ class ExportingOperator(WaitingTask, BaseOperator):
         self.operation_names: list[str] = []
         self._starter: Starter | None = None
         self._ended: set[str] = set()
+        #: What has failed, and is started again.
+        self._restarted: set[str] = set()
         #: When this task has started something last, if it goes on with starting in another process.
         self.started_last: float | None = None
         self._destination_uris: list[str] = []
@@ -200,7 +210,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
             with airflow_errors():
                 self.hook.make_ready()
                 if self.started_last is not None:
-                    self.operation_names = operations_of_task(context)
+                    self.operation_names = wanted_of_task(context)
                 else:
                     self.operation_names, complete = resume_started(
                         context, self.hook, on_clear="cancel" if self.cancel_on_kill else "ignore"
@@ -211,7 +221,16 @@ class ExportingOperator(WaitingTask, BaseOperator):
                 self._persist_links(context)
             else:
                 self._start_all(context, make_exports)
-            return self._wait(context)
+            operations = self._wait(context)
+            while again := failed_to_restart(context, operations, self.max_restarts):
+                self._say_restarts(again)
+                self._restarted = set(again)
+                self._start_all(context, make_exports)
+                operations = self._wait(context)
+            return self.finish(context, operations)
+
+    def _say_restarts(self, names: list[str]) -> None:
+        self.log.warning("These have failed in a way that can pass, and are started again: %s.", some_of(names))
 
     def _wait(self, context: Context) -> list[OperationDict]:
         """Wait for what was started, here or in the triggerer; what has ended by now needs no waiting."""
@@ -226,20 +245,34 @@ class ExportingOperator(WaitingTask, BaseOperator):
                 self.wait_in_triggerer(context, self.operation_names)
             with airflow_errors():
                 found = self.hook.wait_for_operations(self.operation_names, **options.as_kwargs())
-        return self.finish(context, [operation.as_dict() for operation in found])
+        return [operation.as_dict() for operation in found]
 
     def start_more(self, context: Context, event: Mapping[str, Any]) -> Any:
-        """Go on with starting, once there may be room: all is made again, and what was started is found."""
+        """Go on with starting, once there may be room."""
         with self._owned(context):
             result_or_raise(event)
-        self.started_last = event["since"]
+        return self._go_on_starting(context, event["since"])
+
+    def _go_on_starting(self, context: Context, since: float) -> Any:
+        """Start what is left to be started: all is made again, and what was started is found.
+
+        :param since: when this task has started something last, in seconds since the epoch.
+        """
+        self.started_last = since
         # Without Airflow's guard, which takes the call for one from outside of a task.
         return inspect.unwrap(type(self).execute)(self, context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[OperationDict]:
         """Return the operations, or fail as they did."""
         with self._owned(context):
-            return self.finish(context, result_or_raise(event))
+            operations: list[OperationDict] = result_or_raise(event)
+            again = failed_to_restart(context, operations, self.max_restarts)
+            if not again:
+                return self.finish(context, operations)
+        self._say_restarts(again)
+        self._restarted = set(again)
+        started: list[OperationDict] = self._go_on_starting(context, time.time())
+        return started
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Cancel as well where the trigger itself has failed, and no next try goes on with the exports."""
@@ -288,7 +321,8 @@ class ExportingOperator(WaitingTask, BaseOperator):
         return [name for name in dict.fromkeys([*self.operation_names, *started]) if name not in self._ended]
 
     def _start_all(self, context: Context, make_exports: Callable[[Starter], Sequence[Wanted]]) -> None:
-        left, unrecorded = self.operation_names, dict[str, str]()
+        left, unrecorded = set(self.operation_names) - self._restarted, dict[str, str]()
+        known = {key: name for key, name in started_by_task(context).items() if name not in self._restarted}
         tag = workload_tag_of(context["ti"].dag_id) if self.workload_tag is None else self.workload_tag
 
         def record(started: dict[str, str]) -> None:
@@ -301,7 +335,8 @@ class ExportingOperator(WaitingTask, BaseOperator):
             self.hook,
             context,
             record,
-            known=started_by_task(context),
+            known=known,
+            tries=tries_so_far(context, self.max_restarts, is_restart=bool(self._restarted)),
             queue_timeout=self.queue_timeout,
             workload_tag=tag,
             priority=self.priority,
@@ -326,7 +361,7 @@ class ExportingOperator(WaitingTask, BaseOperator):
         record_all_started(context, names)
         self.operation_names = names
         self._persist_links(context, *exports)
-        if orphans := sorted(set(left) - set(names)):
+        if orphans := sorted(left - set(names)):
             self.log.warning("Cancelling what the last try has started and this one has not: %s.", some_of(orphans))
             cancel_and_describe(self, orphans)
 

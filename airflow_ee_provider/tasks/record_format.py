@@ -93,11 +93,6 @@ class Record:
         names, keys = zip(*together, strict=True)
         return replace(self, operation_names=names, start_keys=keys if any(keys) else ())
 
-    @property
-    def started(self) -> dict[str, str]:
-        """The operations that this package has started, by `Start.key`."""
-        return {key: name for name, key in self.with_keys() if key}
-
 
 def part_key(number: int) -> str:
     """Return the key of a part of a record, from 1."""

@@ -3,6 +3,11 @@
 Of the parts of a record (see `record_format`), one that is full is never written again, so that what is written grows
 with the number of operations and no faster. On Airflow 3.3 and later ``task_state_store`` holds the same parts: XComs
 are gone when the next try begins.
+
+What is written when: the first start of a task at once; those that follow side by side twice a second, and all before
+anything waits for them; what a function starts by itself, one by one, before the function hears of it. A process that
+dies leaves half a second's starts unwritten, and no more: the next try asks for them again under the same
+``requestId``, and is told which they are.
 """
 
 from __future__ import annotations
@@ -87,9 +92,20 @@ def record_started(context: Context, started: Mapping[str, str], account: dict[s
     _record(context, started, account)
 
 
+def recorded_with_keys(context: Context) -> list[tuple[str, str]]:
+    """Return all that this try has recorded: each operation, and the `Start.key` under which it was started."""
+    return [item for part in _written_so_far(context).parts for item in part.with_keys()]
+
+
 def started_by_task(context: Context) -> dict[str, str]:
-    """Return the operations that this try has started, or goes on with, by `Start.key`."""
-    return {key: name for part in _written_so_far(context).parts for key, name in part.started.items()}
+    """Return the operations that this try has started, or goes on with, by `Start.key`; the latest of each."""
+    return {key: name for name, key in recorded_with_keys(context) if key}
+
+
+def wanted_of_task(context: Context) -> list[str]:
+    """Return what this try has recorded, but for what has failed and was started again."""
+    latest = started_by_task(context)
+    return [name for name, key in recorded_with_keys(context) if latest.get(key, name) == name]
 
 
 def _full_names(names: Any, account: dict[str, Any] | None, project: str | None) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ class Starter:
     :param context: the task's, which makes the identity that its tries have in common.
     :param record: is told of operations, each with its `Start.key`, before anything else is done with them.
     :param known: what the task has started before, and goes on with, by `Start.key`.
+    :param tries: how often each may have been started, this time included; by default the number of the task's try.
     :param queue_timeout: seconds for which a function's start waits for room; None for as long as it takes.
     :param workload_tag: for what has none of its own; empty for none.
     :param priority: for what has none of its own; None for Earth Engine's default.
@@ -51,6 +52,7 @@ class Starter:
         record: Callable[[dict[str, str]], None],
         *,
         known: Mapping[str, str] | None = None,
+        tries: int | None = None,
         queue_timeout: float | None = None,
         workload_tag: str | None = None,
         priority: int | None = None,
@@ -61,7 +63,7 @@ class Starter:
         began = run_started.isoformat() if run_started else ""
         self._identity = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}/{ti.max_tries}/{began}"
         self._run_began: datetime | None = run_started
-        self._tries = max(1, ti.try_number)
+        self._tries = max(1, ti.try_number) if tries is None else tries
         self._hook, self._record, self._log = hook, record, hook.log
         self._known = dict(known or {})
         self._queue_timeout = queue_timeout

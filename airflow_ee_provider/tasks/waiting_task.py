@@ -22,6 +22,7 @@ from airflow_ee_provider.earth_engine.flows.cancelling import describe_results
 from airflow_ee_provider.earth_engine.many import some_lines, some_of
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.tasks.clean_up import (
+    CONFIRM_LIMITS,
     account_of,
     airflow_errors,
     cancel_before_the_end,
@@ -30,7 +31,7 @@ from airflow_ee_provider.tasks.clean_up import (
     log_unconfirmed,
 )
 from airflow_ee_provider.tasks.handover import Handover
-from airflow_ee_provider.tasks.records import operations_of_a_later_try, operations_of_task, record_operations
+from airflow_ee_provider.tasks.records import operations_of_a_later_try, record_operations, wanted_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -90,7 +91,7 @@ def record_names(task: Any, context: Context) -> list[OperationName]:
 def cancel_and_describe(task: EarthEngineTask, names: Any) -> list[str]:
     """Cancel, and return lines on what became of the operations. Never raises."""
     with log_instead_of_raising(task.log):
-        results = cancel_before_the_end(task.hook, names, task.log)
+        results = task.hook.cancel_operations(names, **CONFIRM_LIMITS)
         log_unconfirmed(results, task.log)
         return describe_results(results)
     return some_lines([f"{name}: it could not be cancelled, and may still run" for name in names])
@@ -137,7 +138,7 @@ class WaitingTask(EarthEngineTask):
             self._execution_ends = (started + self.execution_timeout).timestamp()
         with suppress(Exception):  # Whatever it is, it is met again, where the task can say so.
             self.hook.make_ready()
-            names = operations_of_task(context) or self.hook.account.names(self.operation_names)
+            names = wanted_of_task(context) or self.hook.account.names(self.operation_names)
             self.operation_names = [str(name) for name in names]  # Plain: a lazy sequence asks Airflow.
         if self._is_killed_early:
             self.cancel_after_kill()
@@ -146,7 +147,8 @@ class WaitingTask(EarthEngineTask):
     def cancel_own(self, why: str) -> None:
         """Cancel this task's operations on its way out; log what became of each, and raise nothing."""
         self.log.warning("%s; cancelling %s.", why, some_of(self.operation_names))
-        cancel_and_describe(self, self.operation_names)
+        with log_instead_of_raising(self.log):
+            log_unconfirmed(cancel_before_the_end(self.hook, self.operation_names, self.log), self.log)
 
     @property
     def wait_options(self) -> WaitOptions:
@@ -254,7 +256,8 @@ class WaitingTask(EarthEngineTask):
         """Cancel, because the task has waited for too long."""
         self._is_timed_out = True
         if self.cancel_on_timeout and self.operation_names:
-            self.cancel_own(f"{self.task_id} timed out ({what})")
+            self.log.warning("%s timed out (%s); cancelling %s.", self.task_id, what, some_of(self.operation_names))
+            cancel_and_describe(self, self.operation_names)
 
 
 def raise_for_failures(operations: list[OperationDict], options: WaitOptions) -> list[OperationDict]:

@@ -74,6 +74,7 @@ PARAMETERS: dict[str, tuple[str, str]] = {
         "EECU-seconds",
         "that all may use together; then what still runs is cancelled, and the task fails",
     ),
+    "max_restarts": ("a whole number", "how often, in one try, what failed in a way that can pass is started again"),
     "max_active_operations": ("a whole number", "how many may be in Earth Engine at once; None for any number"),
     "queue_timeout": (DURATION, "how long is waited for room in the project's queue, while nothing is started"),
     "max_failures": ("a whole number, or a share below 1", "how many may fail without failing the task"),

@@ -1,0 +1,103 @@
+"""Many exports from one task: what is written down, and what a try finds that another one has left."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException
+from instances import Store, TaskInstance
+
+from airflow_ee_provider.earth_engine.flows.starting import Export
+from airflow_ee_provider.tasks.exporting import ExportingOperator
+from airflow_ee_provider.tasks.record_format import STARTED_KEY
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.emulator.service import Service
+
+MANY = 300
+
+
+class Tiles(ExportingOperator):
+    """Start so many exports."""
+
+    def __init__(self, count: int = MANY, **kwargs: Any) -> None:
+        super().__init__(task_id="a", wait_for_completion=False, **kwargs)
+        self.count = count
+
+    def execute(self, context: Any) -> Any:
+        destination = {"cloudStorageDestination": {"bucket": "b"}}
+        bodies = [
+            {"description": f"tile-{n}", "expression": {"result": "0"}, "fileExportOptions": destination}
+            for n in range(self.count)
+        ]
+        return self.start_and_wait(context, lambda _: [Export("image", body) for body in bodies])
+
+
+@pytest.fixture
+def service(earth_engine_emulator: Emulator) -> Service:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600)
+    return earth_engine_emulator.service
+
+
+def context_of(store: Store, try_number: int) -> Any:
+    """Return the context of a try: its XComs are new, and the store is not."""
+    return {"ti": TaskInstance(try_number=try_number, max_tries=3), "dag_run": None, "task_state_store": store}
+
+
+def test_a_retry_starts_only_what_is_missing_and_asks_for_the_rest_in_a_list(service: Service) -> None:
+    store = Store()
+    Tiles(count=MANY - 1).execute(context_of(store, 1))
+    del store[STARTED_KEY]  # It died before it had started the last one.
+    before = len(service.journal)
+
+    operations = Tiles(count=MANY).execute(context_of(store, 2))
+
+    paths = [entry["path"].rpartition("/")[2] for entry in service.journal[before:]]
+    assert paths.count("image:export") == 1
+    assert len(paths) <= 8, paths
+    assert [operation["description"] for operation in operations] == [f"tile-{number}" for number in range(MANY)]
+    assert len(service.operations) == MANY
+
+
+def test_what_is_written_down_grows_with_the_exports_and_no_faster(service: Service) -> None:
+    written: dict[int, int] = {}
+    for count in (100, 300):
+        ti = TaskInstance(run_id=f"run-{count}")
+        sizes: list[int] = []
+
+        def push(key: str, value: Any, ti: TaskInstance = ti, sizes: list[int] = sizes) -> None:
+            sizes.append(len(json.dumps(value)))
+            ti.xcoms[key] = value
+
+        ti.xcom_push = push  # type: ignore[method-assign]
+        Tiles(count=count).execute({"ti": ti, "dag_run": None})
+        written[count] = sum(sizes)
+
+    assert len(service.operations) == 400
+    assert written[300] < 5 * written[100]
+
+
+def test_the_order_of_the_exports_is_that_of_the_results_in_each_try(service: Service) -> None:
+    store = Store()
+    Tiles().execute(context_of(store, 1))
+    requests = len(service.requests("POST", "*:export"))
+
+    operations = Tiles().execute(context_of(store, 2))
+
+    assert [operation["description"] for operation in operations] == [f"tile-{number}" for number in range(MANY)]
+    assert len(service.requests("POST", "*:export")) == requests
+
+
+def test_one_that_is_refused_leaves_the_others_to_the_next_try(service: Service) -> None:
+    store = Store()
+    service.fail("permission_denied", path="*:export", times=1)
+
+    with pytest.raises(AirflowException, match="PERMISSION_DENIED"):
+        Tiles(cancel_on_failure=False).execute(context_of(store, 1))
+
+    running = [operation for operation in service.operations.values() if operation.cancel_requested is None]
+    recorded = [name for part in store.values() if isinstance(part, dict) for name in part["operation_names"]]
+    assert sorted(recorded) == sorted(operation.name for operation in running)
