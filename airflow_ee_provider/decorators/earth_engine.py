@@ -70,7 +70,7 @@ def earth_engine_task(python_callable: Callable[..., Any] | None = None, **kwarg
     Returns a list with the operations, each an `OperationDict`.
 
     :param python_callable: the function; context variables are passed for arguments of their names.
-    :param kwargs: the parameters of `ExportingOperator`, and those of every task but ``multiple_outputs``.
+    :param kwargs: the parameters of `ExportParameters`, and those of every task but ``multiple_outputs``.
     :raises ValueError: for ``multiple_outputs``.
     :raises AirflowFailException: where trying again cannot help: an export failed, or cannot be right.
     """

@@ -35,7 +35,7 @@ class EarthEngineExportOperator(ExportingOperator):
     :param kind: ``image``, ``table``, ``video``, ``videoMap``, ``map`` or ``classifier`` (templated).
     :param body: the API's own JSON, such as an ExportImageRequest without ``requestId`` (templated, but for its
         ``expression``; also a text of JSON, or the name of a ``.json`` template file).
-    :param kwargs: the parameters of `ExportingOperator`: how to connect, to wait, to cancel.
+    :param kwargs: the parameters of `ExportParameters`: how to connect, to wait, to cancel.
     :raises AirflowFailException: where trying again cannot help, for example for a body that cannot be right.
     """
 

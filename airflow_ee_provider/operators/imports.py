@@ -32,7 +32,7 @@ class EarthEngineImportOperator(ExportingOperator):
     :param manifest: the API's own ImageManifest or TableManifest, with the asset's ``name`` (templated; also a text of
         JSON, or the name of a ``.json`` template file).
     :param overwrite: replace an asset that is there already; otherwise Earth Engine fails the import (templated).
-    :param kwargs: the parameters of `ExportingOperator`: how to connect, to wait, to cancel.
+    :param kwargs: the parameters of `ExportParameters`: how to connect, to wait, to cancel.
     :raises AirflowFailException: where trying again cannot help, for example for a manifest that cannot be right.
     """
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException
 
+from airflow_ee_provider.tasks.restarts import failed_to_restart
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -101,8 +103,10 @@ def _read(
     if progress is not None:
         progress.names = task.hook.account.names(names)
     progress = task.hook.poll_operations(names, **task.limits, progress=progress)
-    options, failures = task.wait_options, sum(operation.failed for operation in progress.found)
+    options, operations = task.wait_options, [operation.as_dict() for operation in progress.found]
+    again = failed_to_restart(context, operations, task.max_restarts)  # That is done once all have been started.
+    failures = sum(operation.failed for operation in progress.found) - len(again)
     if options.stop_at_failure and not options.allows(failures, total):
         task.operation_names = names
-        task.finish(context, [operation.as_dict() for operation in progress.found])
+        task.finish(context, operations)
     return progress

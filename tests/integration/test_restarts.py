@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_ee_provider.triggers import earth_engine as triggers
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -58,6 +60,20 @@ def test_only_so_often(service: Service, run_dag: Callable[..., Ran], place: str
     assert ran.state == "failed"
     assert sum(operation.description == "second" for operation in service.operations.values()) == 3
     assert "1 of 3 operations did not succeed" in ran.log
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_one_that_fails_while_others_wait_for_room_is_started_again(
+    service: Service, run_dag: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(triggers, "SETTLE", 0.0)
+    fail_first(service, "tile-0", 1, "Internal error.")
+
+    ran = run_dag(f"decorated_dozen_again_in_{place}")
+
+    assert ran.state == "success", ran.log
+    assert [operation["description"] for operation in ran.result] == [f"tile-{number}" for number in range(12)]
+    assert len(service.operations) == 13
 
 
 def test_what_cannot_pass_is_not(service: Service, run_dag: Callable[..., Ran]) -> None:
