@@ -52,8 +52,8 @@ explore: $(VENV_3)/installed $(VENV_2)/installed  ## The model, for as long as M
 	PYTHONPATH=tests/model $(VENV_3)/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
 	PYTHONPATH=tests/model $(VENV_2)/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
 
-bench: $(VENV_3)/installed .venv-google/installed  ## What waiting, cancelling, reacting, importing cost: docs/performance.md
-	PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/performance.md
+bench: $(VENV_3)/installed .venv-google/installed  ## What it costs: docs/performance.md (an hour; ONLY="start cancel" takes less)
+	PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/performance.md $(ONLY)
 
 google: .venv-google/installed  ## A connection of Google's provider: both parsers side by side
 	.venv-google/bin/python -m pytest tests/integration/test_google_connection.py

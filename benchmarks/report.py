@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -37,28 +38,40 @@ could run: with many thousands of triggers, that is Python's garbage collector g
 
 
 def main() -> None:
-    """Run them one after the other."""
-    page = Path(sys.argv[1])
-    version = subprocess.run(
-        [sys.executable, "-c", "from airflow import __version__; print(__version__)"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split()[-1]
-    today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
-    parts = [INTRODUCTION]
-    parts.append(f"{today}, Airflow {version}, Python {platform.python_version()}, {os.cpu_count()} cores.\n")
-    for name in BENCHMARKS:
+    """Run those that are named, or all, one after the other; the page's other sections stay as they are."""
+    page, names = Path(sys.argv[1]), sys.argv[2:] or BENCHMARKS
+    sections = {name: section for name, section in _sections(page).items() if name not in names}
+    for name in names:
         print(f"{name} …", flush=True)
-        command = [sys.executable, str(HERE / f"{name}.py")]
-        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        # Airflow and the official client print, too: a benchmark's own words come last.
-        lines = output.splitlines()
-        start = next(i for i, line in enumerate(lines) if line.startswith("RESULT"))
-        result = "\n".join(lines[start + 1 :])
+        result = _run(name)
         print(result, flush=True)
-        parts += [TITLES[name], result + "\n"]
-    page.write_text("\n".join(parts), encoding="utf-8")
+        heading, _, text = TITLES[name].partition("\n")
+        sections[name] = "\n".join(filter(None, [f"{heading}\n\n{_where()}\n", text.lstrip("\n"), f"{result}\n"]))
+    page.write_text("\n".join([INTRODUCTION, *(sections[n] for n in BENCHMARKS if n in sections)]), encoding="utf-8")
+
+
+def _sections(page: Path) -> dict[str, str]:
+    """Return what the page has, by benchmark."""
+    names = {TITLES[name].split("\n")[0]: name for name in BENCHMARKS}
+    found = re.split(r"^(## .*)\n", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return {names[heading]: f"{heading}\n{text}" for heading, text in zip(found[::2], found[1::2], strict=True)}
+
+
+def _run(name: str) -> str:
+    command = [sys.executable, str(HERE / f"{name}.py")]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    # Airflow and the official client print, too: a benchmark's own words come last.
+    lines = output.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("RESULT"))
+    return "\n".join(lines[start + 1 :])
+
+
+def _where() -> str:
+    """Say when and on what this was measured."""
+    from airflow import __version__
+
+    today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
+    return f"{today}, Airflow {__version__}, Python {platform.python_version()}, {os.cpu_count()} cores."
 
 
 if __name__ == "__main__":
