@@ -46,8 +46,9 @@ def killed(names: list[str]) -> str:
     """Cancel from a process that is killed five seconds after it was told to end, as Airflow 3 does."""
     with suppress(subprocess.TimeoutExpired):
         subprocess.run([sys.executable, "-c", KILLED, *names], timeout=5.0, check=False)
+    project = names[0].split("/")[1]
     while True:
-        states = Counter(operation.state.value for operation in EarthEngineHook().list_operations())
+        states = Counter(operation.state.value for operation in EarthEngineHook().list_operations(project))
         if states["CANCELLED"] == len(names):
             return f"{states['CANCELLED']:,} CANCELLED"
         time.sleep(1.0)
@@ -77,7 +78,10 @@ def measure(cancel: Callable[[Served, list[str]], str], count: int) -> tuple[flo
     """Return the seconds that it took, what it says, and the answers' HTTP statuses."""
     with emulator("--pending-seconds", "1e6", "--cancel-seconds", "1", *LIMITS) as served:
         served.connect()
-        names = served.add({"description": "stale", "pending_seconds": 1e6, "cancel_seconds": 1} for _ in range(count))
+        names = served.add(
+            {"description": "stale", "project": "demo", "pending_seconds": 1e6, "cancel_seconds": 1}
+            for _ in range(count)
+        )
         started = time.monotonic()
         said = cancel(served, names)
         seconds = time.monotonic() - started

@@ -47,7 +47,8 @@ def main() -> None:
         print(result, flush=True)
         heading, _, text = TITLES[name].partition("\n")
         sections[name] = "\n".join(filter(None, [f"{heading}\n\n{_where()}\n", text.lstrip("\n"), f"{result}\n"]))
-    page.write_text("\n".join([INTRODUCTION, *(sections[n] for n in BENCHMARKS if n in sections)]), encoding="utf-8")
+        measured = [sections[name] for name in BENCHMARKS if name in sections]
+        page.write_text("\n".join([INTRODUCTION, *measured]), encoding="utf-8")
 
 
 def _sections(page: Path) -> dict[str, str]:
