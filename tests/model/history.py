@@ -263,7 +263,7 @@ class Run:
     def _check_what_runs(self) -> None:
         service, now, row = self.world.service, self.world.now, self.airflow.row
         held = self._held()
-        running = [name for name in held if not service.operations[name].done(now)]
+        running = [n for n in held if not service.operations[n].done(now) and not self._is_forgotten(n)]
         if running and row.state in TERMINAL and not self._may_be_left():
             self._violated(f"{', '.join(running)} runs on, and its task is {row.state}")
         if left := self.cleaner.known & set(running):
@@ -313,6 +313,15 @@ class Run:
             self._violated("a fault of Earth Engine's that passes has cost a try")
         if self.airflow.errors:
             self._violated(f"an error of its own: {self.airflow.errors[0]}")
+
+    def _is_forgotten(self, name: str) -> bool:
+        """Whether an earlier try has left an operation, and the latest one was ended before it had found it again.
+
+        Before 3.3 nothing but the `requestId` leads from a try to the one before it (docs/lifecycle.md).
+        """
+        airflow = self.airflow
+        is_another_trys = self.world.service.operations[name].created < airflow.row.started
+        return is_another_trys and not airflow.version.has_store and name not in airflow.recorded()
 
     def _may_be_left(self) -> bool:
         """Whether docs/lifecycle.md says *janitor* for it."""
