@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_ee_provider.earth_engine.operations import OperationError
+    from airflow_ee_provider.earth_engine.results import ErrorDict
 
 #: google.rpc.Code: ABORTED, INTERNAL, UNAVAILABLE.
 _PASSING_CODES = frozenset({10, 13, 14})
@@ -23,8 +23,8 @@ _LASTING = re.compile(
 )
 
 
-def can_pass(error: OperationError) -> bool:
+def can_pass(error: ErrorDict) -> bool:
     """Whether an operation that has failed like that may succeed if it is started again."""
-    if _LASTING.search(error.message):
+    if _LASTING.search(error["message"]):
         return False
-    return error.code in _PASSING_CODES or bool(_PASSING.search(error.message))
+    return error["code"] in _PASSING_CODES or bool(_PASSING.search(error["message"]))

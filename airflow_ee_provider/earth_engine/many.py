@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,9 +17,9 @@ FEW = 10
 EXAMPLES = 3
 
 
-def are_few(operations: Sequence[Any]) -> bool:
+def are_few(number: int) -> bool:
     """Whether each of so many operations has a line of its own."""
-    return len(operations) <= FEW
+    return number <= FEW
 
 
 def some_of(names: Iterable[object]) -> str:
@@ -29,7 +29,7 @@ def some_of(names: Iterable[object]) -> str:
     'projects/p/operations/0, projects/p/operations/1, projects/p/operations/2 and 2,997 more'
     """
     texts = [str(name) for name in names]
-    if are_few(texts):
+    if are_few(len(texts)):
         return ", ".join(texts)
     return f"{', '.join(texts[:EXAMPLES])} and {len(texts) - EXAMPLES:,} more"
 

@@ -12,6 +12,8 @@ from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngin
 from airflow_ee_provider.earth_engine.limits import CONCURRENT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import requests
     from google.auth.credentials import Credentials
     from google.auth.transport.requests import AuthorizedSession
@@ -100,13 +102,27 @@ def _unchanged(request: Any) -> Any:
 def authorized_session(credentials: Credentials, endpoint: str) -> AuthorizedSession:
     """Open a session that authorises its requests."""
     from google.auth.transport.requests import AuthorizedSession, Request
-    from requests.adapters import HTTPAdapter
 
     session = AuthorizedSession(credentials, auth_request=Request(requests_session()))
     _secure(session)
+    _widen(session, endpoint)
+    return session
+
+
+def session_with_headers(headers: Mapping[str, str], endpoint: str) -> requests.Session:
+    """Open a session whose requests are authorised already, by headers that somebody else has made."""
+    session = requests_session()
+    session.headers.update(headers)
+    _widen(session, endpoint)
+    return session
+
+
+def _widen(session: requests.Session, endpoint: str) -> None:
+    """Let as many requests be under way at once as the API allows."""
+    from requests.adapters import HTTPAdapter
+
     has_own = shows_a_certificate()
     session.mount(endpoint, _showing(tls_context()) if has_own else HTTPAdapter(pool_maxsize=CONCURRENT))
-    return session
 
 
 def _showing(context: ssl.SSLContext) -> HTTPAdapter:

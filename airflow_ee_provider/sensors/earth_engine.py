@@ -127,13 +127,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
     @property
     def wait_options(self) -> WaitOptions:
         """How this sensor waits."""
-        return WaitOptions(
-            self.poke_interval,
-            self.stop_at_failure,
-            self.max_eecu_seconds,
-            self.max_total_eecu_seconds,
-            self.max_failures,
-        )
+        return WaitOptions(self.poke_interval, self.stop_at_failure, max_failures=self.max_failures, **self.limits)
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
@@ -154,8 +148,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         """Ask for the state of what has not ended yet; leave the waiting to the triggerer if that is wanted."""
         names = self.hook.account.names(self.operation_names)
         with self._failing(), airflow_errors():
-            limits = {name: getattr(self, name) for name in LIMITS}
-            self._progress = self.hook.poll_operations(names, **limits, progress=self._progress)
+            self._progress = self.hook.poll_operations(names, **self.limits, progress=self._progress)
             operations = [operation.as_dict() for operation in self._progress.found]
             is_over = self._progress.is_over(self.wait_options)
             if is_over:

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_ee_provider.earth_engine.client.drivers import Log
+    from airflow_ee_provider.earth_engine.operation_names import OperationName
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 T = TypeVar("T")
 
 #: For how long a task that is about to end, or a trigger, confirms its cancels, and how often, in seconds.
 CONFIRM_LIMITS: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
-
 
 #: Operations that are surely cancelled in the five seconds that Airflow leaves a task, of which three may have gone by.
 MOST_IN_TIME = 150
@@ -90,22 +90,8 @@ def cancel_before_the_end(
     """
     parsed = hook.account.names(names)
     how: dict[str, Any] = {"poll_interval": poll_interval, "timeout": timeout}
-    if len(parsed) <= MOST_IN_TIME:
+    if len(parsed) <= MOST_IN_TIME or not _is_handed_over(hook, parsed, log):
         return hook.cancel_operations(parsed, wait_for_completion=wait_for_completion, **how)
-    from airflow_ee_provider.earth_engine.client.outliving import TIMEOUT, cancel_in_another_process
-
-    try:
-        process = cancel_in_another_process(hook.account, parsed)
-    except Exception as error:  # noqa: BLE001 (whatever it is, this process does what it can)
-        log.warning("No process could be started that outlives this one: %s", error)
-        return hook.cancel_operations(parsed, wait_for_completion=wait_for_completion, **how)
-    log.warning(
-        "%s operations are more than can be cancelled before Airflow kills this process: the process %s, which "
-        "outlives it, cancels them, for %g s at most.",
-        f"{len(parsed):,}",
-        process,
-        TIMEOUT,
-    )
     seen = hook.read_operations(parsed)
     ended = [o for o in seen.values() if not isinstance(o, EarthEngineError) and o.done and not o.cancelled]
     results = [CancelResult(operation.name, CancelOutcome.ALREADY_FINISHED, operation) for operation in ended]
@@ -114,12 +100,31 @@ def cancel_before_the_end(
     return [*results, *hook.confirm_cancels([name for name in parsed if name not in done], **how)]
 
 
+def _is_handed_over(hook: EarthEngineHook, names: list[OperationName], log: Log) -> bool:
+    """Let a process that outlives this one cancel operations, if it can be started."""
+    from airflow_ee_provider.earth_engine.client.outliving import TIMEOUT, cancel_in_another_process
+
+    try:
+        process = cancel_in_another_process(hook.account, names)
+    except Exception as error:  # noqa: BLE001 (whatever it is, this process does what it can)
+        log.warning("No process could be started that outlives this one: %s", error)
+        return False
+    log.warning(
+        "%s operations are more than can be cancelled before Airflow kills this process: the process %s, which "
+        "outlives it, cancels them, for %g s at most.",
+        f"{len(names):,}",
+        process,
+        TIMEOUT,
+    )
+    return True
+
+
 def log_unconfirmed(results: Sequence[CancelResult], log: Log, *, not_found_ok: bool = False) -> None:
     """Log as an error which operations may still run, and why."""
     unclear = [result for result in results if not result.outcome.is_fine(not_found_ok=not_found_ok)]
     for line in some_lines([f"{result.describe()}. It may still run." for result in unclear]):
         log.error("%s", line)
-    if not are_few(unclear):
+    if not are_few(len(unclear)):
         log.error("%s of %s operations may still run.", f"{len(unclear):,}", f"{len(results):,}")
 
 

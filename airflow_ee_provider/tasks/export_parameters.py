@@ -136,11 +136,4 @@ class ExportParameters(WaitingTask, BaseOperator):
     def wait_options(self) -> WaitOptions:
         """How this task waits."""
         stop = self.cancel_on_failure if self.stop_at_failure is None else self.stop_at_failure
-        return WaitOptions(
-            self.poll_interval, stop, self.max_eecu_seconds, self.max_total_eecu_seconds, self.max_failures
-        )
-
-    @property
-    def limits(self) -> dict[str, Any]:
-        """What the exports may use."""
-        return {name: getattr(self, name) for name in LIMITS}
+        return WaitOptions(self.poll_interval, stop, max_failures=self.max_failures, **self.limits)

@@ -29,7 +29,7 @@ from airflow_ee_provider.earth_engine.flows.starting import (
 )
 from airflow_ee_provider.earth_engine.many import are_few, counted, some_lines, some_of
 from airflow_ee_provider.earth_engine.operation_names import OperationName
-from airflow_ee_provider.earth_engine.operations import Operation, OperationError
+from airflow_ee_provider.earth_engine.operations import Operation
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airflow_exception, is_final, result_or_raise
 from airflow_ee_provider.tasks.export_parameters import ExportParameters
@@ -97,15 +97,17 @@ class ExportingOperator(ExportParameters):
             else:
                 self._start_all(context, make_exports)
             operations = self._wait(context)
-            while again := failed_to_restart(context, operations, self.max_restarts):
-                self._say_restarts(again)
-                self._restarted = set(again)
+            while self._are_to_restart(context, operations):
                 self._start_all(context, make_exports)
                 operations = self._wait(context)
             return self.finish(context, operations)
 
-    def _say_restarts(self, names: list[str]) -> None:
-        self.log.warning("These have failed in a way that can pass, and are started again: %s.", some_of(names))
+    def _are_to_restart(self, context: Context, operations: list[OperationDict]) -> bool:
+        """Whether some have failed, and are started again: `_start_all` then takes them for not started."""
+        if again := failed_to_restart(context, operations, self.max_restarts):
+            self.log.warning("These have failed in a way that can pass, and are started again: %s.", some_of(again))
+        self._restarted = set(again)
+        return bool(again)
 
     def _wait(self, context: Context) -> list[OperationDict]:
         """Wait for what was started, here or in the triggerer; what has ended by now needs no waiting."""
@@ -141,11 +143,8 @@ class ExportingOperator(ExportParameters):
         """Return the operations, or fail as they did."""
         with self._owned(context):
             operations: list[OperationDict] = result_or_raise(event)
-            again = failed_to_restart(context, operations, self.max_restarts)
-            if not again:
+            if not self._are_to_restart(context, operations):
                 return self.finish(context, operations)
-        self._say_restarts(again)
-        self._restarted = set(again)
         started: list[OperationDict] = self._go_on_starting(context, time.time())
         return started
 
@@ -277,7 +276,7 @@ class ExportingOperator(ExportParameters):
         if not self.wait_options.allows(len(errors), len(self.operation_names)):
             raise airflow_exception(
                 f"{len(errors)} of {len(self.operation_names)} operations did not succeed:\n  " + "\n  ".join(lines),
-                permanent=not all(can_pass(OperationError(error["code"], error["message"])) for error in errors),
+                permanent=not all(can_pass(error) for error in errors),
             )
         self._destination_uris = [uri for operation in operations for uri in operation["destination_uris"]]
         if self._destination_uris:
@@ -288,7 +287,7 @@ class ExportingOperator(ExportParameters):
 
 def _lines_of(operations: Sequence[OperationDict]) -> list[str]:
     """Say how operations have ended: a line for each of a few; of many the numbers, and what has failed."""
-    if are_few(operations):
+    if are_few(len(operations)):
         return [line_of(operation) for operation in operations]
     used = sum(operation["batch_eecu_usage_seconds"] or 0.0 for operation in operations)
     total = f"{len(operations):,} exports: {counted(o['state'] for o in operations)}; {used:,.0f} EECU-seconds"

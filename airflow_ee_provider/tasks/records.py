@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 #: A function's threads record side by side, and each adds to what is there.
 _RECORDING = threading.Lock()
 
-#: Which task instance this process has recorded for last, and the parts that it has written.
+#: Which task instance this process has recorded for last, or asked about, and its parts.
 _written: _Written | None = None
 
 
@@ -99,13 +99,18 @@ def recorded_with_keys(context: Context) -> list[tuple[str, str]]:
 
 def started_by_task(context: Context) -> dict[str, str]:
     """Return the operations that this try has started, or goes on with, by `Start.key`; the latest of each."""
-    return {key: name for name, key in recorded_with_keys(context) if key}
+    return _latest(recorded_with_keys(context))
 
 
 def wanted_of_task(context: Context) -> list[str]:
     """Return what this try has recorded, but for what has failed and was started again."""
-    latest = started_by_task(context)
-    return [name for name, key in recorded_with_keys(context) if latest.get(key, name) == name]
+    recorded = recorded_with_keys(context)
+    latest = _latest(recorded)
+    return [name for name, key in recorded if latest.get(key, name) == name]
+
+
+def _latest(recorded: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {key: name for name, key in recorded if key}
 
 
 def _full_names(names: Any, account: dict[str, Any] | None, project: str | None) -> tuple[str, ...]:
@@ -130,7 +135,6 @@ class _Written:
 
 def _record(context: Context, new: Mapping[str, str], account: dict[str, Any] | None) -> list[Record]:
     """Write down operations, each with its `Start.key`, and return all parts."""
-    global _written  # noqa: PLW0603 (what this process has written last)
     with _RECORDING:
         written = _written_so_far(context)
         parts, todo = written.parts, [name for name in new if name not in written.names]
@@ -148,19 +152,20 @@ def _record(context: Context, new: Mapping[str, str], account: dict[str, Any] | 
             written.names.update(todo[:room])
             todo = todo[room:]
             _write(context, len(parts), parts[-1])
-        _written = written
         return parts
 
 
 def _written_so_far(context: Context) -> _Written:
-    """Return what this try has recorded, with one read where this process has written it: reads grow with the names."""
+    """Return what this try has recorded, with one read where this process knows it: reads grow with the names."""
+    global _written  # noqa: PLW0603 (what this process has written or read last)
     whose = _key_of(context)
     if _written is not None and _written.whose == whose:
         parts = _written.parts
         if parts and _read_own(context, part_key(len(parts))) == parts[-1].as_json():
             return _written
     parts = records_of_task(context)
-    return _Written(whose, parts, {name for part in parts for name in part.operation_names})
+    _written = _Written(whose, parts, {name for part in parts for name in part.operation_names})
+    return _written
 
 
 def _key_of(context: Context) -> tuple[Any, ...]:
@@ -182,8 +187,9 @@ def _write(context: Context, number: int, part: Record) -> None:
 
 def record_all_started(context: Context, names: Sequence[str]) -> None:
     """Write down that these are all that the task starts, and in which order it wants them; see `resume_started`."""
-    recorded = [name for part in _written_so_far(context).parts for name in part.operation_names]
-    where = {name: number for number, name in enumerate(recorded)}
+    if context.get("task_state_store") is None:  # Nothing remembers it.
+        return
+    where = {name: number for number, (name, _) in enumerate(recorded_with_keys(context))}
     _remember(context, STARTED_KEY, value=[where[name] for name in names])
 
 

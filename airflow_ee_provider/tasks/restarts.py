@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from airflow_ee_provider.earth_engine.failures import can_pass
-from airflow_ee_provider.earth_engine.operations import OperationError
 from airflow_ee_provider.tasks.records import recorded_with_keys
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def failed_to_restart(context: Context, operations: Sequence[OperationDict], max
 
     def is_wanted(operation: OperationDict) -> bool:
         error, key = operation["error"], key_of.get(operation["name"], "")
-        return bool(error and key) and starts[key] <= max_restarts and can_pass(_error_of(operation))
+        return error is not None and bool(key) and starts[key] <= max_restarts and can_pass(error)
 
     return [operation["name"] for operation in operations if is_wanted(operation)]
 
@@ -38,9 +37,3 @@ def tries_so_far(context: Context, max_restarts: int, *, is_restart: bool) -> in
     """Return how often each export of a task may have been started, this time included; one if there was none yet."""
     try_number = max(1, context["ti"].try_number)
     return try_number * (1 + max_restarts) if is_restart or try_number > 1 else 1
-
-
-def _error_of(operation: OperationDict) -> OperationError:
-    error = operation["error"]
-    assert error is not None  # noqa: S101 (asked for before)
-    return OperationError(error["code"], error["message"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_ee_provider.earth_engine.client.drivers import run
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, QueueFullError, TransientError
 from airflow_ee_provider.earth_engine.flows.starting import Start, start_once, with_defaults
-from airflow_ee_provider.earth_engine.many import FEW
+from airflow_ee_provider.earth_engine.many import are_few
 from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.earth_engine.operations import Operation
 from airflow_ee_provider.tasks.clean_up import log_instead_of_raising
@@ -135,18 +135,18 @@ class Starter:
         :return: those that are left, because there is no room for them; the others have a `name_of` now.
         :raises EarthEngineError: if one could not be started, once nothing more is under way.
         """
-        found = {start.key: start for start in starts if start.key in self._known}
+        found = {start.key: start for start in starts if self.has_started(start)}
         self.started.update({self._known[key]: _description(start) for key, start in found.items()})
         bulk = _Bulk(self, self._known, len(starts), len(found))
         try:
-            todo = [start for start in starts if start.key not in found]
+            todo = [start for start in starts if not self.has_started(start)]
             self._hook.start_all(todo[:most], bulk.is_unwanted, bulk.done)
         except BaseException:  # Whatever it is, a timeout or a kill: what was started has to be found.
             with suppress(Exception):
                 bulk.record()
             raise
         bulk.end()
-        return [start for start in starts if start.key not in self._known]
+        return [start for start in starts if not self.has_started(start)]
 
     def has_started(self, start: Start) -> bool:
         """Whether something is known to be started."""
@@ -269,7 +269,7 @@ class _Bulk:
             self._late.append(name)
             return
         self._unrecorded[name] = start.key
-        if self._total <= FEW:
+        if are_few(self._total):
             self._log.info("Started %s: %s%s", start.describe(), name, _destination(start))
         if time.monotonic() - self._recorded_at >= RECORD_INTERVAL:
             self.record()
@@ -281,7 +281,7 @@ class _Bulk:
         self._starter._record(self._unrecorded)  # noqa: SLF001
         self._unrecorded = {}
         self._recorded_at = now = time.monotonic()
-        if self._total > FEW and now - self._told_at >= LOG_INTERVAL:
+        if not are_few(self._total) and now - self._told_at >= LOG_INTERVAL:
             self._told_at = now
             self._log.info("Started %s of %s.", f"{self._count:,}", f"{self._total:,}")
 
@@ -295,7 +295,7 @@ class _Bulk:
         self.record()
         if self._starter.stopped:
             raise TransientError("The task was killed: nothing more is started.")
-        if self._total > FEW:
+        if not are_few(self._total):
             seconds = time.monotonic() - self._began
             self._log.info("Started %s of %s in %.0f s.", f"{self._count:,}", f"{self._total:,}", seconds)
         if self._is_full:

@@ -151,6 +151,11 @@ class WaitingTask(EarthEngineTask):
             log_unconfirmed(cancel_before_the_end(self.hook, self.operation_names, self.log), self.log)
 
     @property
+    def limits(self) -> dict[str, Any]:
+        """What the operations may use, once the parameters are rendered."""
+        return {name: getattr(self, name) for name in LIMITS}
+
+    @property
     def wait_options(self) -> WaitOptions:
         """How this task waits, in a worker and in the triggerer alike; once its parameters are rendered."""
         raise NotImplementedError

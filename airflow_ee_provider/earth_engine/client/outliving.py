@@ -59,19 +59,13 @@ def main() -> None:
     job = json.loads(sys.stdin.buffer.read())
     import logging
 
-    from requests.adapters import HTTPAdapter
-
     from airflow_ee_provider.earth_engine.client.drivers import run
     from airflow_ee_provider.earth_engine.client.transports import RequestsTransport
     from airflow_ee_provider.earth_engine.flows.cancelling import cancel_and_confirm
-    from airflow_ee_provider.earth_engine.limits import CONCURRENT
     from airflow_ee_provider.earth_engine.operation_names import OperationName
-    from airflow_ee_provider.earth_engine.sessions import requests_session, shows_a_certificate
+    from airflow_ee_provider.earth_engine.sessions import session_with_headers
 
-    session: Any = requests_session()
-    if not shows_a_certificate():
-        session.mount(job["base_url"], HTTPAdapter(pool_maxsize=CONCURRENT))
-    session.headers.update(job["headers"])
+    session: Any = session_with_headers(job["headers"], job["base_url"])
     flow = cancel_and_confirm(OperationName.parse_all(job["names"]), timeout=TIMEOUT)
     run(flow, RequestsTransport(session, job["base_url"]), logging.getLogger())
 

@@ -18,7 +18,7 @@ from airflow_ee_provider.earth_engine.errors import (
 from airflow_ee_provider.earth_engine.flows.calls import cancel_operation, get_operation
 from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, MonotonicTime, ReadOperations, SideBySide
 from airflow_ee_provider.earth_engine.flows.retrying import attempt, within
-from airflow_ee_provider.earth_engine.many import FEW, are_few, counted, some_lines
+from airflow_ee_provider.earth_engine.many import are_few, counted, some_lines
 from airflow_ee_provider.earth_engine.operations import Operation, OperationState
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError) -> F
 
 def describe_results(results: Sequence[CancelResult]) -> list[str]:
     """Say what became of operations: a line for each of a few; of many the numbers, and what has not ended."""
-    if are_few(results):
+    if are_few(len(results)):
         return [result.describe() for result in results]
     unclear = [result.describe() for result in results if not result.outcome.has_ended]
     return [f"{len(results):,} operations: {counted(r.outcome.text for r in results)}", *some_lines(unclear)]
@@ -224,12 +224,12 @@ def describe_results(results: Sequence[CancelResult]) -> list[str]:
 
 def _log(results: Sequence[CancelResult], total: int) -> Flow[None]:
     """Write the news into the log: a line for each of a few operations, one for many, and each error in full."""
-    if results and total > FEW:
+    if results and not are_few(total):
         asked = {CancelOutcome.STILL_CANCELLING: "cancel requested"}
         news = counted(asked.get(result.outcome, result.outcome.text) for result in results)
         yield LogMessage(f"Of {total:,} operations to cancel: {news}.")
     for result in results:
-        if total <= FEW or result.outcome is CancelOutcome.ERROR:
+        if are_few(total) or result.outcome is CancelOutcome.ERROR:
             yield _log_line(result)
 
 

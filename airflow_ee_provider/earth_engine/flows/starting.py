@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.operations import Operation
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,60}")
+#: What the manifest of each kind of import says that the asset is made of.
+_SOURCES = {"image": "tilesets", "table": "sources"}
+
 #: The kinds of asset that ``projects.{kind}.import`` makes.
-IMPORT_KINDS = ("image", "table")
+IMPORT_KINDS = tuple(_SOURCES)
 
 _WORKLOAD_TAG = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
@@ -92,7 +95,7 @@ def check_import(wanted: Import) -> None:
 
     :raises InvalidRequestError: says what is wrong.
     """
-    sources = {"image": "tilesets", "table": "sources"}.get(wanted.kind)
+    sources = _SOURCES.get(wanted.kind)
     if sources is None:
         kinds = ", ".join(IMPORT_KINDS)
         raise InvalidRequestError(f"{wanted.kind!r} is not a kind of import.", remedy=f"One of {kinds}.")

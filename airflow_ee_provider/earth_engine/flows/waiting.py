@@ -196,7 +196,7 @@ def _timed_out(progress: Progress, timeout: float | None) -> OperationTimeoutErr
 
 def _merge_and_log(seen: ReadResults, progress: Progress) -> Flow[None]:
     """Keep what was read, and note what is new: of each of a few, or in one line for many."""
-    few = are_few(progress.names)
+    few = are_few(len(progress.names))
     unread: list[TransientError] = []
     for name, operation in seen.items():
         progress.last_errors.pop(name, None)

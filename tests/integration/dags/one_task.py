@@ -71,16 +71,6 @@ def places(case: str) -> tuple[tuple[str, bool], ...]:
     return (("worker", False), ("triggerer", True)) if case in IN_BOTH else (("worker", False),)
 
 
-for case, parameters in EXPORTS.items():
-    for place, deferrable in places(case):
-        with DAG(f"{case}_in_{place}", schedule=None) as dag:
-            EarthEngineExportOperator(
-                task_id="task",
-                kind="image",
-                **{"body": BODY, "poll_interval": 0.2, "deferrable": deferrable, **parameters},
-            )
-        globals()[dag.dag_id] = dag
-
 MANIFEST = {
     "name": "projects/demo/assets/{{ dag.dag_id }}",
     "tilesets": [{"sources": [{"uris": ["gs://bucket/scene.tif"]}]}],
@@ -92,15 +82,16 @@ IMPORTS: dict[str, dict[str, Any]] = {
     "import_nothing": {"manifest": '{"name": "projects/demo/assets/nothing"}'},
 }
 
-for case, parameters in IMPORTS.items():
-    for place, deferrable in places(case):
-        with DAG(f"{case}_in_{place}", schedule=None) as dag:
-            EarthEngineImportOperator(
-                task_id="task",
-                kind="image",
-                **{"manifest": MANIFEST, "poll_interval": 0.2, "deferrable": deferrable, **parameters},
-            )
-        globals()[dag.dag_id] = dag
+for starting, cases, what in (
+    (EarthEngineExportOperator, EXPORTS, {"body": BODY}),
+    (EarthEngineImportOperator, IMPORTS, {"manifest": MANIFEST}),
+):
+    for case, parameters in cases.items():
+        for place, deferrable in places(case):
+            with DAG(f"{case}_in_{place}", schedule=None) as dag:
+                how = {"poll_interval": 0.2, "deferrable": deferrable}
+                starting(task_id="task", kind="image", **{**what, **how, **parameters})
+            globals()[dag.dag_id] = dag
 
 JANITORS: dict[str, dict[str, Any]] = {
     "tidy": {"description": "stale-*", "keep": NAMES, "poll_interval": 0.2},
