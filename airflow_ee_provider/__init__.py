@@ -24,12 +24,20 @@ def _configuration() -> dict[str, Any]:
         "Whether a connection itself may hold a configuration, such as a workload identity federation's, that makes "
         "google-auth read files of this machine or ask other servers. Those in files are always allowed."
     )
+    shown = (
+        "Connections whose operations the page in Airflow's UI and the command line show, comma-separated; by default "
+        "earth_engine_default and all others of the type earth_engine in Airflow's database."
+    )
+    price = "What an EECU-hour costs, for the page in Airflow's UI; without it, no costs are shown."
     return {
         "earth_engine": {
             "description": "What connections of the Google Earth Engine provider may do.",
             "options": {
                 "allowed_hosts": option(hosts, "string", ""),
                 "allow_external_accounts": option(external, "boolean", "False"),
+                "connections": option(shown, "string", ""),
+                "eecu_hour_price": option(price, "float", ""),
+                "currency": option("The currency of that price.", "string", "USD"),
             },
         }
     }
@@ -72,5 +80,6 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_ee_provider.links.earth_engine.EarthEngineTasksLink",
             "airflow_ee_provider.links.earth_engine.EarthEngineOutputLink",
         ],
+        "cli": ["airflow_ee_provider.cli.definition.get_earth_engine_cli_commands"],
         "notifications": ["airflow_ee_provider.notifications.earth_engine.EarthEngineCancelOperationsNotifier"],
     }

@@ -37,6 +37,13 @@ def tells_triggers_of_kills() -> bool:
     return hasattr(BaseTrigger, "on_kill")
 
 
+def has_react_apps() -> bool:
+    """Whether Airflow's UI takes pages from plugins (from 3.1 on)."""
+    from airflow.plugins_manager import AirflowPlugin
+
+    return hasattr(AirflowPlugin, "react_apps")
+
+
 def trigger_timed_out(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:
     """Whether a task is resumed because its trigger timed out; no code of the trigger's ran then."""
     error = (next_kwargs or {}).get("error")
@@ -169,16 +176,17 @@ def _state_from_database(ti: Any) -> tuple[str, int | None, bool]:
 
 def xcom(key: str, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
     """Return an XCom through the backend that is configured; None where there is none."""
-    return _xcom_class().get_one(key=key, dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
+    return xcom_backend().get_one(key=key, dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
 
 
 def set_xcom(key: str, value: Any, ti: Any) -> None:
     """Write an XCom of a task instance, also from the triggerer."""
     of = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
-    _xcom_class().set(key=key, value=value, **of)
+    xcom_backend().set(key=key, value=value, **of)
 
 
-def _xcom_class() -> Any:
+def xcom_backend() -> Any:
+    """Return the class that ``[core] xcom_backend`` names."""
     # `BaseXCom` would give a custom backend's own notes, such as the path of an object, in place of the value.
     return import_module("airflow.sdk.execution_time.xcom" if AIRFLOW_3 else "airflow.models.xcom").XCom
 
@@ -203,7 +211,7 @@ def _from_database(
     del known_tasks  # The database has them all.
     from airflow.utils.session import create_session
 
-    backend = _xcom_class()
+    backend = xcom_backend()
     with create_session() as session:
         query = backend.get_many(key=key, dag_ids=dag_id, run_id=run_id, session=session)
         # Columns, not entities: those have their values deserialised already, by another rule.
@@ -224,7 +232,7 @@ def _from_supervisor(
         if not wanted(task_id):
             continue
         if not _runs_in_triggerer():
-            values = _or_error(_xcom_class().get_all, **of, task_id=task_id)
+            values = _or_error(xcom_backend().get_all, **of, task_id=task_id)
             if not isinstance(values, Exception):
                 for value in values or ():
                     yield task_id, None, value

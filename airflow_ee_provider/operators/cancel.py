@@ -23,7 +23,7 @@ from airflow_ee_provider.tasks.clean_up import (
     log_unconfirmed,
     result_or_raise,
 )
-from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
+from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS, Intent
 from airflow_ee_provider.tasks.records import record_operations, records_of_task
 from airflow_ee_provider.tasks.run_records import by_account, records_of_run, records_of_upstream, within_bounds
 from airflow_ee_provider.tasks.waiting_task import EarthEngineTask, record_names
@@ -238,7 +238,7 @@ class EarthEngineCancelOperationOperator(CancellingOperator):
     def execute(self, context: Context) -> list[CancelDict]:
         """Cancel what has a name."""
         if self._are_given:
-            return self.cancel([(account_of(self), [str(name) for name in record_names(self, context)])])
+            return self.cancel([(account_of(self), [str(name) for name in record_names(self, context, Intent.CANCEL)])])
         unreadable: list[Exception] = []
         found = records_of_run(context) if self.scope == "run" else records_of_upstream(context, self)
         found = within_bounds(found, context, account_of(self))
@@ -248,7 +248,7 @@ class EarthEngineCancelOperationOperator(CancellingOperator):
         if not groups and not unreadable:
             raise AirflowSkipException(f"{self.task_id}: the tasks of its {self.scope} hold no Earth Engine operation.")
         for account, names in groups:
-            record_operations(context, names, **account)
+            record_operations(context, names, **account, intent=Intent.CANCEL)
             EarthEngineTasksLink.persist_for(context, OperationName.parse_all(names))
         outcomes = self.cancel(groups)
         if unreadable:

@@ -10,9 +10,12 @@ from airflow_ee_provider.earth_engine.many import counted, some_lines
 from airflow_ee_provider.earth_engine.operations import printable
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.cancel import CANCEL_TEMPLATE_FIELDS, CancellingOperator
+from airflow_ee_provider.ownership.holders import join, recorded_since
+from airflow_ee_provider.ownership.remote import read_holdings_from_task
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors
 from airflow_ee_provider.tasks.deprecation import renamed_parameter
+from airflow_ee_provider.tasks.record_format import Intent
 from airflow_ee_provider.tasks.records import record_operations
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.flows.stale import StaleOperation
+    from airflow_ee_provider.earth_engine.operation_names import OperationName
     from airflow_ee_provider.earth_engine.results import CancelDict
 
 #: The XCom's key for why the janitor has found each operation stale.
@@ -51,6 +55,11 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
     :param states: the states to look at; PENDING and RUNNING by default (templated). Not a criterion by itself.
     :param keep: names of operations that are never cancelled (templated).
     :param limit: how many are cancelled in one go, the oldest first; None for all (templated).
+    :param orphaned: what tasks have recorded as their own, and no task that could still want it is active (templated).
+        Looks at all DAGs: on Airflow 2 in Airflow's database, on Airflow 3 through ``airflow_conn_id``.
+    :param airflow_conn_id: for ``orphaned`` on Airflow 3: a connection of the type HTTP with the API server's address
+        as its host, and a user as login and password, or a token as its password; one that may read the DAG runs and
+        XComs of all DAGs (templated).
     :param dry_run: only say what would be cancelled: the outcome is WOULD_BE_CANCELLED.
     :param kwargs: ``earth_engine_conn_id``, ``project_id``, ``impersonation_chain``, ``wait_for_completion``,
         ``poll_interval``, ``timeout``, ``not_found_ok`` (here true by default) and ``deferrable``, as with
@@ -69,6 +78,8 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         "states",
         "keep",
         "limit",
+        "orphaned",
+        "airflow_conn_id",
         *CANCEL_TEMPLATE_FIELDS,
     )
     checked_parameters = (
@@ -78,6 +89,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         parameters.Whole("max_priority", is_optional=True),
         parameters.Number("min_eecu_seconds", is_optional=True),
         parameters.Whole("limit", is_optional=True),
+        parameters.Flag("orphaned"),
     )
     ui_color = "#e8f0e4"
 
@@ -95,6 +107,8 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         states: str | Sequence[str] = ("PENDING", "RUNNING"),
         keep: Any = (),
         limit: int | str | None = None,
+        orphaned: bool | str = False,
+        airflow_conn_id: str | None = None,
         dry_run: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -109,6 +123,8 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         self.states = states
         self.keep = keep
         self.limit: Any = limit
+        self.orphaned: Any = orphaned
+        self.airflow_conn_id = airflow_conn_id
         self._reasons: dict[str, str] = {}
         self.is_dry_run = dry_run  # `dry_run` is a method of Airflow's operators.
         parameters.check(self, self.checked_parameters)
@@ -124,7 +140,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
             return outcomes
         self._reasons = {str(one.operation.name): one.reason for one in stale}
         names = list(self._reasons)
-        record_operations(context, names, **account_of(self))
+        record_operations(context, names, **account_of(self), intent=Intent.CANCEL)
         context["ti"].xcom_push(key=REASONS_KEY, value=self._reasons)
         return self.cancel([(account_of(self), names)])
 
@@ -152,7 +168,15 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
             min_eecu_seconds=self.min_eecu_seconds,
             states=_texts(self.states),
             keep=frozenset(self.hook.account.names(self.keep)),
+            among=self._orphans() if self.orphaned else None,
         )
+
+    def _orphans(self) -> dict[OperationName, str]:
+        """Return the project's orphaned operations, each with who held it last."""
+        operations = self.hook.list_operations()
+        since = recorded_since(operation for operation in operations if not operation.done)
+        held = join(operations, read_holdings_from_task(self.airflow_conn_id, since)) if since else []
+        return {one.operation.name: f"is orphaned: {one.holders[0].describe()}" for one in held if one.orphaned}
 
     def _log_table(self, outcomes: Iterable[CancelDict]) -> None:
         from tabulate import tabulate

@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, next_interval
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import airflow_errors, result_or_raise
-from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
+from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS, Intent
 from airflow_ee_provider.tasks.waiting_task import (
     LIMITS,
     WaitingTask,
@@ -125,13 +125,18 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         parameters.check_rendered(self, self.checked_parameters)
 
     @property
+    def intent(self) -> Intent:
+        """Whether they are its own: those that it cancels when it is killed."""
+        return Intent.OWN if self.cancel_on_kill else Intent.WATCH
+
+    @property
     def wait_options(self) -> WaitOptions:
         """How this sensor waits."""
         return WaitOptions(self.poke_interval, self.stop_at_failure, max_failures=self.max_failures, **self.limits)
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
-        record_names(self, context)
+        record_names(self, context, self.intent)
         try:
             # Without Airflow's guard, which takes the call of a base class for one from outside of a task.
             return inspect.unwrap(BaseSensorOperator.execute)(self, context)

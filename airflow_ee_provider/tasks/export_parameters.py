@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tasks import parameters
-from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
+from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS, Intent
 from airflow_ee_provider.tasks.waiting_task import LIMITS, WaitingTask
 
 if TYPE_CHECKING:
@@ -131,6 +131,11 @@ class ExportParameters(WaitingTask, BaseOperator):
         """Have in the process what a kill needs, and check what was rendered, before anything is sent."""
         super().pre_execute(context)
         parameters.check_rendered(self, self.checked_parameters)
+
+    @property
+    def intent(self) -> Intent:
+        """Whether they are its own until they end: those that it waits for, and cancels when it is killed."""
+        return Intent.OWN if self.cancel_on_kill and self.wait_for_completion else Intent.LEAVE
 
     @property
     def wait_options(self) -> WaitOptions:

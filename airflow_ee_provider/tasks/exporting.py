@@ -201,7 +201,7 @@ class ExportingOperator(ExportParameters):
 
         def record(started: dict[str, str]) -> None:
             if threading.current_thread() is threading.main_thread() or threads_may_ask_airflow():
-                record_started(context, started, account_of(self))
+                record_started(context, started, account_of(self), self.intent)
             else:
                 unrecorded.update(started)
 
@@ -224,7 +224,7 @@ class ExportingOperator(ExportParameters):
                 elif isinstance(export, Import):
                     check_import(export)
             if unrecorded:
-                record_started(context, unrecorded, account_of(self))
+                record_started(context, unrecorded, account_of(self), self.intent)
             by_function = list(starter.started)
             names = list(dict.fromkeys([*by_function, *self._start(context, starter, exports)]))
             starter.check_refusals()
@@ -249,7 +249,7 @@ class ExportingOperator(ExportParameters):
     def _start(self, context: Context, starter: Starter, exports: Sequence[Wanted]) -> list[str]:
         """Start exports, and adopt operations; each name is written down before anything waits on it."""
         if adopted := [export for export in exports if isinstance(export, OperationName)]:
-            record_operations(context, adopted, **account_of(self))
+            record_operations(context, adopted, **account_of(self), intent=self.intent)
             self.operation_names = list(dict.fromkeys([*self.operation_names, *map(str, adopted)]))
         starts = [starter.plan(e.method, e.body, e.project) for e in exports if not isinstance(e, OperationName)]
         start_as_there_is_room(self, context, starter, starts)

@@ -7,6 +7,7 @@ under `OPERATIONS_KEY`, the next under ``…_2`` and so on, each with at most `P
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,19 @@ PART = 100
 ACCOUNT_PARAMETERS = ("earth_engine_conn_id", "project_id", "impersonation_chain")
 
 
+class Intent(str, Enum):
+    """Why a task records operations: what becomes of them when it is over depends on it."""
+
+    #: It owns them until they end: they are orphans once it has ended, and nobody else holds them.
+    OWN = "own"
+    #: They are meant to run on after it: they are orphans only if its run has failed, and nobody else holds them.
+    LEAVE = "leave"
+    #: It only waits for them: they are somebody else's.
+    WATCH = "watch"
+    #: It cancels them, whoever owns them.
+    CANCEL = "cancel"
+
+
 @dataclass(frozen=True)
 class Record:
     """A part of what a task instance has recorded.
@@ -44,6 +58,7 @@ class Record:
     :param try_number: of the try that recorded them.
     :param max_tries: of the task instance then: only a clear changes it.
     :param run_started: when its DAG run began, in ISO 8601: only the clear of a finished run changes it.
+    :param intent: the value of an `Intent`.
     """
 
     operation_names: tuple[str, ...]
@@ -56,6 +71,7 @@ class Record:
     #: Whether another part follows although this one is not full: one of another account.
     more: bool = False
     start_keys: tuple[str, ...] = ()
+    intent: str = Intent.OWN.value
 
     def as_json(self) -> dict[str, Any]:
         """Return what is written."""

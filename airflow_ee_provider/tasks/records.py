@@ -29,6 +29,7 @@ from airflow_ee_provider.tasks.record_format import (
     PART,
     STARTED_KEY,
     TRY_KEY,
+    Intent,
     Record,
     part_key,
     read_parts,
@@ -58,6 +59,7 @@ def record_operations(
     earth_engine_conn_id: str | None = "",
     project_id: str | None = None,
     impersonation_chain: str | Sequence[str] | None = None,
+    intent: str = "own",
 ) -> list[str]:
     """Write down that this task holds these operations, in addition to those that it recorded before.
 
@@ -71,6 +73,9 @@ def record_operations(
         cleans up uses a connection of its own.
     :param project_id: the Cloud project that they were started with, if it is not the connection's.
     :param impersonation_chain: service accounts, the last of which started them.
+    :param intent: ``own`` if they are nobody's any more once this task has failed, or its run has ended; ``leave`` if
+        they are meant to run on unless the run fails; ``watch`` if they are somebody else's; ``cancel`` if the task
+        only cancels them.
     :return: all names recorded by this try of the task.
     :raises InvalidOperationNameError: if one of them is not a name, or is an id of which the project is not known;
         nothing is recorded then.
@@ -80,16 +85,18 @@ def record_operations(
         chain = impersonation_chain if isinstance(impersonation_chain, str) else list(impersonation_chain or ()) or None
         values = (earth_engine_conn_id, project_id, chain)
         account = dict(zip(ACCOUNT_PARAMETERS, values, strict=True))
-    parts = _record(context, dict.fromkeys(_full_names(names, account, project_id), ""), account)
+    parts = _record(context, dict.fromkeys(_full_names(names, account, project_id), ""), account, intent)
     return [name for part in parts for name in part.operation_names]
 
 
-def record_started(context: Context, started: Mapping[str, str], account: dict[str, Any]) -> None:
+def record_started(
+    context: Context, started: Mapping[str, str], account: dict[str, Any], intent: str = Intent.OWN
+) -> None:
     """Write down what this package has started for a task: each operation, and the `Start.key` under which.
 
     Several at a time: each time, the last part is written again.
     """
-    _record(context, started, account)
+    _record(context, started, account, intent)
 
 
 def recorded_with_keys(context: Context) -> list[tuple[str, str]]:
@@ -133,20 +140,22 @@ class _Written:
     names: set[str]
 
 
-def _record(context: Context, new: Mapping[str, str], account: dict[str, Any] | None) -> list[Record]:
+def _record(
+    context: Context, new: Mapping[str, str], account: dict[str, Any] | None, intent: str = Intent.OWN
+) -> list[Record]:
     """Write down operations, each with its `Start.key`, and return all parts."""
     with _RECORDING:
         written = _written_so_far(context)
         parts, todo = written.parts, [name for name in new if name not in written.names]
         while todo:
             last = parts[-1] if parts else None
-            if last is None or last.account != account or len(last.operation_names) >= PART:
+            if last is None or (last.account, last.intent) != (account, intent) or len(last.operation_names) >= PART:
                 if last is not None and len(last.operation_names) < PART:
                     _write(context, len(parts), replace(last, more=True))
                 if last is None:
                     ti = item_of(context, "ti")
                     ti.xcom_push(key=TRY_KEY, value=ti.try_number)
-                parts.append(_part(context, account))
+                parts.append(_part(context, account, intent))
             room = PART - len(parts[-1].operation_names)
             parts[-1] = parts[-1].with_more({name: new[name] for name in todo[:room]})
             written.names.update(todo[:room])
@@ -173,10 +182,17 @@ def _key_of(context: Context) -> tuple[Any, ...]:
     return ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti), ti.try_number
 
 
-def _part(context: Context, account: dict[str, Any] | None) -> Record:
+def _part(context: Context, account: dict[str, Any] | None, intent: str) -> Record:
     ti = item_of(context, "ti")
     return Record(
-        (), account, ti.task_id, map_index_of(ti), ti.try_number, getattr(ti, "max_tries", None), _run_started(context)
+        (),
+        account,
+        ti.task_id,
+        map_index_of(ti),
+        ti.try_number,
+        getattr(ti, "max_tries", None),
+        _run_started(context),
+        intent=str(Intent(intent).value),
     )
 
 
@@ -282,7 +298,7 @@ def _resume(
         _forget(context, len(parts))
         for part in parts:
             if going_on := {name: key for name, key in part.with_keys() if name in wanted}:
-                _record(context, going_on, part.account)
+                _record(context, going_on, part.account, part.intent)
         return operations_of_task(context) if parts else []
     for result in hook.cancel_operations(left) if how == "cancel" else ():
         if not result.outcome.is_fine(not_found_ok=True):

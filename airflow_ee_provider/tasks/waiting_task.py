@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.operation_names import OperationName
     from airflow_ee_provider.earth_engine.results import OperationDict
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+    from airflow_ee_provider.tasks.record_format import Intent
 
 
 #: Seconds that another try has to write down what it goes on with, and that Airflow has to say so. Five seconds after
@@ -70,11 +71,12 @@ class EarthEngineTask:
         return EarthEngineHook(**account_of(self))
 
 
-def record_names(task: Any, context: Context) -> list[OperationName]:
-    """Parse a task's ``operation_names`` and record them as its own, before anything waits on them.
+def record_names(task: Any, context: Context, intent: Intent) -> list[OperationName]:
+    """Parse a task's ``operation_names`` and record them, before anything waits on them.
 
     From now on they are plain texts: what a kill reads must ask nobody.
 
+    :param intent: why the task has them.
     :raises AirflowSkipException: if there is no name at all: the upstream task started nothing.
     """
     with airflow_errors():
@@ -83,7 +85,7 @@ def record_names(task: Any, context: Context) -> list[OperationName]:
         raise AirflowSkipException(f"{task.task_id} was given no Earth Engine operation: there is nothing to do.")
     task.operation_names = [str(name) for name in names]
     task.hook.make_ready()
-    record_operations(context, names, **account_of(task))
+    record_operations(context, names, **account_of(task), intent=intent)
     EarthEngineTasksLink.persist_for(context, names)
     return names
 
@@ -149,6 +151,11 @@ class WaitingTask(EarthEngineTask):
         self.log.warning("%s; cancelling %s.", why, some_of(self.operation_names))
         with log_instead_of_raising(self.log):
             log_unconfirmed(cancel_before_the_end(self.hook, self.operation_names, self.log), self.log)
+
+    @property
+    def intent(self) -> Intent:
+        """Why it has its operations."""
+        raise NotImplementedError
 
     @property
     def limits(self) -> dict[str, Any]:

@@ -98,6 +98,11 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     "min_eecu_seconds": ("EECU-seconds", "has used that many or more"),
     "states": ("one or several", "the states that are looked at"),
     "keep": ("one name or several", "operations that are never cancelled"),
+    "orphaned": (
+        "true or false",
+        "what tasks have recorded as their own, and no task that could still want it is active",
+    ),
+    "airflow_conn_id": ("a connection's id", "to Airflow's own API server: for `orphaned` on Airflow 3"),
     "limit": ("a whole number", "how many are cancelled in one go, the oldest first; None for all"),
     "dry_run": ("true or false", "only say what would be cancelled"),
 }

@@ -13,7 +13,7 @@ from airflow_ee_provider.earth_engine.flows.calls import list_operations
 from airflow_ee_provider.earth_engine.flows.effects import Flow, LogMessage, WallClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from airflow_ee_provider.earth_engine.operation_names import OperationName
     from airflow_ee_provider.earth_engine.operations import Operation
@@ -47,6 +47,7 @@ class StaleCriteria:
     :param min_eecu_seconds: has used that many EECU-seconds or more.
     :param states: the states to look at; not a criterion by itself.
     :param keep: never stale.
+    :param among: only these can be stale, each with a reason; None for all.
     :raises InvalidRequestError: if there is no criterion: a list shows the operations of every user of the project,
         and names no owner.
     """
@@ -60,14 +61,16 @@ class StaleCriteria:
     min_eecu_seconds: float | None = None
     states: tuple[str, ...] = ("PENDING", "RUNNING")
     keep: frozenset[OperationName] = frozenset()
+    among: Mapping[OperationName, str] | None = None
 
     def __post_init__(self) -> None:
         texts = (self.description, self.description_regex, self.types)
-        numbers = (self.older_than, self.max_priority, self.min_eecu_seconds)
-        if not any(texts) and all(number is None for number in numbers):
+        others = (self.older_than, self.max_priority, self.min_eecu_seconds, self.among)
+        if not any(texts) and all(other is None for other in others):
             raise InvalidRequestError(
                 "Without a criterion, every operation of every user of the project would be cancelled.",
-                remedy="Give older_than, description, description_regex, types, max_priority or min_eecu_seconds.",
+                remedy="Give orphaned, older_than, description, description_regex, types, max_priority or "
+                "min_eecu_seconds.",
             )
         if self.age_since not in AGE_FIELDS:
             raise InvalidRequestError(f"age_since is {self.age_since!r} and has to be one of {', '.join(AGE_FIELDS)}.")
@@ -84,11 +87,16 @@ class StaleCriteria:
         """Say why an operation is stale; empty if it is not."""
         if operation.done or operation.state.value not in self.states or operation.name in self.keep:
             return ""
+        return self.meets(operation, now)
+
+    def meets(self, operation: Operation, now: datetime) -> str:
+        """Say why an operation meets every criterion, be it active or not; empty if it does not."""
         reasons = [reason for reason in self._reasons(operation, now) if reason is not None]
         return ", ".join(reasons) if all(reasons) else ""
 
     def _reasons(self, operation: Operation, now: datetime) -> Iterable[str | None]:
         """Yield what each criterion says: a reason, an empty text if it is not met, None if it is not given."""
+        yield self.among.get(operation.name, "") if self.among is not None else None
         yield self._age(operation, now) if self.older_than is not None else None
         described = operation.description[:LONGEST_DESCRIPTION]
         if self.description:

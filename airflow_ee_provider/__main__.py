@@ -1,0 +1,29 @@
+"""``python -m airflow_ee_provider``: the command line, where ``airflow`` takes no commands from providers."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command.
+
+    :raises SystemExit: with another code than 0 if it has failed.
+    """
+    from airflow_ee_provider.cli.definition import get_earth_engine_cli_commands
+
+    group: Any = get_earth_engine_cli_commands()[0]
+    parser = argparse.ArgumentParser(prog="python -m airflow_ee_provider", description=group.help)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in group.subcommands:
+        described = commands.add_parser(command.name, help=command.help, description=command.help)
+        for arg in command.args:
+            arg.add_to_parser(described)
+        described.set_defaults(func=command.func)
+    chosen = parser.parse_args(arguments)
+    chosen.func(chosen)
+
+
+if __name__ == "__main__":
+    main()

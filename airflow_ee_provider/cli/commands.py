@@ -1,0 +1,222 @@
+"""What the commands do; how they look is Airflow's own: tables by default, ``--output json|yaml|plain``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager, redirect_stdout
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow.cli.simple_table import AirflowConsole
+from airflow.utils.providers_configuration_loader import providers_configuration_loaded
+
+from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.flows.cancelling import CANCEL_TIMEOUT
+from airflow_ee_provider.earth_engine.flows.stale import StaleCriteria
+from airflow_ee_provider.earth_engine.operations import Operation, printable
+from airflow_ee_provider.ownership.database import connections_shown, read_holdings
+from airflow_ee_provider.ownership.holders import HeldOperation, join, recorded_since
+from airflow_ee_provider.ownership.overview import ShownOperation, read_overview
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterator, Sequence
+
+    from airflow_ee_provider.earth_engine.flows.cancelling import CancelResult
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+#: The filters of `StaleCriteria` that the command line has.
+_CRITERIA = ("description", "description_regex", "older_than", "max_priority", "min_eecu_seconds")
+
+
+@contextmanager
+def _speaking_plainly() -> Iterator[None]:
+    """Let an error of ours end the command with its text, and let connections come from Airflow's database.
+
+    What is logged meanwhile goes to the standard error: the standard output is for the answer.
+    """
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"  # As Airflow's own commands about connections do.
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except (EarthEngineError, ValueError) as error:
+        sys.exit(str(error))
+
+
+@providers_configuration_loaded
+def list_command(args: Namespace) -> None:
+    """List operations, and which task holds each."""
+    with _speaking_plainly():
+        _show([_row(one.held) for one in _chosen(args, also_ended=args.also_ended)], args)
+
+
+@providers_configuration_loaded
+def show_command(args: Namespace) -> None:
+    """Show operations in full."""
+    with _speaking_plainly():
+        hook = _hook(args)
+        operations = [hook.get_operation(name) for name in hook.account.names(args.operation_names)]
+        held = _with_holders(operations)
+        if args.output == "table":
+            for one in held:
+                _show([{"field": name, "value": value} for name, value in _in_full(one).items()], args)
+        else:
+            _show([_in_full(one) for one in held], args)
+
+
+@providers_configuration_loaded
+def cancel_command(args: Namespace) -> None:
+    """Cancel operations, and confirm it; the exit code is 1 if one may still run."""
+    with _speaking_plainly():
+        hook = _hook(args)
+        if args.operation_names:
+            names = [str(name) for name in hook.account.names(args.operation_names)]
+            read = hook.read_operations(names)
+            found = [operation for operation in read.values() if isinstance(operation, Operation)]
+            held = [ShownOperation(args.conn_id, one) for one in _with_holders(found) if not one.operation.done]
+        elif _criteria(args) is None and not args.dag_id:
+            sys.exit("Name operations, or choose some with a filter: without one, everybody's would be cancelled.")
+        else:
+            args.conn_ids = [args.conn_id]
+            held = _chosen(args)
+            names = [str(one.held.operation.name) for one in held]
+        _cancel(held, args, {args.conn_id: names})
+
+
+@providers_configuration_loaded
+def orphans_command(args: Namespace) -> None:
+    """List, or cancel, what tasks have recorded and no task wants any more."""
+    with _speaking_plainly():
+        orphans = [one for one in _chosen(args) if one.held.orphaned]
+        if not args.cancel:
+            _show([_row(one.held) for one in orphans], args)
+            return
+        names: dict[str, list[str]] = {}
+        for one in orphans:
+            names.setdefault(one.conn_id, []).append(str(one.held.operation.name))
+        _cancel(orphans, args, names)
+
+
+@providers_configuration_loaded
+def wait_command(args: Namespace) -> None:
+    """Wait until operations have ended; the exit code is 1 if one has not succeeded."""
+    with _speaking_plainly():
+        operations = _hook(args).wait_for_operations(
+            args.operation_names, poll_interval=args.poll_interval, timeout=args.timeout, stop_at_failure=False
+        )
+        _show([_row(one) for one in _with_holders(operations)], args)
+        if not all(operation.succeeded for operation in operations):
+            sys.exit(1)
+
+
+def _hook(args: Namespace, conn_id: str | None = None) -> EarthEngineHook:
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+    return EarthEngineHook(conn_id or args.conn_id, args.project_id)
+
+
+def _with_holders(operations: Sequence[Operation]) -> list[HeldOperation]:
+    since = recorded_since(operations)
+    return join(operations, read_holdings(since) if since else ())
+
+
+def _criteria(args: Namespace) -> StaleCriteria | None:
+    given = {name: getattr(args, name) for name in _CRITERIA}
+    types = tuple(args.types or ())
+    if not any(value not in ("", None) for value in given.values()) and not types:
+        return None
+    return StaleCriteria(**given, types=types)
+
+
+def _chosen(args: Namespace, *, also_ended: bool = False) -> list[ShownOperation]:
+    """Return the operations that the filters choose; a project that cannot be listed ends the command."""
+    overview = read_overview(args.conn_ids or connections_shown(), args.project_id)
+    for conn_id, error in overview.errors.items():
+        print(f"{conn_id}: {error}", file=sys.stderr)  # noqa: T201 (the command line)
+    if overview.errors and not overview.operations:
+        sys.exit(1)
+    criteria, now = _criteria(args), datetime.now(timezone.utc)
+
+    def is_chosen(one: HeldOperation) -> bool:
+        state, done = one.operation.state.value, one.operation.done
+        return (
+            (also_ended or not done)
+            and (not args.states or state in args.states)
+            and (not args.dag_id or any(holder.dag_id == args.dag_id for holder in one.holders))
+            and (criteria is None or bool(criteria.meets(one.operation, now)))
+        )
+
+    return [one for one in overview.operations if is_chosen(one.held)]
+
+
+def _cancel(held: Sequence[ShownOperation], args: Namespace, names: dict[str, list[str]]) -> None:
+    """Ask, cancel, confirm; exit with 1 if one may still run."""
+    if not any(names.values()):
+        print("There is nothing to cancel.", file=sys.stderr)  # noqa: T201
+        return
+    if not args.yes:
+        for one in held:
+            print(_question_line(one.held), file=sys.stderr)  # noqa: T201
+        total = sum(map(len, names.values()))
+        answer = input(f"Cancel {'this operation' if total == 1 else f'these {total:,} operations'}? [y/N] ")
+        if answer.strip().lower() not in ("y", "yes"):
+            sys.exit("Nothing was cancelled.")
+    timeout = args.timeout or CANCEL_TIMEOUT
+    results: list[CancelResult] = []
+    for conn_id, those in names.items():
+        results += _hook(args, conn_id).cancel_operations(those, timeout=timeout)
+    _show([_outcome_row(result) for result in results], args)
+    if not all(result.outcome.has_ended for result in results):
+        sys.exit(1)
+
+
+def _question_line(one: HeldOperation) -> str:
+    return f"{one.operation.label}, {one.operation.describe()}: {_holder_text(one) or 'no task has recorded it'}"
+
+
+def _holder_text(one: HeldOperation) -> str:
+    if not one.holders:
+        return ""
+    first, others = one.holders[0], len(one.holders) - 1
+    return first.describe() + (f" and {others} more" if others else "")
+
+
+def _row(one: HeldOperation) -> dict[str, Any]:
+    operation = one.operation
+    return {
+        "operation": str(operation.name),
+        "state": operation.state.value,
+        "description": printable(operation.description),
+        "type": printable(operation.type),
+        "age": _age(operation.create_time),
+        "eecu_seconds": operation.batch_eecu_usage_seconds,
+        "held_by": _holder_text(one),
+        "orphaned": one.orphaned,
+    }
+
+
+def _in_full(one: HeldOperation) -> dict[str, Any]:
+    shown: dict[str, Any] = {**one.as_dict(), "held_by": [holder.describe() for holder in one.holders]}
+    del shown["holders"]
+    return {name: printable(value, 1000) if isinstance(value, str) else value for name, value in shown.items()}
+
+
+def _outcome_row(result: CancelResult) -> dict[str, Any]:
+    shown = result.as_dict()
+    error = shown["error"]
+    return {
+        "operation": shown["name"],
+        "outcome": shown["outcome"],
+        "description": printable(shown["description"]),
+        "error": printable(error["message"], 1000) if error else "",
+    }
+
+
+def _age(since: datetime | None) -> str:
+    return "" if since is None else str(datetime.now(timezone.utc) - since).partition(".")[0]
+
+
+def _show(rows: list[dict[str, Any]], args: Namespace) -> None:
+    with redirect_stdout(sys.__stdout__):
+        AirflowConsole(file=sys.__stdout__).print_as(rows, args.output)

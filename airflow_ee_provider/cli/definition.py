@@ -1,0 +1,90 @@
+"""What the command line takes; Airflow reads it whenever ``airflow`` is called, so it imports nothing else of ours."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from datetime import timedelta
+
+from airflow.cli.cli_config import ARG_OUTPUT, ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
+
+_UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def duration(text: str) -> timedelta:
+    """Read ``90``, ``90s``, ``15m``, ``6h`` or ``2d``."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 90s, 15m, 6h or 2d")
+    return timedelta(**{_UNITS[found[2]]: float(found[1])})
+
+
+ARG_NAMES = Arg(
+    ("operation_names",),
+    nargs="+",
+    metavar="OPERATION",
+    help="projects/PROJECT/operations/ID, or an id of the connection's project",
+)
+ARG_NAMES_OR_NONE = Arg(("operation_names",), nargs="*", metavar="OPERATION", help="as above; or choose by filters")
+ARG_CONN_ID = Arg(("--conn-id",), default="earth_engine_default", help="the connection (default: %(default)s)")
+ARG_CONN_IDS = Arg(
+    ("--conn-id",),
+    action="append",
+    dest="conn_ids",
+    help="a connection whose project is listed; can be repeated (default: [earth_engine] connections)",
+)
+ARG_PROJECT_ID = Arg(("--project-id",), help="the Cloud project, in place of the connection's")
+ARG_ALL = Arg(("--all",), action="store_true", dest="also_ended", help="also what has ended")
+ARG_YES = Arg(("-y", "--yes"), action="store_true", help="do not ask first")
+ARG_CANCEL = Arg(("--cancel",), action="store_true", help="cancel them, and confirm it")
+ARG_TIMEOUT = Arg(("--timeout",), type=duration, help="give up after that long, such as 90s, 15m, 6h or 2d")
+ARG_POLL_INTERVAL = Arg(
+    ("--poll-interval",), type=duration, default=duration("30s"), help="between two looks (default: 30s)"
+)
+
+FILTERS = (
+    Arg(("--dag-id",), help="held by a task of this DAG"),
+    Arg(("--description",), default="", help="a glob that the whole description matches, such as 'ndvi-*'"),
+    Arg(("--description-regex",), default="", help="a regular expression that is found in the description"),
+    Arg(("--type",), action="append", dest="types", help="such as EXPORT_IMAGE; can be repeated"),
+    Arg(("--state",), action="append", dest="states", help="PENDING, RUNNING or CANCELLING; can be repeated"),
+    Arg(("--older-than",), type=duration, help="created longer ago than that, such as 90s, 15m, 6h or 2d"),
+    Arg(("--max-priority",), type=int, help="of this priority or a lower one"),
+    Arg(("--min-eecu-seconds",), type=float, help="has used that many EECU-seconds or more"),
+)
+
+
+def _command(name: str, help_text: str, *args: Arg) -> ActionCommand:
+    function = lazy_load_command(f"airflow_ee_provider.cli.commands.{name}_command")
+    return ActionCommand(name=name, help=help_text, func=function, args=args)
+
+
+def get_earth_engine_cli_commands() -> list[CLICommand]:
+    """Return the commands of ``airflow earth-engine``."""
+    subcommands = (
+        _command(
+            "list",
+            "List operations, and which task holds each",
+            *(ARG_CONN_IDS, ARG_PROJECT_ID, ARG_ALL, ARG_OUTPUT),
+            *FILTERS,
+        ),
+        _command("show", "Show operations in full", ARG_NAMES, ARG_CONN_ID, ARG_PROJECT_ID, ARG_OUTPUT),
+        _command(
+            "cancel",
+            "Cancel operations, and confirm it; fails if one may still run",
+            *(ARG_NAMES_OR_NONE, ARG_CONN_ID, ARG_PROJECT_ID, ARG_YES, ARG_TIMEOUT, ARG_OUTPUT),
+            *FILTERS,
+        ),
+        _command(
+            "orphans",
+            "List, or cancel, what tasks have recorded and no task wants any more",
+            *(ARG_CONN_IDS, ARG_PROJECT_ID, ARG_CANCEL, ARG_YES, ARG_TIMEOUT, ARG_OUTPUT),
+            *FILTERS,
+        ),
+        _command(
+            "wait",
+            "Wait until operations have ended; fails if one has not succeeded",
+            *(ARG_NAMES, ARG_CONN_ID, ARG_PROJECT_ID, ARG_TIMEOUT, ARG_POLL_INTERVAL, ARG_OUTPUT),
+        ),
+    )
+    return [GroupCommand(name="earth-engine", help="Google Earth Engine's operations", subcommands=subcommands)]

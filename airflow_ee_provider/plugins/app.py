@@ -1,0 +1,90 @@
+"""The doors of the page: what operations there are, who holds them, and cancelling some.
+
+Earth Engine and the database are asked in threads of our own, so that neither can hold up the API server's event loop
+or the threads of other pages; the browser is answered within seconds, with what was read last if need be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime  # noqa: TC003 (the same)
+from pathlib import Path
+from typing import Annotated, Any
+
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import GetUserDep  # noqa: TC002 (FastAPI reads it)
+from fastapi import Body, FastAPI, HTTPException, Response
+from fastapi.staticfiles import StaticFiles
+
+from airflow_ee_provider.ownership.database import read_holdings
+from airflow_ee_provider.plugins import page
+from airflow_ee_provider.plugins.cached_overview import CachedOverview
+from airflow_ee_provider.plugins.permissions import may_read_runs
+
+#: How many operations one request may name: as many as a project's queue holds.
+MOST_AT_ONCE = 3000
+
+app = FastAPI(title="Google Earth Engine's operations", docs_url=None, redoc_url=None, openapi_url=None)
+app.mount("/static", StaticFiles(directory=Path(__file__).parent / "www" / "dist"), name="static")
+
+_overview = CachedOverview()
+_threads = ThreadPoolExecutor(4, thread_name_prefix="earth-engine-page")
+
+
+@app.get("/operations")
+async def operations(
+    user: GetUserDep,
+    dag_id: str | None = None,
+    run_id: str | None = None,
+    task_id: str | None = None,
+    map_index: int | None = None,
+) -> Response:
+    """Return the operations that a user may see: all, or those that a DAG, a run, or a task of it holds."""
+    await _refuse_unless(may_read_runs, user, needs="to read DAG runs")
+    try:
+        overview, age = await _overview.get()
+    except TimeoutError:
+        raise HTTPException(504, "Earth Engine has not answered yet; it is being asked.") from None
+    wanted = page.Wanted(dag_id, run_id, task_id, map_index)
+    return _json(await _in_thread(page.content, overview, age, user, wanted))
+
+
+@app.post("/operations/cancel")
+async def cancel(user: GetUserDep, operation_names: Annotated[list[str], Body(embed=True)]) -> Response:
+    """Ask Earth Engine to cancel operations; returns what became of each request."""
+    await _refuse_unless(may_read_runs, user, needs="to read DAG runs")
+    if not 0 < len(operation_names) <= MOST_AT_ONCE:
+        raise HTTPException(422, f"operation_names has to name 1 to {MOST_AT_ONCE} operations.")
+    try:
+        results = await _in_thread(page.cancel, user, list(dict.fromkeys(operation_names)))
+    except PermissionError as error:
+        raise HTTPException(403, str(error)) from None
+    except LookupError as error:
+        raise HTTPException(404, str(error)) from None
+    _overview.forget()
+    return _json({"results": results})
+
+
+@app.get("/holdings")
+async def holdings(user: GetUserDep, since: datetime) -> Response:
+    """Return what all tasks have recorded: for the janitor, see `airflow_ee_provider.ownership.remote`."""
+    await _refuse_unless(may_read_runs, user, DagAccessEntity.XCOM, needs="to read the XComs of all DAGs")
+    found = await _in_thread(read_holdings, since)
+    shown = [{**one.holder.as_dict(), "operation_names": list(one.operation_names)} for one in found]
+    return _json({"holdings": shown})
+
+
+async def _refuse_unless(may: Any, *args: Any, needs: str) -> None:
+    if not await _in_thread(may, *args):
+        raise HTTPException(403, f"You need the permission {needs}.")
+
+
+async def _in_thread(function: Any, *args: Any) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(_threads, function, *args)
+
+
+def _json(content: Any) -> Response:
+    text = content if isinstance(content, str) else json.dumps(content)
+    return Response(text, media_type="application/json", headers={"Cache-Control": "no-store"})

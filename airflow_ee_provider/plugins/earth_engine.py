@@ -1,0 +1,64 @@
+"""The plugin that Airflow finds through the package's entry point: a page of operations, and the doors that it needs.
+
+Every part of Airflow loads its plugins, so this imports nothing but Airflow's own plugin class.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow.plugins_manager import AirflowPlugin
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_ee_provider import __version__
+from airflow_ee_provider.airflow_versions import AIRFLOW_3, has_react_apps
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+#: Below the API server's address.
+URL_PREFIX = "/earth-engine"
+
+#: Where the page is shown in Airflow's UI, each with a route of its own.
+DESTINATIONS = {
+    "nav": "earth-engine",
+    "dag": "earth-engine-of-dag",
+    "dag_run": "earth-engine-of-run",
+    "task": "earth-engine-of-task",
+    "task_instance": "earth-engine-of-task-instance",
+}
+
+
+async def app(
+    scope: MutableMapping[str, Any],
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+    send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+) -> None:
+    """Answer a request; what that needs is imported with the first."""
+    from airflow_ee_provider.plugins.app import app as answering
+
+    await answering(scope, receive, send)
+
+
+def _page(destination: str, url_route: str) -> dict[str, str]:
+    base = urlsplit(conf.get("api", "base_url", fallback="/")).path.rstrip("/") + URL_PREFIX
+    return {
+        "name": "Earth Engine",
+        "bundle_url": f"{base}/static/main.umd.cjs?v={__version__}",
+        "icon": f"{base}/static/icon.svg",
+        "icon_dark_mode": f"{base}/static/icon-dark.svg",
+        "destination": destination,
+        "url_route": url_route,
+        **({"category": "browse"} if destination == "nav" else {}),
+    }
+
+
+class EarthEnginePlugin(AirflowPlugin):
+    """The page of Earth Engine's operations, from Airflow 3.1 on; its doors from 3.0 on."""
+
+    name = "earth_engine"
+    if AIRFLOW_3:
+        fastapi_apps = [{"app": app, "url_prefix": URL_PREFIX, "name": "Google Earth Engine"}]
+    if has_react_apps():
+        react_apps = [_page(destination, route) for destination, route in DESTINATIONS.items()]

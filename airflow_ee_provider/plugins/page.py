@@ -1,0 +1,131 @@
+"""What the page shows a user, and what it does for one: called in threads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.models import Log
+from airflow.providers.common.compat.sdk import conf
+from airflow.utils.session import create_session
+
+from airflow_ee_provider.ownership.database import CONFIG_SECTION
+from airflow_ee_provider.plugins.cached_overview import read_all
+from airflow_ee_provider.plugins.permissions import may_use_connection, readable_dags, what_forbids_cancel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_ee_provider.earth_engine.results import CancelDict
+    from airflow_ee_provider.ownership.holders import Holder
+    from airflow_ee_provider.ownership.overview import Overview, ShownOperation
+
+#: Seconds that requesting the cancels may take.
+CANCEL_TIMEOUT = 120.0
+
+#: The event in Airflow's audit log.
+AUDIT_EVENT = "earth_engine.cancel"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which holders a page is about; None stands for all."""
+
+    dag_id: str | None = None
+    run_id: str | None = None
+    task_id: str | None = None
+    map_index: int | None = None
+
+    def has(self, holder: Holder) -> bool:
+        """Whether the page is about that task instance."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return all(getattr(holder, name) == value for name, value in given.items())
+
+    @property
+    def is_all(self) -> bool:
+        """Whether the page is about everything."""
+        return all(value is None for value in vars(self).values())
+
+
+def content(overview: Overview, age: float, user: Any, wanted: Wanted) -> str:
+    """Return the page's JSON for a user: what they may see, and of what they may not, how many there are."""
+    visible, hidden = _visible(overview.operations, user)
+    name, shown = (
+        user.get_name(),
+        [one for one in visible if wanted.is_all or any(wanted.has(holder) for holder in one.held.holders)],
+    )
+    return json.dumps(
+        {
+            "operations": [{**one.as_dict(), "mine": _is_mine(one, name)} for one in shown],
+            "hidden": hidden if wanted.is_all else 0,
+            "age": round(age, 1),
+            "errors": {conn_id: e for conn_id, e in overview.errors.items() if may_use_connection(user, conn_id)},
+            "eecu_hour_price": _price(),
+            "currency": conf.get(CONFIG_SECTION, "currency", fallback="USD"),
+        }
+    )
+
+
+def _price() -> float | None:
+    text = conf.get(CONFIG_SECTION, "eecu_hour_price", fallback="")
+    return float(text) if text else None
+
+
+def _visible(operations: Iterable[ShownOperation], user: Any) -> tuple[list[ShownOperation], int]:
+    """Return what a user may see, and the number of the others."""
+    everything = list(operations)
+    connections = {conn_id for conn_id in {one.conn_id for one in everything} if may_use_connection(user, conn_id)}
+    dags = readable_dags(user, {holder.dag_id for one in everything for holder in one.held.holders})
+    visible = [
+        one
+        for one in everything
+        if one.conn_id in connections and all(holder.dag_id in dags for holder in one.held.holders)
+    ]
+    return visible, len(everything) - len(visible)
+
+
+def _is_mine(shown: ShownOperation, user_name: str) -> bool:
+    return any(user_name in (holder.triggered_by, *holder.dag_owners) for holder in shown.held.holders)
+
+
+def cancel(user: Any, names: list[str]) -> list[CancelDict]:
+    """Ask to cancel operations in the name of the connections that list them; all of them, or none.
+
+    :raises LookupError: if one of them is not listed.
+    :raises PermissionError: if the user may not cancel one of them; says why.
+    """
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+    visible, _ = _visible(read_all().operations, user)  # Who holds them now, not five seconds ago.
+    listed = {str(one.held.operation.name): one for one in visible}
+    if unknown := [name for name in names if name not in listed]:
+        raise LookupError(f"{', '.join(unknown[:3])}: no such operation is listed for you.")
+    known: dict[str, bool] = {}
+    for name in names:
+        if why := what_forbids_cancel(user, listed[name], known):
+            raise PermissionError(f"Nothing was cancelled. {name}: {why}.")
+    _audit(user, [listed[name] for name in names])
+    results: list[CancelDict] = []
+    for conn_id in dict.fromkeys(listed[name].conn_id for name in names):
+        of_connection = [name for name in names if listed[name].conn_id == conn_id]
+        asked = EarthEngineHook(conn_id).cancel_operations(
+            of_connection, wait_for_completion=False, timeout=CANCEL_TIMEOUT
+        )
+        results += [result.as_dict() for result in asked]
+    return results
+
+
+def _audit(user: Any, operations: Iterable[ShownOperation]) -> None:
+    """Write into Airflow's audit log what is about to be asked for, before it is."""
+    with create_session() as session:
+        for one in operations:
+            extra = json.dumps({"operation": str(one.held.operation.name), "connection": one.conn_id})
+            whose = {}
+            if one.held.holders:
+                holder = one.held.holders[0]
+                names = ("dag_id", "run_id", "task_id", "map_index", "try_number")
+                whose = {name: getattr(holder, name) for name in names}
+            session.add(
+                Log(AUDIT_EVENT, owner=user.get_name(), owner_display_name=user.get_name(), extra=extra, **whose)
+            )

@@ -1,0 +1,34 @@
+"""Tasks that record operations, in order to own them, to leave them, to watch them, to cancel them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, BaseOperator
+
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelStaleOperationsOperator
+from airflow_ee_provider.records import record_operations
+
+
+class Hold(BaseOperator):
+    """A task's own code."""
+
+    def __init__(self, *, intent: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.intent = intent
+
+    def execute(self, context: Any) -> None:
+        record_operations(context, context["dag_run"].conf["operation_names"], intent=self.intent)
+
+
+for intent in ("own", "leave", "watch", "cancel"):
+    with DAG(f"held_{intent}", schedule=None, default_args={"owner": "ada"}) as dag:
+        Hold(task_id="task", intent=intent)
+    globals()[dag.dag_id] = dag
+
+for dag_id, conn_id in (("tidy_orphans", "airflow_api"), ("tidy_orphans_without_a_connection", None)):
+    with DAG(dag_id, schedule=None) as dag:
+        EarthEngineCancelStaleOperationsOperator(
+            task_id="task", orphaned=True, airflow_conn_id=conn_id, poll_interval=0.2, timeout=10
+        )
+    globals()[dag_id] = dag

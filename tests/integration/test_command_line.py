@@ -1,0 +1,175 @@
+"""The command line, as a person and a cron job use it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow import __version__ as airflow_version
+from task_states import set_states
+
+from airflow_ee_provider.__main__ import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ran import Ran
+
+    from airflow_ee_provider.emulator import Emulator
+
+OURS = (sys.executable, "-m", "airflow_ee_provider")
+#: Airflow takes commands from providers from 3.2 on.
+AIRFLOWS = (str(Path(sys.executable).parent / "airflow"), "earth-engine")
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class CommandLine:
+    """Runs a command in this process; the program itself is started by two tests only, since it takes seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capfd = monkeypatch, capfd
+
+    def __call__(self, *arguments: str, answer: str = "") -> Done:
+        self._monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")  # What a command sets ends with the test.
+        self._monkeypatch.setattr(sys, "stdin", StringIO(answer))
+        self._capfd.readouterr()
+        code, said = 0, ""
+        try:
+            main(list(arguments))
+        except SystemExit as ended:  # Python prints a text, and ends with 1.
+            code, said = (1, ended.code) if isinstance(ended.code, str) else (int(ended.code or 0), "")
+        captured = self._capfd.readouterr()
+        return Done(code, captured.out, captured.err + said)
+
+    def rows(self, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
+        done = self(*arguments, "--output", "json")
+        assert done.returncode == code, done.stderr
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(monkeypatch, capfd)
+
+
+@pytest.fixture
+def orphan(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> str:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    name = earth_engine_emulator.service.add("ndvi-2024")
+    run_dag("held_own", name)
+    set_states("held_own", "failed", "failed")
+    return name
+
+
+@pytest.fixture
+def bystander(earth_engine_emulator: Emulator, orphan: str) -> str:  # noqa: ARG001 (after it)
+    return earth_engine_emulator.service.add("a colleague's")
+
+
+def test_a_list_names_who_holds_what(call: CommandLine, orphan: str, bystander: str) -> None:
+    by_name = {row["operation"]: row for row in call.rows("list")}
+
+    assert by_name[orphan]["held_by"].startswith("held_own.task of ")
+    assert by_name[orphan]["orphaned"] == "True"
+    assert by_name[bystander]["held_by"] == ""
+    assert by_name[bystander]["orphaned"] == "False"
+
+
+def test_filters_choose(call: CommandLine, orphan: str, bystander: str) -> None:
+    assert [row["operation"] for row in call.rows("list", "--description", "ndvi-*")] == [orphan]
+    assert [row["operation"] for row in call.rows("list", "--dag-id", "held_own")] == [orphan]
+    assert call.rows("list", "--older-than", "2h", "--all") == []
+    assert {row["operation"] for row in call.rows("list", "--state", "RUNNING")} == {orphan, bystander}
+
+
+def test_a_table_and_one_operation_in_full(call: CommandLine, orphan: str) -> None:
+    table, full = call("list"), call("show", orphan)
+
+    assert "operation" in table.stdout.splitlines()[0], table.stdout + table.stderr
+    assert orphan in table.stdout
+    assert "destination_uris" in full.stdout, full.stderr
+    assert "held_own.task of " in full.stdout
+
+
+def test_orphans_are_listed_and_cancelled_and_nothing_else_is(
+    call: CommandLine, earth_engine_emulator: Emulator, orphan: str, bystander: str
+) -> None:
+    assert [row["operation"] for row in call.rows("orphans")] == [orphan]
+
+    [result] = call.rows("orphans", "--cancel", "--yes")
+
+    assert (result["operation"], result["outcome"]) == (orphan, "CANCELLED")
+    assert earth_engine_emulator.service.state(orphan) == "CANCELLED"
+    assert earth_engine_emulator.service.state(bystander) == "RUNNING"
+    assert "nothing to cancel" in call("orphans", "--cancel", "--yes").stderr
+
+
+def test_a_cancel_asks_first_and_says_who_holds_it(
+    call: CommandLine, earth_engine_emulator: Emulator, orphan: str
+) -> None:
+    refused = call("cancel", orphan, answer="n\n")
+
+    assert refused.returncode == 1
+    assert "Nothing was cancelled" in refused.stderr
+    assert "held_own.task of " in refused.stderr
+    assert earth_engine_emulator.service.state(orphan) == "RUNNING"
+    assert call("cancel", orphan, answer="y\n").returncode == 0
+    assert earth_engine_emulator.service.state(orphan) == "CANCELLED"
+
+
+def test_a_cancel_that_is_not_confirmed_fails(call: CommandLine, earth_engine_emulator: Emulator) -> None:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=3600)
+    slow = earth_engine_emulator.service.add("slow")
+
+    [result] = call.rows("cancel", slow, "--yes", "--timeout", "1s", code=1)
+
+    assert result["outcome"] == "STILL_CANCELLING"
+
+
+def test_a_cancel_of_nothing_in_particular_is_refused(
+    call: CommandLine, orphan: str, earth_engine_emulator: Emulator
+) -> None:
+    assert "everybody's would be cancelled" in call("cancel", "--yes").stderr
+    assert earth_engine_emulator.service.state(orphan) == "RUNNING"
+
+
+def test_a_wait_ends_with_the_operation_and_tells_how(
+    call: CommandLine, earth_engine_emulator: Emulator, orphan: str
+) -> None:
+    good = earth_engine_emulator.service.add("good")
+    earth_engine_emulator.service.finish(good)
+    earth_engine_emulator.service.finish(orphan, "FAILED")
+
+    assert call.rows("wait", good, "--poll-interval", "1s")[0]["state"] == "SUCCEEDED"
+    assert call.rows("wait", good, orphan, "--poll-interval", "1s", code=1)[1]["state"] == "FAILED"
+
+
+def test_an_error_is_one_line(call: CommandLine, earth_engine_emulator: Emulator) -> None:  # noqa: ARG001
+    for done in (call("show", "projects/p/operations/"), call("list", "--conn-id", "not_there")):
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("program", [OURS, AIRFLOWS])
+def test_the_program_answers_on_its_standard_output(orphan: str, program: tuple[str, ...]) -> None:
+    if program == AIRFLOWS and airflow_version < "3.2":
+        pytest.skip("Airflow takes commands from providers from 3.2 on")
+
+    done = subprocess.run(  # noqa: S603
+        [*program, "orphans", "--output", "json"], check=False, capture_output=True, text=True, timeout=120
+    )
+
+    assert [row["operation"] for row in json.loads(done.stdout)] == [orphan], done.stderr

@@ -1,0 +1,138 @@
+"""The janitor's criterion ``orphaned``: what no task wants any more, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from loopback import LoopbackServer, send
+from task_states import set_states
+
+from airflow_ee_provider.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError, TransientError
+from airflow_ee_provider.ownership.database import read_holdings
+from airflow_ee_provider.ownership.remote import ask_for_holdings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from http.server import BaseHTTPRequestHandler
+
+    from ran import Ran
+
+    from airflow_ee_provider.emulator import Emulator
+
+
+class ApiServer(LoopbackServer):
+    """Answers as Airflow's API server does with our plugin; `test_page.py` tests the plugin itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, str | None]] = []
+        self.status = 200
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        url = urlsplit(request.path)
+        self.seen.append((url.path, request.headers.get("Authorization")))
+        if url.path == "/auth/token":
+            send(request, b'{"access_token": "t"}')
+            return
+        since = datetime.fromisoformat(parse_qs(url.query)["since"][0])
+        found = [{**one.holder.as_dict(), "operation_names": list(one.operation_names)} for one in read_holdings(since)]
+        send(request, json.dumps({"holdings": found}).encode(), self.status)
+
+
+@pytest.fixture
+def api_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    with ApiServer() as server:
+        connection = {"conn_type": "http", "host": server.url, "login": "ada", "password": "secret"}
+        monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(connection))
+        yield server
+
+
+@pytest.fixture
+def states(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> Callable[[], list[str]]:
+    """Make an orphan, one that is left on purpose, one whose task is deferred, and a colleague's."""
+    service = earth_engine_emulator.service
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    names = [service.add(name) for name in ("orphan", "left", "wanted", "colleague's")]
+    for intent, name, task_state, run_state in (
+        ("own", names[0], "failed", "failed"),
+        ("leave", names[1], "success", "success"),
+        ("watch", names[2], "deferred", "running"),
+        ("cancel", names[3], "failed", "failed"),
+    ):
+        run_dag(f"held_{intent}", name)
+        set_states(f"held_{intent}", task_state, run_state)
+    return lambda: [service.state(name) for name in names]
+
+
+@pytest.mark.usefixtures("api_server")
+def test_the_janitor_cancels_orphans_and_says_whose_they_were(
+    states: Callable[[], list[str]], run_dag: Callable[..., Ran]
+) -> None:
+    ran = run_dag("tidy_orphans")
+
+    assert states() == ["CANCELLED", "RUNNING", "RUNNING", "RUNNING"], ran.log
+    [result] = ran.result
+    assert result["reason"].startswith("is orphaned: held_own.task of ")
+    assert "(failed; its run failed)" in result["reason"]
+
+
+@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has the database at hand")
+def test_without_a_way_to_ask_it_refuses(states: Callable[[], list[str]], run_dag: Callable[..., Ran]) -> None:
+    ran = run_dag("tidy_orphans_without_a_connection")
+
+    assert ran.state == "failed"
+    assert "Give airflow_conn_id" in ran.log
+    assert states() == ["RUNNING"] * 4
+
+
+class Connection:
+    """What `ask_for_holdings` reads of a connection."""
+
+    def __init__(self, server: LoopbackServer, **fields: Any) -> None:
+        self.host, self.port, self.schema = server.url, None, None
+        self.login, self.password = fields.get("login"), fields.get("password")
+
+
+@pytest.mark.usefixtures("airflow_database")
+@pytest.mark.parametrize(
+    ("fields", "paths", "token"),
+    [
+        ({"login": "ada", "password": "secret"}, ["/auth/token", "/earth-engine/holdings"], "Bearer t"),
+        ({"password": "of-my-own"}, ["/earth-engine/holdings"], "Bearer of-my-own"),
+        ({}, ["/auth/token", "/earth-engine/holdings"], "Bearer t"),
+    ],
+)
+def test_it_asks_with_a_user_or_with_a_token(
+    api_server: ApiServer, fields: dict[str, str], paths: list[str], token: str
+) -> None:
+    ask_for_holdings(Connection(api_server, **fields), datetime.now().astimezone())
+
+    assert [path for path, _ in api_server.seen] == paths
+    assert api_server.seen[-1][1] == token
+
+
+@pytest.mark.usefixtures("airflow_database")
+@pytest.mark.parametrize(("status", "error"), [(401, CredentialsError), (403, CredentialsError), (502, TransientError)])
+def test_an_api_server_that_refuses_is_named_and_no_password_is(
+    api_server: ApiServer, status: int, error: type[EarthEngineError]
+) -> None:
+    api_server.status = status
+
+    with pytest.raises(error) as raised:
+        ask_for_holdings(Connection(api_server, password="of-my-own"), datetime.now().astimezone())  # noqa: S106
+
+    assert api_server.url in str(raised.value)
+    assert "of-my-own" not in str(raised.value)
+
+
+def test_one_that_is_not_there_can_be_tried_again(api_server: ApiServer) -> None:
+    connection = Connection(api_server)
+    connection.host = "http://127.0.0.1:1"
+
+    with pytest.raises(TransientError):
+        ask_for_holdings(connection, datetime.now().astimezone())

@@ -1,0 +1,112 @@
+"""Who holds which operation, and which of them nobody wants any more."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from task_states import set_states
+
+from airflow_ee_provider.earth_engine.operations import Operation
+from airflow_ee_provider.ownership.database import read_holdings
+from airflow_ee_provider.ownership.holders import HeldOperation, Holder, Holding, join
+from airflow_ee_provider.ownership.overview import read_overview
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ran import Ran
+
+    from airflow_ee_provider.emulator import Emulator
+
+RUNNING = Operation.from_api({"name": "projects/p/operations/A", "metadata": {"state": "RUNNING"}})
+ENDED = Operation.from_api({"name": "projects/p/operations/B", "done": True, "response": {}})
+TASK = Holder("dag", "run", "task", intent="own")
+
+
+@pytest.mark.parametrize(
+    ("task_state", "run_state", "intent", "orphaned"),
+    [
+        *((state, "running", "own", False) for state in ("running", "deferred", "scheduled", "queued")),
+        *((state, "running", "own", False) for state in ("up_for_retry", "up_for_reschedule", "restarting")),
+        ("failed", "running", "own", True),
+        ("failed", "failed", "own", True),
+        ("upstream_failed", "failed", "own", True),
+        ("success", "running", "own", False),  # Another task of the run may have been given it.
+        ("success", "success", "own", True),  # Marked, where no trigger could be told.
+        (None, "running", "own", False),  # Cleared: another try follows.
+        (None, "failed", "own", True),
+        ("removed", "running", "own", True),
+        ("success", "success", "leave", False),
+        ("success", "failed", "leave", True),
+        ("failed", "failed", "watch", False),
+        ("failed", "failed", "cancel", False),
+    ],
+)
+def test_an_operation_is_orphaned_once_nobody_can_want_it(
+    task_state: str | None, run_state: str, intent: str, orphaned: bool
+) -> None:
+    holder = replace(TASK, task_state=task_state, run_state=run_state, intent=intent)
+
+    assert HeldOperation(RUNNING, (holder,)).orphaned is orphaned
+    assert not HeldOperation(ENDED, (holder,)).orphaned
+
+
+def test_what_was_only_listed_is_never_orphaned() -> None:
+    assert not HeldOperation(RUNNING).orphaned
+
+
+def test_one_task_that_wants_it_is_enough() -> None:
+    failed = replace(TASK, task_state="failed", run_state="failed")
+    watching = replace(TASK, dag_id="another", task_state="deferred", run_state="running", intent="watch")
+
+    [held] = join([RUNNING], [Holding(failed, (str(RUNNING.name),)), Holding(watching, (str(RUNNING.name),))])
+
+    assert held.holders == (watching, failed)
+    assert not held.orphaned
+
+
+def test_a_holder_survives_json() -> None:
+    holder = replace(TASK, map_index=3, task_state="failed", dag_owners=("ada",), triggered_by="bob")
+
+    assert Holder.from_dict(json.loads(json.dumps(holder.as_dict()))) == holder
+
+
+@pytest.fixture
+def running(earth_engine_emulator: Emulator) -> str:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    return earth_engine_emulator.service.add("ndvi")
+
+
+def recent() -> datetime:
+    return datetime.now(timezone.utc) - timedelta(minutes=5)
+
+
+def test_what_a_task_has_recorded_is_found_in_the_database(running: str, run_dag: Callable[..., Ran]) -> None:
+    run_dag("held_own", running)
+
+    [holding] = [one for one in read_holdings(recent()) if running in one.operation_names]
+    assert (holding.holder.dag_id, holding.holder.task_id, holding.holder.map_index) == ("held_own", "task", -1)
+    assert (holding.holder.task_state, holding.holder.run_state) == ("success", "success")
+    assert holding.holder.intent == "own"
+    assert not [one for one in read_holdings(datetime.now(timezone.utc) + timedelta(hours=1)) if one.operation_names]
+
+
+def test_the_overview_says_of_each_operation_who_holds_it(
+    earth_engine_emulator: Emulator, running: str, run_dag: Callable[..., Ran]
+) -> None:
+    nobodys = earth_engine_emulator.service.add("a colleague's")
+    run_dag("held_own", running)
+    set_states("held_own", "failed", "failed")
+
+    overview = read_overview(["earth_engine_default", "not_defined"])
+
+    shown: dict[str, Any] = {one["name"]: one for one in (op.as_dict() for op in overview.operations)}
+    assert shown[running]["orphaned"]
+    assert shown[running]["holders"][0]["dag_id"] == "held_own"
+    assert not shown[nobodys]["orphaned"]
+    assert shown[nobodys]["holders"] == []
+    assert "not_defined" in overview.errors["not_defined"]

@@ -1,0 +1,224 @@
+"""The doors of the page in Airflow's UI: what each role may see and do, and what a slow Earth Engine costs others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from task_states import set_states
+
+from airflow_ee_provider.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.ownership.overview import Overview
+
+if not AIRFLOW_3:
+    pytest.skip("Airflow 2 has no such pages", allow_module_level=True)
+
+from airflow.api_fastapi.app import create_app, get_auth_manager, purge_cached_app
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from fastapi.testclient import TestClient
+
+from airflow_ee_provider.plugins import app as doors
+from airflow_ee_provider.plugins.cached_overview import CachedOverview
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ran import Ran
+
+    from airflow_ee_provider.emulator import Emulator
+
+OPERATIONS = "/earth-engine/operations"
+CANCEL = "/earth-engine/operations/cancel"
+
+
+@pytest.fixture(scope="module")
+def api(airflow_database: None) -> Iterator[TestClient]:  # noqa: ARG001 (its tables must be there)
+    purge_cached_app()
+    with TestClient(create_app(apps="core"), raise_server_exceptions=False) as client:
+        yield client
+    purge_cached_app()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors, "_overview", CachedOverview())
+
+
+def role(name: str) -> dict[str, str]:
+    """Return the headers of a user."""
+    user = SimpleAuthManagerUser(username=name, role=name)
+    return {"Authorization": f"Bearer {get_auth_manager().generate_jwt(user)}"}
+
+
+@pytest.fixture
+def held(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> str:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    name = earth_engine_emulator.service.add("ndvi")
+    run_dag("held_own", name)
+    set_states("held_own", "failed", "failed")
+    return name
+
+
+@pytest.fixture
+def nobodys(earth_engine_emulator: Emulator, held: str) -> str:  # noqa: ARG001 (after it)
+    return earth_engine_emulator.service.add("a colleague's")
+
+
+def shown(api: TestClient, name: str = "admin", **wanted: Any) -> dict[str, dict[str, Any]]:
+    answer = api.get(OPERATIONS, headers=role(name), params=wanted)
+    assert answer.status_code == 200, answer.text
+    return {operation["name"]: operation for operation in answer.json()["operations"]}
+
+
+def test_the_page_says_of_each_operation_who_holds_it(api: TestClient, held: str, nobodys: str) -> None:
+    operations = shown(api)
+
+    assert operations[held]["orphaned"]
+    assert operations[held]["holders"][0]["dag_id"] == "held_own"
+    assert operations[nobodys]["holders"] == []
+    assert shown(api, dag_id="held_own").keys() == {held}
+    assert shown(api, dag_id="another").keys() == set()
+    assert shown(api, dag_id="held_own", task_id="another").keys() == set()
+
+
+def test_what_is_mine_is_what_my_dags_hold(api: TestClient, held: str, nobodys: str) -> None:
+    assert not shown(api)[held]["mine"]
+    user = SimpleAuthManagerUser(username="ada", role="admin")
+    headers = {"Authorization": f"Bearer {get_auth_manager().generate_jwt(user)}"}
+
+    mine = {one["name"]: one["mine"] for one in api.get(OPERATIONS, headers=headers).json()["operations"]}
+
+    assert mine == {held: True, nobodys: False}
+
+
+@pytest.mark.parametrize("path", [OPERATIONS, "/earth-engine/holdings?since=2026-01-01T00:00:00Z"])
+def test_nobody_gets_in_without_a_user(api: TestClient, path: str) -> None:
+    assert api.get(path).status_code == 401
+    assert api.get(path, headers={"Authorization": "Bearer nonsense"}).status_code == 403
+
+
+def test_who_may_not_read_the_connection_sees_that_there_is_something_and_nothing_of_it(
+    api: TestClient, held: str
+) -> None:
+    answer = api.get(OPERATIONS, headers=role("viewer"))
+
+    assert (answer.json()["operations"], answer.json()["hidden"]) == ([], 1)
+    assert held not in answer.text
+    assert shown(api, "op").keys() == {held}
+
+
+def test_no_detail_of_a_connection_reaches_the_browser(
+    api: TestClient, held: str, earth_engine_emulator: Emulator
+) -> None:
+    text = api.get(OPERATIONS, headers=role("admin")).text
+
+    assert held in text
+    assert earth_engine_emulator.url not in text
+    assert "is_anonymous" not in text
+
+
+@pytest.mark.parametrize("name", ["viewer", "user"])
+def test_who_may_not_see_an_operation_cannot_cancel_it(
+    api: TestClient, held: str, name: str, earth_engine_emulator: Emulator
+) -> None:
+    answer = api.post(CANCEL, headers=role(name), json={"operation_names": [held]})
+
+    assert answer.status_code == 404
+    assert earth_engine_emulator.service.state(held) == "RUNNING"
+
+
+def test_a_cancel_reaches_earth_engine_and_the_audit_log(
+    api: TestClient, held: str, nobodys: str, earth_engine_emulator: Emulator
+) -> None:
+    answer = api.post(CANCEL, headers=role("op"), json={"operation_names": [held, nobodys]})
+
+    assert [one["outcome"] for one in answer.json()["results"]] == ["STILL_CANCELLING"] * 2, answer.text
+    time.sleep(0.5)
+    assert [earth_engine_emulator.service.state(name) for name in (held, nobodys)] == ["CANCELLED"] * 2
+    logged = {json.loads(entry.extra)["operation"]: entry for entry in audit_entries()}
+    assert (logged[held].owner, logged[held].dag_id, logged[held].task_id) == ("op", "held_own", "task")
+    assert (logged[nobodys].owner, logged[nobodys].dag_id) == ("op", None)
+
+
+def audit_entries() -> list[Any]:
+    from airflow.models import Log
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        found: list[Any] = session.query(Log).filter(Log.event == "earth_engine.cancel").all()
+        session.expunge_all()
+    return found
+
+
+def test_all_are_cancelled_or_none(
+    api: TestClient, held: str, nobodys: str, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here, of two operations the user may cancel the one that a task holds, and not the other."""
+    manager = get_auth_manager()
+    allowed = manager.is_authorized_connection
+    monkeypatch.setattr(manager, "is_authorized_connection", lambda **what: what["method"] == "GET" and allowed(**what))
+
+    answer = api.post(CANCEL, headers=role("op"), json={"operation_names": [held, nobodys]})
+
+    assert answer.status_code == 403
+    assert "no task holds it" in answer.json()["detail"]
+    assert earth_engine_emulator.service.state(held) == "RUNNING"
+
+
+def test_nonsense_is_refused(api: TestClient, held: str) -> None:
+    def post(body: Any) -> int:
+        return int(api.post(CANCEL, headers=role("admin"), json=body).status_code)
+
+    assert post({"operation_names": []}) == 422
+    assert post({"operation_names": ["projects/p/operations/UNKNOWN"]}) == 404
+    assert post({"operation_names": [held] * 3001}) == 422
+    assert post([held]) == 422
+
+
+def test_the_janitor_is_told_of_all_that_tasks_have_recorded(api: TestClient, held: str) -> None:
+    since = (datetime.now(timezone.utc) - timedelta(hours=1)).isoformat()
+
+    answer = api.get("/earth-engine/holdings", headers=role("admin"), params={"since": since})
+
+    assert held in [name for one in answer.json()["holdings"] for name in one["operation_names"]]
+
+
+def test_a_project_that_cannot_be_listed_is_an_error_on_the_page(
+    api: TestClient, earth_engine_emulator: Emulator
+) -> None:
+    earth_engine_emulator.service.fail("not_registered", times=None)
+
+    answer = api.get(OPERATIONS, headers=role("admin"))
+
+    assert "is not registered to use Earth Engine" in answer.json()["errors"]["earth_engine_default"]
+    assert api.get(OPERATIONS, headers=role("viewer")).json()["errors"] == {}
+
+
+def test_a_slow_earth_engine_is_asked_once_and_holds_up_nothing() -> None:
+    answers, asked = threading.Event(), []
+
+    def read() -> Overview:
+        asked.append(1)
+        assert answers.wait(30)
+        return Overview([])
+
+    async def look() -> None:
+        overview = CachedOverview(read, kept=0.1, patience=0.2)
+        results = await asyncio.gather(*(overview.get() for _ in range(50)), return_exceptions=True)
+        assert {type(one) for one in results} == {TimeoutError}
+        assert len(asked) == 1
+        answers.set()
+        first, _ = await overview.get()
+        answers.clear()
+        await asyncio.sleep(0.15)
+        again, age = await overview.get()  # What was read last, since the new answer takes long.
+        assert again is first
+        assert age > 0.1
+        answers.set()
+
+    asyncio.run(look())

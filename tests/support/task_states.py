@@ -1,0 +1,14 @@
+"""States of task instances and runs, changed behind Airflow's back."""
+
+from __future__ import annotations
+
+
+def set_states(dag_id: str, task_state: str | None, run_state: str) -> None:
+    """Let the runs of a DAG be in some states, as Airflow's database has them."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.query(TaskInstance).filter(TaskInstance.dag_id == dag_id).update({"state": task_state})
+        session.query(DagRun).filter(DagRun.dag_id == dag_id).update({"state": run_state})
