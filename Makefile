@@ -12,7 +12,7 @@ MINUTES = 60
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo test lint unit-3 unit-2 model system explore matrix bench soak google interface libraries clean
+.PHONY: demo test lint unit-3 unit-2 model system explore matrix bench soak google interface ui libraries clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -60,6 +60,9 @@ google: .venv-google/installed  ## A connection of Google's provider: both parse
 
 interface: $(VENV_3)/installed  ## Every parameter, method and result: docs/interface.md
 	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/support/interface.py docs/interface.md
+
+ui:  ## The page in Airflow's UI, bundled; needs Node.js and npm
+	cd airflow_ee_provider/plugins/www && npm install --no-package-lock --no-audit --no-fund && npm run check && npm run build
 
 libraries: .venv-libraries/installed  ## Libraries that people use, inside @task.earth_engine: docs/libraries.md
 	PYTHONPATH=tests/support:tests/libraries/dags .venv-libraries/bin/python tests/libraries/measure.py docs/libraries.md

@@ -45,7 +45,7 @@ def _page(destination: str, url_route: str) -> dict[str, str]:
     base = urlsplit(conf.get("api", "base_url", fallback="/")).path.rstrip("/") + URL_PREFIX
     return {
         "name": "Earth Engine",
-        "bundle_url": f"{base}/static/main.umd.cjs?v={__version__}",
+        "bundle_url": f"{base}/static/main.js?v={__version__}",
         "icon": f"{base}/static/icon.svg",
         "icon_dark_mode": f"{base}/static/icon-dark.svg",
         "destination": destination,

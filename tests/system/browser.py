@@ -1,0 +1,102 @@
+"""A person at Airflow's UI: Debian's Chromium, driven through chromedriver."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.airflow_api import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+#: Findings of axe that keep somebody from using the page.
+SERIOUS = ("serious", "critical")
+
+
+class Browser:
+    """A window, signed in."""
+
+    def __init__(self, driver: Any, airflow: StandaloneAirflow) -> None:
+        self.driver, self._airflow = driver, airflow
+
+    def open(self, path: str, *, theme: str = "light", width: int = 1400, height: int = 900) -> None:
+        """Show a page of Airflow's."""
+        self.driver.set_window_size(width, height)
+        self.driver.get(f"{self._airflow.url}/earth-engine/static/icon.svg")
+        self.driver.add_cookie({"name": "_token", "value": self._airflow.authorization.split()[1], "path": "/"})
+        self.driver.execute_script("localStorage.setItem('theme', arguments[0])", theme)
+        self.driver.get(f"{self._airflow.url}{path}")
+
+    def see(self, text: str, timeout: float = 30) -> None:
+        """Wait until a text is on the page."""
+        wait_until(lambda: text in self.text, timeout=timeout, what=f"{text!r} on {self.driver.current_url}")
+
+    @property
+    def text(self) -> str:
+        """What is to be read on the page."""
+        return str(self.driver.execute_script("return document.querySelector('.ee-page')?.innerText ?? ''"))
+
+    def rows(self) -> list[str]:
+        """Return the rows of the table of operations."""
+        script = "return [...document.querySelectorAll('.ee-table')[0].tBodies[0].rows].map(row => row.innerText)"
+        return [str(row) for row in self.driver.execute_script(script)]
+
+    def click(self, xpath: str) -> None:
+        """Click something that can be seen; the table is drawn anew now and then."""
+        from selenium.common.exceptions import StaleElementReferenceException
+        from selenium.webdriver.common.by import By
+
+        def clicked() -> bool:
+            try:
+                self.driver.find_element(By.XPATH, xpath).click()
+            except StaleElementReferenceException:
+                return False
+            return True
+
+        wait_until(clicked, timeout=10, what=f"a click on {xpath}")
+
+    def write(self, xpath: str, text: str) -> None:
+        """Write into a field."""
+        from selenium.webdriver.common.by import By
+
+        self.driver.find_element(By.XPATH, xpath).send_keys(text)
+
+    def complaints(self) -> list[str]:
+        """Return what axe finds serious on our part of the page."""
+        from axe_core_python.base import AXE_SCRIPT
+
+        self.driver.execute_script(AXE_SCRIPT)
+        found = self.driver.execute_async_script(
+            "const done = arguments[0]; axe.run('.ee-page').then(result => done(result.violations))"
+        )
+        return [f"{one['id']}: {one['help']}" for one in found if one["impact"] in SERIOUS]
+
+    def picture(self, path: Path) -> None:
+        """Save what is to be seen, once nothing moves any more."""
+        time.sleep(1)
+        self.driver.save_screenshot(str(path))
+
+
+@contextmanager
+def browser(airflow: StandaloneAirflow) -> Iterator[Browser]:
+    """Open a window, and close it."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(service=Service(DRIVER), options=options)
+    try:
+        yield Browser(driver, airflow)
+    finally:
+        driver.quit()

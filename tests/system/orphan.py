@@ -1,0 +1,32 @@
+"""An operation that nobody wants any more: its run is marked failed while no triggerer runs that could be told."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+DAG_ID = "example_earth_engine_cancel_on_kill"
+
+
+@contextmanager
+def without_a_triggerer(airflow: StandaloneAirflow) -> Iterator[None]:
+    airflow.kill("triggerer")
+    try:
+        yield
+    finally:
+        airflow.start("triggerer")
+
+
+def held_by_a_deferred_task(airflow: StandaloneAirflow) -> tuple[str, str]:
+    """Return a run that waits in the triggerer, and its operation."""
+    airflow.wait_for_dags(DAG_ID)
+    run_id = airflow.trigger(DAG_ID)
+    airflow.wait_for_task(DAG_ID, run_id, "wait", "deferred")
+    return run_id, airflow.xcom(DAG_ID, run_id, "wait", OPERATIONS_KEY)["operation_names"][0]

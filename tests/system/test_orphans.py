@@ -1,0 +1,71 @@
+"""An orphan, as everybody meets it: on the page, on the command line, and in the janitor's list."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from cells import PROJECT
+from orphan import held_by_a_deferred_task, without_a_triggerer
+
+from airflow_ee_provider.airflow_api import wait_until
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+pytestmark = pytest.mark.system
+
+
+def command(airflow: StandaloneAirflow, *arguments: str) -> list[dict[str, Any]]:
+    done = subprocess.run(  # noqa: S603
+        [str(Path(sys.executable).parent / "airflow"), "earth-engine", *arguments, "--output", "json"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=airflow.environment,
+    )
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def on_the_page(airflow: StandaloneAirflow) -> dict[str, Any]:
+    headers = {"Authorization": airflow.authorization}
+    answer = requests.get(f"{airflow.url}/earth-engine/operations", headers=headers, timeout=30)
+    return {operation["name"]: operation for operation in answer.json()["operations"]}
+
+
+def test_an_orphan_is_seen_and_cancelled_and_what_is_wanted_is_not(
+    airflow: StandaloneAirflow, emulator: Emulator
+) -> None:
+    emulator.service.behave("example_earth_engine_cancel_on_kill", pending_seconds=0, run_seconds=3600)
+    colleagues = emulator.service.add("a colleague's", PROJECT, run_seconds=3600)
+    run_id, orphan = held_by_a_deferred_task(airflow)
+    _, wanted = held_by_a_deferred_task(airflow)
+    airflow.wait_for_dags("cancel_orphans")
+    connection = {"connection_id": "airflow_api", "conn_type": "http", "host": airflow.url}
+    airflow.call("POST", "/connections", connection)
+
+    with without_a_triggerer(airflow):
+        airflow.mark_run("example_earth_engine_cancel_on_kill", run_id, "failed")
+        wait_until(lambda: on_the_page(airflow)[orphan]["orphaned"], timeout=30, what="the page to call it orphaned")
+        orphans = [row["operation"] for row in command(airflow, "orphans")]
+        assert orphan in orphans
+        assert not {wanted, colleagues} & set(orphans)
+
+        janitor = airflow.trigger("cancel_orphans")
+        airflow.wait_for_task("cancel_orphans", janitor, "cancel_orphans", "success")
+
+        cancelled = airflow.xcom("cancel_orphans", janitor, "cancel_orphans", "return_value")
+        reasons = {one["name"]: one["reason"] for one in cancelled}
+        assert reasons[orphan].startswith("is orphaned: example_earth_engine_cancel_on_kill.wait of ")
+
+    states = [emulator.service.state(name) for name in (orphan, wanted, colleagues)]
+    assert states == ["CANCELLED", "RUNNING", "RUNNING"]
+    assert not on_the_page(airflow)[wanted]["orphaned"]

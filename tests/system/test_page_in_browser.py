@@ -1,0 +1,139 @@
+"""The page in Airflow's UI, as a person uses it: with the mouse, with the keyboard, in the dark, on a phone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from browser import CHROMIUM, DRIVER, Browser, browser
+from orphan import DAG_ID, held_by_a_deferred_task
+
+from airflow_ee_provider.airflow_api import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver"),
+]
+
+PAGE = "/plugin/earth-engine"
+
+
+@pytest.fixture(scope="module")
+def window(airflow: StandaloneAirflow) -> Iterator[Browser]:
+    with browser(airflow) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def held(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[str, str]:
+    """A run of a DAG, and the operation that it holds."""
+    emulator.service.behave(DAG_ID, pending_seconds=0, run_seconds=3600, cancel_seconds=2)
+    return held_by_a_deferred_task(airflow)
+
+
+def test_an_operation_is_found_and_cancelled_and_its_end_is_seen(
+    window: Browser, held: tuple[str, str], emulator: Emulator
+) -> None:
+    run_id, name = held
+    window.open(f"/dags/{DAG_ID}/runs/{run_id}/plugin/earth-engine-of-run")
+    window.see(f"{DAG_ID}.wait")
+    [row] = window.rows()
+    assert "running" in row
+
+    window.click(f"//input[@aria-label='Select {DAG_ID}']")
+    window.click("//button[normalize-space()='Cancel 1…']")
+    window.see("Cancel this operation?")
+    assert "A task still waits for one of them" in window.text
+    window.click("//button[normalize-space()='Keep']")
+    assert emulator.service.state(name) == "RUNNING"
+
+    window.click("//button[normalize-space()='Cancel 1…']")
+    window.click("//button[normalize-space()='Cancel it']")
+    wait_until(lambda: "cancelling" in "".join(window.rows()), timeout=10, what="the row to say so", interval=0.1)
+    wait_until(lambda: emulator.service.state(name) == "CANCELLED", timeout=30, what="Earth Engine to say so")
+    window.see("0 of 1 operations")
+
+
+def test_filters_and_sorting(window: Browser, emulator: Emulator, held: tuple[str, str]) -> None:  # noqa: ARG001
+    for description in ("zz-first", "zz-second"):
+        emulator.service.add(description, run_seconds=3600, project="earth-demo")
+    window.open(PAGE)
+    window.see("operations")
+
+    window.write("//input[@type='search']", "zz-")
+    wait_until(lambda: len(window.rows()) == 2, timeout=15, what="two rows")
+    window.click("//th//button[starts-with(normalize-space(), 'Description')]")
+    assert "zz-first" in window.rows()[0]
+    window.click("//th//button[starts-with(normalize-space(), 'Description')]")
+    assert "zz-second" in window.rows()[0]
+    assert "no task has recorded it" in window.rows()[0]
+    window.click("//label[normalize-space()='Only orphans']/input")
+    window.see("0 of ")
+
+
+def test_the_keyboard_is_enough(window: Browser, emulator: Emulator) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    name = emulator.service.add("by-keyboard", run_seconds=3600, project="earth-demo")
+
+    def press(*keys: str) -> None:
+        ActionChains(window.driver).send_keys(*keys).perform()
+
+    def focused() -> str:
+        return str(window.driver.switch_to.active_element.get_attribute("aria-label"))
+
+    window.open(PAGE)
+    window.see("operations")
+    window.write("//input[@type='search']", "by-keyboard")
+    window.see("1 of ")
+    for _ in range(30):
+        press(Keys.TAB)
+        if focused() == "Select by-keyboard":
+            break
+    press(" ")
+    window.see("Cancel 1…")
+    for _ in range(30):
+        ActionChains(window.driver).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
+        if window.driver.switch_to.active_element.text == "Cancel 1…":
+            break
+    press(Keys.ENTER)
+    window.see("Cancel this operation?")
+    press(Keys.ESCAPE)
+    wait_until(lambda: "Cancel this operation?" not in window.text, timeout=5, what="the question to go away")
+
+    assert emulator.service.state(name) == "RUNNING"
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 1400), ("light", 500)])
+def test_nothing_serious_keeps_anybody_from_using_it(window: Browser, theme: str, width: int) -> None:
+    window.open(PAGE, theme=theme, width=width)
+    window.see("operations")
+    window.click("//summary")
+    assert window.complaints() == []
+
+    window.click("(//td//input[@type='checkbox' and not(@disabled)])[1]")
+    window.click("//button[starts-with(normalize-space(), 'Cancel 1')]")
+    window.see("Cancel this operation?")
+    assert window.complaints() == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/dags/{DAG_ID}/plugin/earth-engine-of-dag",
+        f"/dags/{DAG_ID}/tasks/wait/plugin/earth-engine-of-task",
+        f"/dags/{DAG_ID}/runs/{{run_id}}/tasks/wait/plugin/earth-engine-of-task-instance",
+    ],
+)
+def test_it_is_a_tab_of_what_holds_operations(window: Browser, held: tuple[str, str], path: str) -> None:
+    window.open(path.format(run_id=held[0]))
+
+    window.see("Earth Engine operations")
+    window.see(" operations")
