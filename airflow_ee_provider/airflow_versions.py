@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,23 @@ def has_react_apps() -> bool:
     from airflow.plugins_manager import AirflowPlugin
 
     return hasattr(AirflowPlugin, "react_apps")
+
+
+def stats_if_collected() -> Any:
+    """Return Airflow's ``Stats``; None where nobody collects metrics."""
+    from airflow.providers.common.compat.sdk import Stats, conf
+
+    ways = ("statsd_on", "statsd_datadog_enabled", "otel_on")
+    if not any(conf.getboolean("metrics", way, fallback=False) for way in ways):
+        return None
+    with suppress(ImportError):  # From 3.2 on. Airflow makes it ready for tasks, not in the triggerer's own process.
+        from airflow.sdk.observability import stats
+        from airflow.sdk.observability.metrics import stats_utils
+
+        if getattr(sys.modules[stats.initialize.__module__], "_factory", None) is None:
+            legacy = conf.getboolean("metrics", "legacy_names_on", fallback=True)
+            stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=legacy)
+    return Stats
 
 
 def trigger_timed_out(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:

@@ -18,6 +18,7 @@ from airflow_ee_provider.earth_engine.operations import Operation, printable
 from airflow_ee_provider.ownership.database import connections_shown, read_holdings
 from airflow_ee_provider.ownership.holders import HeldOperation, join, recorded_since
 from airflow_ee_provider.ownership.overview import ShownOperation, read_overview
+from airflow_ee_provider.tasks.measuring import measure_cancels
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -166,6 +167,7 @@ def _cancel(held: Sequence[ShownOperation], args: Namespace, names: dict[str, li
     results: list[CancelResult] = []
     for conn_id, those in names.items():
         results += _hook(args, conn_id).cancel_operations(those, timeout=timeout)
+    measure_cancels([result.outcome for result in results], "command_line")
     _show([_outcome_row(result) for result in results], args)
     if not all(result.outcome.has_ended for result in results):
         sys.exit(1)

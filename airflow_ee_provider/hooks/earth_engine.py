@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, conf
 
+from airflow_ee_provider.airflow_versions import stats_if_collected
+from airflow_ee_provider.earth_engine import metrics
 from airflow_ee_provider.earth_engine.credentials import Account, open_account
 from airflow_ee_provider.earth_engine.errors import ConnectionMissingError, EarthEngineError
 from airflow_ee_provider.earth_engine.flows import api
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
 
     from airflow_ee_provider.earth_engine.flows.effects import Flow
+
+metrics.find_collector = stats_if_collected
 
 #: The section of Airflow's configuration; see `get_provider_info`.
 CONFIG_SECTION = "earth_engine"

@@ -16,7 +16,7 @@ from airflow_ee_provider.tasks.clean_up import (
     cancel_before_the_end,
     in_time,
     log_instead_of_raising,
-    log_unconfirmed,
+    report_cancels,
 )
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 from airflow_ee_provider.tasks.records import records_of_task
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_ee_provider.earth_engine.flows.cancelling import CancelResult
     from airflow_ee_provider.tasks.record_format import Record
 
 T = TypeVar("T")
@@ -114,7 +115,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
             with log_instead_of_raising(self.log):
                 # In another process, if they are many: the dag-processor ends a callback after some time.
                 results = cancel_before_the_end(EarthEngineHook(**account), names, self.log, **self._how)
-                log_unconfirmed(results, self.log, not_found_ok=self.not_found_ok)
+                self._report(results, context)
 
     async def async_notify(self, context: Context) -> None:
         """Cancel, asynchronously: in the triggerer."""
@@ -128,7 +129,11 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         for account, names in groups:
             with log_instead_of_raising(self.log):
                 results = await EarthEngineAsyncHook(**account).cancel_operations(names, **self._how)
-                log_unconfirmed(results, self.log, not_found_ok=self.not_found_ok)
+                self._report(results, context)
+
+    def _report(self, results: Sequence[CancelResult], context: Context) -> None:
+        dag_id = getattr(context.get("ti"), "dag_id", None)
+        report_cancels(results, self.log, cause="callback", dag_id=dag_id, not_found_ok=self.not_found_ok)
 
     @property
     def _how(self) -> dict[str, Any]:

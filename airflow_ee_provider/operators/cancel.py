@@ -20,9 +20,10 @@ from airflow_ee_provider.tasks.clean_up import (
     airflow_exception,
     cancel_before_the_end,
     log_instead_of_raising,
-    log_unconfirmed,
+    report_cancels,
     result_or_raise,
 )
+from airflow_ee_provider.tasks.measuring import measure_cancels
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS, Intent
 from airflow_ee_provider.tasks.records import record_operations, records_of_task
 from airflow_ee_provider.tasks.run_records import by_account, records_of_run, records_of_upstream, within_bounds
@@ -46,6 +47,9 @@ Group = tuple["dict[str, Any]", "list[str]"]
 
 class CancellingOperator(EarthEngineTask, BaseOperator):
     """What the cancelling operators share: request every cancel at once, then wait here or in the triggerer."""
+
+    #: Of its cancels, for the metrics.
+    cause = "operator"
 
     checked_parameters: tuple[parameters.Parameter, ...] = (
         parameters.Seconds("poll_interval"),
@@ -126,13 +130,15 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
                 with log_instead_of_raising(self.log):
                     hook = self._hook(account)
                     hook.may_ask_airflow = False
-                    log_unconfirmed(cancel_before_the_end(hook, names, self.log), self.log)
+                    results = cancel_before_the_end(hook, names, self.log)
+                    report_cancels(results, self.log, cause="kill", dag_id=self.dag_id)
 
     def raise_unless_cancelled(self, outcomes: list[CancelDict]) -> list[CancelDict]:
         """Return the outcomes if all operations were dealt with.
 
         :raises AirflowException: naming each that was not.
         """
+        measure_cancels([outcome["outcome"] for outcome in outcomes], self.cause, self.dag_id)
         undone = [outcome for outcome in outcomes if not self._is_dealt_with(CancelOutcome(outcome["outcome"]))]
         if undone:
             details = "\n".join(some_lines([f"  {_line_of(outcome)}" for outcome in undone]))

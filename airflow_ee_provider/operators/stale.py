@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.flows.stale import AGE_FIELDS, StaleCriteria
 from airflow_ee_provider.earth_engine.many import counted, some_lines
+from airflow_ee_provider.earth_engine.metrics import measure
 from airflow_ee_provider.earth_engine.operations import printable
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.cancel import CANCEL_TEMPLATE_FIELDS, CancellingOperator
@@ -91,6 +92,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         parameters.Whole("limit", is_optional=True),
         parameters.Flag("orphaned"),
     )
+    cause = "janitor"
     ui_color = "#e8f0e4"
 
     @renamed_parameter("max_eecu_seconds", "min_eecu_seconds", removed_in="0.4.0")
@@ -176,6 +178,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         operations = self.hook.list_operations()
         since = recorded_since(operation for operation in operations if not operation.done)
         held = join(operations, read_holdings_from_task(self.airflow_conn_id, since)) if since else []
+        measure("orphans", sum(one.orphaned for one in held))
         return {one.operation.name: f"is orphaned: {one.holders[0].describe()}" for one in held if one.orphaned}
 
     def _log_table(self, outcomes: Iterable[CancelDict]) -> None:

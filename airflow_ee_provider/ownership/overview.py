@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.metrics import measure
 from airflow_ee_provider.ownership.database import read_holdings
 from airflow_ee_provider.ownership.holders import HeldOperation, HeldOperationDict, join, recorded_since
 
@@ -69,6 +70,7 @@ def read_overview(conn_ids: Iterable[str], project_id: str | None = None) -> Ove
     since = recorded_since(operations)
     held = join(operations, read_holdings(since) if since else ())
     together = [ShownOperation(conn_id, one) for (conn_id, _), one in zip(found.values(), held, strict=True)]
+    measure("orphans", sum(one.held.orphaned for one in together))
     together.sort(key=lambda one: str(one.held.operation.create_time or ""), reverse=True)
     return Overview(together, {conn_id: text for conn_id, text in listings.items() if isinstance(text, str)})
 

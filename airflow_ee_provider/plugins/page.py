@@ -13,6 +13,7 @@ from airflow.utils.session import create_session
 from airflow_ee_provider.ownership.database import CONFIG_SECTION
 from airflow_ee_provider.plugins.cached_overview import read_all
 from airflow_ee_provider.plugins.permissions import may_use_connection, readable_dags, what_forbids_cancel
+from airflow_ee_provider.tasks.measuring import measure_cancels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,6 +113,7 @@ def cancel(user: Any, names: list[str]) -> list[CancelDict]:
         asked = EarthEngineHook(conn_id).cancel_operations(
             of_connection, wait_for_completion=False, timeout=CANCEL_TIMEOUT
         )
+        measure_cancels([result.outcome for result in asked], "page")
         results += [result.as_dict() for result in asked]
     return results
 

@@ -19,6 +19,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, next_interval
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import airflow_errors, result_or_raise
+from airflow_ee_provider.tasks.measuring import measure_ended
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS, Intent
 from airflow_ee_provider.tasks.waiting_task import (
     LIMITS,
@@ -157,6 +158,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
             operations = [operation.as_dict() for operation in self._progress.found]
             is_over = self._progress.is_over(self.wait_options)
             if is_over:
+                measure_ended(operations, self.dag_id_of_run)
                 raise_for_failures(operations, self.wait_options)
         if self.deferrable and not is_over:
             self.wait_in_triggerer(context, names, self.timeout)
@@ -165,7 +167,9 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[OperationDict]:
         """Return the operations, or fail as they did."""
         with self._failing():
-            return raise_for_failures(result_or_raise(event), self.wait_options)
+            operations: list[OperationDict] = result_or_raise(event)
+            measure_ended(operations, self.dag_id_of_run)
+            return raise_for_failures(operations, self.wait_options)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.many import are_few, some_lines
+from airflow_ee_provider.tasks.measuring import measure_cancels
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 
 if TYPE_CHECKING:
@@ -119,8 +120,14 @@ def _is_handed_over(hook: EarthEngineHook, names: list[OperationName], log: Log)
     return True
 
 
-def log_unconfirmed(results: Sequence[CancelResult], log: Log, *, not_found_ok: bool = False) -> None:
-    """Log as an error which operations may still run, and why."""
+def report_cancels(
+    results: Sequence[CancelResult], log: Log, *, cause: str, dag_id: str | None = None, not_found_ok: bool = False
+) -> None:
+    """Count cancels, and log as an error which operations may still run, and why.
+
+    :param cause: of the cancels, for the metrics.
+    """
+    measure_cancels([result.outcome for result in results], cause, dag_id)
     unclear = [result for result in results if not result.outcome.is_fine(not_found_ok=not_found_ok)]
     for line in some_lines([f"{result.describe()}. It may still run." for result in unclear]):
         log.error("%s", line)

@@ -28,12 +28,14 @@ from airflow_ee_provider.earth_engine.flows.starting import (
     workload_tag_of,
 )
 from airflow_ee_provider.earth_engine.many import are_few, counted, some_lines, some_of
+from airflow_ee_provider.earth_engine.metrics import measure
 from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.earth_engine.operations import Operation
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airflow_exception, is_final, result_or_raise
 from airflow_ee_provider.tasks.export_parameters import ExportParameters
 from airflow_ee_provider.tasks.lineage import add_outlet_assets, operator_lineage
+from airflow_ee_provider.tasks.measuring import measure_ended
 from airflow_ee_provider.tasks.records import (
     record_all_started,
     record_operations,
@@ -200,6 +202,7 @@ class ExportingOperator(ExportParameters):
         tag = workload_tag_of(context["ti"].dag_id) if self.workload_tag is None else self.workload_tag
 
         def record(started: dict[str, str]) -> None:
+            measure("operations_started", len(started), dag_id=self.dag_id_of_run)
             if threading.current_thread() is threading.main_thread() or threads_may_ask_airflow():
                 record_started(context, started, account_of(self), self.intent)
             else:
@@ -268,6 +271,7 @@ class ExportingOperator(ExportParameters):
         :raises AirflowFailException: with what became of each; `_owned` cancels the others.
         :raises AirflowException: the same, if starting what has failed again may help.
         """
+        measure_ended(operations, self.dag_id_of_run)
         self._ended = {operation["name"] for operation in operations if operation["done"]}
         lines = _lines_of([operation for operation in operations if operation["done"]])
         for line in lines:

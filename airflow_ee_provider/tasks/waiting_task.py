@@ -28,7 +28,7 @@ from airflow_ee_provider.tasks.clean_up import (
     cancel_before_the_end,
     in_time,
     log_instead_of_raising,
-    log_unconfirmed,
+    report_cancels,
 )
 from airflow_ee_provider.tasks.handover import Handover
 from airflow_ee_provider.tasks.records import operations_of_a_later_try, record_operations, wanted_of_task
@@ -90,11 +90,11 @@ def record_names(task: Any, context: Context, intent: Intent) -> list[OperationN
     return names
 
 
-def cancel_and_describe(task: EarthEngineTask, names: Any) -> list[str]:
+def cancel_and_describe(task: WaitingTask, names: Any, cause: str = "failure") -> list[str]:
     """Cancel, and return lines on what became of the operations. Never raises."""
     with log_instead_of_raising(task.log):
         results = task.hook.cancel_operations(names, **CONFIRM_LIMITS)
-        log_unconfirmed(results, task.log)
+        report_cancels(results, task.log, cause=cause, dag_id=task.dag_id_of_run)
         return describe_results(results)
     return some_lines([f"{name}: it could not be cancelled, and may still run" for name in names])
 
@@ -150,7 +150,13 @@ class WaitingTask(EarthEngineTask):
         """Cancel this task's operations on its way out; log what became of each, and raise nothing."""
         self.log.warning("%s; cancelling %s.", why, some_of(self.operation_names))
         with log_instead_of_raising(self.log):
-            log_unconfirmed(cancel_before_the_end(self.hook, self.operation_names, self.log), self.log)
+            results = cancel_before_the_end(self.hook, self.operation_names, self.log)
+            report_cancels(results, self.log, cause="kill", dag_id=self.dag_id_of_run)
+
+    @property
+    def dag_id_of_run(self) -> str | None:
+        """The DAG's id, as the metrics have it; None before the task runs."""
+        return getattr(self._ti, "dag_id", None)
 
     @property
     def intent(self) -> Intent:
@@ -269,7 +275,7 @@ class WaitingTask(EarthEngineTask):
         self._is_timed_out = True
         if self.cancel_on_timeout and self.operation_names:
             self.log.warning("%s timed out (%s); cancelling %s.", self.task_id, what, some_of(self.operation_names))
-            cancel_and_describe(self, self.operation_names)
+            cancel_and_describe(self, self.operation_names, "timeout")
 
 
 def raise_for_failures(operations: list[OperationDict], options: WaitOptions) -> list[OperationDict]:

@@ -14,7 +14,7 @@ from airflow_ee_provider.airflow_versions import state_and_try, tells_triggers_o
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.earth_engine.many import some_of
-from airflow_ee_provider.tasks.clean_up import CONFIRM_LIMITS, log_instead_of_raising, log_unconfirmed
+from airflow_ee_provider.tasks.clean_up import CONFIRM_LIMITS, log_instead_of_raising, report_cancels
 from airflow_ee_provider.tasks.handover import SETTLE, take_over
 from airflow_ee_provider.tasks.record_format import TRY_KEY
 
@@ -178,7 +178,9 @@ class EarthEngineOperationTrigger(_Trigger):
 
     async def _cancel_now(self) -> None:
         with log_instead_of_raising(self.log):
-            log_unconfirmed(await self.hook.cancel_operations(self.operation_names, **CONFIRM_LIMITS), self.log)
+            results = await self.hook.cancel_operations(self.operation_names, **CONFIRM_LIMITS)
+            dag_id = getattr(self.task_instance, "dag_id", None)
+            report_cancels(results, self.log, cause="kill", dag_id=dag_id)
 
     async def _kill_if_user_acted(self) -> None:
         """Before Airflow 3.3: cancel if the task waits no more, and not because of its timeout.

@@ -68,10 +68,8 @@ def _drive(flow: Flow[Any], played: Played[Any], answers: Iterator[Any]) -> Any:
             answer = next(answers)
         elif isinstance(effect, Sleep):
             played.sleeps.append(effect.seconds)
-        elif isinstance(effect, MonotonicTime):
-            answer = sum(played.sleeps)
-        elif isinstance(effect, WallClock):
-            answer = WALL_CLOCK + sum(played.sleeps)
+        elif isinstance(effect, (MonotonicTime, WallClock)):
+            answer = sum(played.sleeps) + (WALL_CLOCK if isinstance(effect, WallClock) else 0)
         elif isinstance(effect, ReadOperations):
             played.sleeps += [effect.after] if effect.after else []
             until = None if effect.within is None else sum(played.sleeps) + effect.within
@@ -81,7 +79,7 @@ def _drive(flow: Flow[Any], played: Played[Any], answers: Iterator[Any]) -> Any:
             for together in effect.flows:
                 answer.append(_drive(together, played, answers))
                 effect.as_done(answer[-1])
-        else:
+        elif isinstance(effect, LogMessage):
             played.notes.append(effect)
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from secret_manager import SecretManager
+    from statsd_server import StatsdServer
 
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.standalone import StandaloneAirflow
@@ -31,11 +32,20 @@ def secrets() -> Iterator[SecretManager]:
 
 
 @pytest.fixture(scope="session")
-def airflow(emulator: Emulator, secrets: SecretManager) -> Iterator[StandaloneAirflow]:
+def collected() -> Iterator[StatsdServer]:
+    """Whatever that Airflow measures."""
+    from statsd_server import StatsdServer
+
+    with StatsdServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def airflow(emulator: Emulator, secrets: SecretManager, collected: StatsdServer) -> Iterator[StandaloneAirflow]:
     """One Airflow for all system tests, with the cells' DAGs and the examples as they are."""
     from matrix import booted
 
-    with booted(emulator, more=secrets.settings()) as running:
+    with booted(emulator, more=secrets.settings() | collected.settings()) as running:
         yield running
     survivors = [process for process in running.descendants() if process.status() != psutil.STATUS_ZOMBIE]
     assert not survivors, "Processes of the tests' Airflow are still there."

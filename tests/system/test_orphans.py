@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from cells import PROJECT
-from orphan import held_by_a_deferred_task, without_a_triggerer
+from orphan import DAG_ID, held_by_a_deferred_task, without_a_triggerer
 
 from airflow_ee_provider.airflow_api import wait_until
+from airflow_ee_provider.earth_engine.metrics import METRICS
 
 if TYPE_CHECKING:
+    from statsd_server import StatsdServer
+
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.standalone import StandaloneAirflow
 
@@ -53,7 +56,7 @@ def test_an_orphan_is_seen_and_cancelled_and_what_is_wanted_is_not(
     airflow.call("POST", "/connections", connection)
 
     with without_a_triggerer(airflow):
-        airflow.mark_run("example_earth_engine_cancel_on_kill", run_id, "failed")
+        airflow.mark_run(DAG_ID, run_id, "failed")
         wait_until(lambda: on_the_page(airflow)[orphan]["orphaned"], timeout=30, what="the page to call it orphaned")
         orphans = [row["operation"] for row in command(airflow, "orphans")]
         assert orphan in orphans
@@ -69,3 +72,17 @@ def test_an_orphan_is_seen_and_cancelled_and_what_is_wanted_is_not(
     states = [emulator.service.state(name) for name in (orphan, wanted, colleagues)]
     assert states == ["CANCELLED", "RUNNING", "RUNNING"]
     assert not on_the_page(airflow)[wanted]["orphaned"]
+
+
+def test_every_metric_is_measured_by_a_real_airflow(
+    airflow: StandaloneAirflow, emulator: Emulator, collected: StatsdServer
+) -> None:
+    """In workers, in the triggerer, in the API server: the tests before this one have done the rest."""
+    emulator.service.behave("example_earth_engine_cancel_on_kill", pending_seconds=1, run_seconds=3600)
+    emulator.service.fail("unavailable", method="GET", path="*/operations/*")
+    run_id, name = held_by_a_deferred_task(airflow)
+    emulator.service.finish(name)
+    airflow.wait_for_task(DAG_ID, run_id, "wait", "success")
+    on_the_page(airflow)
+
+    wait_until(lambda: collected.names >= METRICS.keys(), timeout=60, what=f"{METRICS.keys() - collected.names}")

@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from airflow_ee_provider.earth_engine.flows.effects import (
     Flow,
     LogMessage,
+    Measurement,
     MonotonicTime,
+    NoResponse,
     ReadOperations,
     Request,
+    Response,
     SideBySide,
     Sleep,
     WallClock,
 )
 from airflow_ee_provider.earth_engine.flows.reading import read_operations
 from airflow_ee_provider.earth_engine.limits import CONCURRENT
+from airflow_ee_provider.earth_engine.metrics import measure
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -71,7 +75,7 @@ def run(flow: Flow[T], transport: SyncTransport, log: Log) -> T:
             return result
         answer = None
         if isinstance(effect, Request):
-            answer = transport.send(effect)
+            answer = _measured(transport.send(effect))
         elif isinstance(effect, Sleep):
             time.sleep(effect.seconds)
         elif isinstance(effect, ReadOperations):
@@ -165,7 +169,7 @@ async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, read: 
             return result
         answer = None
         if isinstance(effect, Request):
-            answer = await transport.send(effect)
+            answer = _measured(await transport.send(effect))
         elif isinstance(effect, Sleep):
             await asyncio.sleep(effect.seconds)
         elif isinstance(effect, ReadOperations) and read is not None:
@@ -192,11 +196,19 @@ def _until(effect: ReadOperations) -> float | None:
     return None if effect.within is None else time.monotonic() + effect.within
 
 
-def _at_once(effect: MonotonicTime | WallClock | LogMessage, log: Log) -> float | None:
+def _measured(answer: Response | NoResponse) -> Response | NoResponse:
+    measure("requests", status=answer.status if isinstance(answer, Response) else "no_response")
+    return answer
+
+
+def _at_once(effect: MonotonicTime | WallClock | LogMessage | Measurement, log: Log) -> float | None:
     if isinstance(effect, MonotonicTime):
         return time.monotonic()
     if isinstance(effect, WallClock):
         return time.time()
+    if isinstance(effect, Measurement):
+        measure(effect.name, effect.value)
+        return None
     write = log.warning if effect.warning else log.info
     write("%s", effect.message)
     return None

@@ -14,6 +14,7 @@ from airflow_ee_provider.earth_engine.flows.calls import get_operation
 from airflow_ee_provider.earth_engine.flows.poll_plan import Get, PollPlan
 from airflow_ee_provider.earth_engine.flows.reading import read_list
 from airflow_ee_provider.earth_engine.flows.retrying import attempt
+from airflow_ee_provider.earth_engine.metrics import measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -95,6 +96,7 @@ class SharedPoller:
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._news.wait(), due and due - loop.time())
                 continue
+            measure("poller_lag", max(0.0, loop.time() - due) * 1000)
             await self._coalesce()
             self._begin(self._plan.begin(loop.time()))
 

@@ -73,6 +73,17 @@ class LogMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Measurement:
+    """Something for the metrics; answered with None.
+
+    :param name: one of `earth_engine.metrics.METRICS`, without ``earth_engine.``.
+    """
+
+    name: str
+    value: float = 1
+
+
+@dataclass(frozen=True, slots=True)
 class ReadOperations:
     """Read operations, after so many seconds; answered with a dict of what is news: an `Operation` or its error.
 
@@ -95,5 +106,5 @@ class SideBySide:
 
 
 T = TypeVar("T")
-Effect = Request | Sleep | MonotonicTime | WallClock | LogMessage | ReadOperations | SideBySide
+Effect = Request | Sleep | MonotonicTime | WallClock | LogMessage | Measurement | ReadOperations | SideBySide
 Flow = Generator[Effect, Any, T]

@@ -13,6 +13,7 @@ from airflow_ee_provider.earth_engine.errors import EarthEngineError, QueueFullE
 from airflow_ee_provider.earth_engine.flows.effects import (
     Flow,
     LogMessage,
+    Measurement,
     MonotonicTime,
     NoResponse,
     Request,
@@ -82,6 +83,7 @@ def request_with_answer(request: Request, backoff: Backoff = BACKOFF) -> Flow[tu
         is_hopeless = result.permanent or isinstance(result, QueueFullError)
         if is_hopeless or not request.repeatable or delay is None:
             raise result
+        yield Measurement("request_retries")
         yield LogMessage(
             f"{result} Trying again in {delay:.1f} s (attempt {attempt} of {backoff.attempts}).", warning=True
         )

@@ -1,0 +1,115 @@
+"""What somebody who collects Airflow's metrics is told of operations."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from statsd_server import StatsdServer
+
+from airflow_ee_provider.airflow_api import wait_until
+from airflow_ee_provider.earth_engine import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_ee_provider.emulator import Emulator
+
+ROOT = Path(__file__).parents[2]
+
+RUN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import one_task
+dag = vars(one_task)[sys.argv[2]]
+dag.test(run_conf={"operation_names": sys.argv[3:]})
+"""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdServer]:
+    with StatsdServer() as running:
+        for name, value in running.settings().items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+def run(dag_id: str, *names: str) -> None:
+    """Run a DAG in a process of its own: Airflow reads once whether metrics are collected."""
+    dags = ROOT / "tests" / "integration" / "dags"
+    subprocess.run(  # noqa: S603
+        [sys.executable, "-c", RUN, str(dags), dag_id, *names], check=True, capture_output=True, timeout=120
+    )
+
+
+@pytest.mark.usefixtures("airflow_database")
+def test_what_a_task_starts_and_how_it_ends_is_counted_by_its_dag(
+    server: StatsdServer, earth_engine_emulator: Emulator
+) -> None:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5)
+    earth_engine_emulator.service.fail("unavailable")
+
+    run("export_in_worker")
+
+    expected = {
+        "operations_started,dag_id=export_in_worker",
+        "operations_ended,dag_id=export_in_worker,state=succeeded",
+    }
+    wait_until(lambda: expected <= server.counts.keys(), timeout=10, what="the metrics")
+    assert server.counts["operations_started,dag_id=export_in_worker"] == 1
+    assert server.counts["requests,status=503"] == server.counts["request_retries"] == 1
+    assert {"earth_engine.pending_time", "earth_engine.running_time", "earth_engine.eecu_seconds"} <= server.names
+
+
+@pytest.mark.usefixtures("airflow_database")
+def test_a_cancel_is_counted_with_its_cause_and_its_outcome(
+    server: StatsdServer, earth_engine_emulator: Emulator
+) -> None:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
+
+    run("cancel_in_worker", earth_engine_emulator.service.add("x"))
+
+    wait_until(
+        lambda: (
+            server.counts["cancels,cause=operator,outcome=cancelled,dag_id=cancel_in_worker"] == 1
+            or server.counts["cancels,cause=operator,dag_id=cancel_in_worker,outcome=cancelled"] == 1
+        ),
+        timeout=10,
+        what=f"the metrics: {server.counts}",
+    )
+
+
+def test_a_collector_that_fails_or_hangs_costs_no_task_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def incr(self, *_: object, **__: object) -> None:
+            raise OSError("no route")
+
+    monkeypatch.setattr(metrics, "find_collector", Broken)
+    monkeypatch.setattr(metrics, "_process", None)
+    monkeypatch.setattr(metrics, "_collector", None)
+
+    for _ in range(1000):
+        metrics.measure("requests", status=200)
+
+
+def test_nothing_is_kept_where_nobody_collects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "find_collector", lambda: None)
+    monkeypatch.setattr(metrics, "_process", None)
+    monkeypatch.setattr(metrics, "_collector", None)
+    before = metrics._waiting.qsize()
+
+    metrics.measure("requests", status=200)
+
+    assert metrics._waiting.qsize() == before
+
+
+def test_the_page_has_every_metric_and_the_dashboard_no_other() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    dashboard = (ROOT / "docs" / "grafana-dashboard.json").read_text(encoding="utf-8")
+
+    assert all(f"`{name}`" in page for name in metrics.METRICS)
+    shown = {name for name in metrics.METRICS if name.replace(".", "_") in dashboard}
+    assert shown == set(metrics.METRICS)
