@@ -12,7 +12,7 @@ MINUTES = 60
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo test lint unit-3 unit-2 model system explore matrix bench soak google interface ui libraries clean
+.PHONY: demo test lint unit-3 unit-2 model system explore matrix bench soak google interface ui pictures libraries clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -63,6 +63,9 @@ interface: $(VENV_3)/installed  ## Every parameter, method and result: docs/inte
 
 ui:  ## The page in Airflow's UI, bundled; needs Node.js and npm
 	cd airflow_ee_provider/plugins/www && npm install --no-package-lock --no-audit --no-fund && npm run check && npm run build
+
+pictures: $(VENV_3)/installed  ## The page, in pictures: docs/page-*.png (needs Chromium)
+	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/pictures.py docs
 
 libraries: .venv-libraries/installed  ## Libraries that people use, inside @task.earth_engine: docs/libraries.md
 	PYTHONPATH=tests/support:tests/libraries/dags .venv-libraries/bin/python tests/libraries/measure.py docs/libraries.md

@@ -209,14 +209,17 @@ def main() -> int:
         connection = {"AIRFLOW_CONN_EARTH_ENGINE_DEFAULT": emulator.airflow_connection(PROJECT)}
         with StandaloneAirflow(home, options.dags_folder, connection) as airflow:
             console.print(f"Airflow is up at {airflow.url}")
+            page = f"{airflow.url}/plugin/earth-engine"
+            console.print(f"Who holds which operation: {page}")
             good = play(airflow, service, console)
             if os.environ.get("KEEP"):
-                console.print(f"Look around at {airflow.url} (no password is needed); Ctrl-C ends it.")
+                console.print(f"Look around at {page} (no password is needed); Ctrl-C ends it.")
                 with suppress(KeyboardInterrupt):
                     while True:
                         time.sleep(60)
     if good:
         shutil.rmtree(home, ignore_errors=True)
+        console.print("KEEP=1 make demo stays up, with the page of all operations at /plugin/earth-engine.")
     else:
         console.print(f"The logs are in {home}.")
     return 0 if good else 1

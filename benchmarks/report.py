@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("watch", "start", "cancel", "reaction", "imports")
+BENCHMARKS = ("watch", "start", "cancel", "reaction", "page", "imports")
 
 INTRODUCTION = """# What it costs
 
@@ -33,6 +33,7 @@ could run: with many thousands of triggers, that is Python's garbage collector g
     "start": "## Starting\n",
     "cancel": "## Cancelling\n",
     "reaction": "## Reacting\n",
+    "page": "## The page\n",
     "imports": "## Importing\n",
 }
 

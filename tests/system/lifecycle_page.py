@@ -69,8 +69,9 @@ what is asserted; never edited by hand. The DAGs are [these](../tests/system/dag
 - **Cells** give the seconds from what happened to the cancel request; Earth Engine's confirmation came after it in
   each (the emulator takes 2 s). *confirmed* is for what had been asked to cancel before: the seconds to the
   confirmation (the emulator takes 20 s there). *resumed*: left running, as promised, and its end was noticed.
-  *janitor*: Airflow runs none of our code, so it ran on until `EarthEngineCancelStaleOperationsOperator` found it by
-  its description, which was tried. A dash: such a thing cannot happen to such a holder.
+  *orphaned*: Airflow runs none of our code, so it ran on until `EarthEngineCancelStaleOperationsOperator` found it with
+  `orphaned=True`, which was tried. *janitor*: the same by its description, since nobody has said that it is his own.
+  A dash: such a thing cannot happen to such a holder.
 - **Promised** is the confirmation within {CANCEL_WITHIN:g} s; within {LOST_WORKER_WITHIN:g} s for a worker that
   was lost, with a heartbeat timeout of 40 s (Airflow's default is 300 s). A cell in **bold** is not as promised, and
   says what was seen instead.
@@ -78,6 +79,9 @@ what is asserted; never edited by hand. The DAGs are [these](../tests/system/dag
 
 LIMITS = """
 ## Where only the janitor is left
+
+With `orphaned=True` the janitor finds what a task has owned and none wants any more (*orphaned* in the tables), by
+nobody's age or name; what was only watched, or left on purpose, it leaves alone (*janitor*).
 
 - A sensor with `mode="reschedule"`, or an operation that was started and left, when a person ends its task or its run:
   none of our code runs then. A DAG's notifier closes the cells in which Airflow calls it (not where a *run* is marked

@@ -83,7 +83,10 @@ def booted(
         support = here.parent / "support"
         paths = {"PYTHONPATH": os.pathsep.join(map(str, (here, support, os.environ.get("PYTHONPATH", ""))))}
         settings = QUICK_HEARTBEATS | connection | paths | (stored if object_store else {}) | dict(more or {})
-        with standalone(base / "airflow", base / "dags", settings) as airflow:
+        made = standalone(base / "airflow", base / "dags", settings)
+        # What a janitor of Airflow 3 asks who holds what.
+        made.environment["AIRFLOW_CONN_AIRFLOW_API"] = json.dumps({"conn_type": "http", "host": made.url})
+        with made as airflow:
             print(f"Airflow {airflow_version} is up at {airflow.url}; its home is {airflow.home}", flush=True)
             yield airflow
     shutil.rmtree(base, ignore_errors=True)  # Kept where something went wrong.

@@ -52,8 +52,6 @@ def test_an_orphan_is_seen_and_cancelled_and_what_is_wanted_is_not(
     run_id, orphan = held_by_a_deferred_task(airflow)
     _, wanted = held_by_a_deferred_task(airflow)
     airflow.wait_for_dags("cancel_orphans")
-    connection = {"connection_id": "airflow_api", "conn_type": "http", "host": airflow.url}
-    airflow.call("POST", "/connections", connection)
 
     with without_a_triggerer(airflow):
         airflow.mark_run(DAG_ID, run_id, "failed")

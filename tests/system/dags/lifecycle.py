@@ -208,7 +208,11 @@ for holder, hold in HOLDERS.items():
 
 with DAG("janitor", schedule=None, catchup=False) as made:
     EarthEngineCancelStaleOperationsOperator(
-        task_id="hold", description="{{ dag_run.conf['description'] }}", keep="{{ dag_run.conf['keep'] }}"
+        task_id="hold",
+        description="{{ dag_run.conf['description'] }}",
+        keep="{{ dag_run.conf['keep'] }}",
+        orphaned="{{ dag_run.conf['orphaned'] }}",
+        airflow_conn_id="airflow_api",
     )
 globals()[made.dag_id] = made
 
