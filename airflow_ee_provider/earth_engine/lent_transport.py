@@ -7,8 +7,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from airflow_ee_provider.earth_engine.client.transports import CONNECT_TIMEOUT, no_token
+from airflow_ee_provider.earth_engine.client.transports import no_token
 from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, Response
+from airflow_ee_provider.earth_engine.limits import CONNECT_TIMEOUT
 from airflow_ee_provider.earth_engine.sessions import requests_session
 
 if TYPE_CHECKING:

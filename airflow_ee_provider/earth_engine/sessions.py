@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import requests
     from google.auth.credentials import Credentials
     from google.auth.transport.requests import AuthorizedSession
-    from requests.adapters import HTTPAdapter
 
 
 def certificates() -> str:
@@ -87,11 +86,24 @@ def requests_session() -> requests.Session:
     return session
 
 
+def token_session() -> requests.Session:
+    """Open a session for token servers: their answers are small, and end in time."""
+    from airflow_ee_provider.earth_engine.bounded_http import SmallAnswersAdapter
+
+    session = requests_session()
+    context = tls_context() if shows_a_certificate() else None
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, SmallAnswersAdapter(context if scheme == "https://" else None))
+    return session
+
+
 def _secure(session: requests.Session) -> None:
     session.verify = certificates()
     session.auth = _unchanged
     if shows_a_certificate():
-        session.mount("https://", _showing(tls_context()))
+        from airflow_ee_provider.earth_engine.bounded_http import TlsAdapter
+
+        session.mount("https://", TlsAdapter(tls_context(), pool_maxsize=CONCURRENT))
 
 
 def _unchanged(request: Any) -> Any:
@@ -103,7 +115,7 @@ def authorized_session(credentials: Credentials, endpoint: str) -> AuthorizedSes
     """Open a session that authorises its requests."""
     from google.auth.transport.requests import AuthorizedSession, Request
 
-    session = AuthorizedSession(credentials, auth_request=Request(requests_session()))
+    session = AuthorizedSession(credentials, auth_request=Request(token_session()))
     _secure(session)
     _widen(session, endpoint)
     return session
@@ -118,22 +130,8 @@ def session_with_headers(headers: Mapping[str, str], endpoint: str) -> requests.
 
 
 def _widen(session: requests.Session, endpoint: str) -> None:
-    """Let as many requests be under way at once as the API allows."""
-    from requests.adapters import HTTPAdapter
+    """Let as many requests be under way at once as the API allows, and each end in time."""
+    from airflow_ee_provider.earth_engine.bounded_http import BoundedAdapter
 
-    has_own = shows_a_certificate()
-    session.mount(endpoint, _showing(tls_context()) if has_own else HTTPAdapter(pool_maxsize=CONCURRENT))
-
-
-def _showing(context: ssl.SSLContext) -> HTTPAdapter:
-    """Return what sends requests with a TLS context of ours, also through a proxy."""
-    from requests.adapters import HTTPAdapter
-
-    class ShowingAdapter(HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, **kwargs, ssl_context=context)
-
-        def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-            return super().proxy_manager_for(proxy, **kwargs, ssl_context=context)
-
-    return ShowingAdapter(pool_maxsize=CONCURRENT)
+    context = tls_context() if shows_a_certificate() else None
+    session.mount(endpoint, BoundedAdapter(context, pool_maxsize=CONCURRENT))

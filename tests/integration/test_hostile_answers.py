@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from loopback import LoopbackServer
 
-from airflow_ee_provider.earth_engine import errors
-from airflow_ee_provider.earth_engine.client import transports
+from airflow_ee_provider.earth_engine import errors, limits
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
 
 if TYPE_CHECKING:
@@ -118,14 +117,37 @@ def test_an_answer_that_is_too_large_is_not_read_and_not_asked_for_again(
 
     assert caught.value.permanent
     assert server.asked == 1
-    assert most < 4 * transports.LARGEST_ANSWER
+    assert most < 4 * limits.LARGEST_ANSWER
 
 
+def dripping_headers(server: Hostile) -> Callable[[BaseHTTPRequestHandler], None]:
+    def send(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while not server.is_over.wait(0.1):
+            request.wfile.write(b"x")
+            request.wfile.flush()
+
+    return send
+
+
+def continuing(server: Hostile) -> Callable[[BaseHTTPRequestHandler], None]:
+    def send(request: BaseHTTPRequestHandler) -> None:
+        while not server.is_over.wait(0.02):
+            request.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.wfile.flush()
+
+    return send
+
+
+@pytest.mark.parametrize("slow", [dripping, dripping_headers, continuing])
 def test_an_answer_that_drips_has_a_limit_over_all(
-    server: Hostile, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    server: Hostile,
+    call: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    slow: Callable[[Hostile], Callable[[BaseHTTPRequestHandler], None]],
 ) -> None:
-    monkeypatch.setattr(transports, "ANSWER_TIMEOUT", 1.0)
-    server.send = dripping(server)
+    monkeypatch.setattr(limits, "ANSWER_TIMEOUT", 1.0)
+    server.send = slow(server)
     started = time.monotonic()
 
     [result] = call("cancel_operations", NAME, timeout=4.0)
@@ -175,3 +197,61 @@ def test_a_servers_message_is_one_line_of_a_log(server: Hostile, call: Callable[
         call("get_operation", NAME)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 3000
+
+
+@pytest.mark.parametrize("send", [compressed(BOMB, "gzip"), endless, compressed(b" " * 2**21, "identity")])
+def test_a_token_servers_answer_is_small_or_is_not_read(
+    server: Hostile, send: Callable[[BaseHTTPRequestHandler], None]
+) -> None:
+    from requests.exceptions import ContentDecodingError
+
+    from airflow_ee_provider.earth_engine.sessions import token_session
+
+    server.send = send
+    tracemalloc.start()
+    try:
+        with token_session() as session, pytest.raises(ContentDecodingError, match="is longer than 1,048,576 bytes"):
+            session.post(server.url, timeout=10)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 32 * limits.LARGEST_TOKEN_ANSWER
+
+
+def test_a_token_servers_answer_ends_in_time(server: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    from requests.exceptions import RequestException
+
+    from airflow_ee_provider.earth_engine.sessions import token_session
+
+    monkeypatch.setattr(limits, "ANSWER_TIMEOUT", 1.0)
+    for slow in (dripping, dripping_headers, continuing):
+        server.send = slow(server)
+        with token_session() as session, pytest.raises((RequestException, OSError)):
+            session.post(server.url, timeout=10)
+
+
+def test_a_large_answer_is_understood_beside_the_event_loop(server: Hostile) -> None:
+    """Ten megabytes of JSON take a quarter of a second; nothing else in the triggerer waits for that."""
+    operations = [{"name": f"projects/earth-demo/operations/A{n}", "metadata": {"x": "y" * 900}} for n in range(10_000)]
+    body = json.dumps({"operations": operations}).encode()
+
+    def send(request: BaseHTTPRequestHandler) -> None:
+        headers(request, Content_Length=str(len(body)))
+        request.wfile.write(body)
+
+    server.send = send
+    threads: set[int] = set()
+    loads = json.loads
+
+    def noting(text: Any, **kwargs: Any) -> Any:
+        if len(text) > limits.LARGE_ANSWER:
+            threads.add(threading.get_ident())
+        return loads(text, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(json, "loads", noting)
+        found = asyncio.run(EarthEngineAsyncHook().list_operations())
+
+    assert len(found) == 10_000
+    assert threads
+    assert threading.get_ident() not in threads

@@ -26,13 +26,14 @@ from airflow_ee_provider.earth_engine.flows.effects import (
     WallClock,
 )
 from airflow_ee_provider.earth_engine.flows.reading import read_operations
-from airflow_ee_provider.earth_engine.limits import CONCURRENT
+from airflow_ee_provider.earth_engine.limits import CONCURRENT, LARGE_ANSWER
 from airflow_ee_provider.earth_engine.metrics import measure
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from airflow_ee_provider.earth_engine.client.transports import AiohttpTransport, SyncTransport
+    from airflow_ee_provider.earth_engine.flows.effects import Effect
     from airflow_ee_provider.earth_engine.flows.reading import ReadResults
 
 T = TypeVar("T")
@@ -155,6 +156,20 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """A flow has returned: no thread can hand over a `StopIteration`."""
+
+    result: Any
+
+
+def _next(flow: Flow[Any], answer: Any) -> Effect | _Ended:
+    try:
+        return flow.send(answer)
+    except StopIteration as stop:
+        return _Ended(stop.value)
+
+
 async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, read: Reader | None = None) -> T:
     """Drive a flow to its result on the event loop.
 
@@ -162,10 +177,11 @@ async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, read: 
     """
     answer: Any = None
     while True:
-        try:
-            effect = flow.send(answer)
-        except StopIteration as stop:
-            result: T = stop.value
+        # What is large is understood in a thread: the event loop goes on meanwhile.
+        is_large = isinstance(answer, Response) and len(answer.body) > LARGE_ANSWER
+        effect = await asyncio.to_thread(_next, flow, answer) if is_large else _next(flow, answer)
+        if isinstance(effect, _Ended):
+            result: T = effect.result
             return result
         answer = None
         if isinstance(effect, Request):

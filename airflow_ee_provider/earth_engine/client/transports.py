@@ -10,12 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode
 
+from airflow_ee_provider.earth_engine import limits
 from airflow_ee_provider.earth_engine.client.rate_limiter import RateLimiter
 from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError
 from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, Response
 from airflow_ee_provider.earth_engine.google_auth_errors import can_pass, in_own_words
-from airflow_ee_provider.earth_engine.limits import CONCURRENT
-from airflow_ee_provider.earth_engine.sessions import proxy_for, requests_session, tls_context
+from airflow_ee_provider.earth_engine.sessions import proxy_for, tls_context, token_session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -29,12 +29,8 @@ if TYPE_CHECKING:
 #: readings of a connection whose credentials are not accepted.
 REFRESHES, RENEW_INTERVAL = 2, 60.0
 
-#: Seconds for connecting, for each read, and for a whole answer.
-CONNECT_TIMEOUT, READ_TIMEOUT, ANSWER_TIMEOUT = 10.0, 60.0, 180.0
-
-#: Bytes that an answer has at most, once it is decompressed: Earth Engine's own have 10 MB. And how many compressed
-#: ones are read at once: each can become a thousand.
-LARGEST_ANSWER, PIECE = 32 * 2**20, 4096
+#: How many compressed bytes are read at once: each can become a thousand.
+PIECE = 4096
 
 
 def _url(base_url: str, request: Request) -> str:
@@ -77,7 +73,7 @@ def _unreadable(reason: str) -> NoResponse:
     )
 
 
-TOO_LONG = _unreadable(f"is longer than {LARGEST_ANSWER:,} bytes")
+TOO_LONG = _unreadable(f"is longer than {limits.LARGEST_ANSWER:,} bytes")
 NESTED = _unreadable("is compressed more than once")
 
 
@@ -143,7 +139,7 @@ class RequestsTransport:
                 _url(self._base_url, request),
                 data=request.body,
                 headers=_headers(request),
-                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                timeout=(limits.CONNECT_TIMEOUT, limits.READ_TIMEOUT),
                 allow_redirects=False,
                 stream=True,
             )
@@ -163,15 +159,15 @@ def _read(answer: requests.Response) -> bytes | NoResponse:
     """Read an answer's body piece by piece, as far as that is reasonable."""
     if _is_nested(answer.headers):
         return NESTED
-    until, body = time.monotonic() + ANSWER_TIMEOUT, bytearray()
+    until, body = time.monotonic() + limits.ANSWER_TIMEOUT, bytearray()
     # As it arrives: to wait until a piece is full can take for ever.
     arriving = partial(answer.raw.read1, PIECE, decode_content=True) if hasattr(answer.raw, "read1") else None
     for piece in iter(arriving, b"") if arriving else answer.iter_content(PIECE):
         body += piece
-        if len(body) > LARGEST_ANSWER:
+        if len(body) > limits.LARGEST_ANSWER:
             return TOO_LONG
         if time.monotonic() > until:
-            return NoResponse(f"its answer has not ended in {ANSWER_TIMEOUT:g} s")
+            return NoResponse(f"its answer has not ended in {limits.ANSWER_TIMEOUT:g} s")
     return bytes(body)
 
 
@@ -205,7 +201,7 @@ class AiohttpTransport:
         self._refreshing = asyncio.Lock()
         self._limiter = RateLimiter()
         self._turn = asyncio.Lock()
-        self._places = asyncio.Semaphore(CONCURRENT)
+        self._places = asyncio.Semaphore(limits.CONCURRENT)
 
     async def send(self, request: Request) -> Response | NoResponse:
         """Send one request; once more with new credentials if the old ones are not accepted any more."""
@@ -263,7 +259,7 @@ class AiohttpTransport:
                 body = bytearray()
                 async for piece in answer.content.iter_any():
                     body += piece
-                    if len(body) > LARGEST_ANSWER:
+                    if len(body) > limits.LARGEST_ANSWER:
                         return TOO_LONG
                 return _response(answer.status, bytes(body), answer.headers)
 
@@ -283,7 +279,7 @@ class AiohttpTransport:
     def _apply(self, headers: dict[str, str], url: str, *, refresh: bool) -> None:
         from google.auth.transport.requests import Request as AuthRequest
 
-        auth_request = AuthRequest(requests_session())
+        auth_request = AuthRequest(token_session())
         if refresh:
             self._credentials.refresh(auth_request)
         self._credentials.before_request(auth_request, "GET", url, headers)
@@ -293,7 +289,9 @@ async def aiohttp_session() -> aiohttp.ClientSession:
     """Open the session that an `AiohttpTransport` sends with; it trusts our `certificates`."""
     import aiohttp
 
-    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
+    timeout = aiohttp.ClientTimeout(
+        total=limits.ANSWER_TIMEOUT, sock_connect=limits.CONNECT_TIMEOUT, sock_read=limits.READ_TIMEOUT
+    )
     connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(tls_context))
     # Not `trust_env`: besides the proxies' variables, it would read a `netrc` file.
     return aiohttp.ClientSession(timeout=timeout, connector=connector)
