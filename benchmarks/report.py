@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("watch", "start", "cancel", "reaction", "page", "imports")
+BENCHMARKS = ("watch", "start", "many", "cancel", "reaction", "page", "imports")
 
 INTRODUCTION = """# What it costs
 
@@ -31,6 +31,7 @@ could run: with many thousands of triggers, that is Python's garbage collector g
 (Airflow's own take it a tenth of a second), whatever the triggers do.
 """,
     "start": "## Starting\n",
+    "many": "## Thousands from one task\n",
     "cancel": "## Cancelling\n",
     "reaction": "## Reacting\n",
     "page": "## The page\n",

@@ -1,0 +1,98 @@
+"""Thousands of exports on a real Airflow: killed amid their start, marked failed amid it, and through a full queue."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+HERE = Path(__file__).parents[1] / "tests"
+sys.path[:0] = [str(HERE / "system"), str(HERE / "support")]
+
+from matrix import booted
+from serving import table
+from test_many import COUNT, STARTING, running, started
+
+from airflow_ee_provider.airflow_api import wait_until
+from airflow_ee_provider.emulator import Emulator
+from airflow_ee_provider.emulator.operations import Behaviour
+from airflow_ee_provider.emulator.service import Service
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+KILLS, MAPPED, TILES, QUEUE = 10, 300, 10_000, 3_000
+
+
+def killed(airflow: StandaloneAirflow, emulator: Emulator) -> str:
+    """Kill a task amid its start, again and again; returns what became of it."""
+    emulator.service.behave("many*", pending_seconds=0, run_seconds=20, cancel_seconds=1)
+    counts: Counter[int] = Counter()
+    for _ in range(KILLS):
+        run_id = airflow.trigger("many_in_worker", die_after=random.uniform(0.0, STARTING))
+        airflow.wait_for_task("many_in_worker", run_id, "tiles", "success", "failed", timeout=300)
+        counts[len(started(emulator, run_id))] += 1
+    told = ", ".join(f"{times} times {count:,}" for count, times in counts.items())
+    return f"a task that starts {COUNT}, killed (SIGKILL) {KILLS} times at a random moment of it | exports: {told}"
+
+
+def marked(airflow: StandaloneAirflow, emulator: Emulator) -> str:
+    """Mark a run failed amid the start of its mapped tasks."""
+    emulator.service.behave("many*", pending_seconds=0, run_seconds=3600, cancel_seconds=1)
+    run_id = airflow.trigger("many_mapped", count=MAPPED)
+    wait_until(lambda: len(started(emulator, run_id)) >= MAPPED // 3, timeout=1200, what="a third to be started")
+    airflow.mark_run("many_mapped", run_id, "failed")
+    began = time.monotonic()
+    wait_until(lambda: not running(emulator, run_id), timeout=300, what="the exports to end")
+    took = time.monotonic() - began
+    time.sleep(20)
+    count, left = len(started(emulator, run_id)), len(running(emulator, run_id))
+    return (
+        f"{MAPPED} mapped tasks with an export each, their run marked failed amid their start | {count} were started; "
+        f"{left} left running, the last one cancelled after {took:.0f} s"
+    )
+
+
+def queued(airflow: StandaloneAirflow, emulator: Emulator) -> str:
+    """Let one task bring more to its end than the project's queue holds."""
+    service = emulator.service
+    service.behave("many*", pending_seconds=40, run_seconds=10, cancel_seconds=1)
+    before, began = len(service.journal), time.monotonic()
+    run_id = airflow.trigger("many_in_triggerer", count=TILES)
+    most = 0
+
+    def is_over() -> bool:
+        nonlocal most
+        most = max(most, len(running(emulator, run_id)))
+        return airflow.task("many_in_triggerer", run_id, "tiles")["state"] in ("success", "failed")
+
+    wait_until(is_over, timeout=1500, what="the tiles to end", interval=3)
+    task = airflow.task("many_in_triggerer", run_id, "tiles")
+    states = Counter(service.state(name) for name in started(emulator, run_id))
+    return (
+        f"{TILES:,} exports of one task through a queue of {QUEUE:,} | {task['state']} in try {task['try_number']}; "
+        f"{', '.join(f'{count:,} {state}' for state, count in states.items())}; {most:,} at once at most, "
+        f"{len(service.journal) - before:,} requests, {time.monotonic() - began:.0f} s"
+    )
+
+
+def main() -> None:
+    """Boot an Airflow, and let it happen."""
+    service = Service(Behaviour(pending_seconds=1, run_seconds=3600), queue_limit=QUEUE)
+    rows = []
+    with Emulator(service) as emulator, booted(emulator) as airflow:
+        airflow.wait_for_dags("many_in_worker", "many_in_triggerer", "many_mapped")
+        for measure in (killed, queued, marked):
+            row = measure(airflow, emulator)
+            print(row, flush=True)
+            rows.append(row.split(" | "))
+    print("RESULT")
+    print("On a real Airflow with SQLite and the LocalExecutor, against the emulator.\n")
+    print(table(rows, "what happens", "what becomes of it"))
+
+
+if __name__ == "__main__":
+    main()
