@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-HERE = Path(__file__).parents[1] / "tests"
-sys.path[:0] = [str(HERE / "system"), str(HERE / "support")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "system"))
 
 from matrix import booted
 from serving import table

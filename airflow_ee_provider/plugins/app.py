@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime  # noqa: TC003 (the same)
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import GetUserDep  # noqa: TC002 (FastAPI reads it)
 from fastapi import Body, FastAPI, HTTPException, Response
 from fastapi.staticfiles import StaticFiles
+from pydantic import AwareDatetime  # noqa: TC002 (the same)
 
 from airflow_ee_provider.ownership.database import read_holdings
 from airflow_ee_provider.plugins import page
@@ -25,6 +26,9 @@ from airflow_ee_provider.plugins.permissions import may_read_runs
 
 #: How many operations one request may name: as many as a project's queue holds.
 MOST_AT_ONCE = 3000
+
+#: How far back records are read: an operation runs for ten days at most, and may wait before that.
+OLDEST = timedelta(days=60)
 
 app = FastAPI(title="Google Earth Engine's operations", docs_url=None, redoc_url=None, openapi_url=None)
 app.mount("/static", StaticFiles(directory=Path(__file__).parent / "www" / "dist"), name="static")
@@ -68,10 +72,10 @@ async def cancel(user: GetUserDep, operation_names: Annotated[list[str], Body(em
 
 
 @app.get("/holdings")
-async def holdings(user: GetUserDep, since: datetime) -> Response:
+async def holdings(user: GetUserDep, since: AwareDatetime) -> Response:
     """Return what all tasks have recorded: for the janitor, see `airflow_ee_provider.ownership.remote`."""
     await _refuse_unless(may_read_runs, user, DagAccessEntity.XCOM, needs="to read the XComs of all DAGs")
-    found = await _in_thread(read_holdings, since)
+    found = await _in_thread(read_holdings, max(since, datetime.now(timezone.utc) - OLDEST))
     shown = [{**one.holder.as_dict(), "operation_names": list(one.operation_names)} for one in found]
     return _json({"holdings": shown})
 

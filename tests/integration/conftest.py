@@ -4,9 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ran import Ran
+from task_states import set_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_ee_provider.emulator import Emulator
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +31,16 @@ def dags(airflow_database: None) -> dict[str, Any]:  # noqa: ARG001 (its tables 
     assert not bag.import_errors
     found: dict[str, Any] = bag.dags
     return found
+
+
+@pytest.fixture
+def orphan(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> str:
+    """An operation that runs, and that only a task of a failed run has recorded."""
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    name = earth_engine_emulator.service.add("ndvi-2024")
+    run_dag("held_own", name)
+    set_states("held_own", "failed", "failed")
+    return name
 
 
 @pytest.fixture

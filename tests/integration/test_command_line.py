@@ -12,15 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow import __version__ as airflow_version
-from task_states import set_states
 
 from airflow_ee_provider.__main__ import main
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ran import Ran
-
     from airflow_ee_provider.emulator import Emulator
 
 OURS = (sys.executable, "-m", "airflow_ee_provider")
@@ -63,15 +58,6 @@ class CommandLine:
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
     return CommandLine(monkeypatch, capfd)
-
-
-@pytest.fixture
-def orphan(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> str:
-    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
-    name = earth_engine_emulator.service.add("ndvi-2024")
-    run_dag("held_own", name)
-    set_states("held_own", "failed", "failed")
-    return name
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from task_states import set_states
 
 from airflow_ee_provider.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.ownership.overview import Overview
@@ -26,9 +25,7 @@ from airflow_ee_provider.plugins import app as doors
 from airflow_ee_provider.plugins.cached_overview import CachedOverview
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from ran import Ran
+    from collections.abc import Iterator
 
     from airflow_ee_provider.emulator import Emulator
 
@@ -56,16 +53,7 @@ def role(name: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def held(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> str:
-    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
-    name = earth_engine_emulator.service.add("ndvi")
-    run_dag("held_own", name)
-    set_states("held_own", "failed", "failed")
-    return name
-
-
-@pytest.fixture
-def nobodys(earth_engine_emulator: Emulator, held: str) -> str:  # noqa: ARG001 (after it)
+def nobodys(earth_engine_emulator: Emulator, orphan: str) -> str:  # noqa: ARG001 (after it)
     return earth_engine_emulator.service.add("a colleague's")
 
 
@@ -75,25 +63,25 @@ def shown(api: TestClient, name: str = "admin", **wanted: Any) -> dict[str, dict
     return {operation["name"]: operation for operation in answer.json()["operations"]}
 
 
-def test_the_page_says_of_each_operation_who_holds_it(api: TestClient, held: str, nobodys: str) -> None:
+def test_the_page_says_of_each_operation_who_holds_it(api: TestClient, orphan: str, nobodys: str) -> None:
     operations = shown(api)
 
-    assert operations[held]["orphaned"]
-    assert operations[held]["holders"][0]["dag_id"] == "held_own"
+    assert operations[orphan]["orphaned"]
+    assert operations[orphan]["holders"][0]["dag_id"] == "held_own"
     assert operations[nobodys]["holders"] == []
-    assert shown(api, dag_id="held_own").keys() == {held}
+    assert shown(api, dag_id="held_own").keys() == {orphan}
     assert shown(api, dag_id="another").keys() == set()
     assert shown(api, dag_id="held_own", task_id="another").keys() == set()
 
 
-def test_what_is_mine_is_what_my_dags_hold(api: TestClient, held: str, nobodys: str) -> None:
-    assert not shown(api)[held]["mine"]
+def test_what_is_mine_is_what_my_dags_hold(api: TestClient, orphan: str, nobodys: str) -> None:
+    assert not shown(api)[orphan]["mine"]
     user = SimpleAuthManagerUser(username="ada", role="admin")
     headers = {"Authorization": f"Bearer {get_auth_manager().generate_jwt(user)}"}
 
     mine = {one["name"]: one["mine"] for one in api.get(OPERATIONS, headers=headers).json()["operations"]}
 
-    assert mine == {held: True, nobodys: False}
+    assert mine == {orphan: True, nobodys: False}
 
 
 @pytest.mark.parametrize("path", [OPERATIONS, "/earth-engine/holdings?since=2026-01-01T00:00:00Z"])
@@ -103,45 +91,45 @@ def test_nobody_gets_in_without_a_user(api: TestClient, path: str) -> None:
 
 
 def test_who_may_not_read_the_connection_sees_that_there_is_something_and_nothing_of_it(
-    api: TestClient, held: str
+    api: TestClient, orphan: str
 ) -> None:
     answer = api.get(OPERATIONS, headers=role("viewer"))
 
     assert (answer.json()["operations"], answer.json()["hidden"]) == ([], 1)
-    assert held not in answer.text
-    assert shown(api, "op").keys() == {held}
+    assert orphan not in answer.text
+    assert shown(api, "op").keys() == {orphan}
 
 
 def test_no_detail_of_a_connection_reaches_the_browser(
-    api: TestClient, held: str, earth_engine_emulator: Emulator
+    api: TestClient, orphan: str, earth_engine_emulator: Emulator
 ) -> None:
     text = api.get(OPERATIONS, headers=role("admin")).text
 
-    assert held in text
+    assert orphan in text
     assert earth_engine_emulator.url not in text
     assert "is_anonymous" not in text
 
 
 @pytest.mark.parametrize("name", ["viewer", "user"])
 def test_who_may_not_see_an_operation_cannot_cancel_it(
-    api: TestClient, held: str, name: str, earth_engine_emulator: Emulator
+    api: TestClient, orphan: str, name: str, earth_engine_emulator: Emulator
 ) -> None:
-    answer = api.post(CANCEL, headers=role(name), json={"operation_names": [held]})
+    answer = api.post(CANCEL, headers=role(name), json={"operation_names": [orphan]})
 
     assert answer.status_code == 404
-    assert earth_engine_emulator.service.state(held) == "RUNNING"
+    assert earth_engine_emulator.service.state(orphan) == "RUNNING"
 
 
 def test_a_cancel_reaches_earth_engine_and_the_audit_log(
-    api: TestClient, held: str, nobodys: str, earth_engine_emulator: Emulator
+    api: TestClient, orphan: str, nobodys: str, earth_engine_emulator: Emulator
 ) -> None:
-    answer = api.post(CANCEL, headers=role("op"), json={"operation_names": [held, nobodys]})
+    answer = api.post(CANCEL, headers=role("op"), json={"operation_names": [orphan, nobodys]})
 
     assert [one["outcome"] for one in answer.json()["results"]] == ["STILL_CANCELLING"] * 2, answer.text
     time.sleep(0.5)
-    assert [earth_engine_emulator.service.state(name) for name in (held, nobodys)] == ["CANCELLED"] * 2
+    assert [earth_engine_emulator.service.state(name) for name in (orphan, nobodys)] == ["CANCELLED"] * 2
     logged = {json.loads(entry.extra)["operation"]: entry for entry in audit_entries()}
-    assert (logged[held].owner, logged[held].dag_id, logged[held].task_id) == ("op", "held_own", "task")
+    assert (logged[orphan].owner, logged[orphan].dag_id, logged[orphan].task_id) == ("op", "held_own", "task")
     assert (logged[nobodys].owner, logged[nobodys].dag_id) == ("op", None)
 
 
@@ -156,36 +144,46 @@ def audit_entries() -> list[Any]:
 
 
 def test_all_are_cancelled_or_none(
-    api: TestClient, held: str, nobodys: str, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    api: TestClient, orphan: str, nobodys: str, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here, of two operations the user may cancel the one that a task holds, and not the other."""
     manager = get_auth_manager()
     allowed = manager.is_authorized_connection
     monkeypatch.setattr(manager, "is_authorized_connection", lambda **what: what["method"] == "GET" and allowed(**what))
 
-    answer = api.post(CANCEL, headers=role("op"), json={"operation_names": [held, nobodys]})
+    answer = api.post(CANCEL, headers=role("op"), json={"operation_names": [orphan, nobodys]})
 
     assert answer.status_code == 403
     assert "no task holds it" in answer.json()["detail"]
-    assert earth_engine_emulator.service.state(held) == "RUNNING"
+    assert earth_engine_emulator.service.state(orphan) == "RUNNING"
 
 
-def test_nonsense_is_refused(api: TestClient, held: str) -> None:
+def test_nonsense_is_refused(api: TestClient, orphan: str) -> None:
     def post(body: Any) -> int:
         return int(api.post(CANCEL, headers=role("admin"), json=body).status_code)
 
     assert post({"operation_names": []}) == 422
     assert post({"operation_names": ["projects/p/operations/UNKNOWN"]}) == 404
-    assert post({"operation_names": [held] * 3001}) == 422
-    assert post([held]) == 422
+    assert post({"operation_names": [orphan] * 3001}) == 422
+    assert post([orphan]) == 422
 
 
-def test_the_janitor_is_told_of_all_that_tasks_have_recorded(api: TestClient, held: str) -> None:
+def test_a_form_of_another_site_cancels_nothing(api: TestClient, orphan: str, earth_engine_emulator: Emulator) -> None:
+    """A browser sends such a one with the user's cookie; only JSON needs the site's consent."""
+    body = json.dumps({"operation_names": [orphan]})
+
+    answer = api.post(CANCEL, headers={**role("admin"), "Content-Type": "text/plain"}, content=body)
+
+    assert answer.status_code == 422
+    assert earth_engine_emulator.service.state(orphan) == "RUNNING"
+
+
+def test_the_janitor_is_told_of_all_that_tasks_have_recorded(api: TestClient, orphan: str) -> None:
     since = (datetime.now(timezone.utc) - timedelta(hours=1)).isoformat()
 
     answer = api.get("/earth-engine/holdings", headers=role("admin"), params={"since": since})
 
-    assert held in [name for one in answer.json()["holdings"] for name in one["operation_names"]]
+    assert orphan in [name for one in answer.json()["holdings"] for name in one["operation_names"]]
 
 
 def test_a_project_that_cannot_be_listed_is_an_error_on_the_page(
