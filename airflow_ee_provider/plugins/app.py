@@ -22,7 +22,7 @@ from pydantic import AwareDatetime  # noqa: TC002 (the same)
 from airflow_ee_provider.ownership.database import read_holdings
 from airflow_ee_provider.plugins import page
 from airflow_ee_provider.plugins.cached_overview import CachedOverview
-from airflow_ee_provider.plugins.permissions import may_read_runs
+from airflow_ee_provider.plugins.permissions import may_read_runs, readable_dags
 
 #: How many operations one request may name: as many as a project's queue holds.
 MOST_AT_ONCE = 3000
@@ -76,6 +76,9 @@ async def holdings(user: GetUserDep, since: AwareDatetime) -> Response:
     """Return what all tasks have recorded: for the janitor, see `airflow_ee_provider.ownership.remote`."""
     await _refuse_unless(may_read_runs, user, DagAccessEntity.XCOM, needs="to read the XComs of all DAGs")
     found = await _in_thread(read_holdings, max(since, datetime.now(timezone.utc) - OLDEST))
+    dags = {one.holder.dag_id for one in found}
+    if await _in_thread(readable_dags, user, dags, DagAccessEntity.XCOM) != dags:  # A part of it would mislead.
+        raise HTTPException(403, "You need the permission to read the XComs of all DAGs.")
     shown = [{**one.holder.as_dict(), "operation_names": list(one.operation_names)} for one in found]
     return _json({"holdings": shown})
 

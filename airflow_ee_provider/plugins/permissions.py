@@ -29,13 +29,15 @@ def may_read_runs(user: Any, entity: DagAccessEntity = DagAccessEntity.RUN) -> b
 
 def may_use_connection(user: Any, conn_id: str, method: Method = "GET") -> bool:
     """Whether a user may read, or edit, a connection."""
-    details = ConnectionDetails(conn_id=conn_id)
+    from airflow.models.connection import Connection
+
+    details = ConnectionDetails(conn_id=conn_id, **_team(Connection, conn_id))
     return bool(get_auth_manager().is_authorized_connection(method=method, details=details, user=user))
 
 
-def readable_dags(user: Any, dag_ids: Iterable[str]) -> set[str]:
-    """Return those of the DAGs whose runs a user may read."""
-    return {dag_id for dag_id in set(dag_ids) if _may(user, dag_id, "GET", DagAccessEntity.RUN)}
+def readable_dags(user: Any, dag_ids: Iterable[str], entity: DagAccessEntity = DagAccessEntity.RUN) -> set[str]:
+    """Return those of the DAGs whose runs, or another part, a user may read."""
+    return {dag_id for dag_id in set(dag_ids) if _may(user, dag_id, "GET", entity)}
 
 
 def what_forbids_cancel(user: Any, shown: ShownOperation, known: dict[str, bool]) -> str:
@@ -61,6 +63,15 @@ def what_forbids_cancel(user: Any, shown: ShownOperation, known: dict[str, bool]
 
 
 def _may(user: Any, dag_id: str, method: Method, entity: DagAccessEntity) -> bool:
-    details = DagDetails(id=dag_id)
+    from airflow.models.dag import DagModel
+
+    details = DagDetails(id=dag_id, **_team(DagModel, dag_id))
     manager = get_auth_manager()
     return bool(manager.is_authorized_dag(method=method, access_entity=entity, details=details, user=user))
+
+
+def _team(model: Any, name: str) -> dict[str, str]:
+    """Return whose a DAG or a connection is, where Airflow has teams."""
+    find = getattr(model, "get_team_name", None)
+    team = find(name) if find else None
+    return {"team_name": team} if team else {}

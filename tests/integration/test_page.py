@@ -186,6 +186,38 @@ def test_the_janitor_is_told_of_all_that_tasks_have_recorded(api: TestClient, or
     assert orphan in [name for one in answer.json()["holdings"] for name in one["operation_names"]]
 
 
+def test_a_janitor_that_may_not_read_every_dag_is_told_nothing(
+    api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would call orphaned what a task of such a DAG still wants."""
+    manager = get_auth_manager()
+    allowed = manager.is_authorized_dag
+    monkeypatch.setattr(
+        manager,
+        "is_authorized_dag",
+        lambda **what: getattr(what.get("details"), "id", None) != "held_own" and allowed(**what),
+    )
+    since = (datetime.now(timezone.utc) - timedelta(hours=1)).isoformat()
+
+    answer = api.get("/earth-engine/holdings", headers=role("op"), params={"since": since})
+
+    assert answer.status_code == 403
+    assert orphan not in answer.text
+    assert api.get(OPERATIONS, headers=role("op")).json()["hidden"] == 1
+
+
+def test_teams_are_asked_about(api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Airflow has teams, a DAG of another team is not shown."""
+    from airflow.models.dag import DagModel
+
+    if not hasattr(SimpleAuthManagerUser(username="a", role="op"), "teams"):
+        pytest.skip("This Airflow's simple auth manager has no teams")
+    monkeypatch.setattr(DagModel, "get_team_name", staticmethod(lambda dag_id, **_: f"team-of-{dag_id}"))
+
+    assert orphan not in shown(api, "op")
+    assert orphan in shown(api, "admin")
+
+
 def test_a_project_that_cannot_be_listed_is_an_error_on_the_page(
     api: TestClient, earth_engine_emulator: Emulator
 ) -> None:
