@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.earth_engine import errors
-from airflow_ee_provider.earth_engine.client import transports
+from airflow_ee_provider.earth_engine import errors, limits
 from airflow_ee_provider.earth_engine.flows import retrying
 from airflow_ee_provider.earth_engine.flows.stale import StaleCriteria
 from airflow_ee_provider.earth_engine.flows.starting import Start
@@ -58,7 +57,7 @@ REQUESTS: dict[str, tuple[str, Callable[[str], tuple[Any, ...]], dict[str, Any],
 @pytest.fixture
 def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
     monkeypatch.setattr(retrying.BACKOFF.jitter, "uniform", lambda *_: 0.0)
-    monkeypatch.setattr(transports, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(limits, "READ_TIMEOUT", 0.2)
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5, cancel_seconds=0.1)
     return earth_engine_emulator.service
 
