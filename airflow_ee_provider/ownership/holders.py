@@ -148,15 +148,22 @@ class HeldOperation:
 
 
 def join(operations: Iterable[Operation], holdings: Iterable[Holding]) -> list[HeldOperation]:
-    """Say of each operation who holds it: who wants it first, then who has recorded it as its own."""
-    of_name: defaultdict[str, list[Holder]] = defaultdict(list)
+    """Say of each operation who holds it: who wants it first, then who has recorded it as its own.
+
+    By the operations' ids: a project has a number beside its name, and a task may have recorded either.
+    """
+    of_id: defaultdict[str, dict[Holder, None]] = defaultdict(dict)
     for holding in holdings:
         for name in holding.operation_names:
-            of_name[name].append(holding.holder)
+            of_id[_id_of(name)][holding.holder] = None
     return [
-        HeldOperation(operation, tuple(sorted(of_name.get(str(operation.name), ()), key=_wanting_first)))
+        HeldOperation(operation, tuple(sorted(of_id.get(operation.name.id, ()), key=_wanting_first)))
         for operation in operations
     ]
+
+
+def _id_of(name: str) -> str:
+    return name.partition("/operations/")[2]
 
 
 def _wanting_first(holder: Holder) -> tuple[Any, ...]:

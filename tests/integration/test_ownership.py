@@ -69,6 +69,15 @@ def test_one_task_that_wants_it_is_enough() -> None:
     assert not held.orphaned
 
 
+def test_a_projects_number_stands_for_its_name() -> None:
+    failed = replace(TASK, task_state="failed", run_state="failed")
+    watching = replace(TASK, dag_id="another", task_state="deferred", run_state="running", intent="watch")
+
+    [held] = join([RUNNING], [Holding(failed, (str(RUNNING.name),)), Holding(watching, ("projects/123/operations/A",))])
+
+    assert not held.orphaned
+
+
 def test_a_holder_survives_json() -> None:
     holder = replace(TASK, map_index=3, task_state="failed", dag_owners=("ada",), triggered_by="bob")
 
