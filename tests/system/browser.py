@@ -44,24 +44,28 @@ class Browser:
         """What is to be read on the page."""
         return str(self.driver.execute_script("return document.querySelector('.ee-page')?.innerText ?? ''"))
 
+    def see_operations(self) -> None:
+        """Wait until Earth Engine has answered."""
+        wait_until(self.rows, timeout=30, what=f"operations on {self.driver.current_url}")
+
     def rows(self) -> list[str]:
-        """Return the rows of the table of operations."""
-        script = "return [...document.querySelectorAll('.ee-table')[0].tBodies[0].rows].map(row => row.innerText)"
+        """Return the rows of the table of operations; none as long as there is no table."""
+        script = "return [...document.querySelector('.ee-table')?.tBodies[0].rows ?? []].map(row => row.innerText)"
         return [str(row) for row in self.driver.execute_script(script)]
 
     def click(self, xpath: str) -> None:
-        """Click something that can be seen; the table is drawn anew now and then."""
-        from selenium.common.exceptions import StaleElementReferenceException
+        """Click something, once it is there; the table is drawn anew now and then."""
+        from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
         from selenium.webdriver.common.by import By
 
         def clicked() -> bool:
             try:
                 self.driver.find_element(By.XPATH, xpath).click()
-            except StaleElementReferenceException:
+            except (NoSuchElementException, StaleElementReferenceException):
                 return False
             return True
 
-        wait_until(clicked, timeout=10, what=f"a click on {xpath}")
+        wait_until(clicked, timeout=30, what=f"a click on {xpath}")
 
     def write(self, xpath: str, text: str) -> None:
         """Write into a field."""

@@ -64,14 +64,13 @@ def test_filters_and_sorting(window: Browser, emulator: Emulator, held: tuple[st
     for description in ("zz-first", "zz-second"):
         emulator.service.add(description, run_seconds=3600, project="earth-demo")
     window.open(PAGE)
-    window.see("operations")
+    window.see_operations()
 
     window.write("//input[@type='search']", "zz-")
-    wait_until(lambda: len(window.rows()) == 2, timeout=15, what="two rows")
-    window.click("//th//button[starts-with(normalize-space(), 'Description')]")
-    assert "zz-first" in window.rows()[0]
-    window.click("//th//button[starts-with(normalize-space(), 'Description')]")
-    assert "zz-second" in window.rows()[0]
+    wait_until(lambda: len(window.rows()) == 2, timeout=30, what="two rows")
+    for first in ("zz-first", "zz-second"):
+        window.click("//th//button[starts-with(normalize-space(), 'Description')]")
+        wait_until(lambda first=first: first in window.rows()[0], timeout=10, what=f"{first} to be first")  # type: ignore[misc]
     assert "no task has recorded it" in window.rows()[0]
     window.click("//label[normalize-space()='Only orphans']/input")
     window.see("0 of ")
@@ -90,7 +89,7 @@ def test_the_keyboard_is_enough(window: Browser, emulator: Emulator) -> None:
         return str(window.driver.switch_to.active_element.get_attribute("aria-label"))
 
     window.open(PAGE)
-    window.see("operations")
+    window.see_operations()
     window.write("//input[@type='search']", "by-keyboard")
     window.see("1 of ")
     for _ in range(30):
@@ -114,7 +113,7 @@ def test_the_keyboard_is_enough(window: Browser, emulator: Emulator) -> None:
 @pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 1400), ("light", 500)])
 def test_nothing_serious_keeps_anybody_from_using_it(window: Browser, theme: str, width: int) -> None:
     window.open(PAGE, theme=theme, width=width)
-    window.see("operations")
+    window.see_operations()
     window.click("//summary")
     assert window.complaints() == []
 
