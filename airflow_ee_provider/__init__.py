@@ -6,6 +6,9 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+#: Where the provider's plugin answers, below the API server's address.
+PLUGIN_PATH = "/earth-engine"
+
 
 def _configuration() -> dict[str, Any]:
     """Return what an administrator can set in Airflow's configuration."""

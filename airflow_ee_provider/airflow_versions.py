@@ -235,7 +235,7 @@ def _from_database(
         # Columns, not entities: those have their values deserialised already, by another rule.
         rows = query.with_entities(backend.task_id, backend.map_index, backend.value).all()
         found = [
-            (row.task_id, row.map_index, _or_error(backend.deserialize_value, row))
+            (row.task_id, row.map_index, or_error(backend.deserialize_value, row))
             for row in rows
             if wanted(row.task_id)
         ]
@@ -250,13 +250,13 @@ def _from_supervisor(
         if not wanted(task_id):
             continue
         if not _runs_in_triggerer():
-            values = _or_error(xcom_backend().get_all, **of, task_id=task_id)
+            values = or_error(xcom_backend().get_all, **of, task_id=task_id)
             if not isinstance(values, Exception):
                 for value in values or ():
                     yield task_id, None, value
                 continue
         for map_index in indexes or (-1,):  # One of them cannot be read: the others can.
-            value = _or_error(xcom, **of, task_id=task_id, map_index=map_index)
+            value = or_error(xcom, **of, task_id=task_id, map_index=map_index)
             if value is not None:
                 yield task_id, map_index, value
 
@@ -281,7 +281,7 @@ def states_of_run(dag_id: str, run_id: str) -> dict[str, str]:
     if AIRFLOW_3:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-        states = _or_error(RuntimeTaskInstance.get_task_states, dag_id=dag_id, run_ids=[run_id])
+        states = or_error(RuntimeTaskInstance.get_task_states, dag_id=dag_id, run_ids=[run_id])
         return {} if isinstance(states, Exception) else dict(states.get(run_id, {}))
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
@@ -295,7 +295,7 @@ def states_of_run(dag_id: str, run_id: str) -> dict[str, str]:
     return {row.task_id if row.map_index < 0 else f"{row.task_id}_{row.map_index}": row.state for row in rows}
 
 
-def _or_error(function: Any, *args: Any, **kwargs: Any) -> Any:
+def or_error(function: Any, *args: Any, **kwargs: Any) -> Any:
     """Return what a call returns, or the exception that it raises: an XCom backend raises what it likes."""
     try:
         return function(*args, **kwargs)

@@ -16,7 +16,7 @@ from airflow_ee_provider.earth_engine.flows.cancelling import CANCEL_TIMEOUT
 from airflow_ee_provider.earth_engine.flows.stale import StaleCriteria
 from airflow_ee_provider.earth_engine.operations import Operation, printable
 from airflow_ee_provider.ownership.database import connections_shown, read_holdings
-from airflow_ee_provider.ownership.holders import HeldOperation, join, recorded_since
+from airflow_ee_provider.ownership.holders import HeldOperation, with_holders
 from airflow_ee_provider.ownership.overview import ShownOperation, read_overview
 from airflow_ee_provider.tasks.measuring import measure_cancels
 
@@ -58,7 +58,7 @@ def show_command(args: Namespace) -> None:
     with _speaking_plainly():
         hook = _hook(args)
         operations = [hook.get_operation(name) for name in hook.account.names(args.operation_names)]
-        held = _with_holders(operations)
+        held = with_holders(operations, read_holdings)
         if args.output == "table":
             for one in held:
                 _show([{"field": name, "value": value} for name, value in _in_full(one).items()], args)
@@ -75,7 +75,11 @@ def cancel_command(args: Namespace) -> None:
             names = [str(name) for name in hook.account.names(args.operation_names)]
             read = hook.read_operations(names)
             found = [operation for operation in read.values() if isinstance(operation, Operation)]
-            held = [ShownOperation(args.conn_id, one) for one in _with_holders(found) if not one.operation.done]
+            held = [
+                ShownOperation(args.conn_id, one)
+                for one in with_holders(found, read_holdings)
+                if not one.operation.done
+            ]
         elif _criteria(args) is None and not args.dag_id:
             sys.exit("Name operations, or choose some with a filter: without one, everybody's would be cancelled.")
         else:
@@ -106,7 +110,7 @@ def wait_command(args: Namespace) -> None:
         operations = _hook(args).wait_for_operations(
             args.operation_names, poll_interval=args.poll_interval, timeout=args.timeout, stop_at_failure=False
         )
-        _show([_row(one) for one in _with_holders(operations)], args)
+        _show([_row(one) for one in with_holders(operations, read_holdings)], args)
         if not all(operation.succeeded for operation in operations):
             sys.exit(1)
 
@@ -115,11 +119,6 @@ def _hook(args: Namespace, conn_id: str | None = None) -> EarthEngineHook:
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
     return EarthEngineHook(conn_id or args.conn_id, args.project_id)
-
-
-def _with_holders(operations: Sequence[Operation]) -> list[HeldOperation]:
-    since = recorded_since(operations)
-    return join(operations, read_holdings(since) if since else ())
 
 
 def _criteria(args: Namespace) -> StaleCriteria | None:

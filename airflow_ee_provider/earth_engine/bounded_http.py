@@ -72,9 +72,6 @@ class _HttpsPool(HTTPSConnectionPool):
     ConnectionCls = _BoundedHttps
 
 
-#: How many bytes, compressed ones, are read at once.
-_PIECE = 4096
-
 _POOLS = {"http": _HttpPool, "https": _HttpsPool}
 
 
@@ -123,7 +120,7 @@ class SmallAnswersAdapter(BoundedAdapter):
         """
         answer = super().send(request, *args, **{**kwargs, "stream": True})
         body = bytearray()
-        for piece in answer.iter_content(_PIECE):
+        for piece in answer.iter_content(limits.PIECE):
             body += piece
             if len(body) > limits.LARGEST_TOKEN_ANSWER:
                 answer.close()

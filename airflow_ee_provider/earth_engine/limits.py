@@ -14,5 +14,8 @@ CONNECT_TIMEOUT, READ_TIMEOUT, ANSWER_TIMEOUT = 10.0, 60.0, 180.0
 #: Bytes that an answer has at most, once it is decompressed: Earth Engine's own have 10 MB, a token server's some KB.
 LARGEST_ANSWER, LARGEST_TOKEN_ANSWER = 32 * 2**20, 2**20
 
+#: Bytes that are read at once, compressed ones: each can become a thousand.
+PIECE = 4096
+
 #: Bytes of an answer that is understood in a thread, so that the event loop goes on.
 LARGE_ANSWER = 2**20

@@ -91,19 +91,23 @@ def token_session() -> requests.Session:
     from airflow_ee_provider.earth_engine.bounded_http import SmallAnswersAdapter
 
     session = requests_session()
-    context = tls_context() if shows_a_certificate() else None
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, SmallAnswersAdapter(context if scheme == "https://" else None))
+    session.mount("http://", SmallAnswersAdapter())
+    session.mount("https://", SmallAnswersAdapter(_own_context()))
     return session
 
 
 def _secure(session: requests.Session) -> None:
     session.verify = certificates()
     session.auth = _unchanged
-    if shows_a_certificate():
+    if context := _own_context():
         from airflow_ee_provider.earth_engine.bounded_http import TlsAdapter
 
-        session.mount("https://", TlsAdapter(tls_context(), pool_maxsize=CONCURRENT))
+        session.mount("https://", TlsAdapter(context, pool_maxsize=CONCURRENT))
+
+
+def _own_context() -> ssl.SSLContext | None:
+    """Return the TLS context with which requests show this machine's certificate; None if they show none."""
+    return tls_context() if shows_a_certificate() else None
 
 
 def _unchanged(request: Any) -> Any:
@@ -133,5 +137,4 @@ def _widen(session: requests.Session, endpoint: str) -> None:
     """Let as many requests be under way at once as the API allows, and each end in time."""
     from airflow_ee_provider.earth_engine.bounded_http import BoundedAdapter
 
-    context = tls_context() if shows_a_certificate() else None
-    session.mount(endpoint, BoundedAdapter(context, pool_maxsize=CONCURRENT))
+    session.mount(endpoint, BoundedAdapter(_own_context(), pool_maxsize=CONCURRENT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome, CancelResult
@@ -11,7 +12,7 @@ from airflow_ee_provider.earth_engine.metrics import measure
 from airflow_ee_provider.earth_engine.operations import printable
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.cancel import CANCEL_TEMPLATE_FIELDS, CancellingOperator
-from airflow_ee_provider.ownership.holders import join, recorded_since
+from airflow_ee_provider.ownership.holders import with_holders
 from airflow_ee_provider.ownership.remote import read_holdings_from_task
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors
@@ -175,9 +176,8 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
 
     def _orphans(self) -> dict[OperationName, str]:
         """Return the project's orphaned operations, each with who held it last."""
-        operations = self.hook.list_operations()
-        since = recorded_since(operation for operation in operations if not operation.done)
-        held = join(operations, read_holdings_from_task(self.airflow_conn_id, since)) if since else []
+        active = [operation for operation in self.hook.list_operations() if not operation.done]
+        held = with_holders(active, partial(read_holdings_from_task, self.airflow_conn_id))
         measure("orphans", sum(one.orphaned for one in held))
         return {one.operation.name: f"is orphaned: {one.holders[0].describe()}" for one in held if one.orphaned}
 

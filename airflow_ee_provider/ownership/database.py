@@ -11,21 +11,15 @@ from collections import defaultdict
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.airflow_versions import AIRFLOW_3, xcom_backend
+from airflow_ee_provider.airflow_versions import AIRFLOW_3, or_error, xcom_backend
 from airflow_ee_provider.earth_engine.settings import comma_separated
-from airflow_ee_provider.hooks.connection_form import CONNECTION_TYPE
+from airflow_ee_provider.hooks.earth_engine import CONFIG_SECTION, EarthEngineHook
 from airflow_ee_provider.ownership.holders import Holder, Holding
 from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
-
-#: The section of Airflow's configuration; see `get_provider_info`.
-CONFIG_SECTION = "earth_engine"
-
-#: The connection that everything uses that is given none.
-DEFAULT = "earth_engine_default"
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +61,8 @@ def connections_shown() -> list[str]:
     if configured := comma_separated(conf.get(CONFIG_SECTION, "connections", fallback="")):
         return list(configured)
     with create_session() as session:
-        query = session.query(Connection.conn_id).filter(Connection.conn_type == CONNECTION_TYPE)
-        return list(dict.fromkeys([DEFAULT, *sorted(row.conn_id for row in query)]))
+        query = session.query(Connection.conn_id).filter(Connection.conn_type == EarthEngineHook.conn_type)
+        return list(dict.fromkeys([EarthEngineHook.default_conn_name, *sorted(row.conn_id for row in query)]))
 
 
 def _holder(row: Any, record: Record) -> Holder:
@@ -97,7 +91,7 @@ def _xcoms(session: Any, since: datetime) -> Iterator[tuple[Any, Any]]:
         from airflow.models.xcom import BaseXCom as Model  # type: ignore[no-redef]
     backend = xcom_backend()
     for row in _with_states(session, Model, Model.timestamp >= since):
-        yield row, _or_error(backend.deserialize_value, row)
+        yield row, or_error(backend.deserialize_value, row)
 
 
 def _stored(session: Any, since: datetime) -> Iterator[tuple[Any, Any]]:
@@ -107,7 +101,7 @@ def _stored(session: Any, since: datetime) -> Iterator[tuple[Any, Any]]:
     from airflow.models.task_state_store import TaskStateStoreModel as Model
 
     for row in _with_states(session, Model, Model.updated_at >= since):
-        yield row, _or_error(json.loads, row.value)
+        yield row, or_error(json.loads, row.value)
 
 
 def _with_states(session: Any, model: Any, condition: Any) -> Iterable[Any]:
@@ -132,10 +126,3 @@ def _with_states(session: Any, model: Any, condition: Any) -> Iterable[Any]:
     query = query.outerjoin(DagModel, DagModel.dag_id == model.dag_id)
     found: Iterable[Any] = query.filter(model.key.startswith(OPERATIONS_KEY, autoescape=True), condition)
     return found
-
-
-def _or_error(read: Any, value: Any) -> Any:
-    try:
-        return read(value)
-    except Exception as error:  # noqa: BLE001 (raised again, of this one record)
-        return error

@@ -12,7 +12,7 @@ from airflow_ee_provider.earth_engine.results import OperationDict
 from airflow_ee_provider.tasks.record_format import Intent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from airflow_ee_provider.earth_engine.operations import Operation
@@ -121,6 +121,15 @@ class Holding:
     holder: Holder
     operation_names: tuple[str, ...]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        return {**self.holder.as_dict(), "operation_names": list(self.operation_names)}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Holding:
+        """Read what `as_dict` has returned, on another machine."""
+        return cls(Holder.from_dict(value), tuple(value["operation_names"]))
+
 
 @dataclass(frozen=True)
 class HeldOperation:
@@ -171,7 +180,12 @@ def _wanting_first(holder: Holder) -> tuple[Any, ...]:
     return not holder.wants, rank, holder.dag_id, holder.run_id, holder.task_id, holder.map_index
 
 
-def recorded_since(operations: Iterable[Operation]) -> datetime | None:
-    """Return since when records of these operations can have been made; None if there is nothing to look for."""
+def with_holders(
+    operations: Sequence[Operation], read_holdings: Callable[[datetime], Iterable[Holding]]
+) -> list[HeldOperation]:
+    """`join` operations with what tasks have recorded since the oldest of them was made.
+
+    :param read_holdings: reads it; not asked if there is nothing to look for.
+    """
     times = [operation.create_time for operation in operations if operation.create_time is not None]
-    return min(times) - CLOCKS_DIFFER if times else None
+    return join(operations, read_holdings(min(times) - CLOCKS_DIFFER) if times else ())

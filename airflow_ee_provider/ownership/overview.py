@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.metrics import measure
 from airflow_ee_provider.ownership.database import read_holdings
-from airflow_ee_provider.ownership.holders import HeldOperation, HeldOperationDict, join, recorded_since
+from airflow_ee_provider.ownership.holders import HeldOperation, HeldOperationDict, with_holders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,8 +67,7 @@ def read_overview(conn_ids: Iterable[str], project_id: str | None = None) -> Ove
             found.setdefault(str(operation.name), (conn_id, operation))
     # The database after the lists: what a task has begun to want by now is not called orphaned.
     operations = [operation for _, operation in found.values()]
-    since = recorded_since(operations)
-    held = join(operations, read_holdings(since) if since else ())
+    held = with_holders(operations, read_holdings)
     together = [ShownOperation(conn_id, one) for (conn_id, _), one in zip(found.values(), held, strict=True)]
     measure("orphans", sum(one.held.orphaned for one in together))
     together.sort(key=lambda one: str(one.held.operation.create_time or ""), reverse=True)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_ee_provider import PLUGIN_PATH
 from airflow_ee_provider.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.earth_engine.errors import CredentialsError, InvalidRequestError, TransientError
-from airflow_ee_provider.ownership.holders import Holder, Holding
+from airflow_ee_provider.ownership.holders import Holding
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-#: Where the provider's plugin answers, below the API server's address.
-PLUGIN_PATH = "/earth-engine"
 
 #: Seconds that an answer may take.
 TIMEOUT = 60.0
@@ -55,7 +53,7 @@ def ask_for_holdings(connection: Any, since: datetime) -> list[Holding]:
             session.headers["Authorization"] = f"Bearer {_token(session, url, connection)}"
             answer = session.get(f"{url}{PLUGIN_PATH}/holdings", params={"since": since.isoformat()}, timeout=TIMEOUT)
             _check(answer, url)
-            return [Holding(Holder.from_dict(one), tuple(one["operation_names"])) for one in answer.json()["holdings"]]
+            return [Holding.from_dict(one) for one in answer.json()["holdings"]]
     except (requests.RequestException, ValueError, KeyError) as error:
         raise TransientError(f"Airflow's API server does not say who holds what: {error}", subject=url) from None
 

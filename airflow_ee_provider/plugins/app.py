@@ -79,8 +79,7 @@ async def holdings(user: GetUserDep, since: AwareDatetime) -> Response:
     dags = {one.holder.dag_id for one in found}
     if await _in_thread(readable_dags, user, dags, DagAccessEntity.XCOM) != dags:  # A part of it would mislead.
         raise HTTPException(403, "You need the permission to read the XComs of all DAGs.")
-    shown = [{**one.holder.as_dict(), "operation_names": list(one.operation_names)} for one in found]
-    return _json({"holdings": shown})
+    return _json({"holdings": [one.as_dict() for one in found]})
 
 
 async def _refuse_unless(may: Any, *args: Any, needs: str) -> None:

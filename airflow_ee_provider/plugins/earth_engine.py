@@ -11,14 +11,11 @@ from urllib.parse import urlsplit
 from airflow.plugins_manager import AirflowPlugin
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_ee_provider import __version__
+from airflow_ee_provider import PLUGIN_PATH, __version__
 from airflow_ee_provider.airflow_versions import AIRFLOW_3, has_react_apps
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
-
-#: Below the API server's address.
-URL_PREFIX = "/earth-engine"
 
 #: Where the page is shown in Airflow's UI, each with a route of its own.
 DESTINATIONS = {
@@ -42,7 +39,7 @@ async def app(
 
 
 def _page(destination: str, url_route: str) -> dict[str, str]:
-    base = urlsplit(conf.get("api", "base_url", fallback="/")).path.rstrip("/") + URL_PREFIX
+    base = urlsplit(conf.get("api", "base_url", fallback="/")).path.rstrip("/") + PLUGIN_PATH
     return {
         "name": "Earth Engine",
         "bundle_url": f"{base}/static/main.js?v={__version__}",
@@ -59,6 +56,6 @@ class EarthEnginePlugin(AirflowPlugin):
 
     name = "earth_engine"
     if AIRFLOW_3:
-        fastapi_apps = [{"app": app, "url_prefix": URL_PREFIX, "name": "Google Earth Engine"}]
+        fastapi_apps = [{"app": app, "url_prefix": PLUGIN_PATH, "name": "Google Earth Engine"}]
     if has_react_apps():
         react_apps = [_page(destination, route) for destination, route in DESTINATIONS.items()]

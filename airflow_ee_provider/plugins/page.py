@@ -10,7 +10,7 @@ from airflow.models import Log
 from airflow.providers.common.compat.sdk import conf
 from airflow.utils.session import create_session
 
-from airflow_ee_provider.ownership.database import CONFIG_SECTION
+from airflow_ee_provider.hooks.earth_engine import CONFIG_SECTION, EarthEngineHook
 from airflow_ee_provider.plugins.cached_overview import read_all
 from airflow_ee_provider.plugins.permissions import may_use_connection, readable_dags, what_forbids_cancel
 from airflow_ee_provider.tasks.measuring import measure_cancels
@@ -52,10 +52,8 @@ class Wanted:
 def content(overview: Overview, age: float, user: Any, wanted: Wanted) -> str:
     """Return the page's JSON for a user: what they may see, and of what they may not, how many there are."""
     visible, hidden = _visible(overview.operations, user)
-    name, shown = (
-        user.get_name(),
-        [one for one in visible if wanted.is_all or any(wanted.has(holder) for holder in one.held.holders)],
-    )
+    name = user.get_name()
+    shown = [one for one in visible if wanted.is_all or any(wanted.has(holder) for holder in one.held.holders)]
     return json.dumps(
         {
             "operations": [{**one.as_dict(), "mine": _is_mine(one, name)} for one in shown],
@@ -96,19 +94,16 @@ def cancel(user: Any, names: list[str]) -> list[CancelDict]:
     :raises LookupError: if one of them is not listed.
     :raises PermissionError: if the user may not cancel one of them; says why.
     """
-    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-
     visible, _ = _visible(read_all().operations, user)  # Who holds them now, not five seconds ago.
     listed = {str(one.held.operation.name): one for one in visible}
     if unknown := [name for name in names if name not in listed]:
         raise LookupError(f"{', '.join(unknown[:3])}: no such operation is listed for you.")
-    known: dict[str, bool] = {}
-    for name in names:
-        if why := what_forbids_cancel(user, listed[name], known):
-            raise PermissionError(f"Nothing was cancelled. {name}: {why}.")
-    _audit(user, [listed[name] for name in names])
+    chosen = [listed[name] for name in names]
+    if why := what_forbids_cancel(user, chosen):
+        raise PermissionError(f"Nothing was cancelled. {why}.")
+    _audit(user, chosen)
     results: list[CancelDict] = []
-    for conn_id in dict.fromkeys(listed[name].conn_id for name in names):
+    for conn_id in dict.fromkeys(one.conn_id for one in chosen):
         of_connection = [name for name in names if listed[name].conn_id == conn_id]
         asked = EarthEngineHook(conn_id).cancel_operations(
             of_connection, wait_for_completion=False, timeout=CANCEL_TIMEOUT

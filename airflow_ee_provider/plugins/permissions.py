@@ -5,6 +5,7 @@ Airflow does not protect what plugins serve.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -40,25 +41,28 @@ def readable_dags(user: Any, dag_ids: Iterable[str], entity: DagAccessEntity = D
     return {dag_id for dag_id in set(dag_ids) if _may(user, dag_id, "GET", entity)}
 
 
-def what_forbids_cancel(user: Any, shown: ShownOperation, known: dict[str, bool]) -> str:
-    """Say why a user may not cancel an operation; empty if they may.
+def what_forbids_cancel(user: Any, operations: Iterable[ShownOperation]) -> str:
+    """Say which of the operations a user may not cancel, and why; empty if they may cancel all.
 
     Who may change the task instances of every DAG that holds it may; what no task holds is for those who may edit the
     connection: they can do in its name what they like.
-
-    :param known: what was asked before, by DAG and connection.
     """
-    if not shown.held.holders:
-        if f"connection {shown.conn_id}" not in known:
-            known[f"connection {shown.conn_id}"] = may_use_connection(user, shown.conn_id, "PUT")
-        if known[f"connection {shown.conn_id}"]:
-            return ""
-        return f"no task holds it: only who may edit the connection {shown.conn_id} may cancel it"
-    for holder in shown.held.holders:
-        if holder.dag_id not in known:
-            known[holder.dag_id] = _may(user, holder.dag_id, "PUT", DagAccessEntity.TASK_INSTANCE)
-        if not known[holder.dag_id]:
-            return f"it is held by the DAG {holder.dag_id}, whose tasks you may not change"
+
+    @cache
+    def may_edit(conn_id: str) -> bool:
+        return may_use_connection(user, conn_id, "PUT")
+
+    @cache
+    def may_change(dag_id: str) -> bool:
+        return _may(user, dag_id, "PUT", DagAccessEntity.TASK_INSTANCE)
+
+    for one in operations:
+        name, holders = one.held.operation.name, one.held.holders
+        if not holders and not may_edit(one.conn_id):
+            return f"{name}: no task holds it: only who may edit the connection {one.conn_id} may cancel it"
+        for holder in holders:
+            if not may_change(holder.dag_id):
+                return f"{name}: it is held by the DAG {holder.dag_id}, whose tasks you may not change"
     return ""
 
 

@@ -192,7 +192,7 @@ def _part(context: Context, account: dict[str, Any] | None, intent: str) -> Reco
         ti.try_number,
         getattr(ti, "max_tries", None),
         _run_started(context),
-        intent=str(Intent(intent).value),
+        intent=Intent(intent).value,
     )
 
 

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 #: readings of a connection whose credentials are not accepted.
 REFRESHES, RENEW_INTERVAL = 2, 60.0
 
-#: How many compressed bytes are read at once: each can become a thousand.
-PIECE = 4096
-
 
 def _url(base_url: str, request: Request) -> str:
     return f"{base_url}/{request.path}" + (f"?{urlencode(request.query)}" if request.query else "")
@@ -161,8 +158,8 @@ def _read(answer: requests.Response) -> bytes | NoResponse:
         return NESTED
     until, body = time.monotonic() + limits.ANSWER_TIMEOUT, bytearray()
     # As it arrives: to wait until a piece is full can take for ever.
-    arriving = partial(answer.raw.read1, PIECE, decode_content=True) if hasattr(answer.raw, "read1") else None
-    for piece in iter(arriving, b"") if arriving else answer.iter_content(PIECE):
+    arriving = partial(answer.raw.read1, limits.PIECE, decode_content=True) if hasattr(answer.raw, "read1") else None
+    for piece in iter(arriving, b"") if arriving else answer.iter_content(limits.PIECE):
         body += piece
         if len(body) > limits.LARGEST_ANSWER:
             return TOO_LONG

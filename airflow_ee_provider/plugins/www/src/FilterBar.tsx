@@ -46,25 +46,20 @@ export function FilterBar(props: {
         Description or id
         <input onChange={(event) => change({ text: event.target.value })} type="search" value={filters.text} />
       </label>
-      <label className="ee-tick">
-        <input
-          checked={filters.onlyOrphans}
-          onChange={(event) => change({ onlyOrphans: event.target.checked })}
-          type="checkbox"
-        />
-        Only orphans
-      </label>
-      <label className="ee-tick">
-        <input
-          checked={filters.onlyMine}
-          onChange={(event) => change({ onlyMine: event.target.checked })}
-          type="checkbox"
-        />
-        Only mine
-      </label>
+      <Tick isTicked={filters.onlyOrphans} onChange={(onlyOrphans) => change({ onlyOrphans })} text="Only orphans" />
+      <Tick isTicked={filters.onlyMine} onChange={(onlyMine) => change({ onlyMine })} text="Only mine" />
       <button onClick={() => onChange(NO_FILTERS)} type="button">
         Reset
       </button>
     </form>
+  );
+}
+
+function Tick(props: { isTicked: boolean; onChange: (isTicked: boolean) => void; text: string }) {
+  return (
+    <label className="ee-tick">
+      <input checked={props.isTicked} onChange={(event) => props.onChange(event.target.checked)} type="checkbox" />
+      {props.text}
+    </label>
   );
 }
