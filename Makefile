@@ -28,11 +28,12 @@ lint: $(VENV_3)/installed  ## Style, types and layers
 	$(VENV_3)/bin/mypy
 	$(VENV_3)/bin/lint-imports
 
+# In four processes: most tests wait for a clock or a server most of the time.
 unit-3: $(VENV_3)/installed  ## Unit and integration tests on Airflow 3
-	$(VENV_3)/bin/coverage run -m pytest tests/unit tests/integration
+	$(VENV_3)/bin/coverage run -m pytest --numprocesses 4 tests/unit tests/integration
 
 unit-2: $(VENV_2)/installed  ## The same on Airflow 2
-	$(VENV_2)/bin/coverage run -m pytest tests/unit tests/integration
+	$(VENV_2)/bin/coverage run -m pytest --numprocesses 4 tests/unit tests/integration
 
 model: $(VENV_3)/installed $(VENV_2)/installed  ## The product's own code in a model of Airflow that strikes at each step
 	$(VENV_3)/bin/python -m pytest tests/model
@@ -101,7 +102,7 @@ libraries: .venv-libraries/installed  ## Libraries that people use, inside @task
 	$(PYTHON) -m venv --clear .venv-$*
 	.venv-$*/bin/pip install --quiet --disable-pip-version-check "pip==26.0"
 	.venv-$*/bin/pip install --quiet --constraint constraints/airflow-$*.txt "apache-airflow==$*" \
-		--editable ".[demo,earthengine,testing]" --group test --group lint
+		--editable ".[demo,earthengine,testing]" --group test --group lint --group production
 	touch $@
 
 clean:  ## Forget all that was set up

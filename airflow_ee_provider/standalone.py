@@ -11,7 +11,7 @@ import sys
 from contextlib import closing, suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_ee_provider.airflow_api import AirflowApi, wait_until
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-T = TypeVar("T")
+#: What the part is called that serves the tasks.
+TASKS_API = "api-server-for-tasks"
 
 
 class StandaloneAirflow(AirflowApi):
@@ -36,23 +37,36 @@ class StandaloneAirflow(AirflowApi):
     #: Where the API says how Airflow's parts are.
     health_path = "/api/v2/monitor/health"
     healthy_parts: ClassVar[tuple[str, ...]] = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-    #: What it starts, with each part's arguments; `airflow standalone` would open its log servers to the network.
+    #: What it starts: each part's command line. `airflow standalone` would open its log servers to the network.
     parts: ClassVar[dict[str, tuple[str, ...]]] = {
-        "api-server": ("--host", "127.0.0.1", "--workers", "1"),
-        "scheduler": ("--skip-serve-logs",),
-        "dag-processor": (),
-        "triggerer": ("--skip-serve-logs",),
+        "api-server": ("api-server", "--host", "127.0.0.1", "--workers", "1"),
+        "scheduler": ("scheduler", "--skip-serve-logs"),
+        "dag-processor": ("dag-processor",),
+        "triggerer": ("triggerer", "--skip-serve-logs"),
+        # Tasks have an API server of their own: on SQLite, one that serves both them and the users can lock itself out,
+        # writing on its event loop while it is that loop which a task's transaction waits for.
+        TASKS_API: (
+            "api-server",
+            "--apps",
+            "execution",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "{tasks_port}",
+            "--workers",
+            "1",
+        ),
     }
 
     def __init__(self, home: Path, dags_folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.home = home.resolve()
-        self.port, self._execution_port = free_port(), free_port()
+        self.port, self._tasks_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         # The user's own Airflow has nothing to say here.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         self.environment = {**inherited, **self.settings(dags_folder.resolve()), **(environment or {})}
         self._airflow = Path(sys.executable).parent / "airflow"
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self._started: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def settings(self, dags_folder: Path) -> dict[str, str]:
         """Return the environment's variables that configure it."""
@@ -64,7 +78,7 @@ class StandaloneAirflow(AirflowApi):
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self._execution_port}/execution/",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self._tasks_port}/execution/",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
             # A small machine under load is slow, and SQLite is locked now and then: wait rather than fail.
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
@@ -90,13 +104,11 @@ class StandaloneAirflow(AirflowApi):
     def __enter__(self) -> StandaloneAirflow:
         """Start it, and wait until all of its parts are healthy."""
         self.home.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self.home / "airflow.db")) as database:
-            database.execute("PRAGMA journal_mode=WAL")  # Kept in the file: readers and a writer side by side.
         try:
+            self.make_database()
             self.prepare()
             for part in self.parts:
                 self.start(part)
-            self.start_more()
             wait_until(self._healthy, timeout=180, what="Airflow to become healthy")
         except BaseException:
             self.__exit__(None, None, None)
@@ -116,47 +128,75 @@ class StandaloneAirflow(AirflowApi):
                     send(process)
             psutil.wait_procs(everything, timeout=10)
 
+    def make_database(self) -> None:
+        """Make an empty database."""
+        with closing(sqlite3.connect(self.home / "airflow.db")) as database:
+            database.execute("PRAGMA journal_mode=WAL")  # Kept in the file: readers and a writer side by side.
+
     def prepare(self) -> None:
-        """Make the database."""
+        """Make the database's tables."""
         self.run_command("db", "migrate")
 
     def run_command(self, *arguments: str) -> None:
         """Run an Airflow command to its end; its output goes to ``{command}.log``."""
-        self.start(*arguments)
-        if self.processes.pop().wait(timeout=180):
+        if self._run(arguments[0], arguments).wait(timeout=180):
             raise RuntimeError(f"airflow {' '.join(arguments)} has failed; see {self.home}/{arguments[0]}.log")
 
-    def start_more(self) -> None:
-        """Start what is not one of the parts.
+    def start(self, part: str) -> None:
+        """Start a part of it, or all that run a command: ``triggerer-2``, ``triggerer``."""
+        for name in self._named(part):
+            self._run(name, self.parts[name])
 
-        Tasks have an API server of their own: on SQLite, one that serves both them and the users can lock itself out,
-        writing on its event loop while it is that loop which a task's transaction waits for.
-        """
-        port = str(self._execution_port)
-        self.start("api-server", "--host", "127.0.0.1", "--apps", "execution", "--workers", "1", "--port", port)
-        wait_until(lambda: _listens(self._execution_port), timeout=60, what="the tasks' API server")
+    def _run(self, name: str, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        """Run ``airflow {arguments}`` in a process group of its own; its output goes to ``{name}.log``."""
+        arguments = tuple(argument.format(tasks_port=self._tasks_port) for argument in arguments)
+        environment = self.environment | self.environment_of(name)
+        with (self.home / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [str(self._airflow), *arguments], env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        self._started.append((name, process))
+        return process
 
-    def start(self, part: str, *arguments: str) -> None:
-        """Start ``airflow {part}`` in a process group of its own; its output goes to ``{part}.log``."""
-        command = [str(self._airflow), part, *(arguments or self.parts.get(part, ()))]
-        with (self.home / f"{part}.log").open("ab") as log:
-            process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
-        self.processes.append(process)
+    def environment_of(self, part: str) -> dict[str, str]:
+        """Return the variables that only one part has."""
+        return {}
+
+    def _named(self, part: str) -> list[str]:
+        return [part] if part in self.parts else [name for name, (run, *_) in self.parts.items() if part == run]
 
     def kill(self, part: str, sent: signal.Signals = signal.SIGTERM) -> None:
-        """End a part of it, for example ``triggerer``, and wait until it has gone."""
+        """End a part of it, or all that run a command, and wait until they have gone; their tasks go on."""
         import psutil
 
         def gone(process: psutil.Process) -> bool:
             return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
 
-        for process in self.descendants():
+        for process in self.processes_of(part):
             with suppress(psutil.NoSuchProcess):
-                if part in process.cmdline()[1:3]:
-                    process.send_signal(sent)
-                    wait_until(partial(gone, process), timeout=60, what=f"the {part} to end")
-        for started in self.processes:
+                process.send_signal(sent)
+                wait_until(partial(gone, process), timeout=60, what=f"the {part} to end")
+        for _, started in self._started:
             started.poll()  # Those that have ended are waited for.
+
+    def processes_of(self, part: str, *, with_tasks: bool = False) -> list[Any]:
+        """Return the processes of a part, or of all that run a command, as psutil has them.
+
+        :param with_tasks: also those that run tasks, or parse files, for it: all that goes with a machine.
+        """
+        import psutil
+
+        names = self._named(part)
+        main = {process.pid for name, process in self._started if name in names}
+        commands = {self.parts[name][0] for name in names}
+
+        def is_own(process: psutil.Process) -> bool:
+            with suppress(psutil.NoSuchProcess):
+                return process.pid in main or bool(commands & set(process.cmdline()[1:3]))
+            return False
+
+        mine = [process for process in psutil.process_iter() if _session(process.pid) in main]
+        return [process for process in mine if with_tasks or is_own(process)]
 
     def descendants(self) -> list[Any]:
         """Return the processes that it started, and those that they started, as psutil has them.
@@ -165,16 +205,16 @@ class StandaloneAirflow(AirflowApi):
         """
         import psutil
 
-        mine = {process.pid for process in self.processes}
+        mine = {process.pid for _, process in self._started}
         return [process for process in psutil.process_iter() if _session(process.pid) in mine]
 
     def _healthy(self) -> bool:
         import requests
 
-        if ended := [
-            part for part, process in zip(self.parts, self.processes, strict=False) if process.poll() is not None
-        ]:
+        if ended := [name for name, process in self._started if name in self.parts and process.poll() is not None]:
             raise RuntimeError(f"Airflow's {', '.join(ended)} has ended; see the logs in {self.home}")
+        if TASKS_API in self.parts and not listens(self._tasks_port):
+            return False
         try:
             health = requests.get(f"{self.url}{self.health_path}", timeout=5).json()
         except (requests.RequestException, ValueError):
@@ -188,7 +228,8 @@ def _session(process_id: int) -> int | None:
     return None
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether a server listens at a port of this machine."""
     with socket.socket() as asking:
         return asking.connect_ex(("127.0.0.1", port)) == 0
 

@@ -20,9 +20,9 @@ class StandaloneAirflow2(StandaloneAirflow):
     api_path, health_path = "/api/v1", "/health"
     healthy_parts: ClassVar[tuple[str, ...]] = ("metadatabase", "scheduler", "triggerer")
     parts: ClassVar[dict[str, tuple[str, ...]]] = {
-        "webserver": ("--hostname", "127.0.0.1", "--workers", "1"),
-        "scheduler": ("--skip-serve-logs",),
-        "triggerer": ("--skip-serve-logs",),
+        "webserver": ("webserver", "--hostname", "127.0.0.1", "--workers", "1"),
+        "scheduler": ("scheduler", "--skip-serve-logs"),
+        "triggerer": ("triggerer", "--skip-serve-logs"),
     }
     run_body: ClassVar[dict[str, Any]] = {}
 
@@ -42,9 +42,6 @@ class StandaloneAirflow2(StandaloneAirflow):
         super().prepare()
         names = ("--firstname", "A", "--lastname", "B", "--email", "admin@example.com", "--role", "Admin")
         self.run_command("users", "create", "--username", "admin", "--password", self._password, *names)
-
-    def start_more(self) -> None:
-        """Tasks need no API server."""
 
     @cached_property
     def _password(self) -> str:

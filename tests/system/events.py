@@ -57,6 +57,7 @@ class Event:
     :param ends_by_itself: nobody has to do anything for it to happen.
     :param while_working: it happens while the task's function works.
     :param first: the first Airflow version that knows it.
+    :param production: it happens only where there are two triggerers, Celery's workers, a database's server.
     """
 
     text: str
@@ -68,6 +69,7 @@ class Event:
     ends_by_itself: bool = False
     while_working: bool = False
     first: tuple[int, int] = (2, 11)
+    production: bool = False
 
     def promise(self, holder: str, airflow_version: str) -> str:
         """Return what is promised to a holder on a version of Airflow."""
@@ -169,6 +171,8 @@ fail_run = now(lambda c, a: a.mark_run(c.dag_id, c.run_id, "failed"))
 clear = lambda c, a: a.clear(c.dag_id, c.run_id, c.cleared_task)  # noqa: E731
 
 HOLDS_ON = ("sensor_deferred", "export_deferred", "torn_down", "sensor_running", "export_running")
+#: What goes on in a worker, and can be tried again.
+WORKING = ("sensor_running", "export_running", "starting")
 RESCHEDULED_ASLEEP = {"sensor_rescheduled": JANITOR}
 FIRST_OF_TWO = dict.fromkeys(SENSORS, JANITOR)
 
@@ -329,15 +333,87 @@ EVENTS: dict[str, Event] = {
         DEFERRED,
         {"sensor_deferred": JANITOR, "export_deferred": JANITOR},
     ),
-}
-
-#: What happens to all tasks at once: which part of Airflow goes, how, and what is done while it is away.
-PART_GOES = {
-    "triggerer_sigterm": ("triggerer", signal.SIGTERM, None),
-    "triggerer_sigkill": ("triggerer", signal.SIGKILL, None),
-    "scheduler_sigkill": ("scheduler", signal.SIGKILL, None),
-    "cleared_without_triggerer": ("triggerer", signal.SIGKILL, clear),
-    "failed_without_triggerer": ("triggerer", signal.SIGKILL, fail_run),
+    "one_triggerer_sigterm": Event(
+        "one of two triggerers gets SIGTERM",
+        "nobody: the other one takes over",
+        None,
+        DEFERRED,
+        dict.fromkeys(HOLDS_ON, RESUMED),
+        production=True,
+    ),
+    "one_triggerer_sigkill": Event(
+        "one of two triggerers gets SIGKILL",
+        "nobody: the other one takes over",
+        None,
+        DEFERRED,
+        dict.fromkeys(HOLDS_ON, RESUMED),
+        production=True,
+    ),
+    "celery_warm": Event(
+        "Celery's workers get SIGTERM (warm), and others take their place",
+        "nobody: they end their tasks first",
+        None,
+        WORKING,
+        dict.fromkeys(WORKING, RESUMED),
+        production=True,
+    ),
+    "celery_cold": Event(
+        "Celery's workers get SIGQUIT (cold), and others take their place",
+        "the next try, which goes on",
+        None,
+        WORKING,
+        dict.fromkeys(WORKING, RESUMED),
+        production=True,
+    ),
+    "celery_sigkill": Event(
+        "Celery's workers get SIGKILL, with all that they run, and others take their place",
+        "the next try, which goes on",
+        None,
+        WORKING,
+        dict.fromkeys(WORKING, RESUMED),
+        production=True,
+    ),
+    "redelivered": Event(
+        "the broker delivers a task again that still runs (its `visibility_timeout`)",
+        "nobody: Airflow refuses the second one",
+        None,
+        WORKING,
+        dict.fromkeys(WORKING, RESUMED),
+        production=True,
+    ),
+    "database_away": Event(
+        "PostgreSQL stops, and comes back after a minute",
+        "nobody: it runs on",
+        None,
+        (*DEFERRED, *WORKING),
+        dict.fromkeys((*HOLDS_ON, *WORKING), RESUMED),
+        production=True,
+    ),
+    "broker_away": Event(
+        "Redis is killed, and comes back after a minute",
+        "nobody: it runs on",
+        None,
+        (*DEFERRED, *WORKING),
+        dict.fromkeys((*HOLDS_ON, *WORKING), RESUMED),
+        production=True,
+    ),
+    "api_server_restarts": Event(
+        "the API server of the tasks restarts, and is away for 20 s",
+        "nobody: it runs on",
+        None,
+        (*DEFERRED, *WORKING),
+        dict.fromkeys((*HOLDS_ON, *WORKING), RESUMED),
+        first=(3, 0),
+        production=True,
+    ),
+    "earth_engine_away": Event(
+        "Earth Engine does not answer for ten minutes",
+        "nobody: it runs on, and its end is noticed",
+        None,
+        (*DEFERRED, *WORKING),
+        dict.fromkeys((*HOLDS_ON, *WORKING), RESUMED),
+        production=True,
+    ),
 }
 
 #: The rows in which a DAG has a notifier; in all others, nobody but the holder is there.

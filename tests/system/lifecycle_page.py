@@ -162,6 +162,8 @@ def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]]) -> tup
         parts.append(f"\n## Airflow {version}\n\n| what happens | {headings} | who answers for it |")
         parts.append(f"|{'---|' * (len(holders) + 2)}")
         for event_id, event in EVENTS.items():
+            if event.production and "production" not in version:
+                continue
             if "," in version and not any(f"{holder}__{event_id}" in cells for holder in holders):
                 continue  # With XComs in an object store, a part of them is measured.
             row = [_cell(cells, holder, event_id, version, broken) for holder in holders]

@@ -15,15 +15,17 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow import __version__ as airflow_version
 from airflow_2 import StandaloneAirflow2
 from answers import check_who_answered
 from cells import HOLDERS, PROJECT, Cell
 from changed_file import change_files
-from events import EVENTS, PART_GOES
+from events import EVENTS
 from lifecycle_page import page
+from outages import OUTAGES
+from production import ProductionAirflow, ProductionAirflow2
 from promises import CANCEL_WITHIN, judge, requested
 from tokens import TokenServer
 
@@ -36,13 +38,17 @@ from airflow_ee_provider.standalone import StandaloneAirflow
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+IS_AIRFLOW_2 = airflow_version.startswith("2.")
+#: Two ways to run an Airflow: on SQLite, in one process after the other; and as in production.
+STANDALONE: type[StandaloneAirflow] = StandaloneAirflow2 if IS_AIRFLOW_2 else StandaloneAirflow
+PRODUCTION: type[ProductionAirflow] = ProductionAirflow2 if IS_AIRFLOW_2 else ProductionAirflow
+
+A = TypeVar("A", bound=StandaloneAirflow)
+
 #: Two cores cannot start more runs at once and still be on time.
 BATCH = 8
 
 MAPPED = 20
-
-#: Seconds: more than its missing heartbeats take until the next scheduler takes its tasks over (30 s).
-SCHEDULER_AWAY = 40.0
 
 #: A lost worker is noticed when its heartbeat is missed: five minutes by default, here sooner.
 QUICK_HEARTBEATS = {
@@ -58,14 +64,18 @@ QUICK_HEARTBEATS = {
 
 @contextmanager
 def booted(
-    emulator: Emulator, *, object_store: bool = False, more: Mapping[str, str] | None = None
-) -> Iterator[StandaloneAirflow]:
+    emulator: Emulator,
+    *,
+    object_store: bool = False,
+    more: Mapping[str, str] | None = None,
+    airflow_class: type[A] = STANDALONE,  # type: ignore[assignment]
+) -> Iterator[A]:
     """Boot the running interpreter's Airflow, with the cells' DAGs and the examples.
 
     :param object_store: keep XComs in one: a custom backend.
     :param more: settings.
+    :param airflow_class: what kind of Airflow: ``PRODUCTION``, for example.
     """
-    standalone = StandaloneAirflow2 if airflow_version.startswith("2.") else StandaloneAirflow
     base = Path(tempfile.mkdtemp(prefix="airflow-ee-system-"))
     here = Path(__file__).parent
     shutil.copytree(here / "dags", base / "dags")
@@ -83,7 +93,7 @@ def booted(
         support = here.parent / "support"
         paths = {"PYTHONPATH": os.pathsep.join(map(str, (here, support, os.environ.get("PYTHONPATH", ""))))}
         settings = QUICK_HEARTBEATS | connection | paths | (stored if object_store else {}) | dict(more or {})
-        made = standalone(base / "airflow", base / "dags", settings)
+        made = airflow_class(base / "airflow", base / "dags", settings)
         # What a janitor of Airflow 3 asks who holds what.
         made.environment["AIRFLOW_CONN_AIRFLOW_API"] = json.dumps({"conn_type": "http", "host": made.url})
         with made as airflow:
@@ -128,21 +138,13 @@ def let_happen(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator
         print(f"  {first + len(batch)} of {len(cells)} cells have happened", flush=True)
 
 
-def without_a_part(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator, event: str) -> None:
-    """Let a part of Airflow go while cells hold their operations, and come back."""
+def without_something(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator, event: str) -> None:
+    """Let something go while cells hold their operations, and come back."""
     start(cells, airflow, emulator)
     for cell in cells:
         cell.wait_until_held(airflow, emulator)
     time.sleep(3)
-    happened = time.time()
-    part, sent, action = PART_GOES[event]
-    airflow.kill(part, sent)
-    for cell in cells:
-        cell.happened = happened
-        if action:
-            action(cell, airflow)
-    time.sleep(SCHEDULER_AWAY if part == "scheduler" else 10)
-    airflow.start(part)
+    OUTAGES[event].happen(cells, airflow, emulator)
 
 
 def mapped_group(airflow: StandaloneAirflow, emulator: Emulator) -> Cell:
@@ -190,12 +192,12 @@ def changed_files(airflow: StandaloneAirflow, emulator: Emulator) -> Iterator[Ce
 def run_cells(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> None:
     """Let everything happen to all cells, and judge what became of their operations."""
     airflow.wait_for_dags("janitor", *(cell.dag_id for cell in cells))
-    let_happen([cell for cell in cells if cell.event not in PART_GOES], airflow, emulator)
+    let_happen([cell for cell in cells if cell.event not in OUTAGES], airflow, emulator)
     # The others' operations need a triggerer, so they are judged before it goes.
-    for event in ("", *PART_GOES):
-        group = [c for c in cells if c.event == event or (not event and c.event not in PART_GOES)]
+    for event in ("", *OUTAGES):
+        group = [c for c in cells if c.event == event or (not event and c.event not in OUTAGES)]
         if event and group:
-            without_a_part(group, airflow, emulator, event)
+            without_something(group, airflow, emulator, event)
         for cell in group:
             judge(cell, airflow, emulator, airflow_version)
             verdict = "kept  " if cell.kept else "BROKEN"
@@ -203,16 +205,23 @@ def run_cells(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator)
     check_who_answered(cells, airflow.home, airflow_version)
 
 
-def measure(holders: list[str], events: list[str], *, object_store: bool = False) -> list[Cell]:
+def measure(
+    holders: list[str], events: list[str], airflow_class: type[StandaloneAirflow], *, object_store: bool = False
+) -> list[Cell]:
     """Run the cells of these holders and events on the running interpreter's Airflow."""
     cells = [
         Cell(holder, event_id)
         for event_id, event in EVENTS.items()
-        if event_id in events and event.is_known_to(airflow_version)
+        if event_id in events
+        and event.is_known_to(airflow_version)
+        and (not event.production or issubclass(airflow_class, ProductionAirflow))
         for holder in HOLDERS
         if holder in holders and holder in event.holders
     ]
-    with new_emulator() as emulator, booted(emulator, object_store=object_store) as airflow:
+    with (
+        new_emulator() as emulator,
+        booted(emulator, object_store=object_store, airflow_class=airflow_class) as airflow,
+    ):
         run_cells(cells, airflow, emulator)
         if "mapped" in holders:
             cells += [mapped_group(airflow, emulator), *changed_files(airflow, emulator)]
@@ -229,6 +238,7 @@ def main() -> int:
     measuring.add_argument("--holders", nargs="*", help="measure only these again; the others stay as they are")
     measuring.add_argument("--events", nargs="*", default=list(EVENTS), help="measure only these again")
     measuring.add_argument("--object-store", action="store_true", help="keep XComs in an object store")
+    measuring.add_argument("--production", action="store_true", help="on PostgreSQL and Celery, two of each")
     rendering = commands.add_parser("render")
     rendering.add_argument("page", type=Path)
     rendering.add_argument("results", type=Path, nargs="+")
@@ -238,9 +248,11 @@ def main() -> int:
         again = options.result.exists() and (options.holders or options.events != list(EVENTS))
         old = json.loads(options.result.read_text(encoding="utf-8"))["cells"] if again else {}
         holders = options.holders or [*HOLDERS, "mapped"]
-        cells = measure(holders, options.events, object_store=options.object_store)
+        airflow_class = PRODUCTION if options.production else STANDALONE
+        cells = measure(holders, options.events, airflow_class, object_store=options.object_store)
         seen = old | {cell.dag_id: {"observed": cell.observed, "kept": cell.kept} for cell in cells}
         version = airflow_version + (", XComs in an object store" if options.object_store else "")
+        version += ", as in production" if options.production else ""
         options.result.write_text(json.dumps({"version": version, "cells": seen}, indent=1), encoding="utf-8")
         return 0
     results: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in options.results]

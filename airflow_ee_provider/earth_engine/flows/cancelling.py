@@ -178,8 +178,13 @@ def _request_cancel(name: OperationName, seen: Operation | EarthEngineError | No
     operation = yield from attempt(within(_ask_to_cancel(name, seen), until))
     if isinstance(operation, EarthEngineError):
         return _error_result(name, operation)
-    outcome = CancelOutcome.ALREADY_FINISHED if operation.done else CancelOutcome.STILL_CANCELLING
-    return CancelResult(name, outcome, operation)
+    if not operation.done:
+        return CancelResult(name, CancelOutcome.STILL_CANCELLING, operation)
+    # It ran when it was read. A first request whose answer was lost can have cancelled it, and the second is refused.
+    cancelled_meanwhile = operation.cancelled and not getattr(seen, "done", False)
+    return CancelResult(
+        name, CancelOutcome.CANCELLED if cancelled_meanwhile else CancelOutcome.ALREADY_FINISHED, operation
+    )
 
 
 def _confirm_cancel(name: OperationName, seen: Operation | EarthEngineError, *, ask_again: bool) -> Flow[CancelResult]:

@@ -61,6 +61,28 @@ EVENTS = (
     "failed_without_triggerer",
     "deadline",
     "left_alone",
+    "one_triggerer_sigterm",
+    "one_triggerer_sigkill",
+    "celery_warm",
+    "celery_cold",
+    "celery_sigkill",
+    "redelivered",
+    "database_away",
+    "broker_away",
+    "api_server_restarts",
+    "earth_engine_away",
+)
+
+#: Those in which Airflow tries a task again.
+TRIED_AGAIN = (
+    "worker_lost_sight_of",
+    "celery_warm",
+    "celery_cold",
+    "celery_sigkill",
+    "redelivered",
+    "database_away",
+    "broker_away",
+    "api_server_restarts",
 )
 
 
@@ -75,7 +97,7 @@ def sensor(event: str, *, deferrable: bool = False, mode: str = "poke") -> None:
         how["timeout"] = EXECUTION_TIMEOUT.total_seconds()
     elif event == "execution_timeout":
         how["execution_timeout"] = EXECUTION_TIMEOUT
-    elif event == "worker_lost_sight_of":
+    elif event in TRIED_AGAIN:
         how |= AGAIN
     elif event == "task_callback":
         how["on_failure_callback"] = EarthEngineCancelOperationsNotifier()
@@ -95,7 +117,7 @@ def export(event: str, *, deferrable: bool) -> Any:
     """Start an export and wait for it; where one is to fail, another one beside it."""
     timeout = EXECUTION_TIMEOUT if event == "execution_timeout" else None
 
-    again = AGAIN if event == "worker_lost_sight_of" else {}
+    again = AGAIN if event in TRIED_AGAIN else {}
 
     @task.earth_engine(task_id="hold", deferrable=deferrable, poll_interval=1, execution_timeout=timeout, **again)
     def hold(ti: Any, dag_run: Any) -> Any:

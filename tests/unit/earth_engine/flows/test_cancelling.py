@@ -77,6 +77,14 @@ def test_a_refused_cancel_is_a_reason_to_read_the_state_again() -> None:
     assert outcomes(running) == ["ERROR"]
 
 
+def test_what_a_cancel_has_done_whose_answer_was_lost_counts_as_cancelled() -> None:
+    refusal = refused(400, "FAILED_PRECONDITION")
+
+    played = play(cancel([ABC]), [ok(operation("RUNNING")), lost(), refusal, ok(operation("CANCELLED"))])
+
+    assert outcomes(played) == ["CANCELLED"]
+
+
 def test_an_operation_that_goes_on_running_is_asked_again_and_never_called_cancelled() -> None:
     running = ok(operation("RUNNING"))
 

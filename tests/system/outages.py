@@ -1,0 +1,109 @@
+"""What goes away while tasks hold their operations, and comes back: a part of Airflow, or what it needs."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from events import clear, fail_run
+
+from airflow_ee_provider.standalone import TASKS_API
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cells import Cell
+
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+#: Seconds: more than its missing heartbeats take until the next scheduler takes its tasks over (30 s); until another
+#: triggerer has those of one that does not come back; in which the broker delivers again what nobody has acknowledged;
+#: and more than Airflow's client goes on asking.
+SCHEDULER_AWAY, TRIGGERER_AWAY, REDELIVERED, MINUTE = 40.0, 60.0, 90.0, 60.0
+#: Seconds that Earth Engine does not answer.
+EARTH_ENGINE_AWAY = 600.0
+
+
+@dataclass(frozen=True)
+class Outage:
+    """How something goes, and comes back.
+
+    :param go: lets it go.
+    :param back: lets it come back.
+    :param seconds: for how long it is away.
+    :param meanwhile: what is done to each cell meanwhile.
+    """
+
+    go: Callable[[Any, Emulator], object]
+    back: Callable[[Any, Emulator], object]
+    seconds: float = 10.0
+    meanwhile: Callable[[Cell, StandaloneAirflow], object] | None = None
+
+    def happen(self, cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> None:
+        """Let it happen to cells that hold their operations."""
+        happened = time.time()
+        self.go(airflow, emulator)
+        for cell in cells:
+            cell.happened = happened
+            if self.meanwhile:
+                self.meanwhile(cell, airflow)
+        time.sleep(self.seconds)
+        self.back(airflow, emulator)
+
+
+def _kill(airflow: StandaloneAirflow, _: Emulator, *, part: str, sent: signal.Signals) -> None:
+    airflow.kill(part, sent)
+
+
+def _start(airflow: StandaloneAirflow, _: Emulator, *, part: str) -> None:
+    airflow.start(part)
+
+
+def part(name: str, sent: signal.Signals, seconds: float = 10.0, **more: Any) -> Outage:
+    """Return how a part of Airflow, or all that run a command, gets a signal and is started again."""
+    return Outage(partial(_kill, part=name, sent=sent), partial(_start, part=name), seconds, **more)
+
+
+def workers(*sent: signal.Signals, with_tasks: bool = False) -> Outage:
+    """Return how all Celery workers get signals, while others take their place."""
+
+    def go(airflow: Any, _: Emulator) -> None:
+        airflow.replace_workers(*sent, with_tasks=with_tasks)
+
+    return Outage(go, _nothing)
+
+
+def _nothing(_airflow: Any, _emulator: Emulator) -> None:
+    pass
+
+
+def _earth_engine_goes(_: Any, emulator: Emulator) -> None:
+    emulator.service.fail("unavailable", times=None, path="projects/*")
+
+
+def _earth_engine_is_back(_: Any, emulator: Emulator) -> None:
+    faults = emulator.service.faults
+    faults[:] = [fault for fault in faults if fault.what != "unavailable"]
+
+
+OUTAGES = {
+    "triggerer_sigterm": part("triggerer", signal.SIGTERM),
+    "triggerer_sigkill": part("triggerer", signal.SIGKILL),
+    "scheduler_sigkill": part("scheduler", signal.SIGKILL, SCHEDULER_AWAY),
+    "cleared_without_triggerer": part("triggerer", signal.SIGKILL, meanwhile=clear),
+    "failed_without_triggerer": part("triggerer", signal.SIGKILL, meanwhile=fail_run),
+    "one_triggerer_sigterm": part("triggerer-1", signal.SIGTERM, TRIGGERER_AWAY),
+    "one_triggerer_sigkill": part("triggerer-1", signal.SIGKILL, TRIGGERER_AWAY),
+    "celery_warm": workers(signal.SIGTERM),
+    "celery_cold": workers(signal.SIGQUIT),
+    "celery_sigkill": workers(signal.SIGKILL, with_tasks=True),
+    "redelivered": Outage(_nothing, _nothing, REDELIVERED),
+    "database_away": Outage(lambda a, _: a.database.stop(), lambda a, _: a.database.start(), MINUTE),
+    "broker_away": Outage(lambda a, _: a.broker.stop(signal.SIGKILL), lambda a, _: a.broker.start(), MINUTE),
+    "api_server_restarts": part(TASKS_API, signal.SIGTERM, 20.0),
+    "earth_engine_away": Outage(_earth_engine_goes, _earth_engine_is_back, EARTH_ENGINE_AWAY),
+}

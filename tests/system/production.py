@@ -1,0 +1,98 @@
+"""Airflow as it runs in production: PostgreSQL, Celery over Redis, two workers and two triggerers."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, ClassVar
+
+import psutil
+from airflow_2 import StandaloneAirflow2
+from servers import Postgres, Redis
+
+from airflow_ee_provider.standalone import StandaloneAirflow
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Mapping
+    from pathlib import Path
+
+#: How many tasks a worker runs at once: Airflow's default.
+CONCURRENCY = 16
+
+
+#: Seconds after which the broker delivers again what nobody has acknowledged: a day by default.
+VISIBILITY_TIMEOUT = 60
+
+
+def workers_and_triggerers(first: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Return the parts of an Airflow with two workers, and two triggerers in place of one."""
+    return {
+        **{name: command for name, command in first.items() if name != "triggerer"},
+        **{f"triggerer-{number}": first["triggerer"] for number in (1, 2)},
+        **dict(map(worker, (1, 2))),
+    }
+
+
+def worker(number: int) -> tuple[str, tuple[str, ...]]:
+    """Return a Celery worker's name, and what it is started with."""
+    name = f"worker-{number}"
+    how = ("--concurrency", str(CONCURRENCY), "--skip-serve-logs", "--without-gossip")
+    return name, ("celery", "worker", *how, "--celery-hostname", f"{name}@%h", "--pid", f"{name}.pid")
+
+
+class ProductionAirflow(StandaloneAirflow):
+    """Its database and its broker can go and come back, and each worker and each triggerer by itself."""
+
+    parts: ClassVar[dict[str, tuple[str, ...]]] = workers_and_triggerers(StandaloneAirflow.parts)
+
+    def __init__(self, home: Path, dags_folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.database, self.broker = Postgres(), Redis()
+        self._servers = ExitStack()
+        super().__init__(home, dags_folder, environment)
+        self.parts = dict(type(self).parts)  # type: ignore[misc]
+        self._workers = [name for name in self.parts if name.startswith("worker-")]
+
+    def settings(self, dags_folder: Path) -> dict[str, str]:
+        return super().settings(dags_folder) | {
+            "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.database.url,
+            "AIRFLOW__CELERY__BROKER_URL": self.broker.url,
+            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{self.database.url}",
+            "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": str(VISIBILITY_TIMEOUT),
+        }
+
+    def make_database(self) -> None:
+        self._servers.enter_context(self.database)
+        self._servers.enter_context(self.broker)
+
+    def replace_workers(self, *sent: signal.Signals, with_tasks: bool = False) -> None:
+        """Let all workers end, which take their time, and start as many others.
+
+        :param sent: what their main processes get, one second after the other.
+        :param with_tasks: it is sent to the tasks, too, as where a machine goes.
+        """
+        old, count = self._workers, len(self.parts)
+        self._workers = []
+        for number, name in enumerate(old, start=count):
+            main = {process.pid for started, process in self._started if started == name}
+            for sending in sent:
+                for process in self.processes_of(name, with_tasks=with_tasks):
+                    if with_tasks or process.pid in main:
+                        with suppress(psutil.NoSuchProcess):
+                            process.send_signal(sending)
+                time.sleep(1)
+            new, command = worker(number)
+            self.parts[new] = command
+            self._workers.append(new)
+            self.start(new)
+
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__(*exception)
+        self._servers.close()
+
+
+class ProductionAirflow2(ProductionAirflow, StandaloneAirflow2):
+    """The same with Airflow 2."""
+
+    parts: ClassVar[dict[str, tuple[str, ...]]] = workers_and_triggerers(StandaloneAirflow2.parts)
