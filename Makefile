@@ -12,7 +12,7 @@ MINUTES = 60
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo test lint unit-3 unit-2 model system explore matrix bench soak google interface ui pictures libraries clean
+.PHONY: demo test lint unit-3 unit-2 model system explore matrix bench soak soak-production google interface ui pictures libraries versions dist docs clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -49,6 +49,10 @@ matrix: $(VERSIONS:%=.demo/matrix-%.json) $(VERSIONS:%=.demo/moments-%.json)  ##
 soak: $(VENV_3)/installed  ## Half an hour of a bad day on a real Airflow: docs/reliability.md
 	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/soak.py docs/reliability.md $(SOAK)
 
+soak-production: $(VENV_3)/installed  ## The same as in production: docs/reliability-in-production.md (PostgreSQL, Redis)
+	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/soak.py docs/reliability-in-production.md --production \
+		--minutes 60 --exports 1000 $(SOAK)
+
 explore: $(VENV_3)/installed $(VENV_2)/installed  ## The model, for as long as MINUTES says: docs/reliability.md
 	PYTHONPATH=tests/model $(VENV_3)/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
 	PYTHONPATH=tests/model $(VENV_2)/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
@@ -71,6 +75,29 @@ pictures: $(VENV_3)/installed  ## The page, in pictures: docs/page-*.png (needs 
 libraries: .venv-libraries/installed  ## Libraries that people use, inside @task.earth_engine: docs/libraries.md
 	PYTHONPATH=tests/support:tests/libraries/dags .venv-libraries/bin/python tests/libraries/measure.py docs/libraries.md
 	.venv-libraries/bin/python -m pytest tests/integration/test_pages.py
+
+versions: .venv-uv/installed  ## Every version that is claimed: docs/versions.md (ONLY="3.0 newest" takes less)
+	.venv-uv/bin/python tests/versions/measure.py docs/versions.md $(ONLY)
+
+dist: .venv-uv/installed  ## Wheel, sdist and their bill of materials, checked as a user meets them: dist/
+	rm -rf dist
+	.venv-uv/bin/python -m build --outdir dist .
+	.venv-uv/bin/twine check --strict dist/*.whl dist/*.tar.gz
+	.venv-uv/bin/python tests/versions/wheel.py dist
+
+docs: $(VENV_3)/docs  ## The documents as a site: docs/_build/html
+	$(VENV_3)/bin/sphinx-build --quiet --fail-on-warning --keep-going --jobs 2 docs docs/_build/html
+
+$(VENV_3)/docs: $(VENV_3)/installed
+	$(VENV_3)/bin/pip install --quiet --constraint constraints/airflow-$(AIRFLOW_3).txt --group docs
+	touch $@
+
+.venv-uv/installed:
+	$(NEEDS_PYTHON)
+	$(PYTHON) -m venv --clear .venv-uv
+	.venv-uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.9" "tabulate>=0.9" \
+		"build>=1.2" "twine>=6" "cyclonedx-bom>=7"
+	touch $@
 
 .venv-libraries/installed: pyproject.toml constraints/airflow-$(AIRFLOW_3).txt
 	$(NEEDS_PYTHON)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 #: Where the provider's plugin answers, below the API server's address.
 PLUGIN_PATH = "/earth-engine"

@@ -180,7 +180,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
             if not self.cancel_on_failure:
                 raise
             # What has ended is left alone by a cancel, and its line says so.
-            lines = cancel_and_describe(self, self.operation_names)
+            lines = cancel_and_describe(self, self.own_operations)
             raise AirflowFailException("\n  ".join([str(error), *lines])) from error
 
     def _get_next_poke_interval(self, started_at: Any, run_duration: Callable[[], float], poke_count: int) -> float:

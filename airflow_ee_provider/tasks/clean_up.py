@@ -151,7 +151,12 @@ def airflow_exception(message: str, *, permanent: bool) -> AirflowException:
 
 def is_final(error: BaseException, ti: Any) -> bool:
     """Whether no other try follows an error; otherwise, what was started stays for that one to find."""
-    return isinstance(error, (AirflowFailException, AirflowSkipException)) or bool(ti.try_number > ti.max_tries)
+    return isinstance(error, (AirflowFailException, AirflowSkipException)) or is_last_try(ti)
+
+
+def is_last_try(ti: Any) -> bool:
+    """Whether Airflow does not try a task again by itself after this try."""
+    return bool(ti.try_number > ti.max_tries)
 
 
 def result_or_raise(event: Mapping[str, Any]) -> list[Any]:

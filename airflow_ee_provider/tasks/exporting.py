@@ -194,7 +194,8 @@ class ExportingOperator(ExportParameters):
     def _held(self) -> list[str]:
         """Start nothing more; return what this task holds, and has not seen end."""
         started = [*self._starter.started, *self._starter.stop()] if self._starter else []
-        return [name for name in dict.fromkeys([*self.operation_names, *started]) if name not in self._ended]
+        let_go = self._ended | self._left
+        return [name for name in dict.fromkeys([*self.operation_names, *started]) if name not in let_go]
 
     def _start_all(self, context: Context, make_exports: Callable[[Starter], Sequence[Wanted]]) -> None:
         left, unrecorded = set(self.operation_names) - self._restarted, dict[str, str]()

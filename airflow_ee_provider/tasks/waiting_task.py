@@ -27,6 +27,7 @@ from airflow_ee_provider.tasks.clean_up import (
     airflow_errors,
     cancel_before_the_end,
     in_time,
+    is_last_try,
     log_instead_of_raising,
     report_cancels,
 )
@@ -126,6 +127,9 @@ class WaitingTask(EarthEngineTask):
     #: Whether a kill came before there was what it needs.
     _is_killed_early = False
 
+    #: What the next try goes on with: this process cancels nothing of it any more.
+    _left: frozenset[str] = frozenset()
+
     def pre_execute(self, context: Context) -> None:
         """Have in the process what a kill needs, before anything else; called by Airflow in every process of the task.
 
@@ -148,10 +152,15 @@ class WaitingTask(EarthEngineTask):
 
     def cancel_own(self, why: str) -> None:
         """Cancel this task's operations on its way out; log what became of each, and raise nothing."""
-        self.log.warning("%s; cancelling %s.", why, some_of(self.operation_names))
+        self.log.warning("%s; cancelling %s.", why, some_of(self.own_operations))
         with log_instead_of_raising(self.log):
-            results = cancel_before_the_end(self.hook, self.operation_names, self.log)
+            results = cancel_before_the_end(self.hook, self.own_operations, self.log)
             report_cancels(results, self.log, cause="kill", dag_id=self.dag_id_of_run)
+
+    @property
+    def own_operations(self) -> list[str]:
+        """What this process may cancel: all that the task holds, but for what is left to its next try."""
+        return [name for name in self.operation_names if name not in self._left]
 
     @property
     def dag_id_of_run(self) -> str | None:
@@ -242,40 +251,46 @@ class WaitingTask(EarthEngineTask):
         """Cancel this task's operations, but for those that its next try goes on with."""
         if self.operation_names and (wanted := self._wanted_by_the_next_try()):
             self.log.warning("The next try of %s goes on with %s.", self.task_id, some_of(sorted(wanted)))
-            self.operation_names = [name for name in self.operation_names if name not in wanted]
-        if self.operation_names:
+            self._left |= wanted
+        if self.own_operations:
             self._is_killed = True
             self.cancel_own(f"{self.task_id} was killed")
 
     def _wanted_by_the_next_try(self) -> set[str]:
         """Return the operations that another try wants, as far as that can be known amid whatever was interrupted.
 
-        Airflow lets one follow by itself where it has lost sight of this one: its scheduler was away, or its heartbeats
-        did not come through. What a user does to a running task leaves other states behind.
+        What a user does to a running task is written down before the task hears of it, and leaves another state behind.
+        So one that is told to end and is still running is wanted: its worker goes, because its pod is evicted or a new
+        release is rolled out; or Airflow has lost sight of it, since its scheduler or its database were away. Who has
+        done something to it, Airflow could say at once; where it says nothing at all, it is away. Then the next try
+        follows by itself, if there are `retries`.
         """
         if self._ti is None or is_asking_airflow():
             return set()
+        of_next_try = set() if is_last_try(self._ti) else set(self.operation_names)
 
         def look() -> set[str]:
             until = time.monotonic() + LATER_TRY_BEGINS
             while (state := own_state(self._ti)) == "running":  # This one, or the next one, which has just begun.
-                if (later := operations_of_a_later_try(self._ti)) or time.monotonic() > until:
+                if later := operations_of_a_later_try(self._ti):
                     return later
+                if time.monotonic() > until:
+                    return of_next_try
                 time.sleep(0.3)
             return set(self.operation_names) if state in FOLLOWED_BY_A_TRY else set()
 
         try:
             return in_time(look, LATER_TRY_BEGINS + LATER_TRY_TIMEOUT)
-        except Exception as error:  # noqa: BLE001 (whatever it is: a user's action always cancels)
-            self.log.info("Whether another try has begun is not known: %s", error)
-            return set()
+        except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
+            self.log.info("Airflow does not say whether another try has begun: %s", error)
+            return of_next_try
 
     def on_timeout(self, what: object) -> None:
         """Cancel, because the task has waited for too long."""
         self._is_timed_out = True
-        if self.cancel_on_timeout and self.operation_names:
-            self.log.warning("%s timed out (%s); cancelling %s.", self.task_id, what, some_of(self.operation_names))
-            cancel_and_describe(self, self.operation_names, "timeout")
+        if self.cancel_on_timeout and self.own_operations:
+            self.log.warning("%s timed out (%s); cancelling %s.", self.task_id, what, some_of(self.own_operations))
+            cancel_and_describe(self, self.own_operations, "timeout")
 
 
 def raise_for_failures(operations: list[OperationDict], options: WaitOptions) -> list[OperationDict]:

@@ -254,9 +254,13 @@ class Airflow:
                 return self._defer(deferral, process)
             except AirflowException as error:  # Airflow 2's SIGTERM, in the task's own process.
                 self.world.note(f"     fails: {error}")
+                # Airflow 2 writes down how a task has ended before its process does.
+                state = "up_for_retry" if self.row.try_number <= self.row.max_tries else "failed"
+                before, self.row.state = self.row.state, state
                 for listener in process.listeners:
                     listener.before_stopping(None)
-                return "up_for_retry" if self.row.try_number <= self.row.max_tries else "failed"
+                self.row.state = before
+                return state
         except AirflowRescheduleException as again:
             self.world.at(again.reschedule_date.timestamp(), self._start)
             return "up_for_reschedule"
@@ -508,6 +512,7 @@ class Airflow:
             self.unwanted_since = min(self.unwanted_since, self.world.now)
 
             def handler() -> None:
+                process.operator._execution_ends = self.world.now  # It strikes when it strikes, not by a parameter.
                 raise AirflowTaskTimeout("Timeout")
 
             process.signal(handler)
@@ -520,7 +525,8 @@ class Airflow:
         if kill:
             process.kill()
         else:
-            self.may_be_cancelled = True
+            if self.row.try_number > self.row.max_tries and self.row.state == "running":  # Nobody follows.
+                self.unwanted_since = min(self.unwanted_since, self.world.now)
             self.terminate(process)
 
         def is_missed() -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from airflow import __version__ as airflow_version
 from cleaners import CLEANERS
-from history import HOLDERS, STRIKES, UNWANTED, History, Plan, Run
+from history import EITHER, HOLDERS, STRIKES, UNWANTED, History, Plan, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,6 +69,7 @@ def singles(
             yield Plan(holder, version, cleaner=cleaner)
             for step in range(0, steps_of(holder, version), every):
                 yield from (Plan(holder, version, ((step, what),), cleaner) for what in STRIKES)
+                yield from (Plan(holder, version, ((step, what),), cleaner, retries=False) for what in EITHER)
 
 
 class Pairs:

@@ -93,7 +93,7 @@ UNWANTED: dict[str, Callable[[Airflow], None]] = {
     "marked failed, told at once": lambda airflow: airflow.tell(airflow.mark, "failed"),
     "cleared, told at once": lambda airflow: airflow.tell(airflow.clear),
 }
-#: … and after this one that is as good as the other: the process may end in time by itself.
+#: … and after this one it is, if another try follows.
 EITHER: dict[str, Callable[[Airflow], None]] = {
     "worker SIGTERM": lambda airflow: airflow.lose_worker(kill=False),
 }
@@ -131,9 +131,11 @@ class Plan:
     strikes: tuple[tuple[int, str], ...] = ()
     #: Who cleans up after the task: one of `CLEANERS`.
     cleaner: str = ""
+    #: Whether Airflow tries the task again.
+    retries: bool = True
 
     def __str__(self) -> str:
-        return f"replay(Plan({self.holder!r}, {self.version!r}, {self.strikes!r}, {self.cleaner!r}))"
+        return f"replay(Plan({self.holder!r}, {self.version!r}, {self.strikes!r}, {self.cleaner!r}, {self.retries}))"
 
 
 @dataclass
@@ -160,7 +162,7 @@ class Run:
         self.bystanders = [world.service.add("bystander", PROJECT, run_seconds=1e6) for _ in range(2)]
         make = HOLDERS[plan.holder]
         # Enough for each worker that can be lost, and each time that Earth Engine is away.
-        retries = max(1, 2 * (len(plan.strikes) - 1))
+        retries = max(1, 2 * (len(plan.strikes) - 1)) if plan.retries else 0
         self.airflow = Airflow(world, VERSIONS[plan.version], lambda: make(list(self.mine)), retries=retries)
         for instance, name in zip((SIBLING, BYSTANDER), self.bystanders, strict=True):
             if instance not in CLEANERS[plan.cleaner].also_cleans:
@@ -174,7 +176,7 @@ class Run:
         def happen() -> None:
             self.world.note(f"===> {what}")
             self.history.struck.append(what)
-            if what in UNWANTED and self.struck_at == math.inf:
+            if (what in UNWANTED or not self.plan.retries) and self.struck_at == math.inf:
                 STRIKES[what](self.airflow)
                 if self.airflow.unwanted_since < math.inf:
                     self.struck_at, self.struck_names = self.world.now, self._held()
@@ -215,6 +217,7 @@ class Run:
             and not self.airflow.may_be_cancelled
             and not self.plan.holder.startswith("cancel")
             and self.airflow.row.state not in TERMINAL
+            and (name in self.airflow.recorded() or not self.exports)  # What nobody could find is started again.
         ):
             self._violated(f"{name} is cancelled, and its task still wants it")
 
@@ -251,7 +254,8 @@ class Run:
                 return
         # Somebody holds it: the next try of a task that was lost, or out of time, goes on with it.
         is_tried_again = bool((LEAVES_NOBODY | TRIED_AGAIN) & set(self.history.struck)) and len(self.plan.strikes) > 1
-        if not self._may_be_left() and not is_tried_again:
+        is_waited_for = airflow.row.state == "deferred" and not set(UNWANTED) & set(self.history.struck)
+        if not self._may_be_left() and not is_tried_again and not is_waited_for:
             self._violated(f"is stuck, {airflow.row.state}")
 
     def _check(self) -> None:
@@ -280,11 +284,13 @@ class Run:
 
     def _check_what_was_started(self) -> None:
         service, row, held = self.world.service, self.airflow.row, self._held()
-        may_fail = "worker SIGTERM" in self.history.struck and self.plan.holder.startswith("sensor")
         if (
             self.struck_at == math.inf
             and row.state != "success"
-            and not may_fail
+            and self.plan.retries
+            and not (
+                self.airflow.may_be_cancelled and self.plan.holder.startswith("sensor")
+            )  # It has nothing to start.
             and not self.plan.holder.startswith("cancel")
         ):
             self._violated(f"nobody has ended the task, and it is {row.state}")

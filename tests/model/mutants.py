@@ -130,7 +130,30 @@ MUTANTS = [
         ("export, worker",),
         strikes=USERS,
     ),
-    Mutant("a killed task defers", ((WaitingTask, "_is_killed", never(False)),), DEFERRED, ("3.3", "3.1")),
+    Mutant(
+        "a killed task defers",
+        ((WaitingTask, "_is_killed", never(False)),),
+        DEFERRED,
+        ("3.3", "3.1"),
+    ),
+    Mutant(
+        "a worker that goes takes with it what the next try wants",
+        ((waiting_task, "is_last_try", lambda _ti: True),),
+        ("export, worker", "sensor, poking"),
+        strikes=("worker SIGTERM",),
+    ),
+    Mutant(
+        "a worker that goes leaves what nobody follows to want",
+        ((waiting_task, "is_last_try", lambda _ti: False),),
+        ("export, worker", "sensor, poking"),
+        strikes=("worker SIGTERM",),
+    ),
+    Mutant(
+        "what is left to the next try is forgotten at once",
+        ((WaitingTask, "own_operations", property(lambda self: vars(self).pop("operation_names", []))),),
+        ("sensor, poking",),
+        strikes=("worker SIGTERM",),
+    ),
     Mutant(
         "a kill does not ask whether another try goes on",
         ((WaitingTask, "_wanted_by_the_next_try", lambda _self: set()),),

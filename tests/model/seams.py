@@ -94,6 +94,12 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
         assert world.current is not None
         world.current.listeners.append(listener)
 
+    def is_asking_airflow() -> bool:
+        if airflow.is_2 or not world.is_asking:
+            return False
+        airflow.may_be_cancelled = True  # Whether another try follows cannot be asked.
+        return True
+
     return {
         "own_state": state,
         "run_goes_on": run_goes_on,
@@ -105,7 +111,7 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
         "add_listener": add_listener,
         "tells_triggers_of_kills": lambda: airflow.version.tells_triggers,
         "is_a_dag_test": lambda _ti: False,
-        "is_asking_airflow": lambda: False,
+        "is_asking_airflow": is_asking_airflow,
         "threads_may_ask_airflow": lambda: True,
         "runs_a_task": lambda _ti: world.current is not None and world.current.kind.startswith("try"),
         "AIRFLOW_3": not airflow.is_2,

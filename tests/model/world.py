@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
@@ -110,6 +110,8 @@ class World:
         #: What becomes of the next request: ``lost before``, ``lost after``, ``refused``, ``slow``.
         self.faults: deque[str] = deque()
         self.current: Process | None = None
+        #: How many questions to Airflow each thread is amid: a signal handler runs amid another.
+        self._asking: Counter[greenlet] = Counter()
 
     # Time.
 
@@ -194,9 +196,19 @@ class World:
     def step(self, what: str, seconds: float = QUESTION) -> None:
         """Do something in the world, which takes a moment."""
         self.check()
-        self.strike(what)
-        if getcurrent() is not self.hub:
-            self.wait(lambda: False, self.now + seconds)
+        thread = getcurrent()
+        self._asking[thread] += seconds == QUESTION
+        try:
+            self.strike(what)
+            if thread is not self.hub:
+                self.wait(lambda: False, self.now + seconds)
+        finally:
+            self._asking[thread] -= seconds == QUESTION
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether the code that a signal handler has interrupted, in whose thread it runs, is asking Airflow."""
+        return self._asking[getcurrent()] > 0
 
     # Threads.
 
@@ -292,7 +304,7 @@ class _Lock:
         assert process is not None
         while process in self._held:
             assert self._held[process] is not thread, "a signal handler waits for a lock that its own thread holds"
-            self._world.step("waits for a lock")
+            self._world.step("waits for a lock", QUESTION / 2)
         self._held[process] = thread
 
     def __exit__(self, *_: object) -> None:

@@ -267,6 +267,13 @@ EVENTS: dict[str, Event] = {
     "worker_sigterm": Event(
         f"the worker gets SIGTERM, and SIGKILL after {GRACE:g} s", "`cancel_on_kill`", now(stop_worker), IN_WORKER
     ),
+    "worker_evicted": Event(
+        "the same, and the task has `retries`",
+        "nobody: the next try goes on with it",
+        now(stop_worker),
+        ("sensor_running", "export_running"),
+        dict.fromkeys(HOLDS_ON, RESUMED),
+    ),
     "worker_sigkill": Event(
         "the worker gets SIGKILL",
         "the next try, if there are `retries`",

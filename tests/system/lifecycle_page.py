@@ -38,7 +38,7 @@ has started, recorded and not waited for.
 | the task's time is over (`execution_timeout`, the sensor's `timeout`) | cancelled | cancelled | - |
 | the task fails | cancelled (`cancel_on_failure`) | the notifier | the DAG's notifier |
 | a deadline is missed (Airflow 3.1 and later) | the deadline's notifier | the same | the same |
-| the worker gets SIGTERM | cancelled | - | - |
+| the worker gets SIGTERM (evicted, a new release) | the next try goes on; without `retries`, cancelled | - | - |
 | the worker gets SIGKILL | the next try goes on; without one, the notifier | - | the same |
 | the triggerer or the scheduler stops, is killed, comes back | runs on; its end is noticed | runs on | - |
 | the DAG's file changes | [see below](#airflow-332) | the same | the same |
@@ -95,14 +95,15 @@ nobody's age or name; what was only watched, or left on purpose, it leaves alone
 
 ## What a killed process leaves alone
 
-A process that is told to end asks Airflow, within three seconds, whether the next try of its task follows by itself, or
-has begun and goes on with its operations: so it is where Airflow has lost sight of the process (its heartbeats did not
-come through; its scheduler was away for longer than 30 s and the LocalExecutor cannot adopt tasks). Then it cancels
-nothing. Where the next try has begun and has not written down yet what it goes on with, an export is cancelled and
-started again; a sensor fails.
+A process that is told to end asks Airflow, within three seconds, for its task's state. What a user does is written down
+before the process hears of it, so a task that is *still running* is wanted, and if it has `retries` its operations are
+left to the next try: its pod is evicted, a new release is rolled out (Celery's cold shutdown), or Airflow has lost
+sight of it, since its heartbeats did not come through, or its scheduler was away for longer than 30 s. Where Airflow
+does not answer at all, its database or its API server is away, and so is whoever could have acted: the same. Where the
+next try has begun already, what it goes on with is left; where it has not written that down yet, an export is cancelled
+and started again, and a sensor fails.
 
-A worker that is told to end (SIGTERM, as when its pod is evicted) cancels, since a user's action looks the same to it;
-its task is tried again, if there are `retries`, and starts the export anew. A sensor has nothing to start: it fails.
+Without `retries` nobody would follow: what a task owns is cancelled.
 
 ## What cannot be told apart
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,12 @@ def _nothing(_airflow: Any, _emulator: Emulator) -> None:
     pass
 
 
+def _database_is_back(airflow: Any, _: Emulator) -> None:
+    """Start it, and the parts of Airflow, which end without it."""
+    airflow.database.start()
+    airflow.start_what_has_ended()
+
+
 def _earth_engine_goes(_: Any, emulator: Emulator) -> None:
     emulator.service.fail("unavailable", times=None, path="projects/*")
 
@@ -90,6 +96,7 @@ def _earth_engine_is_back(_: Any, emulator: Emulator) -> None:
     faults[:] = [fault for fault in faults if fault.what != "unavailable"]
 
 
+#: By event of the lifecycle matrix.
 OUTAGES = {
     "triggerer_sigterm": part("triggerer", signal.SIGTERM),
     "triggerer_sigkill": part("triggerer", signal.SIGKILL),
@@ -102,8 +109,23 @@ OUTAGES = {
     "celery_cold": workers(signal.SIGQUIT),
     "celery_sigkill": workers(signal.SIGKILL, with_tasks=True),
     "redelivered": Outage(_nothing, _nothing, REDELIVERED),
-    "database_away": Outage(lambda a, _: a.database.stop(), lambda a, _: a.database.start(), MINUTE),
+    "database_away": Outage(lambda a, _: a.database.stop(), _database_is_back, MINUTE),
     "broker_away": Outage(lambda a, _: a.broker.stop(signal.SIGKILL), lambda a, _: a.broker.start(), MINUTE),
     "api_server_restarts": part(TASKS_API, signal.SIGTERM, 20.0),
     "earth_engine_away": Outage(_earth_engine_goes, _earth_engine_is_back, EARTH_ENGINE_AWAY),
+}
+
+#: What happens in a soak, again and again; in production, each worker and each triggerer goes by itself.
+DISTURBANCES = {"triggerer SIGKILL": part("triggerer", signal.SIGKILL, 5.0)}
+DISTURBANCES_IN_PRODUCTION = {
+    "one triggerer SIGKILL": part("triggerer-1", signal.SIGKILL, 45.0),
+    "one triggerer SIGTERM": part("triggerer-2", signal.SIGTERM, 45.0),
+    "workers SIGTERM (warm)": OUTAGES["celery_warm"],
+    "workers SIGQUIT (cold)": OUTAGES["celery_cold"],
+    "workers SIGKILL": OUTAGES["celery_sigkill"],
+    "scheduler SIGKILL": part("scheduler", signal.SIGKILL, 20.0),
+    "database away": replace(OUTAGES["database_away"], seconds=45.0),
+    "broker away": replace(OUTAGES["broker_away"], seconds=45.0),
+    "API server restarts": OUTAGES["api_server_restarts"],
+    "Earth Engine away": replace(OUTAGES["earth_engine_away"], seconds=60.0),
 }

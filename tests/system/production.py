@@ -87,6 +87,14 @@ class ProductionAirflow(StandaloneAirflow):
             self._workers.append(new)
             self.start(new)
 
+    def start_what_has_ended(self) -> None:
+        """Start again what has ended by itself, as systemd or Kubernetes does."""
+        latest = {name: process for name, process in self._started if name in self.parts}
+        replaced = {name for name in self.parts if name.startswith("worker-")} - set(self._workers)
+        for name, process in latest.items():
+            if name not in replaced and process.poll() is not None:
+                self.start(name)
+
     def __exit__(self, *exception: object) -> None:
         super().__exit__(*exception)
         self._servers.close()

@@ -5,25 +5,33 @@ from __future__ import annotations
 import argparse
 import random
 import signal
+import subprocess
 import sys
 import time
+import traceback
 from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import requests
 from events import signal_worker
-from matrix import booted, keep_evidence, new_emulator
+from matrix import PRODUCTION, STANDALONE, booted, keep_evidence, new_emulator
+from outages import DISTURBANCES, DISTURBANCES_IN_PRODUCTION
+from production import ProductionAirflow
 from soak_page import page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from outages import Outage
+
+    from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.emulator.operations import EmulatedOperation
     from airflow_ee_provider.emulator.service import Service
     from airflow_ee_provider.standalone import StandaloneAirflow
@@ -49,8 +57,17 @@ FAULTS = ("unavailable", "internal", "too_many_requests", "reset", "reset_after"
 #: Of all requests to Earth Engine, how many meet a fault.
 FAULT_RATE = 0.05
 
-#: Seconds: that a wanted export runs; from the end of all runs to the judgement; between two SIGKILLs of the triggerer.
-SHORT, SETTLE, TRIGGERER_EVERY = 45, 60, (240, 420)
+#: Seconds: that a wanted export runs; from the end of all runs to the judgement; between two disturbances.
+SHORT, SETTLE, DISTURBED_EVERY = 45, 60, (240, 420)
+#: The same in production, where there is more to disturb, and how much longer runs may take there.
+DISTURBED_EVERY_IN_PRODUCTION, PATIENCE = (90, 150), 3
+
+
+#: What begins the part of the page that is another program's.
+EVERY_MOMENT = "\n## Every moment, in a model\n"
+
+#: What is raised where Airflow's API, or what it needs, is away or too busy.
+AWAY = (requests.RequestException, RuntimeError, TimeoutError)
 
 
 @dataclass
@@ -93,7 +110,6 @@ class Run:
     def _act(self, airflow: StandaloneAirflow, task: dict[str, Any]) -> None:
         if self.event == "worker SIGKILL" and not task["pid"]:
             return
-        self.acted = True
         if self.event == "task cleared":
             airflow.clear(self.dag_id, self.run_id, "hold")
         elif self.event == "run marked failed":
@@ -102,6 +118,7 @@ class Run:
             signal_worker(psutil.Process(task["pid"]), signal.SIGKILL)
         else:
             airflow.mark_task(self.dag_id, self.run_id, "hold", self.event.rpartition(" ")[2])
+        self.acted = True  # Otherwise it is done again: whoever was to do it was away.
 
 
 def choose(chance: random.Random, airflow: StandaloneAirflow) -> Run:
@@ -123,14 +140,20 @@ class Processes:
     """Memory and open files of Airflow's parts, again and again."""
 
     samples: dict[str, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
+    #: Of PostgreSQL, how many clients there were.
+    connections: list[int] = field(default_factory=list)
 
     def look(self, airflow: StandaloneAirflow) -> None:
+        if isinstance(airflow, ProductionAirflow):
+            with suppress(subprocess.CalledProcessError):  # It is away.
+                self.connections.append(airflow.database.connections())
         for process in airflow.descendants():
             with suppress(psutil.Error):
                 if part := part_of(process, airflow):
                     self.samples[part].append((process.memory_info().rss / 2**20, process.num_fds()))
 
     def rows(self) -> Iterator[list[Any]]:
+        """Yield a row for each part: MiB and open files, in the second third and at the end."""
         for part, seen in self.samples.items():
             third = max(1, len(seen) // 3)
             begin, end = seen[third : 2 * third] or seen, seen[-third:]
@@ -142,6 +165,8 @@ def part_of(process: psutil.Process, airflow: StandaloneAirflow) -> str:
     line = " ".join(process.cmdline()).strip()
     if "api_server" in line:
         return "api-server" if line.endswith(f"port:{airflow.port}") else "api-server for tasks"
+    if "MainProcess" in line:
+        return "Celery worker"
     part = next((part for part in ("triggerer", "scheduler", "dag-processor") if f"airflow {part}" in line), "")
     if not part:
         return ""
@@ -196,8 +221,27 @@ class Soaked:
     wrong: dict[str, list[str]] = field(default_factory=dict)
 
 
-def soak(seconds: float, every: float, chance: random.Random) -> Soaked:
+def disturb(soaked: Soaked, airflow: StandaloneAirflow, emulator: Emulator, what: str, outage: Outage) -> Thread:
+    """Let something go and come back, while everything goes on."""
+
+    def happen() -> None:
+        try:
+            outage.happen([], airflow, emulator)
+            soaked.done[what] += 1
+        except Exception:  # noqa: BLE001 (whatever it is, it is printed and counted)
+            soaked.done[f"{what}, which failed"] += 1
+            traceback.print_exc()
+
+    thread = Thread(target=happen)
+    thread.start()
+    return thread
+
+
+def soak(seconds: float, every: float, chance: random.Random, *, production: bool) -> Soaked:
     """Start runs and do things to them, for so long; then wait until all have ended, and judge."""
+    disturbances = DISTURBANCES_IN_PRODUCTION if production else DISTURBANCES
+    disturbed_every = DISTURBED_EVERY_IN_PRODUCTION if production else DISTURBED_EVERY
+    patience = {"SOAK_PATIENCE": str(PATIENCE if production else 1)}
     with new_emulator() as emulator:
         service = emulator.service
         soaked = Soaked(service)
@@ -205,30 +249,35 @@ def soak(seconds: float, every: float, chance: random.Random) -> Soaked:
         service.behave("short*", run_seconds=SHORT)
         for fault in FAULTS:
             service.fail(fault, times=None, probability=FAULT_RATE / len(FAULTS), path="projects/*")
-        with booted(emulator) as airflow:
+        with booted(emulator, more=patience, airflow_class=PRODUCTION if production else STANDALONE) as airflow:
             airflow.wait_for_dags(*(f"soak_{shape}" for shape in SHAPES))
             started = time.time()
-            next_run, next_kill = started, started + chance.uniform(*TRIGGERER_EVERY)
+            next_run, next_disturbance = started, started + chance.uniform(*disturbed_every)
+            disturbance: Thread | None = None
+            queue: list[str] = []
             while (now := time.time()) < started + seconds or not all(run.finished for run in runs):
-                if now >= next_run and now < started + seconds:
-                    runs.append(choose(chance, airflow))
+                is_under_way = now < started + seconds
+                if now >= next_run and is_under_way:
+                    with suppress(*AWAY):
+                        runs.append(choose(chance, airflow))
                     next_run = now + chance.uniform(0.5, 1.5) * every
-                if now >= next_kill and now < started + seconds:
-                    airflow.kill("triggerer", signal.SIGKILL)
-                    time.sleep(chance.uniform(2, 8))
-                    airflow.start("triggerer")
-                    soaked.done["triggerer SIGKILL"] += 1
-                    next_kill = now + chance.uniform(*TRIGGERER_EVERY)
+                if now >= next_disturbance and is_under_way and not (disturbance and disturbance.is_alive()):
+                    queue = queue or chance.sample(list(disturbances), len(disturbances))  # Each as often as any other.
+                    what = queue.pop()
+                    print(f"{now - started:6.0f} s  {what}", flush=True)
+                    disturbance = disturb(soaked, airflow, emulator, what, disturbances[what])
+                    next_disturbance = now + chance.uniform(*disturbed_every)
                 for run in [run for run in runs if not run.finished]:
-                    # A task's process that has just gone, an API that is too busy: it is looked at again.
-                    with suppress(psutil.Error, requests.RequestException, RuntimeError, TimeoutError):
+                    with suppress(psutil.Error, *AWAY):  # It is looked at again.
                         run.look(airflow)
                 soaked.processes.look(airflow)
                 states = dict(Counter(run.state for run in runs))
                 print(f"{now - started:6.0f} s  {states}  {len(service.operations)} exports", flush=True)
-                if now > started + seconds + 900:
+                if now > started + seconds + 900 * PATIENCE:
                     break
                 time.sleep(3)
+            if disturbance:
+                disturbance.join()
             time.sleep(SETTLE)
             soaked.wrong = judge(runs, service)
             if any(soaked.wrong.values()):
@@ -242,17 +291,20 @@ def main() -> int:
     parser.add_argument("page", type=Path)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--exports", type=int, default=300)
+    parser.add_argument("--production", action="store_true", help="on PostgreSQL and Celery, two of each")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     options = parser.parse_args()
     print(f"The seed is {options.seed}: --seed {options.seed} does the same again.", flush=True)
     seconds = options.minutes * 60
     every = seconds * (sum(SHAPES.values()) / len(SHAPES) + 1) / options.exports
-    soaked = soak(seconds, every, random.Random(options.seed))
+    soaked = soak(seconds, every, random.Random(options.seed), production=options.production)
     text = page(options, soaked, FAULTS, FAULT_RATE)
     print(text)
     for what, which in soaked.wrong.items():
         print(f"{what}: {len(which)}", *which, sep="\n  ")
-    options.page.write_text(text, encoding="utf-8")
+    before = options.page.read_text(encoding="utf-8") if options.page.exists() else ""
+    _, separator, moments = before.partition(EVERY_MOMENT)  # `make explore` writes that.
+    options.page.write_text(text + separator + moments, encoding="utf-8")
     return 1 if any(soaked.wrong.values()) else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from datetime import datetime, timezone
+from statistics import median
 from typing import TYPE_CHECKING
 
 from airflow import __version__ as airflow_version
@@ -15,14 +16,19 @@ if TYPE_CHECKING:
 
     from soak import Soaked
 
-INTRODUCTION = """# A bad day
+IN_PRODUCTION = """
+It runs as in production: PostgreSQL, Redis, Celery with two workers, two triggerers, an API server for the tasks alone.
+Runs may take three times as long as in [the other one](reliability.md): what is away is away for a minute.
+"""
+
+INTRODUCTION = """# A bad day{title}
 
 Written by `make soak`, never edited by hand: a real Airflow with runs of DAGs of
 [several shapes](../tests/system/dags/soak.py), to which [things are done](../tests/system/soak.py) at random, while
-{rate:.0%} of all requests to the emulated Earth Engine meet a fault ({faults}), and triggerer and workers are killed.
+{rate:.0%} of all requests to the emulated Earth Engine meet a fault ({faults}), and what Airflow consists of is killed.
 Each DAG has the notifier as its callback, and a teardown for the runs that are marked failed while no triggerer runs;
 and another task, whose export runs on unless the whole run is ended.
-
+{production}
 {when}, Airflow {version}, {minutes:g} minutes, seed {seed}: {exports} exports of {runs} runs, {requests:,} requests of
 which {faulty:,} met a fault.
 """
@@ -33,6 +39,8 @@ def page(options: argparse.Namespace, soaked: Soaked, faults: Sequence[str], rat
     service, done = soaked.service, soaked.done
     faulty = [entry for entry in service.journal if entry["fault"]]
     introduction = INTRODUCTION.format(
+        title=" in production" if options.production else "",
+        production=IN_PRODUCTION if options.production else "",
         rate=rate,
         faults=", ".join(faults),
         when=f"{datetime.now(timezone.utc):%Y-%m-%d}",
@@ -52,7 +60,8 @@ def page(options: argparse.Namespace, soaked: Soaked, faults: Sequence[str], rat
         [event, done.get(event, ""), ", ".join(f"{n} {s}" for s, n in states.items())]
         for event, states in outcomes.items()
     ]
-    became.append(["triggerer SIGKILL", done["triggerer SIGKILL"], ""])
+    known = {event for event, *_ in became}
+    became += [[what, times, ""] for what, times in done.items() if what not in known]
     tables = [
         tabulate(became, ["what was done", "times", "what became of the exports"], tablefmt="github"),
         tabulate(
@@ -64,4 +73,8 @@ def page(options: argparse.Namespace, soaked: Soaked, faults: Sequence[str], rat
             tablefmt="github",
         ),
     ]
+    if seen := soaked.processes.connections:
+        third = max(1, len(seen) // 3)
+        middle, end = median(seen[third : 2 * third] or seen), median(seen[-third:])
+        tables.append(f"Connections to PostgreSQL: {middle:g} in the second third, {end:g} at the end.")
     return "\n\n".join([introduction, *tables]) + "\n"

@@ -30,3 +30,24 @@ def test_the_map_has_every_module_and_nothing_else() -> None:
     there = {str(path.relative_to(package)) for path in package.rglob("*.py") if path.name != "__init__.py"}
 
     assert named == there
+
+
+def test_the_words_that_help_is_given_for_are_said_somewhere() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = [
+        words for line in re.findall(r"^(`.+)\n: ", page, re.MULTILINE) for words in re.findall(r"`([^`]+)`", line)
+    ]
+    code = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "airflow_ee_provider").rglob("*.py"))
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # A sentence may stand in several lines.
+
+    assert len(quoted) > 15
+    assert [words for words in quoted if words not in code] == []
+
+
+def test_the_site_has_every_page() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+
+    assert {page.stem for page in (ROOT / "docs").glob("*.md")} == {
+        "index",
+        *re.findall(r"^([\w-]+)$", index, re.MULTILINE),
+    }

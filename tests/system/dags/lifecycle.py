@@ -51,6 +51,7 @@ EVENTS = (
     "dag_callback",
     "timeout_callback",
     "worker_sigterm",
+    "worker_evicted",
     "worker_sigkill",
     "worker_callback",
     "worker_lost_sight_of",
@@ -75,6 +76,7 @@ EVENTS = (
 
 #: Those in which Airflow tries a task again.
 TRIED_AGAIN = (
+    "worker_evicted",
     "worker_lost_sight_of",
     "celery_warm",
     "celery_cold",

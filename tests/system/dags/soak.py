@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CLEANUP = EarthEngineCancelOperationsNotifier()
+#: How much longer than a minute and a half an export may take: where a database is away for a minute, longer.
+PATIENCE = float(os.environ.get("SOAK_PATIENCE", "1"))
 ARGUMENTS: dict[str, Any] = {
     "catchup": False,
-    "dagrun_timeout": timedelta(minutes=3),
+    "dagrun_timeout": PATIENCE * timedelta(minutes=3),
     "on_failure_callback": CLEANUP,
     "on_success_callback": CLEANUP,
 }
@@ -104,7 +107,11 @@ with DAG("soak_timeout", schedule=None, **ARGUMENTS):
     neighbour()
     (
         task.earth_engine(
-            task_id="hold", deferrable=True, poll_interval=5, execution_timeout=timedelta(seconds=100), **RETRIES
+            task_id="hold",
+            deferrable=True,
+            poll_interval=5,
+            execution_timeout=PATIENCE * timedelta(seconds=100),
+            **RETRIES,
         )(exports(1))()
         >> clean_up()
     )

@@ -1,0 +1,35 @@
+"""How Sphinx makes a site of these pages: ``make docs``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pygments.lexers.special import TextLexer
+
+from airflow_ee_provider import __version__
+
+project = "airflow-ee-provider"
+version = release = __version__
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+html_theme = "furo"
+html_title = f"Earth Engine for Airflow {release}"
+exclude_patterns = ["_build"]
+myst_heading_anchors = 3
+myst_enable_extensions = ["deflist"]
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+add_module_names = False
+# A docstring names what Airflow's classes and the standard library have; their sites are not asked.
+nitpicky = False
+
+
+def _without_links_out_of_the_site(_app: Any, _page: str, source: list[str]) -> None:
+    """Name a file of the repository in place of a link to it: the site does not have it."""
+    source[0] = re.sub(r"\[([^\]]+)\]\((\.\./[^)]+)\)", lambda link: f"{link[1]} (`{link[2][3:]}`)", source[0])
+
+
+def setup(app: Any) -> None:
+    """Let the pages be read as they are in the repository."""
+    app.add_lexer("mermaid", TextLexer)
+    app.connect("source-read", _without_links_out_of_the_site)

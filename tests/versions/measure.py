@@ -1,0 +1,141 @@
+"""``make versions``: the unit and integration tests on every version that is claimed: docs/versions.md."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from tabulate import tabulate
+
+ROOT = Path(__file__).parents[2]
+UV = str(Path(sys.executable).parent / "uv")
+
+#: The newest of each minor version of Airflow, with a file of constraints for each; and the Python of most of them.
+AIRFLOWS = ("2.11.2", "3.0.6", "3.1.8", "3.2.2", "3.3.2")
+NEWEST, PYTHON = AIRFLOWS[-1], "3.11"
+OTHER_PYTHONS = ("3.10", "3.12", "3.13")
+WHAT_IS_TESTED = (".[demo,earthengine,testing]", "--group", "test")
+
+#: What the lowest versions depend on is of their day, but for the package that is newer than the lowest Airflow.
+AS_OF_THEN = (
+    "--exclude-newer",
+    "2025-08-01",
+    "--exclude-newer-package",
+    "apache-airflow-providers-common-compat=2026-11-01",
+)
+
+PAGE = """# Versions
+
+Written by `make versions`: the unit and integration tests, on what `pyproject.toml` claims; dependencies as in
+`constraints/`. *Lowest*: the lowest versions of the direct dependencies that are allowed. *Newest*: whatever PyPI had
+that day, without constraints.
+
+{table}
+"""
+
+HEADERS = ["Airflow", "Python", "dependencies", "passed", "skipped", "failed", "earthengine-api", "measured"]
+
+
+@dataclass
+class Combination:
+    """An environment, and what the tests say in it."""
+
+    airflow: str
+    python: str
+    dependencies: str = "constraints"
+    row: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return f"versions-{self.airflow}-{self.python}-{self.dependencies}"
+
+    @property
+    def _folder(self) -> Path:
+        return ROOT / f".venv-{self.name}"
+
+    @property
+    def _interpreter(self) -> str:
+        return str(self._folder / "bin" / "python")
+
+    def make(self) -> None:
+        """Make its environment."""
+        if (self._folder / "made").exists():
+            return
+        shutil.rmtree(self._folder, ignore_errors=True)
+        python = shutil.which(f"python{self.python}")
+        if not python:
+            raise SystemExit(f"Python {self.python} is not on the PATH.")
+        subprocess.run([UV, "venv", "--quiet", "--python", python, str(self._folder)], check=True)
+        how = {
+            "constraints": ("--constraint", f"constraints/airflow-{self.airflow}.txt"),
+            "lowest": ("--resolution", "lowest-direct", *AS_OF_THEN),
+            "newest": (),
+        }[self.dependencies]
+        airflow = [] if self.dependencies == "lowest" else [f"apache-airflow=={self.airflow}"]
+        install = [UV, "pip", "install", "--quiet", "--python", self._interpreter, "--editable", *WHAT_IS_TESTED]
+        subprocess.run([*install, *airflow, *how], cwd=ROOT, check=True)
+        (self._folder / "made").touch()
+
+    def measure(self) -> bool:
+        """Run the tests in it; returns whether all have passed."""
+        report = self._folder / "tests.xml"
+        report.unlink(missing_ok=True)
+        tests = ("-m", "pytest", "--numprocesses", "4", "--quiet", "tests/unit", "tests/integration")
+        subprocess.run([self._interpreter, *tests, f"--junitxml={report}"], cwd=ROOT, check=False)
+        seen = ET.parse(report).getroot()[0].attrib  # noqa: S314 (pytest has written it)
+        failed = int(seen["failures"]) + int(seen["errors"])
+        skipped = int(seen["skipped"])
+        passed = int(seen["tests"]) - failed - skipped
+        today = datetime.now(timezone.utc).date().isoformat()
+        counts = (str(passed), str(skipped), str(failed))
+        versions = (self._version("earthengine-api"), today)
+        self.row = [self._version("apache-airflow"), self.python, self.dependencies, *counts, *versions]
+        return not failed
+
+    def _version(self, package: str) -> str:
+        code = f"from importlib.metadata import version; print(version({package!r}))"
+        return subprocess.run(
+            [self._interpreter, "-c", code], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+
+COMBINATIONS = [
+    *(Combination(airflow, PYTHON) for airflow in AIRFLOWS),
+    *(Combination(NEWEST, python) for python in OTHER_PYTHONS),
+    Combination("lowest", "3.10", "lowest"),
+    Combination(NEWEST, "3.13", "newest"),
+]
+
+
+def rows_of(page: Path) -> dict[tuple[str, ...], list[str]]:
+    """Read what was measured before, so that a part can be measured again."""
+    lines = page.read_text(encoding="utf-8").splitlines() if page.exists() else []
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return {tuple(row[:3]): row for row in cells[2:]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("page", type=Path)
+    parser.add_argument("only", nargs="*", help="names of combinations, or parts of them")
+    options = parser.parse_args()
+    chosen = [one for one in COMBINATIONS if not options.only or any(part in one.name for part in options.only)]
+    rows, good = rows_of(options.page), True
+    for combination in chosen:
+        print(f"== {combination.name}", flush=True)
+        combination.make()
+        good &= combination.measure()
+        rows[tuple(combination.row[:3])] = combination.row
+        table = tabulate(sorted(rows.values()), HEADERS, tablefmt="github", disable_numparse=True)
+        options.page.write_text(PAGE.format(table=table), encoding="utf-8")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

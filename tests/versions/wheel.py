@@ -1,0 +1,50 @@
+"""``make dist``: the wheel, installed outside the tree on the oldest and the newest Airflow, passes the tests."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from measure import AIRFLOWS, NEWEST, PYTHON, ROOT, UV
+
+#: What the tests read besides the package; the package itself is the wheel's.
+TESTS = ("tests", "example_dags", "docs", "benchmarks", "README.md", "CHANGELOG.md", "pyproject.toml")
+
+
+def check(wheel: Path, airflow: str, folder: Path) -> bool:
+    """Install a wheel into an empty environment, and run the integration tests against it; whether all have passed."""
+    python = str(folder / "venv" / "bin" / "python")
+    subprocess.run([UV, "venv", "--quiet", "--python", PYTHON, str(folder / "venv")], check=True)
+    constraints = f"constraints/airflow-{airflow}.txt"
+    install = [UV, "pip", "install", "--quiet", "--python", python, "--constraint", constraints]
+    what = (f"{wheel}[earthengine,testing,demo]", f"apache-airflow=={airflow}", "--group", "test")
+    subprocess.run([*install, *what], cwd=ROOT, check=True)
+    tree = folder / "tree"
+    tree.mkdir()
+    for name in TESTS:
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tree / name)  # type: ignore[operator]
+    asked = "import airflow_ee_provider as it; print(it.__file__, it.__version__)"
+    found = subprocess.run([python, "-c", asked], cwd=tree, check=True, capture_output=True, text=True).stdout.strip()
+    print(f"Airflow {airflow}: {found}", flush=True)
+    if str(folder / "venv") not in found:
+        raise SystemExit("That is not the wheel's.")
+    tests = (python, "-m", "pytest", "--numprocesses", "4", "--quiet", "tests/integration")
+    return subprocess.run(tests, cwd=tree, check=False).returncode == 0
+
+
+def main() -> int:
+    [wheel] = Path(sys.argv[1]).resolve().glob("*.whl")
+    good = True
+    for airflow in (AIRFLOWS[0], NEWEST):
+        with tempfile.TemporaryDirectory(prefix="airflow-ee-wheel-") as folder:
+            good &= check(wheel, airflow, Path(folder))
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
