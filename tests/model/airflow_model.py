@@ -254,12 +254,14 @@ class Airflow:
                 return self._defer(deferral, process)
             except AirflowException as error:  # Airflow 2's SIGTERM, in the task's own process.
                 self.world.note(f"     fails: {error}")
-                # Airflow 2 writes down how a task has ended before its process does.
                 state = "up_for_retry" if self.row.try_number <= self.row.max_tries else "failed"
-                before, self.row.state = self.row.state, state
+                before = self.row.state
+                if before == "running":  # Airflow 2 writes down how a task has ended before its process does.
+                    self.row.state = state
                 for listener in process.listeners:
                     listener.before_stopping(None)
-                self.row.state = before
+                if before == "running":
+                    self.row.state = before
                 return state
         except AirflowRescheduleException as again:
             self.world.at(again.reschedule_date.timestamp(), self._start)
