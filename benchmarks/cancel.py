@@ -54,6 +54,28 @@ def killed(names: list[str]) -> str:
         time.sleep(1.0)
 
 
+#: A worker, or a triggerer, that cancels its share and says what became of it.
+SHARE = """
+import sys
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+for result in EarthEngineHook().cancel_operations(sys.argv[1:]):
+    print("outcome", result.outcome.value)
+"""
+
+#: Four workers and two triggerers, which know nothing of each other.
+TOGETHER = 6
+
+
+def together(names: list[str]) -> str:
+    """Cancel from several processes at once, each with its own pace."""
+    shares = [names[first::TOGETHER] for first in range(TOGETHER)]
+    command = [sys.executable, "-c", SHARE]
+    processes = [subprocess.Popen([*command, *share], stdout=subprocess.PIPE, text=True) for share in shares]
+    lines = [line for process in processes for line in process.communicate()[0].splitlines()]
+    counted = Counter(line.split()[1] for line in lines if line.startswith("outcome "))
+    return ", ".join(f"{number:,} {outcome}" for outcome, number in counted.items())
+
+
 def outcomes(results: list[Any]) -> str:
     """Count what became of them."""
     counted = Counter(result.outcome.value for result in results)
@@ -97,6 +119,7 @@ def main() -> None:
     ways: dict[str, Callable[[Served, list[str]], str]] = {
         "`EarthEngineHook`": lambda _, names: blocking(names),
         "`EarthEngineAsyncHook`": lambda _, names: on_the_event_loop(names),
+        f"`EarthEngineHook`, in {TOGETHER} processes at once": lambda _, names: together(names),
         "a task that is killed after 5 s": lambda _, names: killed(names),
         "`earthengine task cancel all`": lambda served, _: official(served),
     }

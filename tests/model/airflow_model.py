@@ -246,6 +246,17 @@ class Airflow:
         finally:
             process.is_timed = False
 
+    def _ended_by_signal(self, process: Process) -> str:
+        """Let an Airflow 2 write down how a task has ended, unless somebody else has, before its process does."""
+        state = "up_for_retry" if self.row.try_number <= self.row.max_tries else "failed"
+        before = self.row.state
+        self.row.state = state if before == "running" else before
+        for listener in process.listeners:
+            listener.before_stopping(None)
+        if before == "running":
+            self.row.state = before  # `_ended` goes on from there.
+        return state
+
     def _outcome(self, method: str, kwargs: dict[str, Any], process: Process) -> str:
         try:
             self._execute(method, kwargs, process)
@@ -254,15 +265,7 @@ class Airflow:
                 return self._defer(deferral, process)
             except AirflowException as error:  # Airflow 2's SIGTERM, in the task's own process.
                 self.world.note(f"     fails: {error}")
-                state = "up_for_retry" if self.row.try_number <= self.row.max_tries else "failed"
-                before = self.row.state
-                if before == "running":  # Airflow 2 writes down how a task has ended before its process does.
-                    self.row.state = state
-                for listener in process.listeners:
-                    listener.before_stopping(None)
-                if before == "running":
-                    self.row.state = before
-                return state
+                return self._ended_by_signal(process)
         except AirflowRescheduleException as again:
             self.world.at(again.reschedule_date.timestamp(), self._start)
             return "up_for_reschedule"
