@@ -79,7 +79,9 @@ def _kept_secret() -> Any:
         def __call__(self, field: Any, **kwargs: Any) -> Any:
             return super().__call__(field, **{**kwargs, "value": _PLACEHOLDER if field.data else ""})
 
-    return KeptSecretWidget(hide_value=False)
+    widget = KeptSecretWidget()  # Airflow 3.0 and 3.1 have another in place of its base, which takes no arguments.
+    widget.hide_value = False
+    return widget
 
 
 def ui_field_behaviour() -> dict[str, Any]:

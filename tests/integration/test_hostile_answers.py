@@ -8,6 +8,7 @@ import json
 import threading
 import time
 import tracemalloc
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,6 +92,9 @@ def dripping(server: Hostile) -> Callable[[BaseHTTPRequestHandler], None]:
     return send
 
 
+#: Before, aiohttp unpacks what it has received at once, before anybody can look at its length.
+IS_FRUGAL = tuple(map(int, version("aiohttp").split(".")[:3])) >= (3, 13, 3)
+
 BOMB = gzip.compress(b" " * (256 * 2**20))
 
 
@@ -117,7 +121,7 @@ def test_an_answer_that_is_too_large_is_not_read_and_not_asked_for_again(
 
     assert caught.value.permanent
     assert server.asked == 1
-    assert most < 4 * limits.LARGEST_ANSWER
+    assert most < (4 if IS_FRUGAL else 12) * limits.LARGEST_ANSWER
 
 
 def dripping_headers(server: Hostile) -> Callable[[BaseHTTPRequestHandler], None]:

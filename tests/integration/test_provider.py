@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow import __version__ as airflow_version
 
 from airflow_ee_provider.airflow_versions import AIRFLOW_3
-from airflow_ee_provider.hooks.connection_form import connection_form_widgets
+from airflow_ee_provider.hooks.connection_form import CONNECTION_TYPE, connection_form_widgets
 
 
 def airflow(*arguments: str) -> str:
@@ -41,6 +42,8 @@ def test_airflow_lists_the_provider_its_hook_its_links_and_its_notifier() -> Non
 
 
 def test_the_connections_form_hides_its_secret_and_knows_every_extra() -> None:
+    if airflow_version < "3.2":
+        pytest.importorskip("flask_appbuilder", reason="without it, Airflow before 3.2 shows no provider's extras")
     from airflow.providers_manager import ProvidersManager
 
     manager = ProvidersManager()
@@ -50,6 +53,19 @@ def test_the_connections_form_hides_its_secret_and_knows_every_extra() -> None:
     [secret] = [info for name, info in fields.items() if name.endswith("keyfile_dict")]
     assert secret.is_sensitive
     assert "login" in manager.field_behaviours["earth_engine"]["hidden_fields"]
+
+
+def test_the_page_of_connections_has_every_extra() -> None:
+    """Airflow 3 shows hooks' forms without the library that they are made with, or with mocks of it."""
+    services = pytest.importorskip("airflow.api_fastapi.core_api.services.ui.connections")
+    if airflow_version < "3.1":
+        pytest.importorskip("flask_appbuilder", reason="without it, Airflow 3.0 shows no provider's extras")
+
+    [form] = [form for form in services.HookMetaService.hook_meta_data() if form.connection_type == CONNECTION_TYPE]
+
+    assert set(form.extra_fields) >= {"project", "quota_project", "key_path", "keyfile_dict"}
+    assert form.extra_fields["keyfile_dict"]["schema"]["format"] == "password"
+    assert form.standard_fields.host.title
 
 
 @pytest.mark.skipif(AIRFLOW_3, reason="Airflow 3 has forms of its own")

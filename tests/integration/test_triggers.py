@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow import __version__ as airflow_version
 
 from airflow_ee_provider.airflow_versions import tells_triggers_of_kills
 from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger, EarthEngineOperationTrigger
@@ -119,6 +120,8 @@ def test_an_impatient_triggerer_does_not_stop_the_cancel(emulator: Emulator) -> 
 def test_before_airflow_3_3_the_tasks_state_tells_a_user_from_a_restart(
     emulator: Emulator, run_dag: Callable[..., Ran], task_state: str | None, state: str
 ) -> None:
+    if airflow_version.startswith("3.0"):
+        pytest.skip("outside of a task, Airflow 3.0 has nobody to ask: `make matrix` has it")
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
