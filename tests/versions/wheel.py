@@ -14,6 +14,14 @@ from measure import AIRFLOWS, NEWEST, PYTHON, ROOT, UV
 TESTS = ("tests", "example_dags", "docs", "benchmarks", "README.md", "CHANGELOG.md", "pyproject.toml")
 
 
+def bill_of_materials(wheel: Path, python: str) -> None:
+    """Write down what was installed beside a wheel, as CycloneDX has it."""
+    page = wheel.with_name(f"{wheel.name.partition('-py3')[0]}.cdx.json")
+    program = str(Path(sys.executable).parent / "cyclonedx-py")
+    subprocess.run([program, "environment", python, "--output-file", str(page)], check=True)
+    print(f"The bill of materials is in {page}", flush=True)
+
+
 def check(wheel: Path, airflow: str, folder: Path) -> bool:
     """Install a wheel into an empty environment, and run the integration tests against it; whether all have passed."""
     python = str(folder / "venv" / "bin" / "python")
@@ -22,6 +30,8 @@ def check(wheel: Path, airflow: str, folder: Path) -> bool:
     install = [UV, "pip", "install", "--quiet", "--python", python, "--constraint", constraints]
     what = (f"{wheel}[earthengine,testing,demo]", f"apache-airflow=={airflow}", "--group", "test")
     subprocess.run([*install, *what], cwd=ROOT, check=True)
+    if airflow == NEWEST:
+        bill_of_materials(wheel, python)
     tree = folder / "tree"
     tree.mkdir()
     for name in TESTS:

@@ -1,0 +1,29 @@
+"""Airflow as in production: what the matrix measures with `--production`, for the cells that break most easily."""
+
+from __future__ import annotations
+
+import pytest
+from cells import Cell
+from matrix import PRODUCTION, booted, keep_evidence, new_emulator, run_cells
+from servers import are_installed
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(not are_installed(), reason="Debian's packages postgresql and redis-server are not installed"),
+]
+
+
+def test_workers_and_a_triggerer_that_go_cancel_nothing() -> None:
+    cells = [
+        Cell("sensor_running", "celery_cold"),
+        Cell("export_running", "celery_cold"),
+        Cell("sensor_deferred", "one_triggerer_sigkill"),
+        Cell("export_deferred", "one_triggerer_sigkill"),
+    ]
+
+    with new_emulator() as emulator, booted(emulator, airflow_class=PRODUCTION) as airflow:
+        run_cells(cells, airflow, emulator)
+        if not all(cell.kept for cell in cells):
+            keep_evidence(airflow, emulator.service)
+
+    assert {cell.dag_id: cell.observed for cell in cells} == {cell.dag_id: "resumed" for cell in cells}
