@@ -49,7 +49,7 @@ Airflow runs even if a person marks the run failed.
 """
 
 INTRODUCTION = f"""
-# The evidence
+## The evidence
 
 Written by `make matrix` from real runs against the emulator, whose journal and states are
 what is asserted; never edited by hand. The DAGs are [these](../tests/system/dags/lifecycle.py).
