@@ -24,7 +24,8 @@ ARGUMENTS: dict[str, Any] = {
     "on_failure_callback": CLEANUP,
     "on_success_callback": CLEANUP,
 }
-RETRIES: dict[str, Any] = {"retries": 5, "retry_delay": timedelta(seconds=1)}
+#: Where a broker is away for a minute, each attempt to hand a task to it costs a try.
+RETRIES: dict[str, Any] = {"retries": 5, "retry_delay": timedelta(seconds=1 if PATIENCE == 1 else 15)}
 #: short or long, the run, and which of its exports it is.
 DESCRIPTION = "{{ dag_run.conf['lives'] }}-{{ run_id }}-0"
 
