@@ -57,9 +57,15 @@ REQUESTS: dict[str, tuple[str, Callable[[str], tuple[Any, ...]], dict[str, Any],
 @pytest.fixture
 def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
     monkeypatch.setattr(retrying.BACKOFF.jitter, "uniform", lambda *_: 0.0)
-    monkeypatch.setattr(limits, "READ_TIMEOUT", 0.2)
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5, cancel_seconds=0.1)
     return earth_engine_emulator.service
+
+
+def let_meet(service: Service, fault: str, monkeypatch: pytest.MonkeyPatch, **how: Any) -> None:
+    """Let requests meet a fault; an answer is waited for as long as ever, unless its delay is the fault."""
+    if fault == "delay":
+        monkeypatch.setattr(limits, "READ_TIMEOUT", 0.5)
+    service.fail(fault, seconds=1.0, **how)
 
 
 @pytest.fixture(params=[EarthEngineHook, EarthEngineAsyncHook], ids=["sync", "async"])
@@ -73,10 +79,12 @@ def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("fault", PASSING)
 @pytest.mark.parametrize("what", REQUESTS)
-def test_a_fault_that_passes_is_overcome(call: Callable[..., Any], service: Service, what: str, fault: str) -> None:
+def test_a_fault_that_passes_is_overcome(
+    call: Callable[..., Any], service: Service, monkeypatch: pytest.MonkeyPatch, what: str, fault: str
+) -> None:
     method, arguments, kwargs, path = REQUESTS[what]
     name = service.add("x", run_seconds=0.3 if what == "wait" else 3600)
-    service.fail(fault, path=path, seconds=0.4)
+    let_meet(service, fault, monkeypatch, path=path)
     before = len(service.operations)
 
     try:
@@ -104,11 +112,11 @@ def test_a_fault_that_passes_is_overcome(call: Callable[..., Any], service: Serv
 @pytest.mark.parametrize("fault", PASSING)
 @pytest.mark.parametrize("what", REQUESTS)
 def test_a_fault_that_does_not_pass_is_an_error_that_can_be_acted_upon(
-    call: Callable[..., Any], service: Service, what: str, fault: str
+    call: Callable[..., Any], service: Service, monkeypatch: pytest.MonkeyPatch, what: str, fault: str
 ) -> None:
     method, arguments, kwargs, path = REQUESTS[what]
     name = service.add("x", run_seconds=3600)
-    service.fail(fault, path=path, seconds=0.4, times=None)
+    let_meet(service, fault, monkeypatch, path=path, times=None)
     before = len(service.operations)
     acts = fault in ("reset_after", "delay", "truncated", "empty", "not_an_object")
 
