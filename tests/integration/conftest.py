@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def airflow_database() -> None:
-    """Make Airflow's tables in the tests' own AIRFLOW_HOME."""
+    """Make Airflow's tables in the tests' own AIRFLOW_HOME: each process of tests has one, and meets some of them."""
     from airflow.utils.db import initdb
 
     initdb()
