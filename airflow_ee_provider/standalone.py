@@ -150,17 +150,12 @@ class StandaloneAirflow(AirflowApi):
     def _run(self, name: str, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
         """Run ``airflow {arguments}`` in a process group of its own; its output goes to ``{name}.log``."""
         arguments = tuple(argument.format(tasks_port=self._tasks_port) for argument in arguments)
-        environment = self.environment | self.environment_of(name)
         with (self.home / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [str(self._airflow), *arguments], env=environment, stdout=log, stderr=log, start_new_session=True
+                [str(self._airflow), *arguments], env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
         self._started.append((name, process))
         return process
-
-    def environment_of(self, part: str) -> dict[str, str]:
-        """Return the variables that only one part has."""
-        return {}
 
     def _named(self, part: str) -> list[str]:
         return [part] if part in self.parts else [name for name, (run, *_) in self.parts.items() if part == run]
@@ -195,18 +190,14 @@ class StandaloneAirflow(AirflowApi):
                 return process.pid in main or bool(commands & set(process.cmdline()[1:3]))
             return False
 
-        mine = [process for process in psutil.process_iter() if _session(process.pid) in main]
-        return [process for process in mine if with_tasks or is_own(process)]
+        return [process for process in _of_sessions(main) if with_tasks or is_own(process)]
 
     def descendants(self) -> list[Any]:
         """Return the processes that it started, and those that they started, as psutil has them.
 
         They are known by their session: a part that was killed leaves children to nobody.
         """
-        import psutil
-
-        mine = {process.pid for _, process in self._started}
-        return [process for process in psutil.process_iter() if _session(process.pid) in mine]
+        return _of_sessions({process.pid for _, process in self._started})
 
     def _healthy(self) -> bool:
         import requests
@@ -220,6 +211,12 @@ class StandaloneAirflow(AirflowApi):
         except (requests.RequestException, ValueError):
             return False
         return all(health.get(part, {}).get("status") == "healthy" for part in self.healthy_parts)
+
+
+def _of_sessions(leaders: set[int]) -> list[Any]:
+    import psutil
+
+    return [process for process in psutil.process_iter() if _session(process.pid) in leaders]
 
 
 def _session(process_id: int) -> int | None:

@@ -16,7 +16,7 @@ from serving import Served, emulator, table
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 #: Earth Engine's limit for one user and project.
 PER_SECOND = 100
@@ -72,14 +72,17 @@ def together(names: list[str]) -> str:
     command = [sys.executable, "-c", SHARE]
     processes = [subprocess.Popen([*command, *share], stdout=subprocess.PIPE, text=True) for share in shares]
     lines = [line for process in processes for line in process.communicate()[0].splitlines()]
-    counted = Counter(line.split()[1] for line in lines if line.startswith("outcome "))
-    return ", ".join(f"{number:,} {outcome}" for outcome, number in counted.items())
+    return counted(line.split()[1] for line in lines if line.startswith("outcome "))
 
 
 def outcomes(results: list[Any]) -> str:
     """Count what became of them."""
-    counted = Counter(result.outcome.value for result in results)
-    return ", ".join(f"{number:,} {outcome}" for outcome, number in counted.items())
+    return counted(result.outcome.value for result in results)
+
+
+def counted(words: Iterable[str]) -> str:
+    """Say how often there is each."""
+    return ", ".join(f"{number:,} {outcome}" for outcome, number in Counter(words).items())
 
 
 def official(served: Served) -> str:

@@ -34,6 +34,19 @@ AGAIN: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(0)}
 
 NAMES = "{{ dag_run.conf['operation_names'] }}"
 
+#: Those in which Airflow tries a task again.
+TRIED_AGAIN = (
+    "worker_evicted",
+    "worker_lost_sight_of",
+    "celery_warm",
+    "celery_cold",
+    "celery_sigkill",
+    "redelivered",
+    "database_away",
+    "broker_away",
+    "api_server_restarts",
+)
+
 EVENTS = (
     "task_cleared",
     "run_cleared",
@@ -51,10 +64,8 @@ EVENTS = (
     "dag_callback",
     "timeout_callback",
     "worker_sigterm",
-    "worker_evicted",
     "worker_sigkill",
     "worker_callback",
-    "worker_lost_sight_of",
     "triggerer_sigterm",
     "triggerer_sigkill",
     "scheduler_sigkill",
@@ -64,27 +75,8 @@ EVENTS = (
     "left_alone",
     "one_triggerer_sigterm",
     "one_triggerer_sigkill",
-    "celery_warm",
-    "celery_cold",
-    "celery_sigkill",
-    "redelivered",
-    "database_away",
-    "broker_away",
-    "api_server_restarts",
     "earth_engine_away",
-)
-
-#: Those in which Airflow tries a task again.
-TRIED_AGAIN = (
-    "worker_evicted",
-    "worker_lost_sight_of",
-    "celery_warm",
-    "celery_cold",
-    "celery_sigkill",
-    "redelivered",
-    "database_away",
-    "broker_away",
-    "api_server_restarts",
+    *TRIED_AGAIN,
 )
 
 
