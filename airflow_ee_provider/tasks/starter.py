@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.client.drivers import run
@@ -62,7 +61,6 @@ class Starter:
         # began tells it from one of the same name: in another deployment, or made again after it was deleted.
         began = run_started.isoformat() if run_started else ""
         self._identity = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}/{ti.max_tries}/{began}"
-        self._run_began: datetime | None = run_started
         self._tries = max(1, ti.try_number) if tries is None else tries
         self._hook, self._record, self._log = hook, record, hook.log
         self._known = dict(known or {})
@@ -86,8 +84,7 @@ class Starter:
         if method.endswith(":export"):
             body = with_defaults(body, self._workload_tag, self._priority)
         plain = {name: value for name, value in body.items() if name != "requestId"}
-        age = datetime.now(timezone.utc) - self._run_began if self._run_began else None
-        start = Start(method, plain, self._identity, project, 0, self._tries, age)
+        start = Start(method, plain, self._identity, project, 0, self._tries)
         if free := self._free.get(start.asked):
             return start.repeated(free.pop())
         self._repeats[start.asked] += 1

@@ -210,7 +210,7 @@ class WaitingTask(EarthEngineTask):
             operation_names=[str(name) for name in names],
             **self.wait_options.as_kwargs(),
             cancel_on_kill=self.cancel_on_kill,
-            timeout_at=timeout_at,
+            timeout_at=None if self.cancel_on_timeout else timeout_at,
             handover=handover.token if handover else None,
             **account_of(self),
             **(room or {}),

@@ -30,6 +30,9 @@ ON_KILL_TIMEOUT = 28.0
 #: Seconds that Airflow before 3.3 has to say whether the task still waits.
 TASK_STATE_TIMEOUT = 10.0
 
+#: States of a task whose trigger has timed out, until it has failed of that.
+TIMED_OUT_STATES = ("scheduled", "queued", "running")
+
 
 class _Trigger(BaseTrigger):
     """Wait in the triggerer, and resume the task with one event."""
@@ -90,8 +93,8 @@ class EarthEngineOperationTrigger(_Trigger):
     :param max_total_eecu_seconds: EECU-seconds that all may use together before what runs is cancelled.
     :param max_failures: how many may fail: a number, or a share below 1.
     :param stop_at_failure: False waits for the others although one has failed.
-    :param timeout_at: when the trigger times out, in seconds since the epoch; needed before Airflow 3.3, where
-        nothing else tells a timeout from a user's action.
+    :param timeout_at: when the trigger times out, in seconds since the epoch, if a timeout must not cancel; needed
+        before Airflow 3.3, where nothing else tells it from a user's action.
     :param handover: what the task's process waits for the trigger to write down, before it ends; see `Handover`.
     """
 
@@ -187,16 +190,18 @@ class EarthEngineOperationTrigger(_Trigger):
 
         While it does, the triggerer only stops or hands the trigger over, and the operations must run on.
         """
-        timed_out = self.timeout_at is not None and time.time() >= self.timeout_at
-        if not self.cancel_on_kill or timed_out or self.task_instance is None:
+        if not self.cancel_on_kill or self.task_instance is None:
             return
         try:
-            user_acted = not await asyncio.wait_for(_still_waits(self.task_instance), TASK_STATE_TIMEOUT)
+            state, is_same_try = await asyncio.wait_for(_state_now(self.task_instance), TASK_STATE_TIMEOUT)
         except Exception:  # Whatever it is: who does not know must leave the operations alone.
-            left = some_of(self.operation_names)
-            self.log.exception("The task's state could not be read, so %s are left alone.", left)
+            alone = some_of(self.operation_names)
+            self.log.exception("The task's state could not be read, so %s are left alone.", alone)
             return
-        if user_acted:
+        is_over = self.timeout_at is not None and time.time() >= self.timeout_at
+        # The clock alone says nothing: the worker, which has reckoned with it, may have another one.
+        left: tuple[str, ...] = ("deferred", *TIMED_OUT_STATES) if is_over else ("deferred",)
+        if not (is_same_try and state in left):
             await self.on_kill()
 
 
@@ -235,15 +240,15 @@ async def _sleep_until(moment: float) -> None:
     await asyncio.sleep(max(0.0, moment - time.monotonic()))
 
 
-async def _still_waits(ti: Any) -> bool:
-    """Whether a task instance is deferred, and in the same try as it was when it was deferred.
+async def _state_now(ti: Any) -> tuple[str, bool]:
+    """Return a task instance's state, and whether it is in the same try as when it was deferred.
 
     After a clear, the next try can be deferred again before the triggerer even cancels the trigger of the last one.
     """
     from asgiref.sync import sync_to_async
 
     state, try_number = await sync_to_async(state_and_try)(ti, TRY_KEY)
-    return state == "deferred" and try_number in (ti.try_number, None)
+    return state, try_number in (ti.try_number, None)
 
 
 class EarthEngineCancelOperationTrigger(_Trigger):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -60,6 +62,17 @@ def test_a_retry_starts_only_what_is_missing_and_asks_for_the_rest_in_a_list(ser
     assert len(paths) <= 8, paths
     assert [operation["description"] for operation in operations] == [f"tile-{number}" for number in range(MANY)]
     assert len(service.operations) == MANY
+
+
+def test_a_worker_whose_clock_is_an_hour_behind_finds_what_the_last_try_has_started(service: Service) -> None:
+    began = SimpleNamespace(start_date=datetime.now(timezone.utc) + timedelta(hours=1))
+    first = Tiles(count=2).execute({"ti": TaskInstance(max_tries=3), "dag_run": began})
+    service.clock.advance(timedelta(minutes=30).total_seconds())
+
+    second = Tiles(count=2).execute({"ti": TaskInstance(try_number=2, max_tries=3), "dag_run": began})
+
+    assert [operation["name"] for operation in second] == [operation["name"] for operation in first]
+    assert len(service.operations) == 2
 
 
 def test_what_is_written_down_grows_with_the_exports_and_no_faster(service: Service) -> None:

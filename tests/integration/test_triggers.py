@@ -113,15 +113,31 @@ def test_an_impatient_triggerer_does_not_stop_the_cancel(emulator: Emulator) -> 
     assert emulator.service.state(name) == "CANCELLED"
 
 
+AN_HOUR_AGO, IN_AN_HOUR = -3600.0, 3600.0
+
+
 @pytest.mark.skipif(tells_triggers_of_kills(), reason="from 3.3 on, Airflow says itself that a user acted")
 @pytest.mark.parametrize(
-    ("task_state", "state"), [("deferred", "RUNNING"), (None, "CANCELLED"), ("failed", "CANCELLED")]
+    ("task_state", "timeout_in", "state"),
+    [
+        ("deferred", None, "RUNNING"),
+        (None, None, "CANCELLED"),
+        ("failed", None, "CANCELLED"),
+        # The sensor leaves it alone when it times out: nobody has acted.
+        ("scheduled", AN_HOUR_AGO, "RUNNING"),
+        ("queued", IN_AN_HOUR, "CANCELLED"),
+        # By this machine's clock it has timed out; the worker, which has reckoned with it, has another one.
+        ("failed", AN_HOUR_AGO, "CANCELLED"),
+        ("success", AN_HOUR_AGO, "CANCELLED"),
+        (None, AN_HOUR_AGO, "CANCELLED"),
+        ("deferred", AN_HOUR_AGO, "RUNNING"),
+    ],
 )
-def test_before_airflow_3_3_the_tasks_state_tells_a_user_from_a_restart(
-    emulator: Emulator, run_dag: Callable[..., Ran], task_state: str | None, state: str
+def test_before_airflow_3_3_the_tasks_state_tells_a_user_from_a_restart_and_a_timeout(
+    emulator: Emulator, run_dag: Callable[..., Ran], task_state: str | None, timeout_in: float | None, state: str
 ) -> None:
-    if airflow_version.startswith("3.0"):
-        pytest.skip("outside of a task, Airflow 3.0 has nobody to ask: `make matrix` has it")
+    if airflow_version.startswith(("3.0", "3.1")):
+        pytest.skip("outside of a task, Airflow 3.0 and 3.1 have nobody to ask: `make matrix` and the model have it")
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
@@ -134,7 +150,10 @@ def test_before_airflow_3_3_the_tasks_state_tells_a_user_from_a_restart(
         session.expunge_all()
 
     async def cancelled_by_airflow() -> None:
-        trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
+        timeout_at = None if timeout_in is None else time.time() + timeout_in
+        trigger = EarthEngineOperationTrigger(
+            operation_names=[name], cancel_on_kill=True, timeout_at=timeout_at, **HOOK
+        )
         trigger.task_instance = task
         running = asyncio.create_task(event_of(trigger))
         await asyncio.sleep(0.5)

@@ -62,8 +62,8 @@ async def nothing_async(*_: Any, **__: Any) -> None:
     return None
 
 
-async def waits_no_more(_ti: Any) -> bool:
-    return False
+async def waits_no_more(_ti: Any) -> tuple[str, bool]:
+    return "cleared", True
 
 
 def never(value: Any) -> property:
@@ -195,7 +195,7 @@ MUTANTS = [
     ),
     Mutant(
         "a trigger takes every stop for a user's action",
-        ((triggers, "_still_waits", waits_no_more),),
+        ((triggers, "_state_now", waits_no_more),),
         DEFERRED,
         ("3.1", "2.11"),
         ("triggerer SIGTERM",),

@@ -23,7 +23,7 @@ from airflow_ee_provider.earth_engine.flows import retrying
 from airflow_ee_provider.hooks.earth_engine import _ConnectionHook
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.sensors import earth_engine as sensors
-from airflow_ee_provider.tasks import clean_up, handover, records, run_records, starter, waiting_task
+from airflow_ee_provider.tasks import clean_up, handover, records, run_records, waiting_task
 from airflow_ee_provider.triggers import earth_engine as triggers
 
 if TYPE_CHECKING:
@@ -164,7 +164,6 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         (_thread, "start_new_thread", world.start_thread),
         (drivers, "SimpleQueue", world.queue),
         (clean_up, "SimpleQueue", world.queue),
-        (starter, "datetime", VirtualDatetime),
         (waiting_task, "datetime", VirtualDatetime),
         (zones, "utcnow", lambda: datetime.fromtimestamp(world.now, timezone.utc)),
         (transports, "RequestsTransport", Transport),

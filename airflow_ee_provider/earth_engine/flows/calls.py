@@ -180,22 +180,21 @@ def start_export(project: str, kind: str, body: Mapping[str, Any], request_id: s
     :raises InvalidRequestError: before anything is sent, if ``kind`` is not one of those.
     """
     check_kind(kind)
-    return (yield from start_operation(project, f"{kind}:export", body, request_id))[0]
+    return (yield from start_operation(project, f"{kind}:export", body, request_id))
 
 
 def start_operation(
     project: str, method: str, body: Mapping[str, Any], request_id: str | None = None
-) -> Flow[tuple[Operation, datetime | None]]:
+) -> Flow[Operation]:
     """Start an operation with a method such as ``image:export`` or ``table:import``.
 
-    :return: the operation, and when Earth Engine answered, by its own clock.
     :raises EarthEngineError: if the answer is about an operation of another project, which is nobody's here.
     """
     payload = {**body, "requestId": request_id} if request_id else dict(body)
     subject = f"projects/{check_project(project)}"
     repeatable = bool(payload.get("requestId"))
     request = Request("POST", f"{subject}/{method}", subject, body=encode(payload), repeatable=repeatable)
-    answer, response = yield from request_with_answer(request)
+    answer = yield from call(request)
     name = OperationName.parse(answer.get("name", ""))
     if not _is_same_project(name.project, project):
         raise EarthEngineError(
@@ -203,4 +202,4 @@ def start_operation(
             subject=subject,
             remedy="Look whether it runs, and cancel it by hand.",
         )
-    return Operation.from_api(answer, OperationName(project, name.id)), server_time(response)
+    return Operation.from_api(answer, OperationName(project, name.id))

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,6 @@ from airflow_ee_provider.earth_engine.operations import OperationState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from airflow_ee_provider.earth_engine.errors import EarthEngineError
     from airflow_ee_provider.earth_engine.flows.effects import Effect
@@ -37,12 +35,6 @@ _SOURCES = {"image": "tilesets", "table": "sources"}
 IMPORT_KINDS = tuple(_SOURCES)
 
 _WORKLOAD_TAG = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-
-#: By how much an operation may seem older than the run that starts it, before it is somebody else's.
-OLDER_THAN_ITS_RUN = timedelta(minutes=5)
-
-#: How many operations of somebody else's, under request ids of ours, are passed over.
-STRANGERS = 3
 
 
 @dataclass(frozen=True)
@@ -129,7 +121,6 @@ class Start:
     :param identity: of the task, across its retries; not across its clears, after which a user wants another one.
     :param repeat: how many equal starts came before, for a task that wants the same thing several times.
     :param tries: how often the task may have tried, this try included.
-    :param run_age: how long ago the task's run began; what is older under the same ``requestId`` is a stranger's.
     """
 
     method: str
@@ -138,7 +129,6 @@ class Start:
     project: str = ""
     repeat: int = 0
     tries: int = 1
-    run_age: timedelta | None = field(default=None, compare=False)
 
     @cached_property
     def asked(self) -> tuple[str, str, str]:
@@ -231,34 +221,20 @@ def start_once(project: str, start: Start, stopped: Callable[[], bool] = lambda:
 
 
 def _start_once(project: str, start: Start) -> Flow[Operation]:
-    number = strangers = 0
+    number = 0
     while True:
-        operation, answered = yield from start_operation(project, start.method, start.body, start.request_id(number))
+        operation = yield from start_operation(project, start.method, start.body, start.request_id(number))
         number += 1
-        if _is_older_than_its_run(operation, answered, start) and strangers < STRANGERS:
-            strangers += 1
-            yield LogMessage(
-                f"{operation.name} is older than this run, so it is not this task's: another one is started.",
-                warning=True,
-            )
-            continue
         if start.tries == 1:
             return operation  # The first try has nothing to find.
         operation = yield from get_operation(operation.name)  # A repeated request may be answered as the first was.
         if operation.state is OperationState.CANCELLING:
             [operation] = yield from wait_for_operations([operation.name], WaitOptions(poll_interval=5.0))
-        if not operation.done or operation.succeeded or number >= start.tries + strangers:
+        if not operation.done or operation.succeeded or number >= start.tries:
             return operation
         yield LogMessage(
             f"{operation.name}, which an earlier try has started, {operation.describe()}: it is started again."
         )
-
-
-def _is_older_than_its_run(operation: Operation, answered: datetime | None, start: Start) -> bool:
-    """Compare ages, each by one clock: Earth Engine's and Airflow's may differ."""
-    if start.run_age is None or operation.create_time is None or answered is None:
-        return False
-    return answered - operation.create_time > start.run_age + OLDER_THAN_ITS_RUN
 
 
 def _unless(stopped: Callable[[], bool], flow: Flow[Operation]) -> Flow[Operation]:

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime, timedelta, timezone
-from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -12,7 +10,6 @@ from hypothesis import strategies as st
 from playing import NAME, Played, lost, ok, operation, play, refused
 
 from airflow_ee_provider.earth_engine.errors import InvalidRequestError, TransientError
-from airflow_ee_provider.earth_engine.flows.effects import Response
 from airflow_ee_provider.earth_engine.flows.retrying import BACKOFF
 from airflow_ee_provider.earth_engine.flows.starting import (
     Export,
@@ -185,31 +182,6 @@ def test_whatever_differs_is_another_start(other: dict[str, Any]) -> None:
     same: dict[str, Any] = {"method": "image:export", "body": {"a": 1}, "identity": "task"}
 
     assert Start(**same).request_id(0) != Start(**{**same, **other}).request_id(0)
-
-
-def answered(age: timedelta, name: str) -> Response:
-    now = datetime(2026, 11, 25, 12, tzinfo=timezone.utc)
-    created = (now - age).isoformat().replace("+00:00", "Z")
-    answer = ok(operation("RUNNING", name, createTime=created))
-    return Response(200, answer.body, {"date": format_datetime(now, usegmt=True)})
-
-
-def test_an_operation_that_is_older_than_its_run_is_somebody_elses() -> None:
-    """A run of the same name, in another deployment or before this one was made again, has asked for the same."""
-    start = Start("image:export", BODY, "dag/run/task", run_age=timedelta(minutes=1))
-
-    played = play(start_once("p", start), [answered(timedelta(days=1), NAME), answered(timedelta(seconds=1), NEXT)])
-
-    assert str(played.result and played.result.name) == NEXT
-    assert "not this task's" in played.notes[0].message
-
-
-def test_ages_are_compared_so_that_a_clock_that_is_wrong_does_not_matter() -> None:
-    start = Start("image:export", BODY, "dag/run/task", run_age=timedelta(days=2))
-
-    played = play(start_once("p", start), [answered(timedelta(days=1), NAME)])
-
-    assert str(played.result and played.result.name) == NAME
 
 
 def test_after_a_kill_nothing_more_is_started() -> None:
