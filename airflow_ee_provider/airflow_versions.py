@@ -52,11 +52,11 @@ def stats_if_collected() -> Any:
     ways = ("statsd_on", "statsd_datadog_enabled", "otel_on")
     if not any(conf.getboolean("metrics", way, fallback=False) for way in ways):
         return None
-    with suppress(ImportError):  # From 3.2 on. Airflow makes it ready for tasks, not in the triggerer's own process.
+    with suppress(ImportError):  # From 3.3 on. Airflow makes it ready for tasks, not in the triggerer's own process.
         from airflow.sdk.observability import stats
         from airflow.sdk.observability.metrics import stats_utils
 
-        if getattr(sys.modules[stats.initialize.__module__], "_factory", None) is None:
+        if hasattr(stats, "initialize") and getattr(sys.modules[stats.initialize.__module__], "_factory", None) is None:
             legacy = conf.getboolean("metrics", "legacy_names_on", fallback=True)
             stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=legacy)
     return Stats

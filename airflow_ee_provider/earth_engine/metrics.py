@@ -75,7 +75,9 @@ def measure(name: str, value: float = 1, **tags: Any) -> None:
     global _collector, _process  # noqa: PLW0603 (a fork has no thread yet)
     if _process != os.getpid():
         _process = os.getpid()
-        _collector = find_collector()
+        _collector = None
+        with suppress(Exception):  # Whatever it is, no task depends on it.
+            _collector = find_collector()
         if _collector is not None:
             _thread.start_new_thread(_hand_over, (_collector,))
     if _collector is not None:

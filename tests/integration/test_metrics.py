@@ -95,6 +95,17 @@ def test_a_collector_that_fails_or_hangs_costs_no_task_anything(monkeypatch: pyt
         metrics.measure("requests", status=200)
 
 
+def test_a_collector_that_cannot_be_had_costs_no_task_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot_be_had() -> None:
+        raise AttributeError("this version of Airflow has no such thing")
+
+    monkeypatch.setattr(metrics, "find_collector", cannot_be_had)
+    monkeypatch.setattr(metrics, "_process", None)
+    monkeypatch.setattr(metrics, "_collector", None)
+
+    metrics.measure("requests", status=200)
+
+
 def test_nothing_is_kept_where_nobody_collects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "find_collector", lambda: None)
     monkeypatch.setattr(metrics, "_process", None)
