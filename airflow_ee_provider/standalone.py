@@ -152,10 +152,18 @@ class StandaloneAirflow(AirflowApi):
         arguments = tuple(argument.format(tasks_port=self._tasks_port) for argument in arguments)
         with (self.home / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [str(self._airflow), *arguments], env=self.environment, stdout=log, stderr=log, start_new_session=True
+                [str(self._airflow), *arguments],
+                env=self.environment_of(name),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self._started.append((name, process))
         return process
+
+    def environment_of(self, _part: str) -> dict[str, str]:
+        """Return the environment's variables of a part, or of a command."""
+        return self.environment
 
     def _named(self, part: str) -> list[str]:
         return [part] if part in self.parts else [name for name, (run, *_) in self.parts.items() if part == run]

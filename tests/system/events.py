@@ -364,6 +364,14 @@ EVENTS: dict[str, Event] = {
         dict.fromkeys(WORKING, RESUMED),
         production=True,
     ),
+    "celery_sigterm_twice": Event(
+        "Celery's workers get SIGTERM twice, and others take their place",
+        "the next try, which goes on",
+        None,
+        WORKING,
+        dict.fromkeys(WORKING, RESUMED),
+        production=True,
+    ),
     "celery_cold": Event(
         "Celery's workers get SIGQUIT (cold), and others take their place",
         "the next try, which goes on",

@@ -25,7 +25,7 @@ from changed_file import change_files
 from events import EVENTS
 from lifecycle_page import page
 from outages import OUTAGES
-from production import ProductionAirflow, ProductionAirflow2
+from production import ProductionAirflow, ProductionAirflow2, WrongClocks
 from promises import CANCEL_WITHIN, judge, requested
 from tokens import TokenServer
 
@@ -239,6 +239,7 @@ def main() -> int:
     measuring.add_argument("--events", nargs="*", default=list(EVENTS), help="measure only these again")
     measuring.add_argument("--object-store", action="store_true", help="keep XComs in an object store")
     measuring.add_argument("--production", action="store_true", help="on PostgreSQL and Celery, two of each")
+    measuring.add_argument("--wrong-clocks", action="store_true", help="the same, two of them wrong by an hour")
     rendering = commands.add_parser("render")
     rendering.add_argument("page", type=Path)
     rendering.add_argument("results", type=Path, nargs="+")
@@ -248,11 +249,12 @@ def main() -> int:
         again = options.result.exists() and (options.holders or options.events != list(EVENTS))
         old = json.loads(options.result.read_text(encoding="utf-8"))["cells"] if again else {}
         holders = options.holders or [*HOLDERS, "mapped"]
-        airflow_class = PRODUCTION if options.production else STANDALONE
+        airflow_class = WrongClocks if options.wrong_clocks else PRODUCTION if options.production else STANDALONE
         cells = measure(holders, options.events, airflow_class, object_store=options.object_store)
         seen = old | {cell.dag_id: {"observed": cell.observed, "kept": cell.kept} for cell in cells}
         version = airflow_version + (", XComs in an object store" if options.object_store else "")
-        version += ", as in production" if options.production else ""
+        version += ", as in production" if issubclass(airflow_class, ProductionAirflow) else ""
+        version += ", two clocks wrong by an hour" if options.wrong_clocks else ""
         options.result.write_text(json.dumps({"version": version, "cells": seen}, indent=1), encoding="utf-8")
         return 0
     results: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in options.results]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import psutil
@@ -15,7 +16,6 @@ from airflow_ee_provider.standalone import StandaloneAirflow
 if TYPE_CHECKING:
     import signal
     from collections.abc import Mapping
-    from pathlib import Path
 
 #: How many tasks a worker runs at once: Airflow's default.
 CONCURRENCY = 16
@@ -23,6 +23,11 @@ CONCURRENCY = 16
 
 #: Seconds after which the broker delivers again what nobody has acknowledged: a day by default.
 VISIBILITY_TIMEOUT = 60
+
+
+#: Parts whose machines' clocks are wrong, and by how much; and what makes a process believe it (Debian's libfaketime).
+WRONG_CLOCKS = {"worker-2": "-1h", "triggerer-2": "+1h"}
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
 
 def workers_and_triggerers(first: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
@@ -45,12 +50,14 @@ class ProductionAirflow(StandaloneAirflow):
     """Its database and its broker can go and come back, and each worker and each triggerer by itself."""
 
     parts: ClassVar[dict[str, tuple[str, ...]]] = workers_and_triggerers(StandaloneAirflow.parts)
+    clocks: ClassVar[dict[str, str]] = {}
 
     def __init__(self, home: Path, dags_folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.database, self.broker = Postgres(), Redis()
         self._servers = ExitStack()
         super().__init__(home, dags_folder, environment)
         self.parts = dict(type(self).parts)  # type: ignore[misc]
+        self.clocks = dict(type(self).clocks)  # type: ignore[misc]
         self._workers = [name for name in self.parts if name.startswith("worker-")]
 
     def settings(self, dags_folder: Path) -> dict[str, str]:
@@ -61,6 +68,16 @@ class ProductionAirflow(StandaloneAirflow):
             "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{self.database.url}",
             "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": str(VISIBILITY_TIMEOUT),
         }
+
+    def environment_of(self, part: str) -> dict[str, str]:
+        environment = super().environment_of(part)
+        if not (wrong := self.clocks.get(part)):
+            return environment
+        if not FAKETIME.exists():
+            raise RuntimeError("Debian's package libfaketime is not installed.")
+        # Only what time it is; how fast it goes, and when a file was written, stay as they are.
+        how = {"FAKETIME": wrong, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
+        return environment | {"LD_PRELOAD": str(FAKETIME), **how}
 
     def make_database(self) -> None:
         self._servers.enter_context(self.database)
@@ -84,6 +101,8 @@ class ProductionAirflow(StandaloneAirflow):
                 time.sleep(1)
             new, command = worker(number)
             self.parts[new] = command
+            if name in self.clocks:  # The same machine.
+                self.clocks[new] = self.clocks[name]
             self._workers.append(new)
             self.start(new)
 
@@ -98,6 +117,12 @@ class ProductionAirflow(StandaloneAirflow):
     def __exit__(self, *exception: object) -> None:
         super().__exit__(*exception)
         self._servers.close()
+
+
+class WrongClocks(ProductionAirflow):
+    """The same, where two machines' clocks are wrong by an hour."""
+
+    clocks: ClassVar[dict[str, str]] = WRONG_CLOCKS
 
 
 class ProductionAirflow2(ProductionAirflow, StandaloneAirflow2):

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import requests
 from events import signal_worker
-from matrix import PRODUCTION, STANDALONE, booted, keep_evidence, new_emulator
+from matrix import STANDALONE, booted, keep_evidence, new_emulator
 from outages import DISTURBANCES, DISTURBANCES_IN_PRODUCTION
-from production import ProductionAirflow
+from production import ProductionAirflow, WrongClocks
 from soak_page import page
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def soak(seconds: float, every: float, chance: random.Random, *, production: boo
         service.behave("short*", run_seconds=SHORT)
         for fault in FAULTS:
             service.fail(fault, times=None, probability=FAULT_RATE / len(FAULTS), path="projects/*")
-        with booted(emulator, more=patience, airflow_class=PRODUCTION if production else STANDALONE) as airflow:
+        with booted(emulator, more=patience, airflow_class=WrongClocks if production else STANDALONE) as airflow:
             airflow.wait_for_dags(*(f"soak_{shape}" for shape in SHAPES))
             started = time.time()
             next_run, next_disturbance = started, started + chance.uniform(*disturbed_every)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 IN_PRODUCTION = """
 It runs as in production: PostgreSQL, Redis, Celery with two workers, two triggerers, an API server for the tasks alone.
-Runs may take three times as long as in [the other one](reliability.md): what is away is away for a minute.
+The clock of one worker is an hour behind all the time, and that of one triggerer an hour ahead. Runs may take three
+times as long as in [the other one](reliability.md): what is away is away for a minute.
 """
 
 INTRODUCTION = """# A bad day{title}

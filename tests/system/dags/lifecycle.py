@@ -39,6 +39,7 @@ TRIED_AGAIN = (
     "worker_evicted",
     "worker_lost_sight_of",
     "celery_warm",
+    "celery_sigterm_twice",
     "celery_cold",
     "celery_sigkill",
     "redelivered",
