@@ -56,3 +56,17 @@ def test_a_grid_of_tiles_runs_to_its_end(airflow: StandaloneAirflow, emulator: E
     states = [operation["state"] for operation in operations]
     assert (len(states), states.count("SUCCEEDED"), states[0]) == (264, 263, "FAILED")
     assert airflow.task("example_earth_engine_tiles", run_id, "export_tiles")["try_number"] == 1
+
+
+def test_an_export_that_runs_away_is_cancelled_with_its_neighbours(
+    airflow: StandaloneAirflow, emulator: Emulator
+) -> None:
+    service = emulator.service
+    service.behave("ndvi-*", pending_seconds=0, run_seconds=1e6, eecu_seconds=1)
+    service.behave("ndvi-2023", pending_seconds=0, run_seconds=1e6, eecu_seconds=5 * 3600)
+
+    run_id = airflow.trigger("example_earth_engine_budget")
+    airflow.wait_for_task("example_earth_engine_budget", run_id, "export", "failed")
+
+    exported = [operation for operation in service.operations.values() if operation.description.startswith("ndvi-")]
+    assert [service.state(operation.name) for operation in exported] == ["CANCELLED"] * 3
