@@ -192,6 +192,8 @@ class Airflow:
         #: Until when something has been done to the task, after which it wants nothing of before any more.
         self.unwanted_since = math.inf
         self.errors: list[str] = []
+        #: What somebody outside could see of the task, and when.
+        self.seen: list[tuple[float, str]] = []
         world.after(0.5, self._start)
         world.after(TRIGGERER, self._triggerer_looks)
 
@@ -209,6 +211,7 @@ class Airflow:
             return
         if not row.next_method and row.state != "up_for_reschedule":
             row.try_number += 1
+            self.seen.append((self.world.now, f"try {row.try_number}"))
             self.xcoms[TASK].clear()  # Airflow deletes them as a try begins.
             self.first_started = self.world.now
         if row.state != "up_for_reschedule" and not row.next_method:
@@ -286,6 +289,7 @@ class Airflow:
         row = self.row
         is_taken = row.process is process and row.state == "running" and self.run_state == "running"
         if is_taken:
+            self.seen.append((self.world.now, "deferred"))
             row.state, row.trigger = "deferred", deferral.trigger.serialize()
             row.trigger_number += 1
             row.next_method, row.next_kwargs = deferral.method_name, dict(deferral.kwargs or {})

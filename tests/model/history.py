@@ -169,6 +169,7 @@ class Run:
                 self.airflow.xcoms[instance][part_key(1)] = Record((name,), None, *instance).as_json()
         self.cleaner = CleaningUp(self.airflow, plan.cleaner, self.history.struck)
         self.struck_at = math.inf
+        self.struck_moments: list[float] = []
         self.struck_names: list[str] = []
         world.watchers.append(self._watch)
 
@@ -176,6 +177,7 @@ class Run:
         def happen() -> None:
             self.world.note(f"===> {what}")
             self.history.struck.append(what)
+            self.struck_moments.append(self.world.now)
             if (what in UNWANTED or not self.plan.retries) and self.struck_at == math.inf:
                 STRIKES[what](self.airflow)
                 if self.airflow.unwanted_since < math.inf:

@@ -28,6 +28,7 @@ from outages import OUTAGES
 from production import ProductionAirflow, ProductionAirflow2, WrongClocks
 from promises import CANCEL_WITHIN, judge, requested
 from tokens import TokenServer
+from tracing import keep, trace
 
 from airflow_ee_provider.airflow_api import wait_until
 from airflow_ee_provider.emulator import Emulator
@@ -206,9 +207,17 @@ def run_cells(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator)
 
 
 def measure(
-    holders: list[str], events: list[str], airflow_class: type[StandaloneAirflow], *, object_store: bool = False
+    holders: list[str],
+    events: list[str],
+    airflow_class: type[StandaloneAirflow],
+    traces: str,
+    *,
+    object_store: bool = False,
 ) -> list[Cell]:
-    """Run the cells of these holders and events on the running interpreter's Airflow."""
+    """Run the cells of these holders and events on the running interpreter's Airflow.
+
+    :param traces: under which name those of the cells are kept for the model.
+    """
     cells = [
         Cell(holder, event_id)
         for event_id, event in EVENTS.items()
@@ -223,6 +232,7 @@ def measure(
         booted(emulator, object_store=object_store, airflow_class=airflow_class) as airflow,
     ):
         run_cells(cells, airflow, emulator)
+        keep([trace(cell, airflow, emulator, airflow_version) for cell in cells], traces)
         if "mapped" in holders:
             cells += [mapped_group(airflow, emulator), *changed_files(airflow, emulator)]
         if not all(cell.kept for cell in cells):
@@ -250,7 +260,7 @@ def main() -> int:
         old = json.loads(options.result.read_text(encoding="utf-8"))["cells"] if again else {}
         holders = options.holders or [*HOLDERS, "mapped"]
         airflow_class = WrongClocks if options.wrong_clocks else PRODUCTION if options.production else STANDALONE
-        cells = measure(holders, options.events, airflow_class, object_store=options.object_store)
+        cells = measure(holders, options.events, airflow_class, options.result.stem, object_store=options.object_store)
         seen = old | {cell.dag_id: {"observed": cell.observed, "kept": cell.kept} for cell in cells}
         version = airflow_version + (", XComs in an object store" if options.object_store else "")
         version += ", as in production" if issubclass(airflow_class, ProductionAirflow) else ""

@@ -1,0 +1,184 @@
+"""Traces of real runs, and whether the model can do the same: what it cannot is wrong in it, or news about Airflow.
+
+A trace is what could be seen from outside, in its order: tries that begin, deferrals, exports that are started, what
+happened to the task, cancels that are asked for, how the task ended. `tests/system/tracing.py` has written those of the
+lifecycle matrix down.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_model import TERMINAL
+from history import Plan, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TRACES = Path(__file__).parent / "traces"
+
+#: What happened to the task.
+STRUCK = "~~~"
+
+#: Seconds by which a real cancel may come later, or sooner, after what happened than one of the model's.
+TOLERANCE = 15.0
+
+#: The model's names of the matrix' holders.
+HOLDERS = {
+    "cancel_running": "cancel, worker",
+    "cancel_deferred": "cancel, deferred",
+    "sensor_running": "sensor, poking",
+    "sensor_rescheduled": "sensor, reschedule",
+    "sensor_deferred": "sensor, deferred",
+    "export_running": "export, worker",
+    "export_deferred": "export, deferred",
+    "torn_down": "export, deferred",
+}
+
+#: The model's strikes for the matrix' events; of two, the second comes while the first lasts.
+EVENTS: dict[str, tuple[str, ...]] = {
+    "task_cleared": ("cleared",),
+    "run_cleared": ("cleared",),
+    "task_marked_failed": ("marked failed",),
+    "task_marked_success": ("marked success",),
+    "run_marked_failed": ("run marked failed",),
+    "run_deleted": ("run deleted",),
+    "dagrun_timeout": ("run timed out",),
+    "execution_timeout": ("execution_timeout",),
+    "trigger_timeout": ("deferral timed out",),
+    "worker_sigterm": ("worker SIGTERM",),
+    "worker_evicted": ("worker SIGTERM",),
+    "worker_sigkill": ("worker SIGKILL",),
+    "worker_lost_sight_of": ("lost sight of",),
+    "triggerer_sigterm": ("triggerer SIGTERM",),
+    "triggerer_sigkill": ("triggerer SIGKILL",),
+    "cleared_without_triggerer": ("triggerer SIGKILL", "cleared"),
+    "failed_without_triggerer": ("triggerer SIGKILL", "run marked failed"),
+    "one_triggerer_sigterm": ("triggerer SIGTERM",),
+    "one_triggerer_sigkill": ("triggerer SIGKILL",),
+    "celery_warm": (),
+    "celery_cold": ("worker SIGTERM",),
+    "celery_sigterm_twice": ("worker SIGTERM",),
+    "celery_sigkill": ("worker SIGKILL",),
+    "redelivered": (),
+    "api_server_restarts": (),
+    "scheduler_sigkill": (),
+    "left_alone": (),
+}
+
+#: Those of which the DAG's author has asked for a retry.
+RETRIED = {"worker_evicted", "worker_lost_sight_of", "celery_cold", "celery_sigterm_twice", "celery_sigkill"}
+
+#: A deferred task runs out of its time in the triggerer.
+_IN_TRIGGERER = {"execution_timeout": "deferral timed out"}
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What was seen of one task.
+
+    :param seen: what, and when, in seconds.
+    """
+
+    version: str
+    holder: str
+    event: str
+    seen: tuple[tuple[float, str], ...]
+
+    def __str__(self) -> str:
+        return f"{self.version} {self.holder} {self.event}"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What was seen, in its order; what nothing was done to was not struck."""
+        struck = {STRUCK} if not EVENTS.get(self.event) else set()
+        return in_order(self.seen, leave_out=struck)
+
+    @property
+    def minor_version(self) -> str:
+        return self.version[: self.version.rindex(".")]
+
+    @property
+    def is_in_model(self) -> bool:
+        """Whether the model knows such a holder, and such an event."""
+        return self.holder in HOLDERS and self.event in EVENTS
+
+    def plans(self) -> Iterator[Plan]:
+        """Yield the plans of which one must be like it: the same strikes, at any step."""
+        holder = HOLDERS[self.holder]
+        strikes = EVENTS[self.event]
+        if holder.endswith("deferred"):
+            strikes = tuple(_IN_TRIGGERER.get(strike, strike) for strike in strikes)
+        how: dict[str, Any] = {
+            "cleaner": "teardown" if self.holder == "torn_down" else "",
+            "retries": self.event in RETRIED,
+        }
+        undisturbed = Plan(holder, self.minor_version, **how)
+        if not strikes:
+            yield undisturbed
+            return
+        for step in range(Run(undisturbed).carry_out().steps):
+            yield Plan(holder, self.minor_version, tuple(enumerate(strikes, start=step)), **how)
+
+
+def in_order(seen: Any, leave_out: set[str] | frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """Return what was seen in its order; the same thing several times at once counts as one."""
+    words = [what for _, what in sorted(seen, key=lambda one: one[0]) if what not in leave_out]
+    return tuple(word for word, _ in groupby(words))
+
+
+def seen_in_model(plan: Plan) -> list[tuple[float, str]]:
+    """Carry a plan out, and return what could be seen of it."""
+    run = Run(plan)
+    run.carry_out()
+    row, exports = run.airflow.row, bool(run.exports)
+    seen = list(run.airflow.seen)
+    seen += [(moment, STRUCK) for moment in run.struck_moments]
+    for name, operation in run.world.service.operations.items():
+        if name in run.bystanders:
+            continue
+        if exports:
+            seen.append((operation.created, "export"))
+        if operation.cancel_requested is not None:
+            seen.append((operation.cancel_requested, "cancel"))
+    if row.state in TERMINAL:
+        seen.append((math.inf, f"ended: {row.state}"))
+    return seen
+
+
+def accepts(trace: Trace) -> Plan | None:
+    """Return a plan whose history is like a trace, as far as that goes; None if there is none."""
+    wanted = trace.words
+    for plan in trace.plans():
+        seen = seen_in_model(plan)
+        if in_order(seen)[: len(wanted)] == wanted and _is_in_time(trace.seen, seen):
+            return plan
+    return None
+
+
+def _is_in_time(real: Any, seen: Any) -> bool:
+    delays = [_delay(real), _delay(seen)]
+    return None in delays or abs(delays[0] - delays[1]) < TOLERANCE  # type: ignore[operator]
+
+
+def _delay(seen: Any) -> float | None:
+    """Seconds from what happened to the first cancel after it."""
+    struck = min((moment for moment, what in seen if what == STRUCK), default=None)
+    if struck is None:
+        return None
+    after = [moment - struck for moment, what in seen if what == "cancel" and moment > struck]
+    return min(after, default=None)
+
+
+def read() -> list[Trace]:
+    """Return the traces that are kept."""
+    return [
+        Trace(one["version"], one["holder"], one["event"], tuple((moment, what) for moment, what in one["seen"]))
+        for file in sorted(TRACES.glob("*.json"))
+        for one in json.loads(file.read_text(encoding="utf-8"))
+    ]
