@@ -135,7 +135,7 @@ def _journal(service: Service) -> Any:
             method=request.method,
             path=path,
             query=dict(request.query),
-            status=response.status if response else 0,
+            status=0 if response is None else response.status,
             fault=fault.what if fault else "",
             authorized="Authorization" in request.headers,
             quota_project=request.headers.get("X-Goog-User-Project", ""),

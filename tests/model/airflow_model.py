@@ -21,6 +21,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowTaskTimeout,
     TaskDeferred,
 )
+from ee import EEException
 from world import Dead, Process, World
 
 try:
@@ -279,7 +280,7 @@ class Airflow:
             return "failed"
         except (Exception, AirflowTaskTimeout) as error:  # noqa: BLE001 (whatever it is, Airflow fails the task)
             self.world.note(f"     fails: {type(error).__name__} {str(error)[:160]}")
-            if not isinstance(error, (AirflowException, AirflowTaskTimeout)):
+            if not isinstance(error, (AirflowException, AirflowTaskTimeout, EEException)):  # The function's, that one.
                 self.errors.append(f"{type(error).__name__}: {error}")
             return "up_for_retry" if self.row.try_number <= self.row.max_tries else "failed"
         return "success"

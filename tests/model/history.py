@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import official
 from airflow_model import BYSTANDER, SIBLING, TERMINAL, VERSIONS, Airflow
 from cleaners import CLEANERS, CleaningUp
 from seams import in_model
@@ -69,6 +70,7 @@ HOLDERS: dict[str, Callable[[list[str]], Any]] = {
     "export, deferred": lambda _: export(deferrable=True),
     "two exports, worker": lambda _: TwoExports(task_id="task", deferrable=False),
     "function, deferred": lambda _: Function(task_id="task", deferrable=True),
+    "decorator, deferred": lambda _: official.decorated(deferrable=True),
     "sensor, poking": lambda names: sensor(names, deferrable=False),
     "sensor, deferred": lambda names: sensor(names, deferrable=True),
     "sensor, reschedule": lambda names: sensor(names, mode="reschedule", poll_interval=20),
@@ -79,6 +81,9 @@ HOLDERS: dict[str, Callable[[list[str]], Any]] = {
         task_id="task", operation_names=names, deferrable=True
     ),
 }
+
+#: How many each of them starts.
+EXPORTS = {"export": 1, "two exports": 2, "function": 2, "decorator": 2}
 
 #: What can happen at a step. After these, nothing that the task held before is wanted any more …
 UNWANTED: dict[str, Callable[[Airflow], None]] = {
@@ -155,8 +160,11 @@ class Run:
     def __init__(self, plan: Plan) -> None:
         self.plan, self.history = plan, History(plan)
         self.world = world = World({number: self._strike(what) for number, what in plan.strikes})
+        world.globals += official.GLOBALS
         self.mine: list[str] = []
-        self.exports = {"export": 1, "two exports": 2, "function": 2}.get(plan.holder.partition(",")[0], 0)
+        self.exports = {"export": 1, "two exports": 2, "function": 2, "decorator": 2}.get(
+            plan.holder.partition(",")[0], 0
+        )
         if not self.exports:
             self.mine = [world.service.add(f"mine {n}", PROJECT) for n in range(2)]
         self.bystanders = [world.service.add("bystander", PROJECT, run_seconds=1e6) for _ in range(2)]

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from airflow_model import TASK
+from official import CREDENTIALS, ENDPOINT, sender
 from world import PROJECT, QUESTION
 
 from airflow_ee_provider import airflow_versions
 from airflow_ee_provider.earth_engine.client import drivers, shared_client, transports
 from airflow_ee_provider.earth_engine.credentials import Account
 from airflow_ee_provider.earth_engine.flows import retrying
+from airflow_ee_provider.earth_engine.lent_transport import WatchedTransport
 from airflow_ee_provider.hooks.earth_engine import _ConnectionHook
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.sensors import earth_engine as sensors
@@ -42,7 +44,7 @@ except ImportError:
 # What a killed process has left behind is finalised some day, and then complains that its world is gone.
 sys.unraisablehook = lambda _unraisable: None
 
-ACCOUNT = Account("http://earth-engine.invalid/v1", None, PROJECT)  # type: ignore[arg-type]
+ACCOUNT = Account(f"{ENDPOINT}/v1", CREDENTIALS, PROJECT)
 
 
 class _Session:
@@ -167,6 +169,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         (waiting_task, "datetime", VirtualDatetime),
         (zones, "utcnow", lambda: datetime.fromtimestamp(world.now, timezone.utc)),
         (transports, "RequestsTransport", Transport),
+        (WatchedTransport, "_send", sender(world)),
         (shared_client, "AiohttpTransport", AsyncTransport),
         (shared_client, "aiohttp_session", session),
         (_ConnectionHook, "_open", opened),

@@ -21,6 +21,7 @@ from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, 
 from airflow_ee_provider.emulator.faults import ERRORS, ApiError
 from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
+from airflow_ee_provider.tasks import records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +51,8 @@ class Process:
         #: Whether it has got a signal.
         self.was_told = False
         self.ended_at = float("inf")
-        #: `records._written`, which is a global of each process.
-        self.written: Any = None
+        #: What `World.globals` are in it.
+        self.globals = [value for _, _, value in world.globals]
 
     def start(self, work: Callable[[], None]) -> None:
         """Start a thread; the first one is the main one, which gets the signals."""
@@ -110,6 +111,8 @@ class World:
         #: What becomes of the next request: ``lost before``, ``lost after``, ``refused``, ``slow``.
         self.faults: deque[str] = deque()
         self.current: Process | None = None
+        #: What each process has for itself, though it is one here: modules' attributes, and what they are at first.
+        self.globals: list[tuple[Any, str, Any]] = [(records, "_written", None)]
         #: How many questions to Airflow each thread is amid: a signal handler runs amid another.
         self._asking: Counter[greenlet] = Counter()
 
@@ -138,11 +141,14 @@ class World:
         process: Process = thread.process
         if thread.dead or not process.alive:
             return
-        from airflow_ee_provider.tasks import records
-
-        self.current, records._written = process, process.written
+        self.current = process
+        for (module, name, _), value in zip(self.globals, process.globals, strict=True):
+            setattr(module, name, value)
         thread.switch()
-        process.written, self.current = records._written, None
+        process.globals = [getattr(module, name) for module, name, _ in self.globals]
+        for module, name, at_first in self.globals:
+            setattr(module, name, at_first)
+        self.current = None
 
     def wait(self, is_over: Callable[[], bool], deadline: float = float("inf")) -> None:
         """Let others go on until something is so, or a time has come; signals interrupt it, and it goes on."""

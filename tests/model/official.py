@@ -1,0 +1,70 @@
+"""The official client in the model: it is the real one, and its requests end in the world's Earth Engine."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+import ee
+import ee._state
+import httplib2
+from google.auth.credentials import AnonymousCredentials
+
+from airflow_ee_provider.decorators.earth_engine import _EarthEngineDecoratedOperator
+from airflow_ee_provider.earth_engine.flows.effects import Request, Response
+from airflow_ee_provider.emulator.official_client import algorithms, discovery_document
+
+if TYPE_CHECKING:
+    from world import World
+
+ENDPOINT = "http://earth-engine.invalid"
+CREDENTIALS = AnonymousCredentials()
+
+#: The client is a process's own: what it has been initialised with, and what the product has replaced in it.
+_REPLACED = (
+    (ee.data, "_execute_cloud_call"),
+    (ee.data, "get_persistent_credentials"),
+    (ee, "Initialize"),
+    (ee, "Authenticate"),
+)
+GLOBALS = [(ee._state, "_state", None), *((module, name, getattr(module, name)) for module, name in _REPLACED)]
+
+
+def tiles() -> None:
+    """Start two exports as people do, with time in between."""
+    for number in range(2):
+        ee.batch.Export.image.toCloudStorage(ee.Image(1), f"mine {number}", bucket="b", scale=1000).start()
+        time.sleep(3.0)
+
+
+def decorated(**how: Any) -> Any:
+    """Return the task of such a function."""
+    return _EarthEngineDecoratedOperator(task_id="task", python_callable=tiles, op_args=(), op_kwargs={}, **how)
+
+
+def sender(world: World) -> Any:
+    """Return what stands for `WatchedTransport._send`."""
+
+    def send(_transport: Any, uri: str, method: str, body: Any, headers: Any) -> tuple[Any, bytes]:
+        del headers
+        address = urlsplit(uri)
+        if about_itself := _about_itself(address.path):
+            return httplib2.Response({"status": 200}), about_itself
+        content = body.encode() if isinstance(body, str) else body
+        path = address.path.removeprefix("/v1/")
+        answer = world.send(Request(method, path, path, tuple(parse_qsl(address.query)), content))
+        if not isinstance(answer, Response):
+            raise ConnectionError(answer.reason)
+        return httplib2.Response({"status": answer.status}), answer.body
+
+    return send
+
+
+@cache
+def _about_itself(path: str) -> bytes:
+    if path.startswith("/$discovery"):
+        return json.dumps(discovery_document(ENDPOINT)).encode()
+    return algorithms() if path.endswith("/algorithms") else b""
