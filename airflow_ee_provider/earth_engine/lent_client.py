@@ -145,6 +145,7 @@ def lent_client(account: Account, starter: OperationStarter, log: Log) -> Iterat
         ) from None
     client = LentClient(account, starter, log)
     threads = set(threading.enumerate())
+    interrupted = False
     with _patched(ee, client, account) as initialize:
         try:
             with _errors(f"projects/{account.project}"), _limited_deprecations():
@@ -159,9 +160,13 @@ def lent_client(account: Account, starter: OperationStarter, log: Log) -> Iterat
                     "“Child processes” in docs/libraries.md."
                 )
             raise
+        except BaseException:
+            interrupted = True
+            raise
         finally:
             client.closed = True
-            _wait_for_answers(starter)
+            if not interrupted:  # A timeout has ended the thread that would hear the answer; who cancels asks again.
+                _wait_for_answers(starter)
             if left := [thread.name for thread in threading.enumerate() if thread not in threads]:
                 log.warning("The function has returned while its threads %s go on: they can start nothing.", left)
             ee.Reset()

@@ -51,6 +51,13 @@ def test_what_was_found_at_random_once() -> None:
     assert Run(Plan("two exports, worker", "3.3", strikes)).carry_out().violations == []
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_timeout_amid_a_start_does_not_wait_for_an_answer_that_nobody_hears(version: str) -> None:
+    amid_the_second_start = Plan("decorator, deferred", version, ((12, "execution_timeout"),))
+
+    assert Run(amid_the_second_start).carry_out().violations == []
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_fault_is_found(mutant: Mutant) -> None:
     if not set(mutant.versions) & set(VERSIONS):
