@@ -24,6 +24,9 @@ from airflow.providers.common.compat.sdk import (
 from ee import EEException
 from world import Dead, Process, World
 
+from airflow_ee_provider.ownership.holders import Holder, Holding
+from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY, Record
+
 try:
     from airflow.sdk.exceptions import AirflowRescheduleException
 except ImportError:
@@ -202,6 +205,20 @@ class Airflow:
         """Return the operations that the task has recorded in its latest try."""
         parts = [part for key, part in self.xcoms[TASK].items() if key.startswith("earth_engine_operations")]
         return {name for part in parts if isinstance(part, dict) for name in part["operation_names"]}
+
+    def holdings(self) -> list[Holding]:
+        """Return what task instances have recorded, as Airflow's database joins it with their states."""
+        self.world.step("who holds what?")
+        found = []
+        for (task_id, map_index), xcoms in self.xcoms.items():
+            is_task = (task_id, map_index) == TASK
+            state = self.row.state if is_task else "running"
+            for key, value in [*xcoms.items(), *(self.store.items() if is_task else ())]:
+                if key.startswith(OPERATIONS_KEY) and state != "removed":
+                    record = Record.from_json(value)
+                    holder = Holder("dag", "run", task_id, map_index, 1, state, self.run_state, record.intent)
+                    found.append(Holding(holder, record.operation_names))
+        return found
 
     # The worker.
 

@@ -1,4 +1,4 @@
-"""Who cleans up after a task, in a process of its own: a teardown of its run, or a notifier."""
+"""Who cleans up after a task, in a process of its own: a teardown of its run, a notifier, the janitor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from airflow_model import BYSTANDER, SIBLING, TERMINAL, Airflow, TaskInstance
 from world import Dead, Process
 
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
-from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator
+from airflow_ee_provider.operators.earth_engine import (
+    EarthEngineCancelOperationOperator,
+    EarthEngineCancelStaleOperationsOperator,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +67,28 @@ def notifier(airflow: Airflow, process: Process, scope: str) -> None:
     EarthEngineCancelOperationsNotifier(scope=scope).notify(context)
 
 
+def janitor(airflow: Airflow, process: Process) -> None:
+    """Run the janitor, as a DAG of its own does again and again."""
+    operator = process.operator = EarthEngineCancelStaleOperationsOperator(
+        task_id="janitor", orphaned=True, airflow_conn_id="airflow_api", deferrable=False
+    )
+    context = {**airflow.context(), "ti": JanitorInstance(airflow)}
+    airflow.xcoms["janitor", -1] = {}
+    try:
+        operator.pre_execute(context)
+        operator.execute(context)
+    except Dead:
+        raise
+    except Exception as error:  # noqa: BLE001 (whatever it is, the next one comes)
+        airflow.world.note(f"     the janitor: {type(error).__name__} {str(error)[:160]}")
+
+
+class JanitorInstance(TaskInstance):
+    """The janitor's own task instance."""
+
+    task_id, map_index = "janitor", -1
+
+
 @dataclass(frozen=True)
 class Cleaner:
     """Who cleans up.
@@ -72,12 +97,14 @@ class Cleaner:
     :param not_after: strikes after which Airflow runs nothing of it.
     :param only_failed: whether it is called for what has failed only.
     :param also_cleans: the task instances whose operations it is to cancel as well, and that are not looked at.
+    :param every: seconds between two beginnings, from the task's start on; None for one, after the task's end.
     """
 
     clean_up: Callable[[Airflow, Process], None] | None = None
     not_after: frozenset[str] = frozenset()
     only_failed: bool = False
     also_cleans: tuple[tuple[str, int], ...] = ()
+    every: float | None = None
 
 
 CLEANERS = {
@@ -92,6 +119,7 @@ CLEANERS = {
     "task's notifier": Cleaner(
         lambda airflow, process: notifier(airflow, process, "task"), frozenset({"run deleted"}), only_failed=True
     ),
+    "janitor": Cleaner(janitor, frozenset({"run deleted"}), every=20.0),
 }
 
 
@@ -103,7 +131,7 @@ class CleaningUp:
         self._process: Process | None = None
         #: What the task had recorded when it began.
         self.known: set[str] = set()
-        airflow.world.after(BEGINS, self._look)
+        airflow.world.after(self.cleaner.every or BEGINS, self._look)
 
     @property
     def is_awaited(self) -> bool:
@@ -118,10 +146,14 @@ class CleaningUp:
         return not cleaner.only_failed or self.airflow.row.state == "failed"
 
     def _look(self) -> None:
-        airflow, clean_up = self.airflow, self.cleaner.clean_up
-        if airflow.row.state not in TERMINAL:
+        airflow, clean_up, every = self.airflow, self.cleaner.clean_up, self.cleaner.every
+        is_over = airflow.row.state in TERMINAL
+        if every is not None and not self.known:
+            airflow.world.after(every, self._look)
+        if not is_over and every is None:
             airflow.world.after(BEGINS, self._look)
         elif clean_up is not None and self._is_called_for:
-            self.known = airflow.recorded()
+            # (Another task of the run may have been given what one has held that has succeeded.)
+            self.known = airflow.recorded() if is_over and (every is None or airflow.row.state != "success") else set()
             process = self._process = Process(airflow.world, self.name)
             process.start(lambda: clean_up(airflow, process))

@@ -22,6 +22,8 @@ from airflow_ee_provider.earth_engine.flows.poll_plan import PollPlan
 from airflow_ee_provider.earth_engine.flows.waiting import Progress
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import cancel
+from airflow_ee_provider.ownership import holders
+from airflow_ee_provider.ownership.holders import HeldOperation, Holder
 from airflow_ee_provider.tasks import exporting, records, starter, waiting_task
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 from airflow_ee_provider.tasks.handover import Handover
@@ -301,6 +303,27 @@ MUTANTS = [
         ("sensor, reschedule",),
         strikes=USERS,
         cleaner="DAG's notifier",
+    ),
+    Mutant(
+        "the janitor takes what is wanted for an orphan",
+        ((Holder, "wants", never(False)),),
+        ("export, worker",),
+        strikes=("operations end",),
+        cleaner="janitor",
+    ),
+    Mutant(
+        "the janitor takes what a run goes on with for an orphan, once its task is deferred",
+        ((holders, "ACTIVE_STATES", {"running"}),),
+        ("sensor, deferred",),
+        strikes=("operations end",),
+        cleaner="janitor",
+    ),
+    Mutant(
+        "the janitor finds no orphans",
+        ((HeldOperation, "orphaned", never(False)),),
+        ("sensor, reschedule",),
+        strikes=USERS,
+        cleaner="janitor",
     ),
 ]
 

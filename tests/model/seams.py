@@ -24,6 +24,7 @@ from airflow_ee_provider.earth_engine.flows import retrying
 from airflow_ee_provider.earth_engine.lent_transport import WatchedTransport
 from airflow_ee_provider.hooks.earth_engine import _ConnectionHook
 from airflow_ee_provider.notifications import earth_engine as notifications
+from airflow_ee_provider.operators import stale
 from airflow_ee_provider.sensors import earth_engine as sensors
 from airflow_ee_provider.tasks import clean_up, handover, records, run_records, waiting_task
 from airflow_ee_provider.triggers import earth_engine as triggers
@@ -170,6 +171,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         (zones, "utcnow", lambda: datetime.fromtimestamp(world.now, timezone.utc)),
         (transports, "RequestsTransport", Transport),
         (WatchedTransport, "_send", sender(world)),
+        (stale, "read_holdings_from_task", lambda *_: airflow.holdings()),
         (shared_client, "AiohttpTransport", AsyncTransport),
         (shared_client, "aiohttp_session", session),
         (_ConnectionHook, "_open", opened),

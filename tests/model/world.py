@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections import Counter, deque
 from contextlib import suppress
+from email.utils import formatdate
 from heapq import heappop, heappush
 from itertools import count
 from queue import Empty
@@ -257,7 +258,7 @@ class World:
                 watch(request.method, request.path, self.current)
         if fault == "lost after":
             return NoResponse("ConnectionResetError")
-        return Response(status, json.dumps(payload).encode())
+        return Response(status, json.dumps(payload).encode(), {"date": formatdate(self.now, usegmt=True)})
 
     def _act(self, request: Request) -> dict[str, Any]:
         path, _, method = request.path.partition(":")
