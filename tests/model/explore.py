@@ -7,23 +7,26 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import count, product
 from math import gcd, isqrt
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+import hypothesis
 from airflow import __version__ as airflow_version
 from cleaners import CLEANERS
 from history import EITHER, HOLDERS, STRIKES, UNWANTED, History, Plan, Run
+from hypothesis import strategies as st
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+T = TypeVar("T")
 
 #: The versions whose Airflow the running interpreter's classes are like.
 VERSIONS = ("2.11",) if airflow_version.startswith("2.") else ("3.3", "3.1")
@@ -35,6 +38,12 @@ BATCH = 100
 #: of so many of its own plans, one is tried where there are too many.
 SLOW, ONE_OF = "decorator, deferred", 10
 QUICK = [holder for holder in HOLDERS if holder != SLOW]
+
+
+#: How Hypothesis goes about it: a history takes as long as it takes, and a seed gives the same ones again.
+AT_RANDOM = hypothesis.settings(
+    deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck), print_blob=False
+)
 
 
 @dataclass
@@ -122,15 +131,29 @@ def shortest(history: History) -> History:
     return history
 
 
-def random_plan(seed: int) -> Plan:
-    """Return a plan with two to four strikes; of those that end what is wanted, one at most."""
-    chance = random.Random(seed)
-    holder, version = chance.choice([*QUICK * ONE_OF, SLOW]), chance.choice(VERSIONS)
-    steps = sorted(chance.sample(range(90), chance.randint(2, 4)))
+@st.composite
+def plans(draw: st.DrawFn, most: int = 4) -> Plan:
+    """Draw a plan with strikes at some steps; of those that end what is wanted, one at most."""
+    holder, version = draw(st.sampled_from([*QUICK * ONE_OF, SLOW])), draw(st.sampled_from(VERSIONS))
+    steps = sorted(draw(st.lists(st.integers(0, 89), min_size=1, max_size=most, unique=True)))
     others = [what for what in STRIKES if what not in UNWANTED]
-    kinds = [chance.choice(others) for _ in steps]
-    kinds[chance.randrange(len(kinds))] = chance.choice(list(STRIKES))
-    return Plan(holder, version, tuple(zip(steps, kinds, strict=True)), chance.choice(list(CLEANERS)))
+    kinds = [draw(st.sampled_from(others)) for _ in steps]
+    kinds[draw(st.integers(0, len(kinds) - 1))] = draw(st.sampled_from(list(STRIKES)))
+    return Plan(holder, version, tuple(zip(steps, kinds, strict=True)), draw(st.sampled_from(list(CLEANERS))))
+
+
+def carry_out_at_random(seed: int, examples: int = BATCH) -> Found:
+    """Carry out plans that Hypothesis draws, in this process."""
+    found = Found()
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(AT_RANDOM, max_examples=examples, phases=[hypothesis.Phase.generate])
+    @hypothesis.given(plans())
+    def carry_out_one(plan: Plan) -> None:
+        found.add(Run(plan).carry_out())
+
+    carry_out_one()
+    return found
 
 
 def carry_out(plans: list[Plan]) -> Found:
@@ -143,11 +166,20 @@ def carry_out(plans: list[Plan]) -> Found:
 
 def explore(plans: Iterable[Plan], until: float = float("inf"), processes: int | None = None) -> Found:
     """Carry plans out on all cores, until they are used up or a moment of the monotonic clock has come."""
+    return _on_all_cores(carry_out, _batches(plans), until, processes)
+
+
+def explore_at_random(seeds: Iterable[int], until: float = float("inf"), processes: int | None = None) -> Found:
+    """Carry a batch of random plans out for each seed, on all cores, until that moment."""
+    return _on_all_cores(carry_out_at_random, seeds, until, processes)
+
+
+def _on_all_cores(work: Callable[[T], Found], pieces: Iterable[T], until: float, processes: int | None) -> Found:
     found = Found()
     with ProcessPoolExecutor(processes or os.cpu_count(), get_context("fork")) as pool:
         under_way = []
-        for batch in _batches(plans):
-            under_way.append(pool.submit(carry_out, batch))
+        for piece in pieces:
+            under_way.append(pool.submit(work, piece))
             while len(under_way) > 8:
                 found.merge(under_way.pop(0).result())
             if time.monotonic() > until:
@@ -165,13 +197,6 @@ def _batches(plans: Iterable[Plan]) -> Iterator[list[Plan]]:
             yield batch
             batch = []
     yield batch
-
-
-def endless(seed: int) -> Iterator[Plan]:
-    """Yield random plans for ever."""
-    while True:
-        yield random_plan(seed)
-        seed += 1
 
 
 SECTION = """## Every moment, in a model
@@ -220,7 +245,7 @@ def main() -> int:
     each_step = explore((plan for cleaner in CLEANERS for plan in singles(cleaner=cleaner)), ends, options.processes)
     pairs = Pairs()
     some_pairs = explore(pairs.spread(options.seed), (time.monotonic() + ends) / 2, options.processes)
-    at_random = explore(endless(options.seed), ends, options.processes)
+    at_random = explore_at_random(count(options.seed), ends, options.processes)
     found = Found()
     for part in (each_step, some_pairs, at_random):
         found.merge(part)
