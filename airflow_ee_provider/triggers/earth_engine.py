@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_ee_provider.airflow_versions import state_and_try, tells_triggers_of_kills
+from airflow_ee_provider.airflow_versions import own_state, state_and_try, tells_triggers_of_kills
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.earth_engine.many import some_of
@@ -24,11 +24,9 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.operations import Operation
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
-#: Seconds for which `on_kill` is waited for at most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
-ON_KILL_TIMEOUT = 28.0
-
-#: Seconds that Airflow before 3.3 has to say whether the task still waits.
-TASK_STATE_TIMEOUT = 10.0
+#: Seconds that Airflow has to say whether the task still waits, and for which the cancels are waited for after that, at
+#: most; its own limit for both is ``[triggerer] on_kill_timeout``, 30 s.
+TASK_STATE_TIMEOUT, ON_KILL_TIMEOUT = 8.0, 20.0
 
 #: States of a task whose trigger has timed out, until it has failed of that.
 TIMED_OUT_STATES = ("scheduled", "queued", "running")
@@ -136,8 +134,8 @@ class EarthEngineOperationTrigger(_Trigger):
                 raise
             await _sleep_until(settled)
         except asyncio.CancelledError:
-            if not tells_triggers_of_kills():
-                await _finish(self._kill_if_user_acted())
+            if self.cancel_on_kill and not tells_triggers_of_kills() and self.task_instance is not None:
+                await _finish(self._cancel_if_user_acted(if_unknown=False))
             raise
         return [operation.as_dict() for operation in found]
 
@@ -165,10 +163,13 @@ class EarthEngineOperationTrigger(_Trigger):
             self.log.warning("It could not be written down that the trigger has begun: %s", error)
 
     async def on_kill(self) -> None:
-        """Cancel, because a user acted on the task; Airflow 3.3 calls this, and bounds it to 30 s."""
+        """Cancel, because a user acted on the task; Airflow 3.3 calls this, and bounds it to 30 s.
+
+        It calls this, too, where another triggerer has taken the trigger over because this one's heartbeats were late:
+        then the task still waits, and nothing is cancelled. Where it does not say, its word is taken.
+        """
         if self.cancel_on_kill:
-            self.log.warning("The deferred task was killed; cancelling %s.", some_of(self.operation_names))
-            await _finish(self._cancel_in_time())
+            await _finish(self._cancel_if_user_acted(if_unknown=True))
 
     async def _cancel_in_time(self) -> None:
         """Cancel, and go on in the background where Airflow does not wait for the end of it."""
@@ -185,24 +186,39 @@ class EarthEngineOperationTrigger(_Trigger):
             dag_id = getattr(self.task_instance, "dag_id", None)
             report_cancels(results, self.log, cause="kill", dag_id=dag_id)
 
-    async def _kill_if_user_acted(self) -> None:
-        """Before Airflow 3.3: cancel if the task waits no more, and not because of its timeout.
+    async def _cancel_if_user_acted(self, *, if_unknown: bool) -> None:
+        """Cancel if the task waits no more, and not because of its timeout.
 
-        While it does, the triggerer only stops or hands the trigger over, and the operations must run on.
+        While it waits, the triggerer only stops, or another one goes on with the trigger.
+
+        :param if_unknown: whether a user has acted if Airflow does not say.
         """
-        if not self.cancel_on_kill or self.task_instance is None:
-            return
-        try:
-            state, is_same_try = await asyncio.wait_for(_state_now(self.task_instance), TASK_STATE_TIMEOUT)
-        except Exception:  # Whatever it is: who does not know must leave the operations alone.
-            alone = some_of(self.operation_names)
-            self.log.exception("The task's state could not be read, so %s are left alone.", alone)
-            return
+        acted = if_unknown
+        if self.task_instance is not None:
+            try:
+                acted = not await asyncio.wait_for(self._may_go_on(), TASK_STATE_TIMEOUT)
+            except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
+                self.log.warning("The task's state could not be read: %s", error)
+        if acted:
+            self.log.warning("The deferred task was killed; cancelling %s.", some_of(self.operation_names))
+            await self._cancel_in_time()
+        else:
+            self.log.info("Nobody has acted on the task; %s are left alone.", some_of(self.operation_names))
+
+    async def _may_go_on(self) -> bool:
+        """Whether the task still waits, in the same try as when it was deferred; or whether it was its timeout.
+
+        After a clear, the next try can be deferred again before the triggerer even cancels the trigger of the last one.
+        """
+        from asgiref.sync import sync_to_async
+
         is_over = self.timeout_at is not None and time.time() >= self.timeout_at
         # The clock alone says nothing: the worker, which has reckoned with it, may have another one.
-        left: tuple[str, ...] = ("deferred", *TIMED_OUT_STATES) if is_over else ("deferred",)
-        if not (is_same_try and state in left):
-            await self.on_kill()
+        states = ("deferred", *TIMED_OUT_STATES) if is_over else ("deferred",)
+        if await sync_to_async(own_state)(self.task_instance) not in states:
+            return False
+        state, try_number = await sync_to_async(state_and_try)(self.task_instance, TRY_KEY)
+        return state in states and try_number in (getattr(self.task_instance, "try_number", None), None)
 
 
 class EarthEngineRoomTrigger(EarthEngineOperationTrigger):
@@ -238,17 +254,6 @@ class EarthEngineRoomTrigger(EarthEngineOperationTrigger):
 
 async def _sleep_until(moment: float) -> None:
     await asyncio.sleep(max(0.0, moment - time.monotonic()))
-
-
-async def _state_now(ti: Any) -> tuple[str, bool]:
-    """Return a task instance's state, and whether it is in the same try as when it was deferred.
-
-    After a clear, the next try can be deferred again before the triggerer even cancels the trigger of the last one.
-    """
-    from asgiref.sync import sync_to_async
-
-    state, try_number = await sync_to_async(state_and_try)(ti, TRY_KEY)
-    return state, try_number in (ti.try_number, None)
 
 
 class EarthEngineCancelOperationTrigger(_Trigger):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow import __version__ as airflow_version
+from supervised import answer_as_supervisor
 
-from airflow_ee_provider.airflow_versions import tells_triggers_of_kills
+from airflow_ee_provider.airflow_versions import AIRFLOW_3, tells_triggers_of_kills
 from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger, EarthEngineOperationTrigger
 
 if TYPE_CHECKING:
@@ -116,7 +117,19 @@ def test_an_impatient_triggerer_does_not_stop_the_cancel(emulator: Emulator) -> 
 AN_HOUR_AGO, IN_AN_HOUR = -3600.0, 3600.0
 
 
-@pytest.mark.skipif(tells_triggers_of_kills(), reason="from 3.3 on, Airflow says itself that a user acted")
+def latest_task_in_state(state: str | None) -> Any:
+    """Return a task instance of Airflow 2, which asks its database, once it is in a state."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        task = session.query(TaskInstance).order_by(TaskInstance.run_id.desc()).first()
+        task.state = state
+        session.commit()
+        session.expunge_all()
+    return task
+
+
 @pytest.mark.parametrize(
     ("task_state", "timeout_in", "state"),
     [
@@ -133,21 +146,24 @@ AN_HOUR_AGO, IN_AN_HOUR = -3600.0, 3600.0
         ("deferred", AN_HOUR_AGO, "RUNNING"),
     ],
 )
-def test_before_airflow_3_3_the_tasks_state_tells_a_user_from_a_restart_and_a_timeout(
-    emulator: Emulator, run_dag: Callable[..., Ran], task_state: str | None, timeout_in: float | None, state: str
+def test_the_tasks_state_tells_a_user_from_a_restart_a_timeout_and_another_triggerer(
+    *,
+    emulator: Emulator,
+    run_dag: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+    task_state: str | None,
+    timeout_in: float | None,
+    state: str,
 ) -> None:
-    if airflow_version.startswith(("3.0", "3.1")):
-        pytest.skip("outside of a task, Airflow 3.0 and 3.1 have nobody to ask: `make matrix` and the model have it")
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.utils.session import create_session
-
+    if airflow_version.startswith("3.0"):
+        pytest.skip("Airflow 3.0 is asked in another way: `make matrix` and the model have it")
     name = emulator.service.add("a")
-    run_dag("wait_in_worker", emulator.service.add("b", run_seconds=0))
-    with create_session() as session:
-        task = session.query(TaskInstance).order_by(TaskInstance.run_id.desc()).first()
-        task.state = task_state
-        session.commit()
-        session.expunge_all()
+    if AIRFLOW_3:
+        task = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
+        answer_as_supervisor(monkeypatch, task, task_state)
+    else:
+        run_dag("wait_in_worker", emulator.service.add("b", run_seconds=0))
+        task = latest_task_in_state(task_state)
 
     async def cancelled_by_airflow() -> None:
         timeout_at = None if timeout_in is None else time.time() + timeout_in
@@ -160,6 +176,8 @@ def test_before_airflow_3_3_the_tasks_state_tells_a_user_from_a_restart_and_a_ti
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+        if tells_triggers_of_kills():  # Also where another triggerer has taken the trigger over.
+            await trigger.on_kill()
 
     asyncio.run(cancelled_by_airflow())
 

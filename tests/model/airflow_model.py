@@ -470,6 +470,20 @@ class Airflow:
         self.running.clear()
         self.world.after(AWAY, self._triggerer_comes_back)
 
+    def take_trigger_over(self) -> None:
+        """Let another triggerer have the trigger, since this one's heartbeats are late; this one goes on.
+
+        Airflow 3.3.2 tells it that a user has acted, then.
+        """
+        number = self.row.trigger_number
+        if self.loop is None or self.row.state != "deferred" or number not in self.running:
+            return
+        _, task = self.running.pop(number)
+        self.old_loops.append(self.loop)
+        self.loop = Loop(self.world)
+        told = "__airflow_user_action__" if self.version.tells_triggers else None
+        self.world.after(TRIGGERER, lambda: task.cancel(told))
+
     def _triggerer_comes_back(self) -> None:
         for loop in self.old_loops:
             loop.is_dead = True

@@ -109,6 +109,7 @@ WANTED: dict[str, Callable[[Airflow], None]] = {
     "worker SIGKILL": lambda airflow: airflow.lose_worker(kill=True),
     "triggerer SIGTERM": lambda airflow: airflow.stop_triggerer(kill=False),
     "triggerer SIGKILL": lambda airflow: airflow.stop_triggerer(kill=True),
+    "trigger taken over": lambda airflow: airflow.take_trigger_over(),
     "request lost": lambda airflow: airflow.world.faults.append("lost before"),
     "answer lost": lambda airflow: airflow.world.faults.append("lost after"),
     "request refused": lambda airflow: airflow.world.faults.append("refused"),

@@ -64,8 +64,8 @@ async def nothing_async(*_: Any, **__: Any) -> None:
     return None
 
 
-async def waits_no_more(_ti: Any) -> tuple[str, bool]:
-    return "cleared", True
+async def waits_no_more(_trigger: Any) -> bool:
+    return False
 
 
 def never(value: Any) -> property:
@@ -85,8 +85,8 @@ def _told_at_once(names: Any, **_: Any) -> Any:
     return [cancelling.CancelResult(result.name, cancelling.CancelOutcome.CANCELLED) for result in results]
 
 
-def _kills_when_stopped(self: Any) -> Any:
-    return self.on_kill()
+def _kills_when_stopped(self: Any, **_: Any) -> Any:
+    return self._cancel_in_time()
 
 
 def records_that_cannot_be_read(_context: Any) -> Iterator[Exception]:
@@ -190,23 +190,30 @@ MUTANTS = [
     ),
     Mutant(
         "a trigger does not ask why it is cancelled",
-        ((EarthEngineOperationTrigger, "_kill_if_user_acted", nothing_async),),
+        ((EarthEngineOperationTrigger, "_cancel_if_user_acted", nothing_async),),
         DEFERRED,
         ("3.1", "2.11"),
         USERS,
     ),
     Mutant(
         "a trigger takes every stop for a user's action",
-        ((triggers, "_state_now", waits_no_more),),
+        ((EarthEngineOperationTrigger, "_may_go_on", waits_no_more),),
         DEFERRED,
         ("3.1", "2.11"),
         ("triggerer SIGTERM",),
     ),
     Mutant(
+        "a trigger that another triggerer has taken over believes that a user has acted",
+        ((EarthEngineOperationTrigger, "_may_go_on", waits_no_more),),
+        DEFERRED,
+        ("3.3",),
+        ("trigger taken over",),
+    ),
+    Mutant(
         "a trigger cancels when its triggerer stops",
         (
             (triggers, "tells_triggers_of_kills", lambda: False),
-            (EarthEngineOperationTrigger, "_kill_if_user_acted", _kills_when_stopped),
+            (EarthEngineOperationTrigger, "_cancel_if_user_acted", _kills_when_stopped),
         ),
         DEFERRED,
         strikes=("triggerer SIGTERM",),

@@ -61,6 +61,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "failed_without_triggerer": ("triggerer SIGKILL", "run marked failed"),
     "one_triggerer_sigterm": ("triggerer SIGTERM",),
     "one_triggerer_sigkill": ("triggerer SIGKILL",),
+    "one_triggerer_stands_still": ("trigger taken over",),
     "celery_warm": (),
     "celery_cold": ("worker SIGTERM",),
     "celery_sigterm_twice": ("worker SIGTERM",),

@@ -356,6 +356,14 @@ EVENTS: dict[str, Event] = {
         dict.fromkeys(HOLDS_ON, RESUMED),
         production=True,
     ),
+    "one_triggerer_stands_still": Event(
+        "one of two triggerers stands still for a minute, and goes on",
+        "nobody: the other one has taken over",
+        None,
+        DEFERRED,
+        dict.fromkeys(HOLDS_ON, RESUMED),
+        production=True,
+    ),
     "celery_warm": Event(
         "Celery's workers get SIGTERM (warm), and others take their place",
         "nobody: they end their tasks first",

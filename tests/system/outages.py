@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from events import clear, fail_run
 
 from airflow_ee_provider.standalone import TASKS_API
@@ -68,6 +70,18 @@ def part(name: str, sent: signal.Signals, seconds: float = 10.0, **more: Any) ->
     return Outage(partial(_kill, part=name, sent=sent), partial(_start, part=name), seconds, **more)
 
 
+def _stand_still(airflow: StandaloneAirflow, _: Emulator, *, part: str, sent: signal.Signals) -> None:
+    for process in airflow.processes_of(part, with_tasks=True):
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(sent)
+
+
+def standstill(name: str, seconds: float) -> Outage:
+    """Return how a part stands still with all that it runs, as where its machine is suspended, and goes on."""
+    stop, go_on = (partial(_stand_still, part=name, sent=sent) for sent in (signal.SIGSTOP, signal.SIGCONT))
+    return Outage(stop, go_on, seconds)
+
+
 def workers(*sent: signal.Signals, with_tasks: bool = False) -> Outage:
     """Return how all Celery workers get signals, while others take their place."""
 
@@ -105,6 +119,7 @@ OUTAGES = {
     "failed_without_triggerer": part("triggerer", signal.SIGKILL, meanwhile=fail_run),
     "one_triggerer_sigterm": part("triggerer-1", signal.SIGTERM, TRIGGERER_AWAY),
     "one_triggerer_sigkill": part("triggerer-1", signal.SIGKILL, TRIGGERER_AWAY),
+    "one_triggerer_stands_still": standstill("triggerer-1", TRIGGERER_AWAY),
     "celery_warm": workers(signal.SIGTERM),
     "celery_sigterm_twice": workers(signal.SIGTERM, signal.SIGTERM),
     "celery_cold": workers(signal.SIGQUIT),
@@ -121,6 +136,7 @@ DISTURBANCES = {"triggerer SIGKILL": part("triggerer", signal.SIGKILL, 5.0)}
 DISTURBANCES_IN_PRODUCTION = {
     "one triggerer SIGKILL": part("triggerer-1", signal.SIGKILL, 45.0),
     "one triggerer SIGTERM": part("triggerer-2", signal.SIGTERM, 45.0),
+    "one triggerer stands still": standstill("triggerer-1", 45.0),
     "workers SIGTERM (warm)": OUTAGES["celery_warm"],
     "workers SIGTERM, twice": OUTAGES["celery_sigterm_twice"],
     "workers SIGQUIT (cold)": OUTAGES["celery_cold"],

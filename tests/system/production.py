@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from contextlib import ExitStack, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -25,9 +27,9 @@ CONCURRENCY = 16
 VISIBILITY_TIMEOUT = 60
 
 
-#: Parts whose machines' clocks are wrong, and by how much; and what makes a process believe it (Debian's libfaketime).
-WRONG_CLOCKS = {"worker-2": "-1h", "triggerer-2": "+1h"}
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+#: Parts whose machines' clocks are wrong, and by how many seconds; and what makes a process believe it.
+WRONG_CLOCKS = {"worker-2": -3600, "triggerer-2": 3600}
+WRONG_CLOCK = Path(__file__).parents[1] / "support" / "wrong_clock.c"
 
 
 def workers_and_triggerers(first: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
@@ -50,7 +52,7 @@ class ProductionAirflow(StandaloneAirflow):
     """Its database and its broker can go and come back, and each worker and each triggerer by itself."""
 
     parts: ClassVar[dict[str, tuple[str, ...]]] = workers_and_triggerers(StandaloneAirflow.parts)
-    clocks: ClassVar[dict[str, str]] = {}
+    clocks: ClassVar[dict[str, int]] = {}
 
     def __init__(self, home: Path, dags_folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.database, self.broker = Postgres(), Redis()
@@ -71,13 +73,15 @@ class ProductionAirflow(StandaloneAirflow):
 
     def environment_of(self, part: str) -> dict[str, str]:
         environment = super().environment_of(part)
-        if not (wrong := self.clocks.get(part)):
+        if part not in self.clocks:
             return environment
-        if not FAKETIME.exists():
-            raise RuntimeError("Debian's package libfaketime is not installed.")
-        # Only what time it is; how fast it goes, and when a file was written, stay as they are.
-        how = {"FAKETIME": wrong, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
-        return environment | {"LD_PRELOAD": str(FAKETIME), **how}
+        return environment | {"LD_PRELOAD": str(self._library), "WRONG_CLOCK": str(self.clocks[part])}
+
+    @cached_property
+    def _library(self) -> Path:
+        library = self.home / "wrong_clock.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(WRONG_CLOCK), "-ldl"], check=True)
+        return library
 
     def make_database(self) -> None:
         self._servers.enter_context(self.database)
@@ -122,7 +126,7 @@ class ProductionAirflow(StandaloneAirflow):
 class WrongClocks(ProductionAirflow):
     """The same, where two machines' clocks are wrong by an hour."""
 
-    clocks: ClassVar[dict[str, str]] = WRONG_CLOCKS
+    clocks: ClassVar[dict[str, int]] = WRONG_CLOCKS
 
 
 class ProductionAirflow2(ProductionAirflow, StandaloneAirflow2):

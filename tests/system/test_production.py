@@ -19,6 +19,8 @@ def test_workers_and_a_triggerer_that_go_cancel_nothing() -> None:
         Cell("export_running", "celery_cold"),
         Cell("sensor_deferred", "one_triggerer_sigkill"),
         Cell("export_deferred", "one_triggerer_sigkill"),
+        Cell("sensor_deferred", "one_triggerer_stands_still"),
+        Cell("export_deferred", "one_triggerer_stands_still"),
     ]
 
     with new_emulator() as emulator, booted(emulator, airflow_class=PRODUCTION) as airflow:

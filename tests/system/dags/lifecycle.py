@@ -76,6 +76,7 @@ EVENTS = (
     "left_alone",
     "one_triggerer_sigterm",
     "one_triggerer_sigkill",
+    "one_triggerer_stands_still",
     "earth_engine_away",
     *TRIED_AGAIN,
 )
