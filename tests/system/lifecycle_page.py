@@ -115,11 +115,14 @@ raises its `max_tries` at some clears and not at others, one run like the next. 
 `on_clear` or as `on_retry` says: by default it cancels and starts anew, or reattaches; either way nothing is lost. A
 sensor or an operator with `cancel_on_kill` cancels before that, since it is told of the kill.
 
-## What differs before Airflow 3.3
+## What Airflow says, and what a trigger asks
 
-- A trigger is not told that a user acted. It asks for its task's state and try instead, after the triggerer has
-  cancelled it.
-- `DeadlineAlert` is new in Airflow 3.1.
+From 3.3 on, Airflow tells a trigger that a user has acted (`on_kill`); it says so, too, where another triggerer has taken
+the trigger over from one that was late. Before 3.3, a trigger is told nothing and only cancelled. So on every version it
+asks for its task's state and try: if the task still waits, everything runs on. Where Airflow does not answer, its word
+is taken on 3.3, and everything is left alone before.
+
+`DeadlineAlert` is new in Airflow 3.1.
 """
 
 
