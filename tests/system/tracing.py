@@ -47,6 +47,8 @@ def trace(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, version: s
 def _in_logs(cell: Cell, airflow: StandaloneAirflow) -> Iterator[tuple[float, str]]:
     """Yield what the task's logs tell: one for each try."""
     for path in (airflow.home / "logs").rglob("attempt=*.log"):
+        if not path.stem.partition("=")[2].isdigit():
+            continue  # The trigger's.
         of_task = {f"dag_id={cell.dag_id}", f"run_id={cell.run_id}", "task_id=hold"} <= set(path.parts)
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if of_task else []
         moments = [(_moment(line), line) for line in lines]
