@@ -117,10 +117,10 @@ sensor or an operator with `cancel_on_kill` cancels before that, since it is tol
 
 ## What Airflow says, and what a trigger asks
 
-From 3.3 on, Airflow tells a trigger that a user has acted (`on_kill`); it says so, too, where another triggerer has taken
-the trigger over from one that was late. Before 3.3, a trigger is told nothing and only cancelled. So on every version it
-asks for its task's state and try: if the task still waits, everything runs on. Where Airflow does not answer, its word
-is taken on 3.3, and everything is left alone before.
+From 3.3 on, Airflow tells a trigger that a user has acted (`on_kill`); it says so, too, where another triggerer has
+taken the trigger over from one that was late. Before 3.3, a trigger is told nothing and only cancelled. So on every
+version it asks for its task's state and try: if the task still waits, everything runs on. Where Airflow does not
+answer, its word is taken on 3.3, and everything is left alone before.
 
 `DeadlineAlert` is new in Airflow 3.1.
 """
