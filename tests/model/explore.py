@@ -203,10 +203,10 @@ SECTION = """## Every moment, in a model
 
 Written by `make explore`: the product's own code runs in a [model of Airflow](../tests/model) in virtual time, and
 something strikes at a step: a user who marks, clears, deletes, and the heartbeat that tells of it, later or at once;
-a timeout; a worker or triggerer that is told to end, or killed; a scheduler that loses sight of a worker; an answer
-of Earth Engine's that is lost before or after it has acted, or refused. *Each step*: each strike at each step of each
-holder, alone and with whoever cleans up: a teardown, the DAG's notifier, the task's. *Pairs*: two strikes at two
-steps, as many as there was time for, evenly spread. *At random*: two to four. What must hold: nothing runs on that
+a timeout; a worker or triggerer that is told to end, or killed; a triggerer that is late, so that another one takes
+its triggers over; a scheduler that loses sight of a worker; an answer of Earth Engine's that is lost before or after it has acted, or refused. *Each step*: each strike at each step of each
+holder, alone and with whoever cleans up: a teardown, the DAG's notifier, the task's, the janitor. *Pairs*: two strikes at two
+steps, as many as there was time for, evenly spread. *At random*: up to four, drawn by Hypothesis. What must hold: nothing runs on that
 nobody wants any more, but where docs/lifecycle.md says *janitor*, and nothing at all of what whoever cleans up has
 found; nothing is cancelled that its task still wants, and nothing of others, mapped siblings included; each export is
 started once, and written down before anything waits; a deferral is resumed when Airflow can bear it; a cancel is
@@ -242,7 +242,10 @@ def main() -> int:
     options = parser.parse_args()
     began = time.monotonic()
     ends = began + options.minutes * 60
-    each_step = explore((plan for cleaner in CLEANERS for plan in singles(cleaner=cleaner)), ends, options.processes)
+    alone_and_cleaned = (
+        plan for cleaner in CLEANERS for plan in singles(QUICK if cleaner else HOLDERS, cleaner=cleaner)
+    )
+    each_step = explore(alone_and_cleaned, ends, options.processes)
     pairs = Pairs()
     some_pairs = explore(pairs.spread(options.seed), (time.monotonic() + ends) / 2, options.processes)
     at_random = explore_at_random(count(options.seed), ends, options.processes)
