@@ -202,15 +202,16 @@ def _batches(plans: Iterable[Plan]) -> Iterator[list[Plan]]:
 SECTION = """## Every moment, in a model
 
 Written by `make explore`: the product's own code runs in a [model of Airflow](../tests/model) in virtual time, and
-something strikes at a step: a user who marks, clears, deletes, and the heartbeat that tells of it, later or at once;
-a timeout; a worker or triggerer that is told to end, or killed; a triggerer that is late, so that another one takes
-its triggers over; a scheduler that loses sight of a worker; an answer of Earth Engine's that is lost before or after it has acted, or refused. *Each step*: each strike at each step of each
-holder, alone and with whoever cleans up: a teardown, the DAG's notifier, the task's, the janitor. *Pairs*: two strikes at two
-steps, as many as there was time for, evenly spread. *At random*: up to four, drawn by Hypothesis. What must hold: nothing runs on that
-nobody wants any more, but where docs/lifecycle.md says *janitor*, and nothing at all of what whoever cleans up has
-found; nothing is cancelled that its task still wants, and nothing of others, mapped siblings included; each export is
-started once, and written down before anything waits; a deferral is resumed when Airflow can bear it; a cancel is
-confirmed by Earth Engine.
+something strikes at a step: a user who marks, clears, deletes, and the heartbeat that tells of it, later or at once; a
+timeout; a worker or triggerer that is told to end, or killed; a triggerer that is late, so that another one takes its
+triggers over; a scheduler that loses sight of a worker; an answer of Earth Engine's that is lost before or after it
+has acted, or refused. *Each step*: each strike at each step of each holder, alone and with whoever cleans up: a
+teardown, the DAG's notifier, the task's, the janitor. *Pairs*: two strikes at two steps, as many as there was time
+for, evenly spread. *At random*: up to four, drawn by Hypothesis. What must hold: nothing runs on that nobody wants any
+more, but where docs/lifecycle.md says *janitor*, and nothing at all of what whoever cleans up has found; nothing is
+cancelled that its task still wants, and nothing of others, mapped siblings included; each export is started once, and
+written down before anything waits; a deferral is resumed when Airflow can bear it; a cancel is confirmed by Earth
+Engine.
 
 Known, and left, of three and four strikes at once: a second SIGTERM amid the cancel that the first one has begun, on
 Airflow 2.11; and a next try that has begun and has not written down yet what it goes on with (docs/lifecycle.md), which
