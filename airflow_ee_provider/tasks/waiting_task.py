@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ from airflow_ee_provider.tasks.handover import Handover
 from airflow_ee_provider.tasks.records import operations_of_a_later_try, record_operations, wanted_of_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -127,6 +127,9 @@ class WaitingTask(EarthEngineTask):
     #: Whether a kill came before there was what it needs.
     _is_killed_early = False
 
+    #: Whether it is amid cancelling, which the exception of Airflow 2's SIGTERM would end half-way.
+    _is_cancelling = False
+
     #: What the next try goes on with: this process cancels nothing of it any more.
     _left: frozenset[str] = frozenset()
 
@@ -153,9 +156,17 @@ class WaitingTask(EarthEngineTask):
     def cancel_own(self, why: str) -> None:
         """Cancel this task's operations on its way out; log what became of each, and raise nothing."""
         self.log.warning("%s; cancelling %s.", why, some_of(self.own_operations))
-        with log_instead_of_raising(self.log):
+        with self._cancelling(), log_instead_of_raising(self.log):
             results = cancel_before_the_end(self.hook, self.own_operations, self.log)
             report_cancels(results, self.log, cause="kill", dag_id=self.dag_id_of_run)
+
+    @contextmanager
+    def _cancelling(self) -> Iterator[None]:
+        before, self._is_cancelling = self._is_cancelling, True
+        try:
+            yield
+        finally:
+            self._is_cancelling = before
 
     @property
     def own_operations(self) -> list[str]:
@@ -232,6 +243,9 @@ class WaitingTask(EarthEngineTask):
 
     def on_kill(self) -> None:
         """Cancel, because the task was cleared or marked, or its DAG run or its own time is over."""
+        if self._is_cancelling and not AIRFLOW_3:
+            self.cancel_own(f"{self.task_id} is told to end again")
+            return
         if (
             self._is_deferred or self._is_timed_out
         ):  # The trigger has them, or `Handover`; or `on_timeout` has cancelled them.
@@ -290,7 +304,8 @@ class WaitingTask(EarthEngineTask):
         self._is_timed_out = True
         if self.cancel_on_timeout and self.own_operations:
             self.log.warning("%s timed out (%s); cancelling %s.", self.task_id, what, some_of(self.own_operations))
-            cancel_and_describe(self, self.own_operations, "timeout")
+            with self._cancelling():
+                cancel_and_describe(self, self.own_operations, "timeout")
 
 
 def raise_for_failures(operations: list[OperationDict], options: WaitOptions) -> list[OperationDict]:

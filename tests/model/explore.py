@@ -213,9 +213,8 @@ cancelled that its task still wants, and nothing of others, mapped siblings incl
 written down before anything waits; a deferral is resumed when Airflow can bear it; a cancel is confirmed by Earth
 Engine.
 
-Known, and left, of three and four strikes at once: a second SIGTERM amid the cancel that the first one has begun, on
-Airflow 2.11; and a next try that has begun and has not written down yet what it goes on with (docs/lifecycle.md), which
-a kill finds where Earth Engine is away meanwhile.
+Known, and left, of three and four strikes at once: a next try that has begun and has not written down yet what it goes
+on with (docs/lifecycle.md), which a kill finds where Earth Engine is away meanwhile.
 
 `make test` runs each step, and some thousand random histories, on each version; and each of the
 [faults](../tests/model/mutants.py) that were really made, or nearly, is found there by name.

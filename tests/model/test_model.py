@@ -53,6 +53,21 @@ def test_what_was_found_at_random_once() -> None:
     assert Run(Plan("two exports, worker", "3.3", strikes)).carry_out().violations == []
 
 
+@pytest.mark.skipif("2.11" not in VERSIONS, reason="found on 2.11")
+@pytest.mark.parametrize("holder", ["export, deferred", "function, deferred"])
+def test_a_second_sigterm_does_not_end_what_the_first_one_cancels(holder: str) -> None:
+    """Airflow 2's handler raises, amid whatever goes on."""
+    steps = range(10, 30)
+
+    histories = [
+        Run(Plan(holder, "2.11", ((step, "marked failed"), (step + later, "worker SIGTERM")))).carry_out()
+        for step in steps
+        for later in (1, 2, 3)
+    ]
+
+    fail_with([history for history in histories if history.violations])
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_timeout_amid_a_start_does_not_wait_for_an_answer_that_nobody_hears(version: str) -> None:
     amid_the_second_start = Plan("decorator, deferred", version, ((12, "execution_timeout"),))
