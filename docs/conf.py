@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pygments.lexers.special import TextLexer
-
 from airflow_ee_provider import __version__
 
 project = "airflow-ee-provider"
@@ -32,5 +30,4 @@ def _without_links_out_of_the_site(_app: Any, _page: str, source: list[str]) -> 
 
 def setup(app: Any) -> None:
     """Let the pages be read as they are in the repository."""
-    app.add_lexer("mermaid", TextLexer)
     app.connect("source-read", _without_links_out_of_the_site)
