@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.operations import Operation
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
-#: Seconds that Airflow has to say whether the task still waits, and for which the cancels are waited for after that, at
-#: most; its own limit for both is ``[triggerer] on_kill_timeout``, 30 s.
-TASK_STATE_TIMEOUT, ON_KILL_TIMEOUT = 8.0, 20.0
+#: Seconds for which a kill is waited for at most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
+ON_KILL_TIMEOUT = 28.0
 
 #: States of a task whose trigger has timed out, until it has failed of that.
 TIMED_OUT_STATES = ("scheduled", "queued", "running")
@@ -135,7 +134,7 @@ class EarthEngineOperationTrigger(_Trigger):
             await _sleep_until(settled)
         except asyncio.CancelledError:
             if self.cancel_on_kill and not tells_triggers_of_kills() and self.task_instance is not None:
-                await _finish(self._cancel_if_user_acted(if_unknown=False))
+                await _finish(self._in_time(self._cancel_if_user_acted(if_unknown=False)))
             raise
         return [operation.as_dict() for operation in found]
 
@@ -169,15 +168,18 @@ class EarthEngineOperationTrigger(_Trigger):
         then the task still waits, and nothing is cancelled. Where it does not say, its word is taken.
         """
         if self.cancel_on_kill:
-            await _finish(self._cancel_if_user_acted(if_unknown=True))
+            await _finish(self._in_time(self._cancel_if_user_acted(if_unknown=True)))
 
-    async def _cancel_in_time(self) -> None:
-        """Cancel, and go on in the background where Airflow does not wait for the end of it."""
+    async def _in_time(self, cancelling: Coroutine[Any, Any, None]) -> None:
+        """Cancel, and go on in the background where Airflow does not wait for the end of it.
+
+        A triggerer can have a thousand triggers that all ask Airflow first, one after the other.
+        """
         from airflow_ee_provider.earth_engine.client.drivers import in_background
 
-        cancelling = in_background(self._cancel_now())
-        await asyncio.wait([cancelling], timeout=ON_KILL_TIMEOUT)
-        if not cancelling.done():
+        under_way = in_background(cancelling)
+        await asyncio.wait([under_way], timeout=ON_KILL_TIMEOUT)
+        if not under_way.done():
             self.log.warning("Not all operations are cancelled and confirmed yet: the triggerer goes on with it.")
 
     async def _cancel_now(self) -> None:
@@ -196,12 +198,12 @@ class EarthEngineOperationTrigger(_Trigger):
         acted = if_unknown
         if self.task_instance is not None:
             try:
-                acted = not await asyncio.wait_for(self._may_go_on(), TASK_STATE_TIMEOUT)
+                acted = not await self._may_go_on()
             except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
                 self.log.warning("The task's state could not be read: %s", error)
         if acted:
             self.log.warning("The deferred task was killed; cancelling %s.", some_of(self.operation_names))
-            await self._cancel_in_time()
+            await self._cancel_now()
         else:
             self.log.info("Nobody has acted on the task; %s are left alone.", some_of(self.operation_names))
 

@@ -86,7 +86,7 @@ def _told_at_once(names: Any, **_: Any) -> Any:
 
 
 def _kills_when_stopped(self: Any, **_: Any) -> Any:
-    return self._cancel_in_time()
+    return self._cancel_now()
 
 
 def records_that_cannot_be_read(_context: Any) -> Iterator[Exception]:
