@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: Seconds for which a kill is waited for at most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
 ON_KILL_TIMEOUT = 28.0
 
+#: Seconds to the first question for its task's state, and after one that was not answered: Airflow may just come back.
+ASKED_AGAIN_AFTER = (0.0, 2.0, 6.0, 12.0)
+
 #: States of a task whose trigger has timed out, until it has failed of that.
 TIMED_OUT_STATES = ("scheduled", "queued", "running")
 
@@ -195,17 +198,22 @@ class EarthEngineOperationTrigger(_Trigger):
 
         :param if_unknown: whether a user has acted if Airflow does not say.
         """
-        acted = if_unknown
-        if self.task_instance is not None:
-            try:
-                acted = not await self._may_go_on()
-            except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
-                self.log.warning("The task's state could not be read: %s", error)
-        if acted:
+        acted = await self._has_user_acted()
+        if acted or (acted is None and if_unknown):
             self.log.warning("The deferred task was killed; cancelling %s.", some_of(self.operation_names))
             await self._cancel_now()
         else:
             self.log.info("Nobody has acted on the task; %s are left alone.", some_of(self.operation_names))
+
+    async def _has_user_acted(self) -> bool | None:
+        """Whether a user has acted on the task; None if Airflow does not say."""
+        for pause in ASKED_AGAIN_AFTER if self.task_instance is not None else ():
+            await asyncio.sleep(pause)
+            try:
+                return not await self._may_go_on()
+            except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
+                self.log.warning("The task's state could not be read: %s", error)
+        return None
 
     async def _may_go_on(self) -> bool:
         """Whether the task still waits, in the same try as when it was deferred; or whether it was its timeout.

@@ -184,6 +184,22 @@ def test_the_tasks_state_tells_a_user_from_a_restart_a_timeout_and_another_trigg
     assert emulator.service.state(name) == state
 
 
+@pytest.mark.skipif(not tells_triggers_of_kills(), reason="before 3.3, Airflow says nothing that could be believed")
+@pytest.mark.parametrize(("errors", "state"), [(1, "RUNNING"), (9, "CANCELLED")])
+def test_airflow_is_asked_again_before_its_word_is_taken(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, errors: int, state: str
+) -> None:
+    monkeypatch.setattr("airflow_ee_provider.triggers.earth_engine.ASKED_AGAIN_AFTER", (0.0, 0.1, 0.1))
+    name = emulator.service.add("a")
+    trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
+    trigger.task_instance = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
+    answer_as_supervisor(monkeypatch, trigger.task_instance, "deferred", errors=errors)
+
+    asyncio.run(trigger.on_kill())
+
+    assert emulator.service.state(name) == state
+
+
 def test_a_task_is_not_resumed_before_airflow_knows_that_its_process_has_ended(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

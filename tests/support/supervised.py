@@ -12,13 +12,17 @@ class Supervisor:
     """Knows of one task instance, which has no XComs.
 
     :param state: of that one; None where it was cleared.
+    :param errors: how many questions fail first.
     """
 
-    def __init__(self, ti: Any, state: str | None) -> None:
-        self._ti, self._state = ti, state
+    def __init__(self, ti: Any, state: str | None, errors: int = 0) -> None:
+        self._ti, self._state, self._errors = ti, state, errors
 
     def send(self, message: Any) -> Any:
         """Answer a question."""
+        if self._errors:
+            self._errors -= 1
+            raise RuntimeError("API_SERVER_ERROR")
         from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult, XComResult
 
         if isinstance(message, GetTaskStates):
@@ -26,8 +30,8 @@ class Supervisor:
         return XComResult(key=message.key, value=None)
 
 
-def answer_as_supervisor(monkeypatch: pytest.MonkeyPatch, ti: Any, state: str | None) -> None:
+def answer_as_supervisor(monkeypatch: pytest.MonkeyPatch, ti: Any, state: str | None, errors: int = 0) -> None:
     """Let what asks Airflow 3 for its task's state be answered."""
     from airflow.sdk.execution_time import task_runner
 
-    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(ti, state), raising=False)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(ti, state, errors), raising=False)
