@@ -181,7 +181,7 @@ def _request_cancel(name: OperationName, seen: Operation | EarthEngineError | No
     if not operation.done:
         return CancelResult(name, CancelOutcome.STILL_CANCELLING, operation)
     # It ran when it was read. A first request whose answer was lost can have cancelled it, and the second is refused.
-    cancelled_meanwhile = operation.cancelled and not getattr(seen, "done", False)
+    cancelled_meanwhile = operation.cancelled and not (isinstance(seen, Operation) and seen.done)
     return CancelResult(
         name, CancelOutcome.CANCELLED if cancelled_meanwhile else CancelOutcome.ALREADY_FINISHED, operation
     )
@@ -212,9 +212,9 @@ def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError) -> F
     try:
         yield from cancel_operation(name)
     except FailedPreconditionError as error:
-        # Most likely it has ended since we read it.
+        # Most likely it has ended since we read it, or somebody else has asked, too.
         operation = yield from get_operation(name)
-        if not operation.done:
+        if not operation.done and operation.state is not OperationState.CANCELLING:
             raise error from None
     return operation
 

@@ -73,8 +73,12 @@ def test_a_refused_cancel_is_a_reason_to_read_the_state_again() -> None:
     ended = play(cancel([ABC]), [ok(operation("RUNNING")), refusal, ok(operation("SUCCEEDED"))])
     running = play(cancel([ABC]), [ok(operation("RUNNING")), refusal, ok(operation("RUNNING"))])
 
+    asked = [ok(operation("RUNNING")), refusal, ok(operation("CANCELLING")), ok(operation("CANCELLED"))]
+    cancelling = play(cancel([ABC]), asked)
+
     assert outcomes(ended) == ["ALREADY_FINISHED"]
     assert outcomes(running) == ["ERROR"]
+    assert outcomes(cancelling) == ["CANCELLED"]
 
 
 def test_what_a_cancel_has_done_whose_answer_was_lost_counts_as_cancelled() -> None:
