@@ -20,14 +20,9 @@ from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, next_int
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import airflow_errors, result_or_raise
 from airflow_ee_provider.tasks.measuring import measure_ended
+from airflow_ee_provider.tasks.owning_task import cancel_and_describe, record_names
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS, Intent
-from airflow_ee_provider.tasks.waiting_task import (
-    LIMITS,
-    WaitingTask,
-    cancel_and_describe,
-    raise_for_failures,
-    record_names,
-)
+from airflow_ee_provider.tasks.waiting_task import LIMITS, WaitingTask, raise_for_failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -36,6 +36,7 @@ from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airfl
 from airflow_ee_provider.tasks.export_parameters import ExportParameters
 from airflow_ee_provider.tasks.lineage import add_outlet_assets, operator_lineage
 from airflow_ee_provider.tasks.measuring import measure_ended
+from airflow_ee_provider.tasks.owning_task import cancel_and_describe
 from airflow_ee_provider.tasks.records import (
     record_all_started,
     record_operations,
@@ -47,7 +48,7 @@ from airflow_ee_provider.tasks.records import (
 from airflow_ee_provider.tasks.restarts import failed_to_restart, tries_so_far
 from airflow_ee_provider.tasks.room import start_as_there_is_room
 from airflow_ee_provider.tasks.starter import Starter
-from airflow_ee_provider.tasks.waiting_task import cancel_and_describe, line_of
+from airflow_ee_provider.tasks.waiting_task import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,182 +1,37 @@
-"""What a task that waits for its operations does, operator or sensor: record, wait, cancel on its way out."""
+"""What a task does that waits for its operations, here or in the triggerer."""
 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta, timezone
-from functools import cached_property
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_ee_provider.airflow_versions import (
-    AIRFLOW_3,
-    FOLLOWED_BY_A_TRY,
-    is_a_dag_test,
-    is_asking_airflow,
-    own_state,
-    trigger_timed_out,
-)
-from airflow_ee_provider.earth_engine.flows.cancelling import describe_results
-from airflow_ee_provider.earth_engine.many import some_lines, some_of
-from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
-from airflow_ee_provider.tasks.clean_up import (
-    CONFIRM_LIMITS,
-    account_of,
-    airflow_errors,
-    cancel_before_the_end,
-    in_time,
-    is_last_try,
-    log_instead_of_raising,
-    report_cancels,
-)
+from airflow_ee_provider.airflow_versions import FOLLOWED_BY_A_TRY, is_a_dag_test, trigger_timed_out
+from airflow_ee_provider.earth_engine.many import some_lines
+from airflow_ee_provider.tasks.clean_up import account_of
 from airflow_ee_provider.tasks.handover import Handover
-from airflow_ee_provider.tasks.records import operations_of_a_later_try, record_operations, wanted_of_task
+from airflow_ee_provider.tasks.owning_task import OwningTask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
-    from airflow_ee_provider.earth_engine.operation_names import OperationName
     from airflow_ee_provider.earth_engine.results import OperationDict
-    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
     from airflow_ee_provider.tasks.record_format import Intent
-
-
-#: Seconds that another try has to write down what it goes on with, and that Airflow has to say so. Five seconds after
-#: the kill, Airflow kills for good.
-LATER_TRY_BEGINS, LATER_TRY_TIMEOUT = 2.0, 1.0
-
 
 #: The parameters that bound what operations may use.
 LIMITS = ("max_eecu_seconds", "max_total_eecu_seconds")
 
 
-class EarthEngineTask:
-    """A mixin for operators and sensors with the parameters `ACCOUNT_PARAMETERS`."""
-
-    operator_extra_links: Any = (EarthEngineTasksLink(),)
-
-    if TYPE_CHECKING:
-        log: Any
-        task_id: str
-
-    @cached_property
-    def hook(self) -> EarthEngineHook:
-        """The task's hook."""
-        from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-
-        return EarthEngineHook(**account_of(self))
-
-
-def record_names(task: Any, context: Context, intent: Intent) -> list[OperationName]:
-    """Parse a task's ``operation_names`` and record them, before anything waits on them.
-
-    From now on they are plain texts: what a kill reads must ask nobody.
-
-    :param intent: why the task has them.
-    :raises AirflowSkipException: if there is no name at all: the upstream task started nothing.
-    """
-    with airflow_errors():
-        names: list[OperationName] = task.hook.account.names(task.operation_names)
-    if not names:
-        raise AirflowSkipException(f"{task.task_id} was given no Earth Engine operation: there is nothing to do.")
-    task.operation_names = [str(name) for name in names]
-    task.hook.make_ready()
-    record_operations(context, names, **account_of(task), intent=intent)
-    EarthEngineTasksLink.persist_for(context, names)
-    return names
-
-
-def cancel_and_describe(task: WaitingTask, names: Any, cause: str = "failure") -> list[str]:
-    """Cancel, and return lines on what became of the operations. Never raises."""
-    with log_instead_of_raising(task.log):
-        results = task.hook.cancel_operations(names, **CONFIRM_LIMITS)
-        report_cancels(results, task.log, cause=cause, dag_id=task.dag_id_of_run)
-        return describe_results(results)
-    return some_lines([f"{name}: it could not be cancelled, and may still run" for name in names])
-
-
-class WaitingTask(EarthEngineTask):
+class WaitingTask(OwningTask):
     """A mixin for what waits until its operations have succeeded, here or in the triggerer."""
 
     if TYPE_CHECKING:
-        operation_names: Any
-        cancel_on_kill: bool
-        cancel_on_timeout: bool
-        execution_timeout: timedelta | None
         defer: Any
-
-    #: When the ``execution_timeout`` passes, in seconds since the epoch, counted from the task's start.
-    _execution_ends: float | None = None
-
-    #: Whether the task is over its time: `on_kill` is called then as well.
-    _is_timed_out = False
-
-    _is_deferred = False
-
-    #: The task instance that runs.
-    _ti: Any = None
-
-    #: Whether a kill has cancelled what this process holds: whatever it does after that is only how it ends.
-    _is_killed = False
-
-    #: Whether a kill came before there was what it needs.
-    _is_killed_early = False
-
-    #: Whether it is amid cancelling, which the exception of Airflow 2's SIGTERM would end half-way.
-    _is_cancelling = False
-
-    #: What the next try goes on with: this process cancels nothing of it any more.
-    _left: frozenset[str] = frozenset()
-
-    def pre_execute(self, context: Context) -> None:
-        """Have in the process what a kill needs, before anything else; called by Airflow in every process of the task.
-
-        A task that resumes after a deferral is another process, and Airflow 2.11 can call `on_kill` in it before
-        anything else of ours.
-        """
-        super().pre_execute(context)  # type: ignore[misc]
-        self._ti = context["ti"]
-        # A rescheduled sensor's time begins again with each poke.
-        if self.execution_timeout is not None and getattr(self, "mode", None) != "reschedule":
-            started = getattr(context["ti"], "start_date", None) or datetime.now(timezone.utc)
-            self._execution_ends = (started + self.execution_timeout).timestamp()
-        with suppress(Exception):  # Whatever it is, it is met again, where the task can say so.
-            self.hook.make_ready()
-            names = wanted_of_task(context) or self.hook.account.names(self.operation_names)
-            self.operation_names = [str(name) for name in names]  # Plain: a lazy sequence asks Airflow.
-        if self._is_killed_early:
-            self.cancel_after_kill()
-            raise AirflowException(f"{self.task_id} was killed before it began.")
-
-    def cancel_own(self, why: str) -> None:
-        """Cancel this task's operations on its way out; log what became of each, and raise nothing."""
-        self.log.warning("%s; cancelling %s.", why, some_of(self.own_operations))
-        with self._cancelling(), log_instead_of_raising(self.log):
-            results = cancel_before_the_end(self.hook, self.own_operations, self.log)
-            report_cancels(results, self.log, cause="kill", dag_id=self.dag_id_of_run)
-
-    @contextmanager
-    def _cancelling(self) -> Iterator[None]:
-        before, self._is_cancelling = self._is_cancelling, True
-        try:
-            yield
-        finally:
-            self._is_cancelling = before
-
-    @property
-    def own_operations(self) -> list[str]:
-        """What this process may cancel: all that the task holds, but for what is left to its next try."""
-        return [name for name in self.operation_names if name not in self._left]
-
-    @property
-    def dag_id_of_run(self) -> str | None:
-        """The DAG's id, as the metrics have it; None before the task runs."""
-        return getattr(self._ti, "dag_id", None)
 
     @property
     def intent(self) -> Intent:
@@ -240,72 +95,6 @@ class WaitingTask(EarthEngineTask):
         if trigger_timed_out(next_method, next_kwargs):
             self.on_timeout("the waiting in the triggerer")
         return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
-
-    def on_kill(self) -> None:
-        """Cancel, because the task was cleared or marked, or its DAG run or its own time is over."""
-        if self._is_cancelling and not AIRFLOW_3:
-            self.cancel_own(f"{self.task_id} is told to end again")
-            return
-        if (
-            self._is_deferred or self._is_timed_out
-        ):  # The trigger has them, or `Handover`; or `on_timeout` has cancelled them.
-            return
-        if AIRFLOW_3 and not self.hook.is_ready:
-            # A signal handler must not ask for the connection, amid what the task itself asks Airflow; and Airflow
-            # lets the task go on for some seconds.
-            self._is_killed_early = self.cancel_on_kill
-            return
-        self.hook.may_ask_airflow = False
-        if self._execution_ends is not None and time.time() >= self._execution_ends:
-            self.on_timeout("execution_timeout")
-        elif self.cancel_on_kill:
-            self.cancel_after_kill()
-
-    def cancel_after_kill(self) -> None:
-        """Cancel this task's operations, but for those that its next try goes on with."""
-        if self.operation_names and (wanted := self._wanted_by_the_next_try()):
-            self.log.warning("The next try of %s goes on with %s.", self.task_id, some_of(sorted(wanted)))
-            self._left |= wanted
-        if self.own_operations:
-            self._is_killed = True
-            self.cancel_own(f"{self.task_id} was killed")
-
-    def _wanted_by_the_next_try(self) -> set[str]:
-        """Return the operations that another try wants, as far as that can be known amid whatever was interrupted.
-
-        What a user does to a running task is written down before the task hears of it, and leaves another state behind.
-        So one that is told to end and is still running is wanted: its worker goes, because its pod is evicted or a new
-        release is rolled out; or Airflow has lost sight of it, since its scheduler or its database were away. Who has
-        done something to it, Airflow could say at once; where it says nothing at all, it is away. Then the next try
-        follows by itself, if there are `retries`.
-        """
-        if self._ti is None or is_asking_airflow():
-            return set()
-        of_next_try = set() if is_last_try(self._ti) else set(self.operation_names)
-
-        def look() -> set[str]:
-            until = time.monotonic() + LATER_TRY_BEGINS
-            while (state := own_state(self._ti)) == "running":  # This one, or the next one, which has just begun.
-                if later := operations_of_a_later_try(self._ti):
-                    return later
-                if time.monotonic() > until:
-                    return of_next_try
-                time.sleep(0.3)
-            return set(self.operation_names) if state in FOLLOWED_BY_A_TRY else set()
-
-        try:
-            return in_time(look, LATER_TRY_BEGINS + LATER_TRY_TIMEOUT)
-        except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
-            self.log.info("Airflow does not say whether another try has begun: %s", error)
-            return of_next_try
-
-    def on_timeout(self, what: object) -> None:
-        """Cancel, because the task has waited for too long."""
-        self._is_timed_out = True
-        if self.cancel_on_timeout and self.own_operations:
-            self.log.warning("%s timed out (%s); cancelling %s.", self.task_id, what, some_of(self.own_operations))
-            with self._cancelling():
-                cancel_and_describe(self, self.own_operations, "timeout")
 
 
 def raise_for_failures(operations: list[OperationDict], options: WaitOptions) -> list[OperationDict]:

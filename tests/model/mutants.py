@@ -24,7 +24,7 @@ from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import cancel
 from airflow_ee_provider.ownership import holders
 from airflow_ee_provider.ownership.holders import HeldOperation, Holder
-from airflow_ee_provider.tasks import exporting, records, starter, waiting_task
+from airflow_ee_provider.tasks import exporting, owning_task, records, starter, waiting_task
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 from airflow_ee_provider.tasks.handover import Handover
 from airflow_ee_provider.tasks.run_records import records_of_run
@@ -140,13 +140,13 @@ MUTANTS = [
     ),
     Mutant(
         "a worker that goes takes with it what the next try wants",
-        ((waiting_task, "is_last_try", lambda _ti: True),),
+        ((owning_task, "is_last_try", lambda _ti: True),),
         ("export, worker", "sensor, poking"),
         strikes=("worker SIGTERM",),
     ),
     Mutant(
         "a worker that goes leaves what nobody follows to want",
-        ((waiting_task, "is_last_try", lambda _ti: False),),
+        ((owning_task, "is_last_try", lambda _ti: False),),
         ("export, worker", "sensor, poking"),
         strikes=("worker SIGTERM",),
     ),
@@ -164,7 +164,7 @@ MUTANTS = [
     ),
     Mutant(
         "what another try goes on with is cancelled before a deferral",
-        ((waiting_task, "FOLLOWED_BY_A_TRY", ()),),
+        ((owning_task, "FOLLOWED_BY_A_TRY", ()), (waiting_task, "FOLLOWED_BY_A_TRY", ())),
         DEFERRED,
         strikes=("lost sight of",),
     ),

@@ -26,7 +26,7 @@ from airflow_ee_provider.hooks.earth_engine import _ConnectionHook
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import stale
 from airflow_ee_provider.sensors import earth_engine as sensors
-from airflow_ee_provider.tasks import clean_up, handover, records, run_records, waiting_task
+from airflow_ee_provider.tasks import clean_up, handover, owning_task, records, run_records, waiting_task
 from airflow_ee_provider.triggers import earth_engine as triggers
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         (_thread, "start_new_thread", world.start_thread),
         (drivers, "SimpleQueue", world.queue),
         (clean_up, "SimpleQueue", world.queue),
-        (waiting_task, "datetime", VirtualDatetime),
+        (owning_task, "datetime", VirtualDatetime),
         (zones, "utcnow", lambda: datetime.fromtimestamp(world.now, timezone.utc)),
         (transports, "RequestsTransport", Transport),
         (WatchedTransport, "_send", sender(world)),
@@ -188,7 +188,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
     if hasattr(sensor_module, "_orig_start_date"):
         first = datetime.fromtimestamp(airflow.first_started, timezone.utc)
         patches.append((sensor_module, "_orig_start_date", lambda **_: first))
-    modules = (airflow_versions, waiting_task, handover, records, run_records, triggers, notifications)
+    modules = (airflow_versions, waiting_task, owning_task, handover, records, run_records, triggers, notifications)
     modules += (importlib.import_module("airflow_ee_provider.tasks.exporting"),)
     for name, answer in _questions(world, airflow).items():
         patches += [(module, name, answer) for module in modules if hasattr(module, name)]
