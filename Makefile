@@ -86,7 +86,7 @@ dist: .venv-uv/installed  ## Wheel, sdist and their bill of materials, checked a
 	.venv-uv/bin/python tests/versions/wheel.py dist
 
 docs: $(VENV_3)/docs  ## The documents as a site: docs/_build/html
-	$(VENV_3)/bin/sphinx-build --quiet --fail-on-warning --keep-going --jobs 2 docs docs/_build/html
+	$(VENV_3)/bin/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --jobs 2 docs docs/_build/html
 
 $(VENV_3)/docs: $(VENV_3)/installed
 	$(VENV_3)/bin/pip install --quiet --constraint constraints/airflow-$(AIRFLOW_3).txt --group docs

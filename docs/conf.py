@@ -16,7 +16,6 @@ exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]
 autodoc_typehints = "description"
-autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 add_module_names = False
 # A docstring names what Airflow's classes and the standard library have; their sites are not asked.
