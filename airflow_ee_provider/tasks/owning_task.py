@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
 
-from airflow_ee_provider.airflow_versions import AIRFLOW_3, FOLLOWED_BY_A_TRY, is_asking_airflow, own_state
+from airflow_ee_provider.airflow_versions import (
+    AIRFLOW_3,
+    FOLLOWED_BY_A_TRY,
+    airflow_answers,
+    is_asking_airflow,
+    own_state,
+)
 from airflow_ee_provider.earth_engine.flows.cancelling import describe_results
 from airflow_ee_provider.earth_engine.many import some_lines, some_of
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
@@ -38,6 +44,9 @@ if TYPE_CHECKING:
 #: Seconds that another try has to write down what it goes on with, and that Airflow has to say so. Five seconds after
 #: the kill, Airflow kills for good.
 LATER_TRY_BEGINS, LATER_TRY_TIMEOUT = 2.0, 1.0
+
+#: Seconds in which Airflow answers what a task asks; otherwise it is away.
+ANSWERS_WITHIN = 1.0
 
 
 class EarthEngineTask:
@@ -200,9 +209,11 @@ class OwningTask(EarthEngineTask):
         done something to it, Airflow could say at once; where it says nothing at all, it is away. Then the next try
         follows by itself, if there are `retries`.
         """
-        if self._ti is None or is_asking_airflow():
+        if self._ti is None:
             return set()
         of_next_try = set() if is_last_try(self._ti) else set(self.operation_names)
+        if is_asking_airflow():  # Nothing else can be asked then; but whether it answers can be seen.
+            return set() if airflow_answers(ANSWERS_WITHIN) else of_next_try
 
         def look() -> set[str]:
             until = time.monotonic() + LATER_TRY_BEGINS

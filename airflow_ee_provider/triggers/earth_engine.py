@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_ee_provider.airflow_versions import own_state, state_and_try, tells_triggers_of_kills
-from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.earth_engine.many import some_of
 from airflow_ee_provider.tasks.clean_up import CONFIRM_LIMITS, log_instead_of_raising, report_cancels
@@ -19,7 +19,7 @@ from airflow_ee_provider.tasks.handover import SETTLE, take_over
 from airflow_ee_provider.tasks.record_format import TRY_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 
     from airflow_ee_provider.earth_engine.operations import Operation
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
@@ -29,6 +29,9 @@ ON_KILL_TIMEOUT = 28.0
 
 #: Seconds to the first question for its task's state, and after one that was not answered: Airflow may just come back.
 ASKED_AGAIN_AFTER = (0.0, 2.0, 6.0, 12.0)
+
+#: Seconds to the first attempt to cancel, and after each that Earth Engine did not answer; half an hour in all.
+CANCELLED_AGAIN_AFTER = (0.0, 15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 900.0)
 
 #: States of a task whose trigger has timed out, until it has failed of that.
 TIMED_OUT_STATES = ("scheduled", "queued", "running")
@@ -117,6 +120,7 @@ class EarthEngineOperationTrigger(_Trigger):
             self.poll_interval, stop_at_failure, max_eecu_seconds, max_total_eecu_seconds, max_failures
         )
         self.timeout_at = timeout_at
+        self._has_answered = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what this trigger is made of again after a restart of the triggerer."""
@@ -135,9 +139,10 @@ class EarthEngineOperationTrigger(_Trigger):
                 await _sleep_until(settled)
                 raise
             await _sleep_until(settled)
-        except asyncio.CancelledError:
-            if self.cancel_on_kill and not tells_triggers_of_kills() and self.task_instance is not None:
-                await _finish(self._in_time(self._cancel_if_user_acted(if_unknown=False)))
+        except asyncio.CancelledError as why:
+            told = bool(why.args)  # From 3.3 on, that a user has acted; it says nothing where the triggerer stops.
+            if self.task_instance is not None and (told or not tells_triggers_of_kills()):
+                await self._answer_for_kill(if_unknown=told)
             raise
         return [operation.as_dict() for operation in found]
 
@@ -168,10 +173,16 @@ class EarthEngineOperationTrigger(_Trigger):
         """Cancel, because a user acted on the task; Airflow 3.3 calls this, and bounds it to 30 s.
 
         It calls this, too, where another triggerer has taken the trigger over because this one's heartbeats were late:
-        then the task still waits, and nothing is cancelled. Where it does not say, its word is taken.
+        then the task still waits, and nothing is cancelled. It does not call it where it takes the kill for a timeout
+        by this machine's clock; so `wait` does the same when it is cancelled, and comes first.
         """
-        if self.cancel_on_kill:
-            await _finish(self._in_time(self._cancel_if_user_acted(if_unknown=True)))
+        await self._answer_for_kill(if_unknown=True)
+
+    async def _answer_for_kill(self, *, if_unknown: bool) -> None:
+        """Cancel if a user has acted; once."""
+        if self.cancel_on_kill and not self._has_answered:
+            self._has_answered = True
+            await _finish(self._in_time(self._cancel_if_user_acted(if_unknown=if_unknown)))
 
     async def _in_time(self, cancelling: Coroutine[Any, Any, None]) -> None:
         """Cancel, and go on in the background where Airflow does not wait for the end of it.
@@ -186,10 +197,17 @@ class EarthEngineOperationTrigger(_Trigger):
             self.log.warning("Not all operations are cancelled and confirmed yet: the triggerer goes on with it.")
 
     async def _cancel_now(self) -> None:
-        with log_instead_of_raising(self.log):
-            results = await self.hook.cancel_operations(self.operation_names, **CONFIRM_LIMITS)
-            dag_id = getattr(self.task_instance, "dag_id", None)
-            report_cancels(results, self.log, cause="kill", dag_id=dag_id)
+        """Cancel, and again where Earth Engine was away: nobody else would."""
+        names, dag_id = self.operation_names, getattr(self.task_instance, "dag_id", None)
+        for pause in CANCELLED_AGAIN_AFTER:
+            await asyncio.sleep(pause)
+            with log_instead_of_raising(self.log):
+                results = await self.hook.cancel_operations(names, **CONFIRM_LIMITS)
+                report_cancels(results, self.log, cause="kill", dag_id=dag_id)
+                names = [str(result.name) for result in results if isinstance(result.error, TransientError)]
+            if not names:
+                return
+            self.log.warning("%s could not be cancelled now; that is tried again.", some_of(names))
 
     async def _cancel_if_user_acted(self, *, if_unknown: bool) -> None:
         """Cancel if the task waits no more, and not because of its timeout.
@@ -198,16 +216,16 @@ class EarthEngineOperationTrigger(_Trigger):
 
         :param if_unknown: whether a user has acted if Airflow does not say.
         """
-        acted = await self._has_user_acted()
+        acted = await self._has_user_acted(ASKED_AGAIN_AFTER if if_unknown else ASKED_AGAIN_AFTER[:1])
         if acted or (acted is None and if_unknown):
             self.log.warning("The deferred task was killed; cancelling %s.", some_of(self.operation_names))
             await self._cancel_now()
         else:
             self.log.info("Nobody has acted on the task; %s are left alone.", some_of(self.operation_names))
 
-    async def _has_user_acted(self) -> bool | None:
-        """Whether a user has acted on the task; None if Airflow does not say."""
-        for pause in ASKED_AGAIN_AFTER if self.task_instance is not None else ():
+    async def _has_user_acted(self, pauses: Iterable[float]) -> bool | None:
+        """Whether a user has acted on the task; None if Airflow does not say, or there is no task to ask about."""
+        for pause in pauses if self.task_instance is not None else ():
             await asyncio.sleep(pause)
             try:
                 return not await self._may_go_on()

@@ -105,6 +105,19 @@ def test_a_user_who_acts_on_the_task_cancels_where_that_is_wanted(
     assert emulator.service.state(name) == state
 
 
+def test_what_earth_engine_could_not_cancel_is_cancelled_once_it_is_back(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_ee_provider.triggers.earth_engine.CANCELLED_AGAIN_AFTER", (0.0, 0.1))
+    name = emulator.service.add("a")
+    emulator.service.fail("unavailable", times=6, path=f"{name}:cancel")  # As often as a request is tried.
+    trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
+
+    asyncio.run(kill(trigger))
+
+    assert emulator.service.state(name) == "CANCELLED"
+
+
 def test_an_impatient_triggerer_does_not_stop_the_cancel(emulator: Emulator) -> None:
     name = emulator.service.add("a")
     trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)

@@ -110,6 +110,7 @@ WANTED: dict[str, Callable[[Airflow], None]] = {
     "triggerer SIGTERM": lambda airflow: airflow.stop_triggerer(kill=False),
     "triggerer SIGKILL": lambda airflow: airflow.stop_triggerer(kill=True),
     "trigger taken over": lambda airflow: airflow.take_trigger_over(),
+    "Airflow slow": lambda airflow: airflow.world.slow_answers.append(30.0),
     "request lost": lambda airflow: airflow.world.faults.append("lost before"),
     "answer lost": lambda airflow: airflow.world.faults.append("lost after"),
     "request refused": lambda airflow: airflow.world.faults.append("refused"),
@@ -122,7 +123,14 @@ STRIKES = UNWANTED | EITHER | WANTED
 FAULTS = {"request lost", "answer lost", "request refused", "Earth Engine away"}
 
 #: After these, nobody may be there to cancel when somebody ends the task.
-LEAVES_NOBODY = {"worker SIGKILL", "lost sight of", "triggerer SIGKILL", "triggerer SIGTERM", "Earth Engine away"}
+LEAVES_NOBODY = {
+    "worker SIGKILL",
+    "lost sight of",
+    "triggerer SIGKILL",
+    "triggerer SIGTERM",
+    "Earth Engine away",
+    "Airflow slow",
+}
 
 #: After these, the next try goes on with what could not be cancelled in time.
 TRIED_AGAIN = {"execution_timeout", "deferral timed out", "worker SIGTERM"}

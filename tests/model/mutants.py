@@ -184,7 +184,7 @@ MUTANTS = [
     ),
     Mutant(
         "a trigger does not hear of a kill",
-        ((EarthEngineOperationTrigger, "on_kill", nothing_async),),
+        ((EarthEngineOperationTrigger, "_answer_for_kill", nothing_async),),
         DEFERRED,
         strikes=USERS,
     ),

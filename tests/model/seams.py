@@ -98,10 +98,12 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
         world.current.listeners.append(listener)
 
     def is_asking_airflow() -> bool:
-        if airflow.is_2 or not world.is_asking:
-            return False
-        airflow.may_be_cancelled = True  # Whether another try follows cannot be asked.
-        return True
+        return not airflow.is_2 and world.is_asking
+
+    def airflow_answers(within: float) -> bool:
+        answered = world.is_answered(within)
+        airflow.may_be_cancelled |= answered  # Whether another try follows cannot be asked.
+        return answered
 
     return {
         "own_state": state,
@@ -115,6 +117,7 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
         "tells_triggers_of_kills": lambda: airflow.version.tells_triggers,
         "is_a_dag_test": lambda _ti: False,
         "is_asking_airflow": is_asking_airflow,
+        "airflow_answers": airflow_answers,
         "threads_may_ask_airflow": lambda: True,
         "runs_a_task": lambda _ti: world.current is not None and world.current.kind.startswith("try"),
         "AIRFLOW_3": not airflow.is_2,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis
 import pytest
 from cleaners import CLEANERS
-from explore import AT_RANDOM, ONE_OF, SLOW, VERSIONS, explore, plans, shortest, singles
+from explore import AT_RANDOM, ONE_OF, SLOW, VERSIONS, explore, plans, shortest, singles, steps_of
 from history import HOLDERS, History, Plan, Run
 from mutants import MUTANTS, Mutant, find
 
@@ -66,6 +66,21 @@ def test_a_second_sigterm_does_not_end_what_the_first_one_cancels(holder: str) -
     ]
 
     fail_with([history for history in histories if history.violations])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("holder", ["export, worker", "function, deferred", "sensor, poking"])
+def test_a_task_that_is_ended_while_it_waits_for_airflows_answer_is_still_wanted(holder: str, version: str) -> None:
+    """Its database is away, so a record takes its time, and the heartbeats do not come through."""
+    steps = range(min(45, steps_of(holder, version)))
+
+    found = explore(
+        Plan(holder, version, ((step, "Airflow slow"), (step + later, "worker SIGTERM")))
+        for step in steps
+        for later in (1, 2)
+    )
+
+    fail_with([shortest(history) for history in found.failing[:1]])
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -111,11 +111,15 @@ class World:
         self.watchers: list[Callable[[str, str, Process | None], None]] = []
         #: What becomes of the next request: ``lost before``, ``lost after``, ``refused``, ``slow``.
         self.faults: deque[str] = deque()
+        #: Seconds that the next answers of Airflow take.
+        self.slow_answers: list[float] = []
         self.current: Process | None = None
         #: What each process has for itself, though it is one here: modules' attributes, and what they are at first.
         self.globals: list[tuple[Any, str, Any]] = [(records, "_written", None)]
         #: How many questions to Airflow each thread is amid: a signal handler runs amid another.
         self._asking: Counter[greenlet] = Counter()
+        #: When the latest question of each thread is answered.
+        self._answers: dict[greenlet, float] = {}
 
     # Time.
 
@@ -204,18 +208,27 @@ class World:
         """Do something in the world, which takes a moment."""
         self.check()
         thread = getcurrent()
-        self._asking[thread] += seconds == QUESTION
+        asks = seconds == QUESTION
+        self._asking[thread] += asks
         try:
             self.strike(what)
             if thread is not self.hub:
-                self.wait(lambda: False, self.now + seconds)
+                takes = self.slow_answers.pop() if asks and self.slow_answers else seconds
+                self._answers[thread] = self.now + takes
+                self.wait(lambda: False, self._answers[thread])
         finally:
-            self._asking[thread] -= seconds == QUESTION
+            self._asking[thread] -= asks
 
     @property
     def is_asking(self) -> bool:
         """Whether the code that a signal handler has interrupted, in whose thread it runs, is asking Airflow."""
         return self._asking[getcurrent()] > 0
+
+    def is_answered(self, within: float) -> bool:
+        """Wait for the answer to what the interrupted code is asking, for so long; whether it comes."""
+        answer = self._answers[getcurrent()]
+        self.wait(lambda: False, min(answer, self.now + within))
+        return answer <= self.now
 
     # Threads.
 
