@@ -104,9 +104,9 @@ next try has begun already, what it goes on with is left; where it has not writt
 and started again, and a sensor fails.
 
 Without `retries` nobody would follow: what a task owns is cancelled. So it is, too, where the kill comes in the moment
-in which the task itself asks Airflow something (it records, it reads a record), since nothing else can be asked then:
-an export is started again by the next try, a sensor fails. And what nobody has written down yet is cancelled: nobody
-could find it.
+in which the task itself asks Airflow something (it records, it reads a record) and is answered, since nothing else can
+be asked then: an export is started again by the next try, a sensor fails. Where that answer does not come within a
+second, Airflow is away, as above. And what nobody has written down yet is cancelled: nobody could find it.
 
 ## What cannot be told apart
 
