@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import groupby, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
+import airflow_model
 from airflow_model import TERMINAL
 from history import Plan, Run
 
@@ -27,6 +29,10 @@ STRUCK = "~~~"
 
 #: Seconds by which a real cancel may come later, or sooner, after what happened than one of the model's.
 TOLERANCE = 15.0
+
+#: Seconds that a cancel takes in the matrix, where the cancel operator is the holder; and between two looks of a
+#: triggerer, which may have much to do.
+CANCEL_SECONDS, TRIGGERER = 20.0, (1.0, 3.0)
 
 #: The model's names of the matrix' holders.
 HOLDERS = {
@@ -133,10 +139,18 @@ def in_order(seen: Any, leave_out: set[str] | frozenset[str] = frozenset()) -> t
     return tuple(word for word, _ in groupby(words))
 
 
-def seen_in_model(plan: Plan) -> list[tuple[float, str]]:
-    """Carry a plan out, and return what could be seen of it."""
+def seen_in_model(plan: Plan, triggerer: float) -> list[tuple[float, str]]:
+    """Carry a plan out, and return what could be seen of it.
+
+    :param triggerer: seconds between two looks of the triggerer.
+    """
     run = Run(plan)
-    run.carry_out()
+    if plan.holder.startswith("cancel"):
+        for name in run.mine:
+            operation = run.world.service.operations[name]
+            operation.behaviour = replace(operation.behaviour, cancel_seconds=CANCEL_SECONDS)
+    with mock.patch.object(airflow_model, "TRIGGERER", triggerer):
+        run.carry_out()
     row, exports = run.airflow.row, bool(run.exports)
     seen = list(run.airflow.seen)
     seen += [(moment, STRUCK) for moment in run.struck_moments]
@@ -155,8 +169,8 @@ def seen_in_model(plan: Plan) -> list[tuple[float, str]]:
 def accepts(trace: Trace) -> Plan | None:
     """Return a plan whose history is like a trace, as far as that goes; None if there is none."""
     wanted = trace.words
-    for plan in trace.plans():
-        seen = seen_in_model(plan)
+    for plan, triggerer in product(trace.plans(), TRIGGERER):
+        seen = seen_in_model(plan, triggerer)
         if in_order(seen)[: len(wanted)] == wanted and _is_in_time(trace.seen, seen):
             return plan
     return None
