@@ -27,8 +27,9 @@ TRACES = Path(__file__).parent / "traces"
 #: What happened to the task.
 STRUCK = "~~~"
 
-#: Seconds by which a real cancel may come later, or sooner, after what happened than one of the model's.
-TOLERANCE = 15.0
+#: Seconds by which a real cancel may come later, or sooner, after what happened than one of the model's: Airflow's
+#: scheduler looks every 15 s for triggers whose time is over.
+TOLERANCE = 20.0
 
 #: Seconds that a cancel takes in the matrix, where the cancel operator is the holder; and between two looks of a
 #: triggerer, which may have much to do.
