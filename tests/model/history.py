@@ -358,6 +358,10 @@ class Run:
         kinds = set(self.history.struck)
         if LEAVES_NOBODY & kinds and len(kinds) > 1:
             return True
+        # An evicted worker has left it to the next try, and somebody has ended the task after its last question.
+        was_asked_before = math.inf > self.struck_at >= self.airflow.asked_at > -math.inf
+        if "worker SIGTERM" in kinds and self.plan.retries and was_asked_before:
+            return True
         # Between the last question and the deferral, before 3.3: "some hundredths of a second are left".
         was_refused = self.struck_at >= self.airflow.refused_after > -math.inf
         return was_refused and not self.airflow.version.stops_after_refusal
