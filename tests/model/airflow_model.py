@@ -203,7 +203,7 @@ class Airflow:
 
     def recorded(self) -> set[str]:
         """Return the operations that the task has recorded in its latest try."""
-        parts = [part for key, part in self.xcoms[TASK].items() if key.startswith("earth_engine_operations")]
+        parts = [part for key, part in self.xcoms[TASK].items() if key.startswith(OPERATIONS_KEY)]
         return {name for part in parts if isinstance(part, dict) for name in part["operation_names"]}
 
     def holdings(self) -> list[Holding]:

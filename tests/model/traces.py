@@ -11,21 +11,16 @@ import json
 import math
 from dataclasses import dataclass, replace
 from itertools import groupby, product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import airflow_model
 from airflow_model import TERMINAL
 from history import Plan, Run
+from tracing import STRUCK, TRACES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-TRACES = Path(__file__).parent / "traces"
-
-#: What happened to the task.
-STRUCK = "~~~"
 
 #: Seconds by which a real cancel may come later, or sooner, after what happened than one of the model's: Airflow's
 #: scheduler looks every 15 s for triggers whose time is over.
