@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cells import HOLDERS
 from changed_file import CHANGES
 from events import EVENTS
 from promises import CANCEL_WITHIN, LOST_WORKER_WITHIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HEADINGS = {
     "cancel_running": "cancel operator, worker",
@@ -75,6 +78,8 @@ what is asserted; never edited by hand. The DAGs are [these](../tests/system/dag
 - **Promised** is the confirmation within {CANCEL_WITHIN:g} s; within {LOST_WORKER_WITHIN:g} s for a worker that
   was lost, with a heartbeat timeout of 40 s (Airflow's default is 300 s). A cell in **bold** is not as promised, and
   says what was seen instead.
+- *As in production*: PostgreSQL, Redis, Celery with two workers, two triggerers, an API server for the tasks alone.
+  *Two clocks wrong by an hour*: one worker's is behind, and one triggerer's ahead.
 """
 
 LIMITS = """
@@ -158,33 +163,42 @@ def moments(results: list[dict[str, Any]]) -> str:
     return MOMENTS + "\n".join(rows) + "\n" + HANDOVER
 
 
-def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]]) -> tuple[str, list[str]]:
-    """Return the page, and a line for each cell that is not as promised."""
+def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]], before: str) -> tuple[str, list[str]]:
+    """Return the page, and a line for each cell that is not as promised.
+
+    :param before: the page as it was: what has not been measured again stays.
+    """
     broken = [line for result in at_moments for line in (*result["left"], *result["wrongly"])]
-    parts = [SUMMARY + LIMITS + INTRODUCTION]
+    known, _, known_moments = before.partition(MOMENTS)
+    [_, *known_sections] = re.split(r"^(?=## Airflow )", known, flags=re.MULTILINE)
+    sections = {section.splitlines()[0]: section.strip() for section in known_sections}
     for result in results:
-        version, cells = result["version"], result["cells"]
-        holders = [holder for holder in HOLDERS if any(name.startswith(f"{holder}__") for name in cells)]
-        headings = " | ".join(HEADINGS[holder] for holder in holders)
-        parts.append(f"\n## Airflow {version}\n\n| what happens | {headings} | who answers for it |")
-        parts.append(f"|{'---|' * (len(holders) + 2)}")
-        for event_id, event in EVENTS.items():
-            if event.production and "production" not in version:
-                continue
-            if "," in version and not any(f"{holder}__{event_id}" in cells for holder in holders):
-                continue  # With XComs in an object store, a part of them is measured.
-            row = [_cell(cells, holder, event_id, version, broken) for holder in holders]
-            parts.append(f"| {event.text} | {' | '.join(row)} | {event.who} |")
-        mapped = cells.get("mapped__run_marked_failed")
-        if mapped is None:
+        heading = f"## Airflow {result['version']}"
+        sections[heading] = "\n".join([heading, *_tables(result["version"], result["cells"], broken)])
+    text = "\n\n".join([(SUMMARY + LIMITS + INTRODUCTION).rstrip(), *sections.values()]) + "\n"
+    return text + (moments(at_moments) if at_moments else MOMENTS + known_moments), broken
+
+
+def _tables(version: str, cells: dict[str, Any], broken: list[str]) -> Iterator[str]:
+    """Yield the lines of what was measured on a version."""
+    holders = [holder for holder in HOLDERS if any(name.startswith(f"{holder}__") for name in cells)]
+    headings = " | ".join(HEADINGS[holder] for holder in holders)
+    yield f"\n| what happens | {headings} | who answers for it |"
+    yield f"|{'---|' * (len(holders) + 2)}"
+    for event_id, event in EVENTS.items():
+        if event.production and "production" not in version:
             continue
-        if not mapped["kept"]:
-            broken.append(f"{version}: mapped: {mapped['observed']}")
-        parts.append("\n".join(_changes(cells, version, broken)))
-        parts.append(
-            f"\nOf 20 in a mapped task group, deferred, the run marked failed: the last after {mapped['observed']}."
-        )
-    return "\n".join(parts) + "\n" + (moments(at_moments) if at_moments else ""), broken
+        if "," in version and not any(f"{holder}__{event_id}" in cells for holder in holders):
+            continue  # With XComs in an object store, or in production, a part of them is measured.
+        row = [_cell(cells, holder, event_id, version, broken) for holder in holders]
+        yield f"| {event.text} | {' | '.join(row)} | {event.who} |"
+    mapped = cells.get("mapped__run_marked_failed")
+    if mapped is None:
+        return
+    if not mapped["kept"]:
+        broken.append(f"{version}: mapped: {mapped['observed']}")
+    yield from _changes(cells, version, broken)
+    yield f"\nOf 20 in a mapped task group, deferred, the run marked failed: the last after {mapped['observed']}."
 
 
 def _changes(cells: dict[str, Any], version: str, broken: list[str]) -> list[str]:

@@ -269,7 +269,8 @@ def main() -> int:
         options.result.write_text(json.dumps({"version": version, "cells": seen}, indent=1), encoding="utf-8")
         return 0
     results: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in options.results]
-    text, broken = page(results, [json.loads(path.read_text(encoding="utf-8")) for path in options.moments])
+    at_moments = [json.loads(path.read_text(encoding="utf-8")) for path in options.moments]
+    text, broken = page(results, at_moments, options.page.read_text(encoding="utf-8"))
     options.page.write_text(text, encoding="utf-8")
     print("\n".join(broken))
     return 1 if broken else 0
