@@ -8,6 +8,7 @@ NEEDS_PYTHON = @test -n "$(PYTHON)" || { echo "Python 3.10, 3.11, 3.12 or 3.13 i
 AIRFLOW_3 = 3.3.2
 AIRFLOW_2 = 2.11.2
 VERSIONS = $(AIRFLOW_3) 3.1.8 $(AIRFLOW_2)
+EVERY_VERSION = $(AIRFLOW_3) 3.2.2 3.1.8 3.0.6 $(AIRFLOW_2)
 MINUTES = 60
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
@@ -53,9 +54,10 @@ soak-production: $(VENV_3)/installed  ## The same as in production: docs/reliabi
 	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/soak.py docs/reliability-in-production.md --production \
 		--minutes 60 --exports 1000 $(SOAK)
 
-explore: $(VENV_3)/installed $(VENV_2)/installed  ## The model, for as long as MINUTES says: docs/reliability.md
-	PYTHONPATH=tests/model $(VENV_3)/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
-	PYTHONPATH=tests/model $(VENV_2)/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
+explore: $(EVERY_VERSION:%=explore-%)  ## The model, on each version for as long as MINUTES says: docs/reliability.md
+
+explore-%: .venv-%/installed
+	PYTHONPATH=tests/model .venv-$*/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
 
 bench: $(VENV_3)/installed .venv-google/installed  ## What it costs: docs/performance.md (an hour; ONLY="start cancel" takes less)
 	PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/performance.md $(ONLY)

@@ -60,7 +60,9 @@ VERSIONS = {
     version.name: version
     for version in (
         Version("2.11", False, False, 60.0, False, True),
-        Version("3.1", False, True, 5.0, False, False),
+        # Alike in all of this: `_on_term`, `main` and `finalize` in `task_runner.py`, and `kill` in `supervisor.py`, of
+        # 3.0.6, 3.1.8 and 3.2.2; `cancel_triggers` in their `triggerer_job_runner.py`.
+        *(Version(name, False, True, 5.0, False, False) for name in ("3.0", "3.1", "3.2")),
         Version("3.3", True, True, 5.0, True, True),
     )
 }

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The versions whose Airflow the running interpreter's classes are like.
-VERSIONS = ("2.11",) if airflow_version.startswith("2.") else ("3.3", "3.1")
+#: The version that is installed; and beside the newest also 3.1, so that `make test` has both kinds of Airflow 3.
+INSTALLED = ".".join(airflow_version.split(".")[:2])
+VERSIONS = ("3.3", "3.1") if INSTALLED == "3.3" else (INSTALLED,)
 
 #: Histories that are tried by one process at a time.
 BATCH = 100
