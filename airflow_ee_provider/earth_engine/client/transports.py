@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode
 
 from airflow_ee_provider.earth_engine import limits
+from airflow_ee_provider.earth_engine.client import bodies
 from airflow_ee_provider.earth_engine.client.rate_limiter import RateLimiter
 from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError
 from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, Response
@@ -35,7 +36,8 @@ def _url(base_url: str, request: Request) -> str:
 
 
 def _headers(request: Request) -> dict[str, str]:
-    return {"Accept": "application/json"} | ({"Content-Type": "application/json"} if request.body else {})
+    accepted = {"Accept": "application/json", "Accept-Encoding": bodies.ACCEPTED}
+    return accepted | ({"Content-Type": "application/json"} if request.body else {})
 
 
 def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
@@ -61,22 +63,6 @@ def _insecure(error: Exception) -> NoResponse:
     return NoResponse(
         f"TLS failed: {error}", EarthEngineError, "Check the host's certificate and this machine's clock."
     )
-
-
-def _unreadable(reason: str) -> NoResponse:
-    """Stand for an answer that is not read; asking for it again would not help."""
-    return NoResponse(
-        f"its answer {reason}", EarthEngineError, "Is there a proxy on the way that answers in its place?"
-    )
-
-
-TOO_LONG = _unreadable(f"is longer than {limits.LARGEST_ANSWER:,} bytes")
-NESTED = _unreadable("is compressed more than once")
-
-
-def _is_nested(headers: Mapping[str, str]) -> bool:
-    """Whether an answer is compressed more than once: some kilobytes can be some gigabytes then."""
-    return "," in headers.get("Content-Encoding", "")
 
 
 class SyncTransport(Protocol):
@@ -154,18 +140,17 @@ class RequestsTransport:
 
 def _read(answer: requests.Response) -> bytes | NoResponse:
     """Read an answer's body piece by piece, as far as that is reasonable."""
-    if _is_nested(answer.headers):
-        return NESTED
-    until, body = time.monotonic() + limits.ANSWER_TIMEOUT, bytearray()
+    until, body, raw = time.monotonic() + limits.ANSWER_TIMEOUT, bodies.Body(answer.headers), answer.raw
+    if refused := body.refused():
+        return refused
     # As it arrives: to wait until a piece is full can take for ever.
-    arriving = partial(answer.raw.read1, limits.PIECE, decode_content=True) if hasattr(answer.raw, "read1") else None
-    for piece in iter(arriving, b"") if arriving else answer.iter_content(limits.PIECE):
-        body += piece
-        if len(body) > limits.LARGEST_ANSWER:
-            return TOO_LONG
+    arriving = partial(raw.read1, limits.PIECE, decode_content=False) if hasattr(raw, "read1") else None
+    for piece in iter(arriving, b"") if arriving else raw.stream(limits.PIECE, decode_content=False):
+        if refused := body.add(piece):
+            return refused
         if time.monotonic() > until:
             return NoResponse(f"its answer has not ended in {limits.ANSWER_TIMEOUT:g} s")
-    return bytes(body)
+    return body.whole()
 
 
 def _is_refused(answer: Response | NoResponse) -> bool:
@@ -251,14 +236,14 @@ class AiohttpTransport:
                 proxy=self._proxy,
             ) as answer:
                 self._limiter.answered(answer.status, time.monotonic())
-                if _is_nested(answer.headers):
-                    return NESTED
-                body = bytearray()
+                body = bodies.Body(answer.headers)
+                if refused := body.refused():
+                    return refused
                 async for piece in answer.content.iter_any():
-                    body += piece
-                    if len(body) > limits.LARGEST_ANSWER:
-                        return TOO_LONG
-                return _response(answer.status, bytes(body), answer.headers)
+                    if refused := body.add(piece):
+                        return refused
+                whole = body.whole()
+                return whole if isinstance(whole, NoResponse) else _response(answer.status, whole, answer.headers)
 
     async def _authorize(self, request: Request, refused: dict[str, str] | None = None) -> dict[str, str]:
         """Return the request's headers with a token, another one than was ``refused``."""
@@ -291,4 +276,4 @@ async def aiohttp_session() -> aiohttp.ClientSession:
     )
     connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(tls_context))
     # Not `trust_env`: besides the proxies' variables, it would read a `netrc` file.
-    return aiohttp.ClientSession(timeout=timeout, connector=connector)
+    return aiohttp.ClientSession(timeout=timeout, connector=connector, auto_decompress=False)
