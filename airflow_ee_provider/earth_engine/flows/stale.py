@@ -137,24 +137,31 @@ def list_stale_operations(
     make operations old that are not.
 
     :param limit: how many at most; None for all.
-    :raises TransientError: if Earth Engine does not say what time it is.
+    :raises TransientError: if ages are asked for, and Earth Engine does not say what time it is.
     :raises FailedPreconditionError: if its clock and this machine's differ by more than two days.
     """
     listing = yield from list_operations(project)
-    if listing.read_at is None:
-        raise TransientError("Earth Engine's answer has no date to count ages from.", subject=f"projects/{project}")
-    here = datetime.fromtimestamp((yield WallClock()), timezone.utc)
-    if criteria.older_than is not None and abs(listing.read_at - here) > CLOCKS_DIFFER:
-        raise FailedPreconditionError(
-            f"Earth Engine's answer is of {listing.read_at:%Y-%m-%d %H:%M}, and this machine's clock says "
-            f"{here:%Y-%m-%d %H:%M}: with one of them wrong, nothing can be called old.",
-            subject=f"projects/{project}",
-            remedy="Set the clock of this machine, or of the proxy on the way.",
-        )
-    stale = [StaleOperation(operation, criteria.reason(operation, listing.read_at)) for operation in listing.operations]
+    now = datetime.fromtimestamp((yield WallClock()), timezone.utc)
+    if criteria.older_than is not None:
+        now = _time_to_count_from(listing.read_at, now, f"projects/{project}")
+    stale = [StaleOperation(operation, criteria.reason(operation, now)) for operation in listing.operations]
     stale = sorted((one for one in stale if one.reason), key=_age_order)[:limit]
     yield LogMessage(f"{len(stale)} of {len(listing.operations)} operations are stale.")
     return stale
+
+
+def _time_to_count_from(read_at: datetime | None, here: datetime, subject: str) -> datetime:
+    """Return Earth Engine's time, if ages can be counted from it."""
+    if read_at is None:
+        raise TransientError("Earth Engine's answer has no date to count ages from.", subject=subject)
+    if abs(read_at - here) > CLOCKS_DIFFER:
+        raise FailedPreconditionError(
+            f"Earth Engine's answer is of {read_at:%Y-%m-%d %H:%M}, and this machine's clock says "
+            f"{here:%Y-%m-%d %H:%M}: with one of them wrong, nothing can be called old.",
+            subject=subject,
+            remedy="Set the clock of this machine, or of the proxy on the way.",
+        )
+    return read_at
 
 
 def _age_order(stale: StaleOperation) -> tuple[datetime, OperationName]:

@@ -135,6 +135,12 @@ def test_without_the_servers_clock_nothing_is_old(date: str) -> None:
     assert "no date" in str(played.error)
 
 
+def test_what_has_nothing_to_do_with_an_age_needs_no_clock_of_the_servers() -> None:
+    orphan = StaleCriteria(among={OperationName.parse(NAME): "is orphaned"})
+
+    assert stale(orphan, page([payload("RUNNING", **metadata())], date="yesterday"))
+
+
 @pytest.mark.parametrize("year", [2025, 2027, 9999])
 def test_a_clock_that_is_wrong_by_a_year_makes_nothing_old(year: int) -> None:
     answer = page([payload("RUNNING", **metadata())], date=f"Wed, 24 Nov {year} 12:00:00 GMT")
