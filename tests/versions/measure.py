@@ -65,7 +65,8 @@ class Combination:
 
     def make(self) -> None:
         """Make its environment."""
-        if (self._folder / "made").exists():
+        made, needs = self._folder / "made", (ROOT / "pyproject.toml", *(ROOT / "constraints").iterdir())
+        if made.exists() and made.stat().st_mtime > max(path.stat().st_mtime for path in needs):
             return
         shutil.rmtree(self._folder, ignore_errors=True)
         python = shutil.which(f"python{self.python}")
@@ -80,7 +81,7 @@ class Combination:
         airflow = [] if self.dependencies == "lowest" else [f"apache-airflow=={self.airflow}"]
         install = [UV, "pip", "install", "--quiet", "--python", self._interpreter, "--editable", *WHAT_IS_TESTED]
         subprocess.run([*install, *airflow, *how], cwd=ROOT, check=True)
-        (self._folder / "made").touch()
+        made.touch()
 
     def measure(self) -> bool:
         """Run the tests in it; returns whether all have passed."""
