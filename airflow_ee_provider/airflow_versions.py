@@ -153,19 +153,18 @@ def run_goes_on(ti: Any) -> bool:
     return _in_words(RuntimeTaskInstance.get_dagrun_state(ti.dag_id, ti.run_id)) in ("running", "queued")
 
 
-def state_and_try(ti: Any, try_key: str) -> tuple[str, int | None]:
-    """Return a task instance's state and the number of its try, as far as Airflow tells: None for what it does not.
+def own_try(ti: Any, try_key: str) -> int | None:
+    """Return the number of a task instance's try now; None where Airflow does not tell.
 
     :param try_key: of the XCom in which the task has written its try down: Airflow 3 does not tell a trigger.
     :raises Exception: whatever keeps Airflow from saying so.
     """
     if not AIRFLOW_3:
-        return _state_from_database(ti)[:2]
-    state = _state_from_supervisor(ti)
+        return _state_from_database(ti)[1]
     try_number = xcom(try_key, ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
     if try_number is not None and not isinstance(try_number, int):
         raise TypeError(f"{try_key} holds {type(try_number).__name__}, not the number of a try.")
-    return state, try_number
+    return try_number
 
 
 def _state_from_supervisor(ti: Any) -> str:

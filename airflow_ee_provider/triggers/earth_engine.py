@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_ee_provider.airflow_versions import own_state, state_and_try, tells_triggers_of_kills
+from airflow_ee_provider.airflow_versions import own_state, own_try, tells_triggers_of_kills
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.earth_engine.many import some_of
@@ -200,6 +200,8 @@ class EarthEngineOperationTrigger(_Trigger):
         """Cancel, and again where Earth Engine was away: nobody else would."""
         names, dag_id = self.operation_names, getattr(self.task_instance, "dag_id", None)
         for pause in CANCELLED_AGAIN_AFTER:
+            if pause:
+                self.log.warning("%s could not be cancelled now; that is tried again in %g s.", some_of(names), pause)
             await asyncio.sleep(pause)
             with log_instead_of_raising(self.log):
                 results = await self.hook.cancel_operations(names, **CONFIRM_LIMITS)
@@ -207,7 +209,7 @@ class EarthEngineOperationTrigger(_Trigger):
                 names = [str(result.name) for result in results if isinstance(result.error, TransientError)]
             if not names:
                 return
-            self.log.warning("%s could not be cancelled now; that is tried again.", some_of(names))
+        self.log.error("%s could not be cancelled in all this time: a janitor has to (docs).", some_of(names))
 
     async def _cancel_if_user_acted(self, *, if_unknown: bool) -> None:
         """Cancel if the task waits no more, and not because of its timeout.
@@ -245,8 +247,8 @@ class EarthEngineOperationTrigger(_Trigger):
         states = ("deferred", *TIMED_OUT_STATES) if is_over else ("deferred",)
         if await sync_to_async(own_state)(self.task_instance) not in states:
             return False
-        state, try_number = await sync_to_async(state_and_try)(self.task_instance, TRY_KEY)
-        return state in states and try_number in (getattr(self.task_instance, "try_number", None), None)
+        try_number = await sync_to_async(own_try)(self.task_instance, TRY_KEY)
+        return try_number in (getattr(self.task_instance, "try_number", None), None)
 
 
 class EarthEngineRoomTrigger(EarthEngineOperationTrigger):

@@ -76,8 +76,9 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
         world.step("run's state?")
         return airflow.run_state in ("running", "queued")
 
-    def state_and_try(ti: Any, key: str) -> tuple[str, int | None]:
-        return state(ti), airflow.xcoms[TASK].get(key)
+    def own_try(_ti: Any, key: str) -> int | None:
+        world.step(f"XCom {key}?")
+        return airflow.xcoms[TASK].get(key)
 
     def xcom(key: str, _dag: str, _run: str, task_id: str, index: int = -1) -> Any:
         world.step(f"XCom {key}?")
@@ -108,7 +109,7 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
     return {
         "own_state": state,
         "run_goes_on": run_goes_on,
-        "state_and_try": state_and_try,
+        "own_try": own_try,
         "xcom": xcom,
         "set_xcom": set_xcom,
         "xcoms_of_run": xcoms_of_run,
