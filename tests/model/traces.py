@@ -14,8 +14,8 @@ from itertools import groupby, product
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-import airflow_model
-from airflow_model import TERMINAL
+import triggerer_model
+from database_model import TERMINAL
 from history import Plan, Run
 from tracing import STRUCK, TRACES
 
@@ -145,7 +145,7 @@ def seen_in_model(plan: Plan, triggerer: float) -> list[tuple[float, str]]:
         for name in run.mine:
             operation = run.world.service.operations[name]
             operation.behaviour = replace(operation.behaviour, cancel_seconds=CANCEL_SECONDS)
-    with mock.patch.object(airflow_model, "TRIGGERER", triggerer):
+    with mock.patch.object(triggerer_model, "TRIGGERER", triggerer):
         run.carry_out()
     row, exports = run.airflow.row, bool(run.exports)
     seen = list(run.airflow.seen)
