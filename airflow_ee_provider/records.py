@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_ee_provider.tasks.records import record_operations, resume_operations
+from airflow_ee_provider.tasks.records import record_operations
+from airflow_ee_provider.tasks.resuming import resume_operations
 
 __all__ = ["record_operations", "resume_operations"]

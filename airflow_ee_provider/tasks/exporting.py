@@ -37,15 +37,9 @@ from airflow_ee_provider.tasks.export_parameters import ExportParameters
 from airflow_ee_provider.tasks.lineage import add_outlet_assets, operator_lineage
 from airflow_ee_provider.tasks.measuring import measure_ended
 from airflow_ee_provider.tasks.owning_task import cancel_and_describe
-from airflow_ee_provider.tasks.records import (
-    record_all_started,
-    record_operations,
-    record_started,
-    resume_started,
-    started_by_task,
-    wanted_of_task,
-)
+from airflow_ee_provider.tasks.records import record_operations, record_started, started_by_task, wanted_of_task
 from airflow_ee_provider.tasks.restarts import failed_to_restart, tries_so_far
+from airflow_ee_provider.tasks.resuming import record_all_started, resume_started
 from airflow_ee_provider.tasks.room import start_as_there_is_room
 from airflow_ee_provider.tasks.starter import Starter
 from airflow_ee_provider.tasks.waiting_task import line_of

@@ -17,17 +17,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.airflow_versions import xcom
-from airflow_ee_provider.earth_engine.errors import (
-    EarthEngineError,
-    InvalidOperationNameError,
-    OperationNotFoundError,
-    TransientError,
-)
-from airflow_ee_provider.earth_engine.operations import OperationState
+from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError
 from airflow_ee_provider.tasks.record_format import (
     ACCOUNT_PARAMETERS,
     PART,
-    STARTED_KEY,
     TRY_KEY,
     Intent,
     Record,
@@ -42,8 +35,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.operation_names import OperationName
-    from airflow_ee_provider.earth_engine.operations import Operation
-    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 #: A function's threads record side by side, and each adds to what is there.
 _RECORDING = threading.Lock()
@@ -90,7 +81,7 @@ def record_operations(
 
 
 def record_started(
-    context: Context, started: Mapping[str, str], account: dict[str, Any], intent: str = Intent.OWN
+    context: Context, started: Mapping[str, str], account: dict[str, Any] | None, intent: str = Intent.OWN
 ) -> None:
     """Write down what this package has started for a task: each operation, and the `Start.key` under which.
 
@@ -191,47 +182,21 @@ def _part(context: Context, account: dict[str, Any] | None, intent: str) -> Reco
         map_index_of(ti),
         ti.try_number,
         getattr(ti, "max_tries", None),
-        _run_started(context),
+        run_started(context),
         intent=Intent(intent).value,
     )
 
 
 def _write(context: Context, number: int, part: Record) -> None:
     item_of(context, "ti").xcom_push(key=part_key(number), value=part.as_json())
-    _remember(context, part_key(number), part.as_json())
+    remember(context, part_key(number), part.as_json())
 
 
-def record_all_started(context: Context, names: Sequence[str]) -> None:
-    """Write down that these are all that the task starts, and in which order it wants them; see `resume_started`."""
-    if context.get("task_state_store") is None:  # Nothing remembers it.
-        return
-    where = {name: number for number, (name, _) in enumerate(recorded_with_keys(context))}
-    _remember(context, STARTED_KEY, value=[where[name] for name in names])
-
-
-def resume_started(context: Context, hook: EarthEngineHook, **how: str) -> tuple[list[str], bool]:
-    """`resume_operations`, and whether these are all that the task is to start."""
-    parts = _remembered_parts(context)
-    left = [name for part in parts for name in part.operation_names]
-    going_on = _resume(context, hook, parts, **how)
-    order = _remembered(context, STARTED_KEY)
-    were_all = bool(order) and bool(going_on) and going_on == left
-    if order and not were_all:
-        _remember(context, STARTED_KEY, value=False)
-    if were_all and isinstance(order, list):
-        going_on = [going_on[number] for number in order]
-    return going_on, were_all
-
-
-def _remember(context: Context, key: str, value: Any) -> None:
+def remember(context: Context, key: str, value: Any) -> None:
+    """Write down what the next try is to find, where Airflow lets it."""
     # Only a task's own worker may touch the store: in a DAG's callback, reading it hangs the process.
     if (store := context.get("task_state_store")) is not None:
         store.set(key, value)
-
-
-def _remembered(context: Context, key: str) -> Any:
-    store = context.get("task_state_store")
-    return None if store is None else store.get(key)
 
 
 def records_of_task(context: Context) -> list[Record]:
@@ -261,84 +226,8 @@ def operations_of_task(context: Context) -> list[str]:
     return [name for part in records_of_task(context) for name in part.operation_names]
 
 
-def resume_operations(
-    context: Context, hook: EarthEngineHook, *, on_retry: str = "reattach", on_clear: str = "cancel"
-) -> list[str]:
-    """Meet what the last try of this task has left; call it before starting anything.
-
-    Airflow 3.3's ``task_state_store`` remembers it; before, nothing does, and there is nothing to resume.
-
-    :param context: the running task's context.
-    :param hook: asks for the operations' states, and cancels.
-    :param on_retry: after a failure or a crash: ``reattach`` goes on with what is active or has succeeded;
-        ``cancel`` cancels and confirms it; ``ignore`` leaves it alone.
-    :param on_clear: the same after the task was cleared. One that was cleared while it ran can look like a retry to
-        its next try; a sensor or an operator with ``cancel_on_kill`` is told of the kill before that.
-    :return: the operations to go on with, recorded for this try; none if the task is to start again from the beginning.
-    :raises EarthEngineError: if something left could not be cancelled: nothing new must be started beside it.
-    """
-    return _resume(context, hook, _remembered_parts(context), on_retry=on_retry, on_clear=on_clear)
-
-
-def _resume(
-    context: Context,
-    hook: EarthEngineHook,
-    parts: list[Record],
-    *,
-    on_retry: str = "reattach",
-    on_clear: str = "cancel",
-) -> list[str]:
-    how = on_clear if _was_cleared(context, parts) else on_retry
-    if how not in ("reattach", "cancel", "ignore"):
-        raise ValueError(f"on_retry and on_clear are 'reattach', 'cancel' or 'ignore', not {how!r}.")
-    left = [name for part in parts for name in part.operation_names]
-    if how == "reattach":
-        found = hook.read_operations(left) if left else {}
-        wanted = {str(name) for name, operation in found.items() if _goes_on(operation)}
-        _forget(context, len(parts))
-        for part in parts:
-            if going_on := {name: key for name, key in part.with_keys() if name in wanted}:
-                _record(context, going_on, part.account, part.intent)
-        return operations_of_task(context) if parts else []
-    for result in hook.cancel_operations(left) if how == "cancel" else ():
-        if not result.outcome.is_fine(not_found_ok=True):
-            raise result.error or TransientError("It is still cancelling.", subject=str(result.name))
-    _forget(context, len(parts))
-    return []
-
-
-def _remembered_parts(context: Context) -> list[Record]:
-    return list(read_parts(lambda key: _remembered(context, key)))
-
-
-def _forget(context: Context, parts: int) -> None:
-    """Let no part of an earlier try follow those that this one is going to write."""
-    for number in range(2, parts + 1):
-        context["task_state_store"].delete(part_key(number))
-
-
-def _goes_on(found: Operation | EarthEngineError) -> bool:
-    """Whether an operation is active, and is not being cancelled, or has succeeded."""
-    if isinstance(found, OperationNotFoundError):
-        return False
-    if isinstance(found, EarthEngineError):
-        raise found
-    return found.succeeded or not (found.done or found.state is OperationState.CANCELLING)
-
-
-def _was_cleared(context: Context, parts: list[Record]) -> bool:
-    """Whether the task was cleared since the last try recorded something.
-
-    A clear raises the stored ``max_tries``, and that of a finished run begins the run again; a retry does neither,
-    whatever ``retries`` the DAG's file has by now.
-    """
-    if not parts or parts[0].max_tries is None:
-        return False
-    before = (parts[0].max_tries, parts[0].run_started)
-    return before != (getattr(item_of(context, "ti"), "max_tries", None), _run_started(context))
-
-
-def _run_started(context: Context) -> str | None:
+def run_started(context: Context) -> str | None:
+    """Return when the context's run was started last; None where it has none."""
     started = getattr(context.get("dag_run"), "start_date", None)
     return None if started is None else started.isoformat()
 

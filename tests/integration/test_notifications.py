@@ -16,7 +16,8 @@ from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.tasks import run_records
 from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY, PART, Record
-from airflow_ee_provider.tasks.records import operations_of_task, record_operations, resume_operations
+from airflow_ee_provider.tasks.records import operations_of_task, record_operations
+from airflow_ee_provider.tasks.resuming import resume_operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, BaseOperator
-from airflow_model import BYSTANDER, SIBLING, TERMINAL, Airflow, TaskInstance
+from database_model import BYSTANDER, SIBLING, TERMINAL, TaskInstance
 from world import Dead, Process
 
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
@@ -17,6 +17,8 @@ from airflow_ee_provider.operators.earth_engine import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_model import Airflow
 
 #: Seconds between the task's end and the cleaner's beginning; tries of a teardown, and seconds between them; and for
 #: which the dag-processor lets a callback run.

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import official
-from airflow_model import BYSTANDER, SIBLING, TERMINAL, VERSIONS, Airflow
+from airflow_model import Airflow
 from cleaners import CLEANERS, CleaningUp
+from database_model import BYSTANDER, SIBLING, TERMINAL, VERSIONS
 from seams import in_model
 from world import PROJECT, Process, World
 
@@ -94,22 +95,22 @@ UNWANTED: dict[str, Callable[[Airflow], None]] = {
     "run deleted": lambda airflow: airflow.end_run("deleted"),
     "run timed out": lambda airflow: airflow.end_run("timed out"),
     "execution_timeout": lambda airflow: airflow.time_out(),
-    "deferral timed out": lambda airflow: airflow.time_out_trigger(),
+    "deferral timed out": lambda airflow: airflow.triggerer.time_out(),
     "marked failed, told at once": lambda airflow: airflow.tell(airflow.mark, "failed"),
     "cleared, told at once": lambda airflow: airflow.tell(airflow.clear),
 }
 #: … and after this one it is, if another try follows.
 EITHER: dict[str, Callable[[Airflow], None]] = {
-    "worker SIGTERM": lambda airflow: airflow.lose_worker(kill=False),
+    "worker SIGTERM": lambda airflow: airflow.worker.go(kill=False),
 }
 #: After these it is wanted.
 WANTED: dict[str, Callable[[Airflow], None]] = {
-    "lost sight of": lambda airflow: airflow.lose_sight(),
+    "lost sight of": lambda airflow: airflow.worker.is_lost_sight_of(),
     "operations end": lambda airflow: airflow.world.end_all(),
-    "worker SIGKILL": lambda airflow: airflow.lose_worker(kill=True),
-    "triggerer SIGTERM": lambda airflow: airflow.stop_triggerer(kill=False),
-    "triggerer SIGKILL": lambda airflow: airflow.stop_triggerer(kill=True),
-    "trigger taken over": lambda airflow: airflow.take_trigger_over(),
+    "worker SIGKILL": lambda airflow: airflow.worker.go(kill=True),
+    "triggerer SIGTERM": lambda airflow: airflow.triggerer.stop(kill=False),
+    "triggerer SIGKILL": lambda airflow: airflow.triggerer.stop(kill=True),
+    "trigger taken over": lambda airflow: airflow.triggerer.is_late(),
     "Airflow slow": lambda airflow: airflow.world.slow_answers.append(30.0),
     "request lost": lambda airflow: airflow.world.faults.append("lost before"),
     "answer lost": lambda airflow: airflow.world.faults.append("lost after"),
@@ -250,7 +251,7 @@ class Run:
         with in_model(self.world, self.airflow):
             self._until_quiet()
             self._check()
-        self.airflow.close()
+        self.airflow.triggerer.close()
         self.history.timeline = self.world.timeline
         self.history.steps = self.world.steps
         return self.history
@@ -259,9 +260,9 @@ class Run:
         world, airflow = self.world, self.airflow
         began, quiet_since = world.now, math.inf
         while world.now - began < LONGEST:
-            for loop in list(airflow.loops()):
+            for loop in list(airflow.triggerer.loops()):
                 loop.pump()
-            moment = min([world.next_moment(), *(loop.next_moment() for loop in airflow.loops())])
+            moment = min([world.next_moment(), *(loop.next_moment() for loop in airflow.triggerer.loops())])
             if moment < world.next_moment():
                 world.now = max(world.now, moment)
             else:

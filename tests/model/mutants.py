@@ -24,7 +24,7 @@ from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import cancel
 from airflow_ee_provider.ownership import holders
 from airflow_ee_provider.ownership.holders import HeldOperation, Holder
-from airflow_ee_provider.tasks import exporting, owning_task, records, starter, waiting_task
+from airflow_ee_provider.tasks import exporting, owning_task, records, resuming, starter, waiting_task
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 from airflow_ee_provider.tasks.handover import Handover
 from airflow_ee_provider.tasks.run_records import records_of_run
@@ -260,7 +260,7 @@ MUTANTS = [
     ),
     Mutant(
         "what was cancelled is gone on with",
-        ((records, "_goes_on", lambda *_: True),),
+        ((resuming, "_goes_on", lambda *_: True),),
         ("export, worker",),
         ("3.3",),
         ("worker SIGTERM",),

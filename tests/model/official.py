@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import ee
-import ee._state
 import httplib2
 from google.auth.credentials import AnonymousCredentials
 
@@ -23,6 +22,15 @@ if TYPE_CHECKING:
 ENDPOINT = "http://earth-engine.invalid"
 CREDENTIALS = AnonymousCredentials()
 
+try:
+    from ee import _state
+except ImportError:  # Before 1.7, it has no module for what it has been initialised with.
+    _NAMES = "api_base_url tile_base_url cloud_api_base_url cloud_api_key cloud_api_user_project cloud_api_resource"
+    _NAMES += " cloud_api_resource_raw cloud_api_client_version credentials http_transport initialized requests_session"
+    _INITIALISED = [(ee.data, f"_{name}", getattr(ee.data, f"_{name}")) for name in _NAMES.split()]
+else:
+    _INITIALISED = [(_state, "_state", None)]
+
 #: The client is a process's own: what it has been initialised with, and what the product has replaced in it.
 _REPLACED = (
     (ee.data, "_execute_cloud_call"),
@@ -30,7 +38,7 @@ _REPLACED = (
     (ee, "Initialize"),
     (ee, "Authenticate"),
 )
-GLOBALS = [(ee._state, "_state", None), *((module, name, getattr(module, name)) for module, name in _REPLACED)]
+GLOBALS = [*_INITIALISED, *((module, name, getattr(module, name)) for module, name in _REPLACED)]
 
 
 def tiles() -> None:

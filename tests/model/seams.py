@@ -13,7 +13,7 @@ from datetime import datetime, timezone, tzinfo
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from airflow_model import TASK
+from database_model import TASK
 from official import CREDENTIALS, ENDPOINT, sender
 from world import PROJECT, QUESTION
 

@@ -2,7 +2,7 @@
 
 A trace is what could be seen from outside, in its order: tries that begin, deferrals, exports that are started, what
 happened to the task, cancels that are asked for, how the task ended. `tests/system/tracing.py` has written those of the
-lifecycle matrix down.
+lifecycle matrix and of the soak down.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, replace
-from itertools import groupby, product
+from itertools import product
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-import airflow_model
-from airflow_model import TERMINAL
+import triggerer_model
+from database_model import TERMINAL
 from history import Plan, Run
-from tracing import STRUCK, TRACES
+from tracing import STRUCK, TRACES, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +40,10 @@ HOLDERS = {
     "export_running": "export, worker",
     "export_deferred": "export, deferred",
     "torn_down": "export, deferred",
+    "soak_several": "function, deferred",
+    "soak_sensor": "sensor, deferred",
+    "soak_timeout": "export, deferred",
+    "soak_worker": "export, worker",
 }
 
 #: The model's strikes for the matrix' events; of two, the second comes while the first lasts.
@@ -72,6 +76,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "api_server_restarts": (),
     "scheduler_sigkill": (),
     "left_alone": (),
+    "nothing": (),
 }
 
 #: Those of which the DAG's author has asked for a retry.
@@ -119,7 +124,7 @@ class Trace:
             strikes = tuple(_IN_TRIGGERER.get(strike, strike) for strike in strikes)
         how: dict[str, Any] = {
             "cleaner": "teardown" if self.holder == "torn_down" else "",
-            "retries": self.event in RETRIED,
+            "retries": self.event in RETRIED or self.holder.startswith("soak"),
         }
         undisturbed = Plan(holder, self.minor_version, **how)
         if not strikes:
@@ -127,12 +132,6 @@ class Trace:
             return
         for step in range(Run(undisturbed).carry_out().steps):
             yield Plan(holder, self.minor_version, tuple(enumerate(strikes, start=step)), **how)
-
-
-def in_order(seen: Any, leave_out: set[str] | frozenset[str] = frozenset()) -> tuple[str, ...]:
-    """Return what was seen in its order; the same thing several times at once counts as one."""
-    words = [what for _, what in sorted(seen, key=lambda one: one[0]) if what not in leave_out]
-    return tuple(word for word, _ in groupby(words))
 
 
 def seen_in_model(plan: Plan, triggerer: float) -> list[tuple[float, str]]:
@@ -145,7 +144,7 @@ def seen_in_model(plan: Plan, triggerer: float) -> list[tuple[float, str]]:
         for name in run.mine:
             operation = run.world.service.operations[name]
             operation.behaviour = replace(operation.behaviour, cancel_seconds=CANCEL_SECONDS)
-    with mock.patch.object(airflow_model, "TRIGGERER", triggerer):
+    with mock.patch.object(triggerer_model, "TRIGGERER", triggerer):
         run.carry_out()
     row, exports = run.airflow.row, bool(run.exports)
     seen = list(run.airflow.seen)

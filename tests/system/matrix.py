@@ -28,7 +28,7 @@ from outages import OUTAGES
 from production import ProductionAirflow, ProductionAirflow2, WrongClocks
 from promises import CANCEL_WITHIN, judge, requested
 from tokens import TokenServer
-from tracing import keep, trace
+from tracing import keep, trace_of_cell
 
 from airflow_ee_provider.airflow_api import wait_until
 from airflow_ee_provider.emulator import Emulator
@@ -233,7 +233,7 @@ def measure(
     ):
         run_cells(cells, airflow, emulator)
         if not getattr(airflow, "clocks", None):  # Logs have the times of their machines.
-            keep([trace(cell, airflow, emulator, airflow_version) for cell in cells], traces)
+            keep([trace_of_cell(cell, airflow, emulator, airflow_version) for cell in cells], traces)
         if "mapped" in holders:
             cells += [mapped_group(airflow, emulator), *changed_files(airflow, emulator)]
         if not all(cell.kept for cell in cells):

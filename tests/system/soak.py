@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ import traceback
 from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from threading import Thread
@@ -20,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import requests
-from events import signal_worker
+from airflow import __version__ as airflow_version
 from matrix import STANDALONE, booted, keep_evidence, new_emulator
 from outages import DISTURBANCES, DISTURBANCES_IN_PRODUCTION
 from production import ProductionAirflow, WrongClocks
 from soak_page import page
+from soak_runs import SHAPES, Run, choose, judge
+from tracing import FOLLOWED, keep, trace_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,26 +32,8 @@ if TYPE_CHECKING:
     from outages import Outage
 
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.emulator.operations import EmulatedOperation
     from airflow_ee_provider.emulator.service import Service
     from airflow_ee_provider.standalone import StandaloneAirflow
-
-#: Exports of each shape of DAG, and the state in which its task holds them.
-SHAPES = {"several": 2, "mapped": 3, "sensor": 1, "worker": 1, "timeout": 1}
-
-#: What is done to a run, how often, and whether its exports are to be cancelled then.
-EVENTS = {
-    "nothing": (40, False),
-    "task cleared": (15, True),
-    "task marked failed": (10, True),
-    "task marked success": (5, True),
-    "run marked failed": (10, True),
-    "times out": (10, True),
-    "worker SIGKILL": (10, False),
-}
-
-#: What ends a run, and so what another of its tasks exports.
-ENDS_THE_RUN = ("run marked failed", "times out")
 
 FAULTS = ("unavailable", "internal", "too_many_requests", "reset", "reset_after", "truncated", "html")
 #: Of all requests to Earth Engine, how many meet a fault.
@@ -68,71 +50,6 @@ EVERY_MOMENT = "\n## Every moment, in a model\n"
 
 #: What is raised where Airflow's API, or what it needs, is away or too busy.
 AWAY = (requests.RequestException, RuntimeError, TimeoutError)
-
-
-@dataclass
-class Run:
-    """A DAG run, and what happens to it."""
-
-    shape: str
-    event: str
-    run_id: str
-    started: float
-    act_after: float
-    began: float = 0.0
-    acted: bool = False
-    state: str = ""
-
-    @property
-    def dag_id(self) -> str:
-        return f"soak_{self.shape}"
-
-    @property
-    def finished(self) -> bool:
-        return self.state in ("success", "failed")
-
-    def exports(self, service: Service) -> list[EmulatedOperation]:
-        return [o for o in list(service.operations.values()) if self.run_id in o.description]
-
-    def look(self, airflow: StandaloneAirflow) -> None:
-        """Bring its state up to date, and do to it what is to be done, at any moment after its task's start."""
-        self.state = airflow.run(self.dag_id, self.run_id)["state"]
-        if self.finished or self.acted or self.event in ("nothing", "times out"):
-            return
-        tasks = airflow.call("GET", f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances")["task_instances"]
-        held = [t for t in tasks if t["task_id"] == "hold" and t["state"] in ("deferred", "running")]
-        if not held:
-            return
-        self.began = self.began or time.time()
-        if time.time() - self.began >= self.act_after:
-            self._act(airflow, held[0])
-
-    def _act(self, airflow: StandaloneAirflow, task: dict[str, Any]) -> None:
-        if self.event == "worker SIGKILL" and not task["pid"]:
-            return
-        if self.event == "task cleared":
-            airflow.clear(self.dag_id, self.run_id, "hold")
-        elif self.event == "run marked failed":
-            airflow.mark_run(self.dag_id, self.run_id, "failed")
-        elif self.event == "worker SIGKILL":
-            signal_worker(psutil.Process(task["pid"]), signal.SIGKILL)
-        else:
-            airflow.mark_task(self.dag_id, self.run_id, "hold", self.event.rpartition(" ")[2])
-        self.acted = True  # Otherwise it is done again: whoever was to do it was away.
-
-
-def choose(chance: random.Random, airflow: StandaloneAirflow) -> Run:
-    """Start a run of some shape, to which something is going to happen."""
-    shape = chance.choice(list(SHAPES))
-    possible = {event: weight for event, (weight, _) in EVENTS.items()}
-    if shape != "worker":
-        del possible["worker SIGKILL"]
-    if shape == "mapped":  # Marked one by one, that would be another event.
-        del possible["task marked failed"], possible["task marked success"]
-    [event] = chance.choices(list(possible), list(possible.values()))
-    lives = "long" if EVENTS[event][1] else "short"
-    run_id = airflow.trigger(f"soak_{shape}", lives=lives)
-    return Run(shape, event, run_id, time.time(), chance.uniform(0, 25))
 
 
 @dataclass
@@ -175,41 +92,6 @@ def part_of(process: psutil.Process, airflow: StandaloneAirflow) -> str:
     return "triggerer's triggers" if part == "triggerer" else ""
 
 
-def judge(runs: list[Run], service: Service) -> dict[str, list[str]]:
-    """Find what must not be: each entry names the run or the export."""
-    now = service.clock.now()
-    wrong: dict[str, list[str]] = {
-        "should be cancelled and are not": [],
-        "should not be cancelled and are": [],
-        "started twice": [],
-        "runs that did not end as they should": [],
-    }
-    for run in runs:
-        mine = run.exports(service)
-        what = f"{run.dag_id} {run.run_id} ({run.event})"
-        wrong["should be cancelled and are not"] += [f"{what} {o.name}" for o in mine if not o.done(now)]
-        by_export = defaultdict(list)
-        for operation in mine:
-            by_export[operation.description].append(operation)
-        for description, operations in by_export.items():
-            operations.sort(key=lambda o: o.created)
-            overlaps = any(b.created < a.ended() for a, b in pairwise(operations))
-            unwanted = len(operations) > 1 and not EVENTS[run.event][1]
-            wrong["started twice"] += [f"{what} {description}"] if overlaps or unwanted else []
-        # A neighbour's export is wanted as long as its run is.
-        wanted = [o for o in mine if not EVENTS[run.event][1] or (is_neighbour(o) and run.event not in ENDS_THE_RUN)]
-        asked = [o for o in wanted if o.cancel_requested is not None]
-        wrong["should not be cancelled and are"] += [f"{what} {o.name}" for o in asked]
-        if not EVENTS[run.event][1] and (run.state != "success" or len(by_export) != SHAPES[run.shape] + 1):
-            wrong["runs that did not end as they should"].append(f"{what}: {run.state}, {len(by_export)} exports")
-    return wrong
-
-
-def is_neighbour(operation: EmulatedOperation) -> bool:
-    """Whether it is the export of another task of the run, to which nothing happens."""
-    return operation.description.endswith("-neighbour")
-
-
 @dataclass
 class Soaked:
     """What there was, and what is wrong."""
@@ -218,19 +100,33 @@ class Soaked:
     runs: list[Run] = field(default_factory=list)
     processes: Processes = field(default_factory=Processes)
     done: Counter[str] = field(default_factory=Counter)
+    #: When something was away.
+    disturbed: list[tuple[float, float]] = field(default_factory=list)
     wrong: dict[str, list[str]] = field(default_factory=dict)
+
+    def undisturbed(self) -> list[Run]:
+        """Return the runs to which nothing else happened than what was to, as far as they are followed."""
+        lives = [(run, run.started, run.happened + FOLLOWED if run.acted else run.ended) for run in self.runs]
+        return [
+            run
+            for run, begin, end in lives
+            if (run.acted or run.event == "nothing")
+            and not any(begin < back + SETTLE and gone < end for gone, back in self.disturbed)
+        ]
 
 
 def disturb(soaked: Soaked, airflow: StandaloneAirflow, emulator: Emulator, what: str, outage: Outage) -> Thread:
     """Let something go and come back, while everything goes on."""
 
     def happen() -> None:
+        gone = time.time()
         try:
             outage.happen([], airflow, emulator)
             soaked.done[what] += 1
         except Exception:  # noqa: BLE001 (whatever it is, it is printed and counted)
             soaked.done[f"{what}, which failed"] += 1
             traceback.print_exc()
+        soaked.disturbed.append((gone, time.time()))
 
     thread = Thread(target=happen)
     thread.start()
@@ -280,6 +176,9 @@ def soak(seconds: float, every: float, chance: random.Random, *, production: boo
                 disturbance.join()
             time.sleep(SETTLE)
             soaked.wrong = judge(runs, service)
+            if not production:  # Where clocks are wrong, logs have the times of their machines.
+                traces = [trace_of_run(run, airflow, emulator, airflow_version) for run in soaked.undisturbed()]
+                keep(traces, f"soak-{airflow_version}")
             if any(soaked.wrong.values()):
                 keep_evidence(airflow, service)
     soaked.done.update(run.event for run in runs if run.acted or run.event in ("nothing", "times out"))

@@ -6,15 +6,18 @@ import json
 import re
 from contextlib import suppress
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from cells import Cell
+    from soak_runs import Run
 
     from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.emulator.operations import EmulatedOperation
     from airflow_ee_provider.standalone import StandaloneAirflow
 
 #: Where the model reads them.
@@ -26,17 +29,16 @@ STRUCK, ENDS = "~~~", ("success", "failed", "skipped")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)")
 
 
-def trace(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, version: str) -> dict[str, Any]:
+#: Seconds after what happened to it for which a task of the soak is followed: its run goes on, and ends otherwise.
+FOLLOWED = 60.0
+
+
+def trace_of_cell(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, version: str) -> dict[str, Any]:
     """Return what was seen of a cell's task, in seconds since its run began."""
-    seen = [(cell.happened, STRUCK), *_in_logs(cell, airflow)]
-    for name in cell.started(emulator) if cell.starts_it_itself else cell.operations:
-        operation = emulator.service.operations[name]
-        if cell.starts_it_itself:
-            seen.append((operation.created, "export"))
-        if operation.cancel_requested is not None:
-            seen.append((operation.cancel_requested, "cancel"))
-    began = min(moment for moment, _ in seen)
-    seen = [(round(moment - began, 2), what) for moment, what in sorted(seen)]
+    names = cell.started(emulator) if cell.starts_it_itself else cell.operations
+    operations = [emulator.service.operations[name] for name in names]
+    seen = [(cell.happened, STRUCK), *_of_operations(operations, are_started=cell.starts_it_itself)]
+    seen = _since_the_begin([*seen, *_in_logs(cell.dag_id, cell.run_id, airflow)])
     with suppress(RuntimeError):  # The run is deleted.
         state = airflow.task(cell.dag_id, cell.run_id, "hold")["state"]
         if state in ENDS:
@@ -44,12 +46,45 @@ def trace(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, version: s
     return {"version": version, "holder": cell.holder, "event": cell.event, "seen": seen}
 
 
-def _in_logs(cell: Cell, airflow: StandaloneAirflow) -> Iterator[tuple[float, str]]:
+def trace_of_run(run: Run, airflow: StandaloneAirflow, emulator: Emulator, version: str) -> dict[str, Any]:
+    """Return what was seen of a task of the soak, to which nothing else happened than what was to."""
+    own = run.exports_of_the_holder(emulator.service)
+    seen = [*_of_operations(own, are_started=run.shape != "sensor"), *_in_logs(run.dag_id, run.run_id, airflow)]
+    if run.acted:
+        seen = [(run.happened, STRUCK), *(one for one in seen if one[0] < run.happened + FOLLOWED)]
+    event = run.event.replace(" ", "_").lower()
+    return {"version": version, "holder": run.dag_id, "event": event, "seen": _since_the_begin(seen)}
+
+
+def _since_the_begin(seen: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    began = min(moment for moment, _ in seen)
+    return [(round(moment - began, 2), what) for moment, what in sorted(seen)]
+
+
+def in_order(seen: Iterable[tuple[float, str]], leave_out: set[str] | frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """Return what was seen in its order; the same thing several times at once counts as one."""
+    words = [what for _, what in sorted(seen, key=lambda one: one[0]) if what not in leave_out]
+    return tuple(word for word, _ in groupby(words))
+
+
+def _of_operations(operations: list[EmulatedOperation], *, are_started: bool) -> Iterator[tuple[float, str]]:
+    """Yield what Earth Engine was asked.
+
+    :param are_started: whether the task itself starts them.
+    """
+    for operation in operations:
+        if are_started:
+            yield operation.created, "export"
+        if operation.cancel_requested is not None:
+            yield operation.cancel_requested, "cancel"
+
+
+def _in_logs(dag_id: str, run_id: str, airflow: StandaloneAirflow) -> Iterator[tuple[float, str]]:
     """Yield what the task's logs tell: one for each try."""
     for path in (airflow.home / "logs").rglob("attempt=*.log"):
         if not path.stem.partition("=")[2].isdigit():
             continue  # The trigger's.
-        of_task = {f"dag_id={cell.dag_id}", f"run_id={cell.run_id}", "task_id=hold"} <= set(path.parts)
+        of_task = {f"dag_id={dag_id}", f"run_id={run_id}", "task_id=hold"} <= set(path.parts)
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if of_task else []
         moments = [(_moment(line), line) for line in lines]
         timed = [(moment, line) for moment, line in moments if moment is not None]
@@ -64,10 +99,11 @@ def _moment(line: str) -> float | None:
 
 
 def keep(traces: list[dict[str, Any]], name: str) -> None:
-    """Keep traces for the model, in place of those of the same cells."""
+    """Keep traces for the model, one of each kind, in place of those of the same holders and events."""
     TRACES.mkdir(exist_ok=True)
     file = TRACES / f"{name}.json"
     before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-    kept = {(one["holder"], one["event"]): one for one in [*before, *traces]}
-    lines = ",\n".join(json.dumps(one) for one in kept.values())
-    file.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    again = {(one["holder"], one["event"]) for one in traces}
+    kinds = {(one["holder"], one["event"], in_order(one["seen"])): one for one in traces}
+    kept = [*(one for one in before if (one["holder"], one["event"]) not in again), *kinds.values()]
+    file.write_text("[\n" + ",\n".join(map(json.dumps, kept)) + "\n]\n", encoding="utf-8")

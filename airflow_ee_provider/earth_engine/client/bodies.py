@@ -12,8 +12,8 @@ from airflow_ee_provider.earth_engine.flows.effects import NoResponse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: How an answer may be compressed; and the same in zlib's terms.
-ACCEPTED, GZIP = "gzip", zlib.MAX_WBITS | 16
+#: How an answer may be compressed, if it is; and the first of them in zlib's terms.
+ACCEPTED, PLAIN, GZIP = "gzip", "identity", zlib.MAX_WBITS | 16
 
 
 class Body:
@@ -26,14 +26,14 @@ class Body:
     """
 
     def __init__(self, headers: Mapping[str, str]) -> None:
-        self._encoding = headers.get("Content-Encoding", "identity").strip().lower()
+        self._encoding = headers.get("Content-Encoding", "").strip().lower() or PLAIN
         self._gzip = zlib.decompressobj(GZIP) if self._encoding == ACCEPTED else None
         self._has_begun = False
         self._read = bytearray()
 
     def refused(self) -> NoResponse | None:
         """Say why it is not even begun to be read, if so."""
-        if self._encoding in (ACCEPTED, "identity"):
+        if self._encoding in (ACCEPTED, PLAIN):
             return None
         # Compressed more than once, some kilobytes can be some gigabytes.
         return _unreadable(f"is compressed as {self._encoding[:40]!r}, which was not asked for")

@@ -69,5 +69,6 @@ def test_no_more_is_unpacked_than_is_reasonable(monkeypatch: pytest.MonkeyPatch)
     assert found.reason == "its answer is longer than 1,000 bytes"
 
 
-def test_an_answer_without_a_body_is_empty() -> None:
-    assert read([]) == b""
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "", "identity"])
+def test_an_answer_without_a_body_is_empty(encoding: str) -> None:
+    assert read([], encoding) == b""

@@ -1,0 +1,132 @@
+"""What the last try of a task has left: the next one goes on with it, or cancels it.
+
+Airflow 3.3's ``task_state_store`` remembers it; before, nothing does, and there is nothing to resume.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.earth_engine.errors import EarthEngineError, OperationNotFoundError, TransientError
+from airflow_ee_provider.earth_engine.operations import OperationState
+from airflow_ee_provider.tasks.record_format import STARTED_KEY, Record, part_key, read_parts
+from airflow_ee_provider.tasks.records import (
+    item_of,
+    operations_of_task,
+    record_started,
+    recorded_with_keys,
+    remember,
+    run_started,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.earth_engine.operations import Operation
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+
+def resume_operations(
+    context: Context, hook: EarthEngineHook, *, on_retry: str = "reattach", on_clear: str = "cancel"
+) -> list[str]:
+    """Meet what the last try of this task has left; call it before starting anything.
+
+    Airflow 3.3's ``task_state_store`` remembers it; before, nothing does, and there is nothing to resume.
+
+    :param context: the running task's context.
+    :param hook: asks for the operations' states, and cancels.
+    :param on_retry: after a failure or a crash: ``reattach`` goes on with what is active or has succeeded;
+        ``cancel`` cancels and confirms it; ``ignore`` leaves it alone.
+    :param on_clear: the same after the task was cleared. One that was cleared while it ran can look like a retry to
+        its next try; a sensor or an operator with ``cancel_on_kill`` is told of the kill before that.
+    :return: the operations to go on with, recorded for this try; none if the task is to start again from the beginning.
+    :raises EarthEngineError: if something left could not be cancelled: nothing new must be started beside it.
+    """
+    return _resume(context, hook, _remembered_parts(context), on_retry=on_retry, on_clear=on_clear)
+
+
+def _resume(
+    context: Context,
+    hook: EarthEngineHook,
+    parts: list[Record],
+    *,
+    on_retry: str = "reattach",
+    on_clear: str = "cancel",
+) -> list[str]:
+    how = on_clear if _was_cleared(context, parts) else on_retry
+    if how not in ("reattach", "cancel", "ignore"):
+        raise ValueError(f"on_retry and on_clear are 'reattach', 'cancel' or 'ignore', not {how!r}.")
+    left = [name for part in parts for name in part.operation_names]
+    if how == "reattach":
+        found = hook.read_operations(left) if left else {}
+        wanted = {str(name) for name, operation in found.items() if _goes_on(operation)}
+        _forget(context, len(parts))
+        for part in parts:
+            if going_on := {name: key for name, key in part.with_keys() if name in wanted}:
+                record_started(context, going_on, part.account, part.intent)
+        return operations_of_task(context) if parts else []
+    for result in hook.cancel_operations(left) if how == "cancel" else ():
+        if not result.outcome.is_fine(not_found_ok=True):
+            raise result.error or TransientError("It is still cancelling.", subject=str(result.name))
+    _forget(context, len(parts))
+    return []
+
+
+def _remembered_parts(context: Context) -> list[Record]:
+    return list(read_parts(lambda key: _remembered(context, key)))
+
+
+def _forget(context: Context, parts: int) -> None:
+    """Let no part of an earlier try follow those that this one is going to write."""
+    for number in range(2, parts + 1):
+        context["task_state_store"].delete(part_key(number))
+
+
+def _goes_on(found: Operation | EarthEngineError) -> bool:
+    """Whether an operation is active, and is not being cancelled, or has succeeded."""
+    if isinstance(found, OperationNotFoundError):
+        return False
+    if isinstance(found, EarthEngineError):
+        raise found
+    return found.succeeded or not (found.done or found.state is OperationState.CANCELLING)
+
+
+def _was_cleared(context: Context, parts: list[Record]) -> bool:
+    """Whether the task was cleared since the last try recorded something.
+
+    A clear raises the stored ``max_tries``, and that of a finished run begins the run again; a retry does neither,
+    whatever ``retries`` the DAG's file has by now.
+    """
+    if not parts or parts[0].max_tries is None:
+        return False
+    before = (parts[0].max_tries, parts[0].run_started)
+    return before != (getattr(item_of(context, "ti"), "max_tries", None), run_started(context))
+
+
+def record_all_started(context: Context, names: Sequence[str]) -> None:
+    """Write down that these are all that the task starts, and in which order it wants them; see `resume_started`."""
+    if context.get("task_state_store") is None:  # Nothing remembers it.
+        return
+    where = {name: number for number, (name, _) in enumerate(recorded_with_keys(context))}
+    remember(context, STARTED_KEY, value=[where[name] for name in names])
+
+
+def resume_started(context: Context, hook: EarthEngineHook, **how: str) -> tuple[list[str], bool]:
+    """`resume_operations`, and whether these are all that the task is to start."""
+    parts = _remembered_parts(context)
+    left = [name for part in parts for name in part.operation_names]
+    going_on = _resume(context, hook, parts, **how)
+    order = _remembered(context, STARTED_KEY)
+    were_all = bool(order) and bool(going_on) and going_on == left
+    if order and not were_all:
+        remember(context, STARTED_KEY, value=False)
+    if were_all and isinstance(order, list):
+        going_on = [going_on[number] for number in order]
+    return going_on, were_all
+
+
+def _remembered(context: Context, key: str) -> Any:
+    store = context.get("task_state_store")
+    return None if store is None else store.get(key)

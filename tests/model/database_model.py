@@ -1,0 +1,189 @@
+"""What Airflow's database has of a DAG run in the model, and what differs between Airflow's versions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.ownership.holders import Holder, Holding
+from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY, Record
+
+if TYPE_CHECKING:
+    from world import Process, World
+
+
+@dataclass(frozen=True)
+class Version:
+    """What differs between Airflow's versions.
+
+    :param tells_triggers: of a user's action (`BaseTrigger.on_kill`); seen in 3.3.2.
+    :param handler_returns: Airflow's handler of SIGTERM calls `on_kill` and returns (3.x); 2.11 raises after it.
+    :param kill_after: seconds from SIGTERM to SIGKILL: 5 in 3.x, `killed_task_cleanup_time` (60) in 2.11.
+    :param has_store: `task_state_store`, from 3.3 on.
+    :param stops_after_refusal: whether `before_stopping` is called after a deferral was refused, too: so it is in 3.3,
+        and in 2.11 (``finally``, in its `task_command.py`); not in between.
+    """
+
+    name: str
+    tells_triggers: bool
+    handler_returns: bool
+    kill_after: float
+    has_store: bool
+    stops_after_refusal: bool
+
+
+VERSIONS = {
+    version.name: version
+    for version in (
+        Version("2.11", False, False, 60.0, False, True),
+        # Alike in all of this: `_on_term`, `main` and `finalize` in `task_runner.py`, and `kill` in `supervisor.py`, of
+        # 3.0.6, 3.1.8 and 3.2.2; `cancel_triggers` in their `triggerer_job_runner.py`.
+        *(Version(name, False, True, 5.0, False, False) for name in ("3.0", "3.1", "3.2")),
+        Version("3.3", True, True, 5.0, True, True),
+    )
+}
+
+#: Seconds: until the scheduler hears of the end of a deferred task's process;
+#: between two heartbeats of a worker, until a missed one is noticed, between two looks of the triggerer and of
+#: the scheduler, until the next try of a task, and for which a part of Airflow is away.
+HEARS_OF_DEFERRAL = 5.0
+HEARTBEAT, HEARTBEAT_TIMEOUT, TRIGGERER, SCHEDULER, RETRY_DELAY, AWAY = 2.0, 40.0, 1.0, 1.0, 5.0, 10.0
+
+TERMINAL = ("success", "failed", "skipped", "removed")
+
+#: The task instances, by task id and map index: the one that holds operations, one that is mapped beside it, and one of
+#: another task of the run.
+TASK, SIBLING, BYSTANDER = ("task", 0), ("task", 1), ("bystander", -1)
+
+
+@dataclass
+class Row:
+    """The task instance, as Airflow's database has it."""
+
+    state: str = "scheduled"
+    try_number: int = 0
+    max_tries: int = 0
+    process: Process | None = None
+    next_method: str = ""
+    next_kwargs: dict[str, Any] = field(default_factory=dict)
+    #: The serialised trigger, and when it times out.
+    trigger: Any = None
+    trigger_number: int = 0
+    trigger_timeout: float = math.inf
+    started: float = 0.0
+
+    @property
+    def after_failure(self) -> str:
+        """The state after a try that has failed."""
+        return "up_for_retry" if self.try_number <= self.max_tries else "failed"
+
+
+class TaskInstance:
+    """What a task's context and a trigger have of it."""
+
+    dag_id, run_id, task = "dag", "run", None
+    task_id, map_index = TASK
+
+    def __init__(self, airflow: Database) -> None:
+        self._airflow = airflow
+        self.try_number, self.max_tries = airflow.row.try_number, airflow.row.max_tries
+        self.start_date = datetime.fromtimestamp(airflow.row.started, timezone.utc)
+
+    def get_first_reschedule_date(self, _context: Any) -> datetime:
+        return datetime.fromtimestamp(self._airflow.first_started, timezone.utc)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self._airflow.world.step(f"XCom {key}")
+        self._airflow.xcoms[self.task_id, self.map_index][key] = value
+
+    def xcom_pull(self, task_ids: str, map_indexes: int, key: str) -> Any:
+        assert (task_ids, map_indexes) == (self.task_id, self.map_index), "another task's XCom"
+        self._airflow.world.step(f"XCom {key}?")
+        return self._airflow.xcoms[task_ids, map_indexes].get(key)
+
+
+class Store(dict[str, Any]):
+    """Airflow 3.3's `task_state_store`."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def set(self, key: str, value: Any) -> None:
+        self._world.step(f"store {key}")
+        self[key] = value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._world.step(f"store {key}?")
+        return super().get(key, default)
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
+class Database:
+    """One DAG run with one mapped task, whose siblings and bystanders only have their records.
+
+    Beside it, what the invariants ask: who was told what, and when.
+    """
+
+    def __init__(self, world: World, version: Version, retries: int) -> None:
+        self.world, self.version = world, version
+        self.row = Row(max_tries=retries)
+        self.retries = retries
+        self.run_state = "running"
+        self.run_began = datetime.fromtimestamp(world.now, timezone.utc)
+        self.first_started = world.now
+        #: By task id and map index.
+        self.xcoms: dict[tuple[str, int], dict[str, Any]] = {TASK: {}, SIBLING: {}, BYSTANDER: {}}
+        self.store = Store(world)
+        self.is_user_action = False
+        self.was_taken_for_lost = False
+        #: A process was ended before any code of the product ran in it.
+        self.was_unheard = False
+        #: When the task has asked for its own state last; the same, before a deferral that was refused; and when it
+        #: has succeeded.
+        self.asked_at, self.refused_after, self.succeeded_at = -math.inf, -math.inf, math.inf
+        #: A worker was told to end, and nobody has said that its operations are not wanted.
+        self.may_be_cancelled = False
+        #: Since when something has been done to the task, after which it wants nothing of before any more.
+        self.unwanted_since = math.inf
+        self.errors: list[str] = []
+        #: What somebody outside could see of the task, and when.
+        self.seen: list[tuple[float, str]] = []
+
+    def want_no_more(self) -> None:
+        """Write down that the task wants nothing of before any more."""
+        self.unwanted_since = min(self.unwanted_since, self.world.now)
+
+    @property
+    def is_2(self) -> bool:
+        return self.version.name.startswith("2")
+
+    def recorded(self) -> set[str]:
+        """Return the operations that the task has recorded in its latest try."""
+        parts = [part for key, part in self.xcoms[TASK].items() if key.startswith(OPERATIONS_KEY)]
+        return {name for part in parts if isinstance(part, dict) for name in part["operation_names"]}
+
+    def holdings(self) -> list[Holding]:
+        """Return what task instances have recorded, as Airflow's database joins it with their states."""
+        self.world.step("who holds what?")
+        found = []
+        for (task_id, map_index), xcoms in self.xcoms.items():
+            is_task = (task_id, map_index) == TASK
+            state = self.row.state if is_task else "running"
+            for key, value in [*xcoms.items(), *(self.store.items() if is_task else ())]:
+                if key.startswith(OPERATIONS_KEY) and state != "removed":
+                    record = Record.from_json(value)
+                    holder = Holder("dag", "run", task_id, map_index, 1, state, self.run_state, record.intent)
+                    found.append(Holding(holder, record.operation_names))
+        return found
+
+    def context(self) -> dict[str, Any]:
+        """Return a task's context."""
+        dag_run = SimpleNamespace(start_date=self.run_began, run_id="run", dag_id="dag")
+        context: dict[str, Any] = {"ti": TaskInstance(self), "dag": None, "dag_run": dag_run}
+        return context | ({"task_state_store": self.store} if self.version.has_store else {})

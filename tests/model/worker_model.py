@@ -1,0 +1,235 @@
+"""A worker of the model: the processes of a task's tries, and how they end."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+)
+from database_model import HEARTBEAT, HEARTBEAT_TIMEOUT, RETRY_DELAY, SCHEDULER, TASK
+from ee import EEException
+from world import Dead, Process
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+except ImportError:
+    from airflow.exceptions import AirflowRescheduleException
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_model import Airflow
+
+
+class Worker:
+    """Runs one try of the task after the other.
+
+    :param make: makes the task's operator, at each start of a process.
+    """
+
+    def __init__(self, airflow: Airflow, make: Callable[[], Any]) -> None:
+        self.airflow, self.world, self._make = airflow, airflow.world, make
+
+    def start(self) -> None:
+        """Start a process of the task: of its next try, or one that resumes after a deferral."""
+        row = self.airflow.row
+        if self.airflow.run_state not in ("running", "queued") or row.state not in ("scheduled", "up_for_reschedule"):
+            return
+        if not row.next_method and row.state != "up_for_reschedule":
+            row.try_number += 1
+            self.airflow.seen.append((self.world.now, f"try {row.try_number}"))
+            self.airflow.xcoms[TASK].clear()  # Airflow deletes them as a try begins.
+            self.airflow.first_started = self.world.now
+        if row.state != "up_for_reschedule" and not row.next_method:
+            row.started = self.world.now
+        row.state = "running"
+        process = row.process = Process(self.world, f"try {row.try_number}")
+        process.start(lambda: self._work(process))
+        self.world.after(HEARTBEAT, lambda: self.heartbeat(process))
+
+    def _work(self, process: Process) -> None:
+        row = self.airflow.row
+        method, kwargs = row.next_method, row.next_kwargs
+        row.next_method, row.next_kwargs = "", {}
+        state = self._outcome(method, kwargs, process)
+        if process.alive:
+            self._ended(process, state)
+
+    def _execute(self, method: str, kwargs: dict[str, Any], process: Process) -> None:
+        self.world.step("parses the DAG's file", 1.0)
+        operator = process.operator = self._make()
+        context = self.airflow.context()
+        operator.pre_execute(context)
+        process.is_timed = not method  # A resumption has no time of its own.
+        try:
+            operator.resume_execution(method, kwargs, context) if method else operator.execute(context)
+        except AirflowTaskTimeout:
+            operator.on_kill()
+            raise
+        finally:
+            process.is_timed = False
+
+    def _ended_by_signal(self, process: Process) -> str:
+        """Let an Airflow 2 write down how a task has ended, unless somebody else has, before its process does."""
+        row = self.airflow.row
+        before, state = row.state, row.after_failure
+        row.state = state if before == "running" else before
+        for listener in process.listeners:
+            listener.before_stopping(None)
+        if before == "running":
+            row.state = before  # `_ended` goes on from there.
+        return state
+
+    def _outcome(self, method: str, kwargs: dict[str, Any], process: Process) -> str:
+        try:
+            self._execute(method, kwargs, process)
+        except TaskDeferred as deferral:
+            try:
+                return self._defer(deferral, process)
+            except AirflowException as error:  # Airflow 2's SIGTERM, in the task's own process.
+                self.world.note(f"     fails: {error}")
+                return self._ended_by_signal(process)
+        except AirflowRescheduleException as again:
+            self.world.at(again.reschedule_date.timestamp(), self.start)
+            return "up_for_reschedule"
+        except AirflowSkipException:
+            return "skipped"
+        except (AirflowFailException, AirflowSensorTimeout) as error:
+            self.world.note(f"     fails for good: {str(error)[:160]}")
+            return "failed"
+        except (Exception, AirflowTaskTimeout) as error:  # noqa: BLE001 (whatever it is, Airflow fails the task)
+            self.world.note(f"     fails: {type(error).__name__} {str(error)[:160]}")
+            if not isinstance(error, (AirflowException, AirflowTaskTimeout, EEException)):  # The function's, that one.
+                self.airflow.errors.append(f"{type(error).__name__}: {error}")
+            return self.airflow.row.after_failure
+        return "success"
+
+    def _defer(self, deferral: TaskDeferred, process: Process) -> str:
+        self.world.step("asks to be deferred")
+        row = self.airflow.row
+        is_taken = row.process is process and row.state == "running" and self.airflow.run_state == "running"
+        if is_taken:
+            self.airflow.seen.append((self.world.now, "deferred"))
+            row.state, row.trigger = "deferred", deferral.trigger.serialize()
+            row.trigger_number += 1
+            row.next_method, row.next_kwargs = deferral.method_name, dict(deferral.kwargs or {})
+            seconds = math.inf if deferral.timeout is None else deferral.timeout.total_seconds()
+            row.trigger_timeout = self.world.now + seconds
+            number = row.trigger_number
+            if seconds < math.inf:
+                self.world.after(seconds, lambda: self.airflow.triggerer.times_out(number))
+        else:
+            self.world.note("     … which is refused")
+            self.airflow.refused_after = self.airflow.asked_at
+        if is_taken or self.airflow.version.stops_after_refusal:
+            for listener in process.listeners:
+                listener.before_stopping(None)
+        return "deferred"
+
+    def _ended(self, process: Process, state: str) -> None:
+        """A process has ended by itself, and says how."""
+        row = self.airflow.row
+        process.alive = False
+        process.ended_at = self.world.now
+        self.world.note(f"{process.kind}: ends, {state}")
+        if row.process is not process:
+            return
+        if row.state == "restarting":
+            self._next_try()
+        elif row.state == "running" and state != "deferred":
+            row.state = state
+            if state == "success":
+                self.airflow.succeeded_at = self.world.now
+            if state == "up_for_retry":
+                self._retries()
+            elif state == "failed":
+                self._failed()
+
+    def _failed(self) -> None:
+        row = self.airflow.row
+        row.state = "failed" if row.state == "failed" else row.after_failure
+        if row.state == "up_for_retry":
+            self._retries()
+        else:
+            self.airflow.run_state = "failed"
+
+    def _retries(self) -> None:
+        def again() -> None:
+            if self.airflow.row.state == "up_for_retry":
+                self._next_try()
+
+        self.world.after(RETRY_DELAY, again)
+
+    def _next_try(self) -> None:
+        row = self.airflow.row
+        row.state, row.next_method, row.trigger = "scheduled", "", None
+        self.world.after(SCHEDULER, self.start)
+
+    def heartbeat(self, process: Process) -> None:
+        """Let the supervisor learn what has become of the task meanwhile, and kill it if it is not wanted."""
+        if not process.is_running or process.was_told:
+            return
+        row = self.airflow.row
+        if row.process is process and row.state in ("running", "deferred"):
+            self.world.after(HEARTBEAT, lambda: self.heartbeat(process))
+            return
+        self.terminate(process)
+
+    def terminate(self, process: Process) -> None:
+        """SIGTERM, and SIGKILL some seconds later."""
+        self.world.note(f"{process.kind}: gets SIGTERM")
+
+        def handler() -> None:
+            if process.operator is None:  # Airflow has no handler yet while it parses the DAG's file.
+                self.airflow.was_unheard = True
+                self._kill(process)
+                raise Dead
+            process.operator.on_kill()
+            if not self.airflow.version.handler_returns:
+                raise AirflowException("Task received SIGTERM signal")
+
+        process.signal(handler)
+        self.world.after(self.airflow.version.kill_after, lambda: self._kill(process))
+
+    def _kill(self, process: Process) -> None:
+        if process.is_running:
+            process.kill()
+            if self.airflow.row.process is process and self.airflow.row.state == "restarting":
+                self._next_try()
+
+    def go(self, *, kill: bool) -> None:
+        """Kill the worker, or tell it to end."""
+        row, process = self.airflow.row, self.airflow.row.process
+        if process is None or not process.is_running:
+            return
+        if kill:
+            process.kill()
+        else:
+            if row.after_failure == "failed" and row.state == "running":  # Nobody follows.
+                self.airflow.want_no_more()
+            self.terminate(process)
+
+        def is_missed() -> None:
+            if row.process is process and row.state in ("running", "restarting"):
+                self.world.note("scheduler: misses the heartbeat")
+                process.kill()
+                if row.state == "restarting":
+                    self._next_try()
+                else:
+                    self._failed()
+
+        self.world.after(HEARTBEAT_TIMEOUT, is_missed)
+
+    def is_lost_sight_of(self) -> None:
+        """Miss the heartbeats of a worker that goes on, and let the next try follow."""
+        row, process = self.airflow.row, self.airflow.row.process
+        if row.state == "running" and process is not None and process.is_running:
+            self.world.note("scheduler: has lost sight of it")
+            self._failed()

@@ -1,0 +1,147 @@
+"""The runs of a soak: what is done to each, and what must have become of its exports."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from events import signal_worker
+
+if TYPE_CHECKING:
+    import random
+
+    from airflow_ee_provider.emulator.operations import EmulatedOperation
+    from airflow_ee_provider.emulator.service import Service
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+#: Exports of each shape of DAG, and the state in which its task holds them.
+SHAPES = {"several": 2, "mapped": 3, "sensor": 1, "worker": 1, "timeout": 1}
+
+#: What is done to a run, how often, and whether its exports are to be cancelled then.
+EVENTS = {
+    "nothing": (40, False),
+    "task cleared": (15, True),
+    "task marked failed": (10, True),
+    "task marked success": (5, True),
+    "run marked failed": (10, True),
+    "times out": (10, True),
+    "worker SIGKILL": (10, False),
+}
+
+#: What ends a run, and so what another of its tasks exports.
+ENDS_THE_RUN = ("run marked failed", "times out")
+
+
+@dataclass
+class Run:
+    """A DAG run, and what happens to it."""
+
+    shape: str
+    event: str
+    run_id: str
+    started: float
+    act_after: float
+    began: float = 0.0
+    #: When something was done to it, and when it was seen that it has ended.
+    happened: float = 0.0
+    ended: float = 0.0
+    acted: bool = False
+    state: str = ""
+
+    @property
+    def dag_id(self) -> str:
+        return f"soak_{self.shape}"
+
+    @property
+    def finished(self) -> bool:
+        return self.state in ("success", "failed")
+
+    def exports(self, service: Service) -> list[EmulatedOperation]:
+        return [o for o in list(service.operations.values()) if self.run_id in o.description]
+
+    def exports_of_the_holder(self, service: Service) -> list[EmulatedOperation]:
+        """Return those of the task to which something happens."""
+        return [operation for operation in self.exports(service) if not is_neighbour(operation)]
+
+    def look(self, airflow: StandaloneAirflow) -> None:
+        """Bring its state up to date, and do to it what is to be done, at any moment after its task's start."""
+        self.state = airflow.run(self.dag_id, self.run_id)["state"]
+        if self.finished:
+            self.ended = time.time()
+        if self.finished or self.acted or self.event in ("nothing", "times out"):
+            return
+        tasks = airflow.call("GET", f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances")["task_instances"]
+        held = [t for t in tasks if t["task_id"] == "hold" and t["state"] in ("deferred", "running")]
+        if not held:
+            return
+        self.began = self.began or time.time()
+        if time.time() - self.began >= self.act_after:
+            self._act(airflow, held[0])
+
+    def _act(self, airflow: StandaloneAirflow, task: dict[str, Any]) -> None:
+        if self.event == "worker SIGKILL" and not task["pid"]:
+            return
+        self.happened = time.time()
+        if self.event == "task cleared":
+            airflow.clear(self.dag_id, self.run_id, "hold")
+        elif self.event == "run marked failed":
+            airflow.mark_run(self.dag_id, self.run_id, "failed")
+        elif self.event == "worker SIGKILL":
+            signal_worker(psutil.Process(task["pid"]), signal.SIGKILL)
+        else:
+            airflow.mark_task(self.dag_id, self.run_id, "hold", self.event.rpartition(" ")[2])
+        self.acted = True  # Otherwise it is done again: whoever was to do it was away.
+
+
+def choose(chance: random.Random, airflow: StandaloneAirflow) -> Run:
+    """Start a run of some shape, to which something is going to happen."""
+    shape = chance.choice(list(SHAPES))
+    possible = {event: weight for event, (weight, _) in EVENTS.items()}
+    if shape != "worker":
+        del possible["worker SIGKILL"]
+    if shape == "mapped":  # Marked one by one, that would be another event.
+        del possible["task marked failed"], possible["task marked success"]
+    [event] = chance.choices(list(possible), list(possible.values()))
+    lives = "long" if EVENTS[event][1] else "short"
+    run_id = airflow.trigger(f"soak_{shape}", lives=lives)
+    return Run(shape, event, run_id, time.time(), chance.uniform(0, 25))
+
+
+def judge(runs: list[Run], service: Service) -> dict[str, list[str]]:
+    """Find what must not be: each entry names the run or the export."""
+    now = service.clock.now()
+    wrong: dict[str, list[str]] = {
+        "should be cancelled and are not": [],
+        "should not be cancelled and are": [],
+        "started twice": [],
+        "runs that did not end as they should": [],
+    }
+    for run in runs:
+        mine = run.exports(service)
+        what = f"{run.dag_id} {run.run_id} ({run.event})"
+        wrong["should be cancelled and are not"] += [f"{what} {o.name}" for o in mine if not o.done(now)]
+        by_export = defaultdict(list)
+        for operation in mine:
+            by_export[operation.description].append(operation)
+        for description, operations in by_export.items():
+            operations.sort(key=lambda o: o.created)
+            overlaps = any(b.created < a.ended() for a, b in pairwise(operations))
+            unwanted = len(operations) > 1 and not EVENTS[run.event][1]
+            wrong["started twice"] += [f"{what} {description}"] if overlaps or unwanted else []
+        # A neighbour's export is wanted as long as its run is.
+        wanted = [o for o in mine if not EVENTS[run.event][1] or (is_neighbour(o) and run.event not in ENDS_THE_RUN)]
+        asked = [o for o in wanted if o.cancel_requested is not None]
+        wrong["should not be cancelled and are"] += [f"{what} {o.name}" for o in asked]
+        if not EVENTS[run.event][1] and (run.state != "success" or len(by_export) != SHAPES[run.shape] + 1):
+            wrong["runs that did not end as they should"].append(f"{what}: {run.state}, {len(by_export)} exports")
+    return wrong
+
+
+def is_neighbour(operation: EmulatedOperation) -> bool:
+    """Whether it is the export of another task of the run, to which nothing happens."""
+    return operation.description.endswith("-neighbour")
