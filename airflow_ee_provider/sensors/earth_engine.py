@@ -132,7 +132,8 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
-        record_names(self, context, self.intent)
+        with self._failing():
+            record_names(self, context, self.intent)
         try:
             # Without Airflow's guard, which takes the call of a base class for one from outside of a task.
             return inspect.unwrap(BaseSensorOperator.execute)(self, context)
@@ -168,15 +169,19 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """Cancel the others when one has failed, if that is wanted."""
+        """Cancel the others when one has failed, if that is wanted; and all if a user has ended the task meanwhile."""
         try:
             yield
         except AirflowFailException as error:
-            if not self.cancel_on_failure:
+            self.heed_a_user()
+            if self._is_killed or not self.cancel_on_failure:
                 raise
             # What has ended is left alone by a cancel, and its line says so.
             lines = cancel_and_describe(self, self.own_operations)
             raise AirflowFailException("\n  ".join([str(error), *lines])) from error
+        except Exception:
+            self.heed_a_user()
+            raise
 
     def _get_next_poke_interval(self, started_at: Any, run_duration: Callable[[], float], poke_count: int) -> float:
         """Poll more often at first, as in the triggerer; a rescheduled sensor starts a process for each poll."""

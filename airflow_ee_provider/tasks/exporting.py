@@ -175,6 +175,7 @@ class ExportingOperator(ExportParameters):
             self.on_timeout(error)
             raise
         except BaseException as error:
+            self.heed_a_user()
             if self._is_killed and isinstance(error, AirflowFailException):
                 # Its own cancel has failed it. A worker that is told to end, and no user, leaves that to the next try.
                 raise AirflowException(f"{self.task_id} was killed: {error}") from error

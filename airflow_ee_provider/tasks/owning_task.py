@@ -200,6 +200,23 @@ class OwningTask(EarthEngineTask):
             self._is_killed = True
             self.cancel_own(f"{self.task_id} was killed")
 
+    def heed_a_user(self) -> None:
+        """Cancel, as after a kill, where a task fails before it is told that a user has acted.
+
+        Airflow 3.3 refuses what a cleared task writes down, so that nobody could find what it has just started; and
+        one that fails by itself is never told.
+        """
+        if self._is_killed or self._is_deferred or not self.cancel_on_kill:
+            return
+        try:
+            state = own_state(self._ti)
+        except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
+            self.log.info("Airflow does not say whether anybody has acted on this task: %s", error)
+            return
+        if state != "running" and state not in FOLLOWED_BY_A_TRY:
+            self.log.warning("%s is %s by now.", self.task_id, state)
+            self.on_kill()
+
     def _wanted_by_the_next_try(self) -> set[str]:
         """Return the operations that another try wants, as far as that can be known amid whatever was interrupted.
 

@@ -8,9 +8,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import AirflowException
 from instances import Store, TaskInstance
+from supervised import answer_as_supervisor
 
+from airflow_ee_provider.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.earth_engine.flows.starting import Export
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 from airflow_ee_provider.tasks.record_format import STARTED_KEY
@@ -114,3 +117,34 @@ def test_one_that_is_refused_leaves_the_others_to_the_next_try(service: Service)
     running = [operation for operation in service.operations.values() if operation.cancel_requested is None]
     recorded = [name for part in store.values() if isinstance(part, dict) for name in part["operation_names"]]
     assert sorted(recorded) == sorted(operation.name for operation in running)
+
+
+class Refusing(Store):
+    """The store of a task that has another id by now, or whose Airflow is away."""
+
+    def set(self, key: str, value: Any) -> None:  # type: ignore[override]
+        raise AirflowException(f"API_SERVER_ERROR: {key} is refused: {type(value).__name__}")
+
+
+@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 refuses no record")
+@pytest.mark.skipif(airflow_version.startswith("3.0"), reason="Airflow 3.0 is asked in another way")
+@pytest.mark.parametrize(
+    ("task_state", "errors", "states"),
+    [
+        ("restarting", 0, {"CANCELLED"}),  # A user has cleared it.
+        ("failed", 0, {"CANCELLED"}),
+        ("running", 0, {"RUNNING"}),  # The next try asks for it under the same `requestId`.
+        ("running", 9, {"RUNNING"}),
+    ],
+)
+def test_what_could_not_be_written_down_is_cancelled_if_a_user_has_ended_the_task(
+    service: Service, monkeypatch: pytest.MonkeyPatch, task_state: str, errors: int, states: set[str]
+) -> None:
+    task, context = Tiles(count=1), context_of(Refusing(), 1)
+    answer_as_supervisor(monkeypatch, context["ti"], task_state, errors=errors)
+    task.pre_execute(context)
+
+    with pytest.raises(AirflowException, match="is refused"):
+        task.execute(context)
+
+    assert {service.state(name) for name in service.operations} == states

@@ -8,6 +8,8 @@ from datetime import datetime, timezone
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowException
+
 from airflow_ee_provider.ownership.holders import Holder, Holding
 from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY, Record
 
@@ -97,6 +99,8 @@ class TaskInstance:
 
     def xcom_push(self, key: str, value: Any) -> None:
         self._airflow.world.step(f"XCom {key}")
+        if self._airflow.row.state == "removed":
+            raise AirflowException("API_SERVER_ERROR: Task instance not found")
         self._airflow.xcoms[self.task_id, self.map_index][key] = value
 
     def xcom_pull(self, task_ids: str, map_indexes: int, key: str) -> Any:
@@ -108,12 +112,14 @@ class TaskInstance:
 class Store(dict[str, Any]):
     """Airflow 3.3's `task_state_store`."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, airflow: Database) -> None:
         super().__init__()
-        self._world = world
+        self._airflow, self._world = airflow, airflow.world
 
     def set(self, key: str, value: Any) -> None:
         self._world.step(f"store {key}")
+        if self._airflow.row.state in ("restarting", "removed"):  # It has another id by now, or none.
+            raise AirflowException("API_SERVER_ERROR: Task instance not found")
         self[key] = value
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -139,7 +145,7 @@ class Database:
         self.first_started = world.now
         #: By task id and map index.
         self.xcoms: dict[tuple[str, int], dict[str, Any]] = {TASK: {}, SIBLING: {}, BYSTANDER: {}}
-        self.store = Store(world)
+        self.store = Store(self)
         self.is_user_action = False
         self.was_taken_for_lost = False
         #: A process was ended before any code of the product ran in it.

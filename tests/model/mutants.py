@@ -27,6 +27,7 @@ from airflow_ee_provider.ownership.holders import HeldOperation, Holder
 from airflow_ee_provider.tasks import exporting, owning_task, records, resuming, starter, waiting_task
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 from airflow_ee_provider.tasks.handover import Handover
+from airflow_ee_provider.tasks.owning_task import OwningTask
 from airflow_ee_provider.tasks.run_records import records_of_run
 from airflow_ee_provider.tasks.starter import Starter
 from airflow_ee_provider.tasks.waiting_task import WaitingTask
@@ -238,6 +239,13 @@ MUTANTS = [
         DEFERRED,
         ("3.1",),
         USERS,
+    ),
+    Mutant(
+        "a task whose record is refused does not ask who has ended it",
+        ((OwningTask, "heed_a_user", nothing),),
+        ("export, worker", "sensor, deferred"),
+        ("3.3",),
+        ("cleared",),
     ),
     Mutant("a trigger resumes its task at once", ((triggers, "SETTLE", 0.0),), DEFERRED, strikes=("operations end",)),
     Mutant("a name is written down after the wait", ((exporting, "record_started", nothing),), ("export, worker",)),

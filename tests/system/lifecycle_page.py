@@ -113,6 +113,9 @@ in which the task itself asks Airflow something (it records, it reads a record) 
 be asked then: an export is started again by the next try, a sensor fails. Where that answer does not come within a
 second, Airflow is away, as above. And what nobody has written down yet is cancelled: nobody could find it.
 
+A task that fails by itself, before it is told of anything, asks as well: Airflow refuses what a cleared task writes
+down. If a user has ended it meanwhile, it does as after a kill.
+
 ## What cannot be told apart
 
 A task that is cleared *while it runs* can look to its next try like one that is tried again after a crash: Airflow
