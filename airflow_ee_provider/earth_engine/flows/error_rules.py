@@ -125,7 +125,9 @@ def parse_response(request: Request, answer: Response | NoResponse) -> dict[str,
         payload = json.loads(answer.body)
     except (ValueError, RecursionError):  # Nested without an end, it is as good as cut short.
         payload = None
-    if not 200 <= answer.status < 300:
+    # Which error a 400 is, only its JSON says: one that cannot be cancelled any more, a queue that is full.
+    says_nothing = payload is None and answer.status == 400 and answer.body.lstrip().startswith(b"{")
+    if not (200 <= answer.status < 300 or says_nothing):
         return _error(request, answer, payload)
     if isinstance(payload, dict):
         return payload

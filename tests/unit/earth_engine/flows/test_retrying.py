@@ -41,8 +41,15 @@ def test_an_error_that_passes_is_retried(rule: Any) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [lost(), refused(503), Response(200, b'{"name": "proj'), Response(200, b""), Response(200, b"[]")],
-    ids=["lost", "unavailable", "truncated", "empty", "list"],
+    [
+        lost(),
+        refused(503),
+        Response(200, b'{"name": "proj'),
+        Response(400, b'{"error": {"code": 400, "mess'),
+        Response(200, b""),
+        Response(200, b"[]"),
+    ],
+    ids=["lost", "unavailable", "truncated", "a truncated error", "empty", "list"],
 )
 def test_after_the_last_attempt_the_error_is_transient(answer: Any) -> None:
     played = play(call(GET), [answer] * BACKOFF.attempts)
