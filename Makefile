@@ -37,8 +37,8 @@ unit-2: $(VENV_2)/installed  ## The same on Airflow 2
 	$(VENV_2)/bin/coverage run -m pytest --numprocesses 4 tests/unit tests/integration
 
 model: $(VENV_3)/installed $(VENV_2)/installed  ## The product's own code in a model of Airflow that strikes at each step
-	$(VENV_3)/bin/python -m pytest --numprocesses 2 tests/model
-	$(VENV_2)/bin/python -m pytest --numprocesses 2 tests/model
+	$(VENV_3)/bin/python -m pytest tests/model
+	$(VENV_2)/bin/python -m pytest tests/model
 
 system: $(VENV_3)/installed  ## A real Airflow, driven through its REST API
 	$(VENV_3)/bin/python -m pytest tests/system -s

@@ -209,7 +209,9 @@ class EarthEngineOperationTrigger(_Trigger):
                 names = [str(result.name) for result in results if isinstance(result.error, TransientError)]
             if not names:
                 return
-        self.log.error("%s could not be cancelled in all this time: a janitor has to (docs).", some_of(names))
+        self.log.error(
+            "%s could not be cancelled in all this time, and may still run: the janitor finds them.", some_of(names)
+        )
 
     async def _cancel_if_user_acted(self, *, if_unknown: bool) -> None:
         """Cancel if the task waits no more, and not because of its timeout.
