@@ -44,8 +44,8 @@ def test_a_few_lists_serve_hundreds_of_triggers(service: Service) -> None:
     events = asyncio.run(wait_for_each(names))
 
     assert [event["result"][0]["state"] for event in events] == ["SUCCEEDED"] * 300
-    assert len(service.journal) < 60  # One by one, it would be a thousand.
-    assert not service.requests("GET", f"{LIST}/*")
+    # One by one, it would be a thousand; a few that begin before, or end after, the others may be asked for by name.
+    assert len(service.journal) < 60
 
 
 def test_few_triggers_ask_by_name(service: Service) -> None:
