@@ -203,9 +203,24 @@ class StandaloneAirflow(AirflowApi):
     def descendants(self) -> list[Any]:
         """Return the processes that it started, and those that they started, as psutil has them.
 
-        They are known by their session: a part that was killed leaves children to nobody.
+        They are known by their session, since a part that was killed leaves children to nobody; and by the AIRFLOW_HOME
+        in their environment, since a killed task leaves a process that cancels its operations in a session of its own.
         """
-        return _of_sessions({process.pid for _, process in self._started})
+        import psutil
+
+        leaders = {process.pid for _, process in self._started}
+        return [
+            process
+            for process in psutil.process_iter()
+            if _session(process.pid) in leaders or self._is_at_home(process)
+        ]
+
+    def _is_at_home(self, process: Any) -> bool:
+        import psutil
+
+        with suppress(psutil.Error):  # Somebody else's, or it has ended.
+            return bool(process.environ().get("AIRFLOW_HOME") == str(self.home))
+        return False
 
     def _healthy(self) -> bool:
         import requests

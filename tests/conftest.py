@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import psutil
+
 _HOME = tempfile.mkdtemp(prefix="airflow-ee-provider-")
 _CREDENTIALS = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CONFIG")
 
@@ -26,3 +28,6 @@ os.environ.update(
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
+    for child in psutil.Process().children():  # What outlives a killed task asks for some minutes.
+        if "airflow_ee_provider.earth_engine.client.outliving" in child.cmdline():
+            child.kill()

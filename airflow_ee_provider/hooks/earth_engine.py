@@ -167,6 +167,7 @@ class EarthEngineHook(_ConnectionHook):
     start_export = _blocking(api.start_export)
     start_once = _blocking(api.start_once)
     start_all = _blocking(api.start_all)
+    cancel_what_is_left = _blocking(api.cancel_what_is_left)
     read_operations = _blocking(api.read_operations)
     wait_for_room = _blocking(api.wait_for_room)
     _test_connection = _blocking(api.test_connection)
@@ -246,6 +247,7 @@ class EarthEngineAsyncHook(_ConnectionHook):
     start_export = _awaited(api.start_export)
     start_once = _awaited(api.start_once)
     start_all = _awaited(api.start_all)
+    cancel_what_is_left = _awaited(api.cancel_what_is_left)
     read_operations = _awaited(api.read_operations)
     wait_for_room = _awaited(api.wait_for_room)
 

@@ -39,16 +39,17 @@ from airflow_ee_provider.tasks.measuring import measure_ended
 from airflow_ee_provider.tasks.owning_task import cancel_and_describe
 from airflow_ee_provider.tasks.records import record_operations, record_started, started_by_task, wanted_of_task
 from airflow_ee_provider.tasks.restarts import failed_to_restart, tries_so_far
-from airflow_ee_provider.tasks.resuming import record_all_started, resume_started
+from airflow_ee_provider.tasks.resuming import left_by_the_last_try, names_in, record_all_started, resume_started
 from airflow_ee_provider.tasks.room import start_as_there_is_room
 from airflow_ee_provider.tasks.starter import Starter
 from airflow_ee_provider.tasks.waiting_task import line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_ee_provider.earth_engine.flows.starting import Start
     from airflow_ee_provider.earth_engine.results import OperationDict
 
 
@@ -84,8 +85,10 @@ class ExportingOperator(ExportParameters):
                 if self.started_last is not None:
                     self.operation_names = wanted_of_task(context)
                 else:
+                    left = left_by_the_last_try(context)
+                    self.operation_names = names_in(left)  # A kill may come before Earth Engine says what they are.
                     self.operation_names, complete = resume_started(
-                        context, self.hook, on_clear="cancel" if self.cancel_on_kill else "ignore"
+                        context, self.hook, left, on_clear="cancel" if self.cancel_on_kill else "ignore"
                     )
             self._end_if_killed()
             if complete:
@@ -181,7 +184,7 @@ class ExportingOperator(ExportParameters):
                 raise AirflowException(f"{self.task_id} was killed: {error}") from error
             if self._is_killed or not (self.cancel_on_failure and is_final(error, context["ti"])):
                 raise
-            lines = cancel_and_describe(self, names) if (names := self._held()) else []
+            lines = cancel_and_describe(self, self._held(), self.own_starts)
             if not (lines and isinstance(error, AirflowException)):
                 raise
             is_permanent = isinstance(error, AirflowFailException)
@@ -189,9 +192,20 @@ class ExportingOperator(ExportParameters):
 
     def _held(self) -> list[str]:
         """Start nothing more; return what this task holds, and has not seen end."""
-        started = [*self._starter.started, *self._starter.stop()] if self._starter else []
+        started = self._starter.stop() if self._starter else []
         let_go = self._ended | self._left
         return [name for name in dict.fromkeys([*self.operation_names, *started]) if name not in let_go]
+
+    @property
+    def own_starts(self) -> list[Start]:
+        """What this process has asked Earth Engine to start, without having heard its answer."""
+        return self._starter.under_way if self._starter else []
+
+    def leave(self, wanted: Iterable[str]) -> None:
+        """Cancel nothing any more of what the next try goes on with: it asks for the same starts."""
+        super().leave(wanted)
+        if self._starter:
+            self._starter.leave()
 
     def _start_all(self, context: Context, make_exports: Callable[[Starter], Sequence[Wanted]]) -> None:
         left, unrecorded = set(self.operation_names) - self._restarted, dict[str, str]()
@@ -237,7 +251,7 @@ class ExportingOperator(ExportParameters):
         self._persist_links(context, *exports)
         if orphans := sorted(left - set(names)):
             self.log.warning("Cancelling what the last try has started and this one has not: %s.", some_of(orphans))
-            cancel_and_describe(self, orphans)
+            cancel_and_describe(self, orphans, is_final=False)
 
     def _end_if_killed(self) -> None:
         """Cancel what the last try has left, if a kill came before that was known or could be stopped."""

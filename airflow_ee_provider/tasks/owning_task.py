@@ -21,10 +21,10 @@ from airflow_ee_provider.earth_engine.flows.cancelling import describe_results
 from airflow_ee_provider.earth_engine.many import some_lines, some_of
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.tasks.clean_up import (
-    CONFIRM_LIMITS,
     account_of,
     airflow_errors,
     cancel_before_the_end,
+    cancel_here,
     in_time,
     is_last_try,
     log_instead_of_raising,
@@ -33,10 +33,11 @@ from airflow_ee_provider.tasks.clean_up import (
 from airflow_ee_provider.tasks.records import operations_of_a_later_try, record_operations, wanted_of_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_ee_provider.earth_engine.flows.starting import Start
     from airflow_ee_provider.earth_engine.operation_names import OperationName
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
     from airflow_ee_provider.tasks.record_format import Intent
@@ -85,10 +86,21 @@ def record_names(task: Any, context: Context, intent: Intent) -> list[OperationN
     return names
 
 
-def cancel_and_describe(task: OwningTask, names: Any, cause: str = "failure") -> list[str]:
-    """Cancel, and return lines on what became of the operations. Never raises."""
+def cancel_and_describe(
+    task: OwningTask, names: list[str], starts: Sequence[Start] = (), *, cause: str = "failure", is_final: bool = True
+) -> list[str]:
+    """Cancel, and return lines on what became of the operations. Never raises.
+
+    :param starts: what may be started, and is cancelled as well.
+    :param is_final: whether nobody goes on with them: a process that outlives this one may cancel them, too.
+    """
+    if not names and not starts:
+        return []
     with log_instead_of_raising(task.log):
-        results = task.hook.cancel_operations(names, **CONFIRM_LIMITS)
+        if is_final:
+            results = cancel_before_the_end(task.hook, names, task.log, starts)
+        else:
+            results = cancel_here(task.hook, names, starts)
         report_cancels(results, task.log, cause=cause, dag_id=task.dag_id_of_run)
         return describe_results(results)
     return some_lines([f"{name}: it could not be cancelled, and may still run" for name in names])
@@ -148,9 +160,9 @@ class OwningTask(EarthEngineTask):
 
     def cancel_own(self, why: str) -> None:
         """Cancel this task's operations on its way out; log what became of each, and raise nothing."""
-        self.log.warning("%s; cancelling %s.", why, some_of(self.own_operations))
+        self.log.warning("%s; cancelling %s.", why, some_of(self._own_in_words))
         with self._cancelling(), log_instead_of_raising(self.log):
-            results = cancel_before_the_end(self.hook, self.own_operations, self.log)
+            results = cancel_before_the_end(self.hook, self.own_operations, self.log, self.own_starts)
             report_cancels(results, self.log, cause="kill", dag_id=self.dag_id_of_run)
 
     @contextmanager
@@ -167,6 +179,15 @@ class OwningTask(EarthEngineTask):
         return [name for name in self.operation_names if name not in self._left]
 
     @property
+    def own_starts(self) -> list[Start]:
+        """What this process has asked Earth Engine to start, without having heard its answer."""
+        return []
+
+    @property
+    def _own_in_words(self) -> list[str]:
+        return [*self.own_operations, *[start.describe() for start in self.own_starts]]
+
+    @property
     def dag_id_of_run(self) -> str | None:
         """The DAG's id, as the metrics have it; None before the task runs."""
         return getattr(self._ti, "dag_id", None)
@@ -176,9 +197,8 @@ class OwningTask(EarthEngineTask):
         if self._is_cancelling and not AIRFLOW_3:
             self.cancel_own(f"{self.task_id} is told to end again")
             return
-        if (
-            self._is_deferred or self._is_timed_out
-        ):  # The trigger has them, or `Handover`; or `on_timeout` has cancelled them.
+        # The trigger has them, or `Handover`; or `on_timeout` has cancelled them, unless it is amid that.
+        if self._is_deferred or (self._is_timed_out and not self._is_cancelling):
             return
         if AIRFLOW_3 and not self.hook.is_ready:
             # A signal handler must not ask for the connection, amid what the task itself asks Airflow; and Airflow
@@ -186,19 +206,24 @@ class OwningTask(EarthEngineTask):
             self._is_killed_early = self.cancel_on_kill
             return
         self.hook.may_ask_airflow = False
-        if self._execution_ends is not None and time.time() >= self._execution_ends:
+        if not self._is_timed_out and self._execution_ends is not None and time.time() >= self._execution_ends:
             self.on_timeout("execution_timeout")
         elif self.cancel_on_kill:
             self.cancel_after_kill()
 
     def cancel_after_kill(self) -> None:
         """Cancel this task's operations, but for those that its next try goes on with."""
-        if self.operation_names and (wanted := self._wanted_by_the_next_try()):
-            self.log.warning("The next try of %s goes on with %s.", self.task_id, some_of(sorted(wanted)))
-            self._left |= wanted
-        if self.own_operations:
+        if self._own_in_words and (wanted := self._wanted_by_the_next_try()) is not None:
+            shown = [*sorted(wanted), *[start.describe() for start in self.own_starts]]
+            self.log.warning("The next try of %s goes on with %s.", self.task_id, some_of(shown))
+            self.leave(wanted)
+        if self._own_in_words:
             self._is_killed = True
             self.cancel_own(f"{self.task_id} was killed")
+
+    def leave(self, wanted: Iterable[str]) -> None:
+        """Cancel nothing any more of what the next try goes on with."""
+        self._left |= frozenset(wanted)
 
     def heed_a_user(self) -> None:
         """Cancel, as after a kill, where a task fails before it is told that a user has acted.
@@ -217,8 +242,10 @@ class OwningTask(EarthEngineTask):
             self.log.warning("%s is %s by now.", self.task_id, state)
             self.on_kill()
 
-    def _wanted_by_the_next_try(self) -> set[str]:
+    def _wanted_by_the_next_try(self) -> set[str] | None:
         """Return the operations that another try wants, as far as that can be known amid whatever was interrupted.
+
+        None if no other try follows.
 
         What a user does to a running task is written down before the task hears of it, and leaves another state behind.
         So one that is told to end and is still running is wanted: its worker goes, because its pod is evicted or a new
@@ -227,12 +254,12 @@ class OwningTask(EarthEngineTask):
         follows by itself, if there are `retries`.
         """
         if self._ti is None:
-            return set()
-        of_next_try = set() if is_last_try(self._ti) else set(self.operation_names)
+            return None
+        of_next_try = None if is_last_try(self._ti) else set(self.operation_names)
         if is_asking_airflow():  # Nothing else can be asked then; but whether it answers can be seen.
-            return set() if airflow_answers(ANSWERS_WITHIN) else of_next_try
+            return None if airflow_answers(ANSWERS_WITHIN) else of_next_try
 
-        def look() -> set[str]:
+        def look() -> set[str] | None:
             until = time.monotonic() + LATER_TRY_BEGINS
             while (state := own_state(self._ti)) == "running":  # This one, or the next one, which has just begun.
                 if later := operations_of_a_later_try(self._ti):
@@ -240,7 +267,7 @@ class OwningTask(EarthEngineTask):
                 if time.monotonic() > until:
                     return of_next_try
                 time.sleep(0.3)
-            return set(self.operation_names) if state in FOLLOWED_BY_A_TRY else set()
+            return set(self.operation_names) if state in FOLLOWED_BY_A_TRY else None
 
         try:
             return in_time(look, LATER_TRY_BEGINS + LATER_TRY_TIMEOUT)
@@ -251,7 +278,8 @@ class OwningTask(EarthEngineTask):
     def on_timeout(self, what: object) -> None:
         """Cancel, because the task has waited for too long."""
         self._is_timed_out = True
-        if self.cancel_on_timeout and self.own_operations:
-            self.log.warning("%s timed out (%s); cancelling %s.", self.task_id, what, some_of(self.own_operations))
+        if self.cancel_on_timeout and (own := self._own_in_words):
+            self.log.warning("%s timed out (%s); cancelling %s.", self.task_id, what, some_of(own))
+            is_final = self._ti is None or is_last_try(self._ti)
             with self._cancelling():
-                cancel_and_describe(self, self.own_operations, "timeout")
+                cancel_and_describe(self, self.own_operations, self.own_starts, cause="timeout", is_final=is_final)

@@ -20,7 +20,7 @@ from airflow_ee_provider.tasks.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -44,7 +44,7 @@ def resume_operations(
     :return: the operations to go on with, recorded for this try; none if the task is to start again from the beginning.
     :raises EarthEngineError: if something left could not be cancelled: nothing new must be started beside it.
     """
-    return _resume(context, hook, _remembered_parts(context), on_retry=on_retry, on_clear=on_clear)
+    return _resume(context, hook, left_by_the_last_try(context), on_retry=on_retry, on_clear=on_clear)
 
 
 def _resume(
@@ -58,7 +58,7 @@ def _resume(
     how = on_clear if _was_cleared(context, parts) else on_retry
     if how not in ("reattach", "cancel", "ignore"):
         raise ValueError(f"on_retry and on_clear are 'reattach', 'cancel' or 'ignore', not {how!r}.")
-    left = [name for part in parts for name in part.operation_names]
+    left = names_in(parts)
     if how == "reattach":
         found = hook.read_operations(left) if left else {}
         wanted = {str(name) for name, operation in found.items() if _goes_on(operation)}
@@ -74,8 +74,14 @@ def _resume(
     return []
 
 
-def _remembered_parts(context: Context) -> list[Record]:
+def left_by_the_last_try(context: Context) -> list[Record]:
+    """Return what the last try of this task has recorded; nothing once this one has resumed it."""
     return list(read_parts(lambda key: _remembered(context, key)))
+
+
+def names_in(parts: Iterable[Record]) -> list[str]:
+    """Return the operations of which records tell."""
+    return [name for part in parts for name in part.operation_names]
 
 
 def _forget(context: Context, parts: int) -> None:
@@ -113,10 +119,9 @@ def record_all_started(context: Context, names: Sequence[str]) -> None:
     remember(context, STARTED_KEY, value=[where[name] for name in names])
 
 
-def resume_started(context: Context, hook: EarthEngineHook, **how: str) -> tuple[list[str], bool]:
-    """`resume_operations`, and whether these are all that the task is to start."""
-    parts = _remembered_parts(context)
-    left = [name for part in parts for name in part.operation_names]
+def resume_started(context: Context, hook: EarthEngineHook, parts: list[Record], **how: str) -> tuple[list[str], bool]:
+    """`resume_operations` with what the last try has left, and whether that is all that the task is to start."""
+    left = names_in(parts)
     going_on = _resume(context, hook, parts, **how)
     order = _remembered(context, STARTED_KEY)
     were_all = bool(order) and bool(going_on) and going_on == left

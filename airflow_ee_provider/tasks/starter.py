@@ -13,7 +13,6 @@ from airflow_ee_provider.earth_engine.flows.starting import Start, start_once, w
 from airflow_ee_provider.earth_engine.many import are_few
 from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.earth_engine.operations import Operation
-from airflow_ee_provider.tasks.clean_up import log_instead_of_raising
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -72,8 +71,9 @@ class Starter:
         self._refused: dict[tuple[str, ...], tuple[Start, EarthEngineError]] = {}
         #: The descriptions of what was started, by operation.
         self.started: dict[str, str] = {}
-        #: No start is begun any more, and what has just been started is cancelled.
+        #: No start is begun any more, and what has just been started is cancelled; unless it is left to the next try.
         self.stopped = False
+        self._is_left = False
 
     def plan(self, method: str, body: Mapping[str, Any], project: str = "") -> Start:
         """Return the start of what is asked for; asking for the same thing again is another start.
@@ -118,8 +118,8 @@ class Starter:
         # Not where a timeout or a signal has come between: `stop` asks what became of it.
         self._under_way.pop(start.key, None)
         if self.stopped:  # The answer has come after the kill.
-            self._hook.cancel_operations([name])
-            raise TransientError("The task was killed while this was started; it is cancelled.", subject=name)
+            self.cancel_late([name])
+            raise TransientError("The task was killed while this was started: it does not go on.", subject=name)
         if is_new:
             self._record({name: start.key})
             self._log.info("Started %s: %s%s", start.describe(), operation.name, _destination(start))
@@ -188,25 +188,23 @@ class Starter:
         return bool(self._under_way)
 
     def stop(self) -> list[str]:
-        """Start nothing more; return what Earth Engine may have started although its answer is not here yet.
-
-        Called in a signal handler: it waits for no lock.
-        """
+        """Start nothing more; return what was started. Called in a signal handler: it waits for no lock."""
         self.stopped = True
-        found: list[str] = []
+        return list(self.started)
 
-        def done(result: tuple[Start, Operation | EarthEngineError]) -> None:
-            start, operation = result
-            if isinstance(operation, EarthEngineError):
-                self._log.error("%s may have been started, and may run: %s", start.describe(), operation)
-            else:
-                found.append(str(operation.name))
+    @property
+    def under_way(self) -> list[Start]:
+        """What Earth Engine may have started although its answer is not here yet; nothing once that is left."""
+        return [] if self._is_left else list(self._under_way.values())
 
-        if under_way := list(self._under_way.values()):
-            with log_instead_of_raising(self._log):
-                # The same requests again: they name the operations, whether or not the first ones came through.
-                self._hook.start_all(under_way, lambda _start: False, done)
-        return found
+    def leave(self) -> None:
+        """Start nothing more, and leave what is under way to the next try, which finds it: it asks for the same."""
+        self.stopped = self._is_left = True
+
+    def cancel_late(self, names: list[str]) -> None:
+        """Cancel what was started when its answer has come after the kill, unless it is left to the next try."""
+        if names and not self._is_left:
+            self._hook.cancel_operations(names)
 
 
 class _Bulk:
@@ -287,8 +285,7 @@ class _Bulk:
 
         :raises EarthEngineError: if something was not started.
         """
-        if self._late:
-            self._starter._hook.cancel_operations(self._late)  # noqa: SLF001
+        self._starter.cancel_late(self._late)
         self.record()
         if self._starter.stopped:
             raise TransientError("The task was killed: nothing more is started.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import psutil
 import pytest
 
 from airflow_ee_provider.earth_engine.client.outliving import cancel_in_another_process
+from airflow_ee_provider.earth_engine.flows.starting import Start
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.tasks.clean_up import MOST_IN_TIME, cancel_before_the_end
 
@@ -102,3 +105,63 @@ def test_without_another_process_this_one_does_it(service: Service, monkeypatch:
     results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"))
 
     assert {result.outcome.text for result in results} == {"cancelled"}
+
+
+def wait_for_the_one_in(log: str) -> None:
+    """Wait for the end of the process that a log names."""
+    [process] = re.findall(r"the process (\d+), which outlives this one", log)
+    wait_for_end(int(process))
+
+
+def test_what_earth_engine_does_not_answer_about_is_cancelled_once_it_does(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = add(service, 2)
+    service.fail("unavailable", times=None)
+
+    results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"), wait_for_completion=False)
+
+    assert {result.outcome.text for result in results} == {"still cancelling"}
+    assert f"Earth Engine does not answer about {names[0]}" in caplog.text
+    service.faults.clear()
+    wait_until_cancelled(service, names)
+    wait_for_the_one_in(caplog.text)
+
+
+def test_what_is_started_without_anybody_having_heard_its_name_is_cancelled(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook = EarthEngineHook()
+    destination = {"cloudStorageDestination": {"bucket": "b"}}
+    body = {"description": "tile", "expression": {"result": "0"}, "fileExportOptions": destination}
+    start = Start("image:export", body, "a task's")
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    service.fail("reset_after", path="*:export")
+    service.fail("unavailable", times=None)
+    asking = threading.Thread(target=lambda: hook.start_once(start), daemon=True)
+    asking.start()
+    while not service.operations and asking.is_alive():
+        time.sleep(0.01)
+
+    results = cancel_before_the_end(hook, [], logging.getLogger("task"), [start], wait_for_completion=False)
+
+    assert not results
+    assert "Earth Engine does not answer about image:export 'tile'" in caplog.text
+    service.faults.clear()
+    wait_until_cancelled(service, list(service.operations))
+    assert len(service.operations) == 1
+    wait_for_the_one_in(caplog.text)
+    asking.join()
+
+
+def test_a_connection_that_hangs_is_not_waited_for(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    names = add(service, 1)
+    service.fail("delay", times=None, seconds=4)
+    began = time.monotonic()
+
+    cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"), wait_for_completion=False)
+
+    assert time.monotonic() - began < 4  # It was handed over before the first answer came.
+    wait_until_cancelled(service, names)
+    service.faults.clear()
+    wait_for_the_one_in(caplog.text)

@@ -129,7 +129,6 @@ LEAVES_NOBODY = {
     "lost sight of",
     "triggerer SIGKILL",
     "triggerer SIGTERM",
-    "Earth Engine away",
     "Airflow slow",
 }
 
@@ -235,6 +234,8 @@ class Run:
         elif (
             self.airflow.unwanted_since == math.inf
             and not self.airflow.may_be_cancelled
+            # What Earth Engine does not answer to fails a task for good that nobody tries again.
+            and (self.plan.retries or "Earth Engine away" not in self.history.struck)
             and not self.plan.holder.startswith("cancel")
             and self.airflow.row.state not in TERMINAL
             and (name in self.airflow.recorded() or not self.exports)  # What nobody could find is started again.
@@ -320,6 +321,7 @@ class Run:
                 name
                 for name in held
                 if service.operations[name].cancel_requested is None
+                and not self._is_forgotten(name)
                 and (self.struck_at == math.inf or service.operations[name].ended() > self.struck_at)
             ]
             if len(ended_well) > self.exports and not self._may_be_left():
@@ -362,6 +364,9 @@ class Run:
         # An evicted worker has left it to the next try, and somebody has ended the task after its last question.
         was_asked_before = math.inf > self.struck_at >= self.airflow.asked_at > -math.inf
         if "worker SIGTERM" in kinds and self.plan.retries and was_asked_before:
+            return True
+        # Its time was over while Earth Engine was away: its next try sees one cancelled, and leaves the others.
+        if self.plan.holder.startswith("sensor") and "Earth Engine away" in kinds and TRIED_AGAIN & kinds:
             return True
         # Between the last question and the deferral, before 3.3: "some hundredths of a second are left".
         was_refused = self.struck_at >= self.airflow.refused_after > -math.inf

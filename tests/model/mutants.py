@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -24,7 +24,7 @@ from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import cancel
 from airflow_ee_provider.ownership import holders
 from airflow_ee_provider.ownership.holders import HeldOperation, Holder
-from airflow_ee_provider.tasks import exporting, owning_task, records, resuming, starter, waiting_task
+from airflow_ee_provider.tasks import clean_up, exporting, owning_task, records, resuming, starter, waiting_task
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 from airflow_ee_provider.tasks.handover import Handover
 from airflow_ee_provider.tasks.owning_task import OwningTask
@@ -47,6 +47,7 @@ class Mutant:
     :param versions: of Airflow, of which those of the running interpreter are tried.
     :param strikes: that are tried; all of them by default.
     :param cleaner: who cleans up after the task.
+    :param before: what strikes some steps before them, one after the other.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Mutant:
     versions: tuple[str, ...] = ("3.3", "3.1", "2.11")
     strikes: tuple[str, ...] = field(default=())
     cleaner: str = ""
+    before: tuple[str, ...] = ()
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -105,6 +107,28 @@ MUTANTS = [
         ((Starter, "stop", lambda _self: []), (Starter, "stopped", never(False))),
         ("export, worker",),
         strikes=USERS,
+    ),
+    Mutant(
+        "a killed process has nobody that goes on asking",
+        ((clean_up, "_is_handed_over", lambda *_: True),),
+        ("export, worker", "sensor, poking"),
+        strikes=USERS,
+        before=("Earth Engine away",),
+    ),
+    Mutant(
+        "a killed process does not hand over what is being started",
+        ((ExportingOperator, "own_starts", []),),
+        ("export, worker",),
+        strikes=USERS,
+        before=("answer lost", "Earth Engine away"),
+    ),
+    Mutant(
+        "a user is not heeded amid what a timeout cancels",
+        ((OwningTask, "_is_cancelling", never(False)),),
+        ("export, worker",),
+        ("3.3", "3.1"),
+        ("run marked failed",),
+        before=("execution_timeout", "Earth Engine away"),
     ),
     Mutant(
         "a kill stops no start",
@@ -347,7 +371,11 @@ def histories(mutant: Mutant, versions: tuple[str, ...]) -> Iterator[Plan]:
     """Yield the plans in which a mutant is looked for."""
     for version in [version for version in mutant.versions if version in versions]:
         for plan in singles(mutant.holders, [version], mutant.cleaner):
-            if not plan.strikes or not mutant.strikes or plan.strikes[0][1] in mutant.strikes:
+            if mutant.before and plan.strikes:
+                [(step, what)] = plan.strikes
+                before = enumerate(mutant.before, step)
+                plan = replace(plan, strikes=(*before, (step + 6, what)))  # noqa: PLW2901
+            if not plan.strikes or not mutant.strikes or plan.strikes[-1][1] in mutant.strikes:
                 yield plan
 
 

@@ -15,12 +15,13 @@ from unittest import mock
 
 from database_model import TASK
 from official import CREDENTIALS, ENDPOINT, sender
-from world import PROJECT, QUESTION
+from world import PROJECT, QUESTION, Process
 
 from airflow_ee_provider import airflow_versions
-from airflow_ee_provider.earth_engine.client import drivers, shared_client, transports
+from airflow_ee_provider.earth_engine.client import drivers, outliving, shared_client, transports
 from airflow_ee_provider.earth_engine.credentials import Account
 from airflow_ee_provider.earth_engine.flows import retrying
+from airflow_ee_provider.earth_engine.flows.leaving import cancel_until_confirmed
 from airflow_ee_provider.earth_engine.lent_transport import WatchedTransport
 from airflow_ee_provider.hooks.earth_engine import _ConnectionHook
 from airflow_ee_provider.notifications import earth_engine as notifications
@@ -158,6 +159,12 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         async def send(self, request: Any) -> Any:
             return await world.send_async(request)
 
+    def in_another_process(account: Account, names: Any, starts: Any = ()) -> int:
+        process = Process(world, "a process that outlives it")
+        flow = cancel_until_confirmed(account.project, names, starts, timeout=outliving.TIMEOUT)
+        process.start(lambda: drivers.run(flow, Transport(), logging.getLogger()))
+        return 1
+
     async def session() -> _AsyncSession:
         return _AsyncSession()
 
@@ -174,6 +181,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         (owning_task, "datetime", VirtualDatetime),
         (zones, "utcnow", lambda: datetime.fromtimestamp(world.now, timezone.utc)),
         (transports, "RequestsTransport", Transport),
+        (outliving, "cancel_in_another_process", in_another_process),
         (WatchedTransport, "_send", sender(world)),
         (stale, "read_holdings_from_task", lambda *_: airflow.holdings()),
         (shared_client, "AiohttpTransport", AsyncTransport),

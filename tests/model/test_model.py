@@ -53,6 +53,15 @@ def test_what_was_found_at_random_once() -> None:
     assert Run(Plan("two exports, worker", "3.3", strikes)).carry_out().violations == []
 
 
+@pytest.mark.skipif("3.3" not in VERSIONS, reason="before it, nothing remembers what the last try has left")
+def test_a_kill_amid_the_question_what_the_last_try_has_left() -> None:
+    away_for_long = ((11, "Earth Engine away"), (21, "Earth Engine away"))
+
+    history = Run(Plan("function, deferred", "3.3", (*away_for_long, (38, "run deleted")))).carry_out()
+
+    fail_with([history] if history.violations else [])
+
+
 @pytest.mark.skipif("2.11" not in VERSIONS, reason="found on 2.11")
 @pytest.mark.parametrize("holder", ["export, deferred", "function, deferred"])
 def test_a_second_sigterm_does_not_end_what_the_first_one_cancels(holder: str) -> None:
@@ -78,6 +87,20 @@ def test_a_task_that_is_ended_while_it_waits_for_airflows_answer_is_still_wanted
         Plan(holder, version, ((step, "Airflow slow"), (step + later, "worker SIGTERM")))
         for step in steps
         for later in (1, 2)
+    )
+
+    fail_with([shortest(history) for history in found.failing[:1]])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("holder", ["export, worker", "function, deferred", "sensor, poking"])
+def test_what_a_user_ends_while_earth_engine_is_away_is_cancelled_all_the_same(holder: str, version: str) -> None:
+    steps = range(0, min(45, steps_of(holder, version)), 2)
+
+    found = explore(
+        Plan(holder, version, ((step, "Earth Engine away"), (step + 6, what)))
+        for step in steps
+        for what in ("run marked failed", "cleared", "marked failed, told at once")
     )
 
     fail_with([shortest(history) for history in found.failing[:1]])

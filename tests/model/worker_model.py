@@ -174,7 +174,7 @@ class Worker:
 
     def heartbeat(self, process: Process) -> None:
         """Let the supervisor learn what has become of the task meanwhile, and kill it if it is not wanted."""
-        if not process.is_running or process.was_told:
+        if not process.is_running or process.is_to_end:
             return
         row = self.airflow.row
         if row.process is process and row.state in ("running", "deferred"):
@@ -185,6 +185,7 @@ class Worker:
     def terminate(self, process: Process) -> None:
         """SIGTERM, and SIGKILL some seconds later."""
         self.world.note(f"{process.kind}: gets SIGTERM")
+        process.is_to_end = True
 
         def handler() -> None:
             if process.operator is None:  # Airflow has no handler yet while it parses the DAG's file.

@@ -49,8 +49,8 @@ class Process:
         #: What it runs, and whether that has an `execution_timeout` now.
         self.operator: Any = None
         self.is_timed = False
-        #: Whether it has got a signal.
-        self.was_told = False
+        #: Whether it has got a signal, and whether that is to end it.
+        self.was_told = self.is_to_end = False
         self.ended_at = float("inf")
         #: What `World.globals` are in it.
         self.globals = [value for _, _, value in world.globals]

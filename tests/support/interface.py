@@ -193,7 +193,7 @@ def _table(headings: list[str], rows: list[list[str]]) -> str:
 
 
 #: The hooks' methods that are for the tasks of this package.
-FOR_TASKS = ("start_once", "start_all", "read_operations", "wait_for_room")
+FOR_TASKS = ("start_once", "start_all", "cancel_what_is_left", "read_operations", "wait_for_room")
 
 
 def _methods() -> str:

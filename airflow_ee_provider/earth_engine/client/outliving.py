@@ -1,7 +1,7 @@
 """Cancel in a process that outlives this one.
 
 Airflow kills a task five seconds after it has told it to end, and a DAG's callback after fifty. At the API's pace, that
-is time for some hundreds of cancels.
+is time for some hundreds of cancels; and where Earth Engine does not answer for a minute, for none.
 """
 
 from __future__ import annotations
@@ -10,23 +10,26 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow_ee_provider.earth_engine.credentials import Account
+    from airflow_ee_provider.earth_engine.flows.starting import Start
     from airflow_ee_provider.earth_engine.operation_names import OperationName
 
-#: Seconds for which such a process waits for the confirmation of its cancels, and asks again.
+#: Seconds for which such a process asks again, and waits for the confirmation of its cancels.
 TIMEOUT = 300.0
 
 
-def cancel_in_another_process(account: Account, names: Iterable[OperationName]) -> int:
+def cancel_in_another_process(account: Account, names: Iterable[OperationName], starts: Iterable[Start] = ()) -> int:
     """Let a process of its own cancel operations, and return its id; it ends by itself, after some minutes at most.
 
     It gets the account's access token through a pipe, and nothing else of its credentials.
 
+    :param starts: what may be started, and is cancelled as well.
     :raises OSError: if it cannot be started.
     :raises google.auth.exceptions.GoogleAuthError: if there is no access token.
     """
@@ -38,7 +41,13 @@ def cancel_in_another_process(account: Account, names: Iterable[OperationName]) 
     with requests_session() as session:
         credentials: Any = account.credentials
         credentials.before_request(Request(session), "POST", account.base_url, headers)
-    job = {"base_url": account.base_url, "headers": headers, "names": [str(name) for name in names]}
+    job = {
+        "base_url": account.base_url,
+        "headers": headers,
+        "project": account.default_project,
+        "names": [str(name) for name in names],
+        "starts": [asdict(start) for start in starts],
+    }
     process = subprocess.Popen(  # noqa: S603 (this interpreter, and this module)
         [sys.executable, "-m", __name__],
         stdin=subprocess.PIPE,
@@ -61,12 +70,14 @@ def main() -> None:
 
     from airflow_ee_provider.earth_engine.client.drivers import run
     from airflow_ee_provider.earth_engine.client.transports import RequestsTransport
-    from airflow_ee_provider.earth_engine.flows.cancelling import cancel_and_confirm
+    from airflow_ee_provider.earth_engine.flows.leaving import cancel_until_confirmed
+    from airflow_ee_provider.earth_engine.flows.starting import Start
     from airflow_ee_provider.earth_engine.operation_names import OperationName
     from airflow_ee_provider.earth_engine.sessions import session_with_headers
 
     session: Any = session_with_headers(job["headers"], job["base_url"])
-    flow = cancel_and_confirm(OperationName.parse_all(job["names"]), timeout=TIMEOUT)
+    names, starts = OperationName.parse_all(job["names"]), [Start(**start) for start in job["starts"]]
+    flow = cancel_until_confirmed(job["project"], names, starts, timeout=TIMEOUT)
     run(flow, RequestsTransport(session, job["base_url"]), logging.getLogger())
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.earth_engine.flows import calls, cancelling, stale, starting, waiting
+from airflow_ee_provider.earth_engine.flows import calls, cancelling, leaving, stale, starting, waiting
 from airflow_ee_provider.earth_engine.flows.cancelling import (
     CANCEL_POLL_INTERVAL,
     CANCEL_TIMEOUT,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.credentials import Account
     from airflow_ee_provider.earth_engine.errors import EarthEngineError
     from airflow_ee_provider.earth_engine.flows.effects import Flow
+    from airflow_ee_provider.earth_engine.flows.leaving import Left
     from airflow_ee_provider.earth_engine.flows.stale import StaleCriteria, StaleOperation
     from airflow_ee_provider.earth_engine.flows.starting import Start
     from airflow_ee_provider.earth_engine.operation_names import OperationName
@@ -215,6 +216,15 @@ def start_all(
     :param as_done: told of each operation, or why it was not started, as soon as that is known.
     """
     return starting.start_all(account.project, starts, stopped, as_done)
+
+
+def cancel_what_is_left(account: Account, names: Any, starts: Sequence[Start], *, timeout: float) -> Flow[Left]:
+    """Request the cancels of operations, and of what was asked to be started and is not answered yet.
+
+    :param names: one name or several.
+    :param timeout: seconds for all of it.
+    """
+    return leaving.cancel_what_is_left(account.default_project, account.names(names), starts, timeout=timeout)
 
 
 def wait_for_room(

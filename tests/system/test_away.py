@@ -1,0 +1,54 @@
+"""What a user ends while Earth Engine does not answer is cancelled once it does."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from airflow_ee_provider.airflow_api import wait_until
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+pytestmark = pytest.mark.system
+
+#: Seconds after which Airflow kills a task that it has told to end, and a few.
+KILLED_AFTER = 8.0
+
+
+def test_a_killed_task_has_what_it_was_starting_cancelled(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    """Its start's answer is cut, nothing is answered after that, and the task is killed while it asks again."""
+    service = emulator.service
+    service.behave("away", pending_seconds=0, run_seconds=3600, cancel_seconds=1)
+    service.fail("reset_after", path="projects/away/*:export")
+    service.fail("unavailable", times=None, path="projects/away/*")
+    airflow.wait_for_dags("away")
+
+    run_id = airflow.trigger("away")
+    [name] = wait_until(
+        lambda: [o.name for o in service.operations.values() if o.description == "away"],
+        timeout=60,
+        what="the export to be started",
+    )
+    airflow.mark_run("away", run_id, "failed")
+    process = wait_until(lambda: _outliving(airflow, run_id), timeout=60, what="the task to be told to end")
+    time.sleep(KILLED_AFTER)
+    assert service.state(name) == "RUNNING"
+    assert psutil.Process(process).is_running()
+
+    service.faults = [fault for fault in service.faults if not fault.path.startswith("projects/away/")]
+
+    wait_until(lambda: service.state(name) == "CANCELLED", timeout=90, what="its export to be cancelled")
+    assert [o.description for o in service.operations.values()].count("away") == 1
+
+
+def _outliving(airflow: StandaloneAirflow, run_id: str) -> int:
+    """Return the process that goes on asking, as the task's log names it; 0 while it names none."""
+    logs = [log.read_text(encoding="utf-8") for log in airflow.home.rglob(f"*run_id={run_id}/**/*.log")]
+    found = re.search(r"the process (\d+), which outlives this one", "".join(logs))
+    return int(found[1]) if found else 0
