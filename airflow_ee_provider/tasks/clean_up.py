@@ -35,6 +35,9 @@ MOST_IN_TIME = 150
 #: Seconds for which Earth Engine is asked in such a process, waits included; and in which its answers have to be here.
 ASKED_FOR, ANSWERED_WITHIN = 1.2, 1.5
 
+#: Seconds in which it has to be seen which of many had ended before.
+SEEN_WITHIN = 5.0
+
 
 def account_of(holder: object) -> dict[str, Any]:
     """Return what says in whose name a task, trigger or notifier asks: what a hook is made with."""
@@ -127,7 +130,7 @@ def _finished_before(hook: EarthEngineHook, names: list[OperationName], timeout:
     if not timeout:
         return []
     with suppress(TimeoutError):
-        seen = in_time(lambda: hook.read_operations(names), timeout).values()
+        seen = in_time(lambda: hook.read_operations(names), min(timeout, SEEN_WITHIN)).values()
         ended = [o for o in seen if not isinstance(o, EarthEngineError) and o.done and not o.cancelled]
         return [CancelResult(operation.name, CancelOutcome.ALREADY_FINISHED, operation) for operation in ended]
     return []

@@ -107,6 +107,18 @@ def test_what_a_user_ends_while_earth_engine_is_away_is_cancelled_all_the_same(h
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("step", [6, 7])
+def test_an_export_that_is_being_started_as_its_worker_goes_is_the_next_trys(step: int, version: str) -> None:
+    run = Run(Plan("export, worker", version, ((step, "worker SIGTERM"),)))
+
+    history = run.carry_out()
+
+    operations = [o for o in run.world.service.operations.values() if o.description != "bystander"]
+    fail_with([history] if history.violations else [])
+    assert [operation.cancel_requested for operation in operations] == [None]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_timeout_amid_a_start_does_not_wait_for_an_answer_that_nobody_hears(version: str) -> None:
     amid_the_second_start = Plan("decorator, deferred", version, ((12, "execution_timeout"),))
 
