@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -29,5 +30,6 @@ os.environ.update(
 def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
     for child in psutil.Process().children():  # What outlives a killed task asks for some minutes.
-        if "airflow_ee_provider.earth_engine.client.outliving" in child.cmdline():
-            child.kill()
+        with suppress(psutil.Error):
+            if "airflow_ee_provider.earth_engine.client.outliving" in child.cmdline():
+                child.kill()
