@@ -321,7 +321,7 @@ class Run:
                 name
                 for name in held
                 if service.operations[name].cancel_requested is None
-                and not self._is_forgotten(name)
+                and not (self.struck_at < math.inf and self._is_forgotten(name))
                 and (self.struck_at == math.inf or service.operations[name].ended() > self.struck_at)
             ]
             if len(ended_well) > self.exports and not self._may_be_left():
