@@ -15,6 +15,7 @@ from airflow_ee_provider.tasks.clean_up import (
     account_of,
     cancel_before_the_end,
     in_time,
+    is_last_try,
     log_instead_of_raising,
     report_cancels,
 )
@@ -113,8 +114,11 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
             groups = _in_time(lambda: self._groups(context)) if "ti" not in context else self._groups(context)
         for account, names in groups:
             with log_instead_of_raising(self.log):
-                # In another process, if they are many: the dag-processor ends a callback after some time.
-                results = cancel_before_the_end(EarthEngineHook(**account), names, self.log, **self._how)
+                hook = EarthEngineHook(**account)
+                if self._is_followed_by_a_try(context):  # It may go on with what is not cancelled by now.
+                    results = hook.cancel_operations(names, **self._how)
+                else:
+                    results = cancel_before_the_end(hook, names, self.log, **self._how)
                 self._report(results, context)
 
     async def async_notify(self, context: Context) -> None:
@@ -130,6 +134,12 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
             with log_instead_of_raising(self.log):
                 results = await EarthEngineAsyncHook(**account).cancel_operations(names, **self._how)
                 self._report(results, context)
+
+    def _is_followed_by_a_try(self, context: Context) -> bool:
+        """Whether Airflow tries the task again after this callback."""
+        notifier, ti = self._original or self, context.get("ti")
+        is_for_retries = _has_callback(getattr(ti, "task", None), notifier, ("on_retry_callback",))
+        return is_for_retries and not _is_of_run(notifier, context) and not is_last_try(ti)
 
     def _report(self, results: Sequence[CancelResult], context: Context) -> None:
         dag_id = getattr(context.get("ti"), "dag_id", None)
@@ -192,8 +202,8 @@ def _is_of_run(notifier: EarthEngineCancelOperationsNotifier, context: Context) 
     return "reason" in context and not runs_a_task(ti)
 
 
-def _has_callback(holder: Any, notifier: object) -> bool:
-    for name in _CALLBACKS:
+def _has_callback(holder: Any, notifier: object, names: Iterable[str] = _CALLBACKS) -> bool:
+    for name in names:
         callbacks = getattr(holder, name, None)
         if any(
             callback is notifier for callback in (callbacks if isinstance(callbacks, (list, tuple)) else [callbacks])

@@ -357,3 +357,28 @@ def test_what_was_recorded_by_another_process_meanwhile_is_kept() -> None:
     ti.xcoms.clear()
 
     assert record_operations({"ti": ti}, "projects/p/operations/B") == ["projects/p/operations/B"]
+
+
+@pytest.mark.parametrize(("callback", "is_handed_over"), [("on_failure_callback", True), ("on_retry_callback", False)])
+def test_what_a_next_try_may_go_on_with_is_not_cancelled_later(
+    emulator: Emulator,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    callback: str,
+    *,
+    is_handed_over: bool,
+) -> None:
+    name = emulator.service.add("x")
+    notifier = EarthEngineCancelOperationsNotifier(poll_interval=0.1, timeout=1.5)
+    ti = TaskInstance(max_tries=2)
+    ti.task = SimpleNamespace(task_id="a", project_id=None, **{callback: notifier})
+    context: Any = {"ti": ti}
+    record_operations(context, name)
+    emulator.service.fail("unavailable", times=None)
+
+    notifier.notify(context)
+
+    captured = capfd.readouterr()
+    written = captured.out + captured.err + caplog.text
+    assert ("which outlives this one" in written) is is_handed_over
+    assert "It may still run" in written
