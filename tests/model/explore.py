@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -209,23 +210,23 @@ SECTION = """## Every moment, in a model
 Written by `make explore`: the product's own code runs in a [model of Airflow](../tests/model) in virtual time, and
 something strikes at a step: a user who marks, clears, deletes, and the heartbeat that tells of it, later or at once; a
 timeout; a worker or triggerer that is told to end, or killed; a triggerer that is late, so that another one takes its
-triggers over; a scheduler that loses sight of a worker; an answer of Earth Engine's that is lost before or after it
-has acted, or refused. *Each step*: each strike at each step of each holder, alone and with whoever cleans up: a
-teardown, the DAG's notifier, the task's, the janitor. *Pairs*: two strikes at two steps, as many as there was time
-for, evenly spread. *At random*: up to four, drawn by Hypothesis. What must hold: nothing runs on that nobody wants any
-more, but where docs/lifecycle.md says *janitor*, and nothing at all of what whoever cleans up has found; nothing is
-cancelled that its task still wants, and nothing of others, mapped siblings included; each export is started once, and
-written down before anything waits; a deferral is resumed when Airflow can bear it; a cancel is confirmed by Earth
-Engine.
+triggers over; a scheduler that loses sight of a worker; an answer of Earth Engine's that is lost before or after it has
+acted, or refused; Earth Engine that refuses everything for a while. *Each step*: each strike at each step of each holder.
+*Cleaned up*: the same, with whoever cleans up: a teardown, the DAG's notifier, the task's, the janitor. *Pairs*: two
+strikes at two steps. Of these two, as many as there was time for, evenly spread. *At random*: up to four, drawn by
+Hypothesis. What must hold: nothing runs on that nobody wants any more, but where docs/lifecycle.md says *janitor*, and
+nothing at all of what whoever cleans up has found; nothing is cancelled that its task still wants, and nothing of
+others, mapped siblings included; each export is started once, and written down before anything waits; a deferral is
+resumed when Airflow can bear it; a cancel is confirmed by Earth Engine.
 
 Known, and left: before Airflow 3.3, a next try that is ended before it has found again what the last one has started
 (docs/lifecycle.md).
 
-`make test` runs a third of the strikes at each step, and some hundred random histories, on each version; and each of
+`make test` runs a sixth of the strikes at each step, and some hundred random histories, on each version; and each of
 the [faults](../tests/model/mutants.py) that were really made, or nearly, is found there by name.
 
-| Airflow | minutes | each step | pairs | at random | steps | strikes | violations |
-|---|---|---|---|---|---|---|---|
+| Airflow | minutes | each step | cleaned up | pairs | at random | steps | strikes | violations |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -247,20 +248,21 @@ def main() -> int:
     options = parser.parse_args()
     began = time.monotonic()
     ends = began + options.minutes * 60
-    alone_and_cleaned = (
-        plan for cleaner in CLEANERS for plan in singles(QUICK if cleaner else HOLDERS, cleaner=cleaner)
-    )
-    each_step = explore(alone_and_cleaned, ends, options.processes)
-    pairs = Pairs()
+    each_step = explore(singles(), ends, options.processes)
+    cleaned, pairs = [plan for cleaner in CLEANERS if cleaner for plan in singles(QUICK, cleaner=cleaner)], Pairs()
+    random.Random(options.seed).shuffle(cleaned)  # There may be time for some of them only.
+    then = time.monotonic()
+    some_cleaned = explore(cleaned, then + (ends - then) / 3, options.processes)
     some_pairs = explore(pairs.spread(options.seed), (time.monotonic() + ends) / 2, options.processes)
     at_random = explore_at_random(count(options.seed), ends, options.processes)
     found = Found()
-    for part in (each_step, some_pairs, at_random):
+    for part in (each_step, some_cleaned, some_pairs, at_random):
         found.merge(part)
     for history in map(shortest, found.failing[:10]):
         print("\n".join([*history.timeline, *history.violations, str(history.plan), ""]))
     row = (
         f"| {', '.join(VERSIONS)} | {(time.monotonic() - began) / 60:.0f} | {each_step.histories:,} | "
+        f"{some_cleaned.histories:,} of {len(cleaned):,} | "
         f"{some_pairs.histories:,} of {len(pairs):,} | {at_random.histories:,} (from seed {options.seed}) | "
         f"{found.steps:,} | {found.strikes:,} | {len(found.failing)} |"
     )
