@@ -221,9 +221,9 @@ deferral is resumed when Airflow can bear it; a cancel is confirmed by Earth Eng
 
 Known, and left: before Airflow 3.3, a next try that is ended before it has found again what the last one has started
 (docs/lifecycle.md). And where Airflow answers a task only after ten seconds while that defers, and what it waits for
-ends in that time, its trigger resumes it too soon: Airflow takes it for lost, which costs a try. On 2.11, a sensor whose
-worker is told to end in its first moment goes on, and cancels nothing if a user ends it then. These are the violations
-below.
+ends in that time, its trigger resumes it too soon: Airflow takes it for lost, which costs a try. On 2.11, a sensor
+whose worker is told to end in its first moment goes on, and cancels nothing if a user ends it then. These are the
+violations below.
 
 `make test` runs a sixth of the strikes at each step, and some hundred random histories, on each version; and each of
 the [faults](../tests/model/mutants.py) that were really made, or nearly, is found there by name.
