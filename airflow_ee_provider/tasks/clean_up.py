@@ -141,6 +141,8 @@ def _confirmed(
 ) -> list[CancelResult]:
     """Wait until the cancels that were requested are confirmed."""
     requested = [result.name for result in results if result.outcome is CancelOutcome.STILL_CANCELLING]
+    if not requested:  # Not even a connection is opened.
+        return results
     confirmed = hook.confirm_cancels(requested, poll_interval=poll_interval, timeout=timeout)
     latest = {result.name: result for result in confirmed}
     return [latest.get(result.name, result) for result in results]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_ee_provider.airflow_versions import own_state, own_try, tells_triggers_of_kills
-from airflow_ee_provider.earth_engine.errors import EarthEngineError, TransientError
+from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.earth_engine.many import some_of
 from airflow_ee_provider.tasks.clean_up import CONFIRM_LIMITS, log_instead_of_raising, report_cancels
@@ -206,7 +206,7 @@ class EarthEngineOperationTrigger(_Trigger):
             with log_instead_of_raising(self.log):
                 results = await self.hook.cancel_operations(names, **CONFIRM_LIMITS)
                 report_cancels(results, self.log, cause="kill", dag_id=dag_id)
-                names = [str(result.name) for result in results if isinstance(result.error, TransientError)]
+                names = [str(result.name) for result in results if result.unanswered]
             if not names:
                 return
         self.log.error(

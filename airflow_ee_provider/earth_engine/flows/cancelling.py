@@ -90,6 +90,11 @@ class CancelResult:
         """Whether trying again cannot change it."""
         return self.error is not None and self.error.permanent
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether Earth Engine was not heard: asking again may help."""
+        return isinstance(self.error, TransientError)
+
     def describe(self) -> str:
         """Say it in one line, for a person."""
         said = str(self.error).removeprefix(f"{self.name}: ") if self.error else ""
@@ -164,7 +169,7 @@ def confirm_cancels(
         confirmed: list[CancelResult] = yield SideBySide(
             [_confirm_cancel(*item, ask_again=ask) for item in news.items()]
         )
-        latest.update({result.name: result for result in confirmed if not isinstance(result.error, TransientError)})
+        latest.update({result.name: result for result in confirmed if not result.unanswered})
         yield from _log([r for r in confirmed if r.outcome is not CancelOutcome.STILL_CANCELLING], len(latest))
     return list(latest.values())
 

@@ -39,7 +39,7 @@ class Left(NamedTuple):
     @property
     def unanswered(self) -> list[OperationName]:
         """The operations that Earth Engine was not heard to cancel."""
-        return [result.name for result in self.results if isinstance(result.error, TransientError)]
+        return [result.name for result in self.results if result.unanswered]
 
 
 def cancel_what_is_left(
@@ -82,11 +82,8 @@ def cancel_until_confirmed(
         results = yield from confirm_cancels(
             left.results, poll_interval=CANCEL_POLL_INTERVAL, timeout=min(ROUND, seconds)
         )
-        names, starts = [result.name for result in results if _is_open(result)], left.starts
+        open_results = [r for r in results if r.unanswered or r.outcome is CancelOutcome.STILL_CANCELLING]
+        names, starts = [result.name for result in open_results], left.starts
         if not names and not starts:
             return
         yield Sleep(AGAIN_AFTER)
-
-
-def _is_open(result: CancelResult) -> bool:
-    return result.outcome is CancelOutcome.STILL_CANCELLING or isinstance(result.error, TransientError)
