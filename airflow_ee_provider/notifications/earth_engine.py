@@ -14,11 +14,11 @@ from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import (
     account_of,
     cancel_before_the_end,
-    in_time,
     is_last_try,
     log_instead_of_raising,
     report_cancels,
 )
+from airflow_ee_provider.tasks.in_time import in_time
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 from airflow_ee_provider.tasks.records import records_of_task
 from airflow_ee_provider.tasks.run_records import by_account, records_of_run, within_bounds

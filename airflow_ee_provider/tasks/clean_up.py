@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
@@ -13,18 +11,17 @@ from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.flows.leaving import Left
 from airflow_ee_provider.earth_engine.many import are_few, some_lines, some_of
+from airflow_ee_provider.tasks.in_time import in_time
 from airflow_ee_provider.tasks.measuring import measure_cancels
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from airflow_ee_provider.earth_engine.client.drivers import Log
     from airflow_ee_provider.earth_engine.flows.starting import Start
     from airflow_ee_provider.earth_engine.operation_names import OperationName
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-
-T = TypeVar("T")
 
 #: For how long a task that is about to end, or a trigger, confirms its cancels, and how often, in seconds.
 CONFIRM_LIMITS: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
@@ -56,31 +53,6 @@ def log_instead_of_raising(log: Log) -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001 (Airflow and its backends raise what they like)
         log.error("Earth Engine operations could not be cancelled and may still run: %s", error)  # noqa: TRY400
-
-
-def in_time(look_up: Callable[[], T], seconds: float) -> T:
-    """Return what a look-up returns, in a thread of its own: an answer that never comes must not hold the process.
-
-    It can be called in a signal handler: nothing here waits for a lock that the interrupted code may hold.
-
-    :raises TimeoutError: if there is no answer in time.
-    """
-    answers: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
-
-    def work() -> None:
-        try:
-            answers.put((look_up(), None))
-        except BaseException as error:  # noqa: BLE001 (it is raised where it is wanted)
-            answers.put((None, error))
-
-    _thread.start_new_thread(work, ())
-    try:
-        answer, error = answers.get(timeout=seconds)
-    except Empty:
-        raise TimeoutError(f"There was no answer in {seconds:g} s.") from None
-    if error is not None:
-        raise error
-    return cast("T", answer)
 
 
 def cancel_here(hook: EarthEngineHook, names: Any, starts: Sequence[Start]) -> list[CancelResult]:

@@ -9,12 +9,14 @@ does not wait any more.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from airflow.listeners import hookimpl
 
 from airflow_ee_provider import airflow_versions
+from airflow_ee_provider.tasks.in_time import in_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +31,10 @@ PATIENCE = 15.0
 
 #: Seconds between two looks.
 INTERVAL = 0.3
+
+#: Seconds that it stays without having heard from Airflow. The trigger may have begun meanwhile, and resumes the task
+#: `SETTLE` later: this process must have ended by then.
+HEARD_WITHIN = 3.0
 
 #: Seconds for which a trigger that has taken over resumes no task: the process is to end, and Airflow's scheduler to
 #: hear of it, before the task resumes. It takes a task for lost whose deferral it hears of too late ("finished with
@@ -74,29 +80,32 @@ class Handover:
         if self._over:
             return
         self._over = True
-        deadline = time.monotonic() + PATIENCE
+        began = heard = time.monotonic()
         problem: Exception | None = None
         try:
-            while time.monotonic() < deadline:
+            while (now := time.monotonic()) < min(began + PATIENCE, heard + HEARD_WITHIN):
                 try:
-                    if not self._is_pending():
+                    if not self._is_pending(heard + HEARD_WITHIN - now):
                         return
-                    problem = None
+                    heard, problem = now, None
                 except Exception as error:  # noqa: BLE001 (Airflow is too busy, or away: it is asked again)
                     problem = error
                 time.sleep(INTERVAL)
         except BaseException:  # Airflow 2 ends a process that stays for long.
-            self._is_pending()
+            with suppress(Exception):
+                self._is_pending(HEARD_WITHIN)
             raise
         if problem is None:
             self._log.info("No triggerer has begun to wait for the operations in %g s; one will.", PATIENCE)
         else:  # Who does not know must leave them alone.
             self._log.warning("Whether the triggerer has taken the operations over is not known: %s", problem)
 
-    def _is_pending(self) -> bool:
-        """Whether the trigger has still to begin; cancels if the task does not wait for it any more."""
-        state, run_goes_on = airflow_versions.own_state(self._ti), airflow_versions.run_goes_on(self._ti)
-        is_taken_over = self._is_taken_over()
+    def _is_pending(self, seconds: float) -> bool:
+        """Whether the trigger has still to begin; cancels if the task does not wait for it any more.
+
+        :param seconds: in which Airflow has to answer.
+        """
+        state, run_goes_on, is_taken_over = in_time(self._look, seconds)
         if state == "deferred" and run_goes_on:
             return not is_taken_over
         if state == "deferred":  # On SQLite, a deferral can overwrite what the end of the run has made of the task.
@@ -104,6 +113,10 @@ class Handover:
         elif state not in _STILL_WANTED and not is_taken_over:
             self._cancel(f"The task is {state}, and its trigger has not begun")
         return False
+
+    def _look(self) -> tuple[str, bool, bool]:
+        """Ask Airflow for the task's state, whether its run goes on, and whether the trigger has taken over."""
+        return airflow_versions.own_state(self._ti), airflow_versions.run_goes_on(self._ti), self._is_taken_over()
 
     def _is_taken_over(self) -> bool:
         ti = self._ti

@@ -25,11 +25,11 @@ from airflow_ee_provider.tasks.clean_up import (
     airflow_errors,
     cancel_before_the_end,
     cancel_here,
-    in_time,
     is_last_try,
     log_instead_of_raising,
     report_cancels,
 )
+from airflow_ee_provider.tasks.in_time import in_time
 from airflow_ee_provider.tasks.records import operations_of_a_later_try, record_operations, wanted_of_task
 
 if TYPE_CHECKING:

@@ -220,10 +220,7 @@ nothing of others, mapped siblings included; each export is started once, and wr
 deferral is resumed when Airflow can bear it; a cancel is confirmed by Earth Engine.
 
 Known, and left: before Airflow 3.3, a next try that is ended before it has found again what the last one has started
-(docs/lifecycle.md). And where Airflow answers a task only after ten seconds while that defers, and what it waits for
-ends in that time, its trigger resumes it too soon: Airflow takes it for lost, which costs a try. On 2.11, a sensor
-whose worker is told to end in its first moment goes on, and cancels nothing if a user ends it then. These are the
-violations below.
+(docs/lifecycle.md).
 
 `make test` runs a sixth of the strikes at each step, and some hundred random histories, on each version; and each of
 the [faults](../tests/model/mutants.py) that were really made, or nearly, is found there by name.

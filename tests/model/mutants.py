@@ -26,7 +26,7 @@ from airflow_ee_provider.ownership import holders
 from airflow_ee_provider.ownership.holders import HeldOperation, Holder
 from airflow_ee_provider.tasks import clean_up, exporting, owning_task, records, resuming, starter, waiting_task
 from airflow_ee_provider.tasks.exporting import ExportingOperator
-from airflow_ee_provider.tasks.handover import Handover
+from airflow_ee_provider.tasks.handover import HEARD_WITHIN, Handover
 from airflow_ee_provider.tasks.owning_task import OwningTask
 from airflow_ee_provider.tasks.run_records import records_of_run
 from airflow_ee_provider.tasks.starter import Starter
@@ -79,7 +79,7 @@ def never(value: Any) -> property:
 def _never_asks_again(self: Any, component: Any) -> None:
     """`Handover.before_stopping` that looks once."""
     del component
-    self._is_pending()
+    self._is_pending(HEARD_WITHIN)
 
 
 def _told_at_once(names: Any, **_: Any) -> Any:
@@ -155,6 +155,7 @@ MUTANTS = [
         "an export is started although a kill came early",
         ((ExportingOperator, "_end_if_killed", nothing), (Starter, "stopped", never(False))),
         ("export, worker",),
+        ("3.3", "3.1"),
         strikes=USERS,
     ),
     Mutant(
@@ -252,7 +253,7 @@ MUTANTS = [
     ),
     Mutant(
         "a refused deferral is ignored",
-        ((Handover, "_is_pending", lambda _self: False),),
+        ((Handover, "_is_pending", lambda *_: False),),
         DEFERRED,
         ("3.3",),
         USERS,

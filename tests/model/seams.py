@@ -27,7 +27,7 @@ from airflow_ee_provider.hooks.earth_engine import _ConnectionHook
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import stale
 from airflow_ee_provider.sensors import earth_engine as sensors
-from airflow_ee_provider.tasks import clean_up, handover, owning_task, records, run_records, waiting_task
+from airflow_ee_provider.tasks import handover, in_time, owning_task, records, run_records, waiting_task
 from airflow_ee_provider.triggers import earth_engine as triggers
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         (time, "monotonic", lambda: world.now),
         (_thread, "start_new_thread", world.start_thread),
         (drivers, "SimpleQueue", world.queue),
-        (clean_up, "SimpleQueue", world.queue),
+        (in_time, "SimpleQueue", world.queue),
         (owning_task, "datetime", VirtualDatetime),
         (zones, "utcnow", lambda: datetime.fromtimestamp(world.now, timezone.utc)),
         (transports, "RequestsTransport", Transport),

@@ -96,6 +96,21 @@ def test_a_task_that_is_ended_while_it_waits_for_airflows_answer_is_still_wanted
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("holder", ["export, deferred", "function, deferred"])
+def test_a_process_whose_trigger_may_have_begun_does_not_stay_for_an_answer(holder: str, version: str) -> None:
+    """Its trigger resumes the task after ten seconds, and Airflow takes for lost what has not ended by then."""
+    steps = range(12, steps_of(holder, version))
+
+    found = explore(
+        Plan(holder, version, ((step, "Airflow slow"), (step + later, "operations end")))
+        for step in steps
+        for later in (3, 12)
+    )
+
+    fail_with([shortest(history) for history in found.failing[:1]])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("holder", ["export, worker", "function, deferred", "sensor, poking"])
 def test_what_a_user_ends_while_earth_engine_is_away_is_cancelled_all_the_same(holder: str, version: str) -> None:
     steps = range(0, min(45, steps_of(holder, version)), 2)

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from airflow_model import Airflow
 
 
+class TaskTerminated(BaseException):
+    """What Airflow 2 raises in a task at a SIGTERM, after it has called ``on_kill``: no ``Exception`` there either."""
+
+
 class Worker:
     """Runs one try of the task after the other.
 
@@ -93,7 +97,7 @@ class Worker:
         except TaskDeferred as deferral:
             try:
                 return self._defer(deferral, process)
-            except AirflowException as error:  # Airflow 2's SIGTERM, in the task's own process.
+            except TaskTerminated as error:
                 self.world.note(f"     fails: {error}")
                 return self._ended_by_signal(process)
         except AirflowRescheduleException as again:
@@ -104,9 +108,9 @@ class Worker:
         except (AirflowFailException, AirflowSensorTimeout) as error:
             self.world.note(f"     fails for good: {str(error)[:160]}")
             return "failed"
-        except (Exception, AirflowTaskTimeout) as error:  # noqa: BLE001 (whatever it is, Airflow fails the task)
+        except (Exception, AirflowTaskTimeout, TaskTerminated) as error:  # noqa: BLE001 (whatever it is, Airflow fails the task)
             self.world.note(f"     fails: {type(error).__name__} {str(error)[:160]}")
-            if not isinstance(error, (AirflowException, AirflowTaskTimeout, EEException)):  # The function's, that one.
+            if not isinstance(error, (AirflowException, AirflowTaskTimeout, TaskTerminated, EEException)):
                 self.airflow.errors.append(f"{type(error).__name__}: {error}")
             return self.airflow.row.after_failure
         return "success"
@@ -194,7 +198,7 @@ class Worker:
                 raise Dead
             process.operator.on_kill()
             if not self.airflow.version.handler_returns:
-                raise AirflowException("Task received SIGTERM signal")
+                raise TaskTerminated("Task received SIGTERM signal")
 
         process.signal(handler)
         self.world.after(self.airflow.version.kill_after, lambda: self._kill(process))
