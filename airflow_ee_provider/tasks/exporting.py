@@ -207,6 +207,11 @@ class ExportingOperator(ExportParameters):
         if self._starter:
             self._starter.leave()
 
+    def _take_back(self) -> None:
+        super()._take_back()
+        if self._starter:
+            self._starter.take_back()
+
     def _start_all(self, context: Context, make_exports: Callable[[Starter], Sequence[Wanted]]) -> None:
         left, unrecorded = set(self.operation_names) - self._restarted, dict[str, str]()
         known = {key: name for key, name in started_by_task(context).items() if name not in self._restarted}

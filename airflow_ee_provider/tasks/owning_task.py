@@ -49,6 +49,9 @@ LATER_TRY_BEGINS, LATER_TRY_TIMEOUT = 2.0, 1.0
 #: Seconds in which Airflow answers what a task asks; otherwise it is away.
 ANSWERS_WITHIN = 1.0
 
+#: States of a task that is in no process: seen from one that has not brought them about, they are another try's.
+WAITS_WITHOUT_A_PROCESS = ("deferred", "up_for_reschedule")
+
 
 class EarthEngineTask:
     """A mixin for operators and sensors with the parameters `ACCOUNT_PARAMETERS`."""
@@ -137,6 +140,7 @@ class OwningTask(EarthEngineTask):
 
     #: What the next try goes on with: this process cancels nothing of it any more.
     _left: frozenset[str] = frozenset()
+    _has_left = False
 
     def pre_execute(self, context: Context) -> None:
         """Have in the process what a kill needs, before anything else; called by Airflow in every process of the task.
@@ -211,41 +215,61 @@ class OwningTask(EarthEngineTask):
         elif self.cancel_on_kill:
             self.cancel_after_kill()
 
-    def cancel_after_kill(self) -> None:
-        """Cancel this task's operations, but for those that its next try goes on with."""
+    def cancel_after_kill(self, why: str = "") -> None:
+        """Cancel this task's operations, but for those that another try goes on with.
+
+        :param why: it is not wanted any more; by default it was killed.
+        """
         if self._own_in_words and (wanted := self._wanted_by_the_next_try()) is not None:
             shown = [*sorted(wanted), *[start.describe() for start in self.own_starts]]
-            self.log.warning("The next try of %s goes on with %s.", self.task_id, some_of(shown))
+            self.log.warning("Another try of %s goes on with %s.", self.task_id, some_of(shown))
             self.leave(wanted)
         if self._own_in_words:
             self._is_killed = True
-            self.cancel_own(f"{self.task_id} was killed")
+            self.cancel_own(why or f"{self.task_id} was killed")
 
     def leave(self, wanted: Iterable[str]) -> None:
         """Cancel nothing any more of what the next try goes on with."""
         self._left |= frozenset(wanted)
+        self._has_left = True
+
+    def cancel_after_all(self, why: str) -> None:
+        """Cancel also what was left to the next try, unless there is one by now that goes on with it.
+
+        :param why: it is not wanted any more.
+        """
+        self._take_back()
+        self.cancel_after_kill(why)
+
+    def _take_back(self) -> None:
+        self._left, self._has_left = frozenset(), False
 
     def heed_a_user(self) -> None:
         """Cancel, as after a kill, where a task fails before it is told that a user has acted.
 
         Airflow 3.3 refuses what a cleared task writes down, so that nobody could find what it has just started; and
-        one that fails by itself is never told.
+        one that fails by itself is never told. Nor is one again that was told to end before that, and has left what it
+        holds to its next try.
         """
-        if self._is_killed or self._is_deferred or not self.cancel_on_kill:
+        has_cancelled = self._is_killed and not self._has_left
+        if has_cancelled or self._is_deferred or not self.cancel_on_kill:
             return
         try:
             state = own_state(self._ti)
+            is_wanted = state in ("running", *FOLLOWED_BY_A_TRY) and not operations_of_a_later_try(self._ti)
         except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
             self.log.info("Airflow does not say whether anybody has acted on this task: %s", error)
             return
-        if state != "running" and state not in FOLLOWED_BY_A_TRY:
+        if not is_wanted:
             self.log.warning("%s is %s by now.", self.task_id, state)
+            self._take_back()
             self.on_kill()
 
     def _wanted_by_the_next_try(self) -> set[str] | None:
         """Return the operations that another try wants, as far as that can be known amid whatever was interrupted.
 
-        None if no other try follows.
+        None if no other try follows. One may have begun long ago: the machine of this one's worker stood still, and
+        Airflow took it for lost.
 
         What a user does to a running task is written down before the task hears of it, and leaves another state behind.
         So one that is told to end and is still running is wanted: its worker goes, because its pod is evicted or a new
@@ -261,13 +285,19 @@ class OwningTask(EarthEngineTask):
 
         def look() -> set[str] | None:
             until = time.monotonic() + LATER_TRY_BEGINS
-            while (state := own_state(self._ti)) == "running":  # This one, or the next one, which has just begun.
+            while True:
+                state = own_state(self._ti)
                 if later := operations_of_a_later_try(self._ti):
                     return later
-                if time.monotonic() > until:
-                    return of_next_try
-                time.sleep(0.3)
-            return set(self.operation_names) if state in FOLLOWED_BY_A_TRY else None
+                if self._is_deferred:  # `Handover` has seen that it is not wanted any more.
+                    return None
+                if state != "running" or time.monotonic() > until:
+                    break
+                time.sleep(0.3)  # This try, or the next one, which has just begun.
+            if state == "running":
+                return of_next_try
+            is_wanted = state in WAITS_WITHOUT_A_PROCESS or state in FOLLOWED_BY_A_TRY
+            return set(self.operation_names) if is_wanted else None
 
         try:
             return in_time(look, LATER_TRY_BEGINS + LATER_TRY_TIMEOUT)

@@ -16,6 +16,8 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowException
+
 from airflow_ee_provider.airflow_versions import xcom
 from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError
 from airflow_ee_provider.tasks.record_format import (
@@ -126,7 +128,7 @@ def _full_names(names: Any, account: dict[str, Any] | None, project: str | None)
 class _Written:
     """What a task instance has recorded: its parts, and the names in them."""
 
-    whose: tuple[Any, ...]
+    ti: Any
     parts: list[Record]
     names: set[str]
 
@@ -135,8 +137,9 @@ def _record(
     context: Context, new: Mapping[str, str], account: dict[str, Any] | None, intent: str = Intent.OWN
 ) -> list[Record]:
     """Write down operations, each with its `Start.key`, and return all parts."""
+    global _written  # noqa: PLW0603
     with _RECORDING:
-        written = _written_so_far(context)
+        written, _written = _written_so_far(context), None  # What is not written down to the end is read again.
         parts, todo = written.parts, [name for name in new if name not in written.names]
         while todo:
             last = parts[-1] if parts else None
@@ -152,25 +155,28 @@ def _record(
             written.names.update(todo[:room])
             todo = todo[room:]
             _write(context, len(parts), parts[-1])
+        _written = written
         return parts
 
 
 def _written_so_far(context: Context) -> _Written:
-    """Return what this try has recorded, with one read where this process knows it: reads grow with the names."""
+    """Return what this try has recorded, with one read where this process knows it: reads grow with the names.
+
+    :raises AirflowException: if another try has begun, whose records must stay as they are.
+    """
     global _written  # noqa: PLW0603 (what this process has written or read last)
-    whose = _key_of(context)
-    if _written is not None and _written.whose == whose:
-        parts = _written.parts
-        if parts and _read_own(context, part_key(len(parts))) == parts[-1].as_json():
-            return _written
-    parts = records_of_task(context)
-    _written = _Written(whose, parts, {name for part in parts for name in part.operation_names})
-    return _written
-
-
-def _key_of(context: Context) -> tuple[Any, ...]:
     ti = item_of(context, "ti")
-    return ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti), ti.try_number
+    known = _written if _written is not None and _written.ti is ti else None
+    if known and known.parts and _read_own(context, part_key(len(known.parts))) == known.parts[-1].as_json():
+        return known
+    parts = records_of_task(context)
+    names = {name for part in parts for name in part.operation_names}
+    # Airflow deletes what a try has recorded as the next one begins.
+    is_gone = known is not None and not known.names <= names
+    if is_gone or any(is_of_a_later_try(part, ti) for part in parts):
+        raise AirflowException("Another try of this task has begun: this one does not go on.")
+    _written = _Written(ti, parts, names)
+    return _written
 
 
 def _part(context: Context, account: dict[str, Any] | None, intent: str) -> Record:
@@ -217,8 +223,13 @@ def operations_of_a_later_try(ti: Any) -> set[str]:
     def read(key: str) -> Any:
         return xcom(key, ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti))
 
-    later = (part for part in read_parts(read) if (part.try_number or 0) > ti.try_number)
+    later = (part for part in read_parts(read) if is_of_a_later_try(part, ti))
     return {name for part in later for name in part.operation_names}
+
+
+def is_of_a_later_try(part: Record, ti: Any) -> bool:
+    """Whether another try has recorded this, which has begun although that of this task instance still runs."""
+    return bool((part.try_number or 0) > ti.try_number)
 
 
 def operations_of_task(context: Context) -> list[str]:

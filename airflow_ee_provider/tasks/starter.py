@@ -117,11 +117,12 @@ class Starter:
         self._refused.pop(start.asked, None)
         # Not where a timeout or a signal has come between: `stop` asks what became of it.
         self._under_way.pop(start.key, None)
+        if is_new and self.is_wanted:
+            self._record({name: start.key})
         if self.stopped:  # The answer has come after the kill.
             self.cancel_late([name])
             raise TransientError("The task was killed while this was started: it does not go on.", subject=name)
         if is_new:
-            self._record({name: start.key})
             self._log.info("Started %s: %s%s", start.describe(), operation.name, _destination(start))
         return operation
 
@@ -197,9 +198,18 @@ class Starter:
         """What Earth Engine may have started although its answer is not here yet; nothing once that is left."""
         return [] if self._is_left else list(self._under_way.values())
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether what is started is this task's to the end, or its next try's."""
+        return not self.stopped or self._is_left
+
     def leave(self) -> None:
         """Start nothing more, and leave what is under way to the next try, which finds it: it asks for the same."""
         self.stopped = self._is_left = True
+
+    def take_back(self) -> None:
+        """Leave nothing any more: no next try finds it."""
+        self._is_left = False
 
     def cancel_late(self, names: list[str]) -> None:
         """Cancel what was started when its answer has come after the kill, unless it is left to the next try."""
@@ -260,7 +270,7 @@ class _Bulk:
         starter._under_way.pop(start.key, None)  # noqa: SLF001
         self._names[start.key] = name
         self._count += 1
-        if starter.stopped:  # The answer has come after the kill.
+        if not starter.is_wanted:  # The answer has come after the kill.
             self._late.append(name)
             return
         self._unrecorded[name] = start.key

@@ -66,10 +66,10 @@ class WaitingTask(OwningTask):
         ends = [end for end in (None if timeout is None else now + timeout, self._execution_ends) if end is not None]
         timeout_at = min(ends, default=None)
         is_watched = self.cancel_on_kill and not is_a_dag_test(context["ti"])
-        handover = Handover(context["ti"], self.cancel_own, self.log) if is_watched else None
+        handover = Handover(context["ti"], self.cancel_after_all, self.log) if is_watched else None
         if handover and (state := handover.state_before()) != "running":
             if state not in FOLLOWED_BY_A_TRY:  # Otherwise its next try goes on with them.
-                self.cancel_own(f"{self.task_id} is {state}")
+                self.cancel_after_all(f"{self.task_id} is {state}")
             raise AirflowException(f"{self.task_id} is {state}: it is not deferred.")
         kind = EarthEngineRoomTrigger if room else EarthEngineOperationTrigger
         trigger = kind(

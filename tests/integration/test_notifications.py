@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowException
 from instances import Store, TaskInstance
 
 from airflow_ee_provider.earth_engine.errors import PermissionDeniedError
@@ -354,9 +356,36 @@ def test_threads_that_record_side_by_side_lose_no_name() -> None:
 def test_what_was_recorded_by_another_process_meanwhile_is_kept() -> None:
     ti = TaskInstance(run_id="elsewhere")
     record_operations({"ti": ti}, "projects/p/operations/A")
+    ti.xcoms[OPERATIONS_KEY]["operation_names"].append("projects/p/operations/B")
+
+    recorded = record_operations({"ti": ti}, "projects/p/operations/C")
+
+    assert recorded == [f"projects/p/operations/{name}" for name in "ABC"]
+
+
+def begins_anew(ti: TaskInstance) -> None:
     ti.xcoms.clear()
 
-    assert record_operations({"ti": ti}, "projects/p/operations/B") == ["projects/p/operations/B"]
+
+def has_recorded(ti: TaskInstance) -> None:
+    next_try = TaskInstance(run_id=ti.run_id, try_number=2)
+    record_operations({"ti": next_try}, "projects/p/operations/A")
+    ti.xcoms.update(next_try.xcoms)
+
+
+@pytest.mark.parametrize("next_try", [begins_anew, has_recorded])
+def test_a_try_whose_worker_stood_still_leaves_the_records_of_the_next_one_alone(
+    next_try: Callable[[TaskInstance], None],
+) -> None:
+    ti = TaskInstance(run_id="stood still")
+    record_operations({"ti": ti}, "projects/p/operations/A")
+    next_try(ti)
+    records_of_next_try = copy.deepcopy(ti.xcoms)
+
+    with pytest.raises(AirflowException, match="Another try of this task has begun"):
+        record_operations({"ti": ti}, "projects/p/operations/B")
+
+    assert ti.xcoms == records_of_next_try
 
 
 @pytest.mark.parametrize(("callback", "is_handed_over"), [("on_failure_callback", True), ("on_retry_callback", False)])

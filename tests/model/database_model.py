@@ -54,6 +54,9 @@ VERSIONS = {
 HEARS_OF_DEFERRAL = 5.0
 HEARTBEAT, HEARTBEAT_TIMEOUT, TRIGGERER, SCHEDULER, RETRY_DELAY, AWAY = 2.0, 40.0, 1.0, 1.0, 5.0, 10.0
 
+#: Seconds for which a worker stands still that does, so that its next try has begun; and until its next heartbeat.
+STANDS_STILL, WAKES = 55.0, 1.0
+
 TERMINAL = ("success", "failed", "skipped", "removed")
 
 #: The task instances, by task id and map index: the one that holds operations, one that is mapped beside it, and one of
@@ -118,16 +121,27 @@ class Store(dict[str, Any]):
 
     def set(self, key: str, value: Any) -> None:
         self._world.step(f"store {key}")
-        if self._airflow.row.state in ("restarting", "removed"):  # It has another id by now, or none.
+        if self._is_refused:
             raise AirflowException("API_SERVER_ERROR: Task instance not found")
         self[key] = value
 
     def get(self, key: str, default: Any = None) -> Any:
         self._world.step(f"store {key}?")
-        return super().get(key, default)
+        return default if self._is_refused else super().get(key, default)
 
     def delete(self, key: str) -> None:
         self.pop(key, None)
+
+    @property
+    def _is_refused(self) -> bool:
+        """Whether it comes from a try of the task instance that has another id by now, or none; nothing is found then.
+
+        (`prepare_db_for_next_try`, `task_state_store.py` and the client's `get` of 3.3.2.)
+        """
+        row, process = self._airflow.row, self._world.current
+        if process is None or not process.kind.startswith("try"):  # Another task of the run.
+            return False
+        return row.process is not process or row.state in ("up_for_retry", "restarting", "removed")
 
 
 class Database:

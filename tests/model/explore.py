@@ -209,18 +209,19 @@ SECTION = """## Every moment, in a model
 
 Written by `make explore`: the product's own code runs in a [model of Airflow](../tests/model) in virtual time, and
 something strikes at a step: a user who marks, clears, deletes, and the heartbeat that tells of it, later or at once; a
-timeout; a worker or triggerer that is told to end, or killed; a triggerer that is late, so that another one takes its
-triggers over; a scheduler that loses sight of a worker; an answer of Earth Engine's that is lost before or after it has
-acted, or refused; Earth Engine that refuses everything for a while. *Each step*: each strike at each step of each
-holder. *Cleaned up*: the same, with whoever cleans up: a teardown, the DAG's notifier, the task's, the janitor.
-*Pairs*: two strikes at two steps. Of these two, as many as there was time for, evenly spread. *At random*: up to four,
-drawn by Hypothesis. What must hold: nothing runs on that nobody wants any more, but where docs/lifecycle.md says
-*janitor*, and nothing at all of what whoever cleans up has found; nothing is cancelled that its task still wants, and
-nothing of others, mapped siblings included; each export is started once, and written down before anything waits; a
-deferral is resumed when Airflow can bear it; a cancel is confirmed by Earth Engine.
+timeout; a worker or triggerer that is told to end, or killed; a worker that stands still until its next try has begun;
+a triggerer that is late, so that another one takes its triggers over; a scheduler that loses sight of a worker; an
+answer of Earth Engine's that is lost before or after it has acted, or refused; Earth Engine that refuses everything for
+a while. *Each step*: each strike at each step of each holder. *Cleaned up*: the same, with whoever cleans up: a
+teardown, the DAG's notifier, the task's, the janitor. *Pairs*: two strikes at two steps. Of these two, as many as there
+was time for, evenly spread. *At random*: up to four, drawn by Hypothesis. What must hold: nothing runs on that nobody
+wants any more, but where docs/lifecycle.md says *janitor*, and nothing at all of what whoever cleans up has found;
+nothing is cancelled that its task still wants, and nothing of others, mapped siblings included; each export is started
+once, and written down before anything waits; a deferral is resumed when Airflow can bear it; a cancel is confirmed by
+Earth Engine.
 
-Known, and left: before Airflow 3.3, a next try that is ended before it has found again what the last one has started
-(docs/lifecycle.md).
+Known, and left: a next try that is ended before it has found again what the last one has started, where nothing but the
+`requestId` leads to that: before Airflow 3.3, and where the run is deleted (docs/lifecycle.md).
 
 `make test` runs a sixth of the strikes at each step, and some hundred random histories, on each version; and each of
 the [faults](../tests/model/mutants.py) that were really made, or nearly, is found there by name.

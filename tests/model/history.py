@@ -106,6 +106,7 @@ EITHER: dict[str, Callable[[Airflow], None]] = {
 #: After these it is wanted.
 WANTED: dict[str, Callable[[Airflow], None]] = {
     "lost sight of": lambda airflow: airflow.worker.is_lost_sight_of(),
+    "worker stands still": lambda airflow: airflow.worker.stands_still(),
     "operations end": lambda airflow: airflow.world.end_all(),
     "worker SIGKILL": lambda airflow: airflow.worker.go(kill=True),
     "triggerer SIGTERM": lambda airflow: airflow.triggerer.stop(kill=False),
@@ -127,6 +128,7 @@ FAULTS = {"request lost", "answer lost", "request refused", "Earth Engine away"}
 LEAVES_NOBODY = {
     "worker SIGKILL",
     "lost sight of",
+    "worker stands still",
     "triggerer SIGKILL",
     "triggerer SIGTERM",
     "Airflow slow",
@@ -329,8 +331,10 @@ class Run:
 
     def _check_how_it_ended(self) -> None:
         service, row, held = self.world.service, self.airflow.row, self._held()
-        # (The cancel operator's trigger resumes its task as soon as any other provider's does.)
-        if self.airflow.was_taken_for_lost and not self.plan.holder.startswith("cancel"):
+        # (The cancel operator's trigger resumes its task as soon as any other provider's does; and what stands still
+        # cannot end in time.)
+        may_be_taken = self.plan.holder.startswith("cancel") or "worker stands still" in self.history.struck
+        if self.airflow.was_taken_for_lost and not may_be_taken:
             self._violated("a task was resumed so soon that it was taken for lost")
         if self.plan.holder.startswith("cancel") and any(
             service.operations[name].ended() > self.airflow.succeeded_at for name in held
@@ -345,11 +349,13 @@ class Run:
     def _is_forgotten(self, name: str) -> bool:
         """Whether an earlier try has left an operation, and the latest one was ended before it had found it again.
 
-        Before 3.3 nothing but the `requestId` leads from a try to the one before it (docs/lifecycle.md).
+        Before 3.3 nothing but the `requestId` leads from a try to the one before it, nor does anything where the run
+        is deleted (docs/lifecycle.md).
         """
         airflow = self.airflow
         is_another_trys = self.world.service.operations[name].created < airflow.row.started
-        return is_another_trys and not airflow.version.has_store and name not in airflow.recorded()
+        remembers = airflow.version.has_store and airflow.row.state != "removed"
+        return is_another_trys and not remembers and name not in airflow.recorded()
 
     def _may_be_left(self) -> bool:
         """Whether docs/lifecycle.md says *janitor* for it."""

@@ -47,7 +47,8 @@ class Mutant:
     :param versions: of Airflow, of which those of the running interpreter are tried.
     :param strikes: that are tried; all of them by default.
     :param cleaner: who cleans up after the task.
-    :param before: what strikes some steps before them, one after the other.
+    :param before: what strikes before them, one after the other.
+    :param later: how many steps before them.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Mutant:
     strikes: tuple[str, ...] = field(default=())
     cleaner: str = ""
     before: tuple[str, ...] = ()
+    later: int = 6
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -157,6 +159,39 @@ MUTANTS = [
         ("export, worker",),
         ("3.3", "3.1"),
         strikes=USERS,
+    ),
+    Mutant(
+        "a worker that stood still does not see that another try has begun",
+        (
+            (owning_task, "operations_of_a_later_try", lambda _ti: set()),
+            (owning_task, "WAITS_WITHOUT_A_PROCESS", ()),
+        ),
+        ("sensor, deferred", "export, deferred"),
+        strikes=("worker stands still",),
+    ),
+    Mutant(
+        "a worker that stood still goes on writing the records of the next try",
+        ((records, "is_of_a_later_try", lambda *_: False), (owning_task, "WAITS_WITHOUT_A_PROCESS", ())),
+        ("function, deferred", "export, deferred"),
+        strikes=("worker stands still",),
+    ),
+    Mutant(
+        "what an evicted worker has left is not cancelled where a user acts before its end",
+        ((OwningTask, "_take_back", nothing), (ExportingOperator, "_take_back", nothing)),
+        ("sensor, deferred", "export, deferred"),
+        ("3.3", "3.1"),
+        strikes=("run marked failed",),
+        before=("worker SIGTERM",),
+        later=20,
+    ),
+    Mutant(
+        "what an evicted worker was just starting is not written down",
+        ((Starter, "is_wanted", property(lambda self: not self.stopped)),),
+        ("function, deferred",),
+        ("3.3",),
+        strikes=("cleared",),
+        before=("worker SIGTERM",),
+        later=20,
     ),
     Mutant(
         "a killed task defers",
@@ -375,7 +410,7 @@ def histories(mutant: Mutant, versions: tuple[str, ...]) -> Iterator[Plan]:
             if mutant.before and plan.strikes:
                 [(step, what)] = plan.strikes
                 before = enumerate(mutant.before, step)
-                plan = replace(plan, strikes=(*before, (step + 6, what)))  # noqa: PLW2901
+                plan = replace(plan, strikes=(*before, (step + mutant.later, what)))  # noqa: PLW2901
             if not plan.strikes or not mutant.strikes or plan.strikes[-1][1] in mutant.strikes:
                 yield plan
 

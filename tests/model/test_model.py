@@ -125,6 +125,33 @@ def test_what_a_user_ends_while_earth_engine_is_away_is_cancelled_all_the_same(h
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("holder", ["export, deferred", "function, deferred", "sensor, deferred", "sensor, reschedule"])
+def test_a_worker_that_stood_still_cancels_nothing_of_its_next_trys(holder: str, version: str) -> None:
+    found = explore(
+        Plan(holder, version, ((step, "worker stands still"),)) for step in range(steps_of(holder, version))
+    )
+
+    fail_with([shortest(history) for history in found.failing[:1]])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("holder", ["export, deferred", "function, deferred", "sensor, deferred"])
+def test_what_an_evicted_worker_has_left_is_cancelled_where_a_user_acts_before_its_end(
+    holder: str, version: str
+) -> None:
+    steps = range(min(45, steps_of(holder, version)))
+
+    found = explore(
+        Plan(holder, version, ((step, "worker SIGTERM"), (step + later, what)))
+        for step in steps
+        for later in (18, 21)
+        for what in ("run marked failed", "cleared, told at once")
+    )
+
+    fail_with([shortest(history) for history in found.failing[:1]])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("later", [0, 1])
 def test_an_export_that_is_being_started_as_its_worker_goes_is_the_next_trys(later: int, version: str) -> None:
     undisturbed = Run(Plan("export, worker", version)).carry_out()

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowTaskTimeout,
     TaskDeferred,
 )
-from database_model import HEARTBEAT, HEARTBEAT_TIMEOUT, RETRY_DELAY, SCHEDULER, TASK
+from database_model import HEARTBEAT, HEARTBEAT_TIMEOUT, RETRY_DELAY, SCHEDULER, STANDS_STILL, TASK, WAKES
 from ee import EEException
 from world import Dead, Process
 
@@ -67,9 +67,9 @@ class Worker:
             self._ended(process, state)
 
     def _execute(self, method: str, kwargs: dict[str, Any], process: Process) -> None:
+        context = self.airflow.context()
         self.world.step("parses the DAG's file", 1.0)
         operator = process.operator = self._make()
-        context = self.airflow.context()
         operator.pre_execute(context)
         process.is_timed = not method  # A resumption has no time of its own.
         try:
@@ -180,6 +180,9 @@ class Worker:
         """Let the supervisor learn what has become of the task meanwhile, and kill it if it is not wanted."""
         if not process.is_running or process.is_to_end:
             return
+        if self.world.now < process.still_until:
+            self.world.at(process.still_until + WAKES, lambda: self.heartbeat(process))
+            return
         row = self.airflow.row
         if row.process is process and row.state in ("running", "deferred"):
             self.world.after(HEARTBEAT, lambda: self.heartbeat(process))
@@ -225,6 +228,23 @@ class Worker:
             if row.process is process and row.state in ("running", "restarting"):
                 self.world.note("scheduler: misses the heartbeat")
                 process.kill()
+                if row.state == "restarting":
+                    self._next_try()
+                else:
+                    self._failed()
+
+        self.world.after(HEARTBEAT_TIMEOUT, is_missed)
+
+    def stands_still(self) -> None:
+        """Let a worker's machine stand still until its next try has gone on with what it did; then both do."""
+        row, process = self.airflow.row, self.airflow.row.process
+        if process is None or not process.is_running or process.is_to_end or process.still_until > self.world.now:
+            return
+        process.still_until = self.world.now + STANDS_STILL
+
+        def is_missed() -> None:
+            if row.process is process and row.state in ("running", "restarting"):
+                self.world.note("scheduler: misses the heartbeat")
                 if row.state == "restarting":
                     self._next_try()
                 else:

@@ -52,6 +52,8 @@ class Process:
         #: Whether it has got a signal, and whether that is to end it.
         self.was_told = self.is_to_end = False
         self.ended_at = float("inf")
+        #: Until when it stands still, as its whole machine does.
+        self.still_until = -float("inf")
         #: What `World.globals` are in it.
         self.globals = [value for _, _, value in world.globals]
 
@@ -145,6 +147,9 @@ class World:
         """Let a thread go on until it waits for something."""
         process: Process = thread.process
         if thread.dead or not process.alive:
+            return
+        if self.now < process.still_until:
+            self.at(process.still_until, lambda: self.resume(thread))
             return
         self.current = process
         for (module, name, _), value in zip(self.globals, process.globals, strict=True):
