@@ -5,9 +5,11 @@ Each was measured on 2.11.2, 3.1.8 and 3.3.2, by the tests and by ``make matrix`
 
 from __future__ import annotations
 
+import _thread
 import os
-import select
+import signal
 import sys
+import time
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -97,15 +99,14 @@ def is_asking_airflow() -> bool:
     return False
 
 
-def airflow_answers(within: float) -> bool:
-    """Whether the answer to what the interrupted code has just asked comes in so many seconds; it is not read.
+def tell_again(seconds: float) -> None:
+    """Let Airflow 3 call ``on_kill`` once more, from its handler of SIGTERM, when what that has interrupted is over."""
 
-    It is taken to come where this version of Airflow does not show by which socket.
-    """
-    from airflow.sdk.execution_time import task_runner
+    def tell() -> None:
+        time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    answers = getattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "socket", None)
-    return answers is None or bool(select.select([answers], [], [], within)[0])
+    _thread.start_new_thread(tell, ())
 
 
 def add_listener(listener: object) -> None:

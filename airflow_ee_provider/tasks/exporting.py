@@ -155,12 +155,10 @@ class ExportingOperator(ExportParameters):
         with self._owned(context):
             return super().resume_execution(next_method, next_kwargs, context)
 
-    def on_kill(self) -> None:
-        """Start nothing more, and cancel, also what Earth Engine may have started although its answer is not here."""
+    def _stop(self) -> None:
+        """Start nothing more; what Earth Engine may have started although its answer is not here is cancelled, too."""
         self._is_killed = True
-        if not self._is_deferred and not self._is_timed_out:
-            self.operation_names = self._held()
-        super().on_kill()
+        self.operation_names = self._held()
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Tell OpenLineage, where it is installed, what was written."""
@@ -179,9 +177,6 @@ class ExportingOperator(ExportParameters):
             raise
         except BaseException as error:
             self.heed_a_user()
-            if self._is_killed and isinstance(error, AirflowFailException):
-                # Its own cancel has failed it. A worker that is told to end, and no user, leaves that to the next try.
-                raise AirflowException(f"{self.task_id} was killed: {error}") from error
             if self._is_killed or not (self.cancel_on_failure and is_final(error, context["ti"])):
                 raise
             lines = cancel_and_describe(self, self._held(), self.own_starts)

@@ -13,9 +13,9 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipExc
 from airflow_ee_provider.airflow_versions import (
     AIRFLOW_3,
     FOLLOWED_BY_A_TRY,
-    airflow_answers,
     is_asking_airflow,
     own_state,
+    tell_again,
 )
 from airflow_ee_provider.earth_engine.flows.cancelling import describe_results
 from airflow_ee_provider.earth_engine.many import some_lines, some_of
@@ -46,8 +46,9 @@ if TYPE_CHECKING:
 #: the kill, Airflow kills for good.
 LATER_TRY_BEGINS, LATER_TRY_TIMEOUT = 2.0, 1.0
 
-#: Seconds in which Airflow answers what a task asks; otherwise it is away.
-ANSWERS_WITHIN = 1.0
+#: Seconds in which Airflow answers what a task asks; otherwise it is away. And after which a kill that has come amid
+#: such a question is looked at again.
+ANSWERS_WITHIN, LOOKED_AT_AGAIN_IN = 1.0, 0.05
 
 #: States of a task that is in no process: seen from one that has not brought them about, they are another try's.
 WAITS_WITHOUT_A_PROCESS = ("deferred", "up_for_reschedule")
@@ -135,6 +136,9 @@ class OwningTask(EarthEngineTask):
     #: Whether a kill came before there was what it needs.
     _is_killed_early = False
 
+    #: Since when a kill is to be looked at again, in seconds of the monotonic clock.
+    _undecided_since: float | None = None
+
     #: Whether it is amid cancelling, which the exception of Airflow 2's SIGTERM would end half-way.
     _is_cancelling = False
 
@@ -204,6 +208,9 @@ class OwningTask(EarthEngineTask):
         # The trigger has them, or `Handover`; or `on_timeout` has cancelled them, unless it is amid that.
         if self._is_deferred or (self._is_timed_out and not self._is_cancelling):
             return
+        if self._is_looked_at_again():
+            return
+        self._stop()
         if AIRFLOW_3 and not self.hook.is_ready:
             # A signal handler must not ask for the connection, amid what the task itself asks Airflow; and Airflow
             # lets the task go on for some seconds.
@@ -215,6 +222,22 @@ class OwningTask(EarthEngineTask):
         elif self.cancel_on_kill:
             self.cancel_after_kill()
 
+    def _is_looked_at_again(self) -> bool:
+        """Whether a kill is to be decided about in a moment: amid a question of the task's, Airflow cannot be asked.
+
+        Its handler of SIGTERM interrupts that, and lets the task go on.
+        """
+        now = time.monotonic()
+        since = now if self._undecided_since is None else self._undecided_since
+        is_again = is_asking_airflow() and now < since + ANSWERS_WITHIN
+        self._undecided_since = since if is_again else None
+        if is_again:
+            tell_again(LOOKED_AT_AGAIN_IN)
+        return is_again
+
+    def _stop(self) -> None:
+        """Begin nothing more, because this process was told to end."""
+
     def cancel_after_kill(self, why: str = "") -> None:
         """Cancel this task's operations, but for those that another try goes on with.
 
@@ -222,7 +245,7 @@ class OwningTask(EarthEngineTask):
         """
         if self._own_in_words and (wanted := self._wanted_by_the_next_try()) is not None:
             shown = [*sorted(wanted), *[start.describe() for start in self.own_starts]]
-            self.log.warning("Another try of %s goes on with %s.", self.task_id, some_of(shown))
+            self.log.warning("The next try of %s goes on with %s.", self.task_id, some_of(shown))
             self.leave(wanted)
         if self._own_in_words:
             self._is_killed = True
@@ -251,6 +274,9 @@ class OwningTask(EarthEngineTask):
         one that fails by itself is never told. Nor is one again that was told to end before that, and has left what it
         holds to its next try.
         """
+        if self._undecided_since is not None:
+            self.on_kill()
+            return
         has_cancelled = self._is_killed and not self._has_left
         if has_cancelled or self._is_deferred or not self.cancel_on_kill:
             return
@@ -280,8 +306,8 @@ class OwningTask(EarthEngineTask):
         if self._ti is None:
             return None
         of_next_try = None if is_last_try(self._ti) else set(self.operation_names)
-        if is_asking_airflow():  # Nothing else can be asked then; but whether it answers can be seen.
-            return None if airflow_answers(ANSWERS_WITHIN) else of_next_try
+        if is_asking_airflow():  # For a while by now: it is away.
+            return of_next_try
 
         def look() -> set[str] | None:
             until = time.monotonic() + LATER_TRY_BEGINS

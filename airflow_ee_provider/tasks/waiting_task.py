@@ -81,8 +81,6 @@ class WaitingTask(OwningTask):
             **account_of(self),
             **(room or {}),
         )
-        if self._is_killed:  # Airflow 3 lets a process go on for some seconds.
-            raise AirflowException(f"{self.task_id} was killed: it is not deferred.")
         if handover:
             handover.begin()
         self._is_deferred = True

@@ -54,8 +54,9 @@ VERSIONS = {
 HEARS_OF_DEFERRAL = 5.0
 HEARTBEAT, HEARTBEAT_TIMEOUT, TRIGGERER, SCHEDULER, RETRY_DELAY, AWAY = 2.0, 40.0, 1.0, 1.0, 5.0, 10.0
 
-#: Seconds for which a worker stands still that does, so that its next try has begun; and until its next heartbeat.
-STANDS_STILL, WAKES = 55.0, 1.0
+#: Seconds for which a worker stands still that does, so that its next try has begun; and until its next heartbeat: amid
+#: what it asks as it goes on, or later.
+STANDS_STILL, WAKES = 55.0, (0.005, 1.0)
 
 TERMINAL = ("success", "failed", "skipped", "removed")
 
@@ -167,8 +168,6 @@ class Database:
         #: When the task has asked for its own state last; the same, before a deferral that was refused; and when it
         #: has succeeded.
         self.asked_at, self.refused_after, self.succeeded_at = -math.inf, -math.inf, math.inf
-        #: A worker was told to end, and nobody has said that its operations are not wanted.
-        self.may_be_cancelled = False
         #: Since when something has been done to the task, after which it wants nothing of before any more.
         self.unwanted_since = math.inf
         self.errors: list[str] = []

@@ -135,7 +135,8 @@ LEAVES_NOBODY = {
 }
 
 #: After these, the next try goes on with what could not be cancelled in time.
-TRIED_AGAIN = {"execution_timeout", "deferral timed out", "worker SIGTERM"}
+TIMEOUTS = {"execution_timeout", "deferral timed out"}
+TRIED_AGAIN = TIMEOUTS | {"worker SIGTERM"}
 
 
 @dataclass(frozen=True)
@@ -235,7 +236,6 @@ class Run:
             self._violated("a bystander's operation is cancelled")
         elif (
             self.airflow.unwanted_since == math.inf
-            and not self.airflow.may_be_cancelled
             # What Earth Engine does not answer to fails a task for good that nobody tries again.
             and (self.plan.retries or "Earth Engine away" not in self.history.struck)
             and not self.plan.holder.startswith("cancel")
@@ -307,13 +307,11 @@ class Run:
 
     def _check_what_was_started(self) -> None:
         service, row, held = self.world.service, self.airflow.row, self._held()
+        starts_anew = bool(self.exports) and set(self.history.struck) <= TIMEOUTS
         if (
-            self.struck_at == math.inf
+            (self.struck_at == math.inf or starts_anew)
             and row.state != "success"
             and self.plan.retries
-            and not (
-                self.airflow.may_be_cancelled and self.plan.holder.startswith("sensor")
-            )  # It has nothing to start.
             and not self.plan.holder.startswith("cancel")
         ):
             self._violated(f"nobody has ended the task, and it is {row.state}")

@@ -154,11 +154,25 @@ MUTANTS = [
         USERS,
     ),
     Mutant(
-        "an export is started although a kill came early",
-        ((ExportingOperator, "_end_if_killed", nothing), (Starter, "stopped", never(False))),
-        ("export, worker",),
+        "a function goes on starting after a kill",
+        ((Starter, "stopped", never(False)),),
+        ("function, deferred",),
         ("3.3", "3.1"),
         strikes=USERS,
+    ),
+    Mutant(
+        "a kill amid a question to Airflow is not looked at again",
+        ((OwningTask, "_is_looked_at_again", lambda _: owning_task.is_asking_airflow()),),
+        ("export, worker", "sensor, poking"),
+        ("3.3", "3.1"),
+        USERS,
+    ),
+    Mutant(
+        "a kill amid a question to Airflow cancels what the next try wants",
+        ((OwningTask, "_is_looked_at_again", lambda _: False), (owning_task, "is_last_try", lambda _ti: True)),
+        ("export, worker",),
+        ("3.3", "3.1"),
+        ("worker SIGTERM",),
     ),
     Mutant(
         "a worker that stood still does not see that another try has begun",
@@ -192,12 +206,6 @@ MUTANTS = [
         strikes=("cleared",),
         before=("worker SIGTERM",),
         later=20,
-    ),
-    Mutant(
-        "a killed task defers",
-        ((WaitingTask, "_is_killed", never(False)),),
-        DEFERRED,
-        ("3.3", "3.1"),
     ),
     Mutant(
         "a worker that goes takes with it what the next try wants",
@@ -331,7 +339,7 @@ MUTANTS = [
         ((resuming, "_goes_on", lambda *_: True),),
         ("export, worker",),
         ("3.3",),
-        ("worker SIGTERM",),
+        ("execution_timeout",),
     ),
     Mutant(
         "a fault that passes ends the waiting",
@@ -345,13 +353,6 @@ MUTANTS = [
     Mutant("a cancel is believed", ((api.cancelling, "cancel_and_confirm", _told_at_once),), ("cancel, worker",)),
     Mutant("the poller answers nobody", ((SharedPoller, "_answer", nothing_async),), DEFERRED),
     Mutant("the poller forgets who waits", ((PollPlan, "next_due", lambda _self: None),), DEFERRED),
-    Mutant(
-        "a failure of its own kill's making is final",
-        ((ExportingOperator, "_is_killed", never(False)),),
-        ("export, worker",),
-        ("3.3", "3.1"),
-        ("worker SIGTERM",),
-    ),
     Mutant(
         "a teardown takes the whole run's",
         ((cancel, "records_of_upstream", lambda context, _operator: records_of_run(context)),),

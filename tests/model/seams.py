@@ -102,10 +102,10 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
     def is_asking_airflow() -> bool:
         return not airflow.is_2 and world.is_asking
 
-    def airflow_answers(within: float) -> bool:
-        answered = world.is_answered(within)
-        airflow.may_be_cancelled |= answered  # Whether another try follows cannot be asked.
-        return answered
+    def tell_again(seconds: float) -> None:
+        process = world.current
+        assert process is not None
+        world.after(seconds, lambda: process.signal(process.operator.on_kill))
 
     return {
         "own_state": state,
@@ -119,7 +119,7 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
         "tells_triggers_of_kills": lambda: airflow.version.tells_triggers,
         "is_a_dag_test": lambda _ti: False,
         "is_asking_airflow": is_asking_airflow,
-        "airflow_answers": airflow_answers,
+        "tell_again": tell_again,
         "threads_may_ask_airflow": lambda: True,
         "runs_a_task": lambda _ti: world.current is not None and world.current.kind.startswith("try"),
         "AIRFLOW_3": not airflow.is_2,
@@ -145,6 +145,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
 
     def opened(_hook: Any) -> Account:
         world.step("reads the connection")
+        world.step("loads google-auth", 0.2)
         return ACCOUNT
 
     class Transport:

@@ -61,6 +61,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "worker_evicted": ("worker SIGTERM",),
     "worker_sigkill": ("worker SIGKILL",),
     "worker_lost_sight_of": ("lost sight of",),
+    "worker_stood_still": ("worker stands still",),
     "triggerer_sigterm": ("triggerer SIGTERM",),
     "triggerer_sigkill": ("triggerer SIGKILL",),
     "cleared_without_triggerer": ("triggerer SIGKILL", "cleared"),
@@ -80,7 +81,14 @@ EVENTS: dict[str, tuple[str, ...]] = {
 }
 
 #: Those of which the DAG's author has asked for a retry.
-RETRIED = {"worker_evicted", "worker_lost_sight_of", "celery_cold", "celery_sigterm_twice", "celery_sigkill"}
+RETRIED = {
+    "worker_evicted",
+    "worker_lost_sight_of",
+    "worker_stood_still",
+    "celery_cold",
+    "celery_sigterm_twice",
+    "celery_sigkill",
+}
 
 #: A deferred task runs out of its time in the triggerer.
 _IN_TRIGGERER = {"execution_timeout": "deferral timed out"}

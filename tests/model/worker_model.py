@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -86,7 +87,8 @@ class Worker:
         before, state = row.state, row.after_failure
         row.state = state if before == "running" else before
         for listener in process.listeners:
-            listener.before_stopping(None)
+            with suppress(TaskTerminated):  # It is told again, and ends.
+                listener.before_stopping(None)
         if before == "running":
             row.state = before  # `_ended` goes on from there.
         return state
@@ -181,7 +183,7 @@ class Worker:
         if not process.is_running or process.is_to_end:
             return
         if self.world.now < process.still_until:
-            self.world.at(process.still_until + WAKES, lambda: self.heartbeat(process))
+            self.world.at(process.still_until + WAKES[self.world.steps % 2], lambda: self.heartbeat(process))
             return
         row = self.airflow.row
         if row.process is process and row.state in ("running", "deferred"):

@@ -120,8 +120,6 @@ class World:
         self.globals: list[tuple[Any, str, Any]] = [(records, "_written", None)]
         #: How many questions to Airflow each thread is amid: a signal handler runs amid another.
         self._asking: Counter[greenlet] = Counter()
-        #: When the latest question of each thread is answered.
-        self._answers: dict[greenlet, float] = {}
 
     # Time.
 
@@ -219,8 +217,7 @@ class World:
             self.strike(what)
             if thread is not self.hub:
                 takes = self.slow_answers.pop() if asks and self.slow_answers else seconds
-                self._answers[thread] = self.now + takes
-                self.wait(lambda: False, self._answers[thread])
+                self.wait(lambda: False, self.now + takes)
         finally:
             self._asking[thread] -= asks
 
@@ -228,12 +225,6 @@ class World:
     def is_asking(self) -> bool:
         """Whether the code that a signal handler has interrupted, in whose thread it runs, is asking Airflow."""
         return self._asking[getcurrent()] > 0
-
-    def is_answered(self, within: float) -> bool:
-        """Wait for the answer to what the interrupted code is asking, for so long; whether it comes."""
-        answer = self._answers[getcurrent()]
-        self.wait(lambda: False, min(answer, self.now + within))
-        return answer <= self.now
 
     # Threads.
 

@@ -34,7 +34,9 @@ TOLD = {
 }
 
 #: The same where it is left running, by event.
-TOLD_BY = dict.fromkeys(("worker_lost_sight_of", "worker_evicted"), ("attempt=1", "The next try of hold goes on with"))
+TOLD_BY = dict.fromkeys(
+    ("worker_lost_sight_of", "worker_stood_still", "worker_evicted"), ("attempt=1", "The next try of hold goes on with")
+)
 
 _NAME = re.compile(r"projects/[\w-]+/operations/\w+")
 

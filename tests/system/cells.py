@@ -51,6 +51,8 @@ class Cell:
     #: What must run on: held by a task of another run of the DAG, and by another task of this run.
     neighbours: list[str] = field(default_factory=list)
     happened: float = 0.0
+    #: When its worker began to stand still; it has happened when that is over.
+    stood_still: float = 0.0
     observed: str = ""
     kept: bool = False
 

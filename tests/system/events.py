@@ -130,22 +130,33 @@ def signal_worker(process: psutil.Process, sent: signal.Signals) -> None:
 
 def lose_sight_of_worker(cell: Cell, airflow: StandaloneAirflow) -> float:
     """Let the task's supervisor sleep until Airflow has begun the next try, and wake up; returns when it will have."""
-    supervisor = _process(cell, airflow).parent()
-    supervisor.send_signal(signal.SIGSTOP)
+    return _stand_still([_process(cell, airflow).parent()], "running", cell, airflow)
+
+
+def let_worker_stand_still(cell: Cell, airflow: StandaloneAirflow) -> float:
+    """Let supervisor and task sleep until the next try is deferred, and wake up; returns when they will have."""
+    process = _process(cell, airflow)
+    return _stand_still([process.parent(), process], "deferred", cell, airflow)
+
+
+def _stand_still(processes: list[psutil.Process], until: str, cell: Cell, airflow: StandaloneAirflow) -> float:
+    cell.stood_still = time.time()
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+
+    def is_tried_again() -> bool:
+        task = airflow.task(cell.dag_id, cell.run_id, "hold")
+        return task["try_number"] > 1 and task["state"] == until
 
     def wake_up() -> None:
         with suppress(TimeoutError):
-            wait_until(lambda: _is_tried_again(cell, airflow), timeout=LOST_SIGHT, what="the next try")
+            wait_until(is_tried_again, timeout=LOST_SIGHT, what="the next try")
         time.sleep(5)
-        supervisor.send_signal(signal.SIGCONT)
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
 
     threading.Thread(target=wake_up).start()
     return time.time() + LOST_SIGHT
-
-
-def _is_tried_again(cell: Cell, airflow: StandaloneAirflow) -> bool:
-    task = airflow.task(cell.dag_id, cell.run_id, "hold")
-    return task["try_number"] > 1 and task["state"] == "running"
 
 
 def fail_and_delete(cell: Cell, airflow: StandaloneAirflow) -> None:
@@ -295,6 +306,15 @@ EVENTS: dict[str, Event] = {
         ("sensor_running", "export_running"),
         dict.fromkeys(HOLDS_ON, RESUMED),
         first=(3, 0),  # Airflow 2 lets the two go on side by side, and fails the task in the end.
+    ),
+    "worker_stood_still": Event(
+        "the worker stands still while the task's function works, until the next try is deferred, and then it goes on",
+        "the next try goes on with it, and the last one, which finds it begun, leaves it alone",
+        let_worker_stand_still,
+        ("export_deferred",),
+        dict.fromkeys(HOLDS_ON, RESUMED),
+        while_working=True,
+        first=(3, 0),  # The same.
     ),
     "deadline": Event(
         "a deadline is missed (`DeadlineAlert`)",

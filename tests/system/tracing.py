@@ -37,7 +37,7 @@ def trace_of_cell(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, ve
     """Return what was seen of a cell's task, in seconds since its run began."""
     names = cell.started(emulator) if cell.starts_it_itself else cell.operations
     operations = [emulator.service.operations[name] for name in names]
-    seen = [(cell.happened, STRUCK), *_of_operations(operations, are_started=cell.starts_it_itself)]
+    seen = [(cell.stood_still or cell.happened, STRUCK), *_of_operations(operations, are_started=cell.starts_it_itself)]
     seen = _since_the_begin([*seen, *_in_logs(cell.dag_id, cell.run_id, airflow)])
     with suppress(RuntimeError):  # The run is deleted.
         state = airflow.task(cell.dag_id, cell.run_id, "hold")["state"]

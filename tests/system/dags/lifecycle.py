@@ -38,6 +38,7 @@ NAMES = "{{ dag_run.conf['operation_names'] }}"
 TRIED_AGAIN = (
     "worker_evicted",
     "worker_lost_sight_of",
+    "worker_stood_still",
     "celery_warm",
     "celery_sigterm_twice",
     "celery_cold",
@@ -121,9 +122,11 @@ def export(event: str, *, deferrable: bool) -> Any:
 
         if dag_run.conf.get("is_bystander"):
             return None
-        if event == "marked_while_working":
+        if event in ("marked_while_working", "worker_stood_still"):
             ee.batch.Export.image.toCloudStorage(ee.Image(1), ti.dag_id, bucket="b", scale=1000).start()
             time.sleep(12)
+        if event == "worker_stood_still":
+            return None
         descriptions = [ti.dag_id, f"{ti.dag_id}-fails"] if event == "exception" else [ti.dag_id]
         return [ee.batch.Export.image.toCloudStorage(ee.Image(1), d, bucket="b", scale=1000) for d in descriptions]
 
