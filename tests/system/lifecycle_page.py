@@ -105,16 +105,20 @@ before the process hears of it, so a task that is *still running* is wanted, and
 left to the next try: its pod is evicted, a new release is rolled out (Celery's cold shutdown), or Airflow has lost
 sight of it, since its heartbeats did not come through, or its scheduler was away for longer than 30 s. Where Airflow
 does not answer at all, its database or its API server is away, and so is whoever could have acted: the same. Where the
-next try has begun already, what it goes on with is left; where it has not written that down yet, an export is cancelled
-and started again, and a sensor fails.
+next try has begun already, what that one has recorded is left to it, whatever it does by now: a worker whose machine
+stood still for minutes wakes up, and neither cancels nor writes over anything of the next try's.
 
-Without `retries` nobody would follow: what a task owns is cancelled. So it is, too, where the kill comes in the moment
-in which the task itself asks Airflow something (it records, it reads a record) and is answered, since nothing else can
-be asked then: an export is started again by the next try, a sensor fails. Where that answer does not come within a
-second, Airflow is away, as above. And what nobody has written down yet is cancelled: nobody could find it.
+Without `retries` nobody would follow: what a task owns is cancelled. A kill that comes while the task itself asks
+Airflow something (it records, it reads a record) is decided about when that is answered. Where it is not answered
+within a second, Airflow is away, as above.
+
+What is to be cancelled while Earth Engine does not answer is handed to a process that outlives the killed one, and what
+was being started with it: the same request names it. That process asks for five minutes. It is not started where a next
+try follows, by a timeout or a notifier in `on_retry_callback`: that try goes on with what could not be cancelled.
 
 A task that fails by itself, before it is told of anything, asks as well: Airflow refuses what a cleared task writes
-down. If a user has ended it meanwhile, it does as after a kill.
+down. So does one that was told to end, and has left what it holds to its next try. If a user has ended it meanwhile, it
+does as after a kill.
 
 ## What cannot be told apart
 

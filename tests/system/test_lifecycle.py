@@ -39,6 +39,7 @@ REPRESENTATIVE = [
     ("cancel_running", "task_cleared"),
     ("cancel_deferred", "trigger_timeout"),
     ("starting", "worker_sigkill"),
+    ("export_deferred", "worker_stood_still"),
     ("started", "worker_callback"),
     ("started", "dag_callback"),
     ("export_running", "task_marked_failed"),
