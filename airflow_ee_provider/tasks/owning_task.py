@@ -12,9 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipExc
 
 from airflow_ee_provider.airflow_versions import (
     AIRFLOW_3,
-    FOLLOWED_BY_A_TRY,
     is_asking_airflow,
-    own_state,
     tell_again,
 )
 from airflow_ee_provider.earth_engine.flows.cancelling import describe_results
@@ -29,8 +27,8 @@ from airflow_ee_provider.tasks.clean_up import (
     log_instead_of_raising,
     report_cancels,
 )
-from airflow_ee_provider.tasks.in_time import in_time
-from airflow_ee_provider.tasks.records import operations_of_a_later_try, record_operations, wanted_of_task
+from airflow_ee_provider.tasks.next_try import state_if_not_wanted, wanted_by_another_try
+from airflow_ee_provider.tasks.records import record_operations, wanted_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -42,16 +40,9 @@ if TYPE_CHECKING:
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
     from airflow_ee_provider.tasks.record_format import Intent
 
-#: Seconds that another try has to write down what it goes on with, and that Airflow has to say so. Five seconds after
-#: the kill, Airflow kills for good.
-LATER_TRY_BEGINS, LATER_TRY_TIMEOUT = 2.0, 1.0
-
 #: Seconds in which Airflow answers what a task asks; otherwise it is away. And after which a kill that has come amid
 #: such a question is looked at again.
 ANSWERS_WITHIN, LOOKED_AT_AGAIN_IN = 1.0, 0.05
-
-#: States of a task that is in no process: seen from one that has not brought them about, they are another try's.
-WAITS_WITHOUT_A_PROCESS = ("deferred", "up_for_reschedule")
 
 
 class EarthEngineTask:
@@ -243,7 +234,7 @@ class OwningTask(EarthEngineTask):
 
         :param why: it is not wanted any more; by default it was killed.
         """
-        if self._own_in_words and (wanted := self._wanted_by_the_next_try()) is not None:
+        if self._own_in_words and (wanted := self._wanted_by_another_try()) is not None:
             shown = [*sorted(wanted), *[start.describe() for start in self.own_starts]]
             self.log.warning("The next try of %s goes on with %s.", self.task_id, some_of(shown))
             self.leave(wanted)
@@ -281,55 +272,19 @@ class OwningTask(EarthEngineTask):
         if has_cancelled or self._is_deferred or not self.cancel_on_kill:
             return
         try:
-            state = own_state(self._ti)
-            is_wanted = state in ("running", *FOLLOWED_BY_A_TRY) and not operations_of_a_later_try(self._ti)
+            state = state_if_not_wanted(self._ti)
         except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
             self.log.info("Airflow does not say whether anybody has acted on this task: %s", error)
             return
-        if not is_wanted:
+        if state:
             self.log.warning("%s is %s by now.", self.task_id, state)
             self._take_back()
             self.on_kill()
 
-    def _wanted_by_the_next_try(self) -> set[str] | None:
-        """Return the operations that another try wants, as far as that can be known amid whatever was interrupted.
-
-        None if no other try follows. One may have begun long ago: the machine of this one's worker stood still, and
-        Airflow took it for lost.
-
-        What a user does to a running task is written down before the task hears of it, and leaves another state behind.
-        So one that is told to end and is still running is wanted: its worker goes, because its pod is evicted or a new
-        release is rolled out; or Airflow has lost sight of it, since its scheduler or its database were away. Who has
-        done something to it, Airflow could say at once; where it says nothing at all, it is away. Then the next try
-        follows by itself, if there are `retries`.
-        """
+    def _wanted_by_another_try(self) -> set[str] | None:
         if self._ti is None:
             return None
-        of_next_try = None if is_last_try(self._ti) else set(self.operation_names)
-        if is_asking_airflow():  # For a while by now: it is away.
-            return of_next_try
-
-        def look() -> set[str] | None:
-            until = time.monotonic() + LATER_TRY_BEGINS
-            while True:
-                state = own_state(self._ti)
-                if later := operations_of_a_later_try(self._ti):
-                    return later
-                if self._is_deferred:  # `Handover` has seen that it is not wanted any more.
-                    return None
-                if state != "running" or time.monotonic() > until:
-                    break
-                time.sleep(0.3)  # This try, or the next one, which has just begun.
-            if state == "running":
-                return of_next_try
-            is_wanted = state in WAITS_WITHOUT_A_PROCESS or state in FOLLOWED_BY_A_TRY
-            return set(self.operation_names) if is_wanted else None
-
-        try:
-            return in_time(look, LATER_TRY_BEGINS + LATER_TRY_TIMEOUT)
-        except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
-            self.log.info("Airflow does not say whether another try has begun: %s", error)
-            return of_next_try
+        return wanted_by_another_try(self._ti, self.operation_names, self.log, is_deferred=self._is_deferred)
 
     def on_timeout(self, what: object) -> None:
         """Cancel, because the task has waited for too long."""

@@ -24,7 +24,16 @@ from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import cancel
 from airflow_ee_provider.ownership import holders
 from airflow_ee_provider.ownership.holders import HeldOperation, Holder
-from airflow_ee_provider.tasks import clean_up, exporting, owning_task, records, resuming, starter, waiting_task
+from airflow_ee_provider.tasks import (
+    clean_up,
+    exporting,
+    next_try,
+    owning_task,
+    records,
+    resuming,
+    starter,
+    waiting_task,
+)
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 from airflow_ee_provider.tasks.handover import HEARD_WITHIN, Handover
 from airflow_ee_provider.tasks.owning_task import OwningTask
@@ -169,7 +178,7 @@ MUTANTS = [
     ),
     Mutant(
         "a kill amid a question to Airflow cancels what the next try wants",
-        ((OwningTask, "_is_looked_at_again", lambda _: False), (owning_task, "is_last_try", lambda _ti: True)),
+        ((OwningTask, "_is_looked_at_again", lambda _: False), (next_try, "is_last_try", lambda _ti: True)),
         ("export, worker",),
         ("3.3", "3.1"),
         ("worker SIGTERM",),
@@ -177,15 +186,15 @@ MUTANTS = [
     Mutant(
         "a worker that stood still does not see that another try has begun",
         (
-            (owning_task, "operations_of_a_later_try", lambda _ti: set()),
-            (owning_task, "WAITS_WITHOUT_A_PROCESS", ()),
+            (next_try, "operations_of_a_later_try", lambda _ti: set()),
+            (next_try, "WAITS_WITHOUT_A_PROCESS", ()),
         ),
         ("sensor, deferred", "export, deferred"),
         strikes=("worker stands still",),
     ),
     Mutant(
         "a worker that stood still goes on writing the records of the next try",
-        ((records, "is_of_a_later_try", lambda *_: False), (owning_task, "WAITS_WITHOUT_A_PROCESS", ())),
+        ((records, "is_of_a_later_try", lambda *_: False), (next_try, "WAITS_WITHOUT_A_PROCESS", ())),
         ("function, deferred", "export, deferred"),
         strikes=("worker stands still",),
     ),
@@ -209,13 +218,13 @@ MUTANTS = [
     ),
     Mutant(
         "a worker that goes takes with it what the next try wants",
-        ((owning_task, "is_last_try", lambda _ti: True),),
+        ((next_try, "is_last_try", lambda _ti: True),),
         ("export, worker", "sensor, poking"),
         strikes=("worker SIGTERM",),
     ),
     Mutant(
         "a worker that goes leaves what nobody follows to want",
-        ((owning_task, "is_last_try", lambda _ti: False),),
+        ((next_try, "is_last_try", lambda _ti: False),),
         ("export, worker", "sensor, poking"),
         strikes=("worker SIGTERM",),
     ),
@@ -227,13 +236,13 @@ MUTANTS = [
     ),
     Mutant(
         "a kill does not ask whether another try goes on",
-        ((WaitingTask, "_wanted_by_the_next_try", lambda _self: set()),),
+        ((WaitingTask, "_wanted_by_another_try", lambda _self: set()),),
         ("sensor, poking",),
         strikes=("lost sight of",),
     ),
     Mutant(
         "what another try goes on with is cancelled before a deferral",
-        ((owning_task, "FOLLOWED_BY_A_TRY", ()), (waiting_task, "FOLLOWED_BY_A_TRY", ())),
+        ((next_try, "FOLLOWED_BY_A_TRY", ()), (waiting_task, "FOLLOWED_BY_A_TRY", ())),
         DEFERRED,
         strikes=("lost sight of",),
     ),

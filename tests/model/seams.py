@@ -27,7 +27,7 @@ from airflow_ee_provider.hooks.earth_engine import _ConnectionHook
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import stale
 from airflow_ee_provider.sensors import earth_engine as sensors
-from airflow_ee_provider.tasks import handover, in_time, owning_task, records, run_records, waiting_task
+from airflow_ee_provider.tasks import handover, in_time, next_try, owning_task, records, run_records, waiting_task
 from airflow_ee_provider.triggers import earth_engine as triggers
 
 if TYPE_CHECKING:
@@ -201,7 +201,17 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
     if hasattr(sensor_module, "_orig_start_date"):
         first = datetime.fromtimestamp(airflow.first_started, timezone.utc)
         patches.append((sensor_module, "_orig_start_date", lambda **_: first))
-    modules = (airflow_versions, waiting_task, owning_task, handover, records, run_records, triggers, notifications)
+    modules = (
+        airflow_versions,
+        waiting_task,
+        owning_task,
+        next_try,
+        handover,
+        records,
+        run_records,
+        triggers,
+        notifications,
+    )
     modules += (importlib.import_module("airflow_ee_provider.tasks.exporting"),)
     for name, answer in _questions(world, airflow).items():
         patches += [(module, name, answer) for module in modules if hasattr(module, name)]
