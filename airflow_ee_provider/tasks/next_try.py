@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.airflow_versions import FOLLOWED_BY_A_TRY, is_asking_airflow, own_state
+from airflow_ee_provider.airflow_versions import ACTIVE_STATES, FOLLOWED_BY_A_TRY, is_asking_airflow, own_state
 from airflow_ee_provider.tasks.clean_up import is_last_try
 from airflow_ee_provider.tasks.in_time import in_time
 from airflow_ee_provider.tasks.records import operations_of_a_later_try
@@ -49,7 +49,8 @@ def wanted_by_another_try(ti: Any, names: Iterable[str], log: Log, *, is_deferre
         while True:
             state = own_state(ti)
             if later := operations_of_a_later_try(ti):
-                return later
+                # While that one goes on, it may want what it has not written down yet: it asks for the same starts.
+                return all_names | later if state in ACTIVE_STATES else later
             if is_deferred:
                 return None
             if state != "running":

@@ -249,8 +249,10 @@ class EarthEngineOperationTrigger(_Trigger):
         states = ("deferred", *TIMED_OUT_STATES) if is_over else ("deferred",)
         if await sync_to_async(own_state)(self.task_instance) not in states:
             return False
-        try_number = await sync_to_async(own_try)(self.task_instance, TRY_KEY)
-        return try_number in (getattr(self.task_instance, "try_number", None), None)
+        mine = getattr(self.task_instance, "try_number", None)
+        latest = await sync_to_async(own_try)(self.task_instance, TRY_KEY)
+        # A worker that stood still can write down that an earlier try has begun.
+        return latest is None or (mine is not None and latest <= mine)
 
 
 class EarthEngineRoomTrigger(EarthEngineOperationTrigger):

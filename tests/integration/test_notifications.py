@@ -388,6 +388,20 @@ def test_a_try_whose_worker_stood_still_leaves_the_records_of_the_next_one_alone
     assert ti.xcoms == records_of_next_try
 
 
+def test_what_an_earlier_try_whose_worker_stood_still_writes_is_written_over() -> None:
+    ti = TaskInstance(run_id="stood still", try_number=2)
+    record_operations({"ti": ti}, "projects/p/operations/A")
+    earlier = TaskInstance(run_id=ti.run_id, try_number=1)
+    record_operations({"ti": earlier}, "projects/p/operations/B")
+
+    record_operations({"ti": ti}, "projects/p/operations/A")
+    ti.xcoms.update(earlier.xcoms)
+    recorded = record_operations({"ti": ti}, "projects/p/operations/C")
+
+    assert recorded == ["projects/p/operations/A", "projects/p/operations/C"]
+    assert ti.xcoms[OPERATIONS_KEY]["try_number"] == 2
+
+
 @pytest.mark.parametrize(("callback", "is_handed_over"), [("on_failure_callback", True), ("on_retry_callback", False)])
 def test_what_a_next_try_may_go_on_with_is_not_cancelled_later(
     emulator: Emulator,

@@ -293,7 +293,9 @@ class Run:
         running = [n for n in held if not service.operations[n].done(now) and not self._is_forgotten(n)]
         if running and row.state in TERMINAL and not self._may_be_left():
             self._violated(f"{', '.join(running)} runs on, and its task is {row.state}")
-        if left := self.cleaner.known & set(running):
+        # (A callback that has to wait for Airflow twice is ended by the dag-processor.)
+        is_ended_before = self.history.struck.count("Airflow slow") > 1 and "notifier" in self.plan.cleaner
+        if not is_ended_before and (left := self.cleaner.known & set(running)):
             self._violated(f"{', '.join(left)} runs on, and the {self.plan.cleaner} has found its name")
         late = [
             name

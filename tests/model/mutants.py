@@ -194,7 +194,7 @@ MUTANTS = [
     ),
     Mutant(
         "a worker that stood still goes on writing the records of the next try",
-        ((records, "is_of_a_later_try", lambda *_: False), (next_try, "WAITS_WITHOUT_A_PROCESS", ())),
+        ((records, "is_of_another_try", lambda *_, **__: False), (next_try, "WAITS_WITHOUT_A_PROCESS", ())),
         ("function, deferred", "export, deferred"),
         strikes=("worker stands still",),
     ),
