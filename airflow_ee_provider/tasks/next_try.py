@@ -23,7 +23,7 @@ LATER_TRY_BEGINS, LATER_TRY_TIMEOUT = 2.0, 1.0
 WAITS_WITHOUT_A_PROCESS = ("deferred", "up_for_reschedule")
 
 
-def wanted_by_another_try(ti: Any, names: Iterable[str], log: Log, *, is_deferred: bool) -> set[str] | None:
+def wanted_by_another_try(ti: Any, names: Iterable[str], log: Log, *, is_over: bool) -> set[str] | None:
     """Return the operations that another try wants, as far as that can be known amid whatever was interrupted.
 
     None if no other try follows. One may have begun long ago: the machine of this one's worker stood still, and
@@ -37,10 +37,10 @@ def wanted_by_another_try(ti: Any, names: Iterable[str], log: Log, *, is_deferre
 
     :param ti: the task instance of this process.
     :param names: what this process holds.
-    :param is_deferred: whether it has deferred; `Handover` has seen then that it is not wanted any more.
+    :param is_over: whether Airflow has said that none follows this one: only one that has begun can want them then.
     """
     all_names = set(names)
-    of_next_try = None if is_last_try(ti) else all_names
+    of_next_try = None if is_over or is_last_try(ti) else all_names
     if is_asking_airflow():  # For a while by now: it is away.
         return of_next_try
 
@@ -51,7 +51,7 @@ def wanted_by_another_try(ti: Any, names: Iterable[str], log: Log, *, is_deferre
             if later := operations_of_a_later_try(ti):
                 # While that one goes on, it may want what it has not written down yet: it asks for the same starts.
                 return all_names | later if state in ACTIVE_STATES else later
-            if is_deferred:
+            if is_over:
                 return None
             if state != "running":
                 return all_names if state in (*WAITS_WITHOUT_A_PROCESS, *FOLLOWED_BY_A_TRY) else None

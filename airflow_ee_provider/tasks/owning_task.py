@@ -229,31 +229,31 @@ class OwningTask(EarthEngineTask):
     def _stop(self) -> None:
         """Begin nothing more, because this process was told to end."""
 
-    def cancel_after_kill(self, why: str = "") -> None:
-        """Cancel this task's operations, but for those that another try goes on with.
+    def cancel_after_kill(self) -> None:
+        """Cancel this task's operations, but for those that another try goes on with."""
+        self._cancel_what_none_wants(f"{self.task_id} was killed", is_over=False)
 
-        :param why: it is not wanted any more; by default it was killed.
+    def cancel_after_all(self, why: str) -> None:
+        """Cancel also what was left to the next try, unless there is one by now that goes on with it.
+
+        :param why: the task is not wanted any more, as Airflow has said.
         """
-        if self._own_in_words and (wanted := self._wanted_by_another_try()) is not None:
+        self._take_back()
+        self._cancel_what_none_wants(why, is_over=True)
+
+    def _cancel_what_none_wants(self, why: str, *, is_over: bool) -> None:
+        if self._own_in_words and (wanted := self._wanted_by_another_try(is_over=is_over)) is not None:
             shown = [*sorted(wanted), *[start.describe() for start in self.own_starts]]
             self.log.warning("The next try of %s goes on with %s.", self.task_id, some_of(shown))
             self.leave(wanted)
         if self._own_in_words:
             self._is_killed = True
-            self.cancel_own(why or f"{self.task_id} was killed")
+            self.cancel_own(why)
 
     def leave(self, wanted: Iterable[str]) -> None:
         """Cancel nothing any more of what the next try goes on with."""
         self._left |= frozenset(wanted)
         self._has_left = True
-
-    def cancel_after_all(self, why: str) -> None:
-        """Cancel also what was left to the next try, unless there is one by now that goes on with it.
-
-        :param why: it is not wanted any more.
-        """
-        self._take_back()
-        self.cancel_after_kill(why)
 
     def _take_back(self) -> None:
         self._left, self._has_left = frozenset(), False
@@ -281,10 +281,10 @@ class OwningTask(EarthEngineTask):
             self._take_back()
             self.on_kill()
 
-    def _wanted_by_another_try(self) -> set[str] | None:
+    def _wanted_by_another_try(self, *, is_over: bool) -> set[str] | None:
         if self._ti is None:
             return None
-        return wanted_by_another_try(self._ti, self.operation_names, self.log, is_deferred=self._is_deferred)
+        return wanted_by_another_try(self._ti, self.operation_names, self.log, is_over=is_over)
 
     def on_timeout(self, what: object) -> None:
         """Cancel, because the task has waited for too long."""

@@ -170,7 +170,7 @@ def _written_so_far(context: Context) -> _Written:
     if known and known.parts and _read_own(context, part_key(len(known.parts))) == known.parts[-1].as_json():
         return known
     parts = records_of_task(context)
-    if known and any(is_of_another_try(part, ti, later=False) for part in parts):
+    if known and any(is_of_an_earlier_try(part, ti) for part in parts):
         # One whose worker stood still has written over it.
         if known.parts:
             _write(context, len(known.parts), known.parts[-1])
@@ -178,7 +178,7 @@ def _written_so_far(context: Context) -> _Written:
     names = {name for part in parts for name in part.operation_names}
     # Airflow deletes what a try has recorded as the next one begins.
     is_gone = known is not None and not known.names <= names
-    if is_gone or any(is_of_another_try(part, ti) for part in parts):
+    if is_gone or any(is_of_a_later_try(part, ti) for part in parts):
         raise AirflowException("Another try of this task has begun: this one does not go on.")
     _written = _Written(ti, parts, names)
     return _written
@@ -228,14 +228,18 @@ def operations_of_a_later_try(ti: Any) -> set[str]:
     def read(key: str) -> Any:
         return xcom(key, ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti))
 
-    later = (part for part in read_parts(read) if is_of_another_try(part, ti))
+    later = (part for part in read_parts(read) if is_of_a_later_try(part, ti))
     return {name for part in later for name in part.operation_names}
 
 
-def is_of_another_try(part: Record, ti: Any, *, later: bool = True) -> bool:
-    """Whether another try has recorded this, by default one that has begun although this one still runs."""
-    number = ti.try_number if part.try_number is None else part.try_number
-    return bool(number > ti.try_number if later else number < ti.try_number)
+def is_of_a_later_try(part: Record, ti: Any) -> bool:
+    """Whether another try has recorded this, which has begun although that of this task instance still runs."""
+    return part.try_number is not None and bool(part.try_number > ti.try_number)
+
+
+def is_of_an_earlier_try(part: Record, ti: Any) -> bool:
+    """Whether another try has recorded this, which still runs although that of this task instance has begun."""
+    return part.try_number is not None and bool(part.try_number < ti.try_number)
 
 
 def operations_of_task(context: Context) -> list[str]:

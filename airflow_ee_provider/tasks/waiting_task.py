@@ -12,6 +12,7 @@ from airflow_ee_provider.airflow_versions import FOLLOWED_BY_A_TRY, is_a_dag_tes
 from airflow_ee_provider.earth_engine.many import some_lines
 from airflow_ee_provider.tasks.clean_up import account_of
 from airflow_ee_provider.tasks.handover import Handover
+from airflow_ee_provider.tasks.next_try import WAITS_WITHOUT_A_PROCESS
 from airflow_ee_provider.tasks.owning_task import OwningTask
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class WaitingTask(OwningTask):
         is_watched = self.cancel_on_kill and not is_a_dag_test(context["ti"])
         handover = Handover(context["ti"], self.cancel_after_all, self.log) if is_watched else None
         if handover and (state := handover.state_before()) != "running":
-            if state not in FOLLOWED_BY_A_TRY:  # Otherwise its next try goes on with them.
+            if state not in (*WAITS_WITHOUT_A_PROCESS, *FOLLOWED_BY_A_TRY):  # Otherwise another try goes on with them.
                 self.cancel_after_all(f"{self.task_id} is {state}")
             raise AirflowException(f"{self.task_id} is {state}: it is not deferred.")
         kind = EarthEngineRoomTrigger if room else EarthEngineOperationTrigger

@@ -194,7 +194,11 @@ MUTANTS = [
     ),
     Mutant(
         "a worker that stood still goes on writing the records of the next try",
-        ((records, "is_of_another_try", lambda *_, **__: False), (next_try, "WAITS_WITHOUT_A_PROCESS", ())),
+        (
+            (records, "is_of_a_later_try", lambda *_: False),
+            (records, "is_of_an_earlier_try", lambda *_: False),
+            (next_try, "WAITS_WITHOUT_A_PROCESS", ()),
+        ),
         ("function, deferred", "export, deferred"),
         strikes=("worker stands still",),
     ),
@@ -236,7 +240,7 @@ MUTANTS = [
     ),
     Mutant(
         "a kill does not ask whether another try goes on",
-        ((WaitingTask, "_wanted_by_another_try", lambda _self: set()),),
+        ((WaitingTask, "_wanted_by_another_try", lambda *_, **__: set()),),
         ("sensor, poking",),
         strikes=("lost sight of",),
     ),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+from unittest import mock
+
 import hypothesis
 import pytest
 from cleaners import CLEANERS
 from explore import AT_RANDOM, ONE_OF, SLOW, VERSIONS, explore, plans, shortest, singles, steps_of
-from history import HOLDERS, History, Plan, Run
+from history import HOLDERS, STRIKES, History, Plan, Run
 from mutants import MUTANTS, Mutant, find
+
+if TYPE_CHECKING:
+    from airflow_model import Airflow
 
 #: Of the strikes at a step, one of so many is tried here; all of them, and pairs, by `make explore`.
 A_FEW, FEWER = 6, 12
@@ -122,6 +128,25 @@ def test_what_a_user_ends_while_earth_engine_is_away_is_cancelled_all_the_same(h
     )
 
     fail_with([shortest(history) for history in found.failing[:1]])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("holder", ["export, deferred", "sensor, deferred"])
+def test_what_a_run_that_has_ended_holds_is_cancelled_although_its_task_still_counts_as_running(
+    holder: str, version: str
+) -> None:
+    def end_run_alone(airflow: Airflow) -> None:
+        airflow.want_no_more()
+        airflow.run_state = "failed"
+
+    timeline = Run(Plan(holder, version)).carry_out().timeline
+    step = next(int(line.split()[1]) for line in timeline if "run's state?" in line)
+    with mock.patch.dict(STRIKES, {"the run alone ends": end_run_alone}):
+        run = Run(Plan(holder, version, ((step, "the run alone ends"),)))
+        run.carry_out()
+
+    states = {run.world.service.state(name) for name in run.world.service.operations if name not in run.bystanders}
+    assert states == {"CANCELLED"}
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -226,33 +226,26 @@ class Worker:
                 self.airflow.want_no_more()
             self.terminate(process)
 
-        def is_missed() -> None:
-            if row.process is process and row.state in ("running", "restarting"):
-                self.world.note("scheduler: misses the heartbeat")
-                process.kill()
-                if row.state == "restarting":
-                    self._next_try()
-                else:
-                    self._failed()
+        self.world.after(HEARTBEAT_TIMEOUT, lambda: self._is_missed(process, is_gone=True))
 
-        self.world.after(HEARTBEAT_TIMEOUT, is_missed)
+    def _is_missed(self, process: Process, *, is_gone: bool) -> None:
+        row = self.airflow.row
+        if row.process is process and row.state in ("running", "restarting"):
+            self.world.note("scheduler: misses the heartbeat")
+            if is_gone:
+                process.kill()
+            if row.state == "restarting":
+                self._next_try()
+            else:
+                self._failed()
 
     def stands_still(self) -> None:
         """Let a worker's machine stand still until its next try has gone on with what it did; then both do."""
-        row, process = self.airflow.row, self.airflow.row.process
+        process = self.airflow.row.process
         if process is None or not process.is_running or process.is_to_end or process.still_until > self.world.now:
             return
         process.still_until = self.world.now + STANDS_STILL
-
-        def is_missed() -> None:
-            if row.process is process and row.state in ("running", "restarting"):
-                self.world.note("scheduler: misses the heartbeat")
-                if row.state == "restarting":
-                    self._next_try()
-                else:
-                    self._failed()
-
-        self.world.after(HEARTBEAT_TIMEOUT, is_missed)
+        self.world.after(HEARTBEAT_TIMEOUT, lambda: self._is_missed(process, is_gone=False))
 
     def is_lost_sight_of(self) -> None:
         """Miss the heartbeats of a worker that goes on, and let the next try follow."""
