@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from events import clear, fail_run
+from events import LOST_SIGHT, clear, fail_run
 
 from airflow_ee_provider.standalone import TASKS_API
 
@@ -70,16 +70,27 @@ def part(name: str, sent: signal.Signals, seconds: float = 10.0, **more: Any) ->
     return Outage(partial(_kill, part=name, sent=sent), partial(_start, part=name), seconds, **more)
 
 
-def _stand_still(airflow: StandaloneAirflow, _: Emulator, *, part: str, sent: signal.Signals) -> None:
-    for process in airflow.processes_of(part, with_tasks=True):
+def _stand_still(airflow: Any, _: Emulator, *, which: Callable[[Any], str], sent: signal.Signals) -> None:
+    for process in airflow.processes_of(which(airflow), with_tasks=True):
         with suppress(psutil.NoSuchProcess):
             process.send_signal(sent)
 
 
-def standstill(name: str, seconds: float) -> Outage:
-    """Return how a part stands still with all that it runs, as where its machine is suspended, and goes on."""
-    stop, go_on = (partial(_stand_still, part=name, sent=sent) for sent in (signal.SIGSTOP, signal.SIGCONT))
+def standstill(which: Callable[[Any], str], seconds: float) -> Outage:
+    """Return how a part stands still with all that it runs, as where its machine is suspended, and goes on.
+
+    :param which: names the part, of an Airflow as it is then.
+    """
+    stop, go_on = (partial(_stand_still, which=which, sent=sent) for sent in (signal.SIGSTOP, signal.SIGCONT))
     return Outage(stop, go_on, seconds)
+
+
+def _a_triggerer(_: Any) -> str:
+    return "triggerer-1"
+
+
+def _a_worker(airflow: Any) -> str:
+    return str(airflow.workers[0])
 
 
 def workers(*sent: signal.Signals, with_tasks: bool = False) -> Outage:
@@ -119,7 +130,7 @@ OUTAGES = {
     "failed_without_triggerer": part("triggerer", signal.SIGKILL, meanwhile=fail_run),
     "one_triggerer_sigterm": part("triggerer-1", signal.SIGTERM, TRIGGERER_AWAY),
     "one_triggerer_sigkill": part("triggerer-1", signal.SIGKILL, TRIGGERER_AWAY),
-    "one_triggerer_stands_still": standstill("triggerer-1", TRIGGERER_AWAY),
+    "one_triggerer_stands_still": standstill(_a_triggerer, TRIGGERER_AWAY),
     "celery_warm": workers(signal.SIGTERM),
     "celery_sigterm_twice": workers(signal.SIGTERM, signal.SIGTERM),
     "celery_cold": workers(signal.SIGQUIT),
@@ -136,7 +147,8 @@ DISTURBANCES = {"triggerer SIGKILL": part("triggerer", signal.SIGKILL, 5.0)}
 DISTURBANCES_IN_PRODUCTION = {
     "one triggerer SIGKILL": part("triggerer-1", signal.SIGKILL, 45.0),
     "one triggerer SIGTERM": part("triggerer-2", signal.SIGTERM, 45.0),
-    "one triggerer stands still": standstill("triggerer-1", 45.0),
+    "one triggerer stands still": standstill(_a_triggerer, 45.0),
+    "one worker stands still": standstill(_a_worker, LOST_SIGHT),
     "workers SIGTERM (warm)": OUTAGES["celery_warm"],
     "workers SIGTERM, twice": OUTAGES["celery_sigterm_twice"],
     "workers SIGQUIT (cold)": OUTAGES["celery_cold"],

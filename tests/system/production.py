@@ -60,7 +60,8 @@ class ProductionAirflow(StandaloneAirflow):
         super().__init__(home, dags_folder, environment)
         self.parts = dict(type(self).parts)  # type: ignore[misc]
         self.clocks = dict(type(self).clocks)  # type: ignore[misc]
-        self._workers = [name for name in self.parts if name.startswith("worker-")]
+        #: Those that take tasks now: others have been replaced.
+        self.workers = [name for name in self.parts if name.startswith("worker-")]
 
     def settings(self, dags_folder: Path) -> dict[str, str]:
         return super().settings(dags_folder) | {
@@ -93,8 +94,8 @@ class ProductionAirflow(StandaloneAirflow):
         :param sent: what their main processes get, one second after the other.
         :param with_tasks: it is sent to the tasks, too, as where a machine goes.
         """
-        old, count = self._workers, len(self.parts)
-        self._workers = []
+        old, count = self.workers, len(self.parts)
+        self.workers = []
         for number, name in enumerate(old, start=count):
             main = {process.pid for started, process in self._started if started == name}
             for sending in sent:
@@ -107,13 +108,13 @@ class ProductionAirflow(StandaloneAirflow):
             self.parts[new] = command
             if name in self.clocks:  # The same machine.
                 self.clocks[new] = self.clocks[name]
-            self._workers.append(new)
+            self.workers.append(new)
             self.start(new)
 
     def start_what_has_ended(self) -> None:
         """Start again what has ended by itself, as systemd or Kubernetes does."""
         latest = {name: process for name, process in self._started if name in self.parts}
-        replaced = {name for name in self.parts if name.startswith("worker-")} - set(self._workers)
+        replaced = {name for name in self.parts if name.startswith("worker-")} - set(self.workers)
         for name, process in latest.items():
             if name not in replaced and process.poll() is not None:
                 self.start(name)
