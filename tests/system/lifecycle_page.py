@@ -26,6 +26,9 @@ HEADINGS = {
     "started": "started and left",
 }
 
+#: In a cell of an Airflow that does not know what happens.
+NEW = "not in this version"
+
 SUMMARY = """# What becomes of an operation, however a run ends
 
 *Owned*: `@task.earth_engine` and the export operator by default, and a sensor with `cancel_on_kill` and
@@ -181,31 +184,55 @@ def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]], before
     sections = {section.splitlines()[0]: section.strip() for section in known_sections}
     for result in results:
         heading = f"## Airflow {result['version']}"
-        sections[heading] = "\n".join([heading, *_tables(result["version"], result["cells"], broken)])
+        lines = _tables(result["version"], result["cells"], sections.get(heading, ""), broken)
+        sections[heading] = "\n".join([heading, *lines])
     text = "\n\n".join([(SUMMARY + LIMITS + INTRODUCTION).rstrip(), *sections.values()]) + "\n"
     return text + (moments(at_moments) if at_moments else MOMENTS + known_moments), broken
 
 
-def _tables(version: str, cells: dict[str, Any], broken: list[str]) -> Iterator[str]:
-    """Yield the lines of what was measured on a version."""
-    holders = [holder for holder in HOLDERS if any(name.startswith(f"{holder}__") for name in cells)]
+def _tables(version: str, cells: dict[str, Any], section: str, broken: list[str]) -> Iterator[str]:
+    """Yield the lines of what was measured on a version.
+
+    :param section: what the page says of it already, which stays where nothing new was measured.
+    """
+    table, _, below = section.partition("\n\n")[2].partition("\n\n")
+    texts = _texts(table) | {name: _text(cell) for name, cell in cells.items()}
+    holders = [holder for holder in HOLDERS if any(name.startswith(f"{holder}__") for name in texts)]
     headings = " | ".join(HEADINGS[holder] for holder in holders)
     yield f"\n| what happens | {headings} | who answers for it |"
     yield f"|{'---|' * (len(holders) + 2)}"
     for event_id, event in EVENTS.items():
         if event.production and "production" not in version:
             continue
-        if "," in version and not any(f"{holder}__{event_id}" in cells for holder in holders):
+        if "," in version and not any(f"{holder}__{event_id}" in texts for holder in holders):
             continue  # With XComs in an object store, or in production, a part of them is measured.
-        row = [_cell(cells, holder, event_id, version, broken) for holder in holders]
+        row = [_cell(texts, holder, event_id, version, broken) for holder in holders]
         yield f"| {event.text} | {' | '.join(row)} | {event.who} |"
     mapped = cells.get("mapped__run_marked_failed")
     if mapped is None:
+        if below:
+            yield "\n" + below.strip()
         return
     if not mapped["kept"]:
         broken.append(f"{version}: mapped: {mapped['observed']}")
     yield from _changes(cells, version, broken)
     yield f"\nOf 20 in a mapped task group, deferred, the run marked failed: the last after {mapped['observed']}."
+
+
+def _texts(table: str) -> dict[str, str]:
+    """Return what a table says of its cells, by their names."""
+    if not table:
+        return {}
+    holders = {heading: holder for holder, heading in HEADINGS.items()}
+    events = {event.text: event_id for event_id, event in EVENTS.items()}
+    [[_, *headings, _], _, *rows] = [line.strip("| ").split(" | ") for line in table.splitlines()]
+    return {
+        f"{holders[heading]}__{events[what]}": text
+        for what, *row, _ in rows
+        if what in events
+        for heading, text in zip(headings, row, strict=True)
+        if text not in ("-", NEW)
+    }
 
 
 def _changes(cells: dict[str, Any], version: str, broken: list[str]) -> list[str]:
@@ -219,17 +246,19 @@ def _changes(cells: dict[str, Any], version: str, broken: list[str]) -> list[str
     return lines
 
 
-def _cell(cells: dict[str, Any], holder: str, event: str, version: str, broken: list[str]) -> str:
-    if holder not in EVENTS[event].holders:
-        return "-"
-    cell = cells.get(f"{holder}__{event}")
-    if cell is None:
-        if not EVENTS[event].is_known_to(version):
-            return "not in this version"
-        broken.append(f"{version}: {holder} {event}: not measured")
-        return "**not measured**"
+def _text(cell: dict[str, Any]) -> str:
     if cell["kept"]:
         # A deadline's own time is known a moment less exactly than the request's.
         return re.sub(r"^-0\.\d", "0.0", str(cell["observed"]))
-    broken.append(f"{version}: {holder} {event}: {cell['observed']}")
     return f"**{cell['observed']}**"
+
+
+def _cell(texts: dict[str, str], holder: str, event: str, version: str, broken: list[str]) -> str:
+    if holder not in EVENTS[event].holders:
+        return "-"
+    if not EVENTS[event].is_known_to(version):
+        return NEW
+    text = texts.get(f"{holder}__{event}", "**not measured**")
+    if text.startswith("**"):
+        broken.append(f"{version}: {holder} {event}: {text.strip('*')}")
+    return text

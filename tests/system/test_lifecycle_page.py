@@ -1,0 +1,43 @@
+"""The page of the lifecycle matrix, where only a part of the cells is measured again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lifecycle_page import page
+
+DOCS = Path(__file__).parents[2] / "docs"
+VERSION, CELL = "3.3.2", "sensor_deferred__task_cleared"
+
+
+@pytest.fixture
+def before() -> str:
+    return (DOCS / "lifecycle.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("version", [VERSION, f"{VERSION}, as in production"])
+def test_what_was_not_measured_again_stays_as_it_was(version: str, before: str) -> None:
+    text, broken = page([{"version": version, "cells": {}}], [], before)
+
+    assert text == before
+    assert not broken
+
+
+def test_what_was_measured_again_is_all_that_changes(before: str) -> None:
+    cells = {CELL: {"observed": "77.7 s", "kept": True}}
+
+    text, broken = page([{"version": VERSION, "cells": cells}], [], before)
+
+    [(old, new)] = [lines for lines in zip(before.splitlines(), text.splitlines(), strict=True) if len(set(lines)) > 1]
+    assert old.startswith("| the task is cleared | ")
+    assert new.count("77.7 s") == 1
+    assert not broken
+
+
+def test_what_was_broken_is_told_again_until_it_is_measured_again(before: str) -> None:
+    text, broken = page([{"version": VERSION, "cells": {CELL: {"observed": "RUNNING", "kept": False}}}], [], before)
+    _, again = page([{"version": VERSION, "cells": {}}], [], text)
+
+    assert "**RUNNING**" in text
+    assert broken == again == ["3.3.2: sensor_deferred task_cleared: RUNNING"]
