@@ -9,11 +9,12 @@ AIRFLOW_3 = 3.3.2
 AIRFLOW_2 = 2.11.2
 VERSIONS = $(AIRFLOW_3) 3.1.8 $(AIRFLOW_2)
 EVERY_VERSION = $(AIRFLOW_3) 3.2.2 3.1.8 3.0.6 $(AIRFLOW_2)
+IN_PRODUCTION = $(AIRFLOW_3) $(AIRFLOW_2)
 MINUTES = 60
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo test lint unit-3 unit-2 model system explore matrix bench soak soak-production google interface ui pictures libraries versions dist docs clean
+.PHONY: demo test lint unit-3 unit-2 model system explore matrix matrix-production bench soak soak-production google interface ui pictures libraries versions dist docs clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -47,12 +48,15 @@ matrix: $(VERSIONS:%=.demo/matrix-%.json) $(VERSIONS:%=.demo/moments-%.json)  ##
 	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $(VERSIONS:%=.demo/matrix-%.json) \
 		--moments $(VERSIONS:%=.demo/moments-%.json)
 
+matrix-production: $(IN_PRODUCTION:%=.demo/matrix-%-production.json)  ## The same as in production (PostgreSQL, Redis)
+	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $^
+
 soak: $(VENV_3)/installed  ## Half an hour of a bad day on a real Airflow: docs/reliability.md
 	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/soak.py docs/reliability.md $(SOAK)
 
 soak-production: $(VENV_3)/installed  ## The same as in production: docs/reliability-in-production.md (PostgreSQL, Redis)
 	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/soak.py docs/reliability-in-production.md --production \
-		--minutes 60 --exports 1000 $(SOAK)
+		--minutes 60 --exports 1250 $(SOAK)
 
 explore: $(EVERY_VERSION:%=explore-%)  ## The model, on each version for as long as MINUTES says: docs/reliability.md
 
@@ -121,6 +125,10 @@ $(VENV_3)/docs: $(VENV_3)/installed
 .demo/matrix-%.json: .venv-%/installed $(shell find airflow_ee_provider tests/system -name '*.py')
 	mkdir -p .demo
 	PYTHONPATH=tests/support .venv-$*/bin/python tests/system/matrix.py measure $@
+
+.demo/matrix-%-production.json: .venv-%/installed $(shell find airflow_ee_provider tests/system -name '*.py')
+	mkdir -p .demo
+	PYTHONPATH=tests/support .venv-$*/bin/python tests/system/matrix.py measure $@ --production
 
 .demo/moments-%.json: .venv-%/installed $(shell find airflow_ee_provider tests/system -name '*.py')
 	mkdir -p .demo
