@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowTaskTimeout
+from eventually import eventually
 from instances import TaskInstance
 from jinja2 import Environment
 
-from airflow_ee_provider.airflow_api import wait_until
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
     EarthEngineCancelOperationOperator,
@@ -122,7 +122,7 @@ def test_a_kill_amid_the_start_cancels_what_earth_engine_has_started(emulator: E
         operator.execute(context)
 
     [name] = emulator.service.operations
-    wait_until(lambda: emulator.service.state(name) == "CANCELLED", timeout=10, what="the cancel")
+    eventually(lambda: emulator.service.state(name) == "CANCELLED", "the cancel")
 
 
 def test_after_a_kill_that_comes_before_anything_is_started_nothing_is(emulator: Emulator) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from eventually import eventually
 from statsd_server import StatsdServer
 
-from airflow_ee_provider.airflow_api import wait_until
 from airflow_ee_provider.earth_engine import metrics
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def test_what_a_task_starts_and_how_it_ends_is_counted_by_its_dag(
         "operations_started,dag_id=export_in_worker",
         "operations_ended,dag_id=export_in_worker,state=succeeded",
     }
-    wait_until(lambda: expected <= server.counts.keys(), timeout=10, what="the metrics")
+    eventually(lambda: expected <= server.counts.keys(), "the metrics")
     assert server.counts["operations_started,dag_id=export_in_worker"] == 1
     assert server.counts["requests,status=503"] == server.counts["request_retries"] == 1
     assert {"earth_engine.pending_time", "earth_engine.running_time", "earth_engine.eecu_seconds"} <= server.names
@@ -72,13 +72,12 @@ def test_a_cancel_is_counted_with_its_cause_and_its_outcome(
 
     run("cancel_in_worker", earth_engine_emulator.service.add("x"))
 
-    wait_until(
+    eventually(
         lambda: (
             server.counts["cancels,cause=operator,outcome=cancelled,dag_id=cancel_in_worker"] == 1
             or server.counts["cancels,cause=operator,dag_id=cancel_in_worker,outcome=cancelled"] == 1
         ),
-        timeout=10,
-        what=f"the metrics: {server.counts}",
+        "the metrics",
     )
 
 

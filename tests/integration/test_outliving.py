@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from eventually import eventually
 
 from airflow_ee_provider.earth_engine.client.outliving import cancel_in_another_process
 from airflow_ee_provider.earth_engine.flows.starting import Start
@@ -48,18 +49,15 @@ def add(service: Service, count: int) -> list[str]:
 
 
 def wait_until_cancelled(service: Service, names: list[str]) -> None:
-    deadline = time.monotonic() + 60
-    while any(service.state(name) != "CANCELLED" for name in names) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert {service.state(name) for name in names} == {"CANCELLED"}
+    eventually(lambda: {service.state(name) for name in names} == {"CANCELLED"}, "all to be cancelled")
 
 
 def wait_for_end(process: int) -> None:
     """Wait until a process is gone: nothing is left behind."""
-    deadline = time.monotonic() + 30
-    while psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    eventually(
+        lambda: not psutil.pid_exists(process) or psutil.Process(process).status() == psutil.STATUS_ZOMBIE,
+        "the process to end",
+    )
 
 
 def test_all_are_cancelled_although_the_process_that_held_them_is_killed(service: Service) -> None:
@@ -140,8 +138,7 @@ def test_what_is_started_without_anybody_having_heard_its_name_is_cancelled(
     service.fail("unavailable", times=None)
     asking = threading.Thread(target=lambda: hook.start_once(start), daemon=True)
     asking.start()
-    while not service.operations and asking.is_alive():
-        time.sleep(0.01)
+    eventually(lambda: bool(service.operations), "the start")
 
     results = cancel_before_the_end(hook, [], logging.getLogger("task"), [start], wait_for_completion=False)
 
