@@ -39,6 +39,8 @@ from airflow_ee_provider.standalone import StandaloneAirflow
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from outages import Outage
+
 IS_AIRFLOW_2 = airflow_version.startswith("2.")
 #: Two ways to run an Airflow: on SQLite, in one process after the other; and as in production.
 STANDALONE: type[StandaloneAirflow] = StandaloneAirflow2 if IS_AIRFLOW_2 else StandaloneAirflow
@@ -139,13 +141,13 @@ def let_happen(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator
         print(f"  {first + len(batch)} of {len(cells)} cells have happened", flush=True)
 
 
-def without_something(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator, event: str) -> None:
+def without_something(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator, outage: Outage) -> None:
     """Let something go while cells hold their operations, and come back."""
     start(cells, airflow, emulator)
     for cell in cells:
         cell.wait_until_held(airflow, emulator)
     time.sleep(3)
-    OUTAGES[event].happen(cells, airflow, emulator)
+    outage.happen(cells, airflow, emulator)
 
 
 def mapped_group(airflow: StandaloneAirflow, emulator: Emulator) -> Cell:
@@ -195,10 +197,10 @@ def run_cells(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator)
     airflow.wait_for_dags("janitor", *(cell.dag_id for cell in cells))
     let_happen([cell for cell in cells if cell.event not in OUTAGES], airflow, emulator)
     # The others' operations need a triggerer, so they are judged before it goes.
-    for event in ("", *OUTAGES):
-        group = [c for c in cells if c.event == event or (not event and c.event not in OUTAGES)]
-        if event and group:
-            without_something(group, airflow, emulator, event)
+    for outage in (None, *dict.fromkeys(OUTAGES.values())):
+        group = [cell for cell in cells if OUTAGES.get(cell.event) is outage]
+        if outage and group:
+            without_something(group, airflow, emulator, outage)
         for cell in group:
             judge(cell, airflow, emulator, airflow_version)
             verdict = "kept  " if cell.kept else "BROKEN"

@@ -37,13 +37,11 @@ class Outage:
     :param go: lets it go.
     :param back: lets it come back.
     :param seconds: for how long it is away.
-    :param meanwhile: what is done to each cell meanwhile.
     """
 
     go: Callable[[Any, Emulator], object]
     back: Callable[[Any, Emulator], object]
     seconds: float = 10.0
-    meanwhile: Callable[[Cell, StandaloneAirflow], object] | None = None
 
     def happen(self, cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> None:
         """Let it happen to cells that hold their operations."""
@@ -51,8 +49,8 @@ class Outage:
         self.go(airflow, emulator)
         for cell in cells:
             cell.happened = happened
-            if self.meanwhile:
-                self.meanwhile(cell, airflow)
+            if meanwhile := MEANWHILE.get(cell.event):
+                meanwhile(cell, airflow)
         time.sleep(self.seconds)
         self.back(airflow, emulator)
 
@@ -65,9 +63,9 @@ def _start(airflow: StandaloneAirflow, _: Emulator, *, part: str) -> None:
     airflow.start(part)
 
 
-def part(name: str, sent: signal.Signals, seconds: float = 10.0, **more: Any) -> Outage:
+def part(name: str, sent: signal.Signals, seconds: float = 10.0) -> Outage:
     """Return how a part of Airflow, or all that run a command, gets a signal and is started again."""
-    return Outage(partial(_kill, part=name, sent=sent), partial(_start, part=name), seconds, **more)
+    return Outage(partial(_kill, part=name, sent=sent), partial(_start, part=name), seconds)
 
 
 def _stand_still(airflow: Any, _: Emulator, *, which: Callable[[Any], str], sent: signal.Signals) -> None:
@@ -121,13 +119,15 @@ def _earth_engine_is_back(_: Any, emulator: Emulator) -> None:
     faults[:] = [fault for fault in faults if fault.what != "unavailable"]
 
 
-#: By event of the lifecycle matrix.
+TRIGGERER_KILLED = part("triggerer", signal.SIGKILL)
+
+#: By event of the lifecycle matrix; the same one happens once, to the cells of all its events.
 OUTAGES = {
     "triggerer_sigterm": part("triggerer", signal.SIGTERM),
-    "triggerer_sigkill": part("triggerer", signal.SIGKILL),
+    "triggerer_sigkill": TRIGGERER_KILLED,
     "scheduler_sigkill": part("scheduler", signal.SIGKILL, SCHEDULER_AWAY),
-    "cleared_without_triggerer": part("triggerer", signal.SIGKILL, meanwhile=clear),
-    "failed_without_triggerer": part("triggerer", signal.SIGKILL, meanwhile=fail_run),
+    "cleared_without_triggerer": TRIGGERER_KILLED,
+    "failed_without_triggerer": TRIGGERER_KILLED,
     "one_triggerer_sigterm": part("triggerer-1", signal.SIGTERM, TRIGGERER_AWAY),
     "one_triggerer_sigkill": part("triggerer-1", signal.SIGKILL, TRIGGERER_AWAY),
     "one_triggerer_stands_still": standstill(_a_triggerer, TRIGGERER_AWAY),
@@ -140,6 +140,12 @@ OUTAGES = {
     "broker_away": Outage(lambda a, _: a.broker.stop(signal.SIGKILL), lambda a, _: a.broker.start(), MINUTE),
     "api_server_restarts": part(TASKS_API, signal.SIGTERM, 20.0),
     "earth_engine_away": Outage(_earth_engine_goes, _earth_engine_is_back, EARTH_ENGINE_AWAY),
+}
+
+#: What is done to a cell while something is away, by event.
+MEANWHILE: dict[str, Callable[[Cell, StandaloneAirflow], object]] = {
+    "cleared_without_triggerer": clear,
+    "failed_without_triggerer": fail_run,
 }
 
 #: What happens in a soak, again and again; in production, each worker and each triggerer goes by itself.

@@ -26,9 +26,6 @@ class EditorsAirflow(StandaloneAirflow):
     healthy_parts: ClassVar[tuple[str, ...]] = ("metadatabase",)
     parts: ClassVar[dict[str, tuple[str, ...]]] = {"api-server": StandaloneAirflow.parts["api-server"]}
 
-    def start_more(self) -> None:
-        """No task runs."""
-
     @cached_property
     def authorization(self) -> str:
         generated = self.home / "simple_auth_manager_passwords.json.generated"
