@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from events import LOST_SIGHT, clear, fail_run
+from acts import LOST_SIGHT, clear, fail_run
 
 from airflow_ee_provider.standalone import TASKS_API
 

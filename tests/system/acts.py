@@ -1,0 +1,124 @@
+"""What happens to a cell of the lifecycle matrix, and how it is done: each returns when, in seconds since the epoch."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import psutil
+
+from airflow_ee_provider.airflow_api import seconds_since_epoch, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cells import Cell
+
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+#: Seconds from a worker's SIGTERM to its SIGKILL.
+GRACE = 10.0
+
+#: Seconds that a run may take, where a row is about that.
+DAGRUN_TIMEOUT, PAUSED_TIMEOUT = 20.0, 60.0
+
+#: Seconds in which Airflow has missed a worker's heartbeats, has begun the next try, and the worker is back.
+LOST_SIGHT = 80.0
+
+
+def task_started(cell: Cell, airflow: StandaloneAirflow) -> float:
+    return seconds_since_epoch(airflow.task(cell.dag_id, cell.run_id, "hold")["start_date"])
+
+
+def run_started(cell: Cell, airflow: StandaloneAirflow) -> float:
+    return seconds_since_epoch(airflow.run(cell.dag_id, cell.run_id)["start_date"])
+
+
+def now(action: Callable[[Cell, StandaloneAirflow], object]) -> Callable[[Cell, StandaloneAirflow], float]:
+    def act(cell: Cell, airflow: StandaloneAirflow) -> float:
+        moment = time.time()
+        action(cell, airflow)
+        return moment
+
+    return act
+
+
+def kill_worker(cell: Cell, airflow: StandaloneAirflow) -> None:
+    """Kill the task's process and its supervisor."""
+    signal_worker(_process(cell, airflow), signal.SIGKILL)
+
+
+def stop_worker(cell: Cell, airflow: StandaloneAirflow) -> None:
+    """Stop them as Kubernetes stops a pod: ask, and kill after a while of grace."""
+    process = _process(cell, airflow)
+    signal_worker(process, signal.SIGTERM)
+    threading.Timer(GRACE, signal_worker, (process, signal.SIGKILL)).start()
+
+
+def _process(cell: Cell, airflow: StandaloneAirflow) -> psutil.Process:
+    return psutil.Process(airflow.task(cell.dag_id, cell.run_id, "hold")["pid"])
+
+
+def signal_worker(process: psutil.Process, sent: signal.Signals) -> None:
+    """Send a signal to a task's process and its supervisor, which runs other tasks once that one has gone."""
+    with suppress(psutil.NoSuchProcess):
+        if (supervisor := process.parent()) and process.is_running():
+            supervisor.send_signal(sent)
+            process.send_signal(sent)
+
+
+def lose_sight_of_worker(cell: Cell, airflow: StandaloneAirflow) -> float:
+    """Let the task's supervisor sleep until Airflow has begun the next try, and wake up; returns when it will have."""
+    return _stand_still([_process(cell, airflow).parent()], "running", cell, airflow)
+
+
+def let_worker_stand_still(cell: Cell, airflow: StandaloneAirflow) -> float:
+    """Let supervisor and task sleep until the next try is deferred, and wake up; returns when they will have."""
+    process = _process(cell, airflow)
+    return _stand_still([process.parent(), process], "deferred", cell, airflow)
+
+
+def _stand_still(processes: list[psutil.Process], until: str, cell: Cell, airflow: StandaloneAirflow) -> float:
+    cell.stood_still = time.time()
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+
+    def is_tried_again() -> bool:
+        task = airflow.task(cell.dag_id, cell.run_id, "hold")
+        return task["try_number"] > 1 and task["state"] == until
+
+    def wake_up() -> None:
+        with suppress(TimeoutError):
+            wait_until(is_tried_again, timeout=LOST_SIGHT, what="the next try")
+        time.sleep(5)
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+
+    threading.Thread(target=wake_up).start()
+    return time.time() + LOST_SIGHT
+
+
+def fail_and_delete(cell: Cell, airflow: StandaloneAirflow) -> None:
+    """Delete a run, which Airflow 3 refuses while it is active."""
+    airflow.mark_run(cell.dag_id, cell.run_id, "failed")
+    time.sleep(5)  # The scheduler of 3.1.8 dies of a run that is deleted while it looks at it (StaleDataError).
+    airflow.delete_run(cell.dag_id, cell.run_id)
+
+
+def pause(cell: Cell, airflow: StandaloneAirflow) -> float:
+    """Pause the DAG until its run has been over its time for a while; returns when it will go on."""
+    airflow.pause(cell.dag_id, paused=True)
+    moment = run_started(cell, airflow) + PAUSED_TIMEOUT + 10
+    threading.Timer(moment - time.time(), airflow.pause, (cell.dag_id,), {"paused": False}).start()
+    return moment
+
+
+def mark(state: str) -> Callable[[Cell, StandaloneAirflow], float]:
+    return now(lambda c, a: a.mark_task(c.dag_id, c.run_id, "hold", state))
+
+
+fail_run = now(lambda c, a: a.mark_run(c.dag_id, c.run_id, "failed"))
+clear = lambda c, a: a.clear(c.dag_id, c.run_id, c.cleared_task)  # noqa: E731
