@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, TypeVar
 import hypothesis
 from airflow import __version__ as airflow_version
 from cleaners import CLEANERS
-from history import EITHER, HOLDERS, STRIKES, UNWANTED, History, Plan, Run
+from history import History, Plan, Run
+from holders import HOLDERS
 from hypothesis import strategies as st
+from strikes import EITHER, STRIKES, UNWANTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

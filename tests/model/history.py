@@ -3,140 +3,29 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import official
 from airflow_model import Airflow
 from cleaners import CLEANERS, CleaningUp
 from database_model import BYSTANDER, SIBLING, TERMINAL, VERSIONS
+from holders import EXPORTS, HOLDERS
 from seams import in_model
+from strikes import FAULTS, LEAVES_NOBODY, STRIKES, TIMEOUTS, TRIED_AGAIN, UNWANTED
 from world import PROJECT, Process, World
 
-from airflow_ee_provider.earth_engine.flows.starting import Export
-from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator, EarthEngineExportOperator
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
-from airflow_ee_provider.tasks.exporting import ExportingOperator
 from airflow_ee_provider.tasks.record_format import Record, part_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_ee_provider.tasks.starter import Starter
-
-BODY = {"expression": {"x": 1}, "description": "mine", "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
 
 #: Seconds after which a history that has not ended is called stuck, and for which is watched once it has.
 LONGEST, AFTERWARDS = 400.0, 70.0
 
 #: Seconds within which what is not wanted any more has to be asked to cancel.
 CANCEL_WITHIN = 45.0
-
-
-def sensor(names: list[str], **how: Any) -> Any:
-    return EarthEngineOperationSensor(
-        task_id="task", operation_names=names, cancel_on_kill=True, cancel_on_timeout=True, timeout=3600, **how
-    )
-
-
-def export(**how: Any) -> Any:
-    return EarthEngineExportOperator(task_id="task", kind="image", body=BODY, **how)
-
-
-class TwoExports(ExportingOperator):
-    """Start two exports, as a function of `@task.earth_engine` does."""
-
-    def execute(self, context: Any) -> Any:
-        exports = [Export("image", {**BODY, "description": f"mine {n}"}) for n in range(2)]
-        return self.start_and_wait(context, lambda _: exports)
-
-
-class Function(ExportingOperator):
-    """Start two exports by itself, with time in between, as a function of `@task.earth_engine` may."""
-
-    def execute(self, context: Any) -> Any:
-        def function(starter: Starter) -> list[Export]:
-            for number in range(2):
-                starter.start(starter.plan("image:export", {**BODY, "description": f"mine {number}"}))
-                time.sleep(3.0)
-            return []
-
-        return self.start_and_wait(context, function)
-
-
-#: Who holds operations: how its operator is made, given those that were started elsewhere.
-HOLDERS: dict[str, Callable[[list[str]], Any]] = {
-    "export, worker": lambda _: export(deferrable=False),
-    "export, deferred": lambda _: export(deferrable=True),
-    "two exports, worker": lambda _: TwoExports(task_id="task", deferrable=False),
-    "function, deferred": lambda _: Function(task_id="task", deferrable=True),
-    "decorator, deferred": lambda _: official.decorated(deferrable=True),
-    "sensor, poking": lambda names: sensor(names, deferrable=False),
-    "sensor, deferred": lambda names: sensor(names, deferrable=True),
-    "sensor, reschedule": lambda names: sensor(names, mode="reschedule", poll_interval=20),
-    "cancel, worker": lambda names: EarthEngineCancelOperationOperator(
-        task_id="task", operation_names=names, deferrable=False
-    ),
-    "cancel, deferred": lambda names: EarthEngineCancelOperationOperator(
-        task_id="task", operation_names=names, deferrable=True
-    ),
-}
-
-#: How many each of them starts.
-EXPORTS = {"export": 1, "two exports": 2, "function": 2, "decorator": 2}
-
-#: What can happen at a step. After these, nothing that the task held before is wanted any more …
-UNWANTED: dict[str, Callable[[Airflow], None]] = {
-    "marked failed": lambda airflow: airflow.mark("failed"),
-    "marked success": lambda airflow: airflow.mark("success"),
-    "cleared": lambda airflow: airflow.clear(),
-    "run marked failed": lambda airflow: airflow.end_run("marked failed"),
-    "run deleted": lambda airflow: airflow.end_run("deleted"),
-    "run timed out": lambda airflow: airflow.end_run("timed out"),
-    "execution_timeout": lambda airflow: airflow.time_out(),
-    "deferral timed out": lambda airflow: airflow.triggerer.time_out(),
-    "marked failed, told at once": lambda airflow: airflow.tell(airflow.mark, "failed"),
-    "cleared, told at once": lambda airflow: airflow.tell(airflow.clear),
-}
-#: … and after this one it is, if another try follows.
-EITHER: dict[str, Callable[[Airflow], None]] = {
-    "worker SIGTERM": lambda airflow: airflow.worker.go(kill=False),
-}
-#: After these it is wanted.
-WANTED: dict[str, Callable[[Airflow], None]] = {
-    "lost sight of": lambda airflow: airflow.worker.is_lost_sight_of(),
-    "worker stands still": lambda airflow: airflow.worker.stands_still(),
-    "operations end": lambda airflow: airflow.world.end_all(),
-    "worker SIGKILL": lambda airflow: airflow.worker.go(kill=True),
-    "triggerer SIGTERM": lambda airflow: airflow.triggerer.stop(kill=False),
-    "triggerer SIGKILL": lambda airflow: airflow.triggerer.stop(kill=True),
-    "trigger taken over": lambda airflow: airflow.triggerer.is_late(),
-    "Airflow slow": lambda airflow: airflow.world.slow_answers.append(30.0),
-    "request lost": lambda airflow: airflow.world.faults.append("lost before"),
-    "answer lost": lambda airflow: airflow.world.faults.append("lost after"),
-    "request refused": lambda airflow: airflow.world.faults.append("refused"),
-    "Earth Engine away": lambda airflow: airflow.world.faults.extend(["refused"] * 8),
-}
-STRIKES = UNWANTED | EITHER | WANTED
-
-
-#: What passes, and of which a sensor's task must take no notice.
-FAULTS = {"request lost", "answer lost", "request refused", "Earth Engine away"}
-
-#: After these, nobody may be there to cancel when somebody ends the task.
-LEAVES_NOBODY = {
-    "worker SIGKILL",
-    "lost sight of",
-    "worker stands still",
-    "triggerer SIGKILL",
-    "triggerer SIGTERM",
-    "Airflow slow",
-}
-
-#: After these, the next try goes on with what could not be cancelled in time.
-TIMEOUTS = {"execution_timeout", "deferral timed out"}
-TRIED_AGAIN = TIMEOUTS | {"worker SIGTERM"}
 
 
 @dataclass(frozen=True)
@@ -174,9 +63,7 @@ class Run:
         self.world = world = World({number: self._strike(what) for number, what in plan.strikes})
         world.globals += official.GLOBALS
         self.mine: list[str] = []
-        self.exports = {"export": 1, "two exports": 2, "function": 2, "decorator": 2}.get(
-            plan.holder.partition(",")[0], 0
-        )
+        self.exports = EXPORTS.get(plan.holder.partition(",")[0], 0)
         if not self.exports:
             self.mine = [world.service.add(f"mine {n}", PROJECT) for n in range(2)]
         self.bystanders = [world.service.add("bystander", PROJECT, run_seconds=1e6) for _ in range(2)]

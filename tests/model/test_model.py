@@ -9,8 +9,10 @@ import hypothesis
 import pytest
 from cleaners import CLEANERS
 from explore import AT_RANDOM, ONE_OF, SLOW, VERSIONS, explore, plans, shortest, singles, steps_of
-from history import HOLDERS, STRIKES, History, Plan, Run
+from history import History, Plan, Run
+from holders import HOLDERS
 from mutants import MUTANTS, Mutant, find
+from strikes import STRIKES
 
 if TYPE_CHECKING:
     from airflow_model import Airflow

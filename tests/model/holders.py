@@ -1,0 +1,73 @@
+"""Who holds operations in a history: every operator and sensor, where it waits."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import official
+
+from airflow_ee_provider.earth_engine.flows.starting import Export
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator, EarthEngineExportOperator
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.tasks.exporting import ExportingOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_ee_provider.tasks.starter import Starter
+
+BODY = {"expression": {"x": 1}, "description": "mine", "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
+
+
+def sensor(names: list[str], **how: Any) -> Any:
+    return EarthEngineOperationSensor(
+        task_id="task", operation_names=names, cancel_on_kill=True, cancel_on_timeout=True, timeout=3600, **how
+    )
+
+
+def export(**how: Any) -> Any:
+    return EarthEngineExportOperator(task_id="task", kind="image", body=BODY, **how)
+
+
+class TwoExports(ExportingOperator):
+    """Start two exports, as a function of `@task.earth_engine` does."""
+
+    def execute(self, context: Any) -> Any:
+        exports = [Export("image", {**BODY, "description": f"mine {n}"}) for n in range(2)]
+        return self.start_and_wait(context, lambda _: exports)
+
+
+class Function(ExportingOperator):
+    """Start two exports by itself, with time in between, as a function of `@task.earth_engine` may."""
+
+    def execute(self, context: Any) -> Any:
+        def function(starter: Starter) -> list[Export]:
+            for number in range(2):
+                starter.start(starter.plan("image:export", {**BODY, "description": f"mine {number}"}))
+                time.sleep(3.0)
+            return []
+
+        return self.start_and_wait(context, function)
+
+
+#: Who holds operations: how its operator is made, given those that were started elsewhere.
+HOLDERS: dict[str, Callable[[list[str]], Any]] = {
+    "export, worker": lambda _: export(deferrable=False),
+    "export, deferred": lambda _: export(deferrable=True),
+    "two exports, worker": lambda _: TwoExports(task_id="task", deferrable=False),
+    "function, deferred": lambda _: Function(task_id="task", deferrable=True),
+    "decorator, deferred": lambda _: official.decorated(deferrable=True),
+    "sensor, poking": lambda names: sensor(names, deferrable=False),
+    "sensor, deferred": lambda names: sensor(names, deferrable=True),
+    "sensor, reschedule": lambda names: sensor(names, mode="reschedule", poll_interval=20),
+    "cancel, worker": lambda names: EarthEngineCancelOperationOperator(
+        task_id="task", operation_names=names, deferrable=False
+    ),
+    "cancel, deferred": lambda names: EarthEngineCancelOperationOperator(
+        task_id="task", operation_names=names, deferrable=True
+    ),
+}
+
+#: How many each of them starts.
+EXPORTS = {"export": 1, "two exports": 2, "function": 2, "decorator": 2}
