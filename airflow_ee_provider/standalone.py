@@ -140,7 +140,7 @@ class StandaloneAirflow(AirflowApi):
     def run_command(self, *arguments: str) -> None:
         """Run an Airflow command to its end; its output goes to ``{command}.log``."""
         if self._run(arguments[0], arguments).wait(timeout=180):
-            raise RuntimeError(f"airflow {' '.join(arguments)} has failed; see {self.home}/{arguments[0]}.log")
+            raise RuntimeError(f"airflow {' '.join(arguments[:2])} has failed; see {self.home}/{arguments[0]}.log")
 
     def start(self, part: str) -> None:
         """Start a part of it, or all that run a command: ``triggerer-2``, ``triggerer``."""
