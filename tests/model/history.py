@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Seconds after which a history that has not ended is called stuck, and for which is watched once it has.
 LONGEST, AFTERWARDS = 400.0, 70.0
 
-#: Seconds within which what is not wanted any more has to be asked to cancel.
+#: Seconds within which what is not wanted any more has to be asked to cancel, once Earth Engine answers.
 CANCEL_WITHIN = 45.0
 
 
@@ -184,11 +184,12 @@ class Run:
         is_ended_before = self.history.struck.count("Airflow slow") > 1 and "notifier" in self.plan.cleaner
         if not is_ended_before and (left := self.cleaner.known & set(running)):
             self._violated(f"{', '.join(left)} runs on, and the {self.plan.cleaner} has found its name")
+        can_be_asked = max(self.struck_at, self.world.last_fault)
         late = [
             name
             for name in self.struck_names
             if (asked := service.operations[name].cancel_requested) is not None
-            and asked - self.struck_at > CANCEL_WITHIN
+            and asked - can_be_asked > CANCEL_WITHIN
             and not self.plan.holder.startswith("cancel")
         ]
         if late and not self._may_be_left():

@@ -113,6 +113,8 @@ class World:
         self.watchers: list[Callable[[str, str, Process | None], None]] = []
         #: What becomes of the next request: ``lost before``, ``lost after``, ``refused``, ``slow``.
         self.faults: deque[str] = deque()
+        #: When a request met one of them last.
+        self.last_fault = 0.0
         #: Seconds that the next answers of Airflow take.
         self.slow_answers: list[float] = []
         self.current: Process | None = None
@@ -253,6 +255,7 @@ class World:
         """Let Earth Engine act on a request."""
         fault = self.faults.popleft() if self.faults else ""
         if fault:
+            self.last_fault = self.now
             self.note(f"     the request is {fault}")
         if fault == "lost before":
             return NoResponse("ConnectionResetError")
