@@ -8,6 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from airflow import __version__ as airflow_version
+from production import CONCURRENCY
 from tabulate import tabulate
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ and another task, whose export runs on unless the whole run is ended.
 {when}, Airflow {version}, {minutes:g} minutes, seed {seed}: {exports} exports of {runs} runs, {requests:,} requests of
 which {faulty:,} met a fault.
 """
+
+
+CONNECTIONS = """Connections to PostgreSQL: {middle:g} in the second third, {end:g} at the end. Each of the {processes}
+processes of Celery's two workers keeps one from its first task on; after others have taken their place, there are fewer
+for a while."""
 
 
 def page(options: argparse.Namespace, soaked: Soaked, faults: Sequence[str], rate: float) -> str:
@@ -77,5 +83,5 @@ def page(options: argparse.Namespace, soaked: Soaked, faults: Sequence[str], rat
     if seen := soaked.processes.connections:
         third = max(1, len(seen) // 3)
         middle, end = median(seen[third : 2 * third] or seen), median(seen[-third:])
-        tables.append(f"Connections to PostgreSQL: {middle:g} in the second third, {end:g} at the end.")
+        tables.append(CONNECTIONS.format(middle=middle, end=end, processes=2 * CONCURRENCY))
     return "\n\n".join([introduction, *tables]) + "\n"
