@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import psutil
@@ -88,7 +87,7 @@ def test_what_it_does_is_confirmed_for_as_long_as_this_process_lives(
     service.finish(names[0])
     caplog.set_level(logging.INFO)
 
-    results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"))
+    results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"), timeout=300)
 
     outcomes = {str(result.name): result.outcome.text for result in results}
     assert outcomes.pop(names[0]) == "already finished"
@@ -153,12 +152,11 @@ def test_what_is_started_without_anybody_having_heard_its_name_is_cancelled(
 
 def test_a_connection_that_hangs_is_not_waited_for(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     names = add(service, 1)
-    service.fail("delay", times=None, seconds=4)
-    began = time.monotonic()
+    service.fail("delay", times=None, seconds=8)
 
     cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"), wait_for_completion=False)
 
-    assert time.monotonic() - began < 4  # It was handed over before the first answer came.
-    wait_until_cancelled(service, names)
+    assert f"Earth Engine does not answer about {names[0]}" in caplog.text
     service.faults.clear()
+    wait_until_cancelled(service, names)
     wait_for_the_one_in(caplog.text)
