@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import triggerer_model
+import worker_model
 from database_model import TERMINAL
 from history import Plan, Run
 from tracing import STRUCK, TRACES, in_order
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 #: scheduler looks every 15 s for triggers whose time is over.
 TOLERANCE = 20.0
 
-#: Seconds that a cancel takes in the matrix, where the cancel operator is the holder; and between two looks of a
-#: triggerer, which may have much to do.
-CANCEL_SECONDS, TRIGGERER = 20.0, (1.0, 3.0)
+#: Seconds that a cancel takes in the matrix, where the cancel operator is the holder; between two looks of a triggerer,
+#: which may have much to do; and that a worker takes for a DAG's file, where twenty do so at once.
+CANCEL_SECONDS, TRIGGERER, PARSING = 20.0, (1.0, 3.0), (1.0, 5.0)
 
 #: The model's names of the matrix' holders.
 HOLDERS = {
@@ -138,21 +139,31 @@ class Trace:
         if not strikes:
             yield undisturbed
             return
-        for step in range(Run(undisturbed).carry_out().steps):
+        for step in range(run_of(undisturbed).carry_out().steps):
             yield Plan(holder, self.minor_version, tuple(enumerate(strikes, start=step)), **how)
 
 
-def seen_in_model(plan: Plan, triggerer: float) -> list[tuple[float, str]]:
-    """Carry a plan out, and return what could be seen of it.
-
-    :param triggerer: seconds between two looks of the triggerer.
-    """
+def run_of(plan: Plan) -> Run:
+    """Return a run of the model, with operations as the matrix has them."""
     run = Run(plan)
     if plan.holder.startswith("cancel"):
         for name in run.mine:
             operation = run.world.service.operations[name]
             operation.behaviour = replace(operation.behaviour, cancel_seconds=CANCEL_SECONDS)
-    with mock.patch.object(triggerer_model, "TRIGGERER", triggerer):
+    return run
+
+
+def seen_in_model(plan: Plan, triggerer: float, parsing: float) -> list[tuple[float, str]]:
+    """Carry a plan out, and return what could be seen of it.
+
+    :param triggerer: seconds between two looks of the triggerer.
+    :param parsing: seconds that a worker takes for the DAG's file.
+    """
+    run = run_of(plan)
+    with (
+        mock.patch.object(triggerer_model, "TRIGGERER", triggerer),
+        mock.patch.object(worker_model, "PARSING", parsing),
+    ):
         run.carry_out()
     row, exports = run.airflow.row, bool(run.exports)
     seen = list(run.airflow.seen)
@@ -172,8 +183,8 @@ def seen_in_model(plan: Plan, triggerer: float) -> list[tuple[float, str]]:
 def accepts(trace: Trace) -> Plan | None:
     """Return a plan whose history is like a trace, as far as that goes; None if there is none."""
     wanted = trace.words
-    for plan, triggerer in product(trace.plans(), TRIGGERER):
-        seen = seen_in_model(plan, triggerer)
+    for plan, triggerer, parsing in product(trace.plans(), TRIGGERER, PARSING):
+        seen = seen_in_model(plan, triggerer, parsing)
         if in_order(seen)[: len(wanted)] == wanted and _is_in_time(trace.seen, seen):
             return plan
     return None

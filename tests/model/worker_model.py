@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from airflow_model import Airflow
 
 
+#: Seconds that a worker takes for the DAG's file.
+PARSING = 1.0
+
+
 class TaskTerminated(BaseException):
     """What Airflow 2 raises in a task at a SIGTERM, after it has called ``on_kill``: no ``Exception`` there either."""
 
@@ -69,7 +73,7 @@ class Worker:
 
     def _execute(self, method: str, kwargs: dict[str, Any], process: Process) -> None:
         context = self.airflow.context()
-        self.world.step("parses the DAG's file", 1.0)
+        self.world.step("parses the DAG's file", PARSING)
         operator = process.operator = self._make()
         operator.pre_execute(context)
         process.is_timed = not method  # A resumption has no time of its own.

@@ -25,6 +25,9 @@ GRACE = 10.0
 #: Seconds that a run may take, where a row is about that.
 DAGRUN_TIMEOUT, PAUSED_TIMEOUT = 20.0, 60.0
 
+#: Seconds from a run's start to its deadline.
+DEADLINE = 20.0
+
 #: Seconds in which Airflow has missed a worker's heartbeats, has begun the next try, and the worker is back.
 LOST_SIGHT = 80.0
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from acts import DEADLINE
 from events import CANCEL, DEFERRED, EVENTS, EXPORTS, SENSORS, WITH_DAG_CALLBACK
 
-from airflow_ee_provider.airflow_api import wait_until
+from airflow_ee_provider.airflow_api import seconds_since_epoch, wait_until
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
@@ -87,13 +88,18 @@ class Cell:
         )
 
     def wait_for_bystander(self, airflow: StandaloneAirflow, emulator: Emulator) -> None:
-        """Wait until it has; again, if it was too slow for its own ``dagrun_timeout``."""
+        """Wait until it has; again, if it was too slow for its own ``dagrun_timeout`` or deadline."""
 
-        def state() -> str:
-            now: str = airflow.run(self.dag_id, self.bystander)["state"]
-            return now if now in ("success", "failed") else ""
+        def ended() -> dict[str, Any]:
+            run: dict[str, Any] = airflow.run(self.dag_id, self.bystander)
+            return run if run["state"] in ("success", "failed") else {}
 
-        while wait_until(state, timeout=180, what=f"the other run of {self.dag_id}") == "failed":
+        def is_too_slow(run: dict[str, Any]) -> bool:
+            seconds = seconds_since_epoch(run["end_date"]) - seconds_since_epoch(run["start_date"])
+            # Airflow looks for missed deadlines now and then, and forgets that of a run which has succeeded.
+            return run["state"] == "failed" or (self.event == "deadline" and seconds > DEADLINE - 2)
+
+        while is_too_slow(wait_until(ended, timeout=180, what=f"the other run of {self.dag_id}")):
             self.start_bystander(airflow, emulator)
 
     def start(self, airflow: StandaloneAirflow, emulator: Emulator) -> None:

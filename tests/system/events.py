@@ -219,7 +219,7 @@ EVENTS: dict[str, Event] = {
     "deadline": Event(
         "a deadline is missed (`DeadlineAlert`)",
         "the deadline's notifier",
-        lambda c, a: acts.run_started(c, a) + 20,
+        lambda c, a: acts.run_started(c, a) + acts.DEADLINE,
         (*SENSORS, "export_running", "export_deferred", "started"),
         ends_by_itself=True,
         first=(3, 1),

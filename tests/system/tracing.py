@@ -10,6 +10,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from events import EVENTS, JANITOR, RESUMED
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -38,10 +40,13 @@ def trace_of_cell(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, ve
     names = cell.started(emulator) if cell.starts_it_itself else cell.operations
     operations = [emulator.service.operations[name] for name in names]
     seen = [(cell.stood_still or cell.happened, STRUCK), *_of_operations(operations, are_started=cell.starts_it_itself)]
+    promise = EVENTS[cell.event].promise(cell.holder, version)
+    if promise == JANITOR:  # The cancel is the janitor's.
+        seen = [one for one in seen if one[1] != "cancel"]
     seen = _since_the_begin([*seen, *_in_logs(cell.dag_id, cell.run_id, airflow)])
     with suppress(RuntimeError):  # The run is deleted.
         state = airflow.task(cell.dag_id, cell.run_id, "hold")["state"]
-        if state in ENDS:
+        if state in ENDS and promise != RESUMED:  # Where it is, the judge ends the operation.
             seen.append((1e6, f"ended: {state}"))
     return {"version": version, "holder": cell.holder, "event": cell.event, "seen": seen}
 
