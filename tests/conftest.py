@@ -8,7 +8,14 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import hypothesis
 import psutil
+
+# A timing fails no test, however slow a machine is.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 _HOME = tempfile.mkdtemp(prefix="airflow-ee-provider-")
 _CREDENTIALS = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CONFIG")

@@ -280,6 +280,7 @@ EVENTS: dict[str, Event] = {
         "Celery's workers get SIGKILL, with all that they run, and others take their place",
         "the next try, which goes on",
         WORKING,
+        before_3_3={"starting": JANITOR},
         production=True,
     ),
     "redelivered": outage(

@@ -68,7 +68,7 @@ ANSWERS = st.builds(Response, st.integers(100, 599), BODIES, HEADERS)
 
 @pytest.mark.parametrize("name", CALLS)
 @given(answer=ANSWERS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_it_is_an_error_of_ours_or_an_answer(name: str, answer: Response) -> None:
     played = play(CALLS[name](), [answer] * 100)
 
