@@ -290,7 +290,11 @@ EVENTS: dict[str, Event] = {
         production=True,
     ),
     "database_away": outage(
-        "PostgreSQL stops, and comes back after a minute", "nobody: it runs on", (*DEFERRED, *WORKING), production=True
+        "PostgreSQL stops, and comes back after a minute",
+        "nobody: it runs on",
+        (*DEFERRED, *WORKING),
+        before_3_3={"starting": JANITOR},
+        production=True,
     ),
     "broker_away": outage(
         "Redis is killed, and comes back after a minute", "nobody: it runs on", (*DEFERRED, *WORKING), production=True
