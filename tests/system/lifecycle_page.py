@@ -242,7 +242,7 @@ def _changes(cells: dict[str, Any], version: str, broken: list[str]) -> list[str
         cell = cells.get(f"changed__{name}", {"kept": False, "observed": "not measured"})
         if not cell["kept"]:
             broken.append(f"{version}: {name}: {cell['observed']}")
-        lines.append(f"| {name} | {cell['observed'] if cell['kept'] else '**' + cell['observed'] + '**'} |")
+        lines.append(f"| {name} | {_text(cell)} |")
     return lines
 
 
