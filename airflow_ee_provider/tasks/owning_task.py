@@ -28,7 +28,8 @@ from airflow_ee_provider.tasks.clean_up import (
     report_cancels,
 )
 from airflow_ee_provider.tasks.next_try import state_if_not_wanted, wanted_by_another_try
-from airflow_ee_provider.tasks.records import record_operations, wanted_of_task
+from airflow_ee_provider.tasks.record_format import cancel_on_of
+from airflow_ee_provider.tasks.records import record_started, wanted_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -76,7 +77,7 @@ def record_names(task: Any, context: Context, intent: Intent) -> list[OperationN
         raise AirflowSkipException(f"{task.task_id} was given no Earth Engine operation: there is nothing to do.")
     task.operation_names = [str(name) for name in names]
     task.hook.make_ready()
-    record_operations(context, names, **account_of(task), intent=intent)
+    record_started(context, dict.fromkeys(map(str, names), ""), account_of(task), intent, cancel_on_of(task))
     EarthEngineTasksLink.persist_for(context, names)
     return names
 
