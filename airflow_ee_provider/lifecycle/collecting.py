@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from airflow_ee_provider.airflow_versions import ACTIVE_STATES, ACTIVE_RUN_STATES
-from airflow_ee_provider.tasks.record_format import Intent, Record
+from airflow_ee_provider.airflow_versions import ACTIVE_STATES
+from airflow_ee_provider.ownership.holders import ACTIVE_RUN_STATES
+from airflow_ee_provider.tasks.record_format import Intent
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.tasks.record_format import Record
 
 #: In place of a state: Airflow's database does not have the task instance any more.
 GONE = "gone"
@@ -71,6 +76,13 @@ class Facts:
         return self.run_state in ACTIVE_RUN_STATES and (self.task_state is None or self.task_state in ACTIVE_STATES)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether a try has written down that nothing is left; one after a clear does not know what was before it."""
+        recorded_by = self.record.try_number or self.try_number
+        is_of_it = self.settled_try is not None and self.settled_try >= recorded_by
+        return is_of_it and not (self.is_replaced and self.was_cleared)
+
+    @property
     def was_cleared(self) -> bool:
         """Whether the task, or its whole run, was cleared since it recorded."""
         record = self.record
@@ -86,7 +98,7 @@ def decide(facts: Facts) -> Decision:
     :param facts: what Airflow says now.
     """
     record = facts.record
-    if facts.settled_try is not None and facts.settled_try >= facts.try_number:
+    if facts.is_settled:
         return Decision(Verdict.LEFT, "has left nothing to cancel")
     if record.intent in (Intent.WATCH.value, Intent.CANCEL.value):
         return Decision(Verdict.WANTED if facts.is_active else Verdict.LEFT, "does not own them")
@@ -97,6 +109,8 @@ def decide(facts: Facts) -> Decision:
     if facts.task_state is None or facts.task_state in ACTIVE_STATES:
         return _if_allowed(facts, f"is {facts.task_state or 'cleared'}, and its run is {facts.run_state}", ("kill",))
     how = f"is {facts.task_state}"
+    if facts.is_replaced and facts.was_cleared:
+        return _if_allowed(facts, "was cleared, and its next try has ended", ("kill",))
     if facts.is_replaced:
         return _if_allowed(facts, f"{how}, and its last try has not gone on with them", ("kill",))
     if facts.task_state == "failed" and not facts.was_waiting:
@@ -133,5 +147,7 @@ def _if_allowed(facts: Facts, how: str, ends: tuple[str, ...]) -> Decision:
             return Decision(Verdict.CANCEL, how)
         return Decision(Verdict.LEFT, f"{how}, but neither it nor its run has failed")
     if missing := [f"cancel_on_{end}" for end in ends if end not in record.cancel_on]:
-        return Decision(Verdict.LEFT, f"{how}; its author has not set {' and '.join(missing)}")
+        is_clear = len(missing) == len(ends)
+        why = f"{how}; its author has not set {' and '.join(missing)}"
+        return Decision(Verdict.LEFT if is_clear else Verdict.UNCLEAR, why)
     return Decision(Verdict.CANCEL, how)

@@ -1,0 +1,45 @@
+"""Starts the collector's thread in the processes of Airflow's jobs; Airflow finds it through the plugin."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from airflow.listeners import hookimpl
+from airflow.providers.common.compat.sdk import conf
+
+#: The section of Airflow's configuration; see `get_provider_info`.
+_SECTION = "earth_engine"
+
+#: The jobs in whose processes it may run.
+_JOBS = ("TriggererJob", "SchedulerJob")
+
+
+#: Seconds from the process's start to the first look. Before that, nothing is done at all, and no module is imported:
+#: Airflow 3's triggerer forks the process of its triggers right after this.
+_FIRST_LOOK_AFTER = 10.0
+
+
+class CollectorListener:
+    """What Airflow calls in each of its processes, those of tasks included: it must cost nothing, and raise nothing."""
+
+    @hookimpl
+    def on_starting(self, component: Any) -> None:
+        """Start the thread, if this is the process of a triggerer or of a scheduler."""
+        job_type = getattr(component, "job_type", None)
+        if job_type not in _JOBS:
+            return
+        with suppress(Exception):  # Whatever it is, Airflow itself must start.
+            if conf.getboolean(_SECTION, "cancel_orphans", fallback=True):
+                grace = conf.getfloat(_SECTION, "cancel_orphans_after", fallback=30.0)
+                arguments = (component.id, job_type, grace)
+                threading.Thread(target=_run, args=arguments, name="earth-engine-collector", daemon=True).start()
+
+
+def _run(job_id: int, job_type: str, grace: float) -> None:
+    time.sleep(_FIRST_LOOK_AFTER)
+    from airflow_ee_provider.lifecycle.thread import run
+
+    run(job_id, job_type, grace)
