@@ -27,19 +27,23 @@ class CollectorListener:
 
     @hookimpl
     def on_starting(self, component: Any) -> None:
-        """Start the thread, if this is the process of a triggerer or of a scheduler."""
-        job_type = getattr(component, "job_type", None)
-        if job_type not in _JOBS:
+        """Start the thread where a job begins; what kind of job it is, Airflow says later."""
+        if not hasattr(type(component), "job_type"):  # A task's process.
             return
         with suppress(Exception):  # Whatever it is, Airflow itself must start.
             if conf.getboolean(_SECTION, "cancel_orphans", fallback=True):
                 grace = conf.getfloat(_SECTION, "cancel_orphans_after", fallback=30.0)
-                arguments = (component.id, job_type, grace)
-                threading.Thread(target=_run, args=arguments, name="earth-engine-collector", daemon=True).start()
+                threading.Thread(
+                    target=_run, args=(component, grace), name="earth-engine-collector", daemon=True
+                ).start()
 
 
-def _run(job_id: int, job_type: str, grace: float) -> None:
+def _run(job: Any, grace: float) -> None:
     time.sleep(_FIRST_LOOK_AFTER)
+    known = vars(job)  # Its attributes themselves could ask the database, in a session that is not this thread's.
+    job_id, job_type = known.get("id"), known.get("job_type")
+    if job_id is None or job_type not in _JOBS:
+        return
     from airflow_ee_provider.lifecycle.thread import run
 
     run(job_id, job_type, grace)
