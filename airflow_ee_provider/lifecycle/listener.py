@@ -33,9 +33,8 @@ class CollectorListener:
         with suppress(Exception):  # Whatever it is, Airflow itself must start.
             if conf.getboolean(_SECTION, "cancel_orphans", fallback=True):
                 grace = conf.getfloat(_SECTION, "cancel_orphans_after", fallback=30.0)
-                threading.Thread(
-                    target=_run, args=(component, grace), name="earth-engine-collector", daemon=True
-                ).start()
+                about = (component, grace)
+                threading.Thread(target=_run, args=about, name="earth-engine-collector", daemon=True).start()
 
 
 def _run(job: Any, grace: float) -> None:
