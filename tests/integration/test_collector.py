@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from task_states import set_states
 from airflow_ee_provider.airflow_versions import database_of_its_own, xcom_table
 from airflow_ee_provider.lifecycle import collector as collecting
 from airflow_ee_provider.lifecycle.tables import Tables
-from airflow_ee_provider.lifecycle.thread import make_collector
+from airflow_ee_provider.lifecycle.thread import is_first, make_collector
 from airflow_ee_provider.ownership.audit import COLLECTOR, cancelled_automatically
 
 if TYPE_CHECKING:
@@ -327,3 +328,79 @@ def test_what_is_over_is_forgotten_and_a_quiet_system_is_asked_in_few_statements
 
     assert len(collector.memory) == 0
     assert collector.database.statements - before <= 3
+
+
+def make_jobs(*jobs: tuple[str, str, int]) -> list[int]:
+    """Make jobs, each of a type, in a state, with a heartbeat so many seconds ago; returns their numbers."""
+    from airflow.jobs.job import Job
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.execute(Job.__table__.delete())
+        made = []
+        for job_type, state, age in jobs:
+            job = Job()
+            job.job_type, job.state = job_type, state
+            job.latest_heartbeat = datetime.now(timezone.utc) - timedelta(seconds=age)
+            session.add(job)
+            session.flush()
+            made.append(job.id)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("jobs", "first"),
+    [
+        ([("TriggererJob", "running", 0), ("TriggererJob", "running", 0), ("SchedulerJob", "running", 0)], 0),
+        ([("SchedulerJob", "running", 0), ("TriggererJob", "running", 0)], 1),
+        ([("TriggererJob", "running", 600), ("TriggererJob", "running", 5)], 1),
+        ([("TriggererJob", "success", 0), ("SchedulerJob", "running", 0), ("SchedulerJob", "running", 0)], 1),
+        ([("DagProcessorJob", "running", 0), ("SchedulerJob", "running", 0)], 1),
+    ],
+)
+def test_one_process_collects_the_oldest_triggerers_or_where_there_is_none_the_oldest_schedulers(
+    jobs: list[tuple[str, str, int]], first: int
+) -> None:
+    engine = database_of_its_own()
+    made = make_jobs(*jobs)
+
+    collecting_ones = [n for n, job in enumerate(jobs) if job[1] == "running" and is_first(engine, made[n], job[0])]
+
+    assert first in collecting_ones
+    alive = [n for n in collecting_ones if jobs[n][2] < 60 and jobs[n][0] in ("TriggererJob", "SchedulerJob")]
+    assert alive == [first]
+
+
+class Began:
+    """Notes which threads are started, and starts none."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        monkeypatch.setattr(threading.Thread, "start", self._start)
+
+    def _start(self) -> None:
+        self.count += 1
+
+
+def test_a_thread_begins_with_a_job_and_with_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.jobs.job import Job
+    from airflow.listeners.listener import get_listener_manager
+
+    began = Began(monkeypatch)
+    get_listener_manager().hook.on_starting(component=object())
+    assert began.count == 0
+
+    Job()  # Airflow's own call.
+
+    assert began.count == 1
+
+
+def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.jobs.job import Job
+
+    monkeypatch.setenv("AIRFLOW__EARTH_ENGINE__CANCEL_ORPHANS", "False")
+    began = Began(monkeypatch)
+
+    Job()
+
+    assert began.count == 0
