@@ -49,12 +49,23 @@ class Unneeded:
 
 
 @dataclass
+class _Pause:
+    """How long something is not asked again: longer each time."""
+
+    attempts: int = 0
+    until: float = 0.0
+
+    def begin(self, now: float) -> None:
+        self.until = now + ASKED_AGAIN_AFTER[min(self.attempts, len(ASKED_AGAIN_AFTER) - 1)]
+        self.attempts += 1
+
+
+@dataclass
 class _Account:
-    """An account, and since when it could not be asked."""
+    """An account, and for how long it is not asked again after it could not be asked."""
 
     parameters: dict[str, Any]
-    attempts: int = 0
-    not_before: float = 0.0
+    pause: _Pause = field(default_factory=_Pause)
     said: str = ""
 
 
@@ -71,7 +82,9 @@ class Cancels:
     audit: Callable[[Sequence[tuple[str, dict[str, Any], Any]]], None]
     now: Callable[[], float] = time.monotonic
     _accounts: dict[str, _Account] = field(default_factory=dict)
-    _asked: set[str] = field(default_factory=set)
+    #: Operations that are not dealt with yet, and for how long each is not asked again.
+    _unfinished: dict[str, _Pause] = field(default_factory=dict)
+    _announced: set[str] = field(default_factory=set)
 
     def cancel(self, unneeded: Iterable[Unneeded]) -> set[str]:
         """Cancel operations; returns those of which nothing is left to do."""
@@ -85,21 +98,25 @@ class Cancels:
         done: set[str] = set()
         for key, of_name in by_account.items():
             account = self._accounts[key]
-            if self.now() < account.not_before:
+            due = {name: one for name, one in of_name.items() if self._is_due(name)}
+            if not due or self.now() < account.pause.until:
                 continue
             try:
-                finished = self._cancel(account, of_name)
+                finished = self._cancel(account, due)
             except Exception as error:  # noqa: BLE001 (a secrets backend, a database raise what they like)
-                self._say(account, f"{some_of(of_name)} cannot be cancelled now, which is tried again: {error}")
-                finished = set()
-            if finished >= of_name.keys():
-                account.attempts, account.not_before, account.said = 0, 0.0, ""
-            else:
-                pause = ASKED_AGAIN_AFTER[min(account.attempts, len(ASKED_AGAIN_AFTER) - 1)]
-                account.attempts, account.not_before = account.attempts + 1, self.now() + pause
+                self._say(account, f"{some_of(due)} cannot be cancelled now, which is tried again: {error}")
+                account.pause.begin(self.now())
+                continue
+            account.pause = _Pause()
+            for name in due.keys() - finished:
+                self._unfinished.setdefault(name, _Pause()).begin(self.now())
             done |= finished
-        self._asked -= done
+        self._announced -= done
+        self._unfinished = {name: pause for name, pause in self._unfinished.items() if name not in done}
         return done
+
+    def _is_due(self, name: str) -> bool:
+        return name not in self._unfinished or self.now() >= self._unfinished[name].until
 
     def _cancel(self, account: _Account, of_name: dict[str, Unneeded]) -> set[str]:
         """Read what still runs, and cancel that."""
@@ -124,6 +141,8 @@ class Cancels:
         active = [name for name in names if name in found and name not in errors and name not in ended]
         if failed := errors.keys() - unknown:
             error = errors[min(failed)]
+            if len(failed) == len(found):
+                raise error
             self._say(account, f"{some_of(sorted(failed))} cannot be read now, which is tried again: {error}")
         done = set(foreign) | ended | unknown
         return done | (self._cancel_active(hook, account, active, of_name) if active else set())
@@ -131,8 +150,8 @@ class Cancels:
     def _cancel_active(
         self, hook: EarthEngineHook, account: _Account, active: list[str], of_name: dict[str, Unneeded]
     ) -> set[str]:
-        self._announce(account, [name for name in active if name not in self._asked], of_name)
-        self._asked.update(active)
+        self._announce(account, [name for name in active if name not in self._announced], of_name)
+        self._announced.update(active)
         done: set[str] = set()
         by_dag: defaultdict[str, list[CancelOutcome]] = defaultdict(list)
         for result in hook.cancel_operations(active, **CONFIRM):

@@ -47,6 +47,8 @@ class Collector:
     grace: float = 30.0
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    #: Seconds that the last look at the database took.
+    took: float = 0.0
     memory: Memory = field(init=False)
     _runs: dict[int, float] = field(default_factory=dict)
     _active: set[int] = field(default_factory=set)
@@ -61,8 +63,10 @@ class Collector:
         """Look once; returns in how many seconds something is due, or None."""
         if self._newest is None:
             self._look_back()
+        begun = self.now()
         with self.database.connected():
             self._look()
+        self.took = self.now() - begun
         due = self._collect()
         self._forget()
         return due

@@ -9,6 +9,7 @@ import json
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,13 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_ee_provider.airflow_versions import or_error, xcom_backend
 from airflow_ee_provider.lifecycle.tables import Tables
 from airflow_ee_provider.ownership.holders import ACTIVE_RUN_STATES
-from airflow_ee_provider.tasks.record_format import SETTLED_KEY, Record, may_go_on, part_key
+from airflow_ee_provider.tasks.record_format import SETTLED_KEY, Intent, Record, may_go_on, part_key
 from airflow_ee_provider.tasks.settled import settled_try
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
-    from datetime import datetime
-
 #: How many ids one statement names at most: databases have limits.
 MOST_NAMED = 1000
 
@@ -255,11 +254,31 @@ def _with_parts(
     for name in keys:
         if (key, name) not in values or (parts and not may_go_on(parts[-1])):
             break
-        record = or_error(Record.from_json, values[key, name], key.task_id, key.map_index)
+        record = or_error(_checked, values[key, name], key)
         if isinstance(record, Exception):
             return record
         parts.append(record)
     return parts
+
+
+def _checked(value: Any, key: Key) -> Record:
+    """Read a part of a record; who may write XComs may have written anything.
+
+    :raises ValueError: if it is not what a task of that name can have written.
+    """
+    record = Record.from_json(value, key.task_id, key.map_index)
+    numbers = (record.try_number, record.max_tries)
+    is_sound = (
+        (record.task_id, record.map_index) == (key.task_id, key.map_index)
+        and (record.account is None or isinstance(record.account, dict))
+        and all(number is None or isinstance(number, int) for number in numbers)
+        and record.intent in {intent.value for intent in Intent}
+    )
+    if not is_sound:
+        raise ValueError("This is not what the task itself writes.")
+    if record.run_started is not None:
+        datetime.fromisoformat(record.run_started)
+    return record
 
 
 def _settled_try(value: Any) -> int | None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks.
-INTERVAL = 15.0
+#: Seconds between two looks; at most, where each takes long; and between two questions whether it is this one's turn.
+INTERVAL, LONGEST_INTERVAL, STANDBY_INTERVAL = 15.0, 300.0, 30.0
 
 #: The job in whose process it runs, and the one that stands in for it.
 TRIGGERER, SCHEDULER = "TriggererJob", "SchedulerJob"
@@ -38,7 +38,7 @@ def run(job_id: int, job_type: str, grace: float) -> None:
     engine: Any = None
     said = ""
     while True:
-        begun, due = time.monotonic(), None
+        pause = STANDBY_INTERVAL
         try:
             engine = engine or database_of_its_own()
             if not is_first(engine, job_id, job_type):
@@ -48,14 +48,13 @@ def run(job_id: int, job_type: str, grace: float) -> None:
                     collector = make_collector(engine, grace)
                     log.info("Earth Engine operations that no task needs are cancelled from here (job %s).", job_id)
                 due = collector.look()
+                pause = max(1.0, min(INTERVAL, INTERVAL if due is None else due), collector.took / MOST_OF_THE_TIME)
             said = ""
         except Exception as error:  # noqa: BLE001 (the database is away: it is asked again)
             if said != (text := f"{type(error).__name__}: {error}"):
                 said = text
                 log.warning("Operations that no task needs cannot be looked for now; that is tried again: %s", text)
-        took = time.monotonic() - begun
-        pause = max(1.0, min(INTERVAL, INTERVAL if due is None else due), took / MOST_OF_THE_TIME - took)
-        time.sleep(min(pause, 300.0))
+        time.sleep(min(pause, LONGEST_INTERVAL))
 
 
 def is_first(engine: Any, job_id: int, job_type: str) -> bool:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from task_states import set_states
 
-from airflow_ee_provider.airflow_versions import database_of_its_own, xcom_table
+from airflow_ee_provider.airflow_versions import AIRFLOW_3, database_of_its_own, xcom_table
 from airflow_ee_provider.lifecycle import collector as collecting
 from airflow_ee_provider.lifecycle.tables import Tables
 from airflow_ee_provider.lifecycle.thread import is_first, make_collector
 from airflow_ee_provider.ownership.audit import COLLECTOR, cancelled_automatically
+from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.lifecycle.collector import Collector
+    from airflow_ee_provider.tasks.record_format import Record
 
 GRACE = 30.0
 
@@ -207,7 +209,6 @@ def test_a_clear_whose_next_try_begins_cancels_what_the_last_one_had_and_a_retry
     owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator
 ) -> None:
     set_states("owned", "up_for_retry", "running")
-    change("task", max_tries=2)
     collector.look()
     delete_xcoms()
     has_stored(forget=True)  # As before 3.3, and after an upgrade to it.
@@ -404,3 +405,45 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     Job()
 
     assert began.count == 0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"account": ["not", "an", "account"]},
+        {"try_number": "two"},
+        {"run_started": "yesterday"},
+        {"intent": "destroy"},
+        {"task_id": "another_task"},
+        {"operation_names": ["no name"]},
+        {"cancel_on": 7},
+    ],
+)
+def test_what_somebody_else_has_written_into_an_xcom_stops_nothing(
+    owned: str,
+    collector: Collector,
+    clock: Clock,
+    earth_engine_emulator: Emulator,
+    changed: dict[str, Any],
+) -> None:
+    from airflow.utils.session import create_session
+
+    set_states("owned", "failed", "running")
+    [found] = seen_by(collector)
+    forged = {**found.as_json(), **changed}
+    value: Any = forged if AIRFLOW_3 else json.dumps(forged).encode()
+    with create_session() as session:
+        table = xcom_table()
+        session.execute(table.update().where(table.c.key == OPERATIONS_KEY).values(value=value))
+
+    look_twice(collector, clock)
+
+    assert earth_engine_emulator.service.state(owned) == "RUNNING"
+    assert requests(earth_engine_emulator) == 0
+
+
+def seen_by(collector: Collector) -> list[Record]:
+    """Return the records that a look finds."""
+    seen = collector.database.look(0)
+    records = collector.database.records(seen.instances)
+    return [part for parts in records.values() if not isinstance(parts, Exception) for part in parts]
