@@ -5,7 +5,7 @@ Every part of Airflow loads its plugins, so this imports nothing but Airflow's o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow.plugins_manager import AirflowPlugin
@@ -56,7 +56,7 @@ class EarthEnginePlugin(AirflowPlugin):
     """The page of Earth Engine's operations, from Airflow 3.1 on; its doors from 3.0 on; the collector on all."""
 
     name = "earth_engine"
-    listeners: ClassVar[list[Any]] = [CollectorListener()]
+    listeners = [CollectorListener()]  # noqa: RUF012 (so Airflow has it)
     if AIRFLOW_3:
         fastapi_apps = [{"app": app, "url_prefix": PLUGIN_PATH, "name": "Google Earth Engine"}]
     if has_react_apps():
