@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from cells import PROJECT
+from matrix import STANDALONE, new_emulator
+from tokens import TokenServer
 
 from airflow_ee_provider.airflow_api import wait_until
 from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY
@@ -33,9 +37,9 @@ ENDS = (
 WITHIN = 90.0
 
 
-def make_connection(airflow: StandaloneAirflow) -> None:
+def make_connection(airflow: StandaloneAirflow, text: str) -> None:
     """Keep a connection in Airflow's database, as in production: the triggerer's process has to find it there."""
-    connection = json.loads(airflow.environment["AIRFLOW_CONN_EARTH_ENGINE_DEFAULT"])
+    connection = json.loads(text)
     body = {**connection, "connection_id": "in_the_database", "extra": json.dumps(connection["extra"])}
     airflow.call("POST", "/connections", body)
 
@@ -55,7 +59,9 @@ class Held:
         """Wait until the task has recorded what it holds."""
 
         def is_held() -> bool:
-            return self.airflow.xcom(self.dag_id, self.run_id, "hold", OPERATIONS_KEY) is not None
+            task = f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/hold"
+            entries = self.airflow.call("GET", f"{task}/xcomEntries")["xcom_entries"]
+            return any(entry["key"] == OPERATIONS_KEY for entry in entries)
 
         wait_until(is_held, timeout=240, what=f"{self.dag_id} to hold its operation")
 
@@ -92,11 +98,29 @@ class Held:
 
 
 @pytest.fixture(scope="module")
-def held(airflow: StandaloneAirflow, emulator: Emulator) -> Iterator[dict[str, Held]]:
-    make_connection(airflow)
+def emulator() -> Iterator[Emulator]:
+    with new_emulator() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def airflow(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandaloneAirflow]:
+    """Boot one with these DAGs alone: in that of the other tests, the collector is switched off."""
+    base = tmp_path_factory.mktemp("collector")
+    (base / "dags").mkdir()
+    shutil.copy(Path(__file__).parent / "dags_alone" / "collected.py", base / "dags")
+    with TokenServer() as tokens:
+        settings = {"AIRFLOW__EARTH_ENGINE__ALLOWED_HOSTS": "127.0.0.1"}
+        with STANDALONE(base / "airflow", base / "dags", settings) as running:
+            print(f"Airflow is up; its home is {running.home}", flush=True)
+            make_connection(running, tokens.airflow_connection(emulator.url, PROJECT))
+            yield running
+
+
+@pytest.fixture(scope="module")
+def held(airflow: StandaloneAirflow, emulator: Emulator) -> dict[str, Held]:
     airflow.wait_for_dags(*(f"collected_{end}" for end in ENDS))
-    yield {end: Held(airflow, emulator, end) for end in ENDS}
-    airflow.pause("collected_task_cleared_while_paused", paused=False)
+    return {end: Held(airflow, emulator, end) for end in ENDS}
 
 
 def test_what_no_task_needs_is_cancelled_with_nothing_in_the_dag(
