@@ -43,7 +43,8 @@ from airflow_ee_provider.tasks.clean_up import (
 from airflow_ee_provider.tasks.export_parameters import ExportParameters
 from airflow_ee_provider.tasks.lineage import add_outlet_assets, operator_lineage
 from airflow_ee_provider.tasks.measuring import measure_ended
-from airflow_ee_provider.tasks.records import record_operations, record_started, started_by_task, wanted_of_task
+from airflow_ee_provider.tasks.record_format import cancel_on_of
+from airflow_ee_provider.tasks.records import record_started, started_by_task, wanted_of_task
 from airflow_ee_provider.tasks.restarts import failed_to_restart, tries_so_far
 from airflow_ee_provider.tasks.resuming import left_by_the_last_try, names_in, record_all_started, resume_started
 from airflow_ee_provider.tasks.room import start_as_there_is_room
@@ -216,7 +217,7 @@ class ExportingOperator(ExportParameters):
         def record(started: dict[str, str]) -> None:
             measure("operations_started", len(started), dag_id=self.dag_id_of_run)
             if threading.current_thread() is threading.main_thread() or threads_may_ask_airflow():
-                record_started(context, started, account_of(self), self.intent)
+                record_started(context, started, account_of(self), self.intent, cancel_on_of(self))
             else:
                 unrecorded.update(started)
 
@@ -241,7 +242,7 @@ class ExportingOperator(ExportParameters):
                 elif isinstance(export, Import):
                     check_import(export)
             if unrecorded:
-                record_started(context, unrecorded, account_of(self), self.intent)
+                record_started(context, unrecorded, account_of(self), self.intent, cancel_on_of(self))
             by_function = list(starter.started)
             names = list(dict.fromkeys([*by_function, *self._start(context, starter, exports)]))
             starter.check_refusals()
@@ -262,7 +263,8 @@ class ExportingOperator(ExportParameters):
     def _start(self, context: Context, starter: Starter, exports: Sequence[Wanted]) -> list[str]:
         """Start exports, and adopt operations; each name is written down before anything waits on it."""
         if adopted := [export for export in exports if isinstance(export, OperationName)]:
-            record_operations(context, adopted, **account_of(self), intent=self.intent)
+            names = dict.fromkeys(map(str, adopted), "")
+            record_started(context, names, account_of(self), self.intent, cancel_on_of(self))
             self.operation_names = list(dict.fromkeys([*self.operation_names, *map(str, adopted)]))
         starts = [starter.plan(e.method, e.body, e.project) for e in exports if not isinstance(e, OperationName)]
         start_as_there_is_room(self, context, starter, starts)

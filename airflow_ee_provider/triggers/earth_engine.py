@@ -19,6 +19,7 @@ from airflow_ee_provider.tasks.clean_up import CONFIRM_LIMITS, log_instead_of_ra
 from airflow_ee_provider.tasks.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.tasks.handover import SETTLE, take_over
 from airflow_ee_provider.tasks.record_format import TRY_KEY
+from airflow_ee_provider.tasks.settled import note_settled
 from airflow_ee_provider.triggers.state_watch import watched
 
 if TYPE_CHECKING:
@@ -238,6 +239,12 @@ class EarthEngineOperationTrigger(_Trigger):
         is_later_try = latest is not None and (mine is None or latest > mine)
         return replace(known, is_later_try=is_later_try)
 
+    async def _settle(self) -> None:
+        from asgiref.sync import sync_to_async
+
+        with suppress(Exception):  # The collector then asks Earth Engine, no more.
+            await sync_to_async(note_settled)(self.task_instance)
+
     async def _cancel_now(self) -> None:
         """Cancel, and again where Earth Engine was away: nobody else does."""
         names, dag_id = self.operation_names, getattr(self.task_instance, "dag_id", None)
@@ -249,6 +256,8 @@ class EarthEngineOperationTrigger(_Trigger):
                 results = await self.hook.cancel_operations(names, **CONFIRM_LIMITS)
                 report_cancels(results, self.log, cause="kill", dag_id=dag_id)
                 names = [str(result.name) for result in results if result.unanswered]
+                if all(result.outcome.is_fine(not_found_ok=True) for result in results):
+                    await self._settle()
             if not names:
                 return
         self.log.error("%s could not be cancelled in all this time, and may still run.", some_of(names))
