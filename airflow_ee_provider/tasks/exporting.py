@@ -60,6 +60,8 @@ class ExportingOperator(ExportParameters):
         super().__init__(**kwargs)
         self._starter: Starter | None = None
         self._ended: set[str] = set()
+        #: What was waited for, as it was read last.
+        self.ended: list[OperationDict] = []
         #: What has failed, and is started again.
         self._restarted: set[str] = set()
         #: What was started in threads that may not ask Airflow.
@@ -76,22 +78,26 @@ class ExportingOperator(ExportParameters):
             the operations in it, or those alone: then their list is the value.
         """
         with self._owned(context):
-            with airflow_errors():
-                self.hook.make_ready()
-                left = left_by_the_last_try(context)
-                self.operation_names = names_in(left)  # A kill may come before Earth Engine says what they are.
-                self.operation_names, asked = resume_started(
-                    context, self.hook, left, on_clear="cancel" if self.cancel_on_kill else "ignore"
-                )
-            self._end_if_killed()
+            asked = self.begin(context)
             if asked is None or self.max_restarts:  # Those need the requests, which only the function can make again.
                 asked = self._ask(context, make_exports)
             else:
                 self.log.info("Going on with what the last try has started: %s.", some_of(self.operation_names))
                 check_value(context, asked.value)
-            return self._carry_out(context, asked)
+            return self.carry_out(context, asked)
 
-    def _carry_out(self, context: Context, asked: Asked) -> Any:
+    def begin(self, context: Context) -> Asked | None:
+        """Go on with what the last try has started; return what it had asked for, if all of that is started."""
+        with airflow_errors():
+            self.hook.make_ready()
+            left = left_by_the_last_try(context)
+            self.operation_names = names_in(left)  # A kill may come before Earth Engine says what they are.
+            how = "cancel" if self.cancel_on_kill else "ignore"
+            self.operation_names, asked = resume_started(context, self.hook, left, on_clear=how)
+        self._end_if_killed()
+        return asked
+
+    def carry_out(self, context: Context, asked: Asked) -> Any:
         """Start what is not started yet, wait for all, and start again what may be; here or in another process."""
         while True:
             self._start_all(context, asked)
@@ -104,7 +110,7 @@ class ExportingOperator(ExportParameters):
         if again := failed_to_restart(context, operations, self.max_restarts, asked.starts):
             self.log.warning("These have failed in a way that can pass, and are started again: %s.", some_of(again))
             self._restarted = set(again)
-            self._starter = self._new_starter(context, asked)
+            self.new_starter(context, asked)
         return bool(again)
 
     def _wait(self, context: Context, asked: Asked) -> list[OperationDict]:
@@ -136,7 +142,7 @@ class ExportingOperator(ExportParameters):
         with self._owned(context):
             result_or_raise(event)
             self.full_since = event.get("since")
-            return self._carry_out(context, self._kept(context))
+            return self.carry_out(context, self._kept(context))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Return the function's value with its operations, or fail as they did."""
@@ -145,12 +151,12 @@ class ExportingOperator(ExportParameters):
             asked = self._kept(context)
             if not self._are_to_restart(context, operations, asked):
                 return self.finish(context, operations, asked)
-            return self._carry_out(context, asked)
+            return self.carry_out(context, asked)
 
     def _kept(self, context: Context) -> Asked:
         """Return what this try has asked for, in another process than the one that has."""
         asked = kept(context)
-        self._starter = self._new_starter(context, asked)
+        self.new_starter(context, asked)
         self.operation_names = asked.names(started_by_task(context))
         return asked
 
@@ -213,8 +219,8 @@ class ExportingOperator(ExportParameters):
         if self._starter:
             self._starter.take_back()
 
-    def _new_starter(self, context: Context, asked: Asked | None = None) -> Starter:
-        """Return what starts for this process, and knows what this try has started or goes on with."""
+    def new_starter(self, context: Context, asked: Asked | None = None) -> Starter:
+        """Let another `Starter` start for this process; it knows what this try has started or goes on with."""
         forgotten = self._restarted | (asked.set_aside if asked else set())
         known = {key: name for key, name in started_by_task(context).items() if name not in forgotten}
 
@@ -225,7 +231,7 @@ class ExportingOperator(ExportParameters):
             else:
                 self._unrecorded.update(started)
 
-        return Starter(
+        self._starter = Starter(
             self.hook,
             context,
             record,
@@ -235,19 +241,25 @@ class ExportingOperator(ExportParameters):
             workload_tag=self._tag(context),
             priority=self.priority,
         )
+        self._end_if_killed()
+        return self._starter
 
     def _tag(self, context: Context) -> str:
         return workload_tag_of(context["ti"].dag_id) if self.workload_tag is None else self.workload_tag
 
     def _ask(self, context: Context, make_exports: Callable[[Starter], Made | Sequence[Wanted]]) -> Asked:
         """Call the function, and return what it asks for, and what the last try has started."""
-        left = list(self.operation_names)
-        starter = self._starter = self._new_starter(context)
-        self._end_if_killed()
+        starter = self.new_starter(context)
         with airflow_errors():
             made = make_exports(starter)
-            if not isinstance(made, Made):
-                made = Made([place_of(number) for number in range(len(made))], list(made))
+        return self.settle(context, starter, made)
+
+    def settle(self, context: Context, starter: Starter, made: Made | Sequence[Wanted]) -> Asked:
+        """Check what a function has made, once it has returned, and return what is to be started and waited for."""
+        left = list(self.operation_names)
+        if not isinstance(made, Made):
+            made = Made([place_of(number) for number in range(len(made))], list(made))
+        with airflow_errors():
             for export in made.operations:
                 if isinstance(export, Export):
                     check_export(Export(export.kind, with_defaults(export.body, self._tag(context), self.priority)))
@@ -273,7 +285,7 @@ class ExportingOperator(ExportParameters):
 
     def _start_all(self, context: Context, asked: Asked) -> None:
         """Start what is not started yet; each name is written down before anything waits on it."""
-        starter = self._starter = self._starter or self._new_starter(context, asked)
+        starter = self._starter or self.new_starter(context, asked)
         with airflow_errors():
             start_as_there_is_room(self, context, starter, asked)
         self._check_not_killed(starter)
@@ -290,6 +302,7 @@ class ExportingOperator(ExportParameters):
 
     def finish(self, context: Context, operations: list[OperationDict], asked: Asked) -> Any:
         """Return the function's value with its operations in it, if no more than may fail have failed."""
+        self.ended = operations
         measure_ended(operations, self.dag_id_of_run)
         self.check_failures(operations)
         self._destination_uris = [uri for operation in operations for uri in operation["destination_uris"]]
