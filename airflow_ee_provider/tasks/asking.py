@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_ee_provider.earth_engine.flows.starting import Export, Import
+from airflow_ee_provider.earth_engine.official_client import place_of
 from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.earth_engine.operations import Operation
 from airflow_ee_provider.tasks.kept_requests import Asked
@@ -64,6 +65,11 @@ def all_asked(
         [*starter.by_function.values(), *starts.values()],
         set(starter.deeds.set_aside),
     )
+
+
+def only_operations(names: list[str]) -> Asked:
+    """Return what is asked for where all that is known is which operations are waited for: their list is the value."""
+    return Asked([place_of(number) for number in range(len(names))], names, names)
 
 
 def failed_among(hook: EarthEngineHook, names: list[str]) -> set[str]:

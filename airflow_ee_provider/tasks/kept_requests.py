@@ -113,16 +113,18 @@ def keep(context: Context, asked: Asked, starts: list[Start], log: Log, paramete
     return True
 
 
-def kept(context: Context) -> Asked:
-    """Return what the first process of this try has kept.
+def kept(context: Context) -> Asked | None:
+    """Return what the first process of this try has kept; None for nothing, as 0.1 did.
 
-    :raises AirflowException: if it is gone: the next try calls the function.
+    :raises AirflowException: if a part of it is gone: the next try calls the function.
     """
     texts, total = [], 1
     for number in count(1):
         if number > total:
             break
         part = _read_own(context, _part_key(number))
+        if part is None and number == 1:
+            return None
         if not isinstance(part, dict) or part.get("version") != VERSION:
             raise AirflowException("What this task has kept to go on with is not in its XComs any more.")
         total = int(part["parts"])
