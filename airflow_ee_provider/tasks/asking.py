@@ -57,13 +57,15 @@ def all_asked(
     own = [name for name in starter.started if name not in dealt_with]
     others = [name for name in left if name not in dealt_with and name not in starter.deeds.set_aside]
     without = {key_of.get(name, name) for name in dealt_with}
-    wanted = [key_of.get(name, name) for name in own] + in_value + [key_of.get(name, name) for name in others]
+    by_itself, of_last_try = ([key_of.get(name, name) for name in names] for names in (own, others))
+    wanted = by_itself + in_value + of_last_try
     return Asked(
         made.value,
         in_value,
         [one for one in dict.fromkeys(wanted) if one not in without],
         [*starter.by_function.values(), *starts.values()],
         set(starter.deeds.set_aside),
+        {*by_itself, *of_last_try} - {start.key for start in starts.values()},
     )
 
 

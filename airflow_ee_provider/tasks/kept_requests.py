@@ -54,6 +54,7 @@ class Asked:
     :param operations: all that is waited for.
     :param starts: what is still to be started, or can be again.
     :param set_aside: operations of earlier tries that are to be followed by others.
+    :param uncounted: what runs beside ``max_active_operations``.
     """
 
     value: Any = None
@@ -61,8 +62,14 @@ class Asked:
     operations: list[str] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     set_aside: set[str] = field(default_factory=set)
-    #: Whether another process can go on with it.
-    is_kept: bool = False
+    uncounted: set[str] = field(default_factory=set)
+    #: In how many parts it is kept for another process; none if it is not.
+    parts: int = 0
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether another process can go on with it."""
+        return bool(self.parts)
 
     def names(self, started: Mapping[str, str]) -> list[str]:
         """Return the operations that are waited for, as far as they are started.
@@ -109,7 +116,7 @@ def keep(context: Context, asked: Asked, starts: list[Start], log: Log, paramete
     for number, part in enumerate(parts, 1):
         value = {"version": VERSION, "parts": len(parts), "text": part}
         item_of(context, "ti").xcom_push(key=_part_key(number), value=value)
-    asked.is_kept = True
+    asked.parts = len(parts)
     return True
 
 
@@ -138,20 +145,22 @@ def kept(context: Context) -> Asked | None:
         of_all["operations"],
         starts,
         set(of_all["set_aside"]),
-        is_kept=True,
+        set(of_all["uncounted"]),
+        parts=total,
     )
 
 
 def let_go(context: Context, asked: Asked) -> None:
     """Empty what was kept, once the task has ended well."""
-    if asked.is_kept:
-        item_of(context, "ti").xcom_push(key=KEPT_KEY, value={})
+    for number in range(1, asked.parts + 1):
+        item_of(context, "ti").xcom_push(key=_part_key(number), value={})
 
 
 def _lines(asked: Asked) -> Iterator[bytes]:
     identity = asked.starts[0].identity if asked.starts else ""
-    lists = {"in_value": asked.in_value, "operations": asked.operations, "set_aside": sorted(asked.set_aside)}
-    yield encode({"identity": identity, **lists})
+    lists = {"in_value": asked.in_value, "operations": asked.operations}
+    sets = {"set_aside": sorted(asked.set_aside), "uncounted": sorted(asked.uncounted)}
+    yield encode({"identity": identity, **lists, **sets})
     for start in asked.starts:
         yield encode(
             {

@@ -11,11 +11,10 @@ from airflow.providers.common.compat.sdk import AirflowException
 from airflow_ee_provider.tasks.restarts import failed_to_restart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.earth_engine.flows.starting import Start
     from airflow_ee_provider.earth_engine.flows.waiting import Progress
     from airflow_ee_provider.tasks.exporting import ExportingOperator
     from airflow_ee_provider.tasks.kept_requests import Asked
@@ -88,7 +87,7 @@ def start_as_there_is_room(task: ExportingOperator, context: Context, starter: S
         if running and (task.max_active_operations is not None or not is_first):
             progress = _read(task, context, running, asked, progress)
             running = [str(name) for name in progress.unfinished]
-        active = _active(starter, starts, running)
+        active = _active(starter, asked, running)
         most = None if task.max_active_operations is None else max(0, task.max_active_operations - active)
         unstarted = [start for start in starts if not starter.has_started(start)]
         if not unstarted:
@@ -117,9 +116,9 @@ def _names(starter: Starter, asked: Asked) -> list[str]:
     return asked.names(starter.known)
 
 
-def _active(starter: Starter, starts: Sequence[Start], running: Iterable[str]) -> int:
-    """Return how many of those that run are counted."""
-    counted = {starter.name_of(s) for s in starts if starter.has_started(s) and s.key not in starter.by_function}
+def _active(starter: Starter, asked: Asked, running: Iterable[str]) -> int:
+    """Return how many of those that run are counted: not what was adopted by its name, either."""
+    counted = {starter.known.get(one) for one in asked.operations if one not in asked.uncounted}
     return sum(name in counted for name in running)
 
 

@@ -6,7 +6,7 @@ import socket
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
-from threading import Thread
+from threading import Event, Thread
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
@@ -312,6 +312,29 @@ def test_a_thread_that_outlives_the_function_is_waited_for_and_then_refused(eart
     assert recorded == list(earth_engine_emulator.service.operations)
     assert len(recorded) == 1
     assert second
+
+
+def test_only_work_that_goes_on_is_named(
+    earth_engine_emulator: Emulator, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert earth_engine_emulator
+    over = Event()
+    pool = ThreadPoolExecutor(1, "idle-pool")
+    with lent():
+        pool.submit(int).result()
+        Thread(target=over.wait, name="progress-bar", daemon=True).start()
+    with lent():
+        forgotten = Thread(target=over.wait, name="forgotten-work")
+        forgotten.start()
+    over.set()
+    forgotten.join()
+    pool.shutdown()
+
+    captured = capfd.readouterr()
+    written = captured.out + captured.err + caplog.text
+    assert "forgotten-work" in written
+    assert "progress-bar" not in written
+    assert "idle-pool" not in written
 
 
 def test_a_child_process_can_make_exports_and_cannot_start_them(earth_engine_emulator: Emulator) -> None:

@@ -201,6 +201,18 @@ def test_only_its_own_operations_wake_a_task_whose_limit_is_its_own(service: Ser
     assert len(service.operations) == 4
 
 
+def test_never_more_than_it_may_run_at_once_whichever_process_has_started_them(service: Service) -> None:
+    service.behave("tile-*", pending_seconds=0, run_seconds=2.0)
+    service.behave("tile-0", pending_seconds=0, run_seconds=0.2)
+    tries = Tries(lambda: [to_bucket(f"tile-{n}") for n in range(5)], max_active_operations=2, deferrable=True)
+    tries.run()
+
+    mine = list(service.operations.values())
+    assert len(tries.triggers) > 1
+    assert max(sum(o.created <= one.created < o.ended() for o in mine) for one in mine) == 2
+    assert states(service) == ["SUCCEEDED"] * 5
+
+
 # 2. A retry goes on with what is healthy
 
 
