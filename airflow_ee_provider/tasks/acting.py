@@ -60,6 +60,11 @@ class ActingTask(EarthEngineTask):
     _have_ended = False
 
     @property
+    def is_meant_to_run_on(self) -> bool:
+        """Whether what the task has is to run on after it, for as long as its run has not failed."""
+        return False
+
+    @property
     def own_operations(self) -> list[str]:
         """What the task has, as far as it is not known to have ended."""
         return list(self.operation_names)
@@ -104,7 +109,7 @@ class ActingTask(EarthEngineTask):
                 report_cancels(results, self.log, cause=cause, dag_id=self.dag_id_of_run)
                 self._have_ended = all(result.outcome.is_fine(not_found_ok=True) for result in results)
         if self._have_ended and not is_followed:
-            self.settle()
+            self.note_nothing_left()
 
     @contextmanager
     def _cancelling(self) -> Iterator[None]:
@@ -118,7 +123,7 @@ class ActingTask(EarthEngineTask):
     def cancel_late_starts(self) -> None:
         """Cancel as well what Earth Engine is only now heard to have started."""
 
-    def settle(self) -> None:
+    def note_nothing_left(self) -> None:
         """Write down that nothing is left to cancel, so that the collector need not ask Earth Engine."""
         if self._ti is None or is_asking_airflow():
             return

@@ -190,8 +190,8 @@ class OwningTask(ActingTask):
             is_followed = decision.outcome is not Outcome.CANCEL and decision.standing is not Standing.OVER
         if self._phase is Phase.WORKING:
             self._phase = Phase.ENDING
-            if ends_as in ENDS_FOR_GOOD and not is_followed:
-                self.settle()
+            if ends_as in ENDS_FOR_GOOD and not is_followed and not self.is_meant_to_run_on:
+                self.note_nothing_left()
 
     def on_failure(self, error: BaseException) -> None:
         """Look whether a user has ended the task, because it fails; all else is decided in `on_end`."""

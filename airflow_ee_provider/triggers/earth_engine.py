@@ -268,12 +268,13 @@ class EarthEngineRoomTrigger(EarthEngineOperationTrigger):
     Wait until a task can start more operations: until enough of those that it has started have ended.
 
     :param unfinished: how many of them may still run then.
-    :param room_timeout: seconds after which the task tries all the same: others may have left the queue.
-    :param since: when the task has started something last, in seconds since the epoch; the event says it again.
+    :param room_timeout: seconds after which the task tries all the same: others may have left the queue. None where
+        only the task's own operations can make room.
+    :param since: when the project's queue has become full, in seconds since the epoch; the event says it again.
     :param kwargs: the parameters of `EarthEngineOperationTrigger`.
     """
 
-    def __init__(self, *, unfinished: int, room_timeout: float, since: float, **kwargs: Any) -> None:
+    def __init__(self, *, unfinished: int, room_timeout: float | None, since: float | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.unfinished, self.room_timeout, self.since = unfinished, room_timeout, since
 
