@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from serving import table
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 
 ENDED = ("failed", "success", "skipped", "upstream_failed")
 
-#: Seconds from a task's start in which it is marked; and after all have ended, in which cancels still count.
-MARKED_WITHIN, CANCELLED_WITHIN = 10.0, 40.0
+#: Seconds before and after its export's start in which a task is marked; and after all have ended, in which cancels
+#: still count.
+BEFORE, AFTER, CANCELLED_WITHIN = 4.0, 6.0, 40.0
 
 
 class Round:
@@ -41,19 +43,36 @@ class Round:
         self.number, self._airflow, self._service, self._chance = number, airflow, emulator.service, chance
         self.run_id = airflow.trigger("ten", round=number)
         self._due: dict[str, float] = {}
+        self._ran: dict[str, float] = {}
         self._marked: set[str] = set()
+        #: Seconds from a task's start to its export's, as seen in this round.
+        self.delays: list[float] = []
 
     def _tasks(self) -> dict[str, str]:
         tasks = self._airflow.call("GET", f"/dags/ten/dagRuns/{self.run_id}/taskInstances")["task_instances"]
         return {task["task_id"]: task["state"] for task in tasks}
 
-    def mark_all(self, limit: float) -> None:
-        """Mark each at a moment of its own, as soon as it has started."""
+    def _find_due(self, expected: float) -> None:
+        """Choose each task's moment: of one half from when its export is expected, of the other once that is there."""
+        now = time.monotonic()
+        for task_id, state in self._tasks().items():
+            if state in ("running", "deferred") and task_id not in self._ran:
+                self._ran[task_id] = now
+                if task_id in "t0 t1 t2 t3 t4":
+                    self._due[task_id] = now + max(0.0, expected + self._chance.uniform(-BEFORE, AFTER))
+        for task_id in self._exports():
+            if task_id in self._ran and task_id not in self._due:
+                self.delays.append(now - self._ran[task_id])
+                self._due[task_id] = now + self._chance.uniform(0, AFTER)
+
+    def mark_all(self, expected: float, limit: float) -> None:
+        """Mark each at a moment of its own.
+
+        :param expected: seconds from a task's start to its export's, on a machine as busy as this one.
+        """
         deadline = time.monotonic() + limit
         while len(self._marked) < 10 and time.monotonic() < deadline:
-            for task_id, state in self._tasks().items():
-                if state in ("running", "deferred"):
-                    self._due.setdefault(task_id, time.monotonic() + self._chance.uniform(0, MARKED_WITHIN))
+            self._find_due(expected)
             for task_id, due in self._due.items():
                 if task_id not in self._marked and time.monotonic() >= due:
                     self._marked.add(task_id)
@@ -103,14 +122,15 @@ def measured(exports: int, minutes: float, seed: int, settings: dict[str, str], 
             "AIRFLOW__EARTH_ENGINE__ALLOWED_HOSTS": "127.0.0.1",
             **settings,
         }
-        chance, ends = random.Random(seed), time.monotonic() + 60 * minutes  # noqa: S311
+        chance, ends = random.Random(seed), time.monotonic() + 60 * minutes
         with StandaloneAirflow(base / "airflow", base / "dags", settings) as airflow:
             airflow.wait_for_dags("ten")
-            number = 0
+            number, expected = 0, 6.0
             while found.total() < exports and time.monotonic() < ends:
                 number += 1
                 one = Round(number, airflow, emulator, chance)
-                one.mark_all(120)
+                one.mark_all(expected, 120)
+                expected = median(one.delays) if one.delays else expected
                 for task_id, state, export in one.ends():
                     found[state, export] += 1
                     if export != "CANCELLED":

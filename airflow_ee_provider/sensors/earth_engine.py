@@ -19,6 +19,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, next_interval
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import airflow_errors, result_or_raise
+from airflow_ee_provider.tasks.interrupting import heeding_ctrl_c
 from airflow_ee_provider.tasks.measuring import measure_ended
 from airflow_ee_provider.tasks.owning_task import cancel_and_describe, record_names
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS, Intent
@@ -132,6 +133,10 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
+        with heeding_ctrl_c(self, context["ti"], lambda: self.own_operations):
+            return self._record_and_wait(context)
+
+    def _record_and_wait(self, context: Context) -> Any:
         with self._failing():
             record_names(self, context, self.intent)
         try:

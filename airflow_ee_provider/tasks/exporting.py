@@ -34,6 +34,7 @@ from airflow_ee_provider.earth_engine.operations import Operation
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airflow_exception, is_final, result_or_raise
 from airflow_ee_provider.tasks.export_parameters import ExportParameters
+from airflow_ee_provider.tasks.interrupting import heeding_ctrl_c
 from airflow_ee_provider.tasks.lineage import add_outlet_assets, operator_lineage
 from airflow_ee_provider.tasks.measuring import measure_ended
 from airflow_ee_provider.tasks.owning_task import cancel_and_describe
@@ -168,7 +169,8 @@ class ExportingOperator(ExportParameters):
     def _owned(self, context: Context) -> Iterator[None]:
         """Cancel the exports when the task ends for good without having waited for them, whatever ends it."""
         try:
-            yield
+            with heeding_ctrl_c(self, context["ti"], self._stop_for_good):
+                yield
         except TaskDeferred:
             raise
         except AirflowTaskTimeout as error:
@@ -184,6 +186,10 @@ class ExportingOperator(ExportParameters):
                 raise
             is_permanent = isinstance(error, AirflowFailException)
             raise airflow_exception("\n  ".join([str(error), *lines]), permanent=is_permanent) from error
+
+    def _stop_for_good(self) -> list[str]:
+        self._stop()
+        return self._held()
 
     def _held(self) -> list[str]:
         """Start nothing more; return what this task holds, and has not seen end."""

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_ee_provider.airflow_versions import own_state, own_try, tells_triggers_of_kills
+from airflow_ee_provider.airflow_versions import is_an_inline_trigger, own_state, own_try, tells_triggers_of_kills
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.earth_engine.many import some_of
 from airflow_ee_provider.tasks.clean_up import CONFIRM_LIMITS, log_instead_of_raising, report_cancels
 from airflow_ee_provider.tasks.handover import SETTLE, take_over
+from airflow_ee_provider.tasks.interrupting import cancel_for_author_of
 from airflow_ee_provider.tasks.record_format import TRY_KEY
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ class EarthEngineOperationTrigger(_Trigger):
                 raise
             await _sleep_until(settled)
         except asyncio.CancelledError as why:
+            if is_an_inline_trigger():
+                await cancel_for_author_of(self)
             told = bool(why.args)  # From 3.3 on, that a user has acted; it says nothing where the triggerer stops.
             if self.task_instance is not None and (told or not tells_triggers_of_kills()):
                 await self._answer_for_kill(if_unknown=told)

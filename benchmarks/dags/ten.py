@@ -17,7 +17,7 @@ def export() -> Any:
     context = get_current_context()
     if folder := os.environ.get("TRACES"):  # What each thread of the process does, every second: for `make bench` no.
         name = f"{context['dag_run'].conf['round']}-{context['ti'].task_id}.txt"
-        faulthandler.dump_traceback_later(1, repeat=True, file=(Path(folder) / name).open("a"))  # noqa: SIM115
+        faulthandler.dump_traceback_later(1, repeat=True, file=(Path(folder) / name).open("a"))
     description = f"{context['dag_run'].conf['round']}-{context['ti'].task_id}"
     region = ee.Geometry.Rectangle([0, 0, 0.01, 0.01])
     return ee.batch.Export.image.toCloudStorage(ee.Image("CGIAR/SRTM90_V4"), description, "bucket", region=region)
@@ -25,4 +25,6 @@ def export() -> Any:
 
 with DAG("ten", schedule=None, max_active_tasks=100):
     for number in range(10):
-        task.earth_engine(task_id=f"t{number}", deferrable=os.environ.get("DEFERRABLE", "1") == "1", retries=0)(export)()
+        task.earth_engine(task_id=f"t{number}", deferrable=os.environ.get("DEFERRABLE", "1") == "1", retries=0)(
+            export
+        )()
