@@ -1,4 +1,4 @@
-"""A kill that comes amid a log line: the lock that the interrupted line holds is not reentrant (Airflow 3's structlog)."""
+"""A kill that comes amid a log line, whose lock is not reentrant in Airflow 3: structlog's."""
 
 from __future__ import annotations
 
