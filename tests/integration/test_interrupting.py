@@ -42,6 +42,7 @@ def _run_inline_trigger(trigger: Any, looked: Callable[[], bool], act: Callable[
         act_once_it_waits()
         async for event in trigger.run():
             return event
+        return None
 
     return asyncio.run(main())
 
