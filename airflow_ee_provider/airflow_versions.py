@@ -128,6 +128,18 @@ def is_a_dag_test(ti: Any) -> bool:
     return "InProcess" in type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__
 
 
+def can_run_a_trigger(ti: Any) -> bool:
+    """Whether something runs the trigger of a task that defers: not ``dag.test()`` in a notebook.
+
+    There, an event loop runs already, and another one cannot run in the same thread.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return not is_a_dag_test(ti)
+
+
 def is_an_inline_trigger() -> bool:
     """Whether ``dag.test()`` runs this trigger, on an event loop of its own in the process of the task."""
     running = asyncio.current_task()

@@ -14,6 +14,8 @@ from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigge
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ran import Ran
+
     from airflow_ee_provider.emulator import Emulator
 
 
@@ -77,3 +79,17 @@ def test_another_loop_that_ends_cancels_nothing(earth_engine_emulator: Emulator)
     with pytest.raises(asyncio.TimeoutError):
         asyncio.run(watch_for_a_while())
     assert service.state(name) == "RUNNING"
+
+
+@pytest.mark.parametrize("dag_id", ["decorated_several_in_triggerer", "wait_in_triggerer"])
+def test_in_a_notebook_a_task_waits_where_it_is(
+    dag_id: str, run_dag: Callable[..., Ran], earth_engine_emulator: Emulator
+) -> None:
+    """In a cell, a loop runs already: Airflow cannot run a trigger, and would leave the exports of a failed task."""
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5)
+    name = earth_engine_emulator.service.add("waited for")
+
+    async def cell() -> Ran:
+        return run_dag(dag_id, name)
+
+    assert asyncio.run(cell()).state == "success"
