@@ -86,7 +86,7 @@ def test_in_a_notebook_a_task_waits_where_it_is(
     dag_id: str, run_dag: Callable[..., Ran], earth_engine_emulator: Emulator
 ) -> None:
     """In a cell, a loop runs already: Airflow cannot run a trigger, and would leave the exports of a failed task."""
-    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5)
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=2)
     name = earth_engine_emulator.service.add("waited for")
 
     async def cell() -> Ran:
