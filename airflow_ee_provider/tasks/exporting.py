@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
-    AirflowFailException,
     AirflowSkipException,
     AirflowTaskTimeout,
     TaskDeferred,
@@ -32,21 +31,29 @@ from airflow_ee_provider.earth_engine.metrics import measure
 from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.earth_engine.operations import Operation
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
-from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airflow_exception, is_final, result_or_raise
+from airflow_ee_provider.tasks.clean_up import (
+    account_of,
+    airflow_errors,
+    airflow_exception,
+    cancel_here,
+    log_instead_of_raising,
+    report_cancels,
+    result_or_raise,
+)
 from airflow_ee_provider.tasks.export_parameters import ExportParameters
 from airflow_ee_provider.tasks.interrupting import heeding_ctrl_c
 from airflow_ee_provider.tasks.lineage import add_outlet_assets, operator_lineage
 from airflow_ee_provider.tasks.measuring import measure_ended
-from airflow_ee_provider.tasks.owning_task import cancel_and_describe
 from airflow_ee_provider.tasks.records import record_operations, record_started, started_by_task, wanted_of_task
 from airflow_ee_provider.tasks.restarts import failed_to_restart, tries_so_far
 from airflow_ee_provider.tasks.resuming import left_by_the_last_try, names_in, record_all_started, resume_started
 from airflow_ee_provider.tasks.room import start_as_there_is_room
+from airflow_ee_provider.tasks.signals import handlers_put_back
 from airflow_ee_provider.tasks.starter import Starter
 from airflow_ee_provider.tasks.waiting_task import line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -91,7 +98,7 @@ class ExportingOperator(ExportParameters):
                     self.operation_names, complete = resume_started(
                         context, self.hook, left, on_clear="cancel" if self.cancel_on_kill else "ignore"
                     )
-            self._end_if_killed()
+            self.end_if_told()
             if complete:
                 self.log.info("Going on with what the last try has started: %s.", some_of(self.operation_names))
                 self._persist_links(context)
@@ -156,10 +163,15 @@ class ExportingOperator(ExportParameters):
         with self._owned(context):
             return super().resume_execution(next_method, next_kwargs, context)
 
-    def _stop(self) -> None:
-        """Start nothing more; what Earth Engine may have started although its answer is not here is cancelled, too."""
-        self._is_killed = True
-        self.operation_names = self._held()
+    def stop(self) -> None:
+        """Start nothing more."""
+        if self._starter:
+            self._starter.stop()
+
+    def cancel_late_starts(self) -> None:
+        """Cancel as well what Earth Engine is only now heard to have started."""
+        if self._starter:
+            self._starter.cancel_what_comes()
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Tell OpenLineage, where it is installed, what was written."""
@@ -167,51 +179,33 @@ class ExportingOperator(ExportParameters):
 
     @contextmanager
     def _owned(self, context: Context) -> Iterator[None]:
-        """Cancel the exports when the task ends for good without having waited for them, whatever ends it."""
+        """Let no exception leave the task before a user's act, a timeout or an interrupt is dealt with.
+
+        Airflow decides by the exception how the task ends, so it stays what it is; see `on_end` for what follows.
+        """
         try:
-            with heeding_ctrl_c(self, context["ti"], self._stop_for_good):
+            with heeding_ctrl_c(self, context["ti"]):
                 yield
         except TaskDeferred:
             raise
         except AirflowTaskTimeout as error:
-            self.operation_names = self._held()
             self.on_timeout(error)
             raise
         except BaseException as error:
-            self.heed_a_user()
-            if self._is_killed or not (self.cancel_on_failure and is_final(error, context["ti"])):
-                raise
-            lines = cancel_and_describe(self, self._held(), self.own_starts)
-            if not (lines and isinstance(error, AirflowException)):
-                raise
-            is_permanent = isinstance(error, AirflowFailException)
-            raise airflow_exception("\n  ".join([str(error), *lines]), permanent=is_permanent) from error
+            self.stop()
+            self.on_failure(error)
+            raise
 
-    def _stop_for_good(self) -> list[str]:
-        self._stop()
-        return self._held()
-
-    def _held(self) -> list[str]:
-        """Start nothing more; return what this task holds, and has not seen end."""
-        started = self._starter.stop() if self._starter else []
-        let_go = self._ended | self._left
-        return [name for name in dict.fromkeys([*self.operation_names, *started]) if name not in let_go]
+    @property
+    def own_operations(self) -> list[str]:
+        """What this task has, and has not seen end."""
+        started = list(self._starter.started) if self._starter else []
+        return [name for name in dict.fromkeys([*self.operation_names, *started]) if name not in self._ended]
 
     @property
     def own_starts(self) -> list[Start]:
         """What this process has asked Earth Engine to start, without having heard its answer."""
         return self._starter.under_way if self._starter else []
-
-    def leave(self, wanted: Iterable[str]) -> None:
-        """Cancel nothing any more of what the next try goes on with: it asks for the same starts."""
-        super().leave(wanted)
-        if self._starter:
-            self._starter.leave()
-
-    def _take_back(self) -> None:
-        super()._take_back()
-        if self._starter:
-            self._starter.take_back()
 
     def _start_all(self, context: Context, make_exports: Callable[[Starter], Sequence[Wanted]]) -> None:
         left, unrecorded = set(self.operation_names) - self._restarted, dict[str, str]()
@@ -235,9 +229,11 @@ class ExportingOperator(ExportParameters):
             workload_tag=tag,
             priority=self.priority,
         )
-        self._end_if_killed()
+        self.end_if_told()
         with airflow_errors():
-            exports = make_exports(starter)
+            with handlers_put_back():
+                exports = make_exports(starter)
+            self.continue_if_own()  # It may have had a signal that the function's own handler has taken.
             for export in exports:
                 if isinstance(export, Export):
                     check_export(Export(export.kind, with_defaults(export.body, tag, self.priority)))
@@ -257,14 +253,10 @@ class ExportingOperator(ExportParameters):
         self._persist_links(context, *exports)
         if orphans := sorted(left - set(names)):
             self.log.warning("Cancelling what the last try has started and this one has not: %s.", some_of(orphans))
-            cancel_and_describe(self, orphans, is_final=False)
-
-    def _end_if_killed(self) -> None:
-        """Cancel what the last try has left, if a kill came before that was known or could be stopped."""
-        if self._is_killed:
-            if self.cancel_on_kill:
-                self.cancel_after_kill()
-            raise AirflowException(f"{self.task_id} was killed before it has started anything.")
+            with log_instead_of_raising(self.log):
+                report_cancels(
+                    cancel_here(self.hook, orphans, ()), self.log, cause="failure", dag_id=self.dag_id_of_run
+                )
 
     def _start(self, context: Context, starter: Starter, exports: Sequence[Wanted]) -> list[str]:
         """Start exports, and adopt operations; each name is written down before anything waits on it."""
@@ -285,9 +277,10 @@ class ExportingOperator(ExportParameters):
     def finish(self, context: Context, operations: list[OperationDict]) -> list[OperationDict]:
         """Return the operations if no more than may fail have failed.
 
-        :raises AirflowFailException: with what became of each; `_owned` cancels the others.
+        :raises AirflowFailException: with how each has ended; `on_end` cancels the others.
         :raises AirflowException: the same, if starting what has failed again may help.
         """
+        self.end_if_cancelled()
         measure_ended(operations, self.dag_id_of_run)
         self._ended = {operation["name"] for operation in operations if operation["done"]}
         lines = _lines_of([operation for operation in operations if operation["done"]])

@@ -71,9 +71,9 @@ class Starter:
         self._refused: dict[tuple[str, ...], tuple[Start, EarthEngineError]] = {}
         #: The descriptions of what was started, by operation.
         self.started: dict[str, str] = {}
-        #: No start is begun any more, and what has just been started is cancelled; unless it is left to the next try.
+        #: No start is begun any more.
         self.stopped = False
-        self._is_left = False
+        self._is_cancelled = False
 
     def plan(self, method: str, body: Mapping[str, Any], project: str = "") -> Start:
         """Return the start of what is asked for; asking for the same thing again is another start.
@@ -195,25 +195,21 @@ class Starter:
 
     @property
     def under_way(self) -> list[Start]:
-        """What Earth Engine may have started although its answer is not here yet; nothing once that is left."""
-        return [] if self._is_left else list(self._under_way.values())
+        """What Earth Engine may have started although its answer is not here yet."""
+        return list(self._under_way.values())
 
     @property
     def is_wanted(self) -> bool:
-        """Whether what is started is this task's to the end, or its next try's."""
-        return not self.stopped or self._is_left
+        """Whether what is started now is recorded, for this process, or another try, to decide about."""
+        return not self._is_cancelled
 
-    def leave(self) -> None:
-        """Start nothing more, and leave what is under way to the next try, which finds it: it asks for the same."""
-        self.stopped = self._is_left = True
-
-    def take_back(self) -> None:
-        """Leave nothing any more: no next try finds it."""
-        self._is_left = False
+    def cancel_what_comes(self) -> None:
+        """Start nothing more, and cancel what is heard from now on to be started. Waits for no lock."""
+        self.stopped = self._is_cancelled = True
 
     def cancel_late(self, names: list[str]) -> None:
-        """Cancel what was started when its answer has come after the kill, unless it is left to the next try."""
-        if names and not self._is_left:
+        """Cancel what was heard to be started after all else was cancelled."""
+        if names and self._is_cancelled:
             self._hook.cancel_operations(names)
 
 

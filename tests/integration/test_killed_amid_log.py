@@ -44,7 +44,6 @@ for _ in range(100):
 
 
 @pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 logs with the standard library, the locks of which are reentrant.")
-@pytest.mark.xfail(run=False, reason="Issue 36, number 14: on_kill waits for that lock.")
 def test_cancelled_all_the_same(earth_engine_emulator: Emulator) -> None:
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
