@@ -6,6 +6,7 @@ Each was measured on 2.11.2, 3.1.8 and 3.3.2, by the tests and by ``make matrix`
 from __future__ import annotations
 
 import _thread
+import asyncio
 import os
 import signal
 import sys
@@ -152,6 +153,26 @@ def is_a_dag_test(ti: Any) -> bool:
     from airflow.sdk.execution_time import task_runner
 
     return "InProcess" in type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__
+
+
+def can_run_a_trigger(ti: Any) -> bool:
+    """Whether something runs the trigger of a task that defers: not ``dag.test()`` in a notebook.
+
+    There, an event loop runs already, and another one cannot run in the same thread.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return not is_a_dag_test(ti)
+
+
+def is_an_inline_trigger() -> bool:
+    """Whether ``dag.test()`` runs this trigger, on an event loop of its own in the process of the task."""
+    running = asyncio.current_task()
+    # Nothing else tells: a trigger there has no task instance, and Airflow 2 leaves no trace of itself.
+    name = getattr(running.get_coro(), "__qualname__", "") if running else ""
+    return name.startswith(("_run_inline_trigger.", "InProcessTestSupervisor.run_trigger_in_process."))
 
 
 def _runs_in_triggerer() -> bool:

@@ -19,6 +19,7 @@ from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, next_int
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import airflow_errors, result_or_raise
 from airflow_ee_provider.tasks.earth_engine_task import record_names
+from airflow_ee_provider.tasks.interrupting import heeding_ctrl_c
 from airflow_ee_provider.tasks.measuring import measure_ended
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS, Intent
 from airflow_ee_provider.tasks.waiting_task import LIMITS, WaitingTask, raise_for_failures
@@ -131,6 +132,10 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
+        with heeding_ctrl_c(self, self._ti):
+            return self._record_and_wait(context)
+
+    def _record_and_wait(self, context: Context) -> Any:
         with self._failing():
             record_names(self, context, self.intent)
         try:
@@ -162,19 +167,16 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[OperationDict]:
         """Return the operations, or fail as they did."""
-        with self._failing():
+        with heeding_ctrl_c(self, self._ti), self._failing():
             operations: list[OperationDict] = result_or_raise(event)
             measure_ended(operations, self.dag_id_of_run)
             return raise_for_failures(operations, self.wait_options)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """Let no error leave the task before a user's act or an interrupt is dealt with; see `on_end` for the rest."""
+        """Let no error leave the task before a user's act is dealt with; see `on_end` for the rest."""
         try:
             yield
-        except KeyboardInterrupt:
-            self.on_interrupt()
-            raise
         except Exception as error:
             self.on_failure(error)
             raise

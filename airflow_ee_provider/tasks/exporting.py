@@ -33,6 +33,7 @@ from airflow_ee_provider.tasks.asking import Made, Wanted, all_asked, only_opera
 from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airflow_exception, result_or_raise
 from airflow_ee_provider.tasks.ended import lines_of, value_of
 from airflow_ee_provider.tasks.export_parameters import ExportParameters
+from airflow_ee_provider.tasks.interrupting import heeding_ctrl_c
 from airflow_ee_provider.tasks.kept_requests import Asked, check_value, keep, kept, let_go
 from airflow_ee_provider.tasks.lineage import add_outlet_assets, operator_lineage
 from airflow_ee_provider.tasks.measuring import measure_ended
@@ -191,14 +192,12 @@ class ExportingOperator(ExportParameters):
         Airflow decides by the exception how the task ends, so it stays what it is; see `on_end` for what follows.
         """
         try:
-            yield
+            with heeding_ctrl_c(self, context["ti"]):
+                yield
         except TaskDeferred:
             raise
         except AirflowTaskTimeout as error:
             self.on_timeout(error)
-            raise
-        except KeyboardInterrupt:
-            self.on_interrupt()
             raise
         except BaseException as error:
             self.stop()

@@ -162,7 +162,10 @@ class OwningTask(ActingTask):
 
     def on_interrupt(self) -> None:
         """Cancel, because the author of the DAG has pressed Ctrl-C in a run of his own."""
-        self._decide(Event.INTERRUPT, f"{self.task_id} was interrupted")
+        self.stop()
+        self._decide(Event.INTERRUPT, f"{self.task_id} was interrupted (Ctrl-C)")
+        if self._phase is Phase.WORKING:
+            self._phase = Phase.ENDING
 
     def check(self) -> Decision | None:
         """Ask for the task's state, and cancel if the task was ended meanwhile; None where all is decided already.

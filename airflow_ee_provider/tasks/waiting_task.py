@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_ee_provider.airflow_versions import is_a_dag_test, trigger_timed_out
+from airflow_ee_provider.airflow_versions import can_run_a_trigger, is_a_dag_test, trigger_timed_out
 from airflow_ee_provider.earth_engine.many import some_lines
 from airflow_ee_provider.tasks.acting import Phase
 from airflow_ee_provider.tasks.clean_up import account_of
@@ -56,13 +56,16 @@ class WaitingTask(OwningTask):
         timeout: float | None = None,
         room: Mapping[str, Any] | None = None,
     ) -> None:
-        """Defer until all have succeeded or one has not.
+        """Defer until all have succeeded or one has not; return where nothing would run the trigger.
 
         :param timeout: seconds; besides ``execution_timeout``.
         :param room: if it is waited for room to start more of them, the parameters of `EarthEngineRoomTrigger`.
         """
         from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger, EarthEngineRoomTrigger
 
+        if not can_run_a_trigger(context["ti"]):
+            self.log.info("An event loop runs in this thread, so that dag.test() cannot run a trigger: it waits here.")
+            return
         now = time.time()
         ends = [end for end in (None if timeout is None else now + timeout, self._execution_ends) if end is not None]
         timeout_at = min(ends, default=None)

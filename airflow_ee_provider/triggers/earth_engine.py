@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_ee_provider.airflow_versions import own_state, own_try, tells_triggers_of_kills
+from airflow_ee_provider.airflow_versions import is_an_inline_trigger, own_state, own_try, tells_triggers_of_kills
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.earth_engine.many import some_of
 from airflow_ee_provider.tasks.clean_up import CONFIRM_LIMITS, log_instead_of_raising, report_cancels
 from airflow_ee_provider.tasks.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.tasks.handover import SETTLE, take_over
+from airflow_ee_provider.tasks.interrupting import cancel_for_author_of
 from airflow_ee_provider.tasks.record_format import TRY_KEY
 from airflow_ee_provider.tasks.settled import note_settled
 from airflow_ee_provider.triggers.state_watch import watched
@@ -142,6 +143,8 @@ class EarthEngineOperationTrigger(_Trigger):
                     raise
                 await _sleep_until(settled)
         except asyncio.CancelledError as why:
+            if is_an_inline_trigger():
+                await cancel_for_author_of(self)
             is_told = bool(why.args)  # From 3.3 on, that a user has acted; it says nothing where the triggerer stops.
             if self.task_instance is not None and (is_told or not tells_triggers_of_kills()):
                 await self.cancel_if_unneeded(is_user_action=is_told)
