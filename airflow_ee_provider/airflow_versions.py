@@ -6,6 +6,7 @@ Each was measured on 2.11.2, 3.1.8 and 3.3.2, by the tests and by ``make matrix`
 from __future__ import annotations
 
 import _thread
+import asyncio
 import os
 import signal
 import sys
@@ -29,9 +30,6 @@ _TRIGGER_TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
 ACTIVE_STATES = frozenset(
     {"scheduled", "queued", "running", "deferred", "restarting", "up_for_retry", "up_for_reschedule"}
 )
-
-#: States of a running task's instance that only Airflow itself brings about, when it lets another try follow.
-FOLLOWED_BY_A_TRY = ("cleared", "scheduled", "queued", "up_for_retry")
 
 
 def tells_triggers_of_kills() -> bool:
@@ -91,9 +89,23 @@ def threads_may_ask_airflow() -> bool:
 
 def is_asking_airflow() -> bool:
     """Whether the code that a signal handler has interrupted is just asking Airflow something, as no other may then."""
+    return _interrupts("airflow.sdk.execution_time.comms")
+
+
+def is_writing_to_the_log() -> bool:
+    """Whether the code that a signal handler has interrupted is just writing a log line of Airflow 3's.
+
+    structlog holds a lock meanwhile that a second line, written in the handler, would wait for without end. The signal
+    that `tell_again` sends comes often there: Python switches threads where one waits for the system.
+    """
+    return _interrupts("structlog")
+
+
+def _interrupts(module: str) -> bool:
     frame: Any = sys._getframe()  # noqa: SLF001 (the interrupted code is nowhere else)
     while frame is not None:
-        if frame.f_globals.get("__name__") == "airflow.sdk.execution_time.comms":
+        name = str(frame.f_globals.get("__name__"))
+        if name == module or name.startswith(f"{module}."):
             return True
         frame = frame.f_back
     return False
@@ -111,11 +123,27 @@ def tell_again(seconds: float) -> None:
 
 def add_listener(listener: object) -> None:
     """Let Airflow's listener manager call an object, in this process."""
+    _listener_manager().add_listener(listener)
+
+
+def remove_listener(listener: object) -> None:
+    """Let Airflow's listener manager call an object no more."""
+    manager = _listener_manager().pm
+    if manager.is_registered(listener):
+        manager.unregister(listener)
+
+
+def _listener_manager() -> Any:
     try:
         listening: Any = import_module("airflow.sdk.listener")
     except ImportError:
         listening = import_module("airflow.listeners.listener")
-    listening.get_listener_manager().add_listener(listener)
+    return listening.get_listener_manager()
+
+
+def tells_of_the_end(ti: Any) -> bool:
+    """Whether Airflow calls `before_stopping` at the end of a task's process: not in a ``dag.test()`` of Airflow 2."""
+    return AIRFLOW_3 or not is_a_dag_test(ti)
 
 
 def is_a_dag_test(ti: Any) -> bool:
@@ -125,6 +153,26 @@ def is_a_dag_test(ti: Any) -> bool:
     from airflow.sdk.execution_time import task_runner
 
     return "InProcess" in type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__
+
+
+def can_run_a_trigger(ti: Any) -> bool:
+    """Whether something runs the trigger of a task that defers: not ``dag.test()`` in a notebook.
+
+    There, an event loop runs already, and another one cannot run in the same thread.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return not is_a_dag_test(ti)
+
+
+def is_an_inline_trigger() -> bool:
+    """Whether ``dag.test()`` runs this trigger, on an event loop of its own in the process of the task."""
+    running = asyncio.current_task()
+    # Nothing else tells: a trigger there has no task instance, and Airflow 2 leaves no trace of itself.
+    name = getattr(running.get_coro(), "__qualname__", "") if running else ""
+    return name.startswith(("_run_inline_trigger.", "InProcessTestSupervisor.run_trigger_in_process."))
 
 
 def _runs_in_triggerer() -> bool:
@@ -325,21 +373,35 @@ def _instances_of_run(dag_id: str, run_id: str, known_tasks: Mapping[str, bool])
 
 def states_of_run(dag_id: str, run_id: str) -> dict[str, str]:
     """Return the states of a run's task instances by name, a mapped one's with its index; empty if unknown."""
+    states = or_error(states_of, dag_id, [run_id])
+    return {} if isinstance(states, Exception) else {name: state for (_, name), state in states.items()}
+
+
+def states_of(dag_id: str, run_ids: Collection[str], task_ids: Collection[str] = ()) -> dict[tuple[str, str], str]:
+    """Return the states of a DAG's task instances by run and name, a mapped one's with its index; one question.
+
+    :param task_ids: of the tasks; all by default.
+    :raises Exception: whatever keeps Airflow from saying so.
+    """
     if AIRFLOW_3:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-        states = or_error(RuntimeTaskInstance.get_task_states, dag_id=dag_id, run_ids=[run_id])
-        return {} if isinstance(states, Exception) else dict(states.get(run_id, {}))
+        of: dict[str, Any] = {"run_ids": list(run_ids), **({"task_ids": list(task_ids)} if task_ids else {})}
+        found = RuntimeTaskInstance.get_task_states(dag_id=dag_id, **of)
+        return {(run_id, name): _in_words(state) for run_id, of_run in found.items() for name, state in of_run.items()}
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        rows: Collection[Any] = (
-            session.query(TaskInstance.task_id, TaskInstance.map_index, TaskInstance.state)
-            .filter(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
-            .all()
-        )
-    return {row.task_id if row.map_index < 0 else f"{row.task_id}_{row.map_index}": row.state for row in rows}
+        columns = (TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index, TaskInstance.state)
+        query = session.query(*columns).filter(TaskInstance.dag_id == dag_id, TaskInstance.run_id.in_(run_ids))
+        rows: Collection[Any] = (query.filter(TaskInstance.task_id.in_(task_ids)) if task_ids else query).all()
+    return {(row.run_id, instance_name(row.task_id, row.map_index)): _in_words(row.state) for row in rows}
+
+
+def instance_name(task_id: str, map_index: int) -> str:
+    """Return how Airflow names a task instance among those of its run."""
+    return task_id if map_index < 0 else f"{task_id}_{map_index}"
 
 
 def or_error(function: Any, *args: Any, **kwargs: Any) -> Any:

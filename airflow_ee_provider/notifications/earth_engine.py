@@ -14,7 +14,7 @@ from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import (
     account_of,
     cancel_before_the_end,
-    is_last_try,
+    has_tries_left,
     log_instead_of_raising,
     report_cancels,
 )
@@ -139,7 +139,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         """Whether Airflow tries the task again after this callback."""
         notifier, ti = self._original or self, context.get("ti")
         is_for_retries = _has_callback(getattr(ti, "task", None), notifier, ("on_retry_callback",))
-        return is_for_retries and not _is_of_run(notifier, context) and not is_last_try(ti)
+        return is_for_retries and not _is_of_run(notifier, context) and has_tries_left(ti)
 
     def _report(self, results: Sequence[CancelResult], context: Context) -> None:
         dag_id = getattr(context.get("ti"), "dag_id", None)

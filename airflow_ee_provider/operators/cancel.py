@@ -23,8 +23,8 @@ from airflow_ee_provider.tasks.clean_up import (
     report_cancels,
     result_or_raise,
 )
+from airflow_ee_provider.tasks.earth_engine_task import EarthEngineTask, record_names
 from airflow_ee_provider.tasks.measuring import measure_cancels
-from airflow_ee_provider.tasks.owning_task import EarthEngineTask, record_names
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS, Intent
 from airflow_ee_provider.tasks.records import record_operations, records_of_task
 from airflow_ee_provider.tasks.run_records import by_account, records_of_run, records_of_upstream, within_bounds

@@ -56,7 +56,7 @@ class EarthEnginePlugin(AirflowPlugin):
     """The page of Earth Engine's operations, from Airflow 3.1 on; its doors from 3.0 on; the collector on all."""
 
     name = "earth_engine"
-    listeners = [CollectorListener()]  # noqa: RUF012 (so Airflow has it)
+    listeners = [CollectorListener()]  # noqa: RUF012 (Airflow declares it so)
     if AIRFLOW_3:
         fastapi_apps = [{"app": app, "url_prefix": PLUGIN_PATH, "name": "Google Earth Engine"}]
     if has_react_apps():

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
@@ -19,8 +18,9 @@ from airflow.providers.common.compat.sdk import (
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, next_interval
 from airflow_ee_provider.tasks import parameters
 from airflow_ee_provider.tasks.clean_up import airflow_errors, result_or_raise
+from airflow_ee_provider.tasks.earth_engine_task import record_names
+from airflow_ee_provider.tasks.interrupting import heeding_ctrl_c
 from airflow_ee_provider.tasks.measuring import measure_ended
-from airflow_ee_provider.tasks.owning_task import cancel_and_describe, record_names
 from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS, Intent
 from airflow_ee_provider.tasks.waiting_task import LIMITS, WaitingTask, raise_for_failures
 
@@ -132,6 +132,10 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
+        with heeding_ctrl_c(self, self._ti):
+            return self._record_and_wait(context)
+
+    def _record_and_wait(self, context: Context) -> Any:
         with self._failing():
             record_names(self, context, self.intent)
         try:
@@ -154,6 +158,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
             operations = [operation.as_dict() for operation in self._progress.found]
             is_over = self._progress.is_over(self.wait_options)
             if is_over:
+                self.end_if_cancelled()
                 measure_ended(operations, self.dag_id_of_run)
                 raise_for_failures(operations, self.wait_options)
         if self.deferrable and not is_over:
@@ -162,25 +167,18 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[OperationDict]:
         """Return the operations, or fail as they did."""
-        with self._failing():
+        with heeding_ctrl_c(self, self._ti), self._failing():
             operations: list[OperationDict] = result_or_raise(event)
             measure_ended(operations, self.dag_id_of_run)
             return raise_for_failures(operations, self.wait_options)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """Cancel the others when one has failed, if that is wanted; and all if a user has ended the task meanwhile."""
+        """Let no error leave the task before a user's act is dealt with; see `on_end` for the rest."""
         try:
             yield
-        except AirflowFailException as error:
-            self.heed_a_user()
-            if self._is_killed or not self.cancel_on_failure:
-                raise
-            # What has ended is left alone by a cancel, and its line says so.
-            lines = cancel_and_describe(self, self.own_operations)
-            raise AirflowFailException("\n  ".join([str(error), *lines])) from error
-        except Exception:
-            self.heed_a_user()
+        except Exception as error:
+            self.on_failure(error)
             raise
 
     def _get_next_poke_interval(self, started_at: Any, run_duration: Callable[[], float], poke_count: int) -> float:

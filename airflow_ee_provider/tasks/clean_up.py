@@ -171,13 +171,13 @@ def airflow_exception(message: str, *, permanent: bool) -> AirflowException:
 
 
 def is_final(error: BaseException, ti: Any) -> bool:
-    """Whether no other try follows an error; otherwise, what was started stays for that one to find."""
-    return isinstance(error, (AirflowFailException, AirflowSkipException)) or is_last_try(ti)
+    """Whether Airflow lets no other try follow an error, where it is asked for no retry policy: on Airflow 2."""
+    return isinstance(error, (AirflowFailException, AirflowSkipException)) or not has_tries_left(ti)
 
 
-def is_last_try(ti: Any) -> bool:
-    """Whether Airflow does not try a task again by itself after this try."""
-    return bool(ti.try_number > ti.max_tries)
+def has_tries_left(ti: Any) -> bool:
+    """Whether Airflow tries a task again where this try's process is lost."""
+    return bool(ti.try_number <= ti.max_tries)
 
 
 def result_or_raise(event: Mapping[str, Any]) -> list[Any]:

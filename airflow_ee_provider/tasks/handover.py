@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from airflow.listeners import hookimpl
 
 from airflow_ee_provider import airflow_versions
+from airflow_ee_provider.tasks.decision import Decision, Event, Outcome, Situation, decide
+from airflow_ee_provider.tasks.facts import with_answers
 from airflow_ee_provider.tasks.in_time import in_time
 
 if TYPE_CHECKING:
@@ -41,33 +44,18 @@ HEARD_WITHIN = 3.0
 #: state success, but the state is queued").
 SETTLE = 10.0
 
-#: States in which a task that is not deferred any more still wants its operations: its next try goes on with them.
-_STILL_WANTED = ("running", "up_for_retry", "up_for_reschedule")
-
 
 class Handover:
-    """What a task's process still does after its deferral: wait until the trigger has taken over, or cancel.
+    """What a task's process still does after its deferral: wait until the trigger has begun, or cancel.
 
     :param ti: the task instance.
-    :param cancel: cancels, because the task is not wanted any more.
+    :param act: is given the decision, and why, where something is to be cancelled.
     """
 
-    def __init__(self, ti: Any, cancel: Callable[[str], None], log: Log) -> None:
+    def __init__(self, ti: Any, act: Callable[[Decision, str], None], log: Log) -> None:
         self.token = uuid4().hex
-        self._ti, self._cancel, self._log = ti, cancel, log
+        self._ti, self._act, self._log = ti, act, log
         self._over = False
-
-    def state_before(self) -> str:
-        """Return the task's state in the last moment before the deferral: ``running``, or what it has become meanwhile.
-
-        Airflow tells a process some seconds later that somebody has ended its task. What is not known is ``running``.
-        """
-        try:
-            state, run_goes_on = airflow_versions.own_state(self._ti), airflow_versions.run_goes_on(self._ti)
-        except Exception as error:  # noqa: BLE001 (whatever it is: who does not know must leave it alone)
-            self._log.info("Whether the task is still wanted is not known: %s", error)
-            return "running"
-        return state if state != "running" or run_goes_on else "of a run that has ended"
 
     def begin(self) -> None:
         """Let Airflow call `before_stopping` when this process is about to end."""
@@ -75,7 +63,7 @@ class Handover:
 
     @hookimpl
     def before_stopping(self, component: Any) -> None:
-        """Wait for the trigger, or cancel; called by Airflow, with whatever it has made of the deferral."""
+        """Wait for the trigger, or cancel; called by Airflow, whether or not it has accepted the deferral."""
         del component
         if self._over:
             return
@@ -85,7 +73,7 @@ class Handover:
         try:
             while (now := time.monotonic()) < min(began + PATIENCE, heard + HEARD_WITHIN):
                 try:
-                    if not self._is_pending(heard + HEARD_WITHIN - now):
+                    if self._is_decided(heard + HEARD_WITHIN - now):
                         return
                     heard, problem = now, None
                 except Exception as error:  # noqa: BLE001 (Airflow is too busy, or away: it is asked again)
@@ -93,30 +81,30 @@ class Handover:
                 time.sleep(INTERVAL)
         except BaseException:  # Airflow 2 ends a process that stays for long.
             with suppress(Exception):
-                self._is_pending(HEARD_WITHIN)
+                self._is_decided(HEARD_WITHIN)
             raise
         if problem is None:
             self._log.info("No triggerer has begun to wait for the operations in %g s; one will.", PATIENCE)
         else:  # Who does not know must leave them alone.
-            self._log.warning("Whether the triggerer has taken the operations over is not known: %s", problem)
+            self._log.warning("Airflow does not say whether the triggerer waits for the operations: %s", problem)
 
-    def _is_pending(self, seconds: float) -> bool:
-        """Whether the trigger has still to begin; cancels if the task does not wait for it any more.
+    def _is_decided(self, seconds: float) -> bool:
+        """Whether this process may end: the trigger has begun, or the operations are cancelled.
 
         :param seconds: in which Airflow has to answer.
         """
-        state, run_goes_on, is_taken_over = in_time(self._look, seconds)
-        if state == "deferred" and run_goes_on:
-            return not is_taken_over
-        if state == "deferred":  # On SQLite, a deferral can overwrite what the end of the run has made of the task.
-            self._cancel("The task is deferred, and its run has ended")
-        elif state not in _STILL_WANTED and not is_taken_over:
-            self._cancel(f"The task is {state}, and its trigger has not begun")
-        return False
+        known = in_time(self._look, seconds)
+        decision = decide(known)
+        if decision.outcome is Outcome.CANCEL:
+            run = "" if known.is_run_active else ", and its run has ended"
+            begun = "" if known.has_trigger else ", and its trigger has not begun"
+            self._act(decision, f"The task is {known.state}{run or begun}")
+        return decision.outcome is not Outcome.ASK_AGAIN
 
-    def _look(self) -> tuple[str, bool, bool]:
-        """Ask Airflow for the task's state, whether its run goes on, and whether the trigger has taken over."""
-        return airflow_versions.own_state(self._ti), airflow_versions.run_goes_on(self._ti), self._is_taken_over()
+    def _look(self) -> Situation:
+        """Ask Airflow how the task stands, and whether its trigger has begun."""
+        known = with_answers(self._ti, Situation(Event.DEFERRAL))
+        return replace(known, has_trigger=self._is_taken_over())
 
     def _is_taken_over(self) -> bool:
         ti = self._ti

@@ -1,142 +1,60 @@
-"""What a task does with operations that it owns: it records them, has them at hand, and cancels them on its way out."""
+"""What a task does with operations that it owns: it records them, and cancels them when nobody needs them any more.
+
+What is cancelled is decided in `airflow_ee_provider.tasks.decision`, and done in `airflow_ee_provider.tasks.acting`.
+The facts that a process keeps for that are its `Phase`, whether it was told to end, and whether it is over its time.
+"""
 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_ee_provider.airflow_versions import (
     AIRFLOW_3,
     is_asking_airflow,
+    is_writing_to_the_log,
     tell_again,
+    tells_of_the_end,
 )
-from airflow_ee_provider.earth_engine.flows.cancelling import describe_results
-from airflow_ee_provider.earth_engine.many import some_lines, some_of
-from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
-from airflow_ee_provider.tasks.clean_up import (
-    account_of,
-    airflow_errors,
-    cancel_before_the_end,
-    cancel_here,
-    is_last_try,
-    log_instead_of_raising,
-    report_cancels,
-)
-from airflow_ee_provider.tasks.next_try import state_if_not_wanted, wanted_by_another_try
+from airflow_ee_provider.earth_engine.many import some_of
+from airflow_ee_provider.tasks.acting import ActingTask, Phase
+from airflow_ee_provider.tasks.clean_up import has_tries_left, is_final
+from airflow_ee_provider.tasks.decision import Decision, Event, Outcome, Situation, Standing, decide
+from airflow_ee_provider.tasks.facts import decide_by_asking
+from airflow_ee_provider.tasks.process_end import ProcessEnd
 from airflow_ee_provider.tasks.record_format import cancel_on_of
-from airflow_ee_provider.tasks.records import record_started, wanted_of_task
+from airflow_ee_provider.tasks.records import wanted_of_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.earth_engine.flows.starting import Start
-    from airflow_ee_provider.earth_engine.operation_names import OperationName
-    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-    from airflow_ee_provider.tasks.record_format import Intent
+#: Seconds for which a signal that interrupts a question to Airflow is sent again, and between two of them.
+SIGNALLED_AGAIN_FOR, SIGNALLED_AGAIN_AFTER = 1.0, 0.05
 
-#: Seconds in which Airflow answers what a task asks; otherwise it is away. And after which a kill that has come amid
-#: such a question is looked at again.
-ANSWERS_WITHIN, LOOKED_AT_AGAIN_IN = 1.0, 0.05
+#: States in which a process lets its task end without another try.
+ENDS_FOR_GOOD = ("success", "failed", "skipped")
 
 
-class EarthEngineTask:
-    """A mixin for operators and sensors with the parameters `ACCOUNT_PARAMETERS`."""
-
-    operator_extra_links: Any = (EarthEngineTasksLink(),)
+class OwningTask(ActingTask):
+    """A mixin for what owns operations."""
 
     if TYPE_CHECKING:
-        log: Any
-        task_id: str
-
-    @cached_property
-    def hook(self) -> EarthEngineHook:
-        """The task's hook."""
-        from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-
-        return EarthEngineHook(**account_of(self))
-
-
-def record_names(task: Any, context: Context, intent: Intent) -> list[OperationName]:
-    """Parse a task's ``operation_names`` and record them, before anything waits on them.
-
-    From now on they are plain texts: what a kill reads must ask nobody.
-
-    :param intent: why the task has them.
-    :raises AirflowSkipException: if there is no name at all: the upstream task started nothing.
-    """
-    with airflow_errors():
-        names: list[OperationName] = task.hook.account.names(task.operation_names)
-    if not names:
-        raise AirflowSkipException(f"{task.task_id} was given no Earth Engine operation: there is nothing to do.")
-    task.operation_names = [str(name) for name in names]
-    task.hook.make_ready()
-    record_started(context, dict.fromkeys(map(str, names), ""), account_of(task), intent, cancel_on_of(task))
-    EarthEngineTasksLink.persist_for(context, names)
-    return names
-
-
-def cancel_and_describe(
-    task: OwningTask, names: list[str], starts: Sequence[Start] = (), *, cause: str = "failure", is_final: bool = True
-) -> list[str]:
-    """Cancel, and return lines on what became of the operations. Never raises.
-
-    :param starts: what may be started, and is cancelled as well.
-    :param is_final: whether nobody goes on with them: a process that outlives this one may cancel them, too.
-    """
-    if not names and not starts:
-        return []
-    with log_instead_of_raising(task.log):
-        if is_final:
-            results = cancel_before_the_end(task.hook, names, task.log, starts)
-        else:
-            results = cancel_here(task.hook, names, starts)
-        report_cancels(results, task.log, cause=cause, dag_id=task.dag_id_of_run)
-        return describe_results(results)
-    return some_lines([f"{name}: it could not be cancelled, and may still run" for name in names])
-
-
-class OwningTask(EarthEngineTask):
-    """A mixin for what owns operations: a kill or a timeout cancels them, or leaves them to the next try."""
-
-    if TYPE_CHECKING:
-        operation_names: Any
         cancel_on_kill: bool
         cancel_on_timeout: bool
         execution_timeout: timedelta | None
 
+    _is_told_to_end = False
+    _has_timed_out = False
+
     #: When the ``execution_timeout`` passes, in seconds since the epoch, counted from the task's start.
     _execution_ends: float | None = None
 
-    #: Whether the task is over its time: `on_kill` is called then as well.
-    _is_timed_out = False
-
-    _is_deferred = False
-
-    #: The task instance that runs.
-    _ti: Any = None
-
-    #: Whether a kill has cancelled what this process holds: whatever it does after that is only how it ends.
-    _is_killed = False
-
-    #: Whether a kill came before there was what it needs.
-    _is_killed_early = False
-
-    #: Since when a kill is to be looked at again, in seconds of the monotonic clock.
-    _undecided_since: float | None = None
-
-    #: Whether it is amid cancelling, which the exception of Airflow 2's SIGTERM would end half-way.
-    _is_cancelling = False
-
-    #: What the next try goes on with: this process cancels nothing of it any more.
-    _left: frozenset[str] = frozenset()
-    _has_left = False
+    #: Since when a signal is sent again, in seconds of the monotonic clock.
+    _signalled_since: float | None = None
 
     def pre_execute(self, context: Context) -> None:
         """Have in the process what a kill needs, before anything else; called by Airflow in every process of the task.
@@ -145,153 +63,159 @@ class OwningTask(EarthEngineTask):
         anything else of ours.
         """
         super().pre_execute(context)  # type: ignore[misc]
+        if self._phase is not Phase.TOLD_EARLY:  # In a `dag.test()`, a task resumes in the same object.
+            self._phase = Phase.WORKING
         self._ti = context["ti"]
         # A rescheduled sensor's time begins again with each poke.
         if self.execution_timeout is not None and getattr(self, "mode", None) != "reschedule":
             started = getattr(context["ti"], "start_date", None) or datetime.now(timezone.utc)
             self._execution_ends = (started + self.execution_timeout).timestamp()
-        with suppress(Exception):  # Whatever it is, it is met again, where the task can say so.
+        with suppress(Exception):  # It is raised again where the task can say what it was.
             self.hook.make_ready()
             names = wanted_of_task(context) or self.hook.account.names(self.operation_names)
             self.operation_names = [str(name) for name in names]  # Plain: a lazy sequence asks Airflow.
-        if self._is_killed_early:
-            self.cancel_after_kill()
+        if self._phase is Phase.TOLD_EARLY:
+            self._decide(Event.SIGNAL, f"{self.task_id} was killed")
             raise AirflowException(f"{self.task_id} was killed before it began.")
+        ProcessEnd(self._ti, self.on_end).expect()
 
-    def cancel_own(self, why: str) -> None:
-        """Cancel this task's operations on its way out; log what became of each, and raise nothing."""
-        self.log.warning("%s; cancelling %s.", why, some_of(self._own_in_words))
-        with self._cancelling(), log_instead_of_raising(self.log):
-            results = cancel_before_the_end(self.hook, self.own_operations, self.log, self.own_starts)
-            report_cancels(results, self.log, cause="kill", dag_id=self.dag_id_of_run)
-
-    @contextmanager
-    def _cancelling(self) -> Iterator[None]:
-        before, self._is_cancelling = self._is_cancelling, True
-        try:
-            yield
-        finally:
-            self._is_cancelling = before
-
-    @property
-    def own_operations(self) -> list[str]:
-        """What this process may cancel: all that the task holds, but for what is left to its next try."""
-        return [name for name in self.operation_names if name not in self._left]
-
-    @property
-    def own_starts(self) -> list[Start]:
-        """What this process has asked Earth Engine to start, without having heard its answer."""
-        return []
-
-    @property
-    def _own_in_words(self) -> list[str]:
-        return [*self.own_operations, *[start.describe() for start in self.own_starts]]
-
-    @property
-    def dag_id_of_run(self) -> str | None:
-        """The DAG's id, as the metrics have it; None before the task runs."""
-        return getattr(self._ti, "dag_id", None)
+    # What has happened
 
     def on_kill(self) -> None:
-        """Cancel, because the task was cleared or marked, or its DAG run or its own time is over."""
-        if self._is_cancelling and not AIRFLOW_3:
-            self.cancel_own(f"{self.task_id} is told to end again")
+        """Decide what is cancelled, because Airflow ends this process."""
+        if self._phase is Phase.CANCELLING and not AIRFLOW_3:  # Its handler raises, which ends that half-way.
+            self._cancel(f"{self.task_id} is told to end again", self.own_operations, "kill")
             return
-        # The trigger has them, or `Handover`; or `on_timeout` has cancelled them, unless it is amid that.
-        if self._is_deferred or (self._is_timed_out and not self._is_cancelling):
+        is_amid_timeout = self._phase is Phase.CANCELLING and self._has_timed_out
+        if self._phase is not Phase.WORKING and not is_amid_timeout:
             return
-        if self._is_looked_at_again():
+        if (self._has_timed_out and not is_amid_timeout) or self._is_signalled_again():
             return
-        self._stop()
-        if AIRFLOW_3 and not self.hook.is_ready:
-            # A signal handler must not ask for the connection, amid what the task itself asks Airflow; and Airflow
-            # lets the task go on for some seconds.
-            self._is_killed_early = self.cancel_on_kill
+        self._is_told_to_end = True
+        self.stop()
+        if self._is_too_early():
             return
         self.hook.may_ask_airflow = False
-        if not self._is_timed_out and self._execution_ends is not None and time.time() >= self._execution_ends:
+        if not self._has_timed_out and self._execution_ends is not None and time.time() >= self._execution_ends:
             self.on_timeout("execution_timeout")
-        elif self.cancel_on_kill:
-            self.cancel_after_kill()
+        else:
+            self._decide(Event.SIGNAL, f"{self.task_id} was killed")
 
-    def _is_looked_at_again(self) -> bool:
-        """Whether a kill is to be decided about in a moment: amid a question of the task's, Airflow cannot be asked.
+    def _is_too_early(self) -> bool:
+        """Whether a kill comes before the process has what a cancel needs; `pre_execute` deals with it then.
 
-        Its handler of SIGTERM interrupts that, and lets the task go on.
+        A signal handler must not ask for the connection, amid what the task itself asks Airflow; and Airflow 3 lets the
+        task run for some more seconds.
+        """
+        is_too_early = AIRFLOW_3 and not self.hook.is_ready
+        if is_too_early and self.cancel_on_kill:
+            self._phase = Phase.TOLD_EARLY
+        return is_too_early
+
+    def continue_if_own(self) -> None:
+        """Ask for the task's state where a signal may have been missed.
+
+        :raises AirflowException: if the task is not this process's any more; where a user has ended it, after the
+            operations are cancelled.
+        """
+        decision = self.check()
+        if decision is not None and decision.standing not in (Standing.OWN, Standing.UNKNOWN):
+            raise AirflowException(f"{self.task_id} does not run any more, as Airflow says: this process ends.")
+
+    def end_if_told(self) -> None:
+        """Begin nothing after a signal that came before there was something to decide about.
+
+        :raises AirflowException: if there was one.
+        """
+        if self._is_told_to_end:
+            if self._phase is Phase.WORKING:
+                self._decide(Event.SIGNAL, f"{self.task_id} was killed")
+            raise AirflowException(f"{self.task_id} was killed before it has started anything.")
+
+    def end_if_cancelled(self) -> None:
+        """End with one line where this process has cancelled its operations: how they ended is in the log.
+
+        :raises AirflowException: if it has.
+        """
+        if self._phase is Phase.CANCELLED and not self._has_timed_out:
+            raise AirflowException(f"{self.task_id} was killed, and has cancelled its operations.")
+
+    def _is_signalled_again(self) -> bool:
+        """Let the signal come again where it interrupts a question of the task's, or a line that is being logged.
+
+        Airflow cannot be asked amid the one, nor anything logged amid the other. Airflow 3's handler of SIGTERM
+        returns, so that either ends; an answer that does not come is waited for no longer than that.
         """
         now = time.monotonic()
-        since = now if self._undecided_since is None else self._undecided_since
-        is_again = is_asking_airflow() and now < since + ANSWERS_WITHIN
-        self._undecided_since = since if is_again else None
+        since = now if self._signalled_since is None else self._signalled_since
+        is_patient = now < since + SIGNALLED_AGAIN_FOR
+        is_again = is_writing_to_the_log() or (is_asking_airflow() and is_patient)
+        self._signalled_since = since if is_again else None
         if is_again:
-            tell_again(LOOKED_AT_AGAIN_IN)
+            tell_again(SIGNALLED_AGAIN_AFTER)
         return is_again
 
-    def _stop(self) -> None:
-        """Begin nothing more, because this process was told to end."""
+    def on_timeout(self, what: object) -> None:
+        """Cancel what the author wants cancelled then, because the task is over its time."""
+        self._has_timed_out = True
+        self._decide(Event.TIMEOUT, f"{self.task_id} timed out ({what})")
 
-    def cancel_after_kill(self) -> None:
-        """Cancel this task's operations, but for those that another try goes on with."""
-        self._cancel_what_none_wants(f"{self.task_id} was killed", is_over=False)
+    def on_interrupt(self) -> None:
+        """Cancel, because the author of the DAG has pressed Ctrl-C in a run of his own."""
+        self.stop()
+        self._decide(Event.INTERRUPT, f"{self.task_id} was interrupted (Ctrl-C)")
+        if self._phase is Phase.WORKING:
+            self._phase = Phase.ENDING
 
-    def cancel_after_all(self, why: str) -> None:
-        """Cancel also what was left to the next try, unless there is one by now that goes on with it.
-
-        :param why: the task is not wanted any more, as Airflow has said.
-        """
-        self._take_back()
-        self._cancel_what_none_wants(why, is_over=True)
-
-    def _cancel_what_none_wants(self, why: str, *, is_over: bool) -> None:
-        if self._own_in_words and (wanted := self._wanted_by_another_try(is_over=is_over)) is not None:
-            shown = [*sorted(wanted), *[start.describe() for start in self.own_starts]]
-            self.log.warning("The next try of %s goes on with %s.", self.task_id, some_of(shown))
-            self.leave(wanted)
-        if self._own_in_words:
-            self._is_killed = True
-            self.cancel_own(why)
-
-    def leave(self, wanted: Iterable[str]) -> None:
-        """Cancel nothing any more of what the next try goes on with."""
-        self._left |= frozenset(wanted)
-        self._has_left = True
-
-    def _take_back(self) -> None:
-        self._left, self._has_left = frozenset(), False
-
-    def heed_a_user(self) -> None:
-        """Cancel, as after a kill, where a task fails before it is told that a user has acted.
+    def check(self) -> Decision | None:
+        """Ask for the task's state, and cancel if the task was ended meanwhile; None where all is decided already.
 
         Airflow 3.3 refuses what a cleared task writes down, so that nobody could find what it has just started; and
-        one that fails by itself is never told. Nor is one again that was told to end before that, and has left what it
-        holds to its next try.
+        one that fails is never told that a user has acted.
         """
-        if self._undecided_since is not None:
+        if self._signalled_since is not None:
             self.on_kill()
-            return
-        has_cancelled = self._is_killed and not self._has_left
-        if has_cancelled or self._is_deferred or not self.cancel_on_kill:
-            return
-        try:
-            state = state_if_not_wanted(self._ti)
-        except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
-            self.log.info("Airflow does not say whether anybody has acted on this task: %s", error)
-            return
-        if state:
-            self.log.warning("%s is %s by now.", self.task_id, state)
-            self._take_back()
-            self.on_kill()
-
-    def _wanted_by_another_try(self, *, is_over: bool) -> set[str] | None:
-        if self._ti is None:
+        if self._phase is not Phase.WORKING or not self.cancel_on_kill:
             return None
-        return wanted_by_another_try(self._ti, self.operation_names, self.log, is_over=is_over)
+        return self._decide(Event.CHECK)
 
-    def on_timeout(self, what: object) -> None:
-        """Cancel, because the task has waited for too long."""
-        self._is_timed_out = True
-        if self.cancel_on_timeout and (own := self._own_in_words):
-            self.log.warning("%s timed out (%s); cancelling %s.", self.task_id, what, some_of(own))
-            is_final = self._ti is None or is_last_try(self._ti)
-            with self._cancelling():
-                cancel_and_describe(self, self.own_operations, self.own_starts, cause="timeout", is_final=is_final)
+    def on_end(self, ends_as: str) -> None:
+        """Decide what is cancelled, once Airflow has decided how this try ends.
+
+        :param ends_as: the task instance's state.
+        """
+        if self._phase is not Phase.WORKING:
+            return
+        self.stop()
+        is_followed = False
+        if ends_as != "success" and cancel_on_of(self) and self.own_in_words:
+            decision = self._decide(Event.END, f"{self.task_id} is {ends_as}", ends_as=ends_as)
+            is_followed = decision.outcome is not Outcome.CANCEL and decision.standing is not Standing.OVER
+        if self._phase is Phase.WORKING:
+            self._phase = Phase.ENDING
+            if ends_as in ENDS_FOR_GOOD and not is_followed and not self.is_meant_to_run_on:
+                self.note_nothing_left()
+
+    def on_failure(self, error: BaseException) -> None:
+        """Look whether a user has ended the task, because it fails; all else is decided in `on_end`."""
+        self.check()
+        if not tells_of_the_end(self._ti):
+            self.on_end("failed" if is_final(error, self._ti) else "up_for_retry")
+
+    def _decide(self, event: Event, why: str = "", **known: Any) -> Decision:
+        situation = Situation(
+            event,
+            has_tries_left=self._ti is not None and has_tries_left(self._ti),
+            has_timed_out=self._has_timed_out,
+            cancel_on=frozenset(cancel_on_of(self) or ()),
+            **known,
+        )
+        is_certain = self._ti is None or event in (Event.TIMEOUT, Event.INTERRUPT)
+        decision = decide(situation) if is_certain else decide_by_asking(self._ti, situation, self.log)
+        self.act(decision, why or f"{self.task_id} is {decision.state}")
+        is_left = decision.outcome is Outcome.LEAVE and (
+            event is Event.SIGNAL or known.get("ends_as") == "up_for_retry"
+        )
+        if is_left and (own := self.own_in_words):
+            self.log.warning("The next try of %s continues with %s.", self.task_id, some_of(own))
+        return decision

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_ee_provider.airflow_versions import FOLLOWED_BY_A_TRY, is_a_dag_test, trigger_timed_out
+from airflow_ee_provider.airflow_versions import can_run_a_trigger, is_a_dag_test, trigger_timed_out
 from airflow_ee_provider.earth_engine.many import some_lines
+from airflow_ee_provider.tasks.acting import Phase
 from airflow_ee_provider.tasks.clean_up import account_of
 from airflow_ee_provider.tasks.handover import Handover
-from airflow_ee_provider.tasks.next_try import WAITS_WITHOUT_A_PROCESS
 from airflow_ee_provider.tasks.owning_task import OwningTask
 
 if TYPE_CHECKING:
@@ -56,22 +56,25 @@ class WaitingTask(OwningTask):
         timeout: float | None = None,
         room: Mapping[str, Any] | None = None,
     ) -> None:
-        """Defer until all have succeeded or one has not.
+        """Defer until all have succeeded or one has not; return where nothing would run the trigger.
 
         :param timeout: seconds; besides ``execution_timeout``.
         :param room: if it is waited for room to start more of them, the parameters of `EarthEngineRoomTrigger`.
         """
         from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger, EarthEngineRoomTrigger
 
+        if not can_run_a_trigger(context["ti"]):
+            self.log.info("An event loop runs in this thread, so that dag.test() cannot run a trigger: it waits here.")
+            return
         now = time.time()
         ends = [end for end in (None if timeout is None else now + timeout, self._execution_ends) if end is not None]
         timeout_at = min(ends, default=None)
         is_watched = self.cancel_on_kill and not is_a_dag_test(context["ti"])
-        handover = Handover(context["ti"], self.cancel_after_all, self.log) if is_watched else None
-        if handover and (state := handover.state_before()) != "running":
-            if state not in (*WAITS_WITHOUT_A_PROCESS, *FOLLOWED_BY_A_TRY):  # Otherwise another try goes on with them.
-                self.cancel_after_all(f"{self.task_id} is {state}")
-            raise AirflowException(f"{self.task_id} is {state}: it is not deferred.")
+        handover = Handover(context["ti"], self.act, self.log) if is_watched else None
+        if handover:
+            self.continue_if_own()
+            if self._phase is not Phase.WORKING:
+                raise AirflowException(f"{self.task_id} was killed: it is not deferred.")
         kind = EarthEngineRoomTrigger if room else EarthEngineOperationTrigger
         trigger = kind(
             operation_names=[str(name) for name in names],
@@ -84,7 +87,7 @@ class WaitingTask(OwningTask):
         )
         if handover:
             handover.begin()
-        self._is_deferred = True
+        self._phase = Phase.DEFERRED
         bound = None if timeout_at is None else timedelta(seconds=max(0.0, timeout_at - now))
         method = "start_more" if room else "execute_complete"
         self.defer(trigger=trigger, method_name=method, timeout=bound)

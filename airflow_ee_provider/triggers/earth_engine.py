@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_ee_provider.airflow_versions import own_state, own_try, tells_triggers_of_kills
+from airflow_ee_provider.airflow_versions import is_an_inline_trigger, own_state, own_try, tells_triggers_of_kills
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.earth_engine.many import some_of
 from airflow_ee_provider.tasks.clean_up import CONFIRM_LIMITS, log_instead_of_raising, report_cancels
+from airflow_ee_provider.tasks.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.tasks.handover import SETTLE, take_over
+from airflow_ee_provider.tasks.interrupting import cancel_for_author_of
 from airflow_ee_provider.tasks.record_format import TRY_KEY
+from airflow_ee_provider.tasks.settled import note_settled
+from airflow_ee_provider.triggers.state_watch import watched
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from airflow_ee_provider.earth_engine.operations import Operation
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
@@ -32,9 +37,6 @@ ASKED_AGAIN_AFTER = (0.0, 2.0, 6.0, 12.0)
 
 #: Seconds to the first attempt to cancel, and after each that Earth Engine did not answer; half an hour in all.
 CANCELLED_AGAIN_AFTER = (0.0, 15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 900.0)
-
-#: States of a task whose trigger has timed out, until it has failed of that.
-TIMED_OUT_STATES = ("scheduled", "queued", "running")
 
 
 class _Trigger(BaseTrigger):
@@ -133,16 +135,19 @@ class EarthEngineOperationTrigger(_Trigger):
         try:
             await self._take_over()
             settled = time.monotonic() + (SETTLE if self._has_process else 0)
-            try:
-                found = await self._watch()
-            except EarthEngineError:
+            async with watched(self):
+                try:
+                    found = await self._watch()
+                except EarthEngineError:
+                    await _sleep_until(settled)
+                    raise
                 await _sleep_until(settled)
-                raise
-            await _sleep_until(settled)
         except asyncio.CancelledError as why:
-            told = bool(why.args)  # From 3.3 on, that a user has acted; it says nothing where the triggerer stops.
-            if self.task_instance is not None and (told or not tells_triggers_of_kills()):
-                await self._answer_for_kill(if_unknown=told)
+            if is_an_inline_trigger():
+                await cancel_for_author_of(self)
+            is_told = bool(why.args)  # From 3.3 on, that a user has acted; it says nothing where the triggerer stops.
+            if self.task_instance is not None and (is_told or not tells_triggers_of_kills()):
+                await self.cancel_if_unneeded(is_user_action=is_told)
             raise
         return [operation.as_dict() for operation in found]
 
@@ -176,16 +181,21 @@ class EarthEngineOperationTrigger(_Trigger):
         then the task still waits, and nothing is cancelled. It does not call it where it takes the kill for a timeout
         by this machine's clock; so `wait` does the same when it is cancelled, and comes first.
         """
-        await self._answer_for_kill(if_unknown=True)
+        await self.cancel_if_unneeded(is_user_action=True)
 
-    async def _answer_for_kill(self, *, if_unknown: bool) -> None:
-        """Cancel if a user has acted; once."""
+    async def cancel_if_unneeded(self, *, is_user_action: bool) -> None:
+        """Cancel if the task does not wait any more, and not because of its timeout; once.
+
+        While it waits, the triggerer only stops, or another one continues with the trigger.
+
+        :param is_user_action: whether Airflow has told that a user has acted.
+        """
         if self.cancel_on_kill and not self._has_answered:
             self._has_answered = True
-            await _finish(self._in_time(self._cancel_if_user_acted(if_unknown=if_unknown)))
+            await _finish(self._in_time(self._decide_and_cancel(is_user_action=is_user_action)))
 
     async def _in_time(self, cancelling: Coroutine[Any, Any, None]) -> None:
-        """Cancel, and go on in the background where Airflow does not wait for the end of it.
+        """Cancel, in the background from the moment on in which Airflow does not wait for the end of it.
 
         A triggerer can have a thousand triggers that all ask Airflow first, one after the other.
         """
@@ -194,10 +204,52 @@ class EarthEngineOperationTrigger(_Trigger):
         under_way = in_background(cancelling)
         await asyncio.wait([under_way], timeout=ON_KILL_TIMEOUT)
         if not under_way.done():
-            self.log.warning("Not all operations are cancelled and confirmed yet: the triggerer goes on with it.")
+            self.log.warning("Not all operations are cancelled and confirmed yet: the triggerer continues with that.")
+
+    async def _decide_and_cancel(self, *, is_user_action: bool) -> None:
+        decision = await self.decide(is_user_action=is_user_action)
+        if decision.outcome is Outcome.CANCEL:
+            self.log.warning("The deferred task was killed; cancelling %s.", some_of(self.operation_names))
+            await self._cancel_now()
+        else:
+            self.log.info("Nobody has acted on the task; %s are not cancelled.", some_of(self.operation_names))
+            self._has_answered = False
+
+    async def decide(self, *, is_user_action: bool) -> Decision:
+        """Ask Airflow how the task stands, until it says so, and decide."""
+        pauses = ASKED_AGAIN_AFTER if is_user_action else ASKED_AGAIN_AFTER[:1]
+        known = Situation(Event.TRIGGER, is_user_action=is_user_action, cancel_on=frozenset({"kill"}))
+        for pause in pauses if self.task_instance is not None else ():
+            await asyncio.sleep(pause)
+            try:
+                return decide(await self._with_answers(known))
+            except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
+                self.log.warning("The task's state could not be read: %s", error)
+        return decide(known)
+
+    async def _with_answers(self, known: Situation) -> Situation:
+        """Ask for the task's state and try: after a clear, the next one can be deferred before this is cancelled."""
+        from asgiref.sync import sync_to_async
+
+        # The clock alone says nothing: the worker, which has reckoned with it, may have another one.
+        has_timed_out = self.timeout_at is not None and time.time() >= self.timeout_at
+        known = replace(known, state=await sync_to_async(own_state)(self.task_instance), has_timed_out=has_timed_out)
+        if decide(known).outcome is Outcome.CANCEL:
+            return known
+        mine = getattr(self.task_instance, "try_number", None)
+        latest = await sync_to_async(own_try)(self.task_instance, TRY_KEY)
+        # A worker that stood still can write down that an earlier try has begun.
+        is_later_try = latest is not None and (mine is None or latest > mine)
+        return replace(known, is_later_try=is_later_try)
+
+    async def _settle(self) -> None:
+        from asgiref.sync import sync_to_async
+
+        with suppress(Exception):  # The collector then asks Earth Engine, no more.
+            await sync_to_async(note_settled)(self.task_instance)
 
     async def _cancel_now(self) -> None:
-        """Cancel, and again where Earth Engine was away: nobody else would."""
+        """Cancel, and again where Earth Engine was away: nobody else does."""
         names, dag_id = self.operation_names, getattr(self.task_instance, "dag_id", None)
         for pause in CANCELLED_AGAIN_AFTER:
             if pause:
@@ -207,52 +259,11 @@ class EarthEngineOperationTrigger(_Trigger):
                 results = await self.hook.cancel_operations(names, **CONFIRM_LIMITS)
                 report_cancels(results, self.log, cause="kill", dag_id=dag_id)
                 names = [str(result.name) for result in results if result.unanswered]
+                if all(result.outcome.is_fine(not_found_ok=True) for result in results):
+                    await self._settle()
             if not names:
                 return
-        self.log.error(
-            "%s could not be cancelled in all this time, and may still run: the janitor finds them.", some_of(names)
-        )
-
-    async def _cancel_if_user_acted(self, *, if_unknown: bool) -> None:
-        """Cancel if the task waits no more, and not because of its timeout.
-
-        While it waits, the triggerer only stops, or another one goes on with the trigger.
-
-        :param if_unknown: whether a user has acted if Airflow does not say.
-        """
-        acted = await self._has_user_acted(ASKED_AGAIN_AFTER if if_unknown else ASKED_AGAIN_AFTER[:1])
-        if acted or (acted is None and if_unknown):
-            self.log.warning("The deferred task was killed; cancelling %s.", some_of(self.operation_names))
-            await self._cancel_now()
-        else:
-            self.log.info("Nobody has acted on the task; %s are left alone.", some_of(self.operation_names))
-
-    async def _has_user_acted(self, pauses: Iterable[float]) -> bool | None:
-        """Whether a user has acted on the task; None if Airflow does not say, or there is no task to ask about."""
-        for pause in pauses if self.task_instance is not None else ():
-            await asyncio.sleep(pause)
-            try:
-                return not await self._may_go_on()
-            except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
-                self.log.warning("The task's state could not be read: %s", error)
-        return None
-
-    async def _may_go_on(self) -> bool:
-        """Whether the task still waits, in the same try as when it was deferred; or whether it was its timeout.
-
-        After a clear, the next try can be deferred again before the triggerer even cancels the trigger of the last one.
-        """
-        from asgiref.sync import sync_to_async
-
-        is_over = self.timeout_at is not None and time.time() >= self.timeout_at
-        # The clock alone says nothing: the worker, which has reckoned with it, may have another one.
-        states = ("deferred", *TIMED_OUT_STATES) if is_over else ("deferred",)
-        if await sync_to_async(own_state)(self.task_instance) not in states:
-            return False
-        mine = getattr(self.task_instance, "try_number", None)
-        latest = await sync_to_async(own_try)(self.task_instance, TRY_KEY)
-        # A worker that stood still can write down that an earlier try has begun.
-        return latest is None or (mine is not None and latest <= mine)
+        self.log.error("%s could not be cancelled in all this time, and may still run.", some_of(names))
 
 
 class EarthEngineRoomTrigger(EarthEngineOperationTrigger):
@@ -260,12 +271,13 @@ class EarthEngineRoomTrigger(EarthEngineOperationTrigger):
     Wait until a task can start more operations: until enough of those that it has started have ended.
 
     :param unfinished: how many of them may still run then.
-    :param room_timeout: seconds after which the task tries all the same: others may have left the queue.
-    :param since: when the task has started something last, in seconds since the epoch; the event says it again.
+    :param room_timeout: seconds after which the task tries all the same: others may have left the queue. None where
+        only the task's own operations can make room.
+    :param since: when the project's queue has become full, in seconds since the epoch; the event says it again.
     :param kwargs: the parameters of `EarthEngineOperationTrigger`.
     """
 
-    def __init__(self, *, unfinished: int, room_timeout: float, since: float, **kwargs: Any) -> None:
+    def __init__(self, *, unfinished: int, room_timeout: float | None, since: float | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.unfinished, self.room_timeout, self.since = unfinished, room_timeout, since
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from database_model import SCHEDULER, TERMINAL, Database, Version
 from triggerer_model import Triggerer
-from worker_model import Worker
+from worker_model import FunctionError, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +71,28 @@ class Airflow(Database):
             if how == "deleted":
                 self.row.state = "removed"
             self.run_state = "failed"
+
+    def end_run_alone(self) -> None:
+        """End the run, and lose what that makes of its task, as on SQLite a late write of the task's does."""
+        if self._user_acts():
+            self.run_state = "failed"
+
+    def fail(self, *, by_policy: bool = False) -> None:
+        """Let an error leave the task, such as one of the user's function.
+
+        :param by_policy: whether its retry policy lets it fail for good, though there are tries left.
+        """
+        process, row = self.row.process, self.row
+        if row.state != "running" or process is None or not process.is_executing or process.is_to_end:
+            return
+        if by_policy or row.after_failure == "failed":
+            self.want_no_more()
+
+        def handler() -> None:
+            if process.is_executing:
+                raise FunctionError(is_for_good=by_policy)
+
+        process.signal(handler)
 
     def time_out(self) -> None:
         """Let the `execution_timeout` pass while the task is in a process."""

@@ -25,8 +25,8 @@ class Version:
     :param handler_returns: Airflow's handler of SIGTERM calls `on_kill` and returns (3.x); 2.11 raises after it.
     :param kill_after: seconds from SIGTERM to SIGKILL: 5 in 3.x, `killed_task_cleanup_time` (60) in 2.11.
     :param has_store: `task_state_store`, from 3.3 on.
-    :param stops_after_refusal: whether `before_stopping` is called after a deferral was refused, too: so it is in 3.3,
-        and in 2.11 (``finally``, in its `task_command.py`); not in between.
+    :param stops_after_refusal: whether `before_stopping` is called after a deferral or a retry was refused, too: so it
+        is in 3.3, and in 2.11 (``finally``, in its `task_command.py`); not in between.
     """
 
     name: str
@@ -80,6 +80,8 @@ class Row:
     trigger_number: int = 0
     trigger_timeout: float = math.inf
     started: float = 0.0
+    #: Whether the task has a retry policy that lets it fail at its next error.
+    is_failed_by_policy: bool = False
 
     @property
     def after_failure(self) -> str:
@@ -92,6 +94,8 @@ class TaskInstance:
 
     dag_id, run_id, task = "dag", "run", None
     task_id, map_index = TASK
+    #: As Airflow lets it end; what its database has may be another.
+    state = "running"
 
     def __init__(self, airflow: Database) -> None:
         self._airflow = airflow

@@ -165,7 +165,9 @@ class Run:
         # Somebody holds it: the next try of a task that was lost, or out of time, goes on with it.
         is_tried_again = bool((LEAVES_NOBODY | TRIED_AGAIN) & set(self.history.struck)) and len(self.plan.strikes) > 1
         is_waited_for = airflow.row.state == "deferred" and not set(UNWANTED) & set(self.history.struck)
-        if not self._may_be_left() and not is_tried_again and not is_waited_for:
+        # (An error that code of the product takes for another one's is none that leaves its task.)
+        is_caught = "fails by its retry policy" in self.history.struck and not airflow.row.is_failed_by_policy
+        if not self._may_be_left() and not is_tried_again and not is_waited_for and not is_caught:
             self._violated(f"is stuck, {airflow.row.state}")
 
     def _check(self) -> None:
@@ -253,6 +255,8 @@ class Run:
             return True  # Asleep, none of our code runs.
         # Somebody has ended the task when nobody was left who could cancel, or nobody could be asked to.
         kinds = set(self.history.struck)
+        if "the run alone ends" in kinds:
+            return True  # Airflow itself does not end the task.
         if LEAVES_NOBODY & kinds and len(kinds) > 1:
             return True
         # An evicted worker has left it to the next try, and somebody has ended the task after its last question.

@@ -22,7 +22,13 @@ BODY = {"expression": {"x": 1}, "description": "mine", "fileExportOptions": {"fi
 
 def sensor(names: list[str], **how: Any) -> Any:
     return EarthEngineOperationSensor(
-        task_id="task", operation_names=names, cancel_on_kill=True, cancel_on_timeout=True, timeout=3600, **how
+        task_id="task",
+        operation_names=names,
+        cancel_on_kill=True,
+        cancel_on_timeout=True,
+        cancel_on_failure=True,
+        timeout=3600,
+        **how,
     )
 
 

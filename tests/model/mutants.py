@@ -7,7 +7,7 @@ all of them are found in a minute.
 from __future__ import annotations
 
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -26,17 +26,19 @@ from airflow_ee_provider.ownership import holders
 from airflow_ee_provider.ownership.holders import HeldOperation, Holder
 from airflow_ee_provider.tasks import (
     clean_up,
+    decision,
     exporting,
-    next_try,
+    facts,
     owning_task,
     records,
     resuming,
-    starter,
+    side_by_side,
     waiting_task,
 )
+from airflow_ee_provider.tasks.decision import Event, Outcome, Situation
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 from airflow_ee_provider.tasks.handover import HEARD_WITHIN, Handover
-from airflow_ee_provider.tasks.owning_task import OwningTask
+from airflow_ee_provider.tasks.owning_task import OwningTask, Phase
 from airflow_ee_provider.tasks.run_records import records_of_run
 from airflow_ee_provider.tasks.starter import Starter
 from airflow_ee_provider.tasks.waiting_task import WaitingTask
@@ -78,10 +80,6 @@ async def nothing_async(*_: Any, **__: Any) -> None:
     return None
 
 
-async def waits_no_more(_trigger: Any) -> bool:
-    return False
-
-
 def never(value: Any) -> property:
     """Return an attribute that is always so, whatever is written to it."""
     return property(lambda _self: value, nothing)
@@ -90,7 +88,33 @@ def never(value: Any) -> property:
 def _never_asks_again(self: Any, component: Any) -> None:
     """`Handover.before_stopping` that looks once."""
     del component
-    self._is_pending(HEARD_WITHIN)
+    self._is_decided(HEARD_WITHIN)
+
+
+def instead(event: Event, rule: Any) -> tuple[Any, str, Any]:
+    """Return a patch of the decision: another rule for an event, which may ask the right one."""
+    right = decision._RULES[event]
+    return decision, "_RULES", {**decision._RULES, event: lambda situation: rule(situation, right)}
+
+
+def _takes_a_deferral_for_an_end(situation: Situation, right: Any) -> Outcome:
+    return Outcome.CANCEL if situation.state == "deferred" else right(situation)
+
+
+def always(outcome: Outcome) -> Any:
+    return lambda _situation, _right: outcome
+
+
+def without(**known: Any) -> Any:
+    """Return a rule that does not know something."""
+    return lambda situation, right: right(replace(situation, **known))
+
+
+@contextmanager
+def _cancelled_before_it_is(self: Any) -> Iterator[None]:
+    """`OwningTask._cancelling` that knows of nothing that is still to be done."""
+    self._phase = Phase.CANCELLED
+    yield
 
 
 def _told_at_once(names: Any, **_: Any) -> Any:
@@ -115,7 +139,7 @@ MUTANTS = [
     Mutant("a kill cancels nothing", ((WaitingTask, "on_kill", nothing),), ALL, strikes=USERS),
     Mutant(
         "a kill forgets what is being started",
-        ((Starter, "stop", lambda _self: []), (Starter, "stopped", never(False))),
+        ((Starter, "under_way", never(())), (Starter, "cancel_what_comes", nothing)),
         ("export, worker",),
         strikes=USERS,
     ),
@@ -135,7 +159,7 @@ MUTANTS = [
     ),
     Mutant(
         "a user is not heeded amid what a timeout cancels",
-        ((OwningTask, "_is_cancelling", never(False)),),
+        ((OwningTask, "_cancelling", _cancelled_before_it_is),),
         ("export, worker",),
         ("3.3", "3.1"),
         ("run marked failed",),
@@ -150,14 +174,14 @@ MUTANTS = [
     ),
     Mutant(
         "what is started side by side is not written down before it is sent",
-        ((starter._Bulk, "is_unwanted", lambda _self, _start: False),),
+        ((side_by_side.Bulk, "is_unwanted", lambda _self, _start: False),),
         ("two exports, worker",),
         ("2.11",),
         USERS,
     ),
     Mutant(
         "a kill that comes early is forgotten",
-        ((WaitingTask, "_is_killed_early", never(False)),),
+        ((OwningTask, "_is_too_early", lambda self: owning_task.AIRFLOW_3 and not self.hook.is_ready),),
         ("sensor, poking",),
         ("3.3", "3.1"),
         USERS,
@@ -171,14 +195,14 @@ MUTANTS = [
     ),
     Mutant(
         "a kill amid a question to Airflow is not looked at again",
-        ((OwningTask, "_is_looked_at_again", lambda _: owning_task.is_asking_airflow()),),
+        ((OwningTask, "_is_signalled_again", lambda _: owning_task.is_asking_airflow()),),
         ("export, worker", "sensor, poking"),
         ("3.3", "3.1"),
         USERS,
     ),
     Mutant(
         "a kill amid a question to Airflow cancels what the next try wants",
-        ((OwningTask, "_is_looked_at_again", lambda _: False), (next_try, "is_last_try", lambda _ti: True)),
+        ((OwningTask, "_is_signalled_again", lambda _: False), (owning_task, "has_tries_left", lambda _ti: False)),
         ("export, worker",),
         ("3.3", "3.1"),
         ("worker SIGTERM",),
@@ -186,8 +210,9 @@ MUTANTS = [
     Mutant(
         "a worker that stood still does not see that another try has begun",
         (
-            (next_try, "operations_of_a_later_try", lambda _ti: set()),
-            (next_try, "WAITS_WITHOUT_A_PROCESS", ()),
+            (facts, "operations_of_a_later_try", lambda _ti: set()),
+            (facts, "own_try", lambda *_: None),
+            instead(Event.SIGNAL, _takes_a_deferral_for_an_end),
         ),
         ("sensor, deferred", "export, deferred"),
         strikes=("worker stands still",),
@@ -197,14 +222,15 @@ MUTANTS = [
         (
             (records, "is_of_a_later_try", lambda *_: False),
             (records, "is_of_an_earlier_try", lambda *_: False),
-            (next_try, "WAITS_WITHOUT_A_PROCESS", ()),
+            (facts, "own_try", lambda *_: None),
+            instead(Event.SIGNAL, _takes_a_deferral_for_an_end),
         ),
         ("function, deferred", "export, deferred"),
         strikes=("worker stands still",),
     ),
     Mutant(
         "what an evicted worker has left is not cancelled where a user acts before its end",
-        ((OwningTask, "_take_back", nothing), (ExportingOperator, "_take_back", nothing)),
+        ((OwningTask, "continue_if_own", nothing), (Handover, "before_stopping", nothing)),
         ("sensor, deferred", "export, deferred"),
         ("3.3", "3.1"),
         strikes=("run marked failed",),
@@ -222,31 +248,25 @@ MUTANTS = [
     ),
     Mutant(
         "a worker that goes takes with it what the next try wants",
-        ((next_try, "is_last_try", lambda _ti: True),),
+        ((owning_task, "has_tries_left", lambda _ti: False),),
         ("export, worker", "sensor, poking"),
         strikes=("worker SIGTERM",),
     ),
     Mutant(
         "a worker that goes leaves what nobody follows to want",
-        ((next_try, "is_last_try", lambda _ti: False),),
+        ((owning_task, "has_tries_left", lambda _ti: True),),
         ("export, worker", "sensor, poking"),
         strikes=("worker SIGTERM",),
     ),
     Mutant(
-        "what is left to the next try is forgotten at once",
-        ((WaitingTask, "own_operations", property(lambda self: vars(self).pop("operation_names", []))),),
-        ("sensor, poking",),
-        strikes=("worker SIGTERM",),
-    ),
-    Mutant(
         "a kill does not ask whether another try goes on",
-        ((WaitingTask, "_wanted_by_another_try", lambda *_, **__: set()),),
+        (instead(Event.SIGNAL, always(Outcome.CANCEL)),),
         ("sensor, poking",),
         strikes=("lost sight of",),
     ),
     Mutant(
         "what another try goes on with is cancelled before a deferral",
-        ((next_try, "FOLLOWED_BY_A_TRY", ()), (waiting_task, "FOLLOWED_BY_A_TRY", ())),
+        ((decision, "NEXT_TRY_STATES", frozenset()),),
         DEFERRED,
         strikes=("lost sight of",),
     ),
@@ -266,27 +286,27 @@ MUTANTS = [
     ),
     Mutant(
         "a trigger does not hear of a kill",
-        ((EarthEngineOperationTrigger, "_answer_for_kill", nothing_async),),
+        ((EarthEngineOperationTrigger, "cancel_if_unneeded", nothing_async),),
         DEFERRED,
         strikes=USERS,
     ),
     Mutant(
         "a trigger does not ask why it is cancelled",
-        ((EarthEngineOperationTrigger, "_cancel_if_user_acted", nothing_async),),
+        ((EarthEngineOperationTrigger, "_decide_and_cancel", nothing_async),),
         DEFERRED,
         ("3.1", "2.11"),
         USERS,
     ),
     Mutant(
         "a trigger takes every stop for a user's action",
-        ((EarthEngineOperationTrigger, "_may_go_on", waits_no_more),),
+        (instead(Event.TRIGGER, always(Outcome.CANCEL)),),
         DEFERRED,
         ("3.1", "2.11"),
         ("triggerer SIGTERM",),
     ),
     Mutant(
         "a trigger that another triggerer has taken over believes that a user has acted",
-        ((EarthEngineOperationTrigger, "_may_go_on", waits_no_more),),
+        (instead(Event.TRIGGER, always(Outcome.CANCEL)),),
         DEFERRED,
         ("3.3",),
         ("trigger taken over",),
@@ -295,7 +315,7 @@ MUTANTS = [
         "a trigger cancels when its triggerer stops",
         (
             (triggers, "tells_triggers_of_kills", lambda: False),
-            (EarthEngineOperationTrigger, "_cancel_if_user_acted", _kills_when_stopped),
+            (EarthEngineOperationTrigger, "_decide_and_cancel", _kills_when_stopped),
         ),
         DEFERRED,
         strikes=("triggerer SIGTERM",),
@@ -309,24 +329,54 @@ MUTANTS = [
     ),
     Mutant(
         "a refused deferral is ignored",
-        ((Handover, "_is_pending", lambda *_: False),),
+        ((Handover, "_is_decided", lambda *_: True),),
         DEFERRED,
         ("3.3",),
         USERS,
     ),
     Mutant(
         "a task does not ask for its state before it defers",
-        ((Handover, "state_before", lambda _self: "running"),),
+        ((OwningTask, "continue_if_own", nothing),),
         DEFERRED,
         ("3.1",),
         USERS,
     ),
     Mutant(
         "a task whose record is refused does not ask who has ended it",
-        ((OwningTask, "heed_a_user", nothing),),
+        ((OwningTask, "check", nothing), (OwningTask, "on_end", nothing)),
         ("export, worker", "sensor, deferred"),
         ("3.3",),
         ("cleared",),
+    ),
+    Mutant(
+        "what fails for good by a retry policy is left to a try that never comes",
+        (instead(Event.END, always(Outcome.LEAVE)),),
+        ALL,
+        ("3.3",),
+        ("fails by its retry policy",),
+    ),
+    Mutant(
+        "what fails is cancelled although a try follows",
+        (instead(Event.END, always(Outcome.CANCEL)),),
+        ("export, worker", "sensor, poking"),
+        strikes=("an error",),
+    ),
+    Mutant(
+        "a process that ends does not see that a user has ended its task",
+        (instead(Event.END, without(state="running")), (OwningTask, "check", nothing)),
+        ("export, worker", "sensor, poking"),
+        ("3.3", "2.11"),
+        USERS,
+        before=("an error",),
+        later=1,
+    ),
+    Mutant(
+        "a process that has been told to end, and lives on, cancels nothing any more",
+        ((OwningTask, "on_end", nothing), (OwningTask, "check", nothing)),
+        ("sensor, poking", "export, worker"),
+        ("3.3",),
+        ("fails by its retry policy",),
+        before=("SIGTERM to the process alone",),
     ),
     Mutant("a trigger resumes its task at once", ((triggers, "SETTLE", 0.0),), DEFERRED, strikes=("operations end",)),
     Mutant("a name is written down after the wait", ((exporting, "record_started", nothing),), ("export, worker",)),

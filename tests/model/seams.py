@@ -27,8 +27,19 @@ from airflow_ee_provider.hooks.earth_engine import _ConnectionHook
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import stale
 from airflow_ee_provider.sensors import earth_engine as sensors
-from airflow_ee_provider.tasks import handover, in_time, next_try, owning_task, records, run_records, waiting_task
+from airflow_ee_provider.tasks import (
+    acting,
+    facts,
+    handover,
+    in_time,
+    owning_task,
+    records,
+    run_records,
+    settled,
+    waiting_task,
+)
 from airflow_ee_provider.triggers import earth_engine as triggers
+from airflow_ee_provider.triggers import state_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,6 +110,13 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
         assert world.current is not None
         world.current.listeners.append(listener)
 
+    def remove_listener(listener: object) -> None:
+        assert world.current is not None
+        world.current.listeners.remove(listener)
+
+    def states_of(_dag: str, run_ids: Any, _tasks: Any = ()) -> dict[tuple[str, str], str]:
+        return {(run_id, "task_0"): state(None) for run_id in run_ids}
+
     def is_asking_airflow() -> bool:
         return not airflow.is_2 and world.is_asking
 
@@ -116,6 +134,9 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
         "xcoms_of_run": xcoms_of_run,
         "states_of_run": lambda *_: {"task_0": airflow.row.state, "task_1": "running", "bystander": "running"},
         "add_listener": add_listener,
+        "remove_listener": remove_listener,
+        "tells_of_the_end": lambda _ti: True,
+        "states_of": states_of,
         "tells_triggers_of_kills": lambda: airflow.version.tells_triggers,
         "is_a_dag_test": lambda _ti: False,
         "is_asking_airflow": is_asking_airflow,
@@ -205,11 +226,14 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         airflow_versions,
         waiting_task,
         owning_task,
-        next_try,
+        facts,
+        acting,
+        settled,
         handover,
         records,
         run_records,
         triggers,
+        state_watch,
         notifications,
     )
     modules += (importlib.import_module("airflow_ee_provider.tasks.exporting"),)

@@ -21,10 +21,14 @@ UNWANTED: dict[str, Callable[[Airflow], None]] = {
     "deferral timed out": lambda airflow: airflow.triggerer.time_out(),
     "marked failed, told at once": lambda airflow: airflow.tell(airflow.mark, "failed"),
     "cleared, told at once": lambda airflow: airflow.tell(airflow.clear),
+    "fails by its retry policy": lambda airflow: airflow.fail(by_policy=True),
+    "the run alone ends": lambda airflow: airflow.end_run_alone(),
 }
 #: … and after this one it is, if another try follows.
 EITHER: dict[str, Callable[[Airflow], None]] = {
     "worker SIGTERM": lambda airflow: airflow.worker.go(kill=False),
+    "SIGTERM to the process alone": lambda airflow: airflow.worker.interrupt(),
+    "an error": lambda airflow: airflow.fail(),
 }
 #: After these it is wanted.
 WANTED: dict[str, Callable[[Airflow], None]] = {

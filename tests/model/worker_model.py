@@ -37,6 +37,17 @@ class TaskTerminated(BaseException):
     """What Airflow 2 raises in a task at a SIGTERM, after it has called ``on_kill``: no ``Exception`` there either."""
 
 
+class FunctionError(Exception):
+    """What a user's function raises.
+
+    :param is_for_good: whether its task's retry policy lets no try follow.
+    """
+
+    def __init__(self, *, is_for_good: bool) -> None:
+        super().__init__("An error of the user's function.")
+        self.is_for_good = is_for_good
+
+
 class Worker:
     """Runs one try of the task after the other.
 
@@ -69,33 +80,49 @@ class Worker:
         row.next_method, row.next_kwargs = "", {}
         state = self._outcome(method, kwargs, process)
         if process.alive:
+            self._finalize(process, state)
+        if process.alive:
             self._ended(process, state)
+
+    def _finalize(self, process: Process, state: str) -> None:
+        """Report how a task ends, and call the listeners: what Airflow does at the end of a task's process.
+
+        Airflow 3's supervisor writes down that a task is to be tried again, or has succeeded, at once, and that it has
+        failed or is skipped once its process has ended; Airflow 2 writes all of it at once.
+        """
+        if process.ti is None or state == "deferred":
+            return
+        row, process.ti.state = self.airflow.row, state
+        is_reported = self.airflow.is_2 or state in ("up_for_retry", "success", "up_for_reschedule")
+        if is_reported:
+            self.world.step(f"reports {state}")
+            if row.process is process and row.state == "running":
+                self._write(process, state)
+            elif state == "up_for_retry" and not self.airflow.version.stops_after_refusal:
+                return  # The answer is an error, and the process ends of it.
+        self._before_stopping(process)
+
+    def _before_stopping(self, process: Process) -> None:
+        for listener in list(process.listeners):
+            with suppress(TaskTerminated):  # It is told again, and ends.
+                listener.before_stopping(None)
 
     def _execute(self, method: str, kwargs: dict[str, Any], process: Process) -> None:
         context = self.airflow.context()
+        process.ti = context["ti"]
+        process.after_failure = self.airflow.row.after_failure  # Airflow tells a task as it begins.
         self.world.step("parses the DAG's file", PARSING)
         operator = process.operator = self._make()
         operator.pre_execute(context)
         process.is_timed = not method  # A resumption has no time of its own.
+        process.is_executing = True
         try:
             operator.resume_execution(method, kwargs, context) if method else operator.execute(context)
         except AirflowTaskTimeout:
             operator.on_kill()
             raise
         finally:
-            process.is_timed = False
-
-    def _ended_by_signal(self, process: Process) -> str:
-        """Let an Airflow 2 write down how a task has ended, unless somebody else has, before its process does."""
-        row = self.airflow.row
-        before, state = row.state, row.after_failure
-        row.state = state if before == "running" else before
-        for listener in process.listeners:
-            with suppress(TaskTerminated):  # It is told again, and ends.
-                listener.before_stopping(None)
-        if before == "running":
-            row.state = before  # `_ended` goes on from there.
-        return state
+            process.is_timed = process.is_executing = False
 
     def _outcome(self, method: str, kwargs: dict[str, Any], process: Process) -> str:
         try:
@@ -105,9 +132,9 @@ class Worker:
                 return self._defer(deferral, process)
             except TaskTerminated as error:
                 self.world.note(f"     fails: {error}")
-                return self._ended_by_signal(process)
+                return process.after_failure
         except AirflowRescheduleException as again:
-            self.world.at(again.reschedule_date.timestamp(), self.start)
+            process.rescheduled_to = again.reschedule_date.timestamp()
             return "up_for_reschedule"
         except AirflowSkipException:
             return "skipped"
@@ -116,9 +143,13 @@ class Worker:
             return "failed"
         except (Exception, AirflowTaskTimeout, TaskTerminated) as error:  # noqa: BLE001 (whatever it is, Airflow fails the task)
             self.world.note(f"     fails: {type(error).__name__} {str(error)[:160]}")
-            if not isinstance(error, (AirflowException, AirflowTaskTimeout, TaskTerminated, EEException)):
+            if isinstance(error, FunctionError):
+                self.airflow.row.is_failed_by_policy = error.is_for_good
+            if not isinstance(
+                error, (AirflowException, AirflowTaskTimeout, TaskTerminated, EEException, FunctionError)
+            ):
                 self.airflow.errors.append(f"{type(error).__name__}: {error}")
-            return self.airflow.row.after_failure
+            return "failed" if self.airflow.row.is_failed_by_policy else process.after_failure
         return "success"
 
     def _defer(self, deferral: TaskDeferred, process: Process) -> str:
@@ -139,8 +170,8 @@ class Worker:
             self.world.note("     … which is refused")
             self.airflow.refused_after = self.airflow.asked_at
         if is_taken or self.airflow.version.stops_after_refusal:
-            for listener in process.listeners:
-                listener.before_stopping(None)
+            process.ti.state = "deferred"
+            self._before_stopping(process)
         return "deferred"
 
     def _ended(self, process: Process, state: str) -> None:
@@ -154,13 +185,20 @@ class Worker:
         if row.state == "restarting":
             self._next_try()
         elif row.state == "running" and state != "deferred":
-            row.state = state
-            if state == "success":
-                self.airflow.succeeded_at = self.world.now
-            if state == "up_for_retry":
-                self._retries()
-            elif state == "failed":
-                self._failed()
+            self._write(process, state)
+
+    def _write(self, process: Process, state: str) -> None:
+        """Write down how a try has ended, and let what follows of it follow."""
+        row = self.airflow.row
+        row.state = state
+        if state == "success":
+            self.airflow.succeeded_at = self.world.now
+        if state == "up_for_retry":
+            self._retries()
+        elif state == "up_for_reschedule":
+            self.world.at(max(self.world.now, process.rescheduled_to), self.start)
+        elif state == "failed":
+            self.airflow.run_state = "failed"
 
     def _failed(self) -> None:
         row = self.airflow.row
@@ -200,6 +238,10 @@ class Worker:
         self.world.note(f"{process.kind}: gets SIGTERM")
         process.is_to_end = True
 
+        process.signal(self._handler(process))
+        self.world.after(self.airflow.version.kill_after, lambda: self._kill(process))
+
+    def _handler(self, process: Process) -> Callable[[], None]:
         def handler() -> None:
             if process.operator is None:  # Airflow has no handler yet while it parses the DAG's file.
                 self.airflow.was_unheard = True
@@ -209,8 +251,17 @@ class Worker:
             if not self.airflow.version.handler_returns:
                 raise TaskTerminated("Task received SIGTERM signal")
 
-        process.signal(handler)
-        self.world.after(self.airflow.version.kill_after, lambda: self._kill(process))
+        return handler
+
+    def interrupt(self) -> None:
+        """Send SIGTERM to the task's process alone: no SIGKILL follows, and on Airflow 3 it lives on."""
+        process = self.airflow.row.process
+        if process is None or not process.is_running or process.is_to_end or process.operator is None:
+            return
+        if self.airflow.row.after_failure == "failed" and self.airflow.row.state == "running":
+            self.airflow.want_no_more()
+        self.world.note(f"{process.kind}: gets SIGTERM, and nothing else")
+        process.signal(self._handler(process))
 
     def _kill(self, process: Process) -> None:
         if process.is_running:

@@ -46,9 +46,13 @@ class Process:
         self.threads: list[greenlet] = []
         self.signals: deque[Callable[[], None]] = deque()
         self.listeners: list[Any] = []
-        #: What it runs, and whether that has an `execution_timeout` now.
+        #: The task instance in its context.
+        self.ti: Any = None
+        #: As what it ends if it fails, and when a sensor that is rescheduled begins again.
+        self.after_failure, self.rescheduled_to = "failed", 0.0
+        #: What it runs, whether that is amid `execute` or a resumption, and whether it has an `execution_timeout` now.
         self.operator: Any = None
-        self.is_timed = False
+        self.is_executing = self.is_timed = False
         #: Whether it has got a signal, and whether that is to end it.
         self.was_told = self.is_to_end = False
         self.ended_at = float("inf")

@@ -35,7 +35,8 @@ TOLD = {
 
 #: The same where it is left running, by event.
 TOLD_BY = dict.fromkeys(
-    ("worker_lost_sight_of", "worker_stood_still", "worker_evicted"), ("attempt=1", "The next try of hold goes on with")
+    ("worker_lost_sight_of", "worker_stood_still", "worker_evicted"),
+    ("attempt=1", "The next try of hold continues with"),
 )
 
 _NAME = re.compile(r"projects/[\w-]+/operations/\w+")

@@ -1,0 +1,77 @@
+"""A command in a terminal of its own, as a person runs it; Ctrl-C reaches the processes in its foreground."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+#: Makes the terminal its own, so that what is typed there reaches it, and becomes the command.
+_IN_THE_FOREGROUND = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+CTRL_C, CTRL_D = b"\x03", b"\x04"
+
+
+class Terminal:
+    """Runs a command; a context manager, which ends what is left of it."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: str) -> None:
+        self._master, inside = os.openpty()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _IN_THE_FOREGROUND, *command],
+            env=dict(environment),
+            cwd=folder,
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            start_new_session=True,
+        )
+        os.close(inside)
+        self._shown = bytearray()
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def _read(self) -> None:
+        with suppress(OSError):  # Nobody has the other end any more.
+            while shown := os.read(self._master, 65536):
+                self._shown += shown
+
+    @property
+    def shown(self) -> str:
+        """What a person has seen so far, without the colours."""
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", bytes(self._shown).decode(errors="replace"))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the command has."""
+        return self._process.poll() is not None
+
+    def press(self, keys: bytes) -> None:
+        """Type."""
+        os.write(self._master, keys)
+
+    def __enter__(self) -> Terminal:
+        """Use it."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End what is left."""
+        if not self.has_ended:
+            self._process.kill()
+        self._process.wait()
+        self._reading.join(10)
+        os.close(self._master)
