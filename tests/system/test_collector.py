@@ -31,6 +31,7 @@ ENDS = (
     "dagrun_timeout",
     "fail_fast",
     "nothing",
+    "success",
 )
 
 #: Seconds from the end of a task or a run to the cancel's request, on an idle system.
@@ -64,6 +65,13 @@ class Held:
             return any(entry["key"] == OPERATIONS_KEY for entry in entries)
 
         wait_until(is_held, timeout=240, what=f"{self.dag_id} to hold its operation")
+
+    def succeed(self) -> float:
+        """Let the operations, and the task, succeed; returns when it had."""
+        for name in (self.name, self._failing):
+            self.service.finish(name)
+        self.airflow.wait_for_task(self.dag_id, self.run_id, "hold", "success", timeout=240)
+        return time.time()
 
     def wait(self) -> None:
         """Wait until the task is to be tried again."""
@@ -128,9 +136,11 @@ def test_what_no_task_needs_is_cancelled_with_nothing_in_the_dag(
 ) -> None:
     for one in held.values():
         one.wait_until_held()
-    for one in held.values():
-        one.wait()
-    ended = {end: one.let_end() for end, one in held.items() if end != "nothing"}
+    succeeded = held["success"].succeed()
+    for end, one in held.items():
+        if end != "success":
+            one.wait()
+    ended = {end: one.let_end() for end, one in held.items() if end not in ("nothing", "success")}
     for end, moment in ended.items():
         wait_until(
             lambda end=end: held[end].state == "CANCELLED",  # type: ignore[misc]
@@ -141,6 +151,10 @@ def test_what_no_task_needs_is_cancelled_with_nothing_in_the_dag(
 
     assert held["nothing"].state == "RUNNING"
     assert not emulator.service.requests("POST", f"{held['nothing'].name}:cancel")
+    about_success = emulator.service.requests("*", f"{held['success'].name}*")
+    assert not [entry for entry in about_success if entry["time"] > succeeded], (
+        "A task that ends as usual costs nothing."
+    )
     assert all(emulator.service.state(one.until) != "CANCELLED" for one in held.values())
     rows = airflow.call("GET", "/eventLogs?event=earth_engine.cancel&limit=100")["event_logs"]
     audited = {json.loads(row["extra"])["operation"]: row for row in rows if "collector" in row["owner"]}
