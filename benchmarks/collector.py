@@ -69,6 +69,8 @@ def fill(connection: object) -> None:
             "version": 1,
             "operation_names": ["projects/p/operations/A"],
             "account": None,
+            "task_id": "TASK",
+            "map_index": -1,
             "try_number": 1,
             "max_tries": 2,
             "run_started": None,
@@ -79,8 +81,9 @@ def fill(connection: object) -> None:
     shared = "n, 'dag_' || (n % 100), 'scheduled__' || n, 'task_' || t, -1"
     into = "insert into xcom (dag_run_id, dag_id, run_id, task_id, map_index, key, value, timestamp) select"
     do(f"{into} {shared}, 'key_' || k, {value}, now() from {source}, generate_series(1, {per_task - 1}) k")
+    recorded = f"replace('{record}', 'TASK', 'task_' || t)"
     cast = "::jsonb" if is_json(connection) else "::bytea"
-    do(f"{into} {shared}, 'earth_engine_operations', '{record}'{cast}, now() from {source} where t in (3, 9)")
+    do(f"{into} {shared}, 'earth_engine_operations', {recorded}{cast}, now() from {source} where t in (3, 9)")
     settled = "'{\"try_number\": ' || (case when n % 50 = 0 then 2 else 1 end) || '}'"
     of_ended = f"t = 3 or n <= {RUNS - ACTIVE}"
     do(
