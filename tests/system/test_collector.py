@@ -162,3 +162,16 @@ def test_what_no_task_needs_is_cancelled_with_nothing_in_the_dag(
         row = audited[held[end].name]
         assert (row["dag_id"], row["task_id"]) == (held[end].dag_id, "hold")
         print(f"{end}: {json.loads(row['extra'])['reason']}")
+
+
+def test_a_scheduler_stands_in_where_no_triggerer_runs(held: dict[str, Held], airflow: StandaloneAirflow) -> None:
+    one = held["nothing"]
+    airflow.kill("triggerer")
+    try:
+        airflow.mark_run(one.dag_id, one.run_id, "failed")
+        ended = time.time()
+        wait_until(lambda: one.state == "CANCELLED", timeout=300, what="the cancel by the scheduler's process")
+    finally:
+        airflow.start("triggerer")
+
+    print(f"without a triggerer: requested after {one.requested_at() - ended:.1f} s")
