@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_ee_provider.airflow_versions import (
     AIRFLOW_3,
+    is_a_task_test,
     is_asking_airflow,
     is_writing_to_the_log,
     tell_again,
@@ -254,7 +255,8 @@ class OwningTask(EarthEngineTask):
             cancel_on=self._cancel_on,
             **known,
         )
-        is_certain = self._ti is None or event in (Event.TIMEOUT, Event.INTERRUPT)
+        # In `airflow tasks test`, Airflow says of a task that it is tried again, which never happens.
+        is_certain = self._ti is None or event in (Event.TIMEOUT, Event.INTERRUPT) or is_a_task_test(self._ti)
         decision = decide(situation) if is_certain else decide_by_asking(self._ti, situation, self.log)
         self.act(decision, why or f"{self.task_id} is {decision.state}")
         is_left = decision.outcome is Outcome.LEAVE and (
