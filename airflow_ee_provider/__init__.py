@@ -31,6 +31,11 @@ def _configuration() -> dict[str, Any]:
         "Connections whose operations the page in Airflow's UI and the command line show, comma-separated; by default "
         "earth_engine_default and all others of the type earth_engine in Airflow's database."
     )
+    collects = (
+        "Whether operations that a task owned and that no active task needs are cancelled automatically, from the "
+        "triggerer's process, or from the scheduler's where there is no triggerer."
+    )
+    grace = "Seconds from the look that first finds an operation unneeded to its automatic cancel."
     price = "What an EECU-hour costs, for the page in Airflow's UI; without it, no costs are shown."
     return {
         "earth_engine": {
@@ -39,6 +44,8 @@ def _configuration() -> dict[str, Any]:
                 "allowed_hosts": option(hosts, "string", ""),
                 "allow_external_accounts": option(external, "boolean", "False"),
                 "connections": option(shown, "string", ""),
+                "cancel_orphans": option(collects, "boolean", "True"),
+                "cancel_orphans_after": option(grace, "float", "30"),
                 "eecu_hour_price": option(price, "float", ""),
                 "currency": option("The currency of that price.", "string", "USD"),
             },

@@ -274,6 +274,41 @@ def xcom_backend() -> Any:
     return import_module("airflow.sdk.execution_time.xcom" if AIRFLOW_3 else "airflow.models.xcom").XCom
 
 
+def xcom_table() -> Any:
+    """Return SQLAlchemy's table of XComs; the same columns in all versions."""
+    if AIRFLOW_3:
+        from airflow.models.xcom import XComModel as Model
+    else:
+        from airflow.models.xcom import BaseXCom as Model  # type: ignore[no-redef]
+    return Model.__table__
+
+
+def database_of_its_own() -> Any:
+    """Return an engine of SQLAlchemy's to Airflow's database that keeps no connection, and shares no pool with Airflow.
+
+    Airflow's executor forks processes, in which a pool's lock that a thread of ours has just held is never released.
+    """
+    from airflow import settings
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    engine: Any = settings.engine
+    # Whatever Airflow's configuration connects with, certificates and arguments, is in there.
+    return create_engine(engine.url, creator=engine.pool._creator, poolclass=NullPool)  # noqa: SLF001
+
+
+def connection_of_server(conn_id: str) -> Any:
+    """Return a connection in one of Airflow's own processes, such as the triggerer's, which may read the database.
+
+    Hooks ask as a task does, and Airflow 3.0 to 3.2 do not take the triggerer for a process of Airflow's then.
+
+    :raises Exception: if there is none, or it cannot be read.
+    """
+    from airflow.models.connection import Connection
+
+    return Connection.get_connection_from_secrets(conn_id)
+
+
 def xcoms_of_run(
     key: str, dag_id: str, run_id: str, known_tasks: Mapping[str, bool], wanted: Callable[[str], bool]
 ) -> Iterator[tuple[str, int | None, Any]]:

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from airflow_ee_provider.earth_engine.google_auth_errors import can_pass
 from airflow_ee_provider.earth_engine.operation_names import OperationName, check_project
 from airflow_ee_provider.earth_engine.sessions import authorized_session
 from airflow_ee_provider.earth_engine.settings import SCOPES
-from airflow_ee_provider.earth_engine.trust import check_info, check_token_may_go_to, endpoint_of, is_local
+from airflow_ee_provider.earth_engine.trust import Trust, check_info, check_token_may_go_to, endpoint_of, is_local
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +49,20 @@ class Account:
     base_url: str
     credentials: Credentials
     default_project: str = ""
+    trust: Trust = field(default_factory=Trust)
+
+    def trusts(self, address: str) -> bool:
+        """Whether its token may be sent to another endpoint, such as Earth Engine's own for many small requests."""
+        from google.auth.credentials import AnonymousCredentials
+
+        try:
+            url = endpoint_of(address)
+            if isinstance(self.credentials, AnonymousCredentials):
+                return is_local(url)
+            check_token_may_go_to(url, self.credentials, self.trust)
+        except EarthEngineError:
+            return False
+        return True
 
     @property
     def endpoint(self) -> str:
@@ -96,7 +110,8 @@ def open_account(settings: ConnectionSettings) -> Account:
         credentials = _impersonate(credentials, settings)
     if settings.quota_project and hasattr(credentials, "with_quota_project"):
         credentials = credentials.with_quota_project(_checked_project(settings.quota_project, "quota project"))
-    return Account(base_url, credentials, _checked_project(settings.project or _impersonated(settings) or project))
+    project = _checked_project(settings.project or _impersonated(settings) or project)
+    return Account(base_url, credentials, project, settings.trust)
 
 
 def _impersonated(settings: ConnectionSettings) -> str:

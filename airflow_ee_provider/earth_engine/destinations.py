@@ -5,6 +5,7 @@ Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.im
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -31,6 +32,26 @@ def console_url_of(body: Mapping[str, Any]) -> str:
         return f"{_ASSETS}{asset}"
     if drive := of("driveDestination", "folder") or of("driveDestination", "filenamePrefix"):
         return f"https://drive.google.com/drive/search?q={drive}"
+    return ""
+
+
+def destination_of(body: Mapping[str, Any]) -> str:
+    """Return what an export or an import writes, as one text: equal for two that write the same; empty if unknown.
+
+    >>> destination_of({"assetExportOptions": {"earthEngineDestination": {"name": "projects/p/assets/x"}}})
+    'projects/p/assets/x'
+    """
+    for name, value in body.items():
+        if not isinstance(value, Mapping):
+            continue
+        if name.endswith("Manifest"):
+            return str(value.get("name") or "")
+        if name.endswith("ExportOptions"):
+            for kind, destination in value.items():
+                if kind.endswith("Destination") and isinstance(destination, Mapping):
+                    if kind == "earthEngineDestination":
+                        return str(destination.get("name") or "")
+                    return f"{kind} {json.dumps(destination, sort_keys=True, default=str)}"
     return ""
 
 

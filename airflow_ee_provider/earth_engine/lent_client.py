@@ -12,11 +12,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
+import sys
 import threading
 import time
 from contextlib import contextmanager
-from functools import wraps
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_ee_provider.earth_engine.client.transports import no_token
@@ -24,7 +23,9 @@ from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidReq
 from airflow_ee_provider.earth_engine.flows.calls import encode
 from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, Response
 from airflow_ee_provider.earth_engine.flows.error_rules import parse_response
-from airflow_ee_provider.earth_engine.lent_transport import Through, WatchedOther, WatchedTransport
+from airflow_ee_provider.earth_engine.lent_functions import limited_deprecations, patched
+from airflow_ee_provider.earth_engine.lent_transport import Through, WatchedTransport
+from airflow_ee_provider.earth_engine.operations import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,11 +33,9 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.client.drivers import Log
     from airflow_ee_provider.earth_engine.client.transports import SyncTransport
     from airflow_ee_provider.earth_engine.credentials import Account
+    from airflow_ee_provider.earth_engine.deeds import Deeds
     from airflow_ee_provider.earth_engine.flows.starting import Start
     from airflow_ee_provider.earth_engine.operations import Operation
-
-#: Seconds for the list of deprecations that the client fetches from another host, without a limit of its own.
-DEPRECATIONS_TIMEOUT = 10.0
 
 #: Seconds that the answers to starts are waited for, once the function has returned.
 ANSWERS_TIMEOUT = 60.0
@@ -59,6 +58,10 @@ class OperationStarter(Protocol):
 
     def start(self, start: Start, transport: SyncTransport) -> Operation:
         """Start it, or find it started, and record it."""
+
+    @property
+    def deeds(self) -> Deeds:
+        """What the function has done by itself."""
 
 
 class LentClient:
@@ -90,7 +93,9 @@ class LentClient:
         """Carry out a request of the client's, which ``send`` would send as it is."""
         match = _START.fullmatch(uri) if method == "POST" else None
         if match is None:
-            return send(uri, method=method, body=body, headers=headers)
+            answer, content = send(uri, method=method, body=body, headers=headers)
+            self._starter.deeds.observe(method, uri, body, answer)
+            return answer, content
         import ee
 
         if os.getpid() != self._process:
@@ -123,6 +128,19 @@ class LentClient:
         shown = last if json.loads(last).get("name") == str(operation.name) else encode({"name": str(operation.name)})
         return httplib2.Response({"status": 200, "content-type": "application/json"}), shown
 
+    def uses(self, url: str) -> bool:
+        """Whether the client is to call another endpoint, which the function names."""
+        if not url or url.rstrip("/") == self._account.endpoint:
+            return False
+        may = self._account.trusts(url)
+        if not may:
+            self.tell_once(
+                "The function's ee.Initialize() names the endpoint %s, which is not Google's: it is not used. Whoever "
+                "runs Airflow can add it to [earth_engine] allowed_hosts.",
+                printable(url),
+            )
+        return may
+
     def tell_once(self, message: str, *args: Any) -> None:
         """Say something in the log, the first time."""
         if message not in self._told:
@@ -146,9 +164,9 @@ def lent_client(account: Account, starter: OperationStarter, log: Log) -> Iterat
     client = LentClient(account, starter, log)
     threads = set(threading.enumerate())
     interrupted = False
-    with _patched(ee, client, account) as initialize:
+    with patched(ee, client, account) as initialize:
         try:
-            with _errors(f"projects/{account.project}"), _limited_deprecations():
+            with _errors(f"projects/{account.project}"), limited_deprecations():
                 how = {"url": account.endpoint, "project": account.project, "http_transport": WatchedTransport(client)}
                 initialize(account.credentials, **how)
             yield client
@@ -167,75 +185,23 @@ def lent_client(account: Account, starter: OperationStarter, log: Log) -> Iterat
             client.closed = True
             if not interrupted:  # A timeout has ended the thread that would hear the answer; who cancels asks again.
                 _wait_for_answers(starter)
-            if left := [thread.name for thread in threading.enumerate() if thread not in threads]:
+            # A daemon is no work that anybody waits for: a progress bar's, an event loop's.
+            new = [thread for thread in threading.enumerate() if thread not in threads and not thread.daemon]
+            if left := [thread.name for thread in new if not _is_idle(thread)]:
                 log.warning("The function has returned while its threads %s go on: they can start nothing.", left)
             ee.Reset()
+
+
+def _is_idle(thread: threading.Thread) -> bool:
+    """Whether it is a pool's, which waits for its next piece of work."""
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 (nothing else tells)
+    return frame is not None and frame.f_globals.get("__name__") == "concurrent.futures.thread"
 
 
 def _wait_for_answers(starter: OperationStarter) -> None:
     deadline = time.monotonic() + ANSWERS_TIMEOUT
     while starter.is_busy and time.monotonic() < deadline:
         time.sleep(0.05)
-
-
-@contextmanager
-def _limited_deprecations() -> Iterator[None]:
-    """Bound the list of deprecations: the client's own request for it has no limit. Nothing of the function's runs."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DEPRECATIONS_TIMEOUT)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-@contextmanager
-def _patched(ee: Any, client: LentClient, account: Account) -> Iterator[Callable[..., None]]:
-    """Replace what would take the account or the watching transport away from the function, and put it back.
-
-    :return: the client's own ``Initialize``.
-    """
-    execute, initialize = ee.data._execute_cloud_call, ee.Initialize  # noqa: SLF001 (it has no public name)
-
-    @wraps(execute)
-    def watched_call(call: Any, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(getattr(call.http, "http", call.http), (WatchedTransport, WatchedOther)):
-            call.http = WatchedOther(call.http, client)
-        return execute(call, *args, **kwargs)
-
-    @wraps(initialize)
-    def initialize_again(credentials: Any = "persistent", *args: Any, **kwargs: Any) -> None:
-        if credentials not in ("persistent", None):
-            client.tell_once("The function initialises ee with credentials of its own; this task cancels with its own.")
-            kwargs.setdefault("http_transport", WatchedTransport(client))
-            initialize(credentials, *args, **kwargs)
-            return
-        client.tell_once(
-            "ee is initialised from the Airflow connection already; the function's ee.Initialize() keeps it."
-        )
-        if project := kwargs.get("project"):
-            ee.data.setCloudApiUserProject(str(project))
-
-    def authenticate(*_args: Any, **_kwargs: Any) -> None:
-        raise InvalidRequestError(
-            "ee.Authenticate() waits for a person with a browser, and a task has none.",
-            remedy="Remove the call: ee is initialised from the Airflow connection already.",
-        )
-
-    changes = [
-        (ee.data, "_execute_cloud_call", watched_call),
-        (ee.data, "get_persistent_credentials", lambda: account.credentials),
-        (ee, "Initialize", initialize_again),
-        (ee, "Authenticate", authenticate),
-    ]
-    before = [(module, name, getattr(module, name)) for module, name, _ in changes]
-    for module, name, replacement in changes:
-        setattr(module, name, replacement)
-    try:
-        yield initialize
-    finally:
-        for module, name, replaced in before:
-            setattr(module, name, replaced)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Kind = Literal["incr", "gauge", "timing"]
 
 #: Why operations are cancelled.
-CAUSES = ("kill", "timeout", "failure", "callback", "operator", "janitor", "page", "command_line")
+CAUSES = ("kill", "timeout", "failure", "callback", "operator", "janitor", "page", "command_line", "collector")
 
 #: Every metric: its kind, its tags, and what it says. A timing is in milliseconds, as with Airflow's own.
 METRICS: dict[str, tuple[Kind, tuple[str, ...], str]] = {

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.flows.calls import EXPORT_KINDS
 from airflow_ee_provider.earth_engine.flows.starting import Export
+from airflow_ee_provider.earth_engine.official_client import place_of
 from airflow_ee_provider.operators.json_parameters import file_of, read_json
 from airflow_ee_provider.tasks import parameters
+from airflow_ee_provider.tasks.asking import Made
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class EarthEngineExportOperator(ExportingOperator):
     a way that can pass (an internal error of Earth Engine's, a time-out) is started again by the next try, if there are
     ``retries``; any other failure fails the task for good.
 
-    Returns a list with the operation, an `OperationDict`.
+    Returns the operation, an `OperationDict`.
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export
 
@@ -62,6 +64,10 @@ class EarthEngineExportOperator(ExportingOperator):
         if expression is not None:
             self.body = {**self.body, "expression": expression}
 
-    def execute(self, context: Context) -> list[OperationDict]:
+    def execute(self, context: Context) -> OperationDict:
         """Start it, write its name down, wait."""
-        return self.start_and_wait(context, lambda _starter: [Export(self.kind, read_json(self.body, "export's body"))])
+        operation: OperationDict = self.start_and_wait(context, lambda _: self._made())
+        return operation
+
+    def _made(self) -> Made:
+        return Made(place_of(0), [Export(self.kind, read_json(self.body, "export's body"))])

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.flows.starting import IMPORT_KINDS, Import
+from airflow_ee_provider.earth_engine.official_client import place_of
 from airflow_ee_provider.operators.json_parameters import file_of, read_json
 from airflow_ee_provider.tasks import parameters
+from airflow_ee_provider.tasks.asking import Made
 from airflow_ee_provider.tasks.exporting import ExportingOperator
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ class EarthEngineImportOperator(ExportingOperator):
     What holds for exports holds for it: a retry finds the import that the last try has started, a failure that can pass
     is started again by the next try, and whoever ends the task has it cancelled.
 
-    Returns a list with the operation, an `OperationDict`.
+    Returns the operation, an `OperationDict`.
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/import
 
@@ -54,9 +56,10 @@ class EarthEngineImportOperator(ExportingOperator):
         """Read the manifest's file, if that is what it names."""
         self.manifest = file_of(self, self.manifest)
 
-    def execute(self, context: Context) -> list[OperationDict]:
+    def execute(self, context: Context) -> OperationDict:
         """Start it, write its name down, wait."""
-        return self.start_and_wait(context, lambda _starter: [self._import()])
+        operation: OperationDict = self.start_and_wait(context, lambda _: Made(place_of(0), [self._import()]))
+        return operation
 
     def _import(self) -> Import:
         return Import(self.kind, read_json(self.manifest, "import's manifest"), overwrite=self.overwrite)

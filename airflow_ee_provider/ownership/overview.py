@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.metrics import measure
+from airflow_ee_provider.earth_engine.operations import OperationState
 from airflow_ee_provider.ownership.database import read_holdings
-from airflow_ee_provider.ownership.holders import HeldOperation, HeldOperationDict, with_holders
+from airflow_ee_provider.ownership.holders import CLOCKS_DIFFER, HeldOperation, HeldOperationDict, with_holders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,18 +26,24 @@ class ShownOperationDict(HeldOperationDict):
 
     #: The connection that lists it, and that can cancel it.
     conn_id: str
+    #: Why the collector has cancelled it; None if it has not.
+    cancelled_because: str | None
 
 
 @dataclass(frozen=True)
 class ShownOperation:
-    """An operation, who holds it, and the connection that lists it."""
+    """An operation, who holds it, and the connection that lists it.
+
+    :param cancelled_because: why the collector has cancelled it; None if it has not.
+    """
 
     conn_id: str
     held: HeldOperation
+    cancelled_because: str | None = None
 
     def as_dict(self) -> ShownOperationDict:
         """Return it as plain JSON."""
-        return {**self.held.as_dict(), "conn_id": self.conn_id}
+        return {**self.held.as_dict(), "conn_id": self.conn_id, "cancelled_because": self.cancelled_because}
 
 
 @dataclass(frozen=True)
@@ -68,10 +75,28 @@ def read_overview(conn_ids: Iterable[str], project_id: str | None = None) -> Ove
     # The database after the lists: what a task has begun to want by now is not called orphaned.
     operations = [operation for _, operation in found.values()]
     held = with_holders(operations, read_holdings)
-    together = [ShownOperation(conn_id, one) for (conn_id, _), one in zip(found.values(), held, strict=True)]
+    reasons = _reasons(operations)
+    together = [
+        ShownOperation(conn_id, one, reasons.get(str(one.operation.name)))
+        for (conn_id, _), one in zip(found.values(), held, strict=True)
+    ]
     measure("orphans", sum(one.held.orphaned for one in together))
     together.sort(key=lambda one: str(one.held.operation.create_time or ""), reverse=True)
     return Overview(together, {conn_id: text for conn_id, text in listings.items() if isinstance(text, str)})
+
+
+def _reasons(operations: Iterable[Operation]) -> dict[str, str]:
+    """Return why the collector has cancelled operations, by name; Airflow's audit log knows."""
+    cancelled = [one for one in operations if one.state in (OperationState.CANCELLED, OperationState.CANCELLING)]
+    times = [one.create_time for one in cancelled if one.create_time is not None]
+    if not times:
+        return {}
+    from airflow.utils.session import create_session
+
+    from airflow_ee_provider.ownership.audit import cancelled_automatically
+
+    with create_session() as session:
+        return cancelled_automatically(session, min(times) - CLOCKS_DIFFER)
 
 
 def _listing(conn_id: str, project_id: str | None) -> list[Operation] | str:

@@ -1,6 +1,6 @@
-"""The plugin that Airflow finds through the package's entry point: a page of operations, and the doors that it needs.
+"""The plugin that Airflow finds through the package's entry point: the page, its doors, and what starts the collector.
 
-Every part of Airflow loads its plugins, so this imports nothing but Airflow's own plugin class.
+Every part of Airflow loads its plugins, so this imports nothing but Airflow's own plugin class and its listeners.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_ee_provider import PLUGIN_PATH, __version__
 from airflow_ee_provider.airflow_versions import AIRFLOW_3, has_react_apps
+from airflow_ee_provider.lifecycle.listener import CollectorListener
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -52,9 +53,10 @@ def _page(destination: str, url_route: str) -> dict[str, str]:
 
 
 class EarthEnginePlugin(AirflowPlugin):
-    """The page of Earth Engine's operations, from Airflow 3.1 on; its doors from 3.0 on."""
+    """The page of Earth Engine's operations, from Airflow 3.1 on; its doors from 3.0 on; the collector on all."""
 
     name = "earth_engine"
+    listeners = [CollectorListener()]  # noqa: RUF012 (Airflow declares it so)
     if AIRFLOW_3:
         fastapi_apps = [{"app": app, "url_prefix": PLUGIN_PATH, "name": "Google Earth Engine"}]
     if has_react_apps():

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow.models import Log
 from airflow.providers.common.compat.sdk import conf
 from airflow.utils.session import create_session
 
 from airflow_ee_provider.hooks.earth_engine import CONFIG_SECTION, EarthEngineHook
+from airflow_ee_provider.ownership.audit import audit_row
 from airflow_ee_provider.plugins.cached_overview import read_all
 from airflow_ee_provider.plugins.permissions import may_use_connection, readable_dags, what_forbids_cancel
 from airflow_ee_provider.tasks.measuring import measure_cancels
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 #: Seconds that requesting the cancels may take.
 CANCEL_TIMEOUT = 120.0
-
-#: The event in Airflow's audit log.
-AUDIT_EVENT = "earth_engine.cancel"
 
 
 @dataclass(frozen=True)
@@ -117,12 +114,5 @@ def _audit(user: Any, operations: Iterable[ShownOperation]) -> None:
     """Write into Airflow's audit log what is about to be asked for, before it is."""
     with create_session() as session:
         for one in operations:
-            extra = json.dumps({"operation": str(one.held.operation.name), "connection": one.conn_id})
-            whose = {}
-            if one.held.holders:
-                holder = one.held.holders[0]
-                names = ("dag_id", "run_id", "task_id", "map_index", "try_number")
-                whose = {name: getattr(holder, name) for name in names}
-            session.add(
-                Log(AUDIT_EVENT, owner=user.get_name(), owner_display_name=user.get_name(), extra=extra, **whose)
-            )
+            extra = {"operation": str(one.held.operation.name), "connection": one.conn_id}
+            session.add(audit_row(user.get_name(), extra, next(iter(one.held.holders), None)))

@@ -9,7 +9,8 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors
-from airflow_ee_provider.tasks.records import record_operations
+from airflow_ee_provider.tasks.record_format import cancel_on_of
+from airflow_ee_provider.tasks.records import record_started
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -50,6 +51,6 @@ def record_names(task: Any, context: Context, intent: Intent) -> list[OperationN
         raise AirflowSkipException(f"{task.task_id} was given no Earth Engine operation: there is nothing to do.")
     task.operation_names = [str(name) for name in names]
     task.hook.make_ready()
-    record_operations(context, names, **account_of(task), intent=intent)
+    record_started(context, dict.fromkeys(map(str, names), ""), account_of(task), intent, cancel_on_of(task))
     EarthEngineTasksLink.persist_for(context, names)
     return names

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 #: Parameters that are true or false.
-FLAGS = ("wait_for_completion", "cancel_on_kill", "cancel_on_timeout", "cancel_on_failure")
+FLAGS = ("wait_for_completion", "cancel_on_kill", "cancel_on_timeout", "cancel_on_failure", "ignore_refused_starts")
 
 
 class ExportParameters(WaitingTask, BaseOperator):
@@ -52,6 +52,8 @@ class ExportParameters(WaitingTask, BaseOperator):
         fails for good in any other way (templated).
     :param stop_at_failure: fail as soon as more of them than ``max_failures`` have failed; False waits for the others
         first. By default as ``cancel_on_failure``: what is not cancelled is waited for (templated).
+    :param ignore_refused_starts: succeed although Earth Engine has refused starts that the function has asked for by
+        itself: it deals with that (templated).
     :param deferrable: wait in the triggerer; by default as ``[operators] default_deferrable`` says.
     """
 
@@ -102,6 +104,7 @@ class ExportParameters(WaitingTask, BaseOperator):
         cancel_on_timeout: bool | str = True,
         cancel_on_failure: bool | str = True,
         stop_at_failure: bool | str | None = None,
+        ignore_refused_starts: bool | str = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -123,6 +126,7 @@ class ExportParameters(WaitingTask, BaseOperator):
         self.cancel_on_timeout: Any = cancel_on_timeout
         self.cancel_on_failure: Any = cancel_on_failure
         self.stop_at_failure: Any = stop_at_failure
+        self.ignore_refused_starts: Any = ignore_refused_starts
         self.deferrable = deferrable
         self.operation_names: list[str] = []
         parameters.check(self, self.checked_parameters)

@@ -1,15 +1,14 @@
 """What a task does with operations that it owns: it records them, and cancels them when nobody needs them any more.
 
-What is cancelled is decided in `airflow_ee_provider.tasks.decision`; this acts on it. The facts that a process keeps
-for that are its `Phase`, whether it was told to end, and whether it is over its time.
+What is cancelled is decided in `airflow_ee_provider.tasks.decision`, and done in `airflow_ee_provider.tasks.acting`.
+The facts that a process keeps for that are its `Phase`, whether it was told to end, and whether it is over its time.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException
@@ -23,59 +22,32 @@ from airflow_ee_provider.airflow_versions import (
     tells_of_the_end,
 )
 from airflow_ee_provider.earth_engine.many import some_of
-from airflow_ee_provider.tasks.clean_up import (
-    cancel_before_the_end,
-    cancel_here,
-    has_tries_left,
-    is_final,
-    log_instead_of_raising,
-    report_cancels,
-)
+from airflow_ee_provider.tasks.acting import ActingTask, Phase
+from airflow_ee_provider.tasks.clean_up import has_tries_left, is_final
 from airflow_ee_provider.tasks.decision import Decision, Event, Outcome, Situation, Standing, decide
-from airflow_ee_provider.tasks.earth_engine_task import EarthEngineTask
 from airflow_ee_provider.tasks.facts import decide_by_asking
 from airflow_ee_provider.tasks.process_end import ProcessEnd
+from airflow_ee_provider.tasks.record_format import cancel_on_of
 from airflow_ee_provider.tasks.records import wanted_of_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from airflow.providers.common.compat.sdk import Context
-
-    from airflow_ee_provider.earth_engine.flows.starting import Start
 
 #: Seconds for which a signal that interrupts a question to Airflow is sent again, and between two of them.
 SIGNALLED_AGAIN_FOR, SIGNALLED_AGAIN_AFTER = 1.0, 0.05
 
-#: The parameters with which an author says when operations are cancelled, by the cause of a cancel.
-CANCEL_ON = {"kill": "cancel_on_kill", "failure": "cancel_on_failure", "timeout": "cancel_on_timeout"}
+#: States in which a process lets its task end without another try.
+ENDS_FOR_GOOD = ("success", "failed", "skipped")
 
 
-class Phase(str, Enum):
-    """How far a task's process is."""
-
-    WORKING = "working"
-    #: It was told to end before it had what a cancel needs.
-    TOLD_EARLY = "told early"
-    CANCELLING = "cancelling"
-    #: It has cancelled its operations; what it does after that is only how it ends.
-    CANCELLED = "cancelled"
-    #: It has asked to be deferred: its trigger has the operations, or `Handover`.
-    DEFERRED = "deferred"
-    #: Airflow has decided how it ends.
-    ENDING = "ending"
-
-
-class OwningTask(EarthEngineTask):
+class OwningTask(ActingTask):
     """A mixin for what owns operations."""
 
     if TYPE_CHECKING:
-        operation_names: Any
         cancel_on_kill: bool
         cancel_on_timeout: bool
         execution_timeout: timedelta | None
 
-    _phase = Phase.WORKING
     _is_told_to_end = False
     _has_timed_out = False
 
@@ -84,9 +56,6 @@ class OwningTask(EarthEngineTask):
 
     #: Since when a signal is sent again, in seconds of the monotonic clock.
     _signalled_since: float | None = None
-
-    #: The task instance that runs.
-    _ti: Any = None
 
     def pre_execute(self, context: Context) -> None:
         """Have in the process what a kill needs, before anything else; called by Airflow in every process of the task.
@@ -110,21 +79,6 @@ class OwningTask(EarthEngineTask):
             self._decide(Event.SIGNAL, f"{self.task_id} was killed")
             raise AirflowException(f"{self.task_id} was killed before it began.")
         ProcessEnd(self._ti, self.on_end).expect()
-
-    @property
-    def own_operations(self) -> list[str]:
-        """What the task has, as far as it is not known to have ended."""
-        return list(self.operation_names)
-
-    @property
-    def own_starts(self) -> list[Start]:
-        """What this process has asked Earth Engine to start, without having heard its answer."""
-        return []
-
-    @property
-    def dag_id_of_run(self) -> str | None:
-        """The DAG's id, as the metrics have it; None before the task runs."""
-        return getattr(self._ti, "dag_id", None)
 
     # What has happened
 
@@ -191,7 +145,7 @@ class OwningTask(EarthEngineTask):
         """Let the signal come again where it interrupts a question of the task's, or a line that is being logged.
 
         Airflow cannot be asked amid the one, nor anything logged amid the other. Airflow 3's handler of SIGTERM
-        returns, so that either ends; an answer that does not come is waited for for `SIGNALLED_AGAIN_FOR` at most.
+        returns, so that either ends; an answer that does not come is waited for no longer than that.
         """
         now = time.monotonic()
         since = now if self._signalled_since is None else self._signalled_since
@@ -234,10 +188,14 @@ class OwningTask(EarthEngineTask):
         if self._phase is not Phase.WORKING:
             return
         self.stop()
-        if ends_as != "success" and self._cancel_on and self._own_in_words:
-            self._decide(Event.END, f"{self.task_id} is {ends_as}", ends_as=ends_as)
+        is_followed = False
+        if ends_as != "success" and cancel_on_of(self) and self.own_in_words:
+            decision = self._decide(Event.END, f"{self.task_id} is {ends_as}", ends_as=ends_as)
+            is_followed = decision.outcome is not Outcome.CANCEL and decision.standing is not Standing.OVER
         if self._phase is Phase.WORKING:
             self._phase = Phase.ENDING
+            if ends_as in ENDS_FOR_GOOD and not is_followed and not self.is_meant_to_run_on:
+                self.note_nothing_left()
 
     def on_failure(self, error: BaseException) -> None:
         """Look whether a user has ended the task, because it fails; all else is decided in `on_end`."""
@@ -245,14 +203,12 @@ class OwningTask(EarthEngineTask):
         if not tells_of_the_end(self._ti):
             self.on_end("failed" if is_final(error, self._ti) else "up_for_retry")
 
-    # What is done about it
-
     def _decide(self, event: Event, why: str = "", **known: Any) -> Decision:
         situation = Situation(
             event,
             has_tries_left=self._ti is not None and has_tries_left(self._ti),
             has_timed_out=self._has_timed_out,
-            cancel_on=self._cancel_on,
+            cancel_on=frozenset(cancel_on_of(self) or ()),
             **known,
         )
         # In `airflow tasks test`, Airflow says of a task that it is tried again, which never happens.
@@ -262,49 +218,6 @@ class OwningTask(EarthEngineTask):
         is_left = decision.outcome is Outcome.LEAVE and (
             event is Event.SIGNAL or known.get("ends_as") == "up_for_retry"
         )
-        if is_left and (own := self._own_in_words):
+        if is_left and (own := self.own_in_words):
             self.log.warning("The next try of %s continues with %s.", self.task_id, some_of(own))
         return decision
-
-    @property
-    def _cancel_on(self) -> frozenset[str]:
-        return frozenset(cause for cause, name in CANCEL_ON.items() if getattr(self, name, False))
-
-    def act(self, decision: Decision, why: str) -> None:
-        """Cancel, where that was decided."""
-        if decision.outcome is Outcome.CANCEL:
-            self.cancel_late_starts()
-            self._cancel(why, [name for name in self.own_operations if name not in decision.keep], decision.cause)
-
-    @property
-    def _own_in_words(self) -> list[str]:
-        return [*self.own_operations, *[start.describe() for start in self.own_starts]]
-
-    def _cancel(self, why: str, names: list[str], cause: str) -> None:
-        """Cancel on the way out; log in which state each operation is then, and raise nothing."""
-        starts = self.own_starts
-        with self._cancelling():
-            if not names and not starts:
-                return
-            shown = some_of([*names, *[start.describe() for start in starts]])
-            self.log.warning("%s; cancelling %s.", why, shown)
-            # What a next try can cancel as well is not worth a process of its own.
-            is_followed = cause == "timeout" and self._ti is not None and has_tries_left(self._ti)
-            with log_instead_of_raising(self.log):
-                if is_followed:
-                    results = cancel_here(self.hook, names, starts)
-                else:
-                    results = cancel_before_the_end(self.hook, names, self.log, starts)
-                report_cancels(results, self.log, cause=cause, dag_id=self.dag_id_of_run)
-
-    @contextmanager
-    def _cancelling(self) -> Iterator[None]:
-        self._phase = Phase.CANCELLING
-        yield
-        self._phase = Phase.CANCELLED
-
-    def stop(self) -> None:
-        """Start nothing more."""
-
-    def cancel_late_starts(self) -> None:
-        """Cancel as well what Earth Engine is only now heard to have started."""

@@ -26,6 +26,12 @@ TRY_KEY = "earth_engine_try"
 #: The store's key for all operations that a task starts, once it has started and recorded the last of them.
 STARTED_KEY = "earth_engine_started"
 
+#: The XCom's key under which a try writes down that it has ended, and that nothing of it is left to cancel.
+SETTLED_KEY = "earth_engine_settled"
+
+#: What `Record.cancel_on` can have: an author's ``cancel_on_kill``, ``cancel_on_failure`` and ``cancel_on_timeout``.
+CANCEL_ON = ("kill", "failure", "timeout")
+
 #: The form of the records that this version writes; those of 0.1 are lists of names.
 VERSION = 1
 
@@ -59,6 +65,8 @@ class Record:
     :param max_tries: of the task instance then: only a clear changes it.
     :param run_started: when its DAG run began, in ISO 8601: only the clear of a finished run changes it.
     :param intent: the value of an `Intent`.
+    :param cancel_on: at which ends of the task its author wants them cancelled, out of `CANCEL_ON`; None if that is not
+        known: people's own code has recorded them, or an earlier version.
     """
 
     operation_names: tuple[str, ...]
@@ -72,10 +80,12 @@ class Record:
     more: bool = False
     start_keys: tuple[str, ...] = ()
     intent: str = Intent.OWN.value
+    cancel_on: tuple[str, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return what is written."""
-        lists = {"operation_names": list(self.operation_names), "start_keys": list(self.start_keys)}
+        lists: dict[str, Any] = {"operation_names": list(self.operation_names), "start_keys": list(self.start_keys)}
+        lists["cancel_on"] = None if self.cancel_on is None else list(self.cancel_on)
         return {"version": VERSION, **asdict(self), **lists}
 
     @classmethod
@@ -97,7 +107,15 @@ class Record:
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
         names = texts_of(value["operation_names"])
         keys = tuple(str(key) for key in known.get("start_keys", ()))
-        return cls(**{**known, "operation_names": names, "start_keys": keys if len(keys) == len(names) else ()})
+        ends = known.get("cancel_on")
+        return cls(
+            **{
+                **known,
+                "operation_names": names,
+                "start_keys": keys if len(keys) == len(names) else (),
+                "cancel_on": None if ends is None else tuple(str(end) for end in ends),
+            }
+        )
 
     def with_keys(self) -> list[tuple[str, str]]:
         """Return each operation with its `Start.key`."""
@@ -108,6 +126,16 @@ class Record:
         together = [*self.with_keys(), *operations.items()]
         names, keys = zip(*together, strict=True)
         return replace(self, operation_names=names, start_keys=keys if any(keys) else ())
+
+
+def cancel_on_of(task: object) -> tuple[str, ...] | None:
+    """Return at which ends the author of a task wants its operations cancelled; None if it has no such parameters.
+
+    Call it once the parameters are rendered.
+    """
+    if not any(hasattr(task, f"cancel_on_{end}") for end in CANCEL_ON):
+        return None
+    return tuple(end for end in CANCEL_ON if getattr(task, f"cancel_on_{end}", False) is True)
 
 
 def part_key(number: int) -> str:

@@ -83,13 +83,20 @@ def record_operations(
 
 
 def record_started(
-    context: Context, started: Mapping[str, str], account: dict[str, Any] | None, intent: str = Intent.OWN
+    context: Context,
+    started: Mapping[str, str],
+    account: dict[str, Any] | None,
+    intent: str = Intent.OWN,
+    cancel_on: tuple[str, ...] | None = None,
 ) -> None:
-    """Write down what this package has started for a task: each operation, and the `Start.key` under which.
+    """Write down what a task of this package holds: each operation, and the `Start.key` under which it was started.
 
     Several at a time: each time, the last part is written again.
+
+    :param started: the key is empty for what the task has not started itself.
+    :param cancel_on: see `cancel_on_of`.
     """
-    _record(context, started, account, intent)
+    _record(context, started, account, intent, cancel_on)
 
 
 def recorded_with_keys(context: Context) -> list[tuple[str, str]]:
@@ -134,7 +141,11 @@ class _Written:
 
 
 def _record(
-    context: Context, new: Mapping[str, str], account: dict[str, Any] | None, intent: str = Intent.OWN
+    context: Context,
+    new: Mapping[str, str],
+    account: dict[str, Any] | None,
+    intent: str = Intent.OWN,
+    cancel_on: tuple[str, ...] | None = None,
 ) -> list[Record]:
     """Write down operations, each with its `Start.key`, and return all parts."""
     global _written  # noqa: PLW0603
@@ -143,13 +154,13 @@ def _record(
         parts, todo = written.parts, [name for name in new if name not in written.names]
         while todo:
             last = parts[-1] if parts else None
-            if last is None or (last.account, last.intent) != (account, intent) or len(last.operation_names) >= PART:
+            if last is None or not _is_of(last, account, intent, cancel_on) or len(last.operation_names) >= PART:
                 if last is not None and len(last.operation_names) < PART:
                     _write(context, len(parts), replace(last, more=True))
                 if last is None:
                     ti = item_of(context, "ti")
                     ti.xcom_push(key=TRY_KEY, value=ti.try_number)
-                parts.append(_part(context, account, intent))
+                parts.append(_part(context, account, intent, cancel_on))
             room = PART - len(parts[-1].operation_names)
             parts[-1] = parts[-1].with_more({name: new[name] for name in todo[:room]})
             written.names.update(todo[:room])
@@ -184,7 +195,11 @@ def _written_so_far(context: Context) -> _Written:
     return _written
 
 
-def _part(context: Context, account: dict[str, Any] | None, intent: str) -> Record:
+def _is_of(part: Record, account: dict[str, Any] | None, intent: str, cancel_on: tuple[str, ...] | None) -> bool:
+    return (part.account, part.intent, part.cancel_on) == (account, intent, cancel_on)
+
+
+def _part(context: Context, account: dict[str, Any] | None, intent: str, cancel_on: tuple[str, ...] | None) -> Record:
     ti = item_of(context, "ti")
     return Record(
         (),
@@ -195,6 +210,7 @@ def _part(context: Context, account: dict[str, Any] | None, intent: str) -> Reco
         getattr(ti, "max_tries", None),
         run_started(context),
         intent=Intent(intent).value,
+        cancel_on=cancel_on,
     )
 
 

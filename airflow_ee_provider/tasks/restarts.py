@@ -9,26 +9,31 @@ from airflow_ee_provider.earth_engine.failures import can_pass
 from airflow_ee_provider.tasks.records import recorded_with_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_ee_provider.earth_engine.flows.starting import Start
     from airflow_ee_provider.earth_engine.results import OperationDict
 
 
-def failed_to_restart(context: Context, operations: Sequence[OperationDict], max_restarts: int) -> list[str]:
+def failed_to_restart(
+    context: Context, operations: Sequence[OperationDict], max_restarts: int, starts: Iterable[Start]
+) -> list[str]:
     """Return which operations have failed, and are to be started again.
 
     :param max_restarts: how often each start may be repeated in this try.
+    :param starts: that can be repeated.
     """
     if not max_restarts:
         return []
     recorded = recorded_with_keys(context)
-    key_of, starts = dict(recorded), Counter(key for _, key in recorded if key)
+    key_of, times = dict(recorded), Counter(key for _, key in recorded if key)
+    repeatable = {start.key for start in starts}
 
     def is_wanted(operation: OperationDict) -> bool:
         error, key = operation["error"], key_of.get(operation["name"], "")
-        return error is not None and bool(key) and starts[key] <= max_restarts and can_pass(error)
+        return error is not None and key in repeatable and times[key] <= max_restarts and can_pass(error)
 
     return [operation["name"] for operation in operations if is_wanted(operation)]
 

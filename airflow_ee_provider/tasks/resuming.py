@@ -5,10 +5,12 @@ Airflow 3.3's ``task_state_store`` remembers it; before, nothing does, and there
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, OperationNotFoundError, TransientError
 from airflow_ee_provider.earth_engine.operations import OperationState
+from airflow_ee_provider.tasks.kept_requests import Asked, packed_text, unpacked_text
 from airflow_ee_provider.tasks.record_format import STARTED_KEY, Record, part_key, read_parts
 from airflow_ee_provider.tasks.records import (
     item_of,
@@ -17,15 +19,19 @@ from airflow_ee_provider.tasks.records import (
     recorded_with_keys,
     remember,
     run_started,
+    started_by_task,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.operations import Operation
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+#: How many characters Airflow's store takes for one key: `[state_store] max_value_storage_bytes`, and some to spare.
+MOST_REMEMBERED = 60_000
 
 
 def resume_operations(
@@ -65,7 +71,7 @@ def _resume(
         _forget(context, len(parts))
         for part in parts:
             if going_on := {name: key for name, key in part.with_keys() if name in wanted}:
-                record_started(context, going_on, part.account, part.intent)
+                record_started(context, going_on, part.account, part.intent, part.cancel_on)
         return operations_of_task(context) if parts else []
     for result in hook.cancel_operations(left) if how == "cancel" else ():
         if not result.outcome.is_fine(not_found_ok=True):
@@ -111,25 +117,40 @@ def _was_cleared(context: Context, parts: list[Record]) -> bool:
     return before != (getattr(item_of(context, "ti"), "max_tries", None), run_started(context))
 
 
-def record_all_started(context: Context, names: Sequence[str]) -> None:
-    """Write down that these are all that the task starts, and in which order it wants them; see `resume_started`."""
+def record_all_started(context: Context, asked: Asked) -> None:
+    """Write down that these are all that the task starts, and what it returns; see `resume_started`."""
     if context.get("task_state_store") is None:  # Nothing remembers it.
         return
-    where = {name: number for number, (name, _) in enumerate(recorded_with_keys(context))}
-    remember(context, STARTED_KEY, value=[where[name] for name in names])
+    where: dict[str, int] = {}
+    for number, (name, key) in enumerate(recorded_with_keys(context)):
+        where[key or name] = number
+    try:
+        value = json.dumps(asked.value)
+        is_plain = json.loads(value) == asked.value
+        numbers = [[where[one] for one in some] for some in (asked.operations, asked.in_value)]
+    except (TypeError, ValueError, KeyError, RecursionError):  # The next try calls the function again.
+        is_plain, value, numbers = False, "", []
+    text = packed_text(json.dumps([*numbers, value])) if is_plain else ""
+    remember(context, STARTED_KEY, text if len(text) <= MOST_REMEMBERED else "")
 
 
-def resume_started(context: Context, hook: EarthEngineHook, parts: list[Record], **how: str) -> tuple[list[str], bool]:
-    """`resume_operations` with what the last try has left, and whether that is all that the task is to start."""
+def resume_started(
+    context: Context, hook: EarthEngineHook, parts: list[Record], **how: str
+) -> tuple[list[str], Asked | None]:
+    """`resume_operations` with what the last try has left, and, if that is all that it was to start, what was asked."""
     left = names_in(parts)
     going_on = _resume(context, hook, parts, **how)
-    order = _remembered(context, STARTED_KEY)
-    were_all = bool(order) and bool(going_on) and going_on == left
-    if order and not were_all:
-        remember(context, STARTED_KEY, value=False)
-    if were_all and isinstance(order, list):
-        going_on = [going_on[number] for number in order]
-    return going_on, were_all
+    text = _remembered(context, STARTED_KEY)
+    if not (text and isinstance(text, str)):
+        return going_on, None
+    if going_on and going_on == left:
+        operations, in_value, value = json.loads(unpacked_text(text))
+        recorded = [key or name for name, key in recorded_with_keys(context)]
+        wanted = [recorded[number] for number in operations]
+        asked = Asked(json.loads(value), [recorded[number] for number in in_value], wanted)
+        return asked.names(started_by_task(context)), asked
+    remember(context, STARTED_KEY, "")
+    return going_on, None
 
 
 def _remembered(context: Context, key: str) -> Any:

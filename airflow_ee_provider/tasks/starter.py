@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.client.drivers import run
+from airflow_ee_provider.earth_engine.deeds import Deeds
+from airflow_ee_provider.earth_engine.destinations import destination_of
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, QueueFullError, TransientError
 from airflow_ee_provider.earth_engine.flows.starting import Start, start_once, with_defaults
-from airflow_ee_provider.earth_engine.many import are_few
 from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.earth_engine.operations import Operation
+from airflow_ee_provider.tasks.side_by_side import Bulk, arrow_to, description_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 #: Seconds after which a function's start is tried again where the project's queue is full.
 TRY_AGAIN_IN_FUNCTION = 30.0
 
-#: Seconds between two records of what is started side by side, and between two lines about it.
-RECORD_INTERVAL, LOG_INTERVAL = 0.5, 5.0
+#: How many equal starts of an earlier try are looked for beyond those that this one has asked for.
+LOOKED_AHEAD = 3
 
 
 class Starter:
@@ -59,21 +61,28 @@ class Starter:
         # What the tries of a task instance have in common: all but its clears, which change `max_tries`. When the run
         # began tells it from one of the same name: in another deployment, or made again after it was deleted.
         began = run_started.isoformat() if run_started else ""
-        self._identity = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}/{ti.max_tries}/{began}"
+        self.identity = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}/{ti.max_tries}/{began}"
         self._tries = max(1, ti.try_number) if tries is None else tries
         self._hook, self._record, self._log = hook, record, hook.log
         self._known = dict(known or {})
         self._queue_timeout = queue_timeout
         self._workload_tag, self._priority = workload_tag, priority
-        self._repeats: Counter[tuple[str, ...]] = Counter()
+        self._asked_for: defaultdict[tuple[str, ...], set[int]] = defaultdict(set)
         self._free: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
         self._under_way: dict[str, Start] = {}
         self._refused: dict[tuple[str, ...], tuple[Start, EarthEngineError]] = {}
         #: The descriptions of what was started, by operation.
         self.started: dict[str, str] = {}
+        #: What the function has started by itself, and what each operation of it writes.
+        self.by_function: dict[str, Start] = {}
+        self.destinations: dict[str, str] = {}
+        #: What else the function has done.
+        self.deeds = Deeds()
         #: No start is begun any more.
         self.stopped = False
         self._is_cancelled = False
+        #: Whether the last of `start_all` has met a full queue.
+        self.is_full = False
 
     def plan(self, method: str, body: Mapping[str, Any], project: str = "") -> Start:
         """Return the start of what is asked for; asking for the same thing again is another start.
@@ -84,11 +93,20 @@ class Starter:
         if method.endswith(":export"):
             body = with_defaults(body, self._workload_tag, self._priority)
         plain = {name: value for name, value in body.items() if name != "requestId"}
-        start = Start(method, plain, self._identity, project, 0, self._tries)
-        if free := self._free.get(start.asked):
-            return start.repeated(free.pop())
-        self._repeats[start.asked] += 1
-        return start.repeated(self._repeats[start.asked] - 1)
+        gone_since = self.deeds.gone_since(destination_of(plain))
+        start = Start(method, plain, self.identity, project, 0, self._tries, gone_since)
+        start = start.repeated(self._free[start.asked].pop() if self._free.get(start.asked) else self._next(start))
+        self._asked_for[start.asked].add(start.repeat)
+        if gone_since is not None and (name := self._known.pop(start.key, "")):
+            self.deeds.set_aside.add(name)  # It is asked for, and followed by another one if that wrote what is gone.
+        return start
+
+    def _next(self, start: Start) -> int:
+        """Return which of several equal starts this is: first of all, one that an earlier try has started."""
+        taken = self._asked_for[start.asked]
+        unused = [number for number in range(len(taken) + LOOKED_AHEAD) if number not in taken]
+        known = (number for number in unused if self._known and start.repeated(number).key in self._known)
+        return next(known, unused[0])
 
     def start(self, start: Start, transport: SyncTransport | None = None) -> Operation:
         """Start it, or find it started, and record it.
@@ -99,14 +117,14 @@ class Starter:
         if self.stopped:
             raise TransientError("Nothing more is started.", subject=start.describe())
         if name := self._known.get(start.key):
-            self.started[name] = _description(start)
+            self._note(name, start)
             return Operation.unread(OperationName.parse(name))
         self._under_way[start.key] = start
         try:
             operation = self._send(start, transport)
             name = str(operation.name)
             is_new = name not in self.started
-            self.started[name] = _description(start)
+            self._note(name, start)
         except EarthEngineError as error:
             # Whoever asks for it again repeats this start: Earth Engine may have acted.
             self._free[start.asked].append(start.repeat)
@@ -123,8 +141,15 @@ class Starter:
             self.cancel_late([name])
             raise TransientError("The task was killed while this was started: it does not go on.", subject=name)
         if is_new:
-            self._log.info("Started %s: %s%s", start.describe(), operation.name, _destination(start))
+            self._log.info("Started %s: %s%s", start.describe(), operation.name, arrow_to(start))
         return operation
+
+    def _note(self, name: str, start: Start) -> None:
+        """Remember what the function has started, in its order."""
+        self.started[name] = description_of(start)
+        self._known[start.key] = name
+        self.by_function[start.key] = start
+        self.destinations[name] = destination_of(start.body)
 
     def start_all(self, starts: Sequence[Start], most: int | None = None) -> list[Start]:
         """Start them side by side, or find them started, and record them a few at a time.
@@ -134,21 +159,27 @@ class Starter:
         :raises EarthEngineError: if one could not be started, once nothing more is under way.
         """
         found = {start.key: start for start in starts if self.has_started(start)}
-        self.started.update({self._known[key]: _description(start) for key, start in found.items()})
-        bulk = _Bulk(self, self._known, len(starts), len(found))
+        self.started.update({self._known[key]: description_of(start) for key, start in found.items()})
+        bulk = Bulk(self, self._known, len(starts), len(found))
         try:
-            todo = [start for start in starts if not self.has_started(start)]
+            todo = [start.with_tries(self._tries) for start in starts if not self.has_started(start)]
             self._hook.start_all(todo[:most], bulk.is_unwanted, bulk.done)
         except BaseException:  # Whatever it is, a timeout or a kill: what was started has to be found.
             with suppress(Exception):
                 bulk.record()
             raise
         bulk.end()
+        self.is_full = bulk.is_full
         return [start for start in starts if not self.has_started(start)]
 
     def has_started(self, start: Start) -> bool:
         """Whether something is known to be started."""
         return start.key in self._known
+
+    @property
+    def known(self) -> Mapping[str, str]:
+        """What is known to be started, by `Start.key`."""
+        return self._known
 
     def name_of(self, start: Start) -> str:
         """Return the operation of what is started."""
@@ -181,12 +212,21 @@ class Starter:
         errors = [error for _, error in self._refused.values()]
         lines = [f"{start.describe()}: {error}" for start, error in self._refused.values()]
         kind = EarthEngineError if any(error.permanent for error in errors) else TransientError
-        raise kind("Earth Engine refused to start what the task wants:\n  " + "\n  ".join(lines))
+        raise kind(
+            "Earth Engine refused to start what the task wants:\n  " + "\n  ".join(lines),
+            remedy="If the function deals with that itself, say ignore_refused_starts=True.",
+        )
 
     @property
     def is_busy(self) -> bool:
         """Whether an answer to a start is still awaited."""
         return bool(self._under_way)
+
+    @property
+    def superseded(self) -> list[str]:
+        """The operations after which the function has started another one that writes the same, in its order."""
+        last = {destination: name for name, destination in self.destinations.items() if destination}
+        return [name for name, destination in self.destinations.items() if last.get(destination, name) != name]
 
     def stop(self) -> list[str]:
         """Start nothing more; return what was started. Called in a signal handler: it waits for no lock."""
@@ -211,107 +251,3 @@ class Starter:
         """Cancel what was heard to be started after all else was cancelled."""
         if names and self._is_cancelled:
             self._hook.cancel_operations(names)
-
-
-class _Bulk:
-    """Starts side by side: what has become of them so far.
-
-    :param names: of what is started, by `Start.key`: these are added to them.
-    :param total: of all that is to be started.
-    :param found: how many of them were started before.
-    """
-
-    def __init__(self, starter: Starter, names: dict[str, str], total: int, found: int) -> None:
-        self._starter, self._names, self._total = starter, names, total
-        self._unrecorded: dict[str, str] = {}
-        self._late: list[str] = []
-        self._errors: list[tuple[Start, EarthEngineError]] = []
-        self._is_full = False
-        self._count = found
-        self._recorded_at = float("-inf")
-        self._began = self._told_at = time.monotonic()
-        if found:
-            self._log.info("%s of %s were started before, and go on.", f"{found:,}", f"{total:,}")
-
-    @property
-    def _log(self) -> Any:
-        return self._starter._log  # noqa: SLF001 (a part of it)
-
-    def is_unwanted(self, start: Start) -> bool:
-        """Whether a start is not wanted any more; asked in the thread that is about to send it."""
-        under_way = self._starter._under_way  # noqa: SLF001
-        # Written down first: either `Starter.stop` finds it, or this finds that there was a stop.
-        is_first = start.key not in under_way
-        under_way[start.key] = start
-        if not (self._starter.stopped or self._errors or self._is_full):
-            return False
-        if is_first:  # Otherwise Earth Engine may have acted on it.
-            under_way.pop(start.key, None)
-        return True
-
-    def done(self, result: tuple[Start, Operation | EarthEngineError]) -> None:
-        """Take an operation, or why it was not started; called in the task's own thread."""
-        starter, (start, found) = self._starter, result
-        if isinstance(found, QueueFullError):
-            self._is_full = True
-            starter._under_way.pop(start.key, None)  # noqa: SLF001
-            return
-        if isinstance(found, EarthEngineError):
-            if not (starter.stopped or self._errors or self._is_full):
-                self._errors.append((start, found))
-                starter._under_way.pop(start.key, None)  # noqa: SLF001
-            return
-        name = str(found.name)
-        starter.started[name] = _description(start)
-        starter._under_way.pop(start.key, None)  # noqa: SLF001
-        self._names[start.key] = name
-        self._count += 1
-        if not starter.is_wanted:  # The answer has come after the kill.
-            self._late.append(name)
-            return
-        self._unrecorded[name] = start.key
-        if are_few(self._total):
-            self._log.info("Started %s: %s%s", start.describe(), name, _destination(start))
-        if time.monotonic() - self._recorded_at >= RECORD_INTERVAL:
-            self.record()
-
-    def record(self) -> None:
-        """Write down what is not written down yet, and say how far this is."""
-        if not self._unrecorded:
-            return
-        self._starter._record(self._unrecorded)  # noqa: SLF001
-        self._unrecorded = {}
-        self._recorded_at = now = time.monotonic()
-        if not are_few(self._total) and now - self._told_at >= LOG_INTERVAL:
-            self._told_at = now
-            self._log.info("Started %s of %s.", f"{self._count:,}", f"{self._total:,}")
-
-    def end(self) -> None:
-        """Finish, once nothing is under way any more.
-
-        :raises EarthEngineError: if something was not started.
-        """
-        self._starter.cancel_late(self._late)
-        self.record()
-        if self._starter.stopped:
-            raise TransientError("The task was killed: nothing more is started.")
-        if not are_few(self._total):
-            seconds = time.monotonic() - self._began
-            self._log.info("Started %s of %s in %.0f s.", f"{self._count:,}", f"{self._total:,}", seconds)
-        if self._is_full:
-            self._log.info("The project's queue is full: %s are left to be started.", f"{self._total - self._count:,}")
-        for start, error in self._errors:
-            if self._total > 1:
-                self._log.error("%s could not be started: no more is.", start.describe())
-            raise error
-
-
-def _description(start: Start) -> str:
-    return str(start.body.get("description") or "")
-
-
-def _destination(start: Start) -> str:
-    from airflow_ee_provider.earth_engine.destinations import console_url_of
-
-    url = console_url_of(start.body)
-    return f" → {url}" if url else ""

@@ -10,9 +10,10 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_ee_provider.airflow_versions import can_run_a_trigger, is_a_dag_test, trigger_timed_out
 from airflow_ee_provider.earth_engine.many import some_lines
+from airflow_ee_provider.tasks.acting import Phase
 from airflow_ee_provider.tasks.clean_up import account_of
 from airflow_ee_provider.tasks.handover import Handover
-from airflow_ee_provider.tasks.owning_task import OwningTask, Phase
+from airflow_ee_provider.tasks.owning_task import OwningTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -20,6 +20,7 @@ from airflow_ee_provider.tasks.decision import Decision, Event, Outcome, Situati
 from airflow_ee_provider.tasks.handover import SETTLE, take_over
 from airflow_ee_provider.tasks.interrupting import cancel_for_author_of
 from airflow_ee_provider.tasks.record_format import TRY_KEY
+from airflow_ee_provider.tasks.settled import note_settled
 from airflow_ee_provider.triggers.state_watch import watched
 
 if TYPE_CHECKING:
@@ -241,6 +242,12 @@ class EarthEngineOperationTrigger(_Trigger):
         is_later_try = latest is not None and (mine is None or latest > mine)
         return replace(known, is_later_try=is_later_try)
 
+    async def _settle(self) -> None:
+        from asgiref.sync import sync_to_async
+
+        with suppress(Exception):  # The collector then asks Earth Engine, no more.
+            await sync_to_async(note_settled)(self.task_instance)
+
     async def _cancel_now(self) -> None:
         """Cancel, and again where Earth Engine was away: nobody else does."""
         names, dag_id = self.operation_names, getattr(self.task_instance, "dag_id", None)
@@ -252,6 +259,8 @@ class EarthEngineOperationTrigger(_Trigger):
                 results = await self.hook.cancel_operations(names, **CONFIRM_LIMITS)
                 report_cancels(results, self.log, cause="kill", dag_id=dag_id)
                 names = [str(result.name) for result in results if result.unanswered]
+                if all(result.outcome.is_fine(not_found_ok=True) for result in results):
+                    await self._settle()
             if not names:
                 return
         self.log.error("%s could not be cancelled in all this time, and may still run.", some_of(names))
@@ -262,12 +271,13 @@ class EarthEngineRoomTrigger(EarthEngineOperationTrigger):
     Wait until a task can start more operations: until enough of those that it has started have ended.
 
     :param unfinished: how many of them may still run then.
-    :param room_timeout: seconds after which the task tries all the same: others may have left the queue.
-    :param since: when the task has started something last, in seconds since the epoch; the event says it again.
+    :param room_timeout: seconds after which the task tries all the same: others may have left the queue. None where
+        only the task's own operations can make room.
+    :param since: when the project's queue has become full, in seconds since the epoch; the event says it again.
     :param kwargs: the parameters of `EarthEngineOperationTrigger`.
     """
 
-    def __init__(self, *, unfinished: int, room_timeout: float, since: float, **kwargs: Any) -> None:
+    def __init__(self, *, unfinished: int, room_timeout: float | None, since: float | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.unfinished, self.room_timeout, self.since = unfinished, room_timeout, since
 

@@ -37,7 +37,7 @@ def test_an_unstarted_export_is_started_as_the_function_describes_it(
     assert body["workloadTag"] == f"decorated_one_in_{place}"
     assert body["priority"] == 50
     assert body["fileExportOptions"]["cloudStorageDestination"]["bucket"] == "b"
-    [result] = ran.result
+    result = ran.result
     assert result["state"] == "SUCCEEDED"
     assert result["duration_seconds"] == pytest.approx(0.5, abs=0.01)
     assert result["destination_uris"][0].endswith(f"/b/{body['description']}")
@@ -110,7 +110,7 @@ def test_what_the_function_has_started_is_not_started_again(
     ran = run_dag(f"decorated_started_in_{place}")
 
     assert ran.state == "success", ran.log
-    assert [operation["name"] for operation in ran.result] == list(service.operations)
+    assert [ran.result["name"]] == list(service.operations)
     assert len(service.requests("POST", "*:export")) == 1
 
 
@@ -123,8 +123,10 @@ def test_without_the_wait_the_operations_are_returned_as_started(service: Servic
     assert [operation["state"] for operation in ran.result] == ["PENDING"] * 3
 
 
-def test_no_export_skips_the_task(run_dag: Callable[..., Ran], service: Service) -> None:
-    assert run_dag("decorated_nothing_in_worker").state == "skipped"
+def test_no_export_is_a_success(run_dag: Callable[..., Ran], service: Service) -> None:
+    ran = run_dag("decorated_nothing_in_worker")
+
+    assert (ran.state, ran.result) == ("success", [])
     assert not service.operations
 
 
@@ -181,7 +183,9 @@ def test_what_the_function_starts_by_itself_is_waited_for(
     ran = run_dag(f"decorated_forgotten_in_{place}")
 
     assert ran.state == "success", ran.log
-    assert [operation["description"] for operation in ran.result] == ["forgotten-0", "forgotten-1"]
+    assert ran.result is None  # The function returns nothing.
+    assert [operation.description for operation in service.operations.values()] == ["forgotten-0", "forgotten-1"]
+    assert [service.state(name) for name in service.operations] == ["SUCCEEDED"] * 2
     tags = {request["body"]["workloadTag"] for request in service.requests("POST", "*:export")}
     assert tags == {f"decorated_forgotten_in_{place}"}
 
@@ -211,19 +215,13 @@ def test_a_refusal_that_the_function_has_swallowed_fails_the_task(
     assert [service.state(name) for name in service.operations] == ["CANCELLED"]
 
 
-def test_a_return_annotation_does_not_split_the_result(service: Service, run_dag: Callable[..., Ran]) -> None:
+def test_the_value_has_the_functions_own_shape(service: Service, run_dag: Callable[..., Ran]) -> None:
     ran = run_dag("decorated_annotated_in_worker")
 
     assert ran.state == "success", ran.log
-    assert {operation["description"] for operation in ran.result} == {"north", "south"}
+    assert ran.result["north"]["description"] == "north"
+    assert [operation["description"] for operation in ran.result["south"]] == ["south"]
     assert len(service.operations) == 2
-
-
-def test_multiple_outputs_are_refused_when_the_dag_is_parsed() -> None:
-    from airflow.providers.common.compat.sdk import DAG, task
-
-    with pytest.raises(ValueError, match="cannot have multiple_outputs"), DAG("no", schedule=None):
-        task.earth_engine(multiple_outputs=True)(lambda: None)()
 
 
 def test_what_was_only_listed_is_neither_owned_nor_cancelled(service: Service, run_dag: Callable[..., Ran]) -> None:

@@ -52,8 +52,8 @@ def test_an_export_is_started_once_and_its_result_returned(
     assert ran.state == "success"
     [operation] = emulator.service.operations.values()
     assert operation.description == f"export_in_{place}"
-    assert [result["name"] for result in ran.result] == [operation.name]
-    assert ran.result[0]["destination_uris"] == ["https://console.developers.google.com/storage/browser/b/x"]
+    assert ran.result["name"] == operation.name
+    assert ran.result["destination_uris"] == ["https://console.developers.google.com/storage/browser/b/x"]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -72,7 +72,7 @@ def test_without_the_wait_the_operation_is_returned_as_started(emulator: Emulato
     ran = run_dag("export_and_go_in_worker")
 
     assert ran.state == "success"
-    assert ran.result[0]["state"] == "PENDING"
+    assert ran.result["state"] == "PENDING"
 
 
 def test_an_export_that_takes_too_long_is_cancelled(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
@@ -185,7 +185,7 @@ def test_a_first_look_that_is_refused_does_not_end_the_waiting(
     ran = run_dag(f"export_in_{place}")
 
     assert ran.state == "success", ran.log
-    assert [operation["state"] for operation in ran.result] == ["SUCCEEDED"]
+    assert ran.result["state"] == "SUCCEEDED"
 
 
 def test_without_the_wait_what_could_not_be_read_is_named_all_the_same(
@@ -196,7 +196,7 @@ def test_without_the_wait_what_could_not_be_read_is_named_all_the_same(
     ran = run_dag("export_and_go_in_worker")
 
     assert ran.state == "success", ran.log
-    assert [operation["name"] for operation in ran.result] == list(emulator.service.operations)
+    assert [ran.result["name"]] == list(emulator.service.operations)
 
 
 @pytest.mark.parametrize(
@@ -296,4 +296,4 @@ def test_a_full_queue_passes_whatever_its_status(emulator: Emulator, monkeypatch
     emulator.service.fail("queue_full", path="*:export", times=2)
     operator = EarthEngineExportOperator(task_id="export", kind="image", body=BODY)
 
-    assert operator.execute({"ti": TaskInstance(), "dag_run": None})[0]["state"] == "SUCCEEDED"
+    assert operator.execute({"ti": TaskInstance(), "dag_run": None})["state"] == "SUCCEEDED"

@@ -6,7 +6,7 @@ import socket
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
-from threading import Thread
+from threading import Event, Thread
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from google.oauth2.credentials import Credentials
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidRequestError, PermissionDeniedError
 from airflow_ee_provider.earth_engine.flows.starting import Export, check_export, with_defaults
 from airflow_ee_provider.earth_engine.lent_client import lent_client
-from airflow_ee_provider.earth_engine.official_client import exports_of
+from airflow_ee_provider.earth_engine.official_client import place_of, read_value
 from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.tasks.starter import Starter
@@ -74,7 +74,7 @@ def test_it_is_what_the_official_client_sends(what: str, earth_engine_emulator: 
     EXPORTS[what](ee).start()
     ee.Reset()
     with lent():
-        [export] = exports_of(EXPORTS[what](ee), "earth-demo", ())
+        [export] = read_value(EXPORTS[what](ee), "earth-demo", ()).operations
 
     [sent] = earth_engine_emulator.service.requests("POST", "*:export")
     del sent["body"]["requestId"]
@@ -91,9 +91,8 @@ def test_a_classifier_is_exported_as_one(earth_engine_emulator: Emulator) -> Non
 
     with lent():
         classifier = ee.Classifier.smileCart()
-        [export] = exports_of(
-            ee.batch.Export.classifier.toAsset(classifier, "x", "projects/earth-demo/assets/c"), "earth-demo", ()
-        )
+        task = ee.batch.Export.classifier.toAsset(classifier, "x", "projects/earth-demo/assets/c")
+        [export] = read_value(task, "earth-demo", ()).operations
 
     assert isinstance(export, Export)
     assert export.kind == "classifier"
@@ -105,7 +104,7 @@ def test_the_clients_own_workload_tag_is_kept(earth_engine_emulator: Emulator) -
     import ee
 
     with lent(), ee.data.workloadTagContext("mine"):
-        [export] = exports_of(EXPORTS["image to Drive"](ee), "earth-demo", ())
+        [export] = read_value(EXPORTS["image to Drive"](ee), "earth-demo", ()).operations
 
     assert isinstance(export, Export)
     assert with_defaults(export.body, "dag", None)["workloadTag"] == "mine"
@@ -118,7 +117,7 @@ def returned_by(form: Callable[[Any], Any]) -> tuple[list[Any], str]:
     with lent() as (starter, client):
         task = EXPORTS["image to Drive"](ee)
         task.start()
-        return exports_of(form(task), client.project, starter.started), task.name
+        return read_value(form(task), client.project, starter.started).operations, task.name
 
 
 @pytest.mark.parametrize(
@@ -141,19 +140,56 @@ def test_a_started_task_is_its_operation_in_whatever_form_it_is_returned(form: C
     assert found == [OperationName.parse(name)]
 
 
-@pytest.mark.parametrize("nonsense", [{"a": 1}, "hello", [b"x"], 7])
-def test_what_is_no_export_is_refused(nonsense: Any) -> None:
-    with pytest.raises(InvalidRequestError, match=r"Return ee\.batch\.Task objects"):
-        exports_of(nonsense, "earth-demo", ())
+@pytest.mark.parametrize("own", [{"a": 1}, "hello", [b"x"], 7, (1, {2}), None, {"path": "gs://b/x", "count": 2}])
+def test_what_is_no_operation_stays_the_very_object_that_it_is(own: Any) -> None:
+    value, operations = read_value(own, "earth-demo", ())
+
+    assert value is own
+    assert operations == []
 
 
-@pytest.mark.parametrize("listed", [lambda ee: ee.batch.Task.list(), lambda ee: ee.data.listOperations()])
-def test_what_was_only_listed_is_nobodys(earth_engine_emulator: Emulator, listed: Callable[[Any], Any]) -> None:
+@pytest.mark.usefixtures("earth_engine_emulator")
+def test_an_operation_is_replaced_where_it_stands_and_a_text_stays() -> None:
+    import ee
+
+    with lent() as (starter, client):
+        task = EXPORTS["image to Drive"](ee)
+        task.start()
+        unstarted = EXPORTS["table to a bucket"](ee)
+        own = {"id": task.id, "uri": "gs://b/x"}
+        value, operations = read_value(
+            ({"north": task, "n": 2}, [task.status(), task.id], own, [unstarted]), client.project, starter.started
+        )
+
+    assert value == ({"north": place_of(0), "n": 2}, [place_of(1), task.id], own, [place_of(2)])
+    name = OperationName.parse(task.name)
+    assert operations[:2] == [name, name]
+    assert isinstance(operations[2], Export)
+    assert operations[3:] == [name]
+
+
+def test_the_task_of_another_client_is_its_operation() -> None:
+    class Task:
+        name = "projects/earth-demo/operations/ABC"
+
+    assert read_value([Task()], "earth-demo", ()) == ([place_of(0)], [OperationName.parse(Task.name)])
+
+
+def test_what_was_only_listed_is_nobodys(earth_engine_emulator: Emulator) -> None:
     import ee
 
     earth_engine_emulator.service.add("somebody else's")
     with lent(), pytest.raises(InvalidRequestError, match="a list shows everybody's"):
-        exports_of(listed(ee), "earth-demo", ())
+        read_value(ee.batch.Task.list(), "earth-demo", ())
+
+
+def test_a_list_of_the_apis_own_adopts_none(earth_engine_emulator: Emulator) -> None:
+    import ee
+
+    earth_engine_emulator.service.add("somebody else's")
+    with lent():
+        listed = ee.data.listOperations()
+        assert read_value(listed, "earth-demo", ()) == (listed, [])
 
 
 #: Each way in which code starts an operation through the client's own state in this process.
@@ -188,7 +224,7 @@ URL: list[str] = []
 
 
 def body_of(ee: Any) -> dict[str, Any]:
-    [export] = exports_of(EXPORTS["image to Drive"](ee), "earth-demo", ())
+    [export] = read_value(EXPORTS["image to Drive"](ee), "earth-demo", ()).operations
     assert isinstance(export, Export)
     return dict(export.body)
 
@@ -278,13 +314,36 @@ def test_a_thread_that_outlives_the_function_is_waited_for_and_then_refused(eart
     assert second
 
 
+def test_only_work_that_goes_on_is_named(
+    earth_engine_emulator: Emulator, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert earth_engine_emulator
+    over = Event()
+    pool = ThreadPoolExecutor(1, "idle-pool")
+    with lent():
+        pool.submit(int).result()
+        Thread(target=over.wait, name="progress-bar", daemon=True).start()
+    with lent():
+        forgotten = Thread(target=over.wait, name="forgotten-work")
+        forgotten.start()
+    over.set()
+    forgotten.join()
+    pool.shutdown()
+
+    captured = capfd.readouterr()
+    written = captured.out + captured.err + caplog.text
+    assert "forgotten-work" in written
+    assert "progress-bar" not in written
+    assert "idle-pool" not in written
+
+
 def test_a_child_process_can_make_exports_and_cannot_start_them(earth_engine_emulator: Emulator) -> None:
     import ee
 
     # Not a `multiprocessing.Pool`: that ends its processes by SIGTERM, for which Airflow has a handler of its own.
     with lent(), ProcessPoolExecutor(2, get_context("fork")) as pool:
         made_there = list(pool.map(made, ["image to Drive", "table to a bucket"]))
-        assert len(exports_of(made_there, "earth-demo", ())) == 2
+        assert len(read_value(made_there, "earth-demo", ()).operations) == 2
         with pytest.raises(ee.EEException, match="child process cannot start"):
             pool.submit(started, "image to Drive").result()
 
@@ -324,8 +383,11 @@ def test_a_function_cannot_wait_for_a_browser(earth_engine_emulator: Emulator) -
     assert earth_engine_emulator
     import ee
 
-    with lent(), pytest.raises(InvalidRequestError, match="waits for a person with a browser"):
-        ee.Authenticate()
+    with lent():
+        assert ee.Authenticate() is True
+        assert ee.Authenticate(auth_mode="notebook", force=False) is True
+        with pytest.raises(InvalidRequestError, match="waits for a person with a browser"):
+            ee.Authenticate(force=True)
 
 
 def test_the_functions_own_sockets_have_no_time_limit_of_ours(earth_engine_emulator: Emulator) -> None:

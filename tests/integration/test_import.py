@@ -27,7 +27,7 @@ def test_an_import_is_started_once_and_its_result_returned(
     ran = run_dag(f"import_in_{place}")
 
     assert ran.state == "success", ran.log
-    [operation] = ran.result
+    operation = ran.result
     asset = f"projects/demo/assets/import_in_{place}"
     assert (operation["type"], operation["description"]) == ("INGEST_IMAGE", asset)
     assert operation["destination_uris"] == [f"https://code.earthengine.google.com/?asset={asset}"]

@@ -146,7 +146,11 @@ edited by hand. The libraries are installed with Airflow's constraints beside th
 - Call their export helpers as they are. What they start is the task's from that moment on: it is waited for, cancelled
   on a kill, and found again by a retry. A helper that swallows the error of a start cannot hide it: the task fails at
   the function's end, names it, and cancels what else was started.
-- In `ee.Initialize()`, leave the credentials out: the connection's account is kept.
+- In `ee.Initialize()`, leave the credentials out: the connection's account is kept. `ee.Authenticate()` returns True.
+  Another endpoint (`opt_url`, the high-volume one) is used if it is Google's, or allowed in Airflow's configuration.
+- A client that does not go through `ee` bypasses all this: `ee-client` (httpx, an account of its own), plain REST, the
+  `earthengine` command. Nothing sees what it starts. Return its `Task` object, or the operation's name, and the
+  operation is the task's from then on.
 
 ### Child processes
 

@@ -32,7 +32,7 @@ from airflow_ee_provider.tasks import (
     owning_task,
     records,
     resuming,
-    starter,
+    side_by_side,
     waiting_task,
 )
 from airflow_ee_provider.tasks.decision import Event, Outcome, Situation
@@ -174,7 +174,7 @@ MUTANTS = [
     ),
     Mutant(
         "what is started side by side is not written down before it is sent",
-        ((starter._Bulk, "is_unwanted", lambda _self, _start: False),),
+        ((side_by_side.Bulk, "is_unwanted", lambda _self, _start: False),),
         ("two exports, worker",),
         ("2.11",),
         USERS,

@@ -27,7 +27,17 @@ from airflow_ee_provider.hooks.earth_engine import _ConnectionHook
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import stale
 from airflow_ee_provider.sensors import earth_engine as sensors
-from airflow_ee_provider.tasks import facts, handover, in_time, owning_task, records, run_records, waiting_task
+from airflow_ee_provider.tasks import (
+    acting,
+    facts,
+    handover,
+    in_time,
+    owning_task,
+    records,
+    run_records,
+    settled,
+    waiting_task,
+)
 from airflow_ee_provider.triggers import earth_engine as triggers
 from airflow_ee_provider.triggers import state_watch
 
@@ -217,6 +227,8 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         waiting_task,
         owning_task,
         facts,
+        acting,
+        settled,
         handover,
         records,
         run_records,

@@ -75,6 +75,10 @@ PARAMETERS: dict[str, tuple[str, str]] = {
         "that all may use together; then what still runs is cancelled, and the task fails",
     ),
     "max_restarts": ("a whole number", "how often, in one try, what failed in a way that can pass is started again"),
+    "ignore_refused_starts": (
+        "true or false",
+        "succeed although Earth Engine has refused starts of the function's own: it deals with that",
+    ),
     "max_active_operations": ("a whole number", "how many may be in Earth Engine at once; None for any number"),
     "queue_timeout": (DURATION, "how long is waited for room in the project's queue, while nothing is started"),
     "max_failures": ("a whole number, or a share below 1", "how many may fail without failing the task"),

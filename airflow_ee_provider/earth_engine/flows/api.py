@@ -228,7 +228,7 @@ def cancel_what_is_left(account: Account, names: Any, starts: Sequence[Start], *
 
 
 def wait_for_room(
-    account: Account, names: Any, *, unfinished: int, timeout: float, options: WaitOptions
+    account: Account, names: Any, *, unfinished: int, timeout: float | None, options: WaitOptions
 ) -> Flow[list[Operation]]:
     """Poll until no more than ``unfinished`` of a task's operations run, or for so many seconds; return them."""
     return waiting.wait_for_room(account.names(names), options, unfinished=unfinished, timeout=timeout)

@@ -121,6 +121,8 @@ class Start:
     :param identity: of the task, across its retries; not across its clears, after which a user wants another one.
     :param repeat: how many equal starts came before, for a task that wants the same thing several times.
     :param tries: how often the task may have tried, this try included.
+    :param gone_since: when what it writes was not there, in seconds since the epoch by Earth Engine's clock: an
+        operation that had succeeded by then has to be started anew. None if that is not known.
     """
 
     method: str
@@ -129,6 +131,7 @@ class Start:
     project: str = ""
     repeat: int = 0
     tries: int = 1
+    gone_since: float | None = None
 
     @cached_property
     def asked(self) -> tuple[str, str, str]:
@@ -151,9 +154,22 @@ class Start:
         another.__dict__["asked"] = self.asked  # A body can be large: it is encoded once.
         return another
 
+    def with_tries(self, tries: int) -> Start:
+        """Return the same start, which may have been tried so often by now."""
+        return replace(self, tries=tries) if tries != self.tries else self
+
     def describe(self) -> str:
-        """Say in a few words what is to be started."""
-        return f"{self.method} {str(self.body.get('description') or '')!r}".removesuffix(" ''")
+        """Say in a few words what is to be started; an import is called as its asset is."""
+        manifest = next((v for k, v in self.body.items() if k.endswith("Manifest") and isinstance(v, Mapping)), {})
+        name = self.body.get("description") or manifest.get("name") or ""
+        return f"{self.method} {str(name)!r}".removesuffix(" ''")
+
+    def is_to_follow(self, operation: Operation) -> bool:
+        """Whether an operation that an earlier try has started is to be followed by another one."""
+        if not operation.succeeded:
+            return operation.done
+        ended = operation.end_time or operation.update_time
+        return self.gone_since is not None and (ended is None or ended.timestamp() <= self.gone_since)
 
 
 def check_export(export: Export) -> None:
@@ -230,11 +246,10 @@ def _start_once(project: str, start: Start) -> Flow[Operation]:
         operation = yield from get_operation(operation.name)  # A repeated request may be answered as the first was.
         if operation.state is OperationState.CANCELLING:
             [operation] = yield from wait_for_operations([operation.name], WaitOptions(poll_interval=5.0))
-        if not operation.done or operation.succeeded or number >= start.tries:
+        if number >= start.tries or not start.is_to_follow(operation):
             return operation
-        yield LogMessage(
-            f"{operation.name}, which an earlier try has started, {operation.describe()}: it is started again."
-        )
+        why = "and what it has written is gone" if operation.succeeded else "it is started again"
+        yield LogMessage(f"{operation.name}, which an earlier try has started, {operation.describe()}: {why}.")
 
 
 def _unless(stopped: Callable[[], bool], flow: Flow[Operation]) -> Flow[Operation]:

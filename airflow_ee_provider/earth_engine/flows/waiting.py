@@ -135,13 +135,13 @@ def wait_for_operations(
 
 
 def wait_for_room(
-    names: Sequence[OperationName], options: WaitOptions, *, unfinished: int, timeout: float
+    names: Sequence[OperationName], options: WaitOptions, *, unfinished: int, timeout: float | None
 ) -> Flow[list[Operation]]:
     """Read operations until no more than ``unfinished`` of them run, or more than may have failed, or time is over.
 
     Without operations, it only waits: others fill the queue.
 
-    :param timeout: seconds to wait at most.
+    :param timeout: seconds to wait at most; None for no limit.
     """
     progress = Progress(names)
 
@@ -151,7 +151,7 @@ def wait_for_room(
     if names:
         yield from _poll_until(is_over, progress, options, timeout)
     else:
-        yield Sleep(timeout)
+        yield Sleep(timeout or 0.0)
     return progress.found
 
 

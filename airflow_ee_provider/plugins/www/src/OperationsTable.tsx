@@ -133,10 +133,15 @@ function State(props: { isCancelling: boolean; operation: Operation }) {
   const state = props.isCancelling && !operation.done ? "CANCELLING" : operation.state;
   const percent = operation.progress === null || operation.done ? null : Math.round(operation.progress * 100);
   return (
-    <span className={`ee-state ee-${state.toLowerCase()}`}>
-      {state.toLowerCase()}
-      {percent !== null && percent > 0 && ` ${percent} %`}
-    </span>
+    <>
+      <span className={`ee-state ee-${state.toLowerCase()}`}>
+        {state.toLowerCase()}
+        {percent !== null && percent > 0 && ` ${percent} %`}
+      </span>
+      {operation.cancelled_because !== null && (
+        <small className="ee-why">cancelled automatically: {operation.cancelled_because}</small>
+      )}
+    </>
   );
 }
 

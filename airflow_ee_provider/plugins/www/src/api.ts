@@ -30,6 +30,8 @@ export type Operation = {
   orphaned: boolean;
   mine: boolean;
   conn_id: string;
+  /** Why the collector has cancelled it. */
+  cancelled_because: string | null;
 };
 
 export type Answer = {

@@ -1,0 +1,70 @@
+"""What a function does by itself to operations and to what they write, as its requests to Earth Engine show.
+
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.assets (``delete``, ``move``, ``copy``)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ASSET = re.compile(r".*/(?P<name>projects/[^/?]+/assets/[^?:]+)(?::(?P<verb>move|copy))?(?:\?.*)?")
+_CANCEL = re.compile(r".*/(?P<name>projects/[^/?]+/operations/[^?:]+):cancel(?:\?.*)?")
+
+#: Seconds to which an answer's date is exact: it is rounded down.
+_DATE_ROUNDED = 1.0
+
+
+@dataclass
+class Deeds:
+    """What a function has done."""
+
+    #: By asset, when it was not there, or was another one, in seconds since the epoch by Earth Engine's clock.
+    gone: dict[str, float] = field(default_factory=dict)
+    #: The operations that it has cancelled.
+    cancelled: set[str] = field(default_factory=set)
+    #: Operations of earlier tries that wrote what is gone.
+    set_aside: set[str] = field(default_factory=set)
+
+    def gone_since(self, destination: str) -> float | None:
+        """Return when an asset, or a folder that it is in, was not there; None if that is not known."""
+        moments = [at for asset, at in self.gone.items() if destination == asset or destination.startswith(f"{asset}/")]
+        return max(moments, default=None)
+
+    def observe(self, method: str, uri: str, body: Any, answer: Mapping[str, Any]) -> None:
+        """Take note of a request that was answered."""
+        status = int(answer.get("status", 0))
+        is_done = 200 <= status < 300
+        if method == "POST" and (match := _CANCEL.fullmatch(uri)):
+            if is_done:
+                self.cancelled.add(match["name"])
+        elif match := _ASSET.fullmatch(uri):
+            asset, verb, at = unquote(match["name"]).rstrip("/"), match["verb"], _date(answer)
+            if method == "DELETE" and (is_done or status == 404):
+                self.gone[asset] = at + _DATE_ROUNDED
+            elif method == "GET" and status == 404:
+                self.gone[asset] = max(at, self.gone.get(asset, at))
+            elif method == "POST" and verb and is_done:
+                changed = [_destination(body), *([asset] if verb == "move" else [])]
+                self.gone.update((name, at + _DATE_ROUNDED) for name in changed if name)
+
+
+def _destination(body: Any) -> str:
+    with suppress(ValueError, TypeError, AttributeError):
+        return str(json.loads(body)["destinationName"])
+    return ""
+
+
+def _date(answer: Mapping[str, Any]) -> float:
+    with suppress(TypeError, ValueError):
+        return parsedate_to_datetime(str(answer["date"])).timestamp() if "date" in answer else time.time()
+    return time.time()

@@ -1,0 +1,49 @@
+"""Who has cancelled which operation, in Airflow's audit log."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from airflow.models import Log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+#: The event in Airflow's audit log.
+AUDIT_EVENT = "earth_engine.cancel"
+
+#: Whose cancels the collector's are there.
+COLLECTOR = "earth_engine collector"
+
+#: What says of which task instance a row is.
+_INSTANCE = ("dag_id", "run_id", "task_id", "map_index", "try_number")
+
+
+def audit_row(owner: str, extra: dict[str, Any], holder: Any = None) -> Log:
+    """Return a row for the audit log, to be written before Earth Engine is asked.
+
+    :param extra: the ``operation``, the ``connection``, and what else there is to say.
+    :param holder: the task instance that holds the operation, if there is one.
+    """
+    whose = {} if holder is None else {name: getattr(holder, name) for name in _INSTANCE}
+    return Log(AUDIT_EVENT, owner=owner, owner_display_name=owner, extra=json.dumps(extra), **whose)
+
+
+def cancelled_automatically(session: Any, since: datetime) -> dict[str, str]:
+    """Return why the collector has cancelled operations, by their names, as far as the audit log has it.
+
+    :param since: rows before that are not read.
+    """
+    rows: Iterable[Any] = (
+        session.query(Log.extra)
+        .filter(Log.event == AUDIT_EVENT, Log.dttm >= since, Log.owner == COLLECTOR)
+        .order_by(Log.dttm)
+    )
+    reasons: dict[str, str] = {}
+    for row in rows:
+        extra = json.loads(row.extra or "{}")
+        if isinstance(extra, dict) and "operation" in extra:
+            reasons[str(extra["operation"])] = str(extra.get("reason", ""))
+    return reasons

@@ -1,0 +1,53 @@
+"""DAGs whose tasks are Airflow's own, and use ``ee`` in a block: one task each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, BaseOperator, task
+from airflow.providers.standard.operators.python import PythonOperator
+
+from airflow_ee_provider.client import earth_engine
+
+
+def export(description: str) -> Any:
+    import ee
+
+    ee.Initialize(project="earth-demo")
+    started = ee.batch.Export.image.toCloudStorage(ee.Image(1), description, bucket="b", scale=1000)
+    started.start()
+    return started.id
+
+
+def waited(description: str) -> Any:
+    with earth_engine(wait_for_completion=True, poll_interval=0.2) as started:
+        identity = export(description)
+    return [identity, [operation["state"] for operation in started.operations]]
+
+
+class Exports(BaseOperator):
+    """An operator of somebody's own."""
+
+    def execute(self, context: Any) -> Any:
+        with earth_engine(context) as started:
+            export("operator")
+        return started.operation_names
+
+
+def breaks() -> None:
+    with earth_engine():
+        export("breaks")
+        raise ValueError("The second one is no good.")
+
+
+with DAG("block_in_task", schedule=None) as dag_of_task:
+    task(task_id="task")(waited)("task")
+
+with DAG("block_in_python_operator", schedule=None) as dag_of_python:
+    PythonOperator(task_id="task", python_callable=waited, op_kwargs={"description": "python"})
+
+with DAG("block_in_operator", schedule=None) as dag_of_operator:
+    Exports(task_id="task")
+
+with DAG("block_that_breaks", schedule=None) as dag_that_breaks:
+    task(task_id="task")(breaks)()

@@ -1,0 +1,449 @@
+"""The collector, on Airflow's own database and the emulator: what it finds, what it cancels, and what that costs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from task_states import set_states
+
+from airflow_ee_provider.airflow_versions import AIRFLOW_3, database_of_its_own, xcom_table
+from airflow_ee_provider.lifecycle import collector as collecting
+from airflow_ee_provider.lifecycle.tables import Tables
+from airflow_ee_provider.lifecycle.thread import is_first, make_collector
+from airflow_ee_provider.ownership.audit import COLLECTOR, cancelled_automatically
+from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ran import Ran
+
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.lifecycle.collector import Collector
+    from airflow_ee_provider.tasks.record_format import Record
+
+GRACE = 30.0
+
+
+class Clock:
+    """A monotonic clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def collector(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Collector:
+    monkeypatch.setattr(collecting, "FIRST_LOOK", timedelta(minutes=10))
+    made = make_collector(database_of_its_own(), GRACE)
+    made.now, made.sleep, made.cancels.now = clock, clock.sleep, clock
+    return made
+
+
+@pytest.fixture
+def owned(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> str:
+    """An operation that runs, and that a task has recorded as its own."""
+    forget_runs()
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    name = earth_engine_emulator.service.add("ndvi")
+    run_dag("owned", name)
+    return name
+
+
+def forget_runs() -> None:
+    """Let there be no runs: those of other tests are theirs."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        for table in (xcom_table(), TaskInstance.__table__, DagRun.__table__):
+            session.execute(table.delete())
+
+
+def change(model: str, **values: Any) -> None:
+    """Change all rows of a table, as Airflow's scheduler does."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.query({"run": DagRun, "task": TaskInstance}[model]).update(values)
+
+
+def delete_xcoms() -> None:
+    """Delete what tasks have recorded, as Airflow does when the next try begins."""
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.execute(xcom_table().delete())
+
+
+def has_stored(*, forget: bool = False) -> bool:
+    """Whether Airflow's task_state_store has anything.
+
+    :param forget: delete it.
+    """
+    from airflow.utils.session import create_session
+
+    table = Tables().store
+    if table is None:
+        return False
+    with create_session() as session:
+        found = session.execute(table.select()).first() is not None
+        if forget:
+            session.execute(table.delete())
+    return found
+
+
+def requests(emulator: Emulator) -> int:
+    return len(emulator.service.journal)
+
+
+def look_twice(collector: Collector, clock: Clock) -> None:
+    """Look, and once more after the time of grace."""
+    collector.look()
+    clock.now += GRACE + 1
+    collector.look()
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        ("failed", "running"),
+        ("failed", "failed"),
+        ("skipped", "failed"),
+        ("up_for_retry", "failed"),
+        ("deferred", "success"),
+        ("success", "running"),
+    ],
+)
+def test_what_no_task_needs_is_cancelled_after_the_time_of_grace(
+    owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator, states: tuple[str, str]
+) -> None:
+    bystander = earth_engine_emulator.service.add("a colleague's")
+    set_states("owned", *states)
+
+    due = collector.look()
+    assert due is not None
+    assert due <= GRACE
+    assert requests(earth_engine_emulator) == 0
+    clock.now += GRACE + 1
+    collector.look()
+
+    assert earth_engine_emulator.service.state(owned) == "CANCELLED"
+    assert earth_engine_emulator.service.state(bystander) == "RUNNING"
+    sent = requests(earth_engine_emulator)
+    clock.now += 3600
+    collector.look()
+    assert requests(earth_engine_emulator) == sent, "What is dealt with is not asked about again."
+
+
+def test_it_says_what_it_has_cancelled_and_why(
+    owned: str, collector: Collector, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_states("owned", "failed", "running")
+
+    with caplog.at_level(logging.INFO, logger="airflow_ee_provider"):
+        look_twice(collector, clock)
+
+    [line] = [record.getMessage() for record in caplog.records if "no task needs" in record.getMessage()]
+    assert line.startswith("owned.task of ")
+    assert line.endswith(f" is failed; no task needs its operations: cancelling {owned}.")
+    from airflow.models import Log
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        row = session.query(Log).filter(Log.owner == COLLECTOR).order_by(Log.id.desc()).first()
+        assert (row.dag_id, row.task_id, json.loads(row.extra)["operation"]) == ("owned", "task", owned)
+        reasons = cancelled_automatically(session, datetime.now(timezone.utc) - timedelta(minutes=5))
+    assert reasons[owned].startswith("owned.task of ")
+    assert reasons[owned].endswith(" is failed")
+
+
+@pytest.mark.parametrize("task_state", ["running", "deferred", "up_for_retry", "scheduled"])
+def test_what_a_task_wants_is_left_alone_and_costs_no_request(
+    owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator, task_state: str
+) -> None:
+    set_states("owned", task_state, "running")
+
+    for _ in range(5):
+        look_twice(collector, clock)
+
+    assert earth_engine_emulator.service.state(owned) == "RUNNING"
+    assert requests(earth_engine_emulator) == 0
+
+
+def test_what_a_task_has_settled_costs_no_request(
+    collector: Collector, clock: Clock, earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]
+) -> None:
+    forget_runs()
+    name = earth_engine_emulator.service.add("ndvi")
+    run_dag("owned_and_settled", name)
+    set_states("owned_and_settled", "failed", "running")
+
+    look_twice(collector, clock)
+
+    assert requests(earth_engine_emulator) == 0
+    assert len(collector.memory) == 0
+
+
+def test_a_clear_whose_next_try_begins_cancels_what_the_last_one_had_and_a_retry_does_not(
+    owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator
+) -> None:
+    set_states("owned", "up_for_retry", "running")
+    collector.look()
+    delete_xcoms()
+    has_stored(forget=True)  # As before 3.3, and after an upgrade to it.
+    change("task", state="running", try_number=2)
+    look_twice(collector, clock)
+    assert earth_engine_emulator.service.state(owned) == "RUNNING"
+
+    change("task", max_tries=3)
+    look_twice(collector, clock)
+
+    assert earth_engine_emulator.service.state(owned) == "CANCELLED"
+
+
+def test_what_only_airflows_state_store_has_is_cancelled_where_the_next_try_ends_before_it_records(
+    owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator
+) -> None:
+    if not has_stored():
+        pytest.skip("This Airflow has no task_state_store, or dag.test() does not use it.")
+    delete_xcoms()
+    set_states("owned", "running", "running")
+    change("task", try_number=2)
+    look_twice(collector, clock)
+    assert requests(earth_engine_emulator) == 0
+
+    set_states("owned", "failed", "running")
+    look_twice(collector, clock)
+
+    assert earth_engine_emulator.service.state(owned) == "CANCELLED"
+
+
+def test_a_deleted_run_leaves_nothing_behind(
+    owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator
+) -> None:
+    set_states("owned", "deferred", "running")
+    collector.look()
+
+    forget_runs()
+    look_twice(collector, clock)
+
+    assert earth_engine_emulator.service.state(owned) == "CANCELLED"
+
+
+def test_what_another_task_wants_is_cancelled_once_that_does_not_need_it_either(
+    owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]
+) -> None:
+    run_dag("owned_too", owned)
+    set_states("owned", "failed", "failed")
+    set_states("owned_too", "running", "running")
+    look_twice(collector, clock)
+    assert requests(earth_engine_emulator) == 0
+
+    set_states("owned_too", "failed", "failed")
+    look_twice(collector, clock)
+
+    assert earth_engine_emulator.service.state(owned) == "CANCELLED"
+
+
+def test_it_tries_again_where_earth_engine_was_away(
+    owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_states("owned", "failed", "running")
+    connection = json.loads(os.environ["AIRFLOW_CONN_EARTH_ENGINE_DEFAULT"])
+    monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps({**connection, "host": "http://127.0.0.1:1"}))
+    look_twice(collector, clock)
+    assert earth_engine_emulator.service.state(owned) == "RUNNING"
+
+    monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
+    collector.look()
+    assert earth_engine_emulator.service.state(owned) == "RUNNING", "It waits before it asks again."
+    clock.now += 16
+    collector.look()
+
+    assert earth_engine_emulator.service.state(owned) == "CANCELLED"
+
+
+def test_an_operation_of_a_project_that_nobody_names_is_left_alone(
+    collector: Collector,
+    clock: Clock,
+    earth_engine_emulator: Emulator,
+    run_dag: Callable[..., Ran],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    forget_runs()
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    foreign = earth_engine_emulator.service.add("theirs", project="another-project")
+    run_dag("owned", foreign)
+    set_states("owned", "failed", "running")
+
+    look_twice(collector, clock)
+
+    assert requests(earth_engine_emulator) == 0
+    assert "are left alone" in caplog.text
+
+
+def test_the_first_look_finds_what_was_left_before(
+    owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator
+) -> None:
+    set_states("owned", "failed", "failed")
+    change("run", updated_at=datetime.now(timezone.utc) - timedelta(minutes=5))
+
+    look_twice(collector, clock)
+
+    assert earth_engine_emulator.service.state(owned) == "CANCELLED"
+
+
+@pytest.mark.usefixtures("owned")
+def test_what_is_over_is_forgotten_and_a_quiet_system_is_asked_in_few_statements(
+    collector: Collector, clock: Clock
+) -> None:
+    set_states("owned", "failed", "failed")
+    look_twice(collector, clock)
+    clock.now += 700
+    collector.look()
+    collector.look()
+
+    before = collector.database.statements
+    collector.look()
+
+    assert len(collector.memory) == 0
+    assert collector.database.statements - before <= 3
+
+
+def make_jobs(*jobs: tuple[str, str, int]) -> list[int]:
+    """Make jobs, each of a type, in a state, with a heartbeat so many seconds ago; returns their numbers."""
+    from airflow.jobs.job import Job
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.execute(Job.__table__.delete())
+        made = []
+        for job_type, state, age in jobs:
+            job = Job()
+            job.job_type, job.state = job_type, state
+            job.latest_heartbeat = datetime.now(timezone.utc) - timedelta(seconds=age)
+            session.add(job)
+            session.flush()
+            made.append(job.id)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("jobs", "first"),
+    [
+        ([("TriggererJob", "running", 0), ("TriggererJob", "running", 0), ("SchedulerJob", "running", 0)], 0),
+        ([("SchedulerJob", "running", 0), ("TriggererJob", "running", 0)], 1),
+        ([("TriggererJob", "running", 600), ("TriggererJob", "running", 5)], 1),
+        ([("TriggererJob", "success", 0), ("SchedulerJob", "running", 0), ("SchedulerJob", "running", 0)], 1),
+        ([("DagProcessorJob", "running", 0), ("SchedulerJob", "running", 0)], 1),
+    ],
+)
+def test_one_process_collects_the_oldest_triggerers_or_where_there_is_none_the_oldest_schedulers(
+    jobs: list[tuple[str, str, int]], first: int
+) -> None:
+    engine = database_of_its_own()
+    made = make_jobs(*jobs)
+
+    collecting_ones = [n for n, job in enumerate(jobs) if job[1] == "running" and is_first(engine, made[n], job[0])]
+
+    assert first in collecting_ones
+    alive = [n for n in collecting_ones if jobs[n][2] < 60 and jobs[n][0] in ("TriggererJob", "SchedulerJob")]
+    assert alive == [first]
+
+
+class Began:
+    """Notes which threads are started, and starts none."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        monkeypatch.setattr(threading.Thread, "start", self._start)
+
+    def _start(self) -> None:
+        self.count += 1
+
+
+def test_a_thread_begins_with_a_job_and_with_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.jobs.job import Job
+    from airflow.listeners.listener import get_listener_manager
+
+    began = Began(monkeypatch)
+    get_listener_manager().hook.on_starting(component=object())
+    assert began.count == 0
+
+    Job()  # Airflow's own call.
+
+    assert began.count == 1
+
+
+def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.jobs.job import Job
+
+    monkeypatch.setenv("AIRFLOW__EARTH_ENGINE__CANCEL_ORPHANS", "False")
+    began = Began(monkeypatch)
+
+    Job()
+
+    assert began.count == 0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"account": ["not", "an", "account"]},
+        {"try_number": "two"},
+        {"run_started": "yesterday"},
+        {"intent": "destroy"},
+        {"task_id": "another_task"},
+        {"operation_names": ["no name"]},
+        {"cancel_on": 7},
+    ],
+)
+def test_what_somebody_else_has_written_into_an_xcom_stops_nothing(
+    owned: str,
+    collector: Collector,
+    clock: Clock,
+    earth_engine_emulator: Emulator,
+    changed: dict[str, Any],
+) -> None:
+    from airflow.utils.session import create_session
+
+    set_states("owned", "failed", "running")
+    [found] = seen_by(collector)
+    forged = {**found.as_json(), **changed}
+    value: Any = forged if AIRFLOW_3 else json.dumps(forged).encode()
+    with create_session() as session:
+        table = xcom_table()
+        session.execute(table.update().where(table.c.key == OPERATIONS_KEY).values(value=value))
+
+    look_twice(collector, clock)
+
+    assert earth_engine_emulator.service.state(owned) == "RUNNING"
+    assert requests(earth_engine_emulator) == 0
+
+
+def seen_by(collector: Collector) -> list[Record]:
+    """Return the records that a look finds."""
+    seen = collector.database.look(0)
+    records = collector.database.records(seen.instances)
+    return [part for parts in records.values() if not isinstance(parts, Exception) for part in parts]

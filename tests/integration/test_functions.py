@@ -1,0 +1,535 @@
+"""Functions as people have them: called once in a try, with a value of their own, and nothing of theirs undone.
+
+The shapes are those of public scripts, in our own words; each says where it is from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from instances import Store
+from tries import Tries
+
+from airflow_ee_provider import airflow_versions
+from airflow_ee_provider.tasks import kept_requests, room
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.emulator.service import Service
+
+PLACES = (False, True)
+ASSETS = "projects/earth-demo/assets"
+
+
+@pytest.fixture
+def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
+    monkeypatch.setattr(room, "FIRST_TRY", 0.5)
+    # Airflow 2's database knows no such task; Airflow 3 is not asked.
+    monkeypatch.setattr(airflow_versions, "_state_from_database", lambda ti: ("running", ti.try_number, True))
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5, cancel_seconds=0.1)
+    return earth_engine_emulator.service
+
+
+@pytest.fixture
+def assets(service: Service) -> set[str]:
+    """The assets that there are: what an export has written, and nobody has deleted since."""
+    deleted: dict[str, float] = {}
+
+    def exists(name: str) -> bool:
+        since = deleted.get(name, 0.0)
+        written = (o for o in service.operations.values() if _asset_of(o.request) == name)
+        return any(service.state(o.name) == "SUCCEEDED" and o.ended() >= since for o in written)
+
+    class Assets(set[str]):
+        def __contains__(self, name: object) -> bool:
+            return exists(str(name))
+
+    anything_else = service.anything_else
+
+    def answer(method: str, path: str, body: Any) -> Any:
+        from airflow_ee_provider.emulator.faults import ApiError
+
+        if "/assets/" not in path:
+            return anything_else(method, path, body)
+        name = path.partition(":")[0]
+        if not exists(name):
+            raise ApiError("NOT_FOUND", f"Asset {name} not found.")
+        if method == "DELETE" or path.endswith(":move"):
+            deleted[name] = service.clock.now()
+        return {"name": name, "type": "IMAGE"}
+
+    service.anything_else = answer  # type: ignore[method-assign]
+    return Assets()
+
+
+def _asset_of(request: Any) -> str:
+    return str(request.get("assetExportOptions", {}).get("earthEngineDestination", {}).get("name", ""))
+
+
+def to_asset(name: str, description: str = "") -> Any:
+    import ee
+
+    return ee.batch.Export.image.toAsset(ee.Image(1), description or name, f"{ASSETS}/{name}", scale=1000)
+
+
+def to_bucket(description: str) -> Any:
+    import ee
+
+    return ee.batch.Export.image.toCloudStorage(ee.Image(1), description, bucket="b", scale=1000)
+
+
+def states(service: Service) -> list[str]:
+    return [service.state(name) for name in service.operations]
+
+
+def sent(service: Service) -> list[str]:
+    """What was started and cancelled, in order."""
+    found = []
+    for entry in service.journal:
+        verb = entry["path"].rpartition(":")[2]
+        if verb == "export":
+            found.append(f"start {entry['body']['description']}")
+        elif verb == "cancel":
+            found.append(f"cancel {service.operations[entry['path'].partition(':')[0]].description}")
+        elif entry["method"] == "DELETE":
+            found.append(f"delete {entry['path'].rpartition('/')[2]}")
+    return found
+
+
+# 1. Called once in a try
+
+
+@pytest.mark.parametrize("deferrable", PLACES)
+def test_the_old_assets_are_deleted_once_whatever_the_waves(
+    service: Service, assets: set[str], deferrable: bool
+) -> None:
+    """Delete the old asset, export to it: the commonest way to overwrite one."""
+    calls = []
+
+    def overwrite() -> Any:
+        import ee
+
+        calls.append(1)
+        names = [f"tile-{number}" for number in range(4)]
+        for name in names:
+            try:
+                ee.data.deleteAsset(f"{ASSETS}/{name}")
+            except ee.EEException:
+                print("It was not there.")  # noqa: T201
+        return [to_asset(name) for name in names]
+
+    tries = Tries(overwrite, max_active_operations=2, deferrable=deferrable)
+    value = tries.run()
+
+    assert len(calls) == 1
+    assert states(service) == ["SUCCEEDED"] * 4
+    assert all(f"{ASSETS}/tile-{number}" in assets for number in range(4))
+    tiles = [f"tile-{number}" for number in range(4)]
+    assert sent(service)[:4] == [f"delete {tile}" for tile in tiles]
+    assert sorted(sent(service)[4:]) == [f"start {tile}" for tile in tiles]  # Side by side.
+    assert [operation["description"] for operation in value] == tiles
+    assert [o["name"] for o in tries.xcom("operations")] == tries.xcom("operation_names")
+    assert sorted(tries.xcom("operation_names")) == sorted(service.operations)
+
+
+@pytest.mark.parametrize("deferrable", PLACES)
+def test_what_differs_with_each_call_is_started_once(service: Service, deferrable: bool) -> None:
+    def stamped() -> Any:
+        return {"made": [to_bucket(f"tile-{uuid.uuid4().hex}") for _ in range(4)], "at": str(dt.date.min)}
+
+    value = Tries(stamped, max_active_operations=2, deferrable=deferrable).run()
+
+    assert len(service.operations) == 4
+    assert value["at"] == "0001-01-01"
+    assert sorted(operation["name"] for operation in value["made"]) == sorted(service.operations)
+
+
+@pytest.mark.parametrize("deferrable", PLACES)
+def test_a_restart_calls_the_function_no_more(service: Service, deferrable: bool) -> None:
+    calls = []
+
+    def stamped() -> Any:
+        calls.append(1)
+        to_bucket(f"own-{uuid.uuid4().hex}").start()
+        return [to_bucket(f"tile-{uuid.uuid4().hex}")]
+
+    create = service._create
+
+    def failing(project: str, kind: str, request: Any, behaviour: Any) -> Any:
+        if len(service.operations) < 2:
+            behaviour = {**behaviour, "outcome": "FAILED", "message": "Internal error."}
+        return create(project, kind, request, behaviour)
+
+    service._create = failing  # type: ignore[method-assign]
+    tries = Tries(stamped, max_restarts=1, stop_at_failure=False, deferrable=deferrable)
+    value = tries.run()
+
+    assert len(calls) == 1
+    assert states(service) == ["FAILED", "FAILED", "SUCCEEDED", "SUCCEEDED"]
+    by_description = [operation.description for operation in service.operations.values()]
+    assert sorted(by_description[:2]) == sorted(by_description[2:])
+    assert [operation["state"] for operation in value] == ["SUCCEEDED"]
+    assert len(tries.xcom("operation_names")) == 2
+
+
+@pytest.mark.usefixtures("service")
+def test_what_is_too_large_to_be_kept_waits_in_the_worker(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: Any
+) -> None:
+    monkeypatch.setattr(kept_requests, "MOST", 400)
+    tries = Tries(lambda: [to_bucket(f"tile-{n}") for n in range(4)], max_active_operations=2, deferrable=True)
+
+    assert len(tries.run()) == 4
+
+    assert [type(trigger).__name__ for trigger in tries.triggers] in ([], ["EarthEngineOperationTrigger"])
+    captured = capfd.readouterr()
+    assert "because of max_active_operations" in captured.out + captured.err + caplog.text
+
+
+def test_only_its_own_operations_wake_a_task_whose_limit_is_its_own(service: Service) -> None:
+    tries = Tries(lambda: [to_bucket(f"tile-{n}") for n in range(4)], max_active_operations=2, deferrable=True)
+    tries.run()
+
+    waited = [trigger for trigger in tries.triggers if hasattr(trigger, "room_timeout")]
+    assert waited
+    assert {trigger.room_timeout for trigger in waited} == {None}
+    assert len(service.operations) == 4
+
+
+def test_never_more_than_it_may_run_at_once_whichever_process_has_started_them(service: Service) -> None:
+    service.behave("tile-*", pending_seconds=0, run_seconds=2.0)
+    service.behave("tile-0", pending_seconds=0, run_seconds=0.2)
+    tries = Tries(lambda: [to_bucket(f"tile-{n}") for n in range(5)], max_active_operations=2, deferrable=True)
+    tries.run()
+
+    mine = list(service.operations.values())
+    assert len(tries.triggers) > 1
+    assert max(sum(o.created <= one.created < o.ended() for o in mine) for one in mine) == 2
+    assert states(service) == ["SUCCEEDED"] * 5
+
+
+# 2. A retry goes on with what is healthy
+
+
+class StopsError(ValueError):
+    """What a function raises."""
+
+
+@pytest.mark.parametrize("deferrable", PLACES)
+def test_what_the_function_finds_in_the_task_list_stays_the_tasks(service: Service, deferrable: bool) -> None:
+    """If it is in the task list already: continue."""
+    service.behave(pending_seconds=0, run_seconds=1.0, cancel_seconds=0.1)
+
+    def skipping() -> None:
+        import ee
+
+        listed = {task.config["description"] for task in ee.batch.Task.list()}
+        for name in ("a", "b"):
+            if name not in listed:
+                to_bucket(name).start()
+                if tries.try_number == 1:
+                    raise StopsError(name)
+
+    tries = Tries(skipping, store=Store(), deferrable=deferrable)
+    with pytest.raises(StopsError):
+        tries.run()
+    assert tries.run() is None
+
+    assert sent(service) == ["start a", "start b"]
+    assert states(service) == ["SUCCEEDED", "SUCCEEDED"]
+    assert sorted(tries.xcom("operation_names")) == sorted(service.operations)
+
+
+@pytest.mark.parametrize("run_seconds", [1.0, 0.0])
+def test_a_retry_that_has_nothing_left_to_start_waits_for_all(service: Service, run_seconds: float) -> None:
+    service.behave(pending_seconds=0, run_seconds=run_seconds, cancel_seconds=0.1)
+
+    def skipping() -> int:
+        import ee
+
+        listed = {task.config["description"] for task in ee.batch.Task.list()}
+        missing = [name for name in ("a", "b") if name not in listed]
+        for name in missing:
+            to_bucket(name).start()
+        if tries.try_number == 1:
+            raise StopsError
+        return len(missing)
+
+    tries = Tries(skipping, store=Store())
+    with pytest.raises(StopsError):
+        tries.run()
+
+    assert tries.run() == 0
+    assert sent(service) == ["start a", "start b"]
+    assert states(service) == ["SUCCEEDED", "SUCCEEDED"]
+    assert tries.xcom("operation_names") == list(service.operations)
+
+
+def test_once_all_is_started_a_retry_returns_the_same_value(service: Service) -> None:
+    def shaped() -> Any:
+        task = to_bucket("a")
+        task.start()
+        return {"task": task, "uri": "gs://b/a", "more": [to_bucket("b")], "id": task.id}
+
+    tries = Tries(shaped, store=Store(), wait_for_completion=False)
+    first, second = tries.run(), tries.run()
+
+    assert sent(service) == ["start a", "start b"]
+    assert second["task"]["name"] == first["task"]["name"] == next(iter(service.operations))
+    assert second["more"][0]["description"] == "b"
+    assert (second["uri"], second["id"]) == (first["uri"], first["id"])
+
+
+# 3. What the function deletes is made anew
+
+
+def overwritten(tries: list[Tries], *, starts: bool) -> Any:
+    import ee
+
+    try:
+        ee.data.deleteAsset(f"{ASSETS}/x")
+    except ee.EEException:
+        print("It was not there.")  # noqa: T201
+    task = to_asset("x")
+    if starts:
+        task.start()
+        while task.active():
+            pass
+        if tries[0].try_number == 1:
+            raise StopsError
+    return task
+
+
+@pytest.mark.parametrize("store", [Store, lambda: None])
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_retry_that_deletes_what_the_last_try_has_exported_exports_it_again(
+    service: Service, assets: set[str], store: Any, starts: bool
+) -> None:
+    """Delete the old asset, export, wait, set the ACL."""
+    service.behave(pending_seconds=0, run_seconds=0.2)
+    us: list[Tries] = []
+    tries = Tries(lambda: overwritten(us, starts=starts), store=store())
+    us.append(tries)
+    if starts:
+        with pytest.raises(StopsError):
+            tries.run()
+    else:
+        tries.run()
+        tries._store = store()  # It died before it had written down that this is all.
+    service.clock.advance(5)
+
+    value = tries.run()
+
+    assert states(service) == ["SUCCEEDED", "SUCCEEDED"]
+    assert f"{ASSETS}/x" in assets
+    assert value["name"] == list(service.operations)[1]
+    assert tries.xcom("operation_names") == list(service.operations)[1:]
+
+
+def test_a_delete_in_vain_starts_nothing_twice(service: Service, assets: set[str]) -> None:
+    assert assets is not None
+    service.behave(pending_seconds=0, run_seconds=2.0)
+
+    def again() -> Any:
+        import ee
+
+        try:
+            ee.data.deleteAsset(f"{ASSETS}/x")
+        except ee.EEException:
+            print("It was not there.")  # noqa: T201
+        to_asset("x").start()
+        if tries.try_number == 1:
+            raise StopsError
+
+    tries = Tries(again)
+    with pytest.raises(StopsError):
+        tries.run()
+    tries.run()
+
+    assert states(service) == ["SUCCEEDED"]
+
+
+# 4. The value is the function's own
+
+
+@pytest.mark.parametrize("deferrable", PLACES)
+@pytest.mark.parametrize(
+    "own",
+    [3, True, "gs://b/x", {"status": "ok"}, None, [], "Started {id}: see the console.", {"at": [1.5, None]}],
+)
+def test_whatever_it_returns_is_its_value(service: Service, deferrable: bool, own: Any) -> None:
+    def function() -> Any:
+        task = to_bucket("a")
+        task.start()
+        return own.format(id=task.id) if isinstance(own, str) else own
+
+    value = Tries(function, deferrable=deferrable).run()
+
+    assert value == (own.format(id=next(iter(service.operations)).rpartition("/")[2]) if isinstance(own, str) else own)
+    assert states(service) == ["SUCCEEDED"]
+
+
+@pytest.mark.parametrize("deferrable", PLACES)
+def test_a_librarys_helper_returns_an_id_and_an_address(service: Service, deferrable: bool) -> None:
+    def helper() -> Any:
+        task = to_bucket("a")
+        task.start()
+        return (task.id, "gs://b/a.tif"), task
+
+    (identity, uri), operation = Tries(helper, deferrable=deferrable).run()
+
+    assert uri == "gs://b/a.tif"
+    assert operation["name"].endswith(identity)
+    assert operation["state"] == "SUCCEEDED"
+    assert states(service) == ["SUCCEEDED"]
+
+
+def test_nothing_started_is_a_success(service: Service) -> None:
+    tries = Tries(lambda: None)
+
+    assert tries.run() is None
+    assert tries.xcom("operations") == tries.xcom("operation_names") == []
+    assert not service.operations
+
+
+def test_what_xcom_cannot_hold_fails_before_anything_waits(service: Service) -> None:
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
+
+    def function() -> Any:
+        to_bucket("a").start()
+        return [object(), to_bucket("b")]
+
+    with pytest.raises(AirflowFailException, match="what XCom cannot hold") as failed:
+        Tries(function).run()
+
+    assert "a" in str(failed.value)
+    assert sent(service) == ["start a", "cancel a"]
+
+
+# 5. What it has dealt with itself
+
+
+def test_a_retry_loop_of_ones_own(service: Service) -> None:
+    """Start, poll, start again while it fails."""
+    create = service._create
+
+    def failing(project: str, kind: str, request: Any, behaviour: Any) -> Any:
+        fails = {"outcome": "FAILED", "message": "User memory limit exceeded."} if not service.operations else {}
+        return create(project, kind, request, {**behaviour, "run_seconds": 0.1, **fails})
+
+    service._create = failing  # type: ignore[method-assign]
+
+    def loop() -> Any:
+        while True:
+            task = to_bucket("a")
+            task.start()
+            while task.active():
+                pass
+            if task.status()["state"] == "COMPLETED":
+                return task.id
+
+    tries = Tries(loop)
+    identity = tries.run()
+
+    assert states(service) == ["FAILED", "SUCCEEDED"]
+    assert [name.rpartition("/")[2] for name in tries.xcom("operation_names")] == [identity]
+
+
+@pytest.mark.parametrize("deferrable", PLACES)
+def test_what_it_cancels_itself_is_no_failure(service: Service, deferrable: bool) -> None:
+    service.behave("slow", pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
+
+    def function() -> Any:
+        slow, fast = to_bucket("slow"), to_bucket("fast")
+        slow.start()
+        slow.cancel()
+        fast.start()
+        return slow, fast
+
+    tries = Tries(function, deferrable=deferrable)
+    slow, fast = tries.run()
+
+    assert sent(service) == ["start slow", "cancel slow", "start fast"]
+    assert (slow["state"], fast["state"]) == ("CANCELLED", "SUCCEEDED")
+    assert tries.xcom("operation_names") == [fast["name"]]
+
+
+# 6. A plan B
+
+
+def plan_b() -> Any:
+    import ee
+
+    try:
+        to_bucket("whole").start()
+    except ee.EEException:
+        return [to_bucket("half-1"), to_bucket("half-2")]
+
+
+def test_a_refusal_that_the_function_deals_with(service: Service) -> None:
+    service.fail("permission_denied", path="*:export", times=1)
+
+    value = Tries(plan_b, ignore_refused_starts=True).run()
+
+    assert [operation["description"] for operation in value] == ["half-1", "half-2"]
+    assert states(service) == ["SUCCEEDED"] * 2
+
+
+def test_a_refusal_that_it_may_not_have_dealt_with_names_the_parameter(service: Service) -> None:
+    service.fail("permission_denied", path="*:export", times=1)
+
+    with pytest.raises(AirflowException, match="ignore_refused_starts=True"):
+        Tries(plan_b).run()
+
+    assert sent(service) == ["start whole"]
+
+
+# 7, 8, 10
+
+
+def test_a_notebooks_first_lines(service: Service) -> None:
+    def notebook() -> Any:
+        import ee
+
+        ee.Authenticate()
+        ee.Initialize(project="earth-demo")
+        return to_bucket("a")
+
+    assert Tries(notebook).run()["state"] == "SUCCEEDED"
+    assert len(service.operations) == 1
+
+
+def test_a_coroutine_is_awaited(service: Service) -> None:
+    async def function() -> Any:
+        task = to_bucket("a")
+        await asyncio.to_thread(task.start)
+        await asyncio.sleep(0)
+        return {"task": task}
+
+    assert Tries(function).run()["task"]["state"] == "SUCCEEDED"
+    assert len(service.operations) == 1
+
+
+def test_another_endpoint_is_used_where_it_may_be(earth_engine_emulator: Emulator, capfd: Any, caplog: Any) -> None:
+    there = earth_engine_emulator.url.replace("127.0.0.1", "localhost")
+    hosts = []
+
+    def function() -> Any:
+        import ee
+
+        ee.Initialize(project="earth-demo", opt_url=there)
+        hosts.append(ee.data._get_state().cloud_api_base_url if hasattr(ee.data, "_get_state") else there)
+        ee.Initialize(project="earth-demo", opt_url="https://evil.example")
+        to_bucket("a").start()
+
+    Tries(function).run()
+
+    captured = capfd.readouterr()
+    assert "https://evil.example, which is not Google's" in captured.out + captured.err + caplog.text
+    assert hosts == [there]
+    assert len(earth_engine_emulator.service.operations) == 1
