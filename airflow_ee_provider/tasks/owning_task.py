@@ -211,8 +211,10 @@ class OwningTask(ActingTask):
             cancel_on=frozenset(cancel_on_of(self) or ()),
             **known,
         )
-        # In `airflow tasks test`, Airflow says of a task that it is tried again, which never happens.
-        is_certain = self._ti is None or event in (Event.TIMEOUT, Event.INTERRUPT) or is_a_task_test(self._ti)
+        # In `airflow tasks test`, Airflow says of a task that it is tried again, which never happens; a `dag.test()` of
+        # Airflow 2 lets it run as "scheduled".
+        is_tried = is_a_task_test(self._ti) or not tells_of_the_end(self._ti)
+        is_certain = self._ti is None or is_tried or event in (Event.TIMEOUT, Event.INTERRUPT)
         decision = decide(situation) if is_certain else decide_by_asking(self._ti, situation, self.log)
         self.act(decision, why or f"{self.task_id} is {decision.state}")
         is_left = decision.outcome is Outcome.LEAVE and (

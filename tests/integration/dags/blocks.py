@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, BaseOperator, task
-from airflow.providers.standard.operators.python import PythonOperator
+from airflow.providers.common.compat.standard.operators import PythonOperator
 
 from airflow_ee_provider.client import earth_engine
 
