@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
+from airflow_ee_provider.airflow_versions import is_a_task_test
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.flows.leaving import Left
@@ -177,7 +178,7 @@ def is_final(error: BaseException, ti: Any) -> bool:
 
 def has_tries_left(ti: Any) -> bool:
     """Whether Airflow tries a task again where this try's process is lost."""
-    return bool(ti.try_number <= ti.max_tries)
+    return bool(ti.try_number <= ti.max_tries) and not is_a_task_test(ti)
 
 
 def result_or_raise(event: Mapping[str, Any]) -> list[Any]:
