@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("watch", "start", "many", "cancel", "reaction", "page", "imports")
+BENCHMARKS = ("watch", "start", "many", "cancel", "reaction", "page", "collector", "imports")
 
 INTRODUCTION = """# What it costs
 
@@ -35,6 +35,7 @@ could run: with many thousands of triggers, that is Python's garbage collector g
     "cancel": "## Cancelling\n",
     "reaction": "## Reacting\n",
     "page": "## The page\n",
+    "collector": "## The collector\n",
     "imports": "## Importing\n",
 }
 

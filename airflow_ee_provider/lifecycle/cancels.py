@@ -186,7 +186,7 @@ class Cancels:
                 map_index=key.map_index,
                 try_number=instance.try_number,
             )
-            about = {"connection": account.parameters["earth_engine_conn_id"], "reason": f"{instance.name} {reason}"}
+            about = {"connection": account.parameters["earth_engine_conn_id"], "reason": f"its task {reason}"}
             rows += [(COLLECTOR, {"operation": name, **about}, holder) for name in ones]
         if rows:
             try:

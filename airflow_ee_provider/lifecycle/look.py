@@ -39,11 +39,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Instance:
-    """A task instance, as Airflow's database has it now.
-
-    :param recorded_at: when the first part of its record was written; None if it has none (any more).
-    :param stored: whether the record is in Airflow's ``task_state_store`` only.
-    """
+    """A task instance, as Airflow's database has it now, and when it has recorded; ``stored`` says in which table."""
 
     key: Key
     dag_id: str
@@ -56,6 +52,11 @@ class Instance:
     recorded_at: datetime | None = None
     settled_try: int | None = None
     stored: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its latest try has left nothing to cancel."""
+        return self.settled_try is not None and self.settled_try >= self.try_number
 
     @property
     def name(self) -> str:
@@ -142,10 +143,9 @@ class Database:
         rows = self._ask(self._tables.of_records(scope))
         states = {row.run: row.run_state for row in rows}
         active = frozenset(run for run, state in states.items() if state in ACTIVE_RUN_STATES)
-        instances = {one.key: one for one in map(self._instance, rows) if one is not None}
         if self._tables.store is not None:
-            stored = map(self._instance, self._ask(self._tables.of_stored(scope)))
-            instances = {one.key: one for one in stored if one is not None} | instances
+            rows = self._ask(self._tables.of_stored(scope)) + rows
+        instances = {one.key: one for one in map(self._instance, rows) if one is not None and not one.is_settled}
         return Seen(active, frozenset(states) - active, tuple(instances.values()))
 
     def _instance(self, row: Any) -> Instance | None:

@@ -1,6 +1,7 @@
 """Where the collector runs: one thread, in the oldest triggerer's process; where there is none, in a scheduler's.
 
-The triggerer's own process may read Airflow's database; triggers run in another one, or in another thread.
+The triggerer's own process may read Airflow's database; triggers run in another one, or in another thread. A scheduler
+may fork (LocalExecutor): so in its process one question is asked now and then, as long as there is a triggerer.
 """
 
 from __future__ import annotations

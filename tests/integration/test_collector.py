@@ -17,6 +17,7 @@ from airflow_ee_provider.lifecycle import collector as collecting
 from airflow_ee_provider.lifecycle.tables import Tables
 from airflow_ee_provider.lifecycle.thread import is_first, make_collector
 from airflow_ee_provider.ownership.audit import COLLECTOR, cancelled_automatically
+from airflow_ee_provider.ownership.overview import read_overview
 from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY
 
 if TYPE_CHECKING:
@@ -157,8 +158,13 @@ def test_what_no_task_needs_is_cancelled_after_the_time_of_grace(
 
 
 def test_it_says_what_it_has_cancelled_and_why(
-    owned: str, collector: Collector, clock: Clock, caplog: pytest.LogCaptureFixture
+    owned: str,
+    collector: Collector,
+    clock: Clock,
+    earth_engine_emulator: Emulator,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    bystander = earth_engine_emulator.service.add("a colleague's")
     set_states("owned", "failed", "running")
 
     with caplog.at_level(logging.INFO, logger="airflow_ee_provider"):
@@ -174,8 +180,10 @@ def test_it_says_what_it_has_cancelled_and_why(
         row = session.query(Log).filter(Log.owner == COLLECTOR).order_by(Log.id.desc()).first()
         assert (row.dag_id, row.task_id, json.loads(row.extra)["operation"]) == ("owned", "task", owned)
         reasons = cancelled_automatically(session, datetime.now(timezone.utc) - timedelta(minutes=5))
-    assert reasons[owned].startswith("owned.task of ")
-    assert reasons[owned].endswith(" is failed")
+    assert reasons[owned] == "its task is failed"
+    shown = {one["name"]: one for one in (op.as_dict() for op in read_overview(["earth_engine_default"]).operations)}
+    assert shown[owned]["cancelled_because"] == "its task is failed"
+    assert shown[bystander]["cancelled_because"] is None
 
 
 @pytest.mark.parametrize("task_state", ["running", "deferred", "up_for_retry", "scheduled"])

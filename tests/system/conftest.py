@@ -45,7 +45,9 @@ def airflow(emulator: Emulator, secrets: SecretManager, collected: StatsdServer)
     """One Airflow for all system tests, with the cells' DAGs and the examples as they are."""
     from matrix import booted
 
-    with booted(emulator, more=secrets.settings() | collected.settings()) as running:
+    # Other tests leave orphans, to see who finds them; `test_collector.py` boots one of its own.
+    off = {"AIRFLOW__EARTH_ENGINE__CANCEL_ORPHANS": "False"}
+    with booted(emulator, more=secrets.settings() | collected.settings() | off) as running:
         yield running
     survivors = [process for process in running.descendants() if process.status() != psutil.STATUS_ZOMBIE]
     assert not survivors, "Processes of the tests' Airflow are still there."

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from cells import PROJECT
+from matrix import STANDALONE, new_emulator
+from tokens import TokenServer
 
 from airflow_ee_provider.airflow_api import wait_until
 from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY
@@ -27,15 +31,16 @@ ENDS = (
     "dagrun_timeout",
     "fail_fast",
     "nothing",
+    "success",
 )
 
 #: Seconds from the end of a task or a run to the cancel's request, on an idle system.
 WITHIN = 90.0
 
 
-def make_connection(airflow: StandaloneAirflow) -> None:
+def make_connection(airflow: StandaloneAirflow, text: str) -> None:
     """Keep a connection in Airflow's database, as in production: the triggerer's process has to find it there."""
-    connection = json.loads(airflow.environment["AIRFLOW_CONN_EARTH_ENGINE_DEFAULT"])
+    connection = json.loads(text)
     body = {**connection, "connection_id": "in_the_database", "extra": json.dumps(connection["extra"])}
     airflow.call("POST", "/connections", body)
 
@@ -55,9 +60,18 @@ class Held:
         """Wait until the task has recorded what it holds."""
 
         def is_held() -> bool:
-            return self.airflow.xcom(self.dag_id, self.run_id, "hold", OPERATIONS_KEY) is not None
+            task = f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/hold"
+            entries = self.airflow.call("GET", f"{task}/xcomEntries")["xcom_entries"]
+            return any(entry["key"] == OPERATIONS_KEY for entry in entries)
 
         wait_until(is_held, timeout=240, what=f"{self.dag_id} to hold its operation")
+
+    def succeed(self) -> float:
+        """Let the operations, and the task, succeed; returns when it had."""
+        for name in (self.name, self._failing):
+            self.service.finish(name)
+        self.airflow.wait_for_task(self.dag_id, self.run_id, "hold", "success", timeout=240)
+        return time.time()
 
     def wait(self) -> None:
         """Wait until the task is to be tried again."""
@@ -92,11 +106,29 @@ class Held:
 
 
 @pytest.fixture(scope="module")
-def held(airflow: StandaloneAirflow, emulator: Emulator) -> Iterator[dict[str, Held]]:
-    make_connection(airflow)
+def emulator() -> Iterator[Emulator]:
+    with new_emulator() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def airflow(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandaloneAirflow]:
+    """Boot one with these DAGs alone: in that of the other tests, the collector is switched off."""
+    base = tmp_path_factory.mktemp("collector")
+    (base / "dags").mkdir()
+    shutil.copy(Path(__file__).parent / "dags_alone" / "collected.py", base / "dags")
+    with TokenServer() as tokens:
+        settings = {"AIRFLOW__EARTH_ENGINE__ALLOWED_HOSTS": "127.0.0.1"}
+        with STANDALONE(base / "airflow", base / "dags", settings) as running:
+            print(f"Airflow is up; its home is {running.home}", flush=True)
+            make_connection(running, tokens.airflow_connection(emulator.url, PROJECT))
+            yield running
+
+
+@pytest.fixture(scope="module")
+def held(airflow: StandaloneAirflow, emulator: Emulator) -> dict[str, Held]:
     airflow.wait_for_dags(*(f"collected_{end}" for end in ENDS))
-    yield {end: Held(airflow, emulator, end) for end in ENDS}
-    airflow.pause("collected_task_cleared_while_paused", paused=False)
+    return {end: Held(airflow, emulator, end) for end in ENDS}
 
 
 def test_what_no_task_needs_is_cancelled_with_nothing_in_the_dag(
@@ -104,9 +136,11 @@ def test_what_no_task_needs_is_cancelled_with_nothing_in_the_dag(
 ) -> None:
     for one in held.values():
         one.wait_until_held()
-    for one in held.values():
-        one.wait()
-    ended = {end: one.let_end() for end, one in held.items() if end != "nothing"}
+    succeeded = held["success"].succeed()
+    for end, one in held.items():
+        if end != "success":
+            one.wait()
+    ended = {end: one.let_end() for end, one in held.items() if end not in ("nothing", "success")}
     for end, moment in ended.items():
         wait_until(
             lambda end=end: held[end].state == "CANCELLED",  # type: ignore[misc]
@@ -117,6 +151,10 @@ def test_what_no_task_needs_is_cancelled_with_nothing_in_the_dag(
 
     assert held["nothing"].state == "RUNNING"
     assert not emulator.service.requests("POST", f"{held['nothing'].name}:cancel")
+    about_success = emulator.service.requests("*", f"{held['success'].name}*")
+    assert not [entry for entry in about_success if entry["time"] > succeeded], (
+        "A task that ends as usual costs nothing."
+    )
     assert all(emulator.service.state(one.until) != "CANCELLED" for one in held.values())
     rows = airflow.call("GET", "/eventLogs?event=earth_engine.cancel&limit=100")["event_logs"]
     audited = {json.loads(row["extra"])["operation"]: row for row in rows if "collector" in row["owner"]}
@@ -124,3 +162,16 @@ def test_what_no_task_needs_is_cancelled_with_nothing_in_the_dag(
         row = audited[held[end].name]
         assert (row["dag_id"], row["task_id"]) == (held[end].dag_id, "hold")
         print(f"{end}: {json.loads(row['extra'])['reason']}")
+
+
+def test_a_scheduler_stands_in_where_no_triggerer_runs(held: dict[str, Held], airflow: StandaloneAirflow) -> None:
+    one = held["nothing"]
+    airflow.kill("triggerer")
+    try:
+        airflow.mark_run(one.dag_id, one.run_id, "failed")
+        ended = time.time()
+        wait_until(lambda: one.state == "CANCELLED", timeout=300, what="the cancel by the scheduler's process")
+    finally:
+        airflow.start("triggerer")
+
+    print(f"without a triggerer: requested after {one.requested_at() - ended:.1f} s")

@@ -17,6 +17,7 @@ ENDS: dict[str, dict[str, Any]] = {
     "dagrun_timeout": {"dagrun_timeout": timedelta(seconds=150)},
     "fail_fast": {"fail_fast": True},
     "nothing": {},
+    "success": {},
 }
 
 for end, of_dag in ENDS.items():
