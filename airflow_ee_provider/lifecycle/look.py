@@ -122,10 +122,7 @@ class Database:
         return {row.id: _word(row.state) in ACTIVE_RUN_STATES for row in self._ask(statement)}
 
     def look(self, newer_than: int, named: Collection[int] = ()) -> Seen:
-        """Look at the runs that are active, at those that are newer than one, and at those that are named.
-
-        :param newer_than: the number of a run.
-        """
+        """Look at the runs that are active, at those that are newer than one, and at those that are named."""
         from sqlalchemy import or_
 
         run = self._run.c
