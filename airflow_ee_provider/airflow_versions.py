@@ -155,6 +155,11 @@ def is_a_dag_test(ti: Any) -> bool:
     return "InProcess" in type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__
 
 
+def is_a_task_test(ti: Any) -> bool:
+    """Whether ``airflow tasks test`` runs the task: whatever happens there, no other try follows."""
+    return bool(getattr(ti, "test_mode", False)) or os.environ.get("AIRFLOW_TEST_MODE") == "True"
+
+
 def can_run_a_trigger(ti: Any) -> bool:
     """Whether something runs the trigger of a task that defers: not ``dag.test()`` in a notebook.
 

@@ -67,8 +67,8 @@ with DAG(
     task.earth_engine(task_id="export", deferrable=True)(make_export)()
 
 
-# The user clears or marks the waiting task, or its own timeout passes: the sensor cancels. The callback is for a task
-# that is marked failed in the moment before the triggerer has taken it over, when there is no trigger to be told.
+# The user clears or marks the waiting task, or its own timeout passes: the sensor cancels. The callback cancels for the
+# tasks that fail before the sensor has begun.
 with DAG(
     "example_earth_engine_cancel_on_kill",
     schedule=None,
@@ -85,8 +85,8 @@ with DAG(
     )
 
 
-# An operator at the end, with a trigger rule: as soon as one task fails, the export is cancelled, and the run goes on
-# only when Earth Engine has confirmed it.
+# An operator at the end, with a trigger rule: as soon as one task fails, the export is cancelled, and the run continues
+# only when Earth Engine has confirmed that.
 with DAG("example_earth_engine_cancel_operator", schedule=None, **ARGUMENTS):
     operation = start_export()
     wait = EarthEngineOperationSensor(task_id="wait", operation_names=operation, deferrable=True)
@@ -95,9 +95,9 @@ with DAG("example_earth_engine_cancel_operator", schedule=None, **ARGUMENTS):
     )
     operation >> check_inputs() >> cancel
 
-# A teardown at the end, without names: it cancels what any task of the run has recorded, whatever became of the run.
-# Airflow runs it even where it calls no callback and tells no task, as when the run is marked failed while this sensor
-# sleeps.
+# A teardown at the end, without names: it cancels what the tasks upstream of it have recorded. Airflow runs it even
+# where it calls no callback and tells no task, as when the run is marked failed while this sensor sleeps; but not at
+# `dagrun_timeout`.
 with DAG("example_earth_engine_cancel_teardown", schedule=None, **ARGUMENTS):
     wait = EarthEngineOperationSensor(
         task_id="wait", operation_names=start_export(), mode="reschedule", poll_interval=15

@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, next_interval
 from airflow_ee_provider.tasks import parameters
-from airflow_ee_provider.tasks.clean_up import airflow_errors, result_or_raise
+from airflow_ee_provider.tasks.clean_up import airflow_errors, result_or_raise, waits_itself
 from airflow_ee_provider.tasks.earth_engine_task import record_names
 from airflow_ee_provider.tasks.interrupting import heeding_ctrl_c
 from airflow_ee_provider.tasks.measuring import measure_ended
@@ -167,6 +167,9 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[OperationDict]:
         """Return the operations, or fail as they did."""
+        if waits_itself(self, event):
+            found: list[OperationDict] = self._record_and_wait(context)
+            return found
         with heeding_ctrl_c(self, self._ti), self._failing():
             operations: list[OperationDict] = result_or_raise(event)
             measure_ended(operations, self.dag_id_of_run)

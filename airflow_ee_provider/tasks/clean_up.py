@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
+from airflow_ee_provider.airflow_versions import is_a_task_test
 from airflow_ee_provider.earth_engine.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.flows.leaving import Left
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.flows.starting import Start
     from airflow_ee_provider.earth_engine.operation_names import OperationName
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+#: In a trigger's event: it could not open its connection, so that it has not begun to wait.
+CANNOT_BEGIN = "cannot_begin"
 
 #: For how long a task that is about to end, or a trigger, confirms its cancels, and how often, in seconds.
 CONFIRM_LIMITS: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
@@ -177,7 +181,25 @@ def is_final(error: BaseException, ti: Any) -> bool:
 
 def has_tries_left(ti: Any) -> bool:
     """Whether Airflow tries a task again where this try's process is lost."""
-    return bool(ti.try_number <= ti.max_tries)
+    return bool(ti.try_number <= ti.max_tries) and not is_a_task_test(ti)
+
+
+def waits_itself(task: Any, event: Mapping[str, Any]) -> bool:
+    """Whether a resumed task is to wait in its own process, because its trigger could not begin.
+
+    The task's process may have what the triggerer has not: with ``[core] multi_team``, the triggerer of Airflow 3.3
+    reads no connection of a team.
+    """
+    if not event.get(CANNOT_BEGIN):
+        return False
+    task.log.warning(
+        "The triggerer cannot open the connection: %s %s waits for its operations itself. Make the connection known to "
+        "the triggerer, or set deferrable=False.",
+        event["error"],
+        task.task_id,
+    )
+    task.deferrable = False
+    return True
 
 
 def result_or_raise(event: Mapping[str, Any]) -> list[Any]:

@@ -30,7 +30,13 @@ from airflow_ee_provider.earth_engine.operation_names import OperationName
 from airflow_ee_provider.earth_engine.operations import Operation
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tasks.asking import Made, Wanted, all_asked, only_operations
-from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors, airflow_exception, result_or_raise
+from airflow_ee_provider.tasks.clean_up import (
+    account_of,
+    airflow_errors,
+    airflow_exception,
+    result_or_raise,
+    waits_itself,
+)
 from airflow_ee_provider.tasks.ended import lines_of, value_of
 from airflow_ee_provider.tasks.export_parameters import ExportParameters
 from airflow_ee_provider.tasks.interrupting import heeding_ctrl_c
@@ -141,7 +147,8 @@ class ExportingOperator(ExportParameters):
     def start_more(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Go on with starting, once there may be room."""
         with self._owned(context):
-            result_or_raise(event)
+            if not waits_itself(self, event):
+                result_or_raise(event)
             self.full_since = event.get("since")
             if (asked := self._kept(context)) is None:
                 raise AirflowException("What is still to be started was not kept: the next try starts it.")
@@ -150,6 +157,8 @@ class ExportingOperator(ExportParameters):
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Return the function's value with its operations, or fail as they did."""
         with self._owned(context):
+            if waits_itself(self, event):
+                return self.carry_out(context, self._kept(context) or only_operations(self.operation_names))
             operations: list[OperationDict] = result_or_raise(event)
             asked = self._kept(context) or only_operations([operation["name"] for operation in operations])
             if not self._are_to_restart(context, operations, asked):
@@ -158,7 +167,7 @@ class ExportingOperator(ExportParameters):
 
     def _kept(self, context: Context) -> Asked | None:
         """Return what this try has asked for, in another process than the one that has; None if 0.1 has."""
-        if (asked := kept(context)) is None:
+        if (asked := kept(context, () if self.max_restarts else started_by_task(context))) is None:
             return None
         self.new_starter(context, asked)
         self.operation_names = asked.names(started_by_task(context))

@@ -4,7 +4,7 @@ A task that waits in the triggerer goes on in another process. What is still to 
 value, it finds in XComs of its own; a deferral is no new try, so Airflow leaves them there.
 
 The requests of a grid of tiles differ by a region and a name. So they are compressed together, with a window that has
-room for several large ones: 3,000 requests of 5 kB, or of 200 kB, are 0.2 to 0.4 MB so.
+room for several large ones: 3,000 requests of 5 kB are 0.4 MB so, 3,000 of 200 kB 0.6 MB, 10,000 of 5 kB 1.4 MB.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from __future__ import annotations
 import base64
 import json
 import lzma
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ from airflow_ee_provider.earth_engine.flows.starting import Start
 from airflow_ee_provider.tasks.records import item_of, map_index_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -37,6 +39,9 @@ PART, MOST = 500_000, 4_000_000
 
 #: The form of what this version writes.
 VERSION = 1
+
+#: How many bytes are unpacked at a time.
+_READ = 1 << 20
 
 #: Compression: fast, and with a window of some megabytes.
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 8 << 20}]
@@ -120,9 +125,10 @@ def keep(context: Context, asked: Asked, starts: list[Start], log: Log, paramete
     return True
 
 
-def kept(context: Context) -> Asked | None:
+def kept(context: Context, started: Collection[str] = ()) -> Asked | None:
     """Return what the first process of this try has kept; None for nothing, as 0.1 did.
 
+    :param started: by `Start.key`, what is not needed any more.
     :raises AirflowException: if a part of it is gone: the next try calls the function.
     """
     texts, total = [], 1
@@ -136,18 +142,43 @@ def kept(context: Context) -> Asked | None:
             raise AirflowException("What this task has kept to go on with is not in its XComs any more.")
         total = int(part["parts"])
         texts.append(str(part["text"]))
-    header, *lines = lzma.decompress(base64.b64decode("".join(texts))).split(b"\n")
-    of_all = json.loads(header)
-    starts = [_start(json.loads(line), of_all["identity"]) for line in lines if line]
-    return Asked(
+    lines = _unpacked("".join(texts))
+    of_all = json.loads(next(lines))
+    asked = Asked(
         _read_own(context, VALUE_KEY),
         of_all["in_value"],
         of_all["operations"],
-        starts,
-        set(of_all["set_aside"]),
-        set(of_all["uncounted"]),
+        set_aside=set(of_all["set_aside"]),
+        uncounted=set(of_all["uncounted"]),
         parts=total,
     )
+    for line in lines:
+        head, body = json.loads(line), next(lines)
+        if (key := head.pop("key")) not in started:
+            asked.starts.append(Start(identity=of_all["identity"], body=_KeptBody(body), **head).known_by(key))
+    return asked
+
+
+class _KeptBody(Mapping[str, Any]):
+    """A request's body, read where it is needed: as objects, many large ones would take five times the memory."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
+    def __getitem__(self, name: str) -> Any:
+        return _read(self._text)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_read(self._text))
+
+    def __len__(self) -> int:
+        return len(_read(self._text))
+
+
+@lru_cache(maxsize=64)  # More than are sent at once.
+def _read(text: bytes) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(text)
+    return body
 
 
 def let_go(context: Context, asked: Asked) -> None:
@@ -162,20 +193,9 @@ def _lines(asked: Asked) -> Iterator[bytes]:
     sets = {"set_aside": sorted(asked.set_aside), "uncounted": sorted(asked.uncounted)}
     yield encode({"identity": identity, **lists, **sets})
     for start in asked.starts:
-        yield encode(
-            {
-                "method": start.method,
-                "project": start.project,
-                "repeat": start.repeat,
-                "tries": start.tries,
-                "gone_since": start.gone_since,
-                "body": start.body,
-            }
-        )
-
-
-def _start(line: dict[str, Any], identity: str) -> Start:
-    return Start(identity=identity, **line)
+        names = ("key", "method", "project", "repeat", "tries", "gone_since")
+        yield encode({name: getattr(start, name) for name in names})
+        yield encode(start.body)
 
 
 def _packed(lines: Iterable[bytes]) -> str:
@@ -186,6 +206,17 @@ def _packed(lines: Iterable[bytes]) -> str:
     return base64.b64encode(bytes(packed + compressor.flush())).decode()
 
 
+def _unpacked(text: str) -> Iterator[bytes]:
+    """Yield what `_packed` was given, a line at a time."""
+    decompressor, rest = lzma.LZMADecompressor(), b""
+    packed = base64.b64decode(text)
+    while not decompressor.eof:
+        rest += decompressor.decompress(packed, _READ)
+        packed = b""
+        *lines, rest = rest.split(b"\n")
+        yield from lines
+
+
 def packed_text(text: str) -> str:
     """Return a text, compressed, as another text."""
     return _packed([text.encode()])
@@ -193,7 +224,7 @@ def packed_text(text: str) -> str:
 
 def unpacked_text(text: str) -> str:
     """Return what `packed_text` was given."""
-    return lzma.decompress(base64.b64decode(text)).decode().removesuffix("\n")
+    return b"".join(_unpacked(text)).decode()
 
 
 def _part_key(number: int) -> str:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_ee_provider.airflow_versions import is_an_inline_trigger, own_state, own_try, tells_triggers_of_kills
-from airflow_ee_provider.earth_engine.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError
 from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
 from airflow_ee_provider.earth_engine.many import some_of
-from airflow_ee_provider.tasks.clean_up import CONFIRM_LIMITS, log_instead_of_raising, report_cancels
+from airflow_ee_provider.tasks.clean_up import CANNOT_BEGIN, CONFIRM_LIMITS, log_instead_of_raising, report_cancels
 from airflow_ee_provider.tasks.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.tasks.handover import SETTLE, take_over
 from airflow_ee_provider.tasks.interrupting import cancel_for_author_of
@@ -77,6 +77,8 @@ class _Trigger(BaseTrigger):
             payload = {"result": await self.wait()}
         except EarthEngineError as error:
             payload = {"error": str(error), "permanent": error.permanent}
+            if isinstance(error, CredentialsError) and "account" not in vars(self.hook):
+                payload[CANNOT_BEGIN] = True
         yield TriggerEvent(payload)
 
     async def wait(self) -> list[Any]:

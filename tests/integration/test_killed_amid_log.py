@@ -33,7 +33,7 @@ class Interrupted(io.RawIOBase):
             os.kill(os.getpid(), signal.SIGTERM)
         return len(line)
 
-sensor = EarthEngineOperationSensor(task_id="wait", operation_names=sys.argv[1], cancel_on_kill=True)
+sensor = EarthEngineOperationSensor(task_id="wait", operation_names=[sys.argv[1]], cancel_on_kill=True)
 sensor.hook.make_ready()
 signal.signal(signal.SIGTERM, lambda *_: sensor.on_kill())
 configure_logging(json_output=True, output=Interrupted())

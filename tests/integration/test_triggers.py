@@ -129,6 +129,47 @@ def test_an_impatient_triggerer_does_not_stop_the_cancel(emulator: Emulator) -> 
     assert emulator.service.state(name) == "CANCELLED"
 
 
+@pytest.mark.skipif(not AIRFLOW_3 or airflow_version.startswith("3.0"), reason="Airflow is asked in another way")
+@pytest.mark.parametrize(("task_state", "state"), [(None, "CANCELLED"), ("deferred", "RUNNING")])
+def test_a_trigger_asks_whether_its_task_still_waits(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, task_state: str | None, state: str
+) -> None:
+    """Airflow does not cancel the trigger of a task that is cleared while its DAG is paused."""
+    monkeypatch.setattr("airflow_ee_provider.triggers.state_watch.INTERVAL", 0.2)
+    names = [emulator.service.add("a"), emulator.service.add("b")]
+    task = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
+    answer_as_supervisor(monkeypatch, task, task_state)
+
+    async def wait_for_a_while() -> None:
+        waiting = []
+        for name in names:
+            trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
+            trigger.task_instance = task  # type: ignore[assignment]
+            waiting.append(asyncio.create_task(event_of(trigger)))
+        until = time.monotonic() + (60 if state == "CANCELLED" else 1.5)
+        while time.monotonic() < until and {emulator.service.state(name) for name in names} != {"CANCELLED"}:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(wait_for_a_while())
+
+    assert [emulator.service.state(name) for name in names] == [state, state]
+
+
+def test_a_trigger_that_cannot_open_its_connection_says_so(emulator: Emulator) -> None:
+    name = emulator.service.add("a")
+    trigger = EarthEngineOperationTrigger(
+        operation_names=[name], cancel_on_kill=True, **{**HOOK, "earth_engine_conn_id": "of_a_team"}
+    )
+
+    event = asyncio.run(event_of(trigger))
+
+    assert "'of_a_team' is not defined" in event["error"]
+    assert event["cannot_begin"]
+
+
 AN_HOUR_AGO, IN_AN_HOUR = -3600.0, 3600.0
 
 

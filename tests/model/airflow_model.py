@@ -28,6 +28,7 @@ class Airflow(Database):
 
     def __init__(self, world: World, version: Version, make: Callable[[], Any], *, retries: int = 1) -> None:
         super().__init__(world, version, retries)
+        self.collector: Any = None
         self.worker, self.triggerer = Worker(self, make), Triggerer(self)
         world.after(0.5, self.worker.start)
 

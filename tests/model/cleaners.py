@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, BaseOperator
+from collector_model import make_collector
 from database_model import BYSTANDER, SIBLING, TERMINAL, TaskInstance
 from world import Dead, Process
 
@@ -85,6 +86,13 @@ def janitor(airflow: Airflow, process: Process) -> None:
         airflow.world.note(f"     the janitor: {type(error).__name__} {str(error)[:160]}")
 
 
+def collector(airflow: Airflow, _process: Process) -> None:
+    """Let the collector look once."""
+    if airflow.collector is None:
+        airflow.collector = make_collector(airflow)
+    airflow.collector.look()
+
+
 class JanitorInstance(TaskInstance):
     """The janitor's own task instance."""
 
@@ -122,6 +130,8 @@ CLEANERS = {
         lambda airflow, process: notifier(airflow, process, "task"), frozenset({"run deleted"}), only_failed=True
     ),
     "janitor": Cleaner(janitor, frozenset({"run deleted"}), every=20.0),
+    # More often than it is: so that strikes come between two tries of a task.
+    "collector": Cleaner(collector, every=3.0),
 }
 
 
@@ -150,8 +160,10 @@ class CleaningUp:
     def _look(self) -> None:
         airflow, clean_up, every = self.airflow, self.cleaner.clean_up, self.cleaner.every
         is_over = airflow.row.state in TERMINAL
-        if every is not None and not self.known:
+        if every is not None and (not self.known or self.name == "collector"):
             airflow.world.after(every, self._look)
+        if self._process is not None and self._process.is_running and self.name == "collector":
+            return
         if not is_over and every is None:
             airflow.world.after(BEGINS, self._look)
         elif clean_up is not None and self._is_called_for:

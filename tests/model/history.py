@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 #: Seconds after which a history that has not ended is called stuck, and for which is watched once it has.
 LONGEST, AFTERWARDS = 400.0, 70.0
 
-#: Seconds within which what is not wanted any more has to be asked to cancel, once Earth Engine answers.
-CANCEL_WITHIN = 45.0
+#: Seconds within which what is not wanted any more has to be asked to cancel, once Earth Engine answers: by the task or
+#: its trigger, or by the collector.
+CANCEL_WITHIN, COLLECTED_WITHIN = 45.0, 90.0
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,9 @@ class Run:
         is_tried_again = bool((LEAVES_NOBODY | TRIED_AGAIN) & set(self.history.struck)) and len(self.plan.strikes) > 1
         is_waited_for = airflow.row.state == "deferred" and not set(UNWANTED) & set(self.history.struck)
         # (An error that code of the product takes for another one's is none that leaves its task.)
-        is_caught = "fails by its retry policy" in self.history.struck and not airflow.row.is_failed_by_policy
+        kinds = set(self.history.struck)
+        is_caught = "fails by its retry policy" in kinds and not airflow.row.is_failed_by_policy
+        is_caught |= "the run alone ends" in kinds  # Airflow schedules nothing of it any more.
         if not self._may_be_left() and not is_tried_again and not is_waited_for and not is_caught:
             self._violated(f"is stuck, {airflow.row.state}")
 
@@ -191,7 +194,7 @@ class Run:
             name
             for name in self.struck_names
             if (asked := service.operations[name].cancel_requested) is not None
-            and asked - can_be_asked > CANCEL_WITHIN
+            and asked - can_be_asked > (COLLECTED_WITHIN if self.plan.cleaner == "collector" else CANCEL_WITHIN)
             and not self.plan.holder.startswith("cancel")
         ]
         if late and not self._may_be_left():
@@ -251,6 +254,8 @@ class Run:
         """Whether docs/lifecycle.md says *janitor* for it."""
         if self.airflow.was_unheard and self.plan.holder.startswith("sensor"):
             return True  # It was started elsewhere, and this task had nothing to do with it yet.
+        if self.plan.cleaner == "collector":
+            return False
         if self.plan.holder == "sensor, reschedule":
             return True  # Asleep, none of our code runs.
         # Somebody has ended the task when nobody was left who could cancel, or nobody could be asked to.

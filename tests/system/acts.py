@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -102,6 +103,28 @@ def _stand_still(processes: list[psutil.Process], until: str, cell: Cell, airflo
 
     threading.Thread(target=wake_up).start()
     return time.time() + LOST_SIGHT
+
+
+def end_process_alone(cell: Cell, airflow: StandaloneAirflow) -> float:
+    """Send SIGTERM to the task's process and to nobody else; mark the task failed once that is over."""
+    _process(cell, airflow).send_signal(signal.SIGTERM)
+    time.sleep(8)
+    return mark("failed")(cell, airflow)
+
+
+def run_out_of_time(cell: Cell, airflow: StandaloneAirflow) -> float:
+    """Do nothing; return when the run's time is over."""
+    return run_started(cell, airflow) + DAGRUN_TIMEOUT
+
+
+#: Another task of the run has waited for this file, and fails then.
+fail_other = now(lambda cell, _: Path(cell.signal).touch())
+
+
+def clear_while_paused(cell: Cell, airflow: StandaloneAirflow) -> float:
+    """Pause the DAG, and clear the task: Airflow schedules nothing of it then."""
+    airflow.pause(cell.dag_id, paused=True)
+    return now(lambda c, a: a.clear(c.dag_id, c.run_id, c.cleared_task))(cell, airflow)
 
 
 def fail_and_delete(cell: Cell, airflow: StandaloneAirflow) -> None:

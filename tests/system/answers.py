@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from events import CANCEL, CANCELLED, EVENTS
+from events import CANCEL, CANCELLED, COLLECTOR, EVENTS, OR_COLLECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -17,20 +17,25 @@ if TYPE_CHECKING:
 _KILLED = r"(killed|has not begun|its run has ended|hold is [ \w]+); cancelling"
 _OF_RUN = "Cancelling the Earth Engine operations of the run"
 
-#: By who is to answer: in which log that is told, and how.
+_COLLECTED = r"no task needs its operations: cancelling"
+
+#: By who is to answer: in which log that is told, and how; of several, whichever it was.
 TOLD = {
     "`cancel_on_kill`": ("task_id=hold", _KILLED),
+    OR_COLLECTOR: ("", f"{_KILLED}|{_COLLECTED}"),
+    COLLECTOR: ("", _COLLECTED),
+    "the collector, or the trigger, which asks once a minute": ("", f"{_KILLED}|{_COLLECTED}"),
     "`cancel_on_kill`; a rescheduled sensor's next try": ("task_id=hold", _KILLED),
     "nobody while it is paused; then `dagrun_timeout`, and `cancel_on_kill`": ("task_id=hold", _KILLED),
     "`cancel_on_timeout`": ("task_id=hold", r"timed out \(.*cancelling"),
     "`cancel_on_timeout`, in `resume_execution`": ("task_id=hold", r"timed out \(.*cancelling"),
-    "`cancel_on_failure`": ("task_id=hold", "did not succeed"),
+    "`cancel_on_failure`": ("task_id=hold", r"hold is (failed|skipped); cancelling"),
     "the task's notifier": ("", "Cancelling the Earth Engine operations of the task"),
     "the DAG's notifier": ("", _OF_RUN),
     "the DAG's notifier, once the heartbeat is missed": ("", _OF_RUN),
     "the deadline's notifier": ("", _OF_RUN),
-    "the teardown": ("task_id=clean_up", "cancel requested"),
-    "the next try: goes on, or cancels": ("attempt=2", "cancel requested"),
+    "the teardown; without one, the collector": ("", f"cancel requested|{_COLLECTED}"),
+    "the next try: continues, or cancels; before 3.3, the collector": ("", f"cancel requested|{_COLLECTED}"),
 }
 
 #: The same where it is left running, by event.

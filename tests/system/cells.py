@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from acts import DEADLINE
-from events import CANCEL, DEFERRED, EVENTS, EXPORTS, SENSORS, WITH_DAG_CALLBACK
+from events import CANCEL, EVENTS, EXPORTS, SENSORS, WITH_DAG_CALLBACK
 
 from airflow_ee_provider.airflow_api import seconds_since_epoch, wait_until
 
@@ -56,6 +59,8 @@ class Cell:
     stood_still: float = 0.0
     observed: str = ""
     kept: bool = False
+    #: The file for which a task of its run waits before it fails, where that is what happens.
+    signal: str = ""
 
     @property
     def dag_id(self) -> str:
@@ -122,22 +127,29 @@ class Cell:
         if self.event not in WITH_DAG_CALLBACK:  # A DAG's notifier is the run's: it cancels that one, too.
             self.neighbours.append(service.add(self.dag_id + NEIGHBOUR, PROJECT))
             beside["neighbour"] = self.neighbours[-1]
+        if self.event == "fail_fast_between_tries":
+            self.signal = beside["signal"] = str(Path(tempfile.gettempdir()) / uuid4().hex)
         self.run_id = airflow.trigger(self.dag_id, operation_names=self.operations, **beside)
 
     def harmed(self, emulator: Emulator) -> list[str]:
         """Return the operations that were asked to cancel although nobody gave a reason to."""
         return [name for name in self.neighbours if emulator.service.operations[name].cancel_requested is not None]
 
+    @property
+    def held_as(self) -> str:
+        """The state of its task in which it holds its operation."""
+        return (self.event in EVENTS and EVENTS[self.event].held_as) or HOLDERS[self.holder]
+
     def wait_until_held(self, airflow: StandaloneAirflow, emulator: Emulator) -> None:
         """Wait until the task is in the state in which it holds its operation."""
         later = ("failed", "success", "skipped") if self.ends_by_itself else ()
         working = self.event in EVENTS and EVENTS[self.event].while_working
-        held = "running" if working else HOLDERS[self.holder]
+        held = "running" if working else self.held_as
         airflow.wait_for_task(self.dag_id, self.run_id, "hold", held, *later, timeout=180)
         if self.starts_it_itself:
             wait_until(lambda: self.started(emulator), timeout=60, what=f"the operation of {self.dag_id}")
             self.operations = self.started(emulator)
-        if self.holder in DEFERRED and not self.ends_by_itself and not working:
+        if self.held_as == "deferred" and not self.ends_by_itself and not working:
             # The second look is the trigger's: before, there is none that could be told of anything.
             wait_until(
                 lambda: emulator.service.operations[self.name].reads >= 2,

@@ -42,6 +42,8 @@ class Event:
     :param ends_by_itself: nobody has to do anything for it to happen.
     :param while_working: it happens while the task's function works.
     :param first: the first Airflow version that knows it.
+    :param held_as: the state of its task in which it happens, where that is not its holder's.
+    :param within: seconds within which the cancel is promised.
     :param production: it happens only where there are two triggerers, Celery's workers, a database's server.
     """
 
@@ -53,6 +55,8 @@ class Event:
     before_3_3: Promises | None = None
     ends_by_itself: bool = False
     while_working: bool = False
+    held_as: str = ""
+    within: float = 45.0
     first: tuple[int, int] = (2, 11)
     production: bool = False
 
@@ -75,8 +79,10 @@ def _version(text: str) -> tuple[int, int]:
 HOLDS_ON = ("sensor_deferred", "export_deferred", "torn_down", "sensor_running", "export_running")
 #: What goes on in a worker, and can be tried again.
 WORKING = ("sensor_running", "export_running", "starting")
-RESCHEDULED_ASLEEP = {"sensor_rescheduled": JANITOR}
-FIRST_OF_TWO = dict.fromkeys(SENSORS, JANITOR)
+#: Whoever answers where none of the task's own code runs: within 90 s on an idle system, and two cores are not idle.
+COLLECTOR, COLLECTED_WITHIN = "the collector", 150.0
+#: Where the task's process or its trigger answers, and for a sensor that sleeps the collector.
+OR_COLLECTOR = "`cancel_on_kill`; for a rescheduled sensor, the collector"
 
 
 def outage(text: str, who: str, holders: tuple[str, ...], **more: Any) -> Event:
@@ -100,13 +106,9 @@ EVENTS: dict[str, Event] = {
         ALL,
         {"sensor_rescheduled": RESUMED},
     ),
-    "task_marked_failed": Event(
-        "the task is marked failed", "`cancel_on_kill`", acts.mark("failed"), ALL, RESCHEDULED_ASLEEP
-    ),
-    "task_marked_success": Event(
-        "the task is marked success", "`cancel_on_kill`", acts.mark("success"), ALL, RESCHEDULED_ASLEEP
-    ),
-    "run_marked_failed": Event("the run is marked failed", "`cancel_on_kill`", acts.fail_run, ALL, RESCHEDULED_ASLEEP),
+    "task_marked_failed": Event("the task is marked failed", OR_COLLECTOR, acts.mark("failed"), ALL),
+    "task_marked_success": Event("the task is marked success", OR_COLLECTOR, acts.mark("success"), ALL),
+    "run_marked_failed": Event("the run is marked failed", OR_COLLECTOR, acts.fail_run, ALL),
     "run_deleted": Event(
         "the run is marked failed and deleted",
         "`cancel_on_kill`",
@@ -115,10 +117,9 @@ EVENTS: dict[str, Event] = {
     ),
     "dagrun_timeout": Event(
         "`dagrun_timeout`",
-        "`cancel_on_kill`",
-        lambda c, a: acts.run_started(c, a) + acts.DAGRUN_TIMEOUT,
+        OR_COLLECTOR,
+        acts.run_out_of_time,
         ALL,
-        RESCHEDULED_ASLEEP,
         ends_by_itself=True,
     ),
     "dag_paused": Event(
@@ -152,7 +153,6 @@ EVENTS: dict[str, Event] = {
         "`cancel_on_failure`",
         acts.task_started,
         ALL,
-        FIRST_OF_TWO,
         ends_by_itself=True,
     ),
     "task_callback": Event(
@@ -168,7 +168,7 @@ EVENTS: dict[str, Event] = {
     "timeout_callback": Event(
         "`dagrun_timeout`, and the DAG has a notifier",
         "the DAG's notifier",
-        lambda c, a: acts.run_started(c, a) + acts.DAGRUN_TIMEOUT,
+        acts.run_out_of_time,
         ("sensor_rescheduled", "started"),
         ends_by_itself=True,
     ),
@@ -233,18 +233,74 @@ EVENTS: dict[str, Event] = {
     ),
     "cleared_without_triggerer": Event(
         "cleared while no triggerer runs",
-        "the next try: goes on, or cancels",
+        "the next try: continues, or cancels; before 3.3, the collector",
         None,
         DEFERRED,
         {"sensor_deferred": RESUMED},
-        {"export_deferred": JANITOR, "torn_down": JANITOR},
+        within=COLLECTED_WITHIN,
     ),
     "failed_without_triggerer": Event(
         "the run is marked failed while no triggerer runs",
-        "the teardown",
+        "the teardown; without one, the collector",
         None,
         DEFERRED,
-        {"sensor_deferred": JANITOR, "export_deferred": JANITOR},
+        within=COLLECTED_WITHIN,
+    ),
+    **{
+        f"{name}_between_tries": Event(
+            f"between two tries: {text}",
+            COLLECTOR,
+            act,
+            ("export_running",),
+            held_as="up_for_retry",
+            within=COLLECTED_WITHIN,
+        )
+        for name, text, act in (
+            ("marked", "the task is marked failed", acts.mark("failed")),
+            ("run_marked", "its run is marked failed", acts.fail_run),
+            (
+                "timed_out",
+                "`dagrun_timeout` passes",
+                acts.run_out_of_time,
+            ),
+            ("fail_fast", "another task fails, and the DAG has `fail_fast`", acts.fail_other),
+        )
+    },
+    "retry_policy": Event(
+        "the function raises, and a retry policy lets the task fail although there are `retries`",
+        "`cancel_on_failure`",
+        acts.task_started,
+        ("export_running", "export_deferred"),
+        ends_by_itself=True,
+        first=(3, 3),
+    ),
+    "skipped_after_start": Event(
+        "the function has started an export, and raises `AirflowSkipException`",
+        "`cancel_on_failure`",
+        acts.task_started,
+        ("export_running", "export_deferred"),
+        ends_by_itself=True,
+    ),
+    "process_sigterm": Event(
+        "the task's process alone gets SIGTERM, lives on, and is marked failed later",
+        "`cancel_on_kill`",
+        acts.end_process_alone,
+        ("export_running", "sensor_running"),
+        first=(3, 0),  # Airflow 2's handler raises, and the process ends.
+    ),
+    "own_handler": Event(
+        "the task is marked failed while its function works, with a handler of SIGTERM of its own",
+        "`cancel_on_kill`",
+        acts.mark("failed"),
+        ("export_running", "export_deferred"),
+        while_working=True,
+    ),
+    "cleared_while_paused": Event(
+        "the DAG is paused, and then the deferred task cleared",
+        "the collector, or the trigger, which asks once a minute",
+        acts.clear_while_paused,
+        ("sensor_deferred", "export_deferred"),
+        within=COLLECTED_WITHIN,
     ),
     "one_triggerer_sigterm": outage(
         "one of two triggerers gets SIGTERM", "nobody: the other one takes over", DEFERRED, production=True

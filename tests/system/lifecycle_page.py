@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cells import HOLDERS
 from changed_file import CHANGES
-from events import EVENTS
+from events import COLLECTED_WITHIN, EVENTS
 from promises import CANCEL_WITHIN, LOST_WORKER_WITHIN
 
 if TYPE_CHECKING:
@@ -29,29 +29,31 @@ HEADINGS = {
 #: In a cell of an Airflow that does not know what happens.
 NEW = "not in this version"
 
-SUMMARY = """# What becomes of an operation, however a run ends
+SUMMARY = """# What happens to an operation, however a run ends
 
 *Owned*: `@task.earth_engine` and the export operator by default, and a sensor with `cancel_on_kill` and
-`cancel_on_timeout`; poking, or deferred. *Asleep*: a sensor with `mode="reschedule"`. *Left*: an operation that a task
-has started, recorded and not waited for.
+`cancel_on_timeout`; poking, or deferred. *Asleep*: a sensor with `mode="reschedule"`. *Recorded*: an operation that
+your own code has started, recorded with `record_operations`, and not waited for.
 
-| What happens | owned | asleep | left |
+| What happens | owned | asleep | recorded |
 |---|---|---|---|
-| the task is cleared | cancelled | the next try goes on | the next try, with `resume_operations` |
-| the task is marked failed or success | cancelled | a teardown, or the janitor | the same |
-| the run is marked failed, or deleted after that | cancelled | a teardown, or the janitor | the same |
-| the run times out (`dagrun_timeout`) | cancelled | the DAG's notifier | the DAG's notifier |
+| the task is cleared | cancelled | the next try continues | the next try, with `resume_operations` |
+| the task is marked failed or success | cancelled | the collector | the collector, if marked failed |
+| the same between two tries | the collector | - | the collector, if marked failed |
+| the run is marked failed, or deleted after that | cancelled | the collector | the collector |
+| the run times out (`dagrun_timeout`) | cancelled | the collector | the collector, or the DAG's notifier |
 | the task's time is over (`execution_timeout`, the sensor's `timeout`) | cancelled | cancelled | - |
-| the task fails | cancelled (`cancel_on_failure`) | the notifier | the DAG's notifier |
+| the task fails for good, or is skipped | cancelled (`cancel_on_failure`) | the same | the collector, or a notifier |
 | a deadline is missed (Airflow 3.1 and later) | the deadline's notifier | the same | the same |
-| the worker gets SIGTERM (evicted, a new release) | the next try goes on; without `retries`, cancelled | - | - |
-| the worker gets SIGKILL | the next try goes on; without one, the notifier | - | the same |
+| the worker gets SIGTERM (evicted, a new release) | the next try continues; without `retries`, cancelled | - | - |
+| the worker gets SIGKILL | the next try continues; without one, the collector | - | the same |
 | the triggerer or the scheduler stops, is killed, comes back | runs on; its end is noticed | runs on | - |
 | the DAG's file changes | [see below](#airflow-332) | the same | the same |
 
-A notifier with `scope="run"` is the DAG's callback for what fails; a teardown,
-`EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()`, is for whatever ends a run, and the one that
-Airflow runs even if a person marks the run failed.
+[The collector](production.md) is part of this provider: it runs in the triggerer's process, looks at Airflow's database
+every 15 seconds, and cancels what no task needs any more, with nothing in the DAG. A notifier with `scope="run"` is
+faster where a task has failed. A teardown, `EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()`, runs
+even if a person marks the run failed, **but not at `dagrun_timeout`: Airflow skips it with the other tasks**.
 """
 
 INTRODUCTION = f"""
@@ -67,61 +69,57 @@ what is asserted; never edited by hand. The DAGs are [these](../tests/system/dag
   operation, records it (`record_operations`) and waits, and whose next try asks `resume_operations`; and a task that
   has started an operation, recorded it and succeeded, while the next task of the run works.
 - **Nobody helps the holder**: no DAG and no task has a callback, except in the rows that say so.
-- **Bystanders**: beside each holder, another task of the same run has recorded an operation of its own, and so has a
-  task of another run of the same DAG. Both run on, or the cell is broken. (In the rows with a DAG's notifier, which is
-  the run's, only the other run's.)
+- **Bystanders**: beside each holder, another task of the same run has recorded an operation that it watches, and a task
+  of another run of the same DAG one of its own. Both run on, or the cell is broken. (In the rows with a DAG's notifier,
+  which is the run's, only the other run's.)
 - **Who answers for it** is read from the logs of everything that Airflow ran: a cell in which the operation was
   cancelled, but not by who the row names, is broken.
 - **Cells** give the seconds from what happened to the cancel request; Earth Engine's confirmation came after it in
   each (the emulator takes 2 s). *confirmed* is for what had been asked to cancel before: the seconds to the
   confirmation (the emulator takes 20 s there). *resumed*: left running, as promised, and its end was noticed.
-  *orphaned*: Airflow runs none of our code, so it ran on until `EarthEngineCancelStaleOperationsOperator` found it with
-  `orphaned=True`, which was tried. *janitor*: the same by its description, since nobody has said that it is his own.
+  *orphaned*: it ran on until `EarthEngineCancelStaleOperationsOperator` found it with `orphaned=True`, which was tried.
+  *janitor*: the same by its description, since no task has said that it is its own.
   A dash: such a thing cannot happen to such a holder.
 - **Promised** is the confirmation within {CANCEL_WITHIN:g} s; within {LOST_WORKER_WITHIN:g} s for a worker that
-  was lost, with a heartbeat timeout of 40 s (Airflow's default is 300 s). A cell in **bold** is not as promised, and
-  says what was seen instead.
+  was lost, with a heartbeat timeout of 40 s (Airflow's default is 300 s), and within {COLLECTED_WITHIN:g} s where only
+  the collector can answer (90 s on an idle system; the cells share two cores). A cell in **bold** is not as promised,
+  and says what was seen instead.
 - *As in production*: PostgreSQL, Redis, Celery with two workers, two triggerers, an API server for the tasks alone.
   *Two clocks wrong by an hour*: one worker's is behind, and one triggerer's ahead.
 """
 
 LIMITS = """
-## Where only the janitor is left
+## Where nothing is cancelled
 
-With `orphaned=True` the janitor finds what a task has owned and none wants any more (*orphaned* in the tables), by
-nobody's age or name; what was only watched, or left on purpose, it leaves alone (*janitor*).
+- A sensor that fails because one of several operations has: it leaves the others alone, unless `cancel_on_failure` is
+  set, or the task, or the DAG, has a notifier. The collector does as the task's own `cancel_on_*` parameters say.
+- What was started with `wait_for_completion=False`, as long as its run has not failed.
+- What your own code has recorded with `record_operations`, as long as neither its task nor its run has failed.
+- Where the collector is switched off or cannot work ([production](production.md)): a rescheduled sensor that sleeps, a
+  task between two tries, a worker that is lost without `retries`. Then use a notifier, a teardown, or
+  `EarthEngineCancelStaleOperationsOperator(orphaned=True)` on a schedule.
 
-- A sensor with `mode="reschedule"`, or an operation that was started and left, when a person ends its task or its run:
-  none of our code runs then. A DAG's notifier closes the cells in which Airflow calls it (not where a *run* is marked
-  failed by hand: there, it calls no callback); a teardown closes all of them, since Airflow runs it even then. It
-  cancels what the tasks that lead to it have recorded.
-- A sensor that fails because one of several operations has: it leaves the others alone, unless `cancel_on_failure` says
-  otherwise, or the task, or the DAG, has a notifier.
-- A worker that is lost, of a task without `retries` and without a notifier.
-- Before Airflow 3.3, the next try of a task that has started an operation and was not told of its clear: Airflow
-  deletes the XComs as it begins, and has no `task_state_store`, so nothing remembers the operation of the last try.
+## How a process decides
 
-## What a killed process leaves alone
-
-A process that is told to end asks Airflow, within three seconds, for its task's state. What a user does is written down
-before the process hears of it, so a task that is *still running* is wanted, and if it has `retries` its operations are
+A process that is told to end asks Airflow, within three seconds, for its task's state. Airflow records a user's action
+before it tells the process. So a task that is *still running* is needed, and if it has tries left, its operations are
 left to the next try: its pod is evicted, a new release is rolled out (Celery's cold shutdown), or Airflow has lost
 sight of it, since its heartbeats did not come through, or its scheduler was away for longer than 30 s. Where Airflow
-does not answer at all, its database or its API server is away, and so is whoever could have acted: the same. Where the
-next try has begun already, what that one has recorded is left to it, whatever it does by now: a worker whose machine
-stood still for minutes wakes up, and neither cancels nor writes over anything of the next try's.
+does not answer at all, the same applies. Where the next try has begun, nothing of what it has recorded is cancelled: a
+worker whose machine stood still for minutes wakes up, and neither cancels nor overwrites anything of the next try's. A
+process that lives on after SIGTERM decides again when it is told again, and at its end.
 
-Without `retries` nobody would follow: what a task owns is cancelled. A kill that comes while the task itself asks
-Airflow something (it records, it reads a record) is decided about when that is answered. Where it is not answered
-within a second, Airflow is away, as above.
+Without tries left, what a task owns is cancelled. A signal that arrives while the task asks Airflow something, or while
+it writes a log line, is sent again a moment later.
 
-What is to be cancelled while Earth Engine does not answer is handed to a process that outlives the killed one, and what
-was being started with it: the same request names it. That process asks for five minutes. It is not started where a next
-try follows, by a timeout or a notifier in `on_retry_callback`: that try goes on with what could not be cancelled.
+What an error does is decided at the end of the process, once Airflow has decided whether another try follows: by
+`retries`, by a retry policy, by the class of the exception. The exception itself leaves the task unchanged.
 
-A task that fails by itself, before it is told of anything, asks as well: Airflow refuses what a cleared task writes
-down. So does one that was told to end, and has left what it holds to its next try. If a user has ended it meanwhile, it
-does as after a kill.
+If Earth Engine does not answer while a process is killed, a second process continues to cancel for five minutes, also
+what was just being started: the same request names it. It is not started where a next try follows.
+
+A task that fails asks for its state as well: Airflow refuses what a cleared task records. A function's own handler of
+SIGTERM is put back once the function has returned, and the task's state is asked for then.
 
 ## What cannot be told apart
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from events import EVENTS, JANITOR, RESUMED
+from events import COLLECTED_WITHIN, EVENTS, JANITOR, OR_COLLECTOR, RESUMED
 
 from airflow_ee_provider.airflow_api import wait_until
 
@@ -39,7 +39,9 @@ def judge(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, airflow_ve
 
 
 def _judge_cancelled(cell: Cell, emulator: Emulator) -> None:
-    limit = LOST_WORKER_WITHIN if cell.event.startswith("worker") else CANCEL_WITHIN
+    event = EVENTS[cell.event]
+    asleep = cell.holder == "sensor_rescheduled" and event.who == OR_COLLECTOR
+    limit = LOST_WORKER_WITHIN if cell.event.startswith("worker") else COLLECTED_WITHIN if asleep else event.within
     left = max(1.0, cell.happened + limit - time.time())
     try:
         wait_until(lambda: emulator.service.state(cell.name) == "CANCELLED", timeout=left, what="the cancel")

@@ -162,3 +162,11 @@ def test_a_second_ctrl_c_says_what_may_still_run(dag_id: str, emulator: Emulator
         tried.end()
         [name] = emulator.service.operations
         assert f"Interrupted again: {name} may still run" in tried.terminal.shown
+
+
+def test_what_fails_in_tasks_test_is_not_tried_again(emulator: Emulator, home: Path, tmp_path: Path) -> None:
+    """Its number of a try is 0, and the task may say that it is up for retry."""
+    tried = Tried("tasks test", "failing_worker_2", emulator, home, tmp_path)
+    with tried.terminal:
+        tried.end()
+        assert tried.states == ["CANCELLED"], tried.terminal.shown

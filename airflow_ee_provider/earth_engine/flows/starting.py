@@ -156,7 +156,12 @@ class Start:
 
     def with_tries(self, tries: int) -> Start:
         """Return the same start, which may have been tried so often by now."""
-        return replace(self, tries=tries) if tries != self.tries else self
+        return replace(self, tries=tries).known_by(self.key) if tries != self.tries else self
+
+    def known_by(self, key: str) -> Start:
+        """Return this start, whose key is known: a body can be large."""
+        self.__dict__["key"] = key
+        return self
 
     def describe(self) -> str:
         """Say in a few words what is to be started; an import is called as its asset is."""

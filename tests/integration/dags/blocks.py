@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, BaseOperator, task
-from airflow.providers.standard.operators.python import PythonOperator
 
 from airflow_ee_provider.client import earth_engine
+
+try:
+    from airflow.providers.standard.operators.python import PythonOperator
+except ImportError:  # Airflow 2 without that provider.
+    from airflow.operators.python import PythonOperator  # type: ignore[no-redef,import-not-found,unused-ignore]
 
 
 def export(description: str) -> Any:

@@ -6,12 +6,15 @@ an operation of its own, which has to run on.
 
 from __future__ import annotations
 
+import signal
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, task, task_group
+from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, task, task_group
 
+from airflow_ee_provider.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
@@ -25,6 +28,11 @@ try:
     from airflow.sdk.definitions.deadline import AsyncCallback, DeadlineAlert, DeadlineReference
 except ImportError:  # Airflow before 3.1 knows no deadlines.
     DeadlineAlert = None
+
+try:
+    from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
+except ImportError:  # Airflow before 3.3 knows no retry policies.
+    RetryRule = None
 
 #: Long after a deferral: Airflow 3.3 takes a task for lost that it resumes while it still hears of its deferral.
 EXECUTION_TIMEOUT = timedelta(seconds=20)
@@ -47,7 +55,18 @@ TRIED_AGAIN = (
     "database_away",
     "broker_away",
     "api_server_restarts",
+    "process_sigterm",
+    "retry_policy",
 )
+
+#: Those that happen while the task waits for its next try, which does not come soon.
+BETWEEN_TRIES = (
+    "marked_between_tries",
+    "run_marked_between_tries",
+    "timed_out_between_tries",
+    "fail_fast_between_tries",
+)
+LATER: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(minutes=10)}
 
 EVENTS = (
     "task_cleared",
@@ -79,6 +98,10 @@ EVENTS = (
     "one_triggerer_sigkill",
     "one_triggerer_stands_still",
     "earth_engine_away",
+    "skipped_after_start",
+    "own_handler",
+    "cleared_while_paused",
+    *BETWEEN_TRIES,
     *TRIED_AGAIN,
 )
 
@@ -86,6 +109,7 @@ EVENTS = (
 def sensor(event: str, *, deferrable: bool = False, mode: str = "poke") -> None:
     told = event != "left_alone"
     how: dict[str, Any] = {"deferrable": deferrable, "mode": mode, "cancel_on_kill": told, "cancel_on_timeout": told}
+    how["cancel_on_failure"] = event == "exception"
     # What sleeps has to be caught asleep; and Airflow loses a sensor that is rescheduled too often.
     how["poll_interval"] = 12 if mode == "reschedule" else 1
     if event == "trigger_timeout":
@@ -110,11 +134,40 @@ def cancel(event: str, *, deferrable: bool) -> None:
     EarthEngineCancelOperationOperator(task_id="hold", operation_names=NAMES, poll_interval=1, **how)
 
 
+#: Those in which the function itself starts its export.
+STARTING_ITSELF = (
+    "marked_while_working",
+    "worker_stood_still",
+    "own_handler",
+    "retry_policy",
+    "skipped_after_start",
+    *BETWEEN_TRIES,
+)
+
+
+def then(event: str) -> None:
+    """Do what the function does once it has started its export."""
+    if event == "retry_policy":
+        raise ValueError("An error after which the policy lets no try follow.")
+    if event == "skipped_after_start":
+        raise AirflowSkipException("There is nothing to wait for.")
+    if event in BETWEEN_TRIES:
+        raise RuntimeError("An error after which another try follows, in ten minutes.")
+    stopped: list[int] = []
+    if event == "own_handler":  # To stop gracefully; it is never taken back.
+        signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+    for _ in range(12 if event != "own_handler" else 40):
+        if not stopped:
+            time.sleep(1)
+
+
 def export(event: str, *, deferrable: bool) -> Any:
     """Start an export and wait for it; where one is to fail, another one beside it."""
     timeout = EXECUTION_TIMEOUT if event == "execution_timeout" else None
 
-    again = AGAIN if event in TRIED_AGAIN else {}
+    again = AGAIN if event in TRIED_AGAIN else LATER if event in BETWEEN_TRIES else {}
+    if event == "retry_policy" and RetryRule:
+        again = {**LATER, "retry_policy": ExceptionRetryPolicy([RetryRule(ValueError, RetryAction.FAIL)])}
 
     @task.earth_engine(task_id="hold", deferrable=deferrable, poll_interval=1, execution_timeout=timeout, **again)
     def hold(ti: Any, dag_run: Any) -> Any:
@@ -122,9 +175,9 @@ def export(event: str, *, deferrable: bool) -> Any:
 
         if dag_run.conf.get("is_bystander"):
             return None
-        if event in ("marked_while_working", "worker_stood_still"):
+        if event in STARTING_ITSELF:
             ee.batch.Export.image.toCloudStorage(ee.Image(1), ti.dag_id, bucket="b", scale=1000).start()
-            time.sleep(12)
+            then(event)
         if event == "worker_stood_still":
             return None
         descriptions = [ti.dag_id, f"{ti.dag_id}-fails"] if event == "exception" else [ti.dag_id]
@@ -200,16 +253,34 @@ def neighbour() -> None:
     @task(task_id="neighbour")
     def hold_another(**context: Any) -> None:
         if name := context["dag_run"].conf.get("neighbour"):
-            record_operations(context, name)
+            # Not its own: what a task of one's own code has recorded as its own is collected once its run has failed.
+            in_other_run = context["dag_run"].conf.get("is_bystander")
+            record_operations(context, name, intent="own" if in_other_run else "watch")
 
     hold_another()
+
+
+def failing_later() -> None:
+    """Fail once somebody wants that: the other tasks of a DAG with ``fail_fast`` are ended then."""
+
+    @task(task_id="fails")
+    def fails(dag_run: Any) -> None:
+        if not (wanted := dag_run.conf.get("signal")):
+            return
+        while not Path(wanted).exists():
+            time.sleep(0.5)
+        raise RuntimeError("This ends the others.")
+
+    fails()
 
 
 def arguments(event: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if event in ("dag_callback", "timeout_callback", "worker_callback"):
         found["on_failure_callback"] = EarthEngineCancelOperationsNotifier()
-    if event in ("dagrun_timeout", "timeout_callback", "dag_paused"):
+    if event == "fail_fast_between_tries":
+        found["fail_fast" if AIRFLOW_3 else "fail_stop"] = True
+    if event in ("dagrun_timeout", "timeout_callback", "dag_paused", "timed_out_between_tries"):
         found["dagrun_timeout"] = timedelta(seconds=60 if event == "dag_paused" else 20)
     if event == "deadline" and DeadlineAlert:
         found["deadline"] = DeadlineAlert(
@@ -225,6 +296,8 @@ for holder, hold in HOLDERS.items():
         with DAG(f"{holder}__{happens}", schedule=None, catchup=False, **arguments(happens)) as made:
             hold(happens)
             neighbour()
+            if happens == "fail_fast_between_tries":
+                failing_later()
         globals()[made.dag_id] = made
 
 with DAG("janitor", schedule=None, catchup=False) as made:

@@ -21,13 +21,23 @@ def export() -> Any:
     return ee.batch.Export.image.toCloudStorage(ee.Image("CGIAR/SRTM90_V4"), "tried", "bucket", region=region)
 
 
+def export_and_fail() -> None:
+    """Start an export, and raise an error."""
+    export().start()
+    raise ValueError("It was started, and is to be cancelled.")
+
+
 def sensor(**options: Any) -> None:
     """Wait for an operation that it owns."""
     EarthEngineOperationSensor(operation_names=os.environ.get("OPERATION", ""), cancel_on_kill=True, **options)
 
 
 STARTED = datetime(2026, 1, 1, tzinfo=timezone.utc)
-HOLDERS = {"export": lambda **options: task.earth_engine(**options)(export)(), "sensor": sensor}
+HOLDERS = {
+    "export": lambda **options: task.earth_engine(**options)(export)(),
+    "failing": lambda **options: task.earth_engine(**options)(export_and_fail)(),
+    "sensor": sensor,
+}
 
 for holder, hold in HOLDERS.items():
     for deferrable in (False, True):

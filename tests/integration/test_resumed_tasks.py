@@ -1,0 +1,53 @@
+"""Tasks that resume because their trigger could not begin: they wait in their own process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from instances import TaskInstance
+
+from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.emulator import Emulator
+
+BODY = {"expression": {"x": 1}, "description": "mine", "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
+
+#: What a trigger says that has no connection: the triggerer of Airflow 3.3 reads none of a team's.
+EVENT = {
+    "error": "The connection 'blue' is not defined, or could not be read.",
+    "permanent": False,
+    "cannot_begin": True,
+}
+
+
+@pytest.fixture
+def emulator(earth_engine_emulator: Emulator) -> Emulator:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5)
+    return earth_engine_emulator
+
+
+def test_a_sensor_waits_itself(emulator: Emulator) -> None:
+    name = emulator.service.add("a", run_seconds=0.5)
+    sensor = EarthEngineOperationSensor(task_id="task", operation_names=name, deferrable=True, poll_interval=1)
+    context: Any = {"ti": TaskInstance()}
+    sensor.pre_execute(context)
+
+    found = sensor.execute_complete(context, EVENT)
+
+    assert [operation["state"] for operation in found] == ["SUCCEEDED"]
+
+
+def test_an_export_is_waited_for_and_not_started_again(emulator: Emulator) -> None:
+    operator = EarthEngineExportOperator(task_id="task", kind="image", body=BODY, deferrable=False, poll_interval=1)
+    context: Any = {"ti": TaskInstance()}
+    operator.pre_execute(context)
+    operator.execute(context)
+    resumed = EarthEngineExportOperator(task_id="task", kind="image", body=BODY, deferrable=True, poll_interval=1)
+    resumed.pre_execute(context)
+
+    resumed.execute_complete(context, EVENT)
+
+    assert [emulator.service.state(name) for name in emulator.service.operations] == ["SUCCEEDED"]
