@@ -80,7 +80,7 @@ class Collector:
         if self.now() - self._swept >= SWEEP:
             named |= self._runs.keys() | self._changed()
         named -= active
-        seen = self.database.look(before, named)
+        seen = self.database.look(before, named) if states else self.database.look_at(named)
         self._newest = (newest, max(newest, *states, *seen.active, *seen.ended, 0))
         self._see(seen, named, self.now())
         self._active = active | seen.active

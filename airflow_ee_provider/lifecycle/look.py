@@ -122,22 +122,18 @@ class Database:
         return {row.id: _word(row.state) in ACTIVE_RUN_STATES for row in self._ask(statement)}
 
     def look(self, newer_than: int, named: Collection[int] = ()) -> Seen:
-        """Look at the runs that are active, at those that are newer than one, and at those that are named.
-
-        :param newer_than: the number of a run.
-        """
+        """Look at the runs that are active, at those that are newer than one, and at those that are named."""
         from sqlalchemy import or_
 
         run = self._run.c
-        seen = self._look(or_(run.state.in_(ACTIVE_RUN_STATES), run.id > newer_than))
-        for runs in _some(sorted(named)):
-            more = self._look(run.id.in_(runs))
-            seen = Seen(seen.active | more.active, seen.ended | more.ended, (*seen.instances, *more.instances))
-        return seen
+        return _together(self._look(or_(run.state.in_(ACTIVE_RUN_STATES), run.id > newer_than)), self.look_at(named))
 
     def look_at(self, runs: Collection[int]) -> Seen:
         """Look at the runs that are named, and at no others."""
-        return self._look(self._run.c.id.in_(sorted(runs)))
+        seen = Seen(frozenset(), frozenset(), ())
+        for some in _some(sorted(runs)):
+            seen = _together(seen, self._look(self._run.c.id.in_(some)))
+        return seen
 
     def _look(self, scope: Any) -> Seen:
         rows = self._ask(self._tables.of_records(scope))
@@ -259,6 +255,10 @@ def _with_parts(
             return record
         parts.append(record)
     return parts
+
+
+def _together(one: Seen, other: Seen) -> Seen:
+    return Seen(one.active | other.active, one.ended | other.ended, (*one.instances, *other.instances))
 
 
 def _checked(value: Any, key: Key) -> Record:
