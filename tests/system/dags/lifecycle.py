@@ -30,6 +30,11 @@ except ImportError:  # Airflow before 3.1 knows no deadlines.
     DeadlineAlert = None
 
 try:
+    from airflow.sdk import get_parsing_context
+except ImportError:
+    from airflow.utils.dag_parsing_context import get_parsing_context
+
+try:
     from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
 except ImportError:  # Airflow before 3.3 knows no retry policies.
     RetryRule = None
@@ -66,6 +71,7 @@ BETWEEN_TRIES = (
     "timed_out_between_tries",
     "fail_fast_between_tries",
 )
+EXPORTING = ("export_running", "export_deferred")
 LATER: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(minutes=10)}
 
 EVENTS = (
@@ -291,9 +297,21 @@ def arguments(event: str) -> dict[str, Any]:
     return found
 
 
+#: Of these, only so many holders are measured.
+ONLY = dict.fromkeys((*BETWEEN_TRIES, "retry_policy", "skipped_after_start", "own_handler"), EXPORTING) | {
+    "process_sigterm": ("export_running", "sensor_running"),
+    "cleared_while_paused": ("export_deferred", "sensor_deferred"),
+}
+
+#: Which DAG a task's process needs; it makes no other one.
+needed = get_parsing_context().dag_id
+
 for holder, hold in HOLDERS.items():
     for happens in EVENTS:
-        with DAG(f"{holder}__{happens}", schedule=None, catchup=False, **arguments(happens)) as made:
+        dag_id = f"{holder}__{happens}"
+        if needed not in (None, dag_id) or holder not in ONLY.get(happens, HOLDERS):
+            continue
+        with DAG(dag_id, schedule=None, catchup=False, **arguments(happens)) as made:
             hold(happens)
             neighbour()
             if happens == "fail_fast_between_tries":
