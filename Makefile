@@ -47,8 +47,9 @@ model: $(VENV_3)/installed $(VENV_2)/installed  ## The product's own code in a m
 	$(VENV_3)/bin/python -m pytest tests/model
 	$(VENV_2)/bin/python -m pytest tests/model
 
-system: $(VENV_3)/installed  ## A real Airflow, driven through its REST API
+system: $(VENV_3)/installed $(VENV_2)/installed  ## A real Airflow, driven through its REST API; and what an author tries
 	$(VENV_3)/bin/python -m pytest tests/system -s --durations=12
+	$(VENV_2)/bin/python -m pytest tests/system/test_interrupt.py
 
 matrix: $(VERSIONS:%=.demo/matrix-%.json) $(VERSIONS:%=.demo/moments-%.json)  ## Every way a run can end: docs/lifecycle.md
 	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $(VERSIONS:%=.demo/matrix-%.json) \

@@ -8,8 +8,12 @@ from airflow import __version__ as airflow_version
 from ran import Ran
 from task_states import set_states
 
+from airflow_ee_provider import airflow_versions
+from airflow_ee_provider.tasks.handover import Handover
+from airflow_ee_provider.tasks.process_end import ProcessEnd
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow_ee_provider.emulator import Emulator
 
@@ -20,6 +24,15 @@ def airflow_database() -> None:
     from airflow.utils.db import initdb
 
     initdb()
+
+
+@pytest.fixture(autouse=True)
+def no_listeners_left() -> Iterator[None]:
+    """Forget the listeners of a test's own tasks: no process of theirs has ended, and Airflow would call them later."""
+    yield
+    manager = airflow_versions._listener_manager().pm
+    for plugin in [one for one in manager.get_plugins() if isinstance(one, (Handover, ProcessEnd))]:
+        manager.unregister(plugin)
 
 
 @pytest.fixture(scope="session")
