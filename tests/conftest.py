@@ -34,6 +34,7 @@ os.environ.update(
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__OPENLINEAGE__DISABLED": "True",
         "AIRFLOW__EARTH_ENGINE__ALLOWED_HOSTS": "127.0.0.1",  # Of the tests' token servers.
+        "AIRFLOW__EARTH_ENGINE__CANCEL_ORPHANS": "False",  # No thread of it in a test's own process.
         "NO_GCE_CHECK": "true",  # google-auth must not look for the metadata server of a Google machine.
     }
 )
