@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Seconds from a worker's SIGTERM to its SIGKILL.
 GRACE = 10.0
 
-#: Seconds that a run may take, where a row is about that.
+#: Seconds that a run may take, where a row is about that; and where something else has to happen before.
 DAGRUN_TIMEOUT, PAUSED_TIMEOUT = 20.0, 60.0
 
 #: Seconds from a run's start to its deadline.
@@ -114,7 +114,7 @@ def end_process_alone(cell: Cell, airflow: StandaloneAirflow) -> float:
 
 def run_out_of_time(cell: Cell, airflow: StandaloneAirflow) -> float:
     """Do nothing; return when the run's time is over."""
-    return run_started(cell, airflow) + DAGRUN_TIMEOUT
+    return run_started(cell, airflow) + (PAUSED_TIMEOUT if cell.event == "timed_out_between_tries" else DAGRUN_TIMEOUT)
 
 
 #: Another task of the run has waited for this file, and fails then.

@@ -287,7 +287,7 @@ def arguments(event: str) -> dict[str, Any]:
     if event == "fail_fast_between_tries":
         found["fail_fast" if AIRFLOW_3 else "fail_stop"] = True
     if event in ("dagrun_timeout", "timeout_callback", "dag_paused", "timed_out_between_tries"):
-        found["dagrun_timeout"] = timedelta(seconds=60 if event == "dag_paused" else 20)
+        found["dagrun_timeout"] = timedelta(seconds=60 if event in ("dag_paused", "timed_out_between_tries") else 20)
     if event == "deadline" and DeadlineAlert:
         found["deadline"] = DeadlineAlert(
             reference=DeadlineReference.DAGRUN_QUEUED_AT,
