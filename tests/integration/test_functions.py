@@ -405,7 +405,7 @@ def test_what_xcom_cannot_hold_fails_before_anything_waits(service: Service) -> 
         return [object(), to_bucket("b")]
 
     with pytest.raises(AirflowFailException, match="what XCom cannot hold") as failed:
-        Tries(function).run()
+        Tries(function, retries=0).run()
 
     assert "a" in str(failed.value)
     assert sent(service) == ["start a", "cancel a"]
