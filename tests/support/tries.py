@@ -12,6 +12,7 @@ from instances import TaskInstance
 
 from airflow_ee_provider.airflow_versions import xcom_backend
 from airflow_ee_provider.decorators.earth_engine import _EarthEngineDecoratedOperator
+from airflow_ee_provider.tasks.clean_up import is_final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +70,9 @@ class Tries:
             except TaskDeferred as deferred:
                 self.triggers.append(deferred.trigger)
                 method, kwargs = deferred.method_name, {"event": asyncio.run(_event_of(deferred.trigger))}
+            except Exception as error:
+                task.on_end("failed" if is_final(error, self.ti) else "up_for_retry")
+                raise
 
     def xcom(self, key: str) -> Any:
         """Return an XCom of this try."""
