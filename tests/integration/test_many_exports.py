@@ -19,6 +19,8 @@ from airflow_ee_provider.tasks.exporting import ExportingOperator
 from airflow_ee_provider.tasks.record_format import STARTED_KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.emulator.service import Service
 
@@ -120,9 +122,17 @@ def test_one_that_is_refused_leaves_the_others_to_the_next_try(service: Service)
 
 
 class Refusing(Store):
-    """The store of a task that has another id by now, or whose Airflow is away."""
+    """The store of a task that has another id by now, or whose Airflow is away.
+
+    :param refused: is called when something is to be stored.
+    """
+
+    def __init__(self, refused: Callable[[], None]) -> None:
+        super().__init__()
+        self._refused = refused
 
     def set(self, key: str, value: Any) -> None:  # type: ignore[override]
+        self._refused()
         raise AirflowException(f"API_SERVER_ERROR: {key} is refused: {type(value).__name__}")
 
 
@@ -140,8 +150,11 @@ class Refusing(Store):
 def test_what_could_not_be_written_down_is_cancelled_if_a_user_has_ended_the_task(
     service: Service, monkeypatch: pytest.MonkeyPatch, task_state: str, errors: int, states: set[str]
 ) -> None:
-    task, context = Tiles(count=1), context_of(Refusing(), 1)
-    answer_as_supervisor(monkeypatch, context["ti"], task_state, errors=errors)
+    def refused() -> None:  # From now on, Airflow knows what has happened to the task.
+        answer_as_supervisor(monkeypatch, context["ti"], task_state, errors=errors)
+
+    task, context = Tiles(count=1), context_of(Refusing(refused), 1)
+    answer_as_supervisor(monkeypatch, context["ti"], "running")
     task.pre_execute(context)
 
     with pytest.raises(AirflowException, match="is refused"):

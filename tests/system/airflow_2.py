@@ -41,7 +41,7 @@ class StandaloneAirflow2(StandaloneAirflow):
     def prepare(self) -> None:
         super().prepare()
         names = ("--firstname", "A", "--lastname", "B", "--email", "admin@example.com", "--role", "Admin")
-        self.run_command("users", "create", "--username", "admin", "--password", self._password, *names)
+        self.run_command("users", "create", "--username", "admin", f"--password={self._password}", *names)
 
     @cached_property
     def _password(self) -> str:
