@@ -32,7 +32,7 @@ class Deeds:
     gone: dict[str, float] = field(default_factory=dict)
     #: The operations that it has cancelled.
     cancelled: set[str] = field(default_factory=set)
-    #: Operations of earlier tries that wrote what is gone.
+    #: Operations of earlier tries that are asked for again, and were cancelled, or wrote what is gone.
     set_aside: set[str] = field(default_factory=set)
 
     def gone_since(self, destination: str) -> float | None:

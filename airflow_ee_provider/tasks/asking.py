@@ -56,7 +56,8 @@ def all_asked(
     dealt_with = starter.deeds.cancelled | failed_among(hook, starter.superseded)
     own = [name for name in starter.started if name not in dealt_with]
     others = [name for name in left if name not in dealt_with and name not in starter.deeds.set_aside]
-    without = {key_of.get(name, name) for name in dealt_with}
+    # One that another one follows under the same key is `Deeds.set_aside`.
+    without = {key_of.get(name, name) for name in dealt_with - starter.deeds.set_aside}
     by_itself, of_last_try = ([key_of.get(name, name) for name in names] for names in (own, others))
     wanted = by_itself + in_value + of_last_try
     return Asked(

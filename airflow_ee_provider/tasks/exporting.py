@@ -167,7 +167,7 @@ class ExportingOperator(ExportParameters):
 
     def _kept(self, context: Context) -> Asked | None:
         """Return what this try has asked for, in another process than the one that has; None if 0.1 has."""
-        if (asked := kept(context, () if self.max_restarts else started_by_task(context))) is None:
+        if (asked := kept(context, {} if self.max_restarts else started_by_task(context))) is None:
             return None
         self.new_starter(context, asked)
         self.operation_names = asked.names(started_by_task(context))

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import count
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
@@ -25,7 +26,7 @@ from airflow_ee_provider.earth_engine.flows.starting import Start
 from airflow_ee_provider.tasks.records import item_of, map_index_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -125,10 +126,10 @@ def keep(context: Context, asked: Asked, starts: list[Start], log: Log, paramete
     return True
 
 
-def kept(context: Context, started: Collection[str] = ()) -> Asked | None:
+def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) -> Asked | None:
     """Return what the first process of this try has kept; None for nothing, as 0.1 did.
 
-    :param started: by `Start.key`, what is not needed any more.
+    :param started: by `Start.key`, what is not needed any more; what is `Asked.set_aside` is not meant.
     :raises AirflowException: if a part of it is gone: the next try calls the function.
     """
     texts, total = [], 1
@@ -154,7 +155,8 @@ def kept(context: Context, started: Collection[str] = ()) -> Asked | None:
     )
     for line in lines:
         head, body = json.loads(line), next(lines)
-        if (key := head.pop("key")) not in started:
+        key = head.pop("key")
+        if key not in started or started[key] in asked.set_aside:
             asked.starts.append(Start(identity=of_all["identity"], body=_KeptBody(body), **head).known_by(key))
     return asked
 

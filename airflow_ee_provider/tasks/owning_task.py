@@ -200,7 +200,7 @@ class OwningTask(ActingTask):
     def on_failure(self, error: BaseException) -> None:
         """Look whether a user has ended the task, because it fails; all else is decided in `on_end`."""
         self.check()
-        if not tells_of_the_end(self._ti):
+        if self._ti is not None and not tells_of_the_end(self._ti):
             self.on_end("failed" if is_final(error, self._ti) else "up_for_retry")
 
     def _decide(self, event: Event, why: str = "", **known: Any) -> Decision:

@@ -97,8 +97,11 @@ class Starter:
         start = Start(method, plain, self.identity, project, 0, self._tries, gone_since)
         start = start.repeated(self._free[start.asked].pop() if self._free.get(start.asked) else self._next(start))
         self._asked_for[start.asked].add(start.repeat)
-        if gone_since is not None and (name := self._known.pop(start.key, "")):
-            self.deeds.set_aside.add(name)  # It is asked for, and followed by another one if that wrote what is gone.
+        name = self._known.get(start.key, "")
+        if name and (gone_since is not None or name in self.deeds.cancelled):
+            # It is asked for, and followed by another one if it was cancelled, or has written what is gone.
+            del self._known[start.key]
+            self.deeds.set_aside.add(name)
         return start
 
     def _next(self, start: Start) -> int:

@@ -1,6 +1,7 @@
 """Functions as people have them: called once in a try, with a value of their own, and nothing of theirs undone.
 
-The shapes are those of public scripts, in our own words; each says where it is from.
+The shapes are those of the reports of issue 37, reduced to the smallest; scripts of public repositories, each with its
+address, are in `test_public_scripts.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from assets import ASSETS, Assets
 from instances import Store
+from requests_sent import sent
 from tries import Tries
 
 from airflow_ee_provider import airflow_versions
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator.service import Service
 
 PLACES = (False, True)
-ASSETS = "projects/earth-demo/assets"
 
 
 @pytest.fixture
@@ -36,39 +38,8 @@ def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def assets(service: Service) -> set[str]:
-    """The assets that there are: what an export has written, and nobody has deleted since."""
-    deleted: dict[str, float] = {}
-
-    def exists(name: str) -> bool:
-        since = deleted.get(name, 0.0)
-        written = (o for o in service.operations.values() if _asset_of(o.request) == name)
-        return any(service.state(o.name) == "SUCCEEDED" and o.ended() >= since for o in written)
-
-    class Assets(set[str]):
-        def __contains__(self, name: object) -> bool:
-            return exists(str(name))
-
-    anything_else = service.anything_else
-
-    def answer(method: str, path: str, body: Any) -> Any:
-        from airflow_ee_provider.emulator.faults import ApiError
-
-        if "/assets/" not in path:
-            return anything_else(method, path, body)
-        name = path.partition(":")[0]
-        if not exists(name):
-            raise ApiError("NOT_FOUND", f"Asset {name} not found.")
-        if method == "DELETE" or path.endswith(":move"):
-            deleted[name] = service.clock.now()
-        return {"name": name, "type": "IMAGE"}
-
-    service.anything_else = answer  # type: ignore[method-assign]
-    return Assets()
-
-
-def _asset_of(request: Any) -> str:
-    return str(request.get("assetExportOptions", {}).get("earthEngineDestination", {}).get("name", ""))
+def assets(service: Service) -> Assets:
+    return Assets(service)
 
 
 def to_asset(name: str, description: str = "") -> Any:
@@ -87,27 +58,11 @@ def states(service: Service) -> list[str]:
     return [service.state(name) for name in service.operations]
 
 
-def sent(service: Service) -> list[str]:
-    """What was started and cancelled, in order."""
-    found = []
-    for entry in service.journal:
-        verb = entry["path"].rpartition(":")[2]
-        if verb == "export":
-            found.append(f"start {entry['body']['description']}")
-        elif verb == "cancel":
-            found.append(f"cancel {service.operations[entry['path'].partition(':')[0]].description}")
-        elif entry["method"] == "DELETE":
-            found.append(f"delete {entry['path'].rpartition('/')[2]}")
-    return found
-
-
 # 1. Called once in a try
 
 
 @pytest.mark.parametrize("deferrable", PLACES)
-def test_the_old_assets_are_deleted_once_whatever_the_waves(
-    service: Service, assets: set[str], deferrable: bool
-) -> None:
+def test_the_old_assets_are_deleted_once_whatever_the_waves(service: Service, assets: Assets, deferrable: bool) -> None:
     """Delete the old asset, export to it: the commonest way to overwrite one."""
     calls = []
 
@@ -308,7 +263,7 @@ def overwritten(tries: list[Tries], *, starts: bool) -> Any:
 @pytest.mark.parametrize("store", [Store, lambda: None])
 @pytest.mark.parametrize("starts", [True, False])
 def test_a_retry_that_deletes_what_the_last_try_has_exported_exports_it_again(
-    service: Service, assets: set[str], store: Any, starts: bool
+    service: Service, assets: Assets, store: Any, starts: bool
 ) -> None:
     """Delete the old asset, export, wait, set the ACL."""
     service.behave(pending_seconds=0, run_seconds=0.2)
@@ -331,7 +286,7 @@ def test_a_retry_that_deletes_what_the_last_try_has_exported_exports_it_again(
     assert tries.xcom("operation_names") == list(service.operations)[1:]
 
 
-def test_a_delete_in_vain_starts_nothing_twice(service: Service, assets: set[str]) -> None:
+def test_a_delete_in_vain_starts_nothing_twice(service: Service, assets: Assets) -> None:
     assert assets is not None
     service.behave(pending_seconds=0, run_seconds=2.0)
 

@@ -7,12 +7,11 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 from instances import TaskInstance
 
 from airflow_ee_provider.airflow_versions import xcom_backend
 from airflow_ee_provider.decorators.earth_engine import _EarthEngineDecoratedOperator
-from airflow_ee_provider.tasks.clean_up import is_final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,13 +65,17 @@ class Tries:
             task = self._make()
             task.pre_execute(context)
             try:
-                return getattr(task, method)(context, **kwargs)
+                value = getattr(task, method)(context, **kwargs)
             except TaskDeferred as deferred:
                 self.triggers.append(deferred.trigger)
                 method, kwargs = deferred.method_name, {"event": asyncio.run(_event_of(deferred.trigger))}
             except Exception as error:
-                task.on_end("failed" if is_final(error, self.ti) else "up_for_retry")
+                is_final = isinstance(error, AirflowFailException) or self.try_number > self._retries
+                task.on_end("failed" if is_final else "up_for_retry")  # As a process's end has Airflow do.
                 raise
+            else:
+                task.on_end("success")
+                return value
 
     def xcom(self, key: str) -> Any:
         """Return an XCom of this try."""
