@@ -34,7 +34,6 @@ REPRESENTATIVE = [
     ("sensor_deferred", "trigger_timeout"),
     ("sensor_deferred", "deadline"),
     ("sensor_rescheduled", "task_cleared"),
-    ("sensor_rescheduled", "run_marked_failed"),
     ("export_deferred", "task_cleared"),
     ("cancel_running", "task_cleared"),
     ("cancel_deferred", "trigger_timeout"),

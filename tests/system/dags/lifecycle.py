@@ -162,7 +162,7 @@ def then(event: str) -> None:
     stopped: list[int] = []
     if event == "own_handler":  # To stop gracefully; it is never taken back.
         signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
-    for _ in range(12 if event != "own_handler" else 40):
+    for _ in range(18 if event == "worker_stood_still" else 40):  # Longer than a busy machine needs to get there.
         if not stopped:
             time.sleep(1)
 
