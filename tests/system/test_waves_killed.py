@@ -1,0 +1,41 @@
+"""Exports that start in waves, each exactly once, although the task's worker is killed between and in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_ee_provider.airflow_api import wait_until
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.standalone import StandaloneAirflow
+
+pytestmark = pytest.mark.system
+
+
+def test_each_export_once_and_the_function_once_a_try(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    emulator.service.behave("waves_killed-*", run_seconds=5)
+    airflow.wait_for_dags("waves_killed")
+    run_id = airflow.trigger("waves_killed")
+
+    def state() -> str:
+        return str(airflow.run("waves_killed", run_id)["state"])
+
+    wait_until(lambda: state() in ("success", "failed"), timeout=400, what="waves_killed to end")
+
+    tries = airflow.task("waves_killed", run_id, "export")["try_number"]
+    calls = (airflow.home / "waves_killed_calls").read_text(encoding="utf-8").split()
+    mine = [o for o in emulator.service.operations.values() if o.description.startswith("waves_killed-")]
+    print(f"{tries} tries, called in {calls}, {len(mine)} exports")
+    assert state() == "success"
+    assert (airflow.home / "waves_killed_between_waves").exists()
+    assert (airflow.home / "waves_killed_in_second_process").exists()
+    assert tries >= 3
+    assert max(Counter(calls).values()) == 1  # A try that resumes, and one to whom all is known, calls it no more.
+    assert sorted(o.description for o in mine) == [f"waves_killed-{number}" for number in range(6)]
+    assert {emulator.service.state(o.name) for o in mine} == {"SUCCEEDED"}
+    assert not [o for o in mine if o.cancel_requested is not None]
+    assert len(airflow.xcom("waves_killed", run_id, "export", "operation_names")) == 6
