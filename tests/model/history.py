@@ -169,6 +169,7 @@ class Run:
         # (An error that code of the product takes for another one's is none that leaves its task.)
         kinds = set(self.history.struck)
         is_caught = "fails by its retry policy" in kinds and not airflow.row.is_failed_by_policy
+        is_caught |= "an error" in kinds and airflow.row.state == "running"
         is_caught |= "the run alone ends" in kinds  # Airflow schedules nothing of it any more.
         if not self._may_be_left() and not is_tried_again and not is_waited_for and not is_caught:
             self._violated(f"is stuck, {airflow.row.state}")
