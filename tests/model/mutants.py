@@ -238,15 +238,6 @@ MUTANTS = [
         later=20,
     ),
     Mutant(
-        "what an evicted worker was just starting is not written down",
-        ((Starter, "is_wanted", property(lambda self: not self.stopped)),),
-        ("function, deferred",),
-        ("3.3",),
-        strikes=("cleared",),
-        before=("worker SIGTERM",),
-        later=20,
-    ),
-    Mutant(
         "a worker that goes takes with it what the next try wants",
         ((owning_task, "has_tries_left", lambda _ti: False),),
         ("export, worker", "sensor, poking"),
@@ -279,7 +270,11 @@ MUTANTS = [
     ),
     Mutant(
         "a timeout's words are others",
-        ((waiting_task, "trigger_timed_out", lambda *_: False), (exporting, "trigger_timed_out", lambda *_: False)),
+        (
+            (waiting_task, "trigger_timed_out", lambda *_: False),
+            (exporting, "trigger_timed_out", lambda *_: False),
+            (OwningTask, "on_end", nothing),
+        ),
         ("sensor, deferred",),
         versions=("3.3",),
         strikes=("deferral timed out",),
