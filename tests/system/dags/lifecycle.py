@@ -151,7 +151,7 @@ STARTING_ITSELF = (
 )
 
 
-def then(event: str) -> None:
+def then(event: str, try_number: int) -> None:
     """Do what the function does once it has started its export."""
     if event == "retry_policy":
         raise ValueError("An error after which the policy lets no try follow.")
@@ -162,7 +162,7 @@ def then(event: str) -> None:
     stopped: list[int] = []
     if event == "own_handler":  # To stop gracefully; it is never taken back.
         signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
-    for _ in range(18 if event == "worker_stood_still" else 40):  # Longer than a busy machine needs to get there.
+    for _ in range(40 if try_number == 1 else 5):  # Longer than a busy machine needs to let it happen.
         if not stopped:
             time.sleep(1)
 
@@ -183,7 +183,7 @@ def export(event: str, *, deferrable: bool) -> Any:
             return None
         if event in STARTING_ITSELF:
             ee.batch.Export.image.toCloudStorage(ee.Image(1), ti.dag_id, bucket="b", scale=1000).start()
-            then(event)
+            then(event, ti.try_number)
         if event == "worker_stood_still":
             return None
         descriptions = [ti.dag_id, f"{ti.dag_id}-fails"] if event == "exception" else [ti.dag_id]
