@@ -95,7 +95,8 @@ class Worker:
         row, process.ti.state = self.airflow.row, state
         is_reported = self.airflow.is_2 or state in ("up_for_retry", "success", "up_for_reschedule")
         if is_reported:
-            self.world.step(f"reports {state}")
+            with suppress(TaskTerminated):
+                self.world.step(f"reports {state}")
             if row.process is process and row.state == "running":
                 self._write(process, state)
             elif state == "up_for_retry" and not self.airflow.version.stops_after_refusal:
