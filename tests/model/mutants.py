@@ -245,7 +245,7 @@ MUTANTS = [
     ),
     Mutant(
         "a worker that goes leaves what nobody follows to want",
-        ((owning_task, "has_tries_left", lambda _ti: True),),
+        ((owning_task, "has_tries_left", lambda _ti: True), (OwningTask, "on_end", nothing)),
         ("export, worker", "sensor, poking"),
         strikes=("worker SIGTERM",),
     ),
