@@ -188,6 +188,7 @@ class Run:
             self._violated(f"{', '.join(running)} runs on, and its task is {row.state}")
         # (A callback that has to wait for Airflow twice is ended by the dag-processor.)
         is_ended_before = self.history.struck.count("Airflow slow") > 1 and "notifier" in self.plan.cleaner
+        is_ended_before |= self.plan.cleaner == "collector" and "run deleted" in self.history.struck
         if not is_ended_before and (left := self.cleaner.known & set(running)):
             self._violated(f"{', '.join(left)} runs on, and the {self.plan.cleaner} has found its name")
         can_be_asked = max(self.struck_at, self.world.last_fault)
@@ -255,8 +256,8 @@ class Run:
         """Whether docs/lifecycle.md says *janitor* for it."""
         if self.airflow.was_unheard and self.plan.holder.startswith("sensor"):
             return True  # It was started elsewhere, and this task had nothing to do with it yet.
-        if self.plan.cleaner == "collector":
-            return False
+        if self.plan.cleaner == "collector":  # It can only miss a run that was deleted before it has looked at it.
+            return "run deleted" in self.history.struck
         if self.plan.holder == "sensor, reschedule":
             return True  # Asleep, none of our code runs.
         # Somebody has ended the task when nobody was left who could cancel, or nobody could be asked to.
