@@ -56,9 +56,6 @@ class ActingTask(EarthEngineTask):
     #: The task instance that runs.
     _ti: Any = None
 
-    #: Whether all that was to be cancelled has ended, as Earth Engine has confirmed.
-    _have_ended = False
-
     @property
     def is_meant_to_run_on(self) -> bool:
         """Whether what the task has is to run on after it, for as long as its run has not failed."""
@@ -92,10 +89,9 @@ class ActingTask(EarthEngineTask):
 
     def _cancel(self, why: str, names: list[str], cause: str) -> None:
         """Cancel on the way out; log in which state each operation is then, and raise nothing."""
-        starts, is_followed = self.own_starts, False
-        self._have_ended = not starts and not names
+        starts, have_ended = self.own_starts, False
         with self._cancelling():
-            if self._have_ended:
+            if not starts and not names:
                 return
             shown = some_of([*names, *[start.describe() for start in starts]])
             self.log.warning("%s; cancelling %s.", why, shown)
@@ -107,8 +103,8 @@ class ActingTask(EarthEngineTask):
                 else:
                     results = cancel_before_the_end(self.hook, names, self.log, starts)
                 report_cancels(results, self.log, cause=cause, dag_id=self.dag_id_of_run)
-                self._have_ended = all(result.outcome.is_fine(not_found_ok=True) for result in results)
-        if self._have_ended and not is_followed:
+                have_ended = all(result.outcome.is_fine(not_found_ok=True) for result in results)
+        if have_ended and not is_followed:
             self.note_nothing_left()
 
     @contextmanager

@@ -10,7 +10,7 @@ from airflow_ee_provider.airflow_versions import ACTIVE_STATES, is_asking_airflo
 from airflow_ee_provider.tasks.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.tasks.in_time import in_time
 from airflow_ee_provider.tasks.record_format import TRY_KEY
-from airflow_ee_provider.tasks.records import operations_of_a_later_try
+from airflow_ee_provider.tasks.records import is_later, operations_of_a_later_try
 
 if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.client.drivers import Log
@@ -59,10 +59,5 @@ def with_answers(ti: Any, situation: Situation) -> Situation:
     is_run_active = state not in ("running", "deferred") or run_goes_on(ti)
     later_try = frozenset(operations_of_a_later_try(ti))
     # Its record can be written over by an earlier try, whose worker stood still; its number stays.
-    is_later_try = bool(later_try) or (state in ACTIVE_STATES and is_of_a_later_try(own_try(ti, TRY_KEY), ti))
+    is_later_try = bool(later_try) or (state in ACTIVE_STATES and is_later(own_try(ti, TRY_KEY), ti))
     return replace(situation, state=state, is_run_active=is_run_active, later_try=later_try, is_later_try=is_later_try)
-
-
-def is_of_a_later_try(try_number: int | None, ti: Any) -> bool:
-    """Whether a try has begun after that of a task instance's process."""
-    return try_number is not None and bool(try_number > ti.try_number)

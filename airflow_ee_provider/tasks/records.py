@@ -250,7 +250,12 @@ def operations_of_a_later_try(ti: Any) -> set[str]:
 
 def is_of_a_later_try(part: Record, ti: Any) -> bool:
     """Whether another try has recorded this, which has begun although that of this task instance still runs."""
-    return part.try_number is not None and bool(part.try_number > ti.try_number)
+    return is_later(part.try_number, ti)
+
+
+def is_later(try_number: int | None, ti: Any) -> bool:
+    """Whether a number is that of a try which has begun after that of a task instance's process."""
+    return try_number is not None and bool(try_number > ti.try_number)
 
 
 def is_of_an_earlier_try(part: Record, ti: Any) -> bool:
