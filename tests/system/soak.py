@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from threading import Thread
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import psutil
 import requests
@@ -23,8 +24,10 @@ from matrix import STANDALONE, booted, keep_evidence, new_emulator
 from outages import DISTURBANCES, DISTURBANCES_IN_PRODUCTION
 from production import ProductionAirflow, WrongClocks
 from soak_page import page
-from soak_runs import SHAPES, Run, choose, judge
+from soak_runs import SHAPES, Run, choose, dag_id_of, judge
 from tracing import FOLLOWED, keep, trace_of_run
+
+from airflow_ee_provider.ownership.audit import COLLECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,6 +105,8 @@ class Soaked:
     done: Counter[str] = field(default_factory=Counter)
     #: When something was away.
     disturbed: list[tuple[float, float]] = field(default_factory=list)
+    #: How many operations the collector has cancelled, as Airflow's audit log has it.
+    collected: int = 0
     wrong: dict[str, list[str]] = field(default_factory=dict)
 
     def undisturbed(self) -> list[Run]:
@@ -146,7 +151,7 @@ def soak(seconds: float, every: float, chance: random.Random, *, production: boo
         for fault in FAULTS:
             service.fail(fault, times=None, probability=FAULT_RATE / len(FAULTS), path="projects/*")
         with booted(emulator, more=patience, airflow_class=WrongClocks if production else STANDALONE) as airflow:
-            airflow.wait_for_dags(*(f"soak_{shape}" for shape in SHAPES))
+            airflow.wait_for_dags(*(dag_id_of(shape, is_bare=bare) for shape in SHAPES for bare in (False, True)))
             started = time.time()
             next_run, next_disturbance = started, started + chance.uniform(*disturbed_every)
             disturbance: Thread | None = None
@@ -176,6 +181,8 @@ def soak(seconds: float, every: float, chance: random.Random, *, production: boo
                 disturbance.join()
             time.sleep(SETTLE)
             soaked.wrong = judge(runs, service)
+            collected = airflow.call("GET", "/eventLogs?event=earth_engine.cancel&limit=1&owner=" + quote(COLLECTOR))
+            soaked.collected = collected["total_entries"]
             if not production:  # Where clocks are wrong, logs have the times of their machines.
                 traces = [trace_of_run(run, airflow, emulator, airflow_version) for run in soaked.undisturbed()]
                 keep(traces, f"soak-{airflow_version}")

@@ -28,8 +28,9 @@ INTRODUCTION = """# A bad day{title}
 Written by `make soak`, never edited by hand: a real Airflow with runs of DAGs of
 [several shapes](../tests/system/dags/soak.py), to which [things are done](../tests/system/soak.py) at random, while
 {rate:.0%} of all requests to the emulated Earth Engine meet a fault ({faults}), and what Airflow consists of is killed.
-Each DAG has the notifier as its callback, and a teardown for the runs that are marked failed while no triggerer runs;
-and another task, whose export runs on unless the whole run is ended.
+Two of three runs are of DAGs that have the notifier as their callback, and a teardown for runs that are marked failed
+while no triggerer runs; the others have neither ({bare} runs): what their tasks leave, the collector cancels
+({collected} operations). Each DAG has another task, whose export runs on unless the whole run is ended.
 {production}
 {when}, Airflow {version}, {minutes:g} minutes, seed {seed}: {exports} exports of {runs} runs, {requests:,} requests of
 which {faulty:,} met a fault.
@@ -56,6 +57,8 @@ def page(options: argparse.Namespace, soaked: Soaked, faults: Sequence[str], rat
         seed=options.seed,
         exports=len(service.operations),
         runs=len(soaked.runs),
+        bare=sum(run.is_bare for run in soaked.runs),
+        collected=soaked.collected,
         requests=len(service.journal),
         faulty=len(faulty),
     )

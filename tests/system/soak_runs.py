@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Exports of each shape of DAG, and the state in which its task holds them.
 SHAPES = {"several": 2, "mapped": 3, "sensor": 1, "worker": 1, "timeout": 1}
 
+#: How many of the DAGs have neither the notifier nor a teardown: the collector alone cleans up after them.
+BARE = 1 / 3
+
 #: What is done to a run, how often, and whether its exports are to be cancelled then.
 EVENTS = {
     "nothing": (40, False),
@@ -46,6 +49,7 @@ class Run:
     run_id: str
     started: float
     act_after: float
+    is_bare: bool = False
     began: float = 0.0
     #: When something was done to it, and when it was seen that it has ended.
     happened: float = 0.0
@@ -55,7 +59,7 @@ class Run:
 
     @property
     def dag_id(self) -> str:
-        return f"soak_{self.shape}"
+        return dag_id_of(self.shape, is_bare=self.is_bare)
 
     @property
     def finished(self) -> bool:
@@ -98,6 +102,11 @@ class Run:
         self.acted = True  # Otherwise it is done again: whoever was to do it was away.
 
 
+def dag_id_of(shape: str, *, is_bare: bool) -> str:
+    """Return the DAG of a shape, with or without notifier and teardown."""
+    return f"soak_{shape}{'_bare' if is_bare else ''}"
+
+
 def choose(chance: random.Random, airflow: StandaloneAirflow) -> Run:
     """Start a run of some shape, to which something is going to happen."""
     shape = chance.choice(list(SHAPES))
@@ -108,8 +117,9 @@ def choose(chance: random.Random, airflow: StandaloneAirflow) -> Run:
         del possible["task marked failed"], possible["task marked success"]
     [event] = chance.choices(list(possible), list(possible.values()))
     lives = "long" if EVENTS[event][1] else "short"
-    run_id = airflow.trigger(f"soak_{shape}", lives=lives)
-    return Run(shape, event, run_id, time.time(), chance.uniform(0, 25))
+    is_bare = chance.random() < BARE
+    run_id = airflow.trigger(dag_id_of(shape, is_bare=is_bare), lives=lives)
+    return Run(shape, event, run_id, time.time(), chance.uniform(0, 25), is_bare=is_bare)
 
 
 def judge(runs: list[Run], service: Service) -> dict[str, list[str]]:

@@ -15,15 +15,16 @@ from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: With the collector alone to clean up, or with the notifier and a teardown besides.
+WAYS = ("", "_bare")
 CLEANUP = EarthEngineCancelOperationsNotifier()
 #: How much longer than a minute and a half an export may take: where a database is away for a minute, longer.
 PATIENCE = float(os.environ.get("SOAK_PATIENCE", "1"))
 ARGUMENTS: dict[str, Any] = {
     "catchup": False,
     "dagrun_timeout": PATIENCE * timedelta(minutes=3),
-    "on_failure_callback": CLEANUP,
-    "on_success_callback": CLEANUP,
 }
+CALLBACKS: dict[str, Any] = {"on_failure_callback": CLEANUP, "on_success_callback": CLEANUP}
 #: Where a broker is away for a minute, each attempt to hand a task to it costs a try.
 RETRIES: dict[str, Any] = {"retries": 5, "retry_delay": timedelta(seconds=1 if PATIENCE == 1 else 15)}
 #: short or long, the run, and which of its exports it is.
@@ -58,61 +59,67 @@ def neighbour() -> None:
     export()
 
 
-def clean_up() -> Any:
+def clean_up(way: str) -> list[Any]:
     """Cancel at the end of a run what it has left, also where Airflow calls no callback."""
-    return EarthEngineCancelOperationOperator(task_id="clean_up", **RETRIES).as_teardown()
+    return [EarthEngineCancelOperationOperator(task_id="clean_up", **RETRIES).as_teardown()] if not way else []
 
 
-with DAG("soak_several", schedule=None, **ARGUMENTS):
-    neighbour()
-    task.earth_engine(task_id="hold", deferrable=True, poll_interval=5, **RETRIES)(exports(2))() >> clean_up()
+def dag_of(shape: str, way: str) -> DAG:
+    """Return a DAG whose tasks are still to be added."""
+    return DAG(f"soak_{shape}{way}", schedule=None, **ARGUMENTS, **({} if way else CALLBACKS))
 
-with DAG("soak_mapped", schedule=None, **ARGUMENTS):
-    neighbour()
-    hold = task.earth_engine(task_id="hold", deferrable=True, poll_interval=5, **RETRIES)(exports(1))
-    hold.expand(part=[1, 2, 3]) >> clean_up()
 
-with DAG("soak_sensor", schedule=None, **ARGUMENTS):
-    neighbour()
-    (
-        EarthEngineOperationSensor(
-            task_id="hold",
-            operation_names=task.earth_engine(task_id="start", wait_for_completion=False, **RETRIES)(exports(1))(),
-            deferrable=True,
-            cancel_on_kill=True,
-            cancel_on_timeout=True,
-            poll_interval=5,
-            **RETRIES,
+for way in WAYS:
+    with dag_of("several", way):
+        neighbour()
+        task.earth_engine(task_id="hold", deferrable=True, poll_interval=5, **RETRIES)(exports(2))() >> clean_up(way)
+
+    with dag_of("mapped", way):
+        neighbour()
+        hold = task.earth_engine(task_id="hold", deferrable=True, poll_interval=5, **RETRIES)(exports(1))
+        hold.expand(part=[1, 2, 3]) >> clean_up(way)
+
+    with dag_of("sensor", way):
+        neighbour()
+        (
+            EarthEngineOperationSensor(
+                task_id="hold",
+                operation_names=task.earth_engine(task_id="start", wait_for_completion=False, **RETRIES)(exports(1))(),
+                deferrable=True,
+                cancel_on_kill=True,
+                cancel_on_timeout=True,
+                poll_interval=5,
+                **RETRIES,
+            )
+            >> clean_up(way)
         )
-        >> clean_up()
-    )
 
-with DAG("soak_worker", schedule=None, **ARGUMENTS):
-    neighbour()
-    (
-        EarthEngineExportOperator(
-            task_id="hold",
-            kind="image",
-            body={
-                "description": DESCRIPTION,
-                "expression": {"result": "0", "values": {"0": {"constantValue": 1}}},
-                "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}},
-            },
-            poll_interval=5,
-            **RETRIES,
+    with dag_of("worker", way):
+        neighbour()
+        (
+            EarthEngineExportOperator(
+                task_id="hold",
+                kind="image",
+                body={
+                    "description": DESCRIPTION,
+                    "expression": {"result": "0", "values": {"0": {"constantValue": 1}}},
+                    "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}},
+                },
+                poll_interval=5,
+                **RETRIES,
+            )
+            >> clean_up(way)
         )
-        >> clean_up()
-    )
 
-with DAG("soak_timeout", schedule=None, **ARGUMENTS):
-    neighbour()
-    (
-        task.earth_engine(
-            task_id="hold",
-            deferrable=True,
-            poll_interval=5,
-            execution_timeout=PATIENCE * timedelta(seconds=100),
-            **RETRIES,
-        )(exports(1))()
-        >> clean_up()
-    )
+    with dag_of("timeout", way):
+        neighbour()
+        (
+            task.earth_engine(
+                task_id="hold",
+                deferrable=True,
+                poll_interval=5,
+                execution_timeout=PATIENCE * timedelta(seconds=100),
+                **RETRIES,
+            )(exports(1))()
+            >> clean_up(way)
+        )
