@@ -17,8 +17,10 @@ import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from airflow_ee_provider.earth_engine.client.transports import no_token
+from airflow_ee_provider.earth_engine.destinations import destination_of
 from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidRequestError
 from airflow_ee_provider.earth_engine.flows.calls import encode
 from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, Response
@@ -52,6 +54,10 @@ class OperationStarter(Protocol):
     @property
     def is_busy(self) -> bool:
         """Whether an answer to a start is still awaited."""
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether an earlier try may have started the same."""
 
     def plan(self, method: str, body: Mapping[str, Any], project: str) -> Start:
         """Return the start of what is asked for."""
@@ -114,6 +120,8 @@ class LentClient:
 
         project, method = match["project"], match["method"]
         key = (project, method, str(asked.get("requestId") or ""))
+        if self._starter.is_retry and key not in self._starts:
+            self._look_at_asset(through, asked)
         with self._lock:  # The client repeats a request, and a function a start(), under the requestId it had.
             start = self._starts.get(key) if key[2] else None
             if start is None:
@@ -127,6 +135,16 @@ class LentClient:
         last = through.last.body if through.last else b"{}"
         shown = last if json.loads(last).get("name") == str(operation.name) else encode({"name": str(operation.name)})
         return httplib2.Response({"status": 200, "content-type": "application/json"}), shown
+
+    def _look_at_asset(self, through: Through, asked: dict[str, Any]) -> None:
+        """See whether what an earlier try may have written is there: it can have been moved, or deleted, since."""
+        asset = destination_of(asked)
+        if not asset.startswith("projects/"):
+            return
+        answer = through.send(Request("GET", quote(asset), asset))
+        if isinstance(answer, Response):
+            self._starter.deeds.observe("GET", f"/{quote(asset)}", None, {**answer.headers, "status": answer.status})
+        through.last = None  # It is no answer to the start.
 
     def uses(self, url: str) -> bool:
         """Whether the client is to call another endpoint, which the function names."""

@@ -226,6 +226,11 @@ class Starter:
         return bool(self._under_way)
 
     @property
+    def is_retry(self) -> bool:
+        """Whether an earlier try may have started the same."""
+        return self._tries > 1
+
+    @property
     def superseded(self) -> list[str]:
         """The operations after which the function has started another one that writes the same, in its order."""
         last = {destination: name for name, destination in self.destinations.items() if destination}

@@ -288,7 +288,7 @@ def test_a_retry_that_deletes_what_the_last_try_has_exported_exports_it_again(
 
 def test_a_delete_in_vain_starts_nothing_twice(service: Service, assets: Assets) -> None:
     assert assets is not None
-    service.behave(pending_seconds=0, run_seconds=2.0)
+    service.behave(pending_seconds=0, run_seconds=60)
 
     def again() -> Any:
         import ee
@@ -300,6 +300,7 @@ def test_a_delete_in_vain_starts_nothing_twice(service: Service, assets: Assets)
         to_asset("x").start()
         if tries.try_number == 1:
             raise StopsError
+        service.clock.advance(120)
 
     tries = Tries(again)
     with pytest.raises(StopsError):
