@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: Airflow 3 has tasks talk to their supervisor; Airflow 2 has them talk to the database.
 AIRFLOW_3 = not airflow_version.startswith("2.")
 
+#: From 3.3 on, Airflow keeps what a task has stored from one try to the next.
+HAS_TASK_STATE_STORE = tuple(int(part) for part in airflow_version.split(".")[:2]) >= (3, 3)
+
 #: How Airflow says, to a task that it resumes, that its trigger has timed out: 3.x, and 2.11.
 _TRIGGER_TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
 
@@ -266,6 +269,51 @@ def set_xcom(key: str, value: Any, ti: Any) -> None:
     """Write an XCom of a task instance, also from the triggerer."""
     of = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
     xcom_backend().set(key=key, value=value, **of)
+
+
+def variable(key: str) -> str | None:
+    """Return the text of an Airflow Variable; None if there is none. Airflow 2 asks no secrets backend for it."""
+    if AIRFLOW_3:
+        from airflow.sdk import Variable
+
+        found: str | None = Variable.get(key, default=None)
+        return found
+    from airflow.models.variable import Variable as Model
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        row: Any = session.query(Model).filter(Model.key == key).one_or_none()
+        text: str | None = row.get_val() if row else None
+    return text
+
+
+def set_variable(key: str, text: str, description: str) -> None:
+    """Write an Airflow Variable."""
+    if AIRFLOW_3:
+        from airflow.sdk import Variable
+
+        Variable.set(key, text, description)
+        return
+    from airflow.models.variable import Variable as Model
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.query(Model).filter(Model.key == key).delete()
+        session.add(Model(key=key, val=text, description=description))
+
+
+def delete_variable(key: str) -> None:
+    """Delete an Airflow Variable, if it is there."""
+    if AIRFLOW_3:
+        from airflow.sdk import Variable
+
+        Variable.delete(key)
+        return
+    from airflow.models.variable import Variable as Model
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.query(Model).filter(Model.key == key).delete()
 
 
 def xcom_backend() -> Any:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.airflow_versions import connection_of_server, database_of_its_own
+from airflow_ee_provider.lifecycle.variables import delete_unneeded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,9 @@ TRIGGERER, SCHEDULER = "TriggererJob", "SchedulerJob"
 #: A look takes no more than this share of the time.
 MOST_OF_THE_TIME = 0.05
 
+#: Seconds after which the Variables of tasks that have ended are deleted.
+CLEANED_EVERY = 600.0
+
 #: Seconds after which a job without a heartbeat counts as gone.
 HEARTBEAT_WITHIN = 60.0
 
@@ -37,7 +41,7 @@ def run(job_id: int, job_type: str, grace: float) -> None:
     """Look again and again; raises nothing."""
     collector: Collector | None = None
     engine: Any = None
-    said = ""
+    said, cleaned = "", -CLEANED_EVERY
     while True:
         pause = STANDBY_INTERVAL
         try:
@@ -49,6 +53,9 @@ def run(job_id: int, job_type: str, grace: float) -> None:
                     collector = make_collector(engine, grace)
                     log.info("Earth Engine operations that no task needs are cancelled from here (job %s).", job_id)
                 due = collector.look()
+                if time.monotonic() - cleaned >= CLEANED_EVERY:
+                    delete_unneeded(engine)
+                    cleaned = time.monotonic()
                 pause = max(1.0, min(INTERVAL, INTERVAL if due is None else due), collector.took / MOST_OF_THE_TIME)
             said = ""
         except Exception as error:  # noqa: BLE001 (the database is away: it is asked again)

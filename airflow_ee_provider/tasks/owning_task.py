@@ -29,6 +29,7 @@ from airflow_ee_provider.tasks.facts import decide_by_asking
 from airflow_ee_provider.tasks.process_end import ProcessEnd
 from airflow_ee_provider.tasks.record_format import cancel_on_of
 from airflow_ee_provider.tasks.records import wanted_of_task
+from airflow_ee_provider.tasks.retry_memory import forget_tries
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -196,6 +197,9 @@ class OwningTask(ActingTask):
             self._phase = Phase.ENDING
             if ends_as in ENDS_FOR_GOOD and not is_followed and not self.is_meant_to_run_on:
                 self.note_nothing_left()
+        if ends_as in ENDS_FOR_GOOD and not is_followed and self._ti is not None:
+            with suppress(Exception):  # The collector deletes what is left.
+                forget_tries(self._ti)
 
     def on_failure(self, error: BaseException) -> None:
         """Look whether a user has ended the task, because it fails; all else is decided in `on_end`."""

@@ -1,8 +1,8 @@
 """Which operations belong to a task: it records them before it waits, and clean-up finds them again.
 
 Of the parts of a record (see `record_format`), one that is full is never written again, so that what is written grows
-with the number of operations and no faster. On Airflow 3.3 and later ``task_state_store`` holds the same parts: XComs
-are gone when the next try begins.
+with the number of operations and no faster. XComs are gone when the next try begins; so the same parts are written
+where that one finds them: see `airflow_ee_provider.tasks.retry_memory`.
 
 What is written when: the first start of a task at once; those that follow side by side twice a second, and all before
 anything waits for them; what a function starts by itself, one by one, before the function hears of it. A process that
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_ee_provider.airflow_versions import xcom
+from airflow_ee_provider.airflow_versions import HAS_TASK_STATE_STORE, xcom
 from airflow_ee_provider.earth_engine.errors import InvalidOperationNameError
 from airflow_ee_provider.tasks.record_format import (
     ACCOUNT_PARAMETERS,
@@ -30,6 +30,7 @@ from airflow_ee_provider.tasks.record_format import (
     read_parts,
     texts_of,
 )
+from airflow_ee_provider.tasks.retry_memory import memory_to_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -57,7 +58,8 @@ def record_operations(
     """Write down that this task holds these operations, in addition to those that it recorded before.
 
     Call it as soon as a name is known: what is recorded is found by `EarthEngineCancelOperationsNotifier`. The XCom
-    is gone when the task is cleared or tried again; Airflow 3.3's ``task_state_store`` still has the names then.
+    is gone when the task is cleared or tried again; Airflow 3.3's ``task_state_store`` still has the names then, and
+    before 3.3 an Airflow Variable, if the task has ``retries``.
 
     :param context: the running task's context.
     :param names: one name or several, ``projects/PROJECT/operations/ID``, or an id of ``project_id`` or of the
@@ -216,14 +218,14 @@ def _part(context: Context, account: dict[str, Any] | None, intent: str, cancel_
 
 def _write(context: Context, number: int, part: Record) -> None:
     item_of(context, "ti").xcom_push(key=part_key(number), value=part.as_json())
-    remember(context, part_key(number), part.as_json())
+    if HAS_TASK_STATE_STORE or part.intent in (Intent.OWN, Intent.LEAVE):  # Variables only for what is resumed.
+        remember(context, part_key(number), part.as_json())
 
 
 def remember(context: Context, key: str, value: Any) -> None:
-    """Write down what the next try is to find, where Airflow lets it."""
-    # Only a task's own worker may touch the store: in a DAG's callback, reading it hangs the process.
-    if (store := context.get("task_state_store")) is not None:
-        store.set(key, value)
+    """Write down what the next try is to find, where something remembers it."""
+    if (memory := memory_to_write(context)) is not None:
+        memory.set(key, value)
 
 
 def records_of_task(context: Context) -> list[Record]:

@@ -1,6 +1,6 @@
 """What the last try of a task has left: the next one goes on with it, or cancels it.
 
-Airflow 3.3's ``task_state_store`` remembers it; before, nothing does, and there is nothing to resume.
+Airflow 3.3's ``task_state_store`` remembers it; before 3.3, Airflow's Variables do, for a task that has ``retries``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from airflow_ee_provider.tasks.records import (
     run_started,
     started_by_task,
 )
+from airflow_ee_provider.tasks.retry_memory import memory_before_an_upgrade, memory_to_read, memory_to_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.operations import Operation
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
-#: How many characters Airflow's store takes for one key: `[state_store] max_value_storage_bytes`, and some to spare.
+#: How many characters are remembered under one key: `[state_store] max_value_storage_bytes`, and some to spare.
 MOST_REMEMBERED = 60_000
 
 
@@ -39,7 +40,7 @@ def resume_operations(
 ) -> list[str]:
     """Meet what the last try of this task has left; call it before starting anything.
 
-    Airflow 3.3's ``task_state_store`` remembers it; before, nothing does, and there is nothing to resume.
+    Airflow 3.3's ``task_state_store`` remembers it; before 3.3, Airflow's Variables do, if the task has ``retries``.
 
     :param context: the running task's context.
     :param hook: asks for the operations' states, and cancels.
@@ -82,7 +83,10 @@ def _resume(
 
 def left_by_the_last_try(context: Context) -> list[Record]:
     """Return what the last try of this task has recorded; nothing once this one has resumed it."""
-    return list(read_parts(lambda key: _remembered(context, key)))
+    parts = list(read_parts(lambda key: _remembered(context, key)))
+    if not parts and (memory := memory_before_an_upgrade(context)) is not None:
+        parts = list(read_parts(memory.get))
+    return parts
 
 
 def names_in(parts: Iterable[Record]) -> list[str]:
@@ -92,8 +96,9 @@ def names_in(parts: Iterable[Record]) -> list[str]:
 
 def _forget(context: Context, parts: int) -> None:
     """Let no part of an earlier try follow those that this one is going to write."""
-    for number in range(2, parts + 1):
-        context["task_state_store"].delete(part_key(number))
+    if parts > 1 and (memory := memory_to_read(context)) is not None:
+        for number in range(2, parts + 1):
+            memory.delete(part_key(number))
 
 
 def _goes_on(found: Operation | EarthEngineError) -> bool:
@@ -119,7 +124,7 @@ def _was_cleared(context: Context, parts: list[Record]) -> bool:
 
 def record_all_started(context: Context, asked: Asked) -> None:
     """Write down that these are all that the task starts, and what it returns; see `resume_started`."""
-    if context.get("task_state_store") is None:  # Nothing remembers it.
+    if memory_to_write(context) is None:
         return
     where: dict[str, int] = {}
     for number, (name, key) in enumerate(recorded_with_keys(context)):
@@ -154,5 +159,5 @@ def resume_started(
 
 
 def _remembered(context: Context, key: str) -> Any:
-    store = context.get("task_state_store")
-    return None if store is None else store.get(key)
+    memory = memory_to_read(context)
+    return None if memory is None else memory.get(key)

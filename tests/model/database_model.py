@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from types import SimpleNamespace
@@ -98,23 +99,23 @@ class TaskInstance:
     state = "running"
 
     def __init__(self, airflow: Database) -> None:
-        self._airflow = airflow
+        self.airflow = airflow
         self.try_number, self.max_tries = airflow.row.try_number, airflow.row.max_tries
         self.start_date = datetime.fromtimestamp(airflow.row.started, timezone.utc)
 
     def get_first_reschedule_date(self, _context: Any) -> datetime:
-        return datetime.fromtimestamp(self._airflow.first_started, timezone.utc)
+        return datetime.fromtimestamp(self.airflow.first_started, timezone.utc)
 
     def xcom_push(self, key: str, value: Any) -> None:
-        self._airflow.world.step(f"XCom {key}")
-        if self._airflow.row.state == "removed":
+        self.airflow.world.step(f"XCom {key}")
+        if self.airflow.row.state == "removed":
             raise AirflowException("API_SERVER_ERROR: Task instance not found")
-        self._airflow.xcoms[self.task_id, self.map_index][key] = value
+        self.airflow.xcoms[self.task_id, self.map_index][key] = value
 
     def xcom_pull(self, task_ids: str, map_indexes: int, key: str) -> Any:
         assert (task_ids, map_indexes) == (self.task_id, self.map_index), "another task's XCom"
-        self._airflow.world.step(f"XCom {key}?")
-        return self._airflow.xcoms[task_ids, map_indexes].get(key)
+        self.airflow.world.step(f"XCom {key}?")
+        return self.airflow.xcoms[task_ids, map_indexes].get(key)
 
 
 class Store(dict[str, Any]):
@@ -165,6 +166,8 @@ class Database:
         #: By task id and map index.
         self.xcoms: dict[tuple[str, int], dict[str, Any]] = {TASK: {}, SIBLING: {}, BYSTANDER: {}}
         self.store = Store(self)
+        #: Airflow's Variables, by key.
+        self.variables: dict[str, str] = {}
         self.is_user_action = False
         self.was_taken_for_lost = False
         #: A process was ended before any code of the product ran in it.
@@ -175,6 +178,8 @@ class Database:
         #: Since when something has been done to the task, after which it wants nothing of before any more.
         self.unwanted_since = math.inf
         self.errors: list[str] = []
+        #: How often each try has called the task's function.
+        self.calls: Counter[int] = Counter()
         #: What somebody outside could see of the task, and when.
         self.seen: list[tuple[float, str]] = []
 

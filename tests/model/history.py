@@ -238,18 +238,20 @@ class Run:
         only_faults = bool(self.history.struck) and set(self.history.struck) <= FAULTS
         if self.plan.holder.startswith("sensor") and only_faults and row.try_number > 1:
             self._violated("a fault of Earth Engine's that passes has cost a try")
+        if more := [number for number, calls in self.airflow.calls.items() if calls > 1]:
+            self._violated(f"try {more[0]} has called the function {self.airflow.calls[more[0]]} times")
         if self.airflow.errors:
             self._violated(f"an error of its own: {self.airflow.errors[0]}")
 
     def _is_forgotten(self, name: str) -> bool:
         """Whether an earlier try has left an operation, and the latest one was ended before it had found it again.
 
-        Before 3.3 nothing but the `requestId` leads from a try to the one before it, nor does anything where the run
-        is deleted (docs/lifecycle.md).
+        Before 3.3 nothing but the `requestId` leads from a try to the one before it where the task has no retries,
+        nor does anything where the run is deleted (docs/lifecycle.md).
         """
         airflow = self.airflow
         is_another_trys = self.world.service.operations[name].created < airflow.row.started
-        remembers = airflow.version.has_store and airflow.row.state != "removed"
+        remembers = (airflow.version.has_store or self.plan.retries) and airflow.row.state != "removed"
         return is_another_trys and not remembers and name not in airflow.recorded()
 
     def _may_be_left(self) -> bool:

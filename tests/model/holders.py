@@ -57,12 +57,27 @@ class Function(ExportingOperator):
         return self.start_and_wait(context, function)
 
 
+class Waves(ExportingOperator):
+    """Start two exports, one after the other has ended, as `max_active_operations` has it."""
+
+    def execute(self, context: Any) -> Any:
+        exports = [Export("image", {**BODY, "description": f"mine {n}"}) for n in range(2)]
+
+        def function(_: Starter) -> list[Export]:
+            context["ti"].airflow.calls[context["ti"].try_number] += 1
+            return exports
+
+        return self.start_and_wait(context, function)
+
+
 #: Who holds operations: how its operator is made, given those that were started elsewhere.
 HOLDERS: dict[str, Callable[[list[str]], Any]] = {
     "export, worker": lambda _: export(deferrable=False),
     "export, deferred": lambda _: export(deferrable=True),
     "two exports, worker": lambda _: TwoExports(task_id="task", deferrable=False),
     "function, deferred": lambda _: Function(task_id="task", deferrable=True),
+    "waves, worker": lambda _: Waves(task_id="task", deferrable=False, max_active_operations=1),
+    "waves, deferred": lambda _: Waves(task_id="task", deferrable=True, max_active_operations=1),
     "decorator, deferred": lambda _: official.decorated(deferrable=True),
     "sensor, poking": lambda names: sensor(names, deferrable=False),
     "sensor, deferred": lambda names: sensor(names, deferrable=True),
@@ -76,4 +91,4 @@ HOLDERS: dict[str, Callable[[list[str]], Any]] = {
 }
 
 #: How many each of them starts.
-EXPORTS = {"export": 1, "two exports": 2, "function": 2, "decorator": 2}
+EXPORTS = {"export": 1, "two exports": 2, "function": 2, "waves": 2, "decorator": 2}

@@ -34,6 +34,7 @@ from airflow_ee_provider.tasks import (
     in_time,
     owning_task,
     records,
+    retry_memory,
     run_records,
     settled,
     waiting_task,
@@ -74,7 +75,7 @@ class _AsyncSession:
     async def close(self) -> None: ...
 
 
-def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:  # noqa: C901 (a dozen of them)
+def _questions(world: World, airflow: Airflow) -> dict[str, Any]:  # noqa: C901 (a dozen of them)
     """Return what the product asks of Airflow, by the name in `airflow_versions`."""
 
     def state(_ti: Any) -> str:
@@ -106,6 +107,18 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
             if key in found:
                 yield *instance, found[key]
 
+    def variable(key: str) -> str | None:
+        world.step("Variable?")
+        return airflow.variables.get(key)
+
+    def set_variable(key: str, text: str, _description: str) -> None:
+        world.step("Variable")
+        airflow.variables[key] = text
+
+    def delete_variable(key: str) -> None:
+        world.step("Variable deleted")
+        airflow.variables.pop(key, None)
+
     def add_listener(listener: object) -> None:
         assert world.current is not None
         world.current.listeners.append(listener)
@@ -132,6 +145,10 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Callable[..., Any]]:
         "xcom": xcom,
         "set_xcom": set_xcom,
         "xcoms_of_run": xcoms_of_run,
+        "HAS_TASK_STATE_STORE": airflow.version.has_store,
+        "variable": variable,
+        "set_variable": set_variable,
+        "delete_variable": delete_variable,
         "states_of_run": lambda *_: {"task_0": airflow.row.state, "task_1": "running", "bystander": "running"},
         "add_listener": add_listener,
         "remove_listener": remove_listener,
@@ -231,6 +248,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         settled,
         handover,
         records,
+        retry_memory,
         run_records,
         triggers,
         state_watch,
