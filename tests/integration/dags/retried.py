@@ -1,0 +1,63 @@
+"""DAGs whose task fails at its first try, once it has started an operation."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_ee_provider.records import record_operations, resume_operations
+
+#: The task's name is "task", as the tests' fixture has it.
+ARGUMENTS: dict[str, Any] = {"task_id": "task", "retries": 1, "retry_delay": timedelta(0)}
+
+
+def export(description: str) -> Any:
+    import ee
+
+    return ee.batch.Export.image.toCloudStorage(ee.Image(1), description, bucket="b", fileNamePrefix=description)
+
+
+def skips(ti: Any) -> None:
+    """Start what is not in the task list already."""
+    import ee
+
+    listed = {operation["metadata"]["description"] for operation in ee.data.listOperations()}
+    for description in ("a", "b"):
+        if description not in listed:
+            export(description).start()
+        if ti.try_number == 1:
+            raise ValueError(description)
+
+
+def skips_all(ti: Any) -> None:
+    """Start what is not in the task list already; the last step fails."""
+    import ee
+
+    if not ee.data.listOperations():
+        export("a").start()
+    if ti.try_number == 1:
+        raise ValueError
+
+
+for function in (skips, skips_all):
+    with DAG(f"retried_{function.__name__}", schedule=None):
+        task.earth_engine(poll_interval=1, **ARGUMENTS)(function)()
+
+
+with DAG("retried_recorded", schedule=None):
+
+    @task(**ARGUMENTS)
+    def recorded() -> list[str]:
+        from airflow.providers.common.compat.sdk import get_current_context
+
+        from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+        context = get_current_context()
+        if left := resume_operations(context, EarthEngineHook()):
+            return left
+        record_operations(context, context["dag_run"].conf["operation_names"])
+        raise ValueError
+
+    recorded()

@@ -1,0 +1,115 @@
+"""What a task's next try knows of the last one, in Airflow's own ``dag.test()``: on every version of Airflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow import settings
+from task_states import set_states
+
+from airflow_ee_provider.airflow_versions import AIRFLOW_3, HAS_TASK_STATE_STORE
+from airflow_ee_provider.lifecycle.variables import delete_unneeded
+from airflow_ee_provider.tasks.retry_memory import PREFIX, Variables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ran import Ran
+
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.emulator.service import Service
+
+
+@pytest.fixture
+def service(earth_engine_emulator: Emulator) -> Service:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=2)
+    return earth_engine_emulator.service
+
+
+def ours() -> list[str]:
+    """Return the keys of our Variables."""
+    from airflow.models.variable import Variable
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        rows: Any = session.query(Variable.key).filter(Variable.key.like(f"{PREFIX}%")).all()
+    return [row.key for row in rows]
+
+
+def assert_nothing_is_kept() -> None:
+    """The task's process deletes what it remembers, but for a ``dag.test()`` of Airflow 2, which calls no listener."""
+    if not AIRFLOW_3:
+        delete_unneeded(settings.engine)
+    assert ours() == []
+
+
+def ended(service: Service) -> list[tuple[str, str]]:
+    return [(one.description, service.state(name)) for name, one in service.operations.items()]
+
+
+def test_what_the_next_try_does_not_start_again_is_waited_for(service: Service, run_dag: Callable[..., Ran]) -> None:
+    ran = run_dag("retried_skips")
+
+    assert ran.state == "success", ran.log
+    assert ended(service) == [("a", "SUCCEEDED"), ("b", "SUCCEEDED")]
+    assert ran.log.count("SUCCEEDED, ") >= 2, "Both are waited for."
+    assert not service.requests("POST", "*:cancel")
+    assert_nothing_is_kept()
+
+
+def test_a_next_try_that_starts_nothing_waits_for_the_last_ones(service: Service, run_dag: Callable[..., Ran]) -> None:
+    ran = run_dag("retried_skips_all")
+
+    assert ran.state == "success", ran.log
+    assert ended(service) == [("a", "SUCCEEDED")]
+    assert_nothing_is_kept()
+
+
+def test_code_of_ones_own_resumes(service: Service, run_dag: Callable[..., Ran]) -> None:
+    name = service.add("a", run_seconds=3600)
+
+    ran = run_dag("retried_recorded", name)
+
+    assert (ran.state, ran.result) == ("success", [name])
+
+
+@pytest.mark.skipif(HAS_TASK_STATE_STORE, reason="This Airflow remembers by itself.")
+def test_the_collector_deletes_what_is_left_once_a_task_has_ended(
+    service: Service, run_dag: Callable[..., Ran]
+) -> None:
+    """A task of one's own code leaves its Variables."""
+    run_dag("retried_recorded", service.add("a", run_seconds=3600))
+    set_states("retried_recorded", "up_for_retry", "running")
+    delete_unneeded(settings.engine)
+    assert len(ours()) == 1
+
+    set_states("retried_recorded", "failed", "running")
+    delete_unneeded(settings.engine)
+
+    assert ours() == []
+
+
+def test_what_is_not_ours_stays(airflow_database: None) -> None:
+    del airflow_database
+    from airflow.models.variable import Variable
+
+    Variable.set(f"{PREFIX}bucket", "b")
+    try:
+        delete_unneeded(settings.engine)
+        assert ours() == [f"{PREFIX}bucket"]
+    finally:
+        Variable.delete(f"{PREFIX}bucket")
+
+
+def test_a_long_name_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Variable's key has 250 characters at most; a task's and a run's id have that each."""
+    keys: list[str] = []
+    monkeypatch.setattr("airflow_ee_provider.tasks.retry_memory.delete_variable", keys.append)
+
+    class Instance:
+        dag_id, run_id, task_id, map_index = "d" * 250, "r" * 250, "t" * 250, 7
+
+    Variables(Instance()).delete("earth_engine_operations_30")
+
+    assert len(keys[0]) < 100
