@@ -27,6 +27,17 @@ def service(earth_engine_emulator: Emulator) -> Service:
     return earth_engine_emulator.service
 
 
+@pytest.fixture(autouse=True)
+def nothing_kept(airflow_database: None) -> None:
+    """Forget what other tests have left."""
+    from airflow.models.variable import Variable
+    from airflow.utils.session import create_session
+
+    del airflow_database
+    with create_session() as session:
+        session.query(Variable).delete()
+
+
 def ours() -> list[str]:
     """Return the keys of our Variables."""
     from airflow.models.variable import Variable
@@ -90,8 +101,7 @@ def test_the_collector_deletes_what_is_left_once_a_task_has_ended(
     assert ours() == []
 
 
-def test_what_is_not_ours_stays(airflow_database: None) -> None:
-    del airflow_database
+def test_what_is_not_ours_stays() -> None:
     from airflow.models.variable import Variable
 
     Variable.set(f"{PREFIX}bucket", "b")
