@@ -47,7 +47,7 @@ TOLD_BY = dict.fromkeys(
 _NAME = re.compile(r"projects/[\w-]+/operations/\w+")
 
 
-def check_who_answered(cells: Iterable[Cell], home: Path, airflow_version: str) -> None:
+def check_who_answered(cells: Iterable[Cell], home: Path) -> None:
     """Let a cell be broken in which an operation was cancelled as promised, but by somebody else than is said.
 
     What the cancel operator has asked to cancel before anything happened has only that one to answer for it.
@@ -57,7 +57,7 @@ def check_who_answered(cells: Iterable[Cell], home: Path, airflow_version: str) 
         for cell in cells
         if cell.kept
         and cell.holder not in CANCEL
-        and (cell.event in TOLD_BY or EVENTS[cell.event].promise(cell.holder, airflow_version) == CANCELLED)
+        and (cell.event in TOLD_BY or EVENTS[cell.event].promise(cell.holder) == CANCELLED)
     ]
     told = _told({cell.name for cell in asked}, {cell.run_id for cell in asked}, home)
     for cell in asked:

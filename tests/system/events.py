@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: What can become of an operation: cancelled and confirmed; left running, and its end noticed; or left running, because
 #: Airflow runs none of our code, until the janitor finds it.
-CANCELLED, RESUMED, JANITOR = "cancelled", "resumed", "janitor"
+CANCELLED, RESUMED = "cancelled", "resumed"
 
 CANCEL = ("cancel_running", "cancel_deferred")
 SENSORS = ("sensor_running", "sensor_rescheduled", "sensor_deferred")
@@ -38,7 +38,6 @@ class Event:
     :param act: lets it happen, and returns when, in seconds since the epoch; None where the triggerer goes.
     :param holders: to whom it can happen.
     :param promised: what becomes of the operation, where that is not `CANCELLED`.
-    :param before_3_3: the same before Airflow 3.3, where that differs.
     :param ends_by_itself: nobody has to do anything for it to happen.
     :param while_working: it happens while the task's function works.
     :param first: the first Airflow version that knows it.
@@ -52,7 +51,6 @@ class Event:
     act: Callable[[Cell, StandaloneAirflow], float] | None = None
     holders: tuple[str, ...] = ALL
     promised: Promises | None = None
-    before_3_3: Promises | None = None
     ends_by_itself: bool = False
     while_working: bool = False
     held_as: str = ""
@@ -60,12 +58,9 @@ class Event:
     first: tuple[int, int] = (2, 11)
     production: bool = False
 
-    def promise(self, holder: str, airflow_version: str) -> str:
-        """Return what is promised to a holder on a version of Airflow."""
-        found = dict(self.promised or {})
-        if _version(airflow_version) < (3, 3):
-            found |= self.before_3_3 or {}
-        return found.get(holder, CANCELLED)
+    def promise(self, holder: str) -> str:
+        """Return what is promised to a holder."""
+        return (self.promised or {}).get(holder, CANCELLED)
 
     def is_known_to(self, airflow_version: str) -> bool:
         return _version(airflow_version) >= self.first
@@ -97,7 +92,6 @@ EVENTS: dict[str, Event] = {
         acts.clear,
         (*ALL, "starting"),
         {"sensor_rescheduled": RESUMED, "starting": RESUMED},
-        {"starting": JANITOR},
     ),
     "run_cleared": Event(
         "the whole run is cleared",
@@ -191,7 +185,6 @@ EVENTS: dict[str, Event] = {
         acts.now(acts.kill_worker),
         ("cancel_running", "starting"),
         {"starting": RESUMED},
-        {"starting": JANITOR},
     ),
     "worker_callback": Event(
         "the worker gets SIGKILL, and the DAG has a notifier",
@@ -336,7 +329,6 @@ EVENTS: dict[str, Event] = {
         "Celery's workers get SIGKILL, with all that they run, and others take their place",
         "the next try, which goes on",
         WORKING,
-        before_3_3={"starting": JANITOR},
         production=True,
     ),
     "redelivered": outage(
@@ -349,7 +341,6 @@ EVENTS: dict[str, Event] = {
         "PostgreSQL stops, and comes back after a minute",
         "nobody: it runs on",
         (*DEFERRED, *WORKING),
-        before_3_3={"starting": JANITOR},
         production=True,
     ),
     "broker_away": outage(

@@ -202,10 +202,10 @@ def run_cells(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator)
         if outage and group:
             without_something(group, airflow, emulator, outage)
         for cell in group:
-            judge(cell, airflow, emulator, airflow_version)
+            judge(cell, airflow, emulator)
             verdict = "kept  " if cell.kept else "BROKEN"
             print(f"  {verdict} {cell.event:<26} {cell.holder:<20} {cell.observed}", flush=True)
-    check_who_answered(cells, airflow.home, airflow_version)
+    check_who_answered(cells, airflow.home)
 
 
 def measure(

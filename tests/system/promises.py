@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from events import COLLECTED_WITHIN, EVENTS, JANITOR, OR_COLLECTOR, RESUMED
+from events import COLLECTED_WITHIN, EVENTS, OR_COLLECTOR, RESUMED
 
 from airflow_ee_provider.airflow_api import wait_until
 
@@ -25,12 +25,9 @@ def requested(emulator: Emulator, name: str) -> float | None:
     return requests[0]["time"] if requests else None
 
 
-def judge(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, airflow_version: str) -> None:
+def judge(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -> None:
     """Find out what became of a cell's operation, and whether that is what is promised."""
-    promise = EVENTS[cell.event].promise(cell.holder, airflow_version)
-    if promise == JANITOR:
-        _judge_janitor(cell, airflow, emulator)
-    elif promise == RESUMED:
+    if EVENTS[cell.event].promise(cell.holder) == RESUMED:
         _judge_resumed(cell, airflow, emulator)
     else:
         _judge_cancelled(cell, emulator)
@@ -61,22 +58,6 @@ def _judge_cancelled(cell: Cell, emulator: Emulator) -> None:
 
 def _runs(emulator: Emulator, name: str) -> bool:
     return emulator.service.state(name) not in ("CANCELLED", "FAILED", "SUCCEEDED")
-
-
-def _judge_janitor(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -> None:
-    """Let the janitor find it as an orphan; where nobody has owned it, by its description."""
-    time.sleep(max(0.0, cell.happened + 15 - time.time()))
-    left = emulator.service.state(cell.name)
-    found_by = {"orphaned": True, "janitor": False}
-    for cell.observed, orphaned in found_by.items():
-        conf = {"description": cell.dag_id, "keep": cell.neighbours, "orphaned": orphaned}
-        run_id = airflow.trigger("janitor", **conf)
-        airflow.wait_for_task("janitor", run_id, "hold", "success", "failed", timeout=120)
-        cell.kept = emulator.service.state(cell.name) == "CANCELLED"
-        if cell.kept:
-            break
-    if left != "RUNNING":
-        cell.observed = f"{left} before the janitor came"
 
 
 def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -> None:

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from events import EVENTS, JANITOR, RESUMED
+from events import EVENTS, RESUMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,9 +40,7 @@ def trace_of_cell(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, ve
     names = cell.started(emulator) if cell.starts_it_itself else cell.operations
     operations = [emulator.service.operations[name] for name in names]
     seen = [(cell.stood_still or cell.happened, STRUCK), *_of_operations(operations, are_started=cell.starts_it_itself)]
-    promise = EVENTS[cell.event].promise(cell.holder, version)
-    if promise == JANITOR:  # The cancel is the janitor's.
-        seen = [one for one in seen if one[1] != "cancel"]
+    promise = EVENTS[cell.event].promise(cell.holder)
     seen = _since_the_begin([*seen, *_in_logs(cell.dag_id, cell.run_id, airflow)])
     with suppress(RuntimeError):  # The run is deleted.
         state = airflow.task(cell.dag_id, cell.run_id, "hold")["state"]
