@@ -15,7 +15,7 @@ PROCESSES = 4
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo test beside lint unit-3 unit-2 model system explore matrix matrix-production bench soak soak-production google interface ui pictures libraries versions dist docs clean
+.PHONY: demo test beside lint unit-3 unit-2 model system nightly explore matrix matrix-production bench soak soak-production google interface ui pictures libraries versions dist docs clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -48,8 +48,12 @@ model: $(VENV_3)/installed $(VENV_2)/installed  ## The product's own code in a m
 	$(VENV_2)/bin/python -m pytest tests/model
 
 system: $(VENV_3)/installed $(VENV_2)/installed  ## A real Airflow, driven through its REST API; and what an author tries
-	$(VENV_3)/bin/python -m pytest tests/system -s --durations=12
-	$(VENV_2)/bin/python -m pytest tests/system/test_interrupt.py
+	$(VENV_3)/bin/python -m pytest tests/system -s --durations=12 -m "not nightly"
+	$(VENV_2)/bin/python -m pytest tests/system/test_interrupt.py --durations=3 -m "not nightly"
+
+nightly: $(VENV_3)/installed $(VENV_2)/installed  ## What takes too long for `make test`: every way to try a DAG, interrupted
+	$(VENV_3)/bin/python -m pytest tests/system -m nightly
+	$(VENV_2)/bin/python -m pytest tests/system/test_interrupt.py -m nightly
 
 matrix: $(VERSIONS:%=.demo/matrix-%.json) $(VERSIONS:%=.demo/moments-%.json)  ## Every way a run can end: docs/lifecycle.md
 	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $(VERSIONS:%=.demo/matrix-%.json) \

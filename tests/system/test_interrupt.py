@@ -117,25 +117,30 @@ class Tried:
         return [self._service.state(name) for name in self._service.operations]
 
 
+#: One of each way and of each place where a task waits; `make nightly` tries the others as well.
+WAYS = (
+    ("dags test", "export_worker_2"),
+    ("dags test", "sensor_deferrable_0"),
+    ("tasks test", "export_worker_0"),
+    ("python dag.py", "export_deferrable_2"),
+    ("shell", "export_deferrable_0"),
+    ("pytest", "export_worker_2"),
+)
+OTHER_WAYS = (
+    ("dags test", "export_worker_0"),
+    ("dags test", "export_deferrable_0"),
+    ("dags test", "export_deferrable_2"),
+    ("dags test", "sensor_worker_2"),
+    ("tasks test", "export_worker_2"),
+    ("tasks test", "export_deferrable_0"),
+    ("python dag.py", "export_worker_2"),
+    ("shell", "export_worker_0"),
+    ("pytest", "export_deferrable_0"),
+)
+
+
 @pytest.mark.parametrize(
-    ("way", "dag_id"),
-    [
-        ("dags test", "export_worker_0"),
-        ("dags test", "export_worker_2"),
-        ("dags test", "export_deferrable_0"),
-        ("dags test", "export_deferrable_2"),
-        ("dags test", "sensor_worker_2"),
-        ("dags test", "sensor_deferrable_0"),
-        ("tasks test", "export_worker_0"),
-        ("tasks test", "export_worker_2"),
-        ("tasks test", "export_deferrable_0"),
-        ("python dag.py", "export_worker_2"),
-        ("python dag.py", "export_deferrable_2"),
-        ("shell", "export_worker_0"),
-        ("shell", "export_deferrable_0"),
-        ("pytest", "export_worker_2"),
-        ("pytest", "export_deferrable_0"),
-    ],
+    ("way", "dag_id"), [*WAYS, *(pytest.param(*other, marks=pytest.mark.nightly) for other in OTHER_WAYS)]
 )
 def test_cancelled_at_once(way: str, dag_id: str, emulator: Emulator, home: Path, tmp_path: Path) -> None:
     tried = Tried(way, dag_id, emulator, home, tmp_path)
@@ -152,7 +157,7 @@ def _is_cancelled(emulator: Emulator) -> bool:
     return bool(emulator.service.requests("POST", "*:cancel"))
 
 
-@pytest.mark.parametrize("dag_id", ["export_worker_2", "export_deferrable_0"])
+@pytest.mark.parametrize("dag_id", ["export_worker_2", pytest.param("export_deferrable_0", marks=pytest.mark.nightly)])
 def test_a_second_ctrl_c_says_what_may_still_run(dag_id: str, emulator: Emulator, home: Path, tmp_path: Path) -> None:
     emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=3600)
     tried = Tried("dags test", dag_id, emulator, home, tmp_path)
