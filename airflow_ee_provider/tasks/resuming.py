@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.operations import Operation
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
+#: What can be done with what the last try has left.
+WAYS = ("reattach", "cancel", "ignore")
+
 #: How many characters are remembered under one key: `[state_store] max_value_storage_bytes`, and some to spare.
 MOST_REMEMBERED = 60_000
 
@@ -62,9 +65,10 @@ def _resume(
     on_retry: str = "reattach",
     on_clear: str = "cancel",
 ) -> list[str]:
+    for parameter, value in (("on_retry", on_retry), ("on_clear", on_clear)):
+        if value not in WAYS:
+            raise ValueError(f"{parameter} is {value!r}: it must be one of {', '.join(map(repr, WAYS))}.")
     how = on_clear if _was_cleared(context, parts) else on_retry
-    if how not in ("reattach", "cancel", "ignore"):
-        raise ValueError(f"on_retry and on_clear are 'reattach', 'cancel' or 'ignore', not {how!r}.")
     left = names_in(parts)
     if how == "reattach":
         found = hook.read_operations(left) if left else {}

@@ -255,8 +255,10 @@ def test_the_next_try_does_as_it_is_told(emulator: Emulator) -> None:
     assert emulator.service.state(name) == "RUNNING"
     assert resume_operations(later_try(**RETRY, left=[name]), hook, on_retry="cancel") == []
     assert emulator.service.state(name) == "CANCELLED"
-    with pytest.raises(ValueError, match="'reattach', 'cancel' or 'ignore'"):
+    with pytest.raises(ValueError, match="'reattach', 'cancel', 'ignore'"):
         resume_operations(later_try(**RETRY, left=[name]), hook, on_retry="restart")
+    with pytest.raises(ValueError, match="on_clear is 'typo'"):  # Although nothing was cleared.
+        resume_operations(later_try(**RETRY, left=[]), hook, on_clear="typo")
 
 
 def test_the_next_try_does_not_go_on_with_what_failed_or_is_forgotten(emulator: Emulator) -> None:

@@ -45,6 +45,10 @@ SHARE_FOR_ESTIMATE = 0.1
 FIRST_INTERVAL, INTERVAL_GROWTH = 5.0, 0.1
 
 
+#: By how much a share of operations may be short of a whole number.
+ROUNDED = 1e-6
+
+
 @dataclass(frozen=True)
 class WaitOptions:
     """How to wait: the same wherever it is done, from a task's parameters through its trigger to the flow.
@@ -65,7 +69,8 @@ class WaitOptions:
 
     def allows(self, failures: int, total: int) -> bool:
         """Whether so many of all operations may have failed."""
-        return failures <= (self.max_failures if self.max_failures >= 1 else self.max_failures * total)
+        share = self.max_failures * total + ROUNDED  # 0.29 of 100 are 29, of which binary fractions are a bit short.
+        return failures <= (self.max_failures if self.max_failures >= 1 else share)
 
     def as_kwargs(self) -> dict[str, Any]:
         """Return what a hook's method, or a trigger, is given."""

@@ -198,3 +198,20 @@ def test_what_is_used_together_is_bounded() -> None:
     ) in str(played.error)
     assert f"POST {XYZ}:cancel" in played.sent
     assert f"POST {ABC}:cancel" not in played.sent
+
+
+@pytest.mark.parametrize(
+    ("most", "total", "failures", "allowed"),
+    [
+        (0, 3, 1, False),
+        (2, 3, 2, True),
+        (2, 3, 3, False),
+        (0.29, 100, 29, True),
+        (0.57, 100, 57, True),
+        (0.58, 50, 29, True),
+        (0.29, 100, 30, False),
+        (0.1, 5, 1, False),
+    ],
+)
+def test_a_share_of_failures_is_that_share(most: float, total: int, failures: int, allowed: bool) -> None:
+    assert waiting.WaitOptions(max_failures=most).allows(failures, total) is allowed
