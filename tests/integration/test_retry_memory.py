@@ -85,6 +85,18 @@ def test_code_of_ones_own_resumes(service: Service, run_dag: Callable[..., Ran])
     assert (ran.state, ran.result) == ("success", [name])
 
 
+@pytest.mark.parametrize(("dag_id", "state"), [("", "RUNNING"), ("_and_cleared", "CANCELLED")])
+def test_what_an_older_airflow_has_written_is_known_after_an_upgrade(
+    service: Service, run_dag: Callable[..., Ran], dag_id: str, state: str
+) -> None:
+    name = service.add("a", run_seconds=3600)
+
+    ran = run_dag(f"retried_after_an_upgrade{dag_id}", name)
+
+    assert (ran.state, ran.result) == ("success", [name] if state == "RUNNING" else [])
+    assert service.state(name) == state
+
+
 @pytest.mark.skipif(HAS_TASK_STATE_STORE, reason="This Airflow remembers by itself.")
 def test_the_collector_deletes_what_is_left_once_a_task_has_ended(
     service: Service, run_dag: Callable[..., Ran]

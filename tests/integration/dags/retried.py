@@ -8,6 +8,9 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_ee_provider.records import record_operations, resume_operations
+from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY, Record
+from airflow_ee_provider.tasks.records import run_started
+from airflow_ee_provider.tasks.retry_memory import Variables
 
 #: The task's name is "task", as the tests' fixture has it.
 ARGUMENTS: dict[str, Any] = {"task_id": "task", "retries": 1, "retry_delay": timedelta(0)}
@@ -61,3 +64,30 @@ with DAG("retried_recorded", schedule=None):
         raise ValueError
 
     recorded()
+
+
+def upgraded(*, cleared: bool) -> None:
+    """Add a task whose first try is an older Airflow's, and which is cleared, or tried again, after an upgrade."""
+
+    @task(**ARGUMENTS)
+    def meets_the_last_try() -> list[str]:
+        from airflow.providers.common.compat.sdk import get_current_context
+
+        from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+        context = get_current_context()
+        ti: Any = context["ti"]
+        if ti.try_number == 1:
+            names = tuple(context["dag_run"].conf["operation_names"])
+            before = ti.max_tries - 1 if cleared else ti.max_tries
+            record = Record(names, None, ti.task_id, -1, 1, before, run_started(context))
+            Variables(ti).set(OPERATIONS_KEY, record.as_json())
+            raise ValueError
+        return resume_operations(context, EarthEngineHook())
+
+    meets_the_last_try()
+
+
+for cleared in (True, False):
+    with DAG(f"retried_after_an_upgrade{'_and_cleared' if cleared else ''}", schedule=None):
+        upgraded(cleared=cleared)
