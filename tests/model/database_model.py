@@ -130,6 +130,7 @@ class Store(dict[str, Any]):
         if self._is_refused:
             raise AirflowException("API_SERVER_ERROR: Task instance not found")
         self[key] = value
+        self._airflow.remember(value)
 
     def get(self, key: str, default: Any = None) -> Any:
         self._world.step(f"store {key}?")
@@ -168,6 +169,8 @@ class Database:
         self.store = Store(self)
         #: Airflow's Variables, by key.
         self.variables: dict[str, str] = {}
+        #: The operations that a next try could ever have known of.
+        self.remembered: set[str] = set()
         self.is_user_action = False
         self.was_taken_for_lost = False
         #: A process was ended before any code of the product ran in it.
@@ -182,6 +185,11 @@ class Database:
         self.calls: Counter[int] = Counter()
         #: What somebody outside could see of the task, and when.
         self.seen: list[tuple[float, str]] = []
+
+    def remember(self, value: Any) -> None:
+        """Take note of what is written for the next try."""
+        if isinstance(value, dict):
+            self.remembered.update(value.get("operation_names", ()))
 
     def want_no_more(self) -> None:
         """Write down that the task wants nothing of before any more."""

@@ -57,6 +57,21 @@ class Function(ExportingOperator):
         return self.start_and_wait(context, function)
 
 
+class Changing(ExportingOperator):
+    """Start two exports itself; each try leaves out what the one before it has made first, and makes another one."""
+
+    def execute(self, context: Any) -> Any:
+        first = min(context["ti"].try_number, 2) - 1
+
+        def function(starter: Starter) -> list[Export]:
+            for number in (first, first + 1):
+                starter.start(starter.plan("image:export", {**BODY, "description": f"mine {number}"}))
+                time.sleep(3.0)
+            return []
+
+        return self.start_and_wait(context, function)
+
+
 class Waves(ExportingOperator):
     """Start two exports, one after the other has ended, as `max_active_operations` has it."""
 
@@ -76,6 +91,7 @@ HOLDERS: dict[str, Callable[[list[str]], Any]] = {
     "export, deferred": lambda _: export(deferrable=True),
     "two exports, worker": lambda _: TwoExports(task_id="task", deferrable=False),
     "function, deferred": lambda _: Function(task_id="task", deferrable=True),
+    "changing, deferred": lambda _: Changing(task_id="task", deferrable=True),
     "waves, worker": lambda _: Waves(task_id="task", deferrable=False, max_active_operations=1),
     "waves, deferred": lambda _: Waves(task_id="task", deferrable=True, max_active_operations=1),
     "decorator, deferred": lambda _: official.decorated(deferrable=True),
@@ -91,4 +107,4 @@ HOLDERS: dict[str, Callable[[list[str]], Any]] = {
 }
 
 #: How many each of them starts.
-EXPORTS = {"export": 1, "two exports": 2, "function": 2, "waves": 2, "decorator": 2}
+EXPORTS = {"export": 1, "two exports": 2, "function": 2, "changing": 3, "waves": 2, "decorator": 2}

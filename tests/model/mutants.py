@@ -101,6 +101,11 @@ def _takes_a_deferral_for_an_end(situation: Situation, right: Any) -> Outcome:
     return Outcome.CANCEL if situation.state == "deferred" else right(situation)
 
 
+def _calls_again(self: Any, context: Any, _event: Any) -> Any:
+    """`ExportingOperator.start_more` as it was: it calls the function once more."""
+    return self.execute(context)
+
+
 def always(outcome: Outcome) -> Any:
     return lambda _situation, _right: outcome
 
@@ -178,6 +183,22 @@ MUTANTS = [
         ("two exports, worker",),
         ("2.11",),
         USERS,
+    ),
+    Mutant(
+        "a retry forgets what it does not make again",
+        ((exporting, "left_by_the_last_try", lambda _context: []),),
+        ("changing, deferred",),
+        strikes=("worker SIGKILL",),
+    ),
+    Mutant(
+        "the function is called again for each wave",
+        (
+            (exporting, "kept", lambda *_: None),
+            (exporting, "keep", lambda *_: True),
+            (ExportingOperator, "start_more", _calls_again),
+        ),
+        ("waves, deferred",),
+        ("3.3", "3.1"),
     ),
     Mutant(
         "a kill that comes early is forgotten",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import importlib
+import json
 import logging
 import sys
 import time
@@ -114,6 +115,7 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Any]:  # noqa: C901 
     def set_variable(key: str, text: str, _description: str) -> None:
         world.step("Variable")
         airflow.variables[key] = text
+        airflow.remember(json.loads(text))
 
     def delete_variable(key: str) -> None:
         world.step("Variable deleted")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_model import Airflow
 
 #: Of the strikes at a step, one of so many is tried here; all of them, and pairs, by `make explore`.
-A_FEW, FEWER = 6, 12
+A_FEW, FEWER = 18, 36
 
 #: Random histories, besides.
 EXAMPLES = 400
