@@ -4,7 +4,7 @@ A task that waits in the triggerer goes on in another process. What is still to 
 value, it finds in XComs of its own; a deferral is no new try, so Airflow leaves them there.
 
 The requests of a grid of tiles differ by a region and a name. So they are compressed together, with a window that has
-room for several large ones: 3,000 requests of 5 kB are 0.4 MB so, 3,000 of 200 kB 0.6 MB, 10,000 of 5 kB 1.4 MB.
+room for several large ones: 3,000 requests of 5 kB are 0.3 MB so, 3,000 of 200 kB 0.4 MB, 10,000 of 5 kB 0.9 MB.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ class OwningTask(ActingTask):
                 self.note_nothing_left()
         if ends_as in ENDS_FOR_GOOD and not is_followed and self._ti is not None:
             with suppress(Exception):  # The collector deletes what is left.
-                forget_tries(self._ti)
+                forget_tries(self._ti, ends_as)
 
     def on_failure(self, error: BaseException) -> None:
         """Look whether a user has ended the task, because it fails; all else is decided in `on_end`."""

@@ -16,6 +16,7 @@ from airflow_ee_provider.airflow_versions import (
     HAS_TASK_STATE_STORE,
     delete_variable,
     is_a_task_test,
+    own_state,
     runs_a_task,
     set_variable,
     variable,
@@ -95,9 +96,12 @@ def memory_before_an_upgrade(context: Context) -> Memory | None:
     return Variables(ti) if is_retry else None
 
 
-def forget_tries(ti: Any) -> None:
-    """Delete the Variables of a task instance that has ended; Airflow itself forgets what its store has."""
-    if HAS_TASK_STATE_STORE or not _uses_variables(ti):
+def forget_tries(ti: Any, ends_as: str) -> None:
+    """Delete the Variables of a task instance that has ended; Airflow itself forgets what its store has.
+
+    :param ends_as: its state, as this process has reported it: Airflow may have begun another try, and refused that.
+    """
+    if HAS_TASK_STATE_STORE or not _uses_variables(ti) or own_state(ti) != ends_as:
         return
     memory = Variables(ti)
     for number in count(1):

@@ -169,8 +169,8 @@ class Database:
         self.store = Store(self)
         #: Airflow's Variables, by key.
         self.variables: dict[str, str] = {}
-        #: The operations that a next try could ever have known of.
-        self.remembered: set[str] = set()
+        #: The operations of which a next try could know, and since when.
+        self.remembered: dict[str, float] = {}
         self.is_user_action = False
         self.was_taken_for_lost = False
         #: A process was ended before any code of the product ran in it.
@@ -189,7 +189,7 @@ class Database:
     def remember(self, value: Any) -> None:
         """Take note of what is written for the next try."""
         if isinstance(value, dict):
-            self.remembered.update(value.get("operation_names", ()))
+            self.remembered = dict.fromkeys(value.get("operation_names", ()), self.world.now) | self.remembered
 
     def want_no_more(self) -> None:
         """Write down that the task wants nothing of before any more."""

@@ -236,10 +236,10 @@ class Run:
         ):
             self._violated("a cancel was called confirmed before Earth Engine has said so")
         if self.exports and row.state == "success" and self.struck_at == math.inf:
-            recorded = self.airflow.recorded()
-            done = [name for name in self.airflow.remembered - recorded if service.state(name) == "SUCCEEDED"]
-            if done:
-                self._violated(f"{', '.join(done)} of an earlier try is left out by the one that succeeds")
+            known = {name for name, since in self.airflow.remembered.items() if since < self.airflow.row.started}
+            left_out = [name for name in known - self.airflow.recorded() if service.state(name) == "SUCCEEDED"]
+            if left_out:
+                self._violated(f"{', '.join(left_out)} of an earlier try is left out by the one that succeeds")
         only_faults = bool(self.history.struck) and set(self.history.struck) <= FAULTS
         if self.plan.holder.startswith("sensor") and only_faults and row.try_number > 1:
             self._violated("a fault of Earth Engine's that passes has cost a try")

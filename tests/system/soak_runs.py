@@ -36,6 +36,9 @@ EVENTS = {
     "worker SIGKILL": (10, False),
 }
 
+#: Seconds from a start to its cancel where the start was sent again only to be cancelled.
+AT_ONCE = 5.0
+
 #: What ends a run, and so what another of its tasks exports.
 ENDS_THE_RUN = ("run marked failed", "times out")
 
@@ -140,8 +143,10 @@ def judge(runs: list[Run], service: Service) -> dict[str, list[str]]:
             by_export[operation.description].append(operation)
         for description, operations in by_export.items():
             operations.sort(key=lambda o: o.created)
-            overlaps = any(b.created < a.ended() for a, b in pairwise(operations))
-            unwanted = len(operations) > 1 and not EVENTS[run.event][1]
+            # To learn the name of a start whose answer was lost, it is sent again, and what it names is cancelled.
+            kept = [o for o in operations if (o.cancel_requested or now) - o.created > AT_ONCE]
+            overlaps = any(b.created < a.ended() for a, b in pairwise(kept))
+            unwanted = len(kept) > 1 and not EVENTS[run.event][1]
             wrong["started twice"] += [f"{what} {description}"] if overlaps or unwanted else []
         # A neighbour's export is wanted as long as its run is.
         wanted = [o for o in mine if not EVENTS[run.event][1] or (is_neighbour(o) and run.event not in ENDS_THE_RUN)]
