@@ -38,14 +38,14 @@ beside: $(VENV_3)/installed $(VENV_2)/installed
 
 # More processes than cores: most tests wait for a clock or a server most of the time.
 unit-3: $(VENV_3)/installed  ## Unit and integration tests on Airflow 3
-	$(VENV_3)/bin/coverage run -m pytest --numprocesses $(PROCESSES) tests/unit tests/integration
+	$(VENV_3)/bin/coverage run -m pytest --numprocesses $(PROCESSES) --durations=15 tests/unit tests/integration
 
 unit-2: $(VENV_2)/installed  ## The same on Airflow 2
-	$(VENV_2)/bin/coverage run -m pytest --numprocesses $(PROCESSES) tests/unit tests/integration
+	$(VENV_2)/bin/coverage run -m pytest --numprocesses $(PROCESSES) --durations=15 tests/unit tests/integration
 
 model: $(VENV_3)/installed $(VENV_2)/installed  ## The product's own code in a model of Airflow that strikes at each step
-	$(VENV_3)/bin/python -m pytest tests/model
-	$(VENV_2)/bin/python -m pytest tests/model
+	$(VENV_3)/bin/python -m pytest --durations=5 tests/model
+	$(VENV_2)/bin/python -m pytest --durations=5 tests/model
 
 system: $(VENV_3)/installed $(VENV_2)/installed  ## A real Airflow, driven through its REST API; and what an author tries
 	$(VENV_3)/bin/python -m pytest tests/system -s --durations=12 -m "not nightly"
