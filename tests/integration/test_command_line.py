@@ -155,7 +155,7 @@ def test_the_program_answers_on_its_standard_output(orphan: str, program: tuple[
         pytest.skip("Airflow takes commands from providers from 3.2 on")
 
     done = subprocess.run(  # noqa: S603
-        [*program, "orphans", "--output", "json"], check=False, capture_output=True, text=True, timeout=120
+        [*program, "orphans", "--output", "json"], check=False, capture_output=True, text=True, timeout=600
     )
 
     told = done.stdout[done.stdout.index("[{") :]  # Airflow 3.0 logs there, too.

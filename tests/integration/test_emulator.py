@@ -23,7 +23,7 @@ def url() -> Iterator[str]:
         assert "AIRFLOW_CONN_EARTH_ENGINE_DEFAULT" in greeting
         yield next(word for word in greeting.split() if word.startswith("http://")).rstrip(",")
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=120) == 0
 
 
 def post(url: str, what: str, /, **body: Any) -> Any:

@@ -41,7 +41,7 @@ def run(dag_id: str, *names: str) -> None:
     """Run a DAG in a process of its own: Airflow reads once whether metrics are collected."""
     dags = ROOT / "tests" / "integration" / "dags"
     subprocess.run(  # noqa: S603
-        [sys.executable, "-c", RUN, str(dags), dag_id, *names], check=True, capture_output=True, timeout=120
+        [sys.executable, "-c", RUN, str(dags), dag_id, *names], check=True, capture_output=True, timeout=600
     )
 
 

@@ -17,7 +17,7 @@ from airflow_ee_provider.hooks.connection_form import CONNECTION_TYPE, connectio
 
 def airflow(*arguments: str) -> str:
     command = [str(Path(sys.executable).parent / "airflow"), *arguments, "--output", "json"]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout  # noqa: S603
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout  # noqa: S603
 
 
 def rows(text: str) -> list[dict[str, Any]]:
