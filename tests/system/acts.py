@@ -26,7 +26,7 @@ GRACE = 10.0
 #: Seconds that a run may take, where a row is about that; and where something else has to happen before.
 DAGRUN_TIMEOUT, PAUSED_TIMEOUT = 20.0, 60.0
 
-#: Seconds from a run's start to its deadline.
+#: Seconds from when a run is queued to its deadline.
 DEADLINE = 20.0
 
 #: Seconds in which Airflow has missed a worker's heartbeats, has begun the next try, and the worker is back.
@@ -39,6 +39,10 @@ def task_started(cell: Cell, airflow: StandaloneAirflow) -> float:
 
 def run_started(cell: Cell, airflow: StandaloneAirflow) -> float:
     return seconds_since_epoch(airflow.run(cell.dag_id, cell.run_id)["start_date"])
+
+
+def run_queued(cell: Cell, airflow: StandaloneAirflow) -> float:
+    return seconds_since_epoch(airflow.run(cell.dag_id, cell.run_id)["queued_at"])
 
 
 def now(action: Callable[[Cell, StandaloneAirflow], object]) -> Callable[[Cell, StandaloneAirflow], float]:

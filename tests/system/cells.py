@@ -100,7 +100,8 @@ class Cell:
             return run if run["state"] in ("success", "failed") else {}
 
         def is_too_slow(run: dict[str, Any]) -> bool:
-            seconds = seconds_since_epoch(run["end_date"]) - seconds_since_epoch(run["start_date"])
+            began = run["queued_at" if self.event == "deadline" else "start_date"]
+            seconds = seconds_since_epoch(run["end_date"]) - seconds_since_epoch(began)
             # Airflow looks for missed deadlines now and then, and forgets that of a run which has succeeded.
             return run["state"] == "failed" or (self.event == "deadline" and seconds > DEADLINE - 2)
 

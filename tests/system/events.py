@@ -212,7 +212,7 @@ EVENTS: dict[str, Event] = {
     "deadline": Event(
         "a deadline is missed (`DeadlineAlert`)",
         "the deadline's notifier",
-        lambda c, a: acts.run_started(c, a) + acts.DEADLINE,
+        lambda c, a: acts.run_queued(c, a) + acts.DEADLINE,
         (*SENSORS, "export_running", "export_deferred", "started"),
         ends_by_itself=True,
         first=(3, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,11 @@ pytestmark = pytest.mark.system
 
 def test_everything_listens_on_loopback_only(airflow: StandaloneAirflow, emulator: Emulator) -> None:
     assert emulator
-    listening = [
-        connection.laddr
-        for process in [*airflow.descendants(), psutil.Process()]
-        for connection in process.net_connections()
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    listening = []
+    for process in [*airflow.descendants(), psutil.Process()]:
+        with suppress(psutil.NoSuchProcess):  # A task's process has ended meanwhile.
+            found = process.net_connections()
+            listening += [connection.laddr for connection in found if connection.status == psutil.CONN_LISTEN]
 
     assert len(listening) >= 3  # Two API servers, and the emulator.
     assert [address for address in listening if not ip_address(address.ip).is_loopback] == []
