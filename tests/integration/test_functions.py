@@ -472,6 +472,7 @@ def test_a_coroutine_is_awaited(service: Service) -> None:
 
 
 def test_another_endpoint_is_used_where_it_may_be(earth_engine_emulator: Emulator, capfd: Any, caplog: Any) -> None:
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.3)
     there = earth_engine_emulator.url.replace("127.0.0.1", "localhost")
     hosts = []
 
