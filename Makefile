@@ -44,8 +44,8 @@ unit-2: $(VENV_2)/installed  ## The same on Airflow 2
 	$(VENV_2)/bin/coverage run -m pytest --numprocesses $(PROCESSES) --durations=15 tests/unit tests/integration
 
 model: $(VENV_3)/installed $(VENV_2)/installed  ## The product's own code in a model of Airflow that strikes at each step
-	$(VENV_3)/bin/python -m pytest --durations=5 tests/model
-	$(VENV_2)/bin/python -m pytest --durations=5 tests/model
+	$(VENV_3)/bin/python -m pytest --numprocesses 2 --durations=5 tests/model
+	$(VENV_2)/bin/python -m pytest --numprocesses 2 --durations=5 tests/model
 
 system: $(VENV_3)/installed $(VENV_2)/installed  ## A real Airflow, driven through its REST API; and what an author tries
 	$(VENV_3)/bin/python -m pytest tests/system -s --durations=12 -m "not nightly"
