@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from airflow_ee_provider.airflow_versions import ACTIVE_STATES
 from airflow_ee_provider.ownership.holders import ACTIVE_RUN_STATES
 from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY, STARTED_KEY
 from airflow_ee_provider.tasks.retry_memory import PREFIX, prefix_of
@@ -12,9 +13,6 @@ from airflow_ee_provider.tasks.retry_memory import PREFIX, prefix_of
 _KEY = re.compile(
     rf"(?P<prefix>{re.escape(PREFIX)}[0-9a-f]{{32}}\.)(?:{re.escape(OPERATIONS_KEY)}(?:_\d+)?|{STARTED_KEY})"
 )
-
-#: States of a task instance after which no try follows unless it is cleared; the clear of such a task cancels nothing.
-ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 #: How many Variables one statement deletes.
 PORTION = 500
@@ -40,7 +38,9 @@ def delete_unneeded(engine: Any) -> int:
             return 0
         names = (task.c.dag_id, task.c.run_id, task.c.task_id, task.c.map_index)
         of_run = and_(run.c.dag_id == task.c.dag_id, run.c.run_id == task.c.run_id)
-        is_active = and_(run.c.state.in_(ACTIVE_RUN_STATES), or_(task.c.state.is_(None), task.c.state.not_in(ENDED)))
+        is_active = and_(
+            run.c.state.in_(ACTIVE_RUN_STATES), or_(task.c.state.is_(None), task.c.state.in_(ACTIVE_STATES))
+        )
         rows = connection.execute(select(*names).select_from(run.join(task, of_run)).where(is_active))
         needed = {prefix_of(*row) for row in rows}
         unneeded = sorted(key for key, prefix in found.items() if prefix not in needed)

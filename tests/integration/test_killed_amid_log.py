@@ -50,7 +50,7 @@ def test_cancelled_all_the_same(earth_engine_emulator: Emulator) -> None:
     name = service.add("ndvi")
     connection = {"AIRFLOW_CONN_EARTH_ENGINE_DEFAULT": earth_engine_emulator.airflow_connection()}
     command = [sys.executable, "-c", KILLED_AMID_A_LINE, name]
-    # Two minutes: a process that waits for itself never ends.
+    # A time limit: a process that waits for itself never ends.
     ended = subprocess.run(command, env={**os.environ, **connection}, timeout=600, check=False, capture_output=True)
     assert service.state(name) == "CANCELLED", ended.stderr.decode()
     assert b"was killed; cancelling" in ended.stderr

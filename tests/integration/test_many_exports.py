@@ -163,7 +163,7 @@ def test_what_could_not_be_written_down_is_cancelled_if_a_user_has_ended_the_tas
     assert {service.state(name) for name in service.operations} == states
 
 
-@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has a process that is told to end cancel at once")
+@pytest.mark.skipif(not AIRFLOW_3, reason="on Airflow 2, `on_kill` cancels before `pre_execute`")
 @pytest.mark.skipif(airflow_version.startswith("3.0"), reason="Airflow 3.0 is asked in another way")
 @pytest.mark.parametrize(("task_state", "state"), [("failed", "CANCELLED"), ("running", "RUNNING")])
 def test_a_next_try_that_is_killed_before_it_begins_cancels_what_the_last_one_has_left(

@@ -97,7 +97,7 @@ def test_what_an_older_airflow_has_written_is_known_after_an_upgrade(
     assert service.state(name) == state
 
 
-@pytest.mark.skipif(HAS_TASK_STATE_STORE, reason="This Airflow remembers by itself.")
+@pytest.mark.skipif(HAS_TASK_STATE_STORE, reason="Airflow 3.3 has task_state_store: nothing is written to Variables")
 def test_the_collector_deletes_what_is_left_once_a_task_has_ended(
     service: Service, run_dag: Callable[..., Ran]
 ) -> None:
