@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Seconds after which something is taken for not happening at all, on a machine that has other work as well.
+PATIENCE = 600.0
+
 
 class AirflowApi:
     """The REST API of an Airflow 3; the system tests know what differs with Airflow 2."""
@@ -64,7 +67,7 @@ class AirflowApi:
                     break
             return not missing
 
-        wait_until(known, timeout=120, what=f"the DAGs {', '.join(dag_ids)}")
+        wait_until(known, what=f"the DAGs {', '.join(dag_ids)}")
 
     def trigger(self, dag_id: str, **conf: Any) -> str:
         """Start a DAG run, and return its id."""
@@ -82,7 +85,7 @@ class AirflowApi:
         task: dict[str, Any] = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")
         return task
 
-    def wait_for_task(self, dag_id: str, run_id: str, task_id: str, *states: str, timeout: float = 120) -> str:
+    def wait_for_task(self, dag_id: str, run_id: str, task_id: str, *states: str, timeout: float = PATIENCE) -> str:
         """Wait until a task instance is in one of the states, and return it."""
 
         def state() -> str:
@@ -134,7 +137,7 @@ class AirflowApi:
         self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", {"state": state})
 
 
-def wait_until(condition: Callable[[], T], *, timeout: float, what: str, interval: float = 0.5) -> T:
+def wait_until(condition: Callable[[], T], *, what: str, timeout: float = PATIENCE, interval: float = 0.5) -> T:
     """Return what ``condition`` returns, once that is true.
 
     :raises TimeoutError: after ``timeout`` seconds.

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def eventually(condition: Callable[[], bool], what: str, *, within: float = 60.0) -> None:
+def eventually(condition: Callable[[], bool], what: str, *, within: float = 600.0) -> None:
     """Wait until a condition is true; fail after so many seconds, saying what was waited for."""
     deadline = time.monotonic() + within
     while not condition():

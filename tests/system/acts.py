@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from durations import DAGRUN_TIMEOUT
 
 from airflow_ee_provider.airflow_api import seconds_since_epoch, wait_until
 
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
 
 #: Seconds from a worker's SIGTERM to its SIGKILL.
 GRACE = 10.0
-
-#: Seconds that a run may take, where a row is about that; and where something else has to happen before.
-DAGRUN_TIMEOUT, PAUSED_TIMEOUT = 20.0, 60.0
-
-#: Seconds from when a run is queued to its deadline.
-DEADLINE = 20.0
 
 #: Seconds in which Airflow has missed a worker's heartbeats, has begun the next try, and the worker is back.
 LOST_SIGHT = 80.0
@@ -118,7 +113,7 @@ def end_process_alone(cell: Cell, airflow: StandaloneAirflow) -> float:
 
 def run_out_of_time(cell: Cell, airflow: StandaloneAirflow) -> float:
     """Do nothing; return when the run's time is over."""
-    return run_started(cell, airflow) + (PAUSED_TIMEOUT if cell.event == "timed_out_between_tries" else DAGRUN_TIMEOUT)
+    return run_started(cell, airflow) + DAGRUN_TIMEOUT
 
 
 #: Another task of the run has waited for this file, and fails then.
@@ -141,7 +136,7 @@ def fail_and_delete(cell: Cell, airflow: StandaloneAirflow) -> None:
 def pause(cell: Cell, airflow: StandaloneAirflow) -> float:
     """Pause the DAG until its run has been over its time for a while; returns when it will go on."""
     airflow.pause(cell.dag_id, paused=True)
-    moment = run_started(cell, airflow) + PAUSED_TIMEOUT + 10
+    moment = run_started(cell, airflow) + DAGRUN_TIMEOUT + 10
     threading.Timer(moment - time.time(), airflow.pause, (cell.dag_id,), {"paused": False}).start()
     return moment
 

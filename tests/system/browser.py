@@ -35,9 +35,9 @@ class Browser:
         self.driver.execute_script("localStorage.setItem('theme', arguments[0])", theme)
         self.driver.get(f"{self._airflow.url}{path}")
 
-    def see(self, text: str, timeout: float = 30) -> None:
+    def see(self, text: str) -> None:
         """Wait until a text is on the page."""
-        wait_until(lambda: text in self.text, timeout=timeout, what=f"{text!r} on {self.driver.current_url}")
+        wait_until(lambda: text in self.text, what=f"{text!r} on {self.driver.current_url}")
 
     @property
     def text(self) -> str:
@@ -46,7 +46,7 @@ class Browser:
 
     def see_operations(self) -> None:
         """Wait until Earth Engine has answered."""
-        wait_until(self.rows, timeout=30, what=f"operations on {self.driver.current_url}")
+        wait_until(self.rows, what=f"operations on {self.driver.current_url}")
 
     def rows(self) -> list[str]:
         """Return the rows of the table of operations; none as long as there is no table."""
@@ -65,7 +65,7 @@ class Browser:
                 return False
             return True
 
-        wait_until(clicked, timeout=30, what=f"a click on {xpath}")
+        wait_until(clicked, what=f"a click on {xpath}")
 
     def write(self, xpath: str, text: str) -> None:
         """Write into a field."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from acts import DEADLINE
+from durations import DEADLINE
 from events import CANCEL, EVENTS, EXPORTS, SENSORS, WITH_DAG_CALLBACK
 
 from airflow_ee_provider.airflow_api import seconds_since_epoch, wait_until
@@ -105,7 +105,7 @@ class Cell:
             # Airflow looks for missed deadlines now and then, and forgets that of a run which has succeeded.
             return run["state"] == "failed" or (self.event == "deadline" and seconds > DEADLINE - 2)
 
-        while is_too_slow(wait_until(ended, timeout=180, what=f"the other run of {self.dag_id}")):
+        while is_too_slow(wait_until(ended, what=f"the other run of {self.dag_id}")):
             self.start_bystander(airflow, emulator)
 
     def start(self, airflow: StandaloneAirflow, emulator: Emulator) -> None:
@@ -146,15 +146,14 @@ class Cell:
         later = ("failed", "success", "skipped") if self.ends_by_itself else ()
         working = self.event in EVENTS and EVENTS[self.event].while_working
         held = "running" if working else self.held_as
-        airflow.wait_for_task(self.dag_id, self.run_id, "hold", held, *later, timeout=180)
+        airflow.wait_for_task(self.dag_id, self.run_id, "hold", held, *later)
         if self.starts_it_itself:
-            wait_until(lambda: self.started(emulator), timeout=60, what=f"the operation of {self.dag_id}")
+            wait_until(lambda: self.started(emulator), what=f"the operation of {self.dag_id}")
             self.operations = self.started(emulator)
         if self.held_as == "deferred" and not self.ends_by_itself and not working:
             # The second look is the trigger's: before, there is none that could be told of anything.
             wait_until(
                 lambda: emulator.service.operations[self.name].reads >= 2,
-                timeout=60,
                 what="the trigger's first look",
             )
         for failing in self.started(emulator, FAILING):
@@ -163,7 +162,7 @@ class Cell:
     def act(self, airflow: StandaloneAirflow) -> None:
         """Let it happen; to a rescheduled sensor while it sleeps, for while it pokes it is as any running one."""
         if self.holder == "sensor_rescheduled" and not self.ends_by_itself:
-            airflow.wait_for_task(self.dag_id, self.run_id, "hold", HOLDERS[self.holder], timeout=60)
+            airflow.wait_for_task(self.dag_id, self.run_id, "hold", HOLDERS[self.holder])
         act = EVENTS[self.event].act
         assert act is not None
         self.happened = self.happened or act(self, airflow)

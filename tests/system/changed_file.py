@@ -25,7 +25,7 @@ def task_renamed(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[bool, 
     _end(airflow, "changed_renamed", run_id)
 
     with suppress(TimeoutError):  # A callback comes some seconds after the run's end.
-        wait_until(lambda: _states(emulator, "changed_renamed")[0] == "CANCELLED", timeout=45, what="the cancel")
+        wait_until(lambda: _states(emulator, "changed_renamed")[0] == "CANCELLED", what="the cancel")
     first = _states(emulator, "changed_renamed")[0]
     return first == "CANCELLED", f"its export: {first}"
 
@@ -84,7 +84,7 @@ def _end(airflow: StandaloneAirflow, dag_id: str, run_id: str) -> str:
         now: str = airflow.run(dag_id, run_id)["state"]
         return now if now in ("success", "failed") else ""
 
-    return wait_until(state, timeout=240, what=f"the end of {dag_id}")
+    return wait_until(state, what=f"the end of {dag_id}")
 
 
 def _states(emulator: Emulator, description: str) -> list[str]:

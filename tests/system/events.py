@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import acts
+from durations import DEADLINE, EXECUTION_TIMEOUT, TRIGGER_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,13 +133,13 @@ EVENTS: dict[str, Event] = {
     "execution_timeout": Event(
         "`execution_timeout` (rescheduled: the sensor's `timeout`)",
         "`cancel_on_timeout`",
-        lambda c, a: acts.task_started(c, a) + 20,
+        lambda c, a: acts.task_started(c, a) + EXECUTION_TIMEOUT,
         ends_by_itself=True,
     ),
     "trigger_timeout": Event(
         "the sensor's or operator's `timeout`, in the triggerer",
         "`cancel_on_timeout`, in `resume_execution`",
-        lambda c, a: acts.task_started(c, a) + 10,
+        lambda c, a: acts.task_started(c, a) + TRIGGER_TIMEOUT,
         ("cancel_deferred", "sensor_deferred"),
         ends_by_itself=True,
     ),
@@ -212,7 +213,7 @@ EVENTS: dict[str, Event] = {
     "deadline": Event(
         "a deadline is missed (`DeadlineAlert`)",
         "the deadline's notifier",
-        lambda c, a: acts.run_queued(c, a) + acts.DEADLINE,
+        lambda c, a: acts.run_queued(c, a) + DEADLINE,
         (*SENSORS, "export_running", "export_deferred", "started"),
         ends_by_itself=True,
         first=(3, 1),

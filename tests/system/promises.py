@@ -25,20 +25,24 @@ def requested(emulator: Emulator, name: str) -> float | None:
     return requests[0]["time"] if requests else None
 
 
-def judge(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -> None:
-    """Find out what became of a cell's operation, and whether that is what is promised."""
+def judge(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, patience: float = 0.0) -> None:
+    """Find out what became of a cell's operation, and whether that is what is promised.
+
+    :param patience: seconds beyond what is promised, for a machine that is busy with other tests.
+    """
     if EVENTS[cell.event].promise(cell.holder) == RESUMED:
-        _judge_resumed(cell, airflow, emulator)
+        _judge_resumed(cell, airflow, emulator, patience)
     else:
-        _judge_cancelled(cell, emulator)
+        _judge_cancelled(cell, emulator, patience)
     if harmed := cell.harmed(emulator):
         cell.kept, cell.observed = False, f"{len(harmed)} neighbours cancelled"
 
 
-def _judge_cancelled(cell: Cell, emulator: Emulator) -> None:
+def _judge_cancelled(cell: Cell, emulator: Emulator, patience: float) -> None:
     event = EVENTS[cell.event]
     asleep = cell.holder == "sensor_rescheduled" and event.who == OR_COLLECTOR
-    limit = LOST_WORKER_WITHIN if cell.event.startswith("worker") else COLLECTED_WITHIN if asleep else event.within
+    within = LOST_WORKER_WITHIN if cell.event.startswith("worker") else COLLECTED_WITHIN if asleep else event.within
+    limit = within + patience
     left = max(1.0, cell.happened + limit - time.time())
     try:
         wait_until(lambda: emulator.service.state(cell.name) == "CANCELLED", timeout=left, what="the cancel")
@@ -60,7 +64,7 @@ def _runs(emulator: Emulator, name: str) -> bool:
     return emulator.service.state(name) not in ("CANCELLED", "FAILED", "SUCCEEDED")
 
 
-def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -> None:
+def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, patience: float) -> None:
     service = emulator.service
     time.sleep(max(0.0, cell.happened + 20 - time.time()))  # The last try may need a while to go.
     seen = service.operations[cell.name].reads
@@ -69,11 +73,11 @@ def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -
         return service.operations[cell.name].reads > seen + 1 or service.state(cell.name) != "RUNNING"
 
     try:
-        wait_until(polled_or_lost, timeout=120, what="the polling to go on")
+        wait_until(polled_or_lost, timeout=120 + patience, what="the polling to go on")
         if cell.holder == "starting" and cell.event == "task_cleared" and requested(emulator, cell.name):
             # Airflow raised `max_tries`, as it does now and then: told from a retry, the next try starts anew.
-            wait_until(lambda: len(cell.started(emulator)) > 1, timeout=60, what="the next operation")
-            _judge_cancelled(cell, emulator)
+            wait_until(lambda: len(cell.started(emulator)) > 1, timeout=60 + patience, what="the next operation")
+            _judge_cancelled(cell, emulator, patience)
             return
         if requested(emulator, cell.name) or service.state(cell.name) != "RUNNING":
             cell.observed = f"not left alone: {service.state(cell.name)}"
@@ -82,7 +86,7 @@ def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator) -
             cell.observed = "started twice"
             return
         service.finish(cell.name)
-        airflow.wait_for_task(cell.dag_id, cell.run_id, "hold", "success", timeout=60)
+        airflow.wait_for_task(cell.dag_id, cell.run_id, "hold", "success", timeout=60 + patience)
     except TimeoutError as error:
         cell.observed = f"not resumed: {error}"
         return

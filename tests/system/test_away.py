@@ -32,18 +32,17 @@ def test_a_killed_task_has_what_it_was_starting_cancelled(airflow: StandaloneAir
     run_id = airflow.trigger("away")
     [name] = wait_until(
         lambda: [o.name for o in service.operations.values() if o.description == "away"],
-        timeout=60,
         what="the export to be started",
     )
     airflow.mark_run("away", run_id, "failed")
-    process = wait_until(lambda: _outliving(airflow, run_id), timeout=60, what="the task to be told to end")
+    process = wait_until(lambda: _outliving(airflow, run_id), what="the task to be told to end")
     time.sleep(KILLED_AFTER)
     assert service.state(name) == "RUNNING"
     assert psutil.Process(process).is_running()
 
     service.faults = [fault for fault in service.faults if not fault.path.startswith("projects/away/")]
 
-    wait_until(lambda: service.state(name) == "CANCELLED", timeout=90, what="its export to be cancelled")
+    wait_until(lambda: service.state(name) == "CANCELLED", what="its export to be cancelled")
     assert [o.description for o in service.operations.values()].count("away") == 1
 
 

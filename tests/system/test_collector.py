@@ -64,19 +64,19 @@ class Held:
             entries = self.airflow.call("GET", f"{task}/xcomEntries")["xcom_entries"]
             return any(entry["key"] == OPERATIONS_KEY for entry in entries)
 
-        wait_until(is_held, timeout=240, what=f"{self.dag_id} to hold its operation")
+        wait_until(is_held, what=f"{self.dag_id} to hold its operation")
 
     def succeed(self) -> float:
         """Let the operations, and the task, succeed; returns when it had."""
         for name in (self.name, self._failing):
             self.service.finish(name)
-        self.airflow.wait_for_task(self.dag_id, self.run_id, "hold", "success", timeout=240)
+        self.airflow.wait_for_task(self.dag_id, self.run_id, "hold", "success")
         return time.time()
 
     def wait(self) -> None:
         """Wait until the task is to be tried again."""
         self.service.finish(self._failing, "FAILED")
-        self.airflow.wait_for_task(self.dag_id, self.run_id, "hold", "up_for_retry", timeout=240)
+        self.airflow.wait_for_task(self.dag_id, self.run_id, "hold", "up_for_retry")
         assert self.state in ("PENDING", "RUNNING")
 
     def let_end(self) -> float:
@@ -93,7 +93,7 @@ class Held:
             self.service.finish(self.until)
             airflow.wait_for_task(dag_id, run_id, "hold", "skipped")
         elif self.end == "dagrun_timeout":
-            airflow.wait_for_task(dag_id, run_id, "hold", "skipped", timeout=180)
+            airflow.wait_for_task(dag_id, run_id, "hold", "skipped")
         return time.time()
 
     @property
@@ -144,7 +144,6 @@ def test_what_no_task_needs_is_cancelled_with_nothing_in_the_dag(
     for end, moment in ended.items():
         wait_until(
             lambda end=end: held[end].state == "CANCELLED",  # type: ignore[misc]
-            timeout=300,
             what=f"the cancel after {end}",
         )
         print(f"{end}: requested after {held[end].requested_at() - moment:.1f} s (at most {WITHIN:g} s when idle)")
@@ -170,7 +169,7 @@ def test_a_scheduler_stands_in_where_no_triggerer_runs(held: dict[str, Held], ai
     try:
         airflow.mark_run(one.dag_id, one.run_id, "failed")
         ended = time.time()
-        wait_until(lambda: one.state == "CANCELLED", timeout=300, what="the cancel by the scheduler's process")
+        wait_until(lambda: one.state == "CANCELLED", what="the cancel by the scheduler's process")
     finally:
         airflow.start("triggerer")
 

@@ -24,14 +24,13 @@ def test_with_the_names_it_cancels_and_without_it_says_what_to_use_and_ends(
     airflow.trigger("deadline_sync_named", operation_names=[named])
     airflow.trigger("deadline_sync_recorded", operation_names=[recorded])
 
-    wait_until(lambda: emulator.service.state(named) == "CANCELLED", timeout=90, what="the named one's cancel")
+    wait_until(lambda: emulator.service.state(named) == "CANCELLED", what="the named one's cancel")
     logs = wait_until(
         lambda: [
             text
             for path in airflow.home.rglob("*.log")
             if "use AsyncCallback" in (text := path.read_text(encoding="utf-8", errors="replace"))
         ],
-        timeout=90,
         what="what to use instead",
     )
 

@@ -39,9 +39,7 @@ def test_a_run_in_time_does_not_hear_of_its_deadline(airflow: StandaloneAirflow,
 
     run_id = airflow.trigger("example_earth_engine_deadline", operation_names=[name])
 
-    wait_until(
-        lambda: airflow.run("example_earth_engine_deadline", run_id)["state"] == "success", timeout=120, what="the run"
-    )
+    wait_until(lambda: airflow.run("example_earth_engine_deadline", run_id)["state"] == "success", what="the run")
     assert emulator.service.state(name) == "SUCCEEDED"
 
 
@@ -50,7 +48,7 @@ def test_a_grid_of_tiles_runs_to_its_end(airflow: StandaloneAirflow, emulator: E
     emulator.service.behave("tile-0-0", pending_seconds=0, run_seconds=1, outcome="FAILED", message="No data there.")
 
     run_id = airflow.trigger("example_earth_engine_tiles")
-    airflow.wait_for_task("example_earth_engine_tiles", run_id, "use", "success", timeout=300)
+    airflow.wait_for_task("example_earth_engine_tiles", run_id, "use", "success")
 
     operations = airflow.xcom("example_earth_engine_tiles", run_id, "export_tiles", "return_value")
     states = [operation["state"] for operation in operations]

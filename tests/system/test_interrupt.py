@@ -26,9 +26,6 @@ IS_AIRFLOW_2 = airflow_version.startswith("2.")
 TRIED = Path(__file__).parent / "tried"
 AIRFLOW = str(Path(sys.executable).parent / "airflow")
 
-#: Seconds after which something is taken for not happening at all.
-PATIENCE = 180
-
 IN_PYTEST = """
 def test_dag():
     import tried
@@ -92,7 +89,7 @@ class Tried:
             assert not self.terminal.has_ended, self.terminal.shown
             return self.is_waited_for if not seen else seen in self.terminal.shown
 
-        wait_until(looks, timeout=PATIENCE, what=f"{self._way}: {seen or 'the waiting'}", interval=0.1)
+        wait_until(looks, what=f"{self._way}: {seen or 'the waiting'}", interval=0.1)
 
     @property
     def is_waited_for(self) -> bool:
@@ -109,7 +106,7 @@ class Tried:
         if self._way == "shell":
             self._until(">>> ")
             self.terminal.press(CTRL_D)
-        wait_until(lambda: self.terminal.has_ended, timeout=PATIENCE, what=f"{self._way} to end")
+        wait_until(lambda: self.terminal.has_ended, what=f"{self._way} to end")
 
     @property
     def states(self) -> list[str]:
@@ -146,7 +143,7 @@ def test_cancelled_at_once(way: str, dag_id: str, emulator: Emulator, home: Path
     tried = Tried(way, dag_id, emulator, home, tmp_path)
     with tried.terminal:
         tried.interrupt()
-        wait_until(partial(_is_cancelled, emulator), timeout=PATIENCE, what=f"{way}: the cancel")
+        wait_until(partial(_is_cancelled, emulator), what=f"{way}: the cancel")
         tried.end()
         assert tried.states == ["CANCELLED"], tried.terminal.shown
         assert "interrupted (Ctrl-C)" in tried.terminal.shown

@@ -31,7 +31,7 @@ def command(airflow: StandaloneAirflow, *arguments: str) -> list[dict[str, Any]]
         check=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env=airflow.environment,
     )
     found: list[dict[str, Any]] = json.loads(done.stdout)
@@ -55,7 +55,7 @@ def test_an_orphan_is_seen_and_cancelled_and_what_is_wanted_is_not(
 
     with without_a_triggerer(airflow):
         airflow.mark_run(DAG_ID, run_id, "failed")
-        wait_until(lambda: on_the_page(airflow)[orphan]["orphaned"], timeout=30, what="the page to call it orphaned")
+        wait_until(lambda: on_the_page(airflow)[orphan]["orphaned"], what="the page to call it orphaned")
         orphans = [row["operation"] for row in command(airflow, "orphans")]
         assert orphan in orphans
         assert not {wanted, colleagues} & set(orphans)
@@ -83,4 +83,4 @@ def test_every_metric_is_measured_by_a_real_airflow(
     airflow.wait_for_task(DAG_ID, run_id, "wait", "success")
     on_the_page(airflow)
 
-    wait_until(lambda: collected.names >= METRICS.keys(), timeout=60, what=f"{METRICS.keys() - collected.names}")
+    wait_until(lambda: collected.names >= METRICS.keys(), what=f"{METRICS.keys() - collected.names}")

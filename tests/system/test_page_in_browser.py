@@ -55,8 +55,8 @@ def test_an_operation_is_found_and_cancelled_and_its_end_is_seen(
 
     window.click("//button[normalize-space()='Cancel 1…']")
     window.click("//button[normalize-space()='Cancel it']")
-    wait_until(lambda: "cancelling" in "".join(window.rows()), timeout=10, what="the row to say so", interval=0.1)
-    wait_until(lambda: emulator.service.state(name) == "CANCELLED", timeout=30, what="Earth Engine to say so")
+    wait_until(lambda: "cancelling" in "".join(window.rows()), what="the row to say so", interval=0.1)
+    wait_until(lambda: emulator.service.state(name) == "CANCELLED", what="Earth Engine to say so")
     window.see("0 of 1 operations")
 
 
@@ -67,10 +67,10 @@ def test_filters_and_sorting(window: Browser, emulator: Emulator, held: tuple[st
     window.see_operations()
 
     window.write("//input[@type='search']", "zz-")
-    wait_until(lambda: len(window.rows()) == 2, timeout=30, what="two rows")
+    wait_until(lambda: len(window.rows()) == 2, what="two rows")
     for first in ("zz-first", "zz-second"):
         window.click("//th//button[starts-with(normalize-space(), 'Description')]")
-        wait_until(lambda first=first: first in window.rows()[0], timeout=10, what=f"{first} to be first")  # type: ignore[misc]
+        wait_until(lambda first=first: first in window.rows()[0], what=f"{first} to be first")  # type: ignore[misc]
     assert "no task has recorded it" in window.rows()[0]
     window.click("//label[normalize-space()='Only orphans']/input")
     window.see("0 of ")
@@ -105,7 +105,7 @@ def test_the_keyboard_is_enough(window: Browser, emulator: Emulator) -> None:
     press(Keys.ENTER)
     window.see("Cancel this operation?")
     press(Keys.ESCAPE)
-    wait_until(lambda: "Cancel this operation?" not in window.text, timeout=5, what="the question to go away")
+    wait_until(lambda: "Cancel this operation?" not in window.text, what="the question to go away")
 
     assert emulator.service.state(name) == "RUNNING"
 

@@ -7,8 +7,11 @@ from cells import Cell
 from matrix import PRODUCTION, booted, keep_evidence, new_emulator, run_cells
 from servers import are_installed
 
+from airflow_ee_provider.airflow_api import PATIENCE
+
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.nightly,
     pytest.mark.skipif(not are_installed(), reason="Debian's packages postgresql and redis-server are not installed"),
 ]
 
@@ -24,7 +27,7 @@ def test_workers_and_a_triggerer_that_go_cancel_nothing() -> None:
     ]
 
     with new_emulator() as emulator, booted(emulator, airflow_class=PRODUCTION) as airflow:
-        run_cells(cells, airflow, emulator)
+        run_cells(cells, airflow, emulator, patience=PATIENCE)
         if not all(cell.kept for cell in cells):
             keep_evidence(airflow, emulator.service)
 

@@ -33,7 +33,6 @@ def runs(airflow: StandaloneAirflow, emulator: Emulator) -> dict[str, str]:
     for dag_id, run_id in started.items():
         wait_until(
             lambda dag_id=dag_id, run_id=run_id: airflow.run(dag_id, run_id)["state"] in ended,  # type: ignore[misc]
-            timeout=240,
             what=f"{dag_id} to end",
         )
     return started

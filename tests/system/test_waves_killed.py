@@ -24,7 +24,7 @@ def test_each_export_once_and_the_function_once_a_try(airflow: StandaloneAirflow
     def state() -> str:
         return str(airflow.run("waves_killed", run_id)["state"])
 
-    wait_until(lambda: state() in ("success", "failed"), timeout=400, what="waves_killed to end")
+    wait_until(lambda: state() in ("success", "failed"), what="waves_killed to end")
 
     tries = airflow.task("waves_killed", run_id, "export")["try_number"]
     calls = (airflow.home / "waves_killed_calls").read_text(encoding="utf-8").split()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, task, task_group
+from durations import DAGRUN_TIMEOUT, DEADLINE, EXECUTION_TIMEOUT, TRIGGER_TIMEOUT
 
 from airflow_ee_provider.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
@@ -38,9 +39,6 @@ try:
     from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
 except ImportError:  # Airflow before 3.3 knows no retry policies.
     RetryRule = None
-
-#: Long after a deferral: Airflow 3.3 takes a task for lost that it resumes while it still hears of its deferral.
-EXECUTION_TIMEOUT = timedelta(seconds=20)
 
 #: Airflow tries again where it has lost sight of a worker.
 AGAIN: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(0)}
@@ -119,11 +117,11 @@ def sensor(event: str, *, deferrable: bool = False, mode: str = "poke") -> None:
     # What sleeps has to be caught asleep; and Airflow loses a sensor that is rescheduled too often.
     how["poll_interval"] = 12 if mode == "reschedule" else 1
     if event == "trigger_timeout":
-        how["timeout"] = 10
+        how["timeout"] = TRIGGER_TIMEOUT
     elif event == "execution_timeout" and mode == "reschedule":
-        how["timeout"] = EXECUTION_TIMEOUT.total_seconds()
+        how["timeout"] = EXECUTION_TIMEOUT
     elif event == "execution_timeout":
-        how["execution_timeout"] = EXECUTION_TIMEOUT
+        how["execution_timeout"] = timedelta(seconds=EXECUTION_TIMEOUT)
     elif event in TRIED_AGAIN:
         how |= AGAIN
     elif event == "task_callback":
@@ -134,9 +132,9 @@ def sensor(event: str, *, deferrable: bool = False, mode: str = "poke") -> None:
 def cancel(event: str, *, deferrable: bool) -> None:
     how: dict[str, Any] = {"deferrable": deferrable}
     if event == "trigger_timeout":
-        how["timeout"] = 10
+        how["timeout"] = TRIGGER_TIMEOUT
     elif event == "execution_timeout":
-        how["execution_timeout"] = EXECUTION_TIMEOUT
+        how["execution_timeout"] = timedelta(seconds=EXECUTION_TIMEOUT)
     EarthEngineCancelOperationOperator(task_id="hold", operation_names=NAMES, poll_interval=1, **how)
 
 
@@ -169,7 +167,7 @@ def then(event: str, try_number: int) -> None:
 
 def export(event: str, *, deferrable: bool) -> Any:
     """Start an export and wait for it; where one is to fail, another one beside it."""
-    timeout = EXECUTION_TIMEOUT if event == "execution_timeout" else None
+    timeout = timedelta(seconds=EXECUTION_TIMEOUT) if event == "execution_timeout" else None
 
     again = AGAIN if event in TRIED_AGAIN else LATER if event in BETWEEN_TRIES else {}
     if event == "retry_policy" and RetryRule:
@@ -226,7 +224,7 @@ def started(event: str) -> None:
     def start(**context: Any) -> list[str]:
         return [] if context["dag_run"].conf.get("is_bystander") else start_operation(context)
 
-    timeout = EXECUTION_TIMEOUT if event == "execution_timeout" else None
+    timeout = timedelta(seconds=EXECUTION_TIMEOUT) if event == "execution_timeout" else None
 
     @task(task_id="hold", execution_timeout=timeout)
     def work(dag_run: Any) -> None:
@@ -287,11 +285,11 @@ def arguments(event: str) -> dict[str, Any]:
     if event == "fail_fast_between_tries":
         found["fail_fast" if AIRFLOW_3 else "fail_stop"] = True
     if event in ("dagrun_timeout", "timeout_callback", "dag_paused", "timed_out_between_tries"):
-        found["dagrun_timeout"] = timedelta(seconds=60 if event in ("dag_paused", "timed_out_between_tries") else 20)
+        found["dagrun_timeout"] = timedelta(seconds=DAGRUN_TIMEOUT)
     if event == "deadline" and DeadlineAlert:
         found["deadline"] = DeadlineAlert(
             reference=DeadlineReference.DAGRUN_QUEUED_AT,
-            interval=timedelta(seconds=20),
+            interval=timedelta(seconds=DEADLINE),
             callback=AsyncCallback(EarthEngineCancelOperationsNotifier),
         )
     return found
