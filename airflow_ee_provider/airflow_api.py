@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -15,6 +16,10 @@ T = TypeVar("T")
 
 #: Seconds after which something is taken for not happening at all, on a machine that has other work as well.
 PATIENCE = 600.0
+
+#: What a task does not leave unless somebody acts; and for how many seconds it is in one before that is believed.
+FINAL_STATES = ("success", "failed", "skipped", "upstream_failed", "removed")
+FINAL_FOR = 60.0
 
 
 class AirflowApi:
@@ -86,13 +91,35 @@ class AirflowApi:
         return task
 
     def wait_for_task(self, dag_id: str, run_id: str, task_id: str, *states: str, timeout: float = PATIENCE) -> str:
-        """Wait until a task instance is in one of the states, and return it."""
+        """Wait until a task instance is in one of the states, and return it.
+
+        :raises TimeoutError: after ``timeout`` seconds, or once the task has been in another final state for a minute;
+            with its state and the end of its log.
+        """
+        final_since: dict[str, float] = {}
 
         def state() -> str:
             now = self.task(dag_id, run_id, task_id)["state"]
+            if now in FINAL_STATES and now not in states:
+                if time.monotonic() - final_since.setdefault(now, time.monotonic()) > FINAL_FOR:
+                    raise TimeoutError(f"{dag_id}.{task_id} is {now}, not {' or '.join(states)}")
+            else:
+                final_since.clear()
             return now if now in states else ""
 
-        return wait_until(state, timeout=timeout, what=f"{dag_id}.{task_id} to become {' or '.join(states)}")
+        try:
+            return wait_until(state, timeout=timeout, what=f"{dag_id}.{task_id} to become {' or '.join(states)}")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self._how_it_is(dag_id, run_id, task_id)}") from None
+
+    def _how_it_is(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """Return a task instance, its run's state, and the end of its log."""
+        task, run = self.task(dag_id, run_id, task_id), self.run(dag_id, run_id)
+        log: Any = "It has no log."
+        with suppress(Exception):  # What cannot be read must not hide why it was asked for.
+            path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{task['try_number']}"
+            log = self.call("GET", f"{path}?full_content=true")
+        return f"The run is {run['state']}, the task {task}\n{str(log)[-4000:]}"
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> float:
         """Clear a task instance, as a user does; returns when, in seconds since the epoch."""
