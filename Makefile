@@ -23,7 +23,7 @@ VENV_2 = .venv-$(AIRFLOW_2)
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
-	$(VENV_3)/bin/python -m airflow_ee_provider.demo --dags-folder example_dags
+	$(VENV_3)/bin/python -m dev.demo --dags-folder example_dags
 
 test: lint  ## Everything that has to pass
 	$(MAKE) --jobs=2 system beside
@@ -61,41 +61,41 @@ nightly: $(VENV_3)/installed $(VENV_2)/installed  ## What takes too long for `ma
 	$(VENV_2)/bin/python -m pytest tests/system/test_interrupt.py -m nightly
 
 matrix: $(VERSIONS:%=.demo/matrix-%.json) $(VERSIONS:%=.demo/moments-%.json)  ## Every way a run can end: docs/lifecycle.md
-	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $(VERSIONS:%=.demo/matrix-%.json) \
+	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $(VERSIONS:%=.demo/matrix-%.json) \
 		--moments $(VERSIONS:%=.demo/moments-%.json)
 
 matrix-production: $(IN_PRODUCTION:%=.demo/matrix-%-production.json)  ## The same as in production (PostgreSQL, Redis)
-	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $^
+	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $^
 
 soak: $(VENV_3)/installed  ## Half an hour of a bad day on a real Airflow: docs/reliability.md
-	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/soak.py docs/reliability.md $(SOAK)
+	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/soak.py docs/reliability.md $(SOAK)
 
 soak-production: $(VENV_3)/installed  ## The same as in production: docs/reliability-in-production.md (PostgreSQL, Redis)
-	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/soak.py docs/reliability-in-production.md --production \
+	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/soak.py docs/reliability-in-production.md --production \
 		--minutes 60 --exports 1250 $(SOAK)
 
 explore: $(EVERY_VERSION:%=explore-%)  ## The model, on each version for as long as MINUTES says: docs/reliability.md
 
 explore-%: .venv-%/installed
-	PYTHONPATH=tests/model .venv-$*/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
+	PYTHONPATH=$(CURDIR):tests/model .venv-$*/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
 
 bench: $(VENV_3)/installed .venv-google/installed  ## What it costs: docs/performance.md (an hour; ONLY="start cancel" takes less)
-	PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/performance.md $(ONLY)
+	PYTHONPATH=$(CURDIR) PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/performance.md $(ONLY)
 
 google: .venv-google/installed  ## A connection of Google's provider: both parsers side by side
 	.venv-google/bin/python -m pytest tests/integration/test_google_connection.py
 
 interface: $(VENV_3)/installed  ## Every parameter, method and result: docs/interface.md
-	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/support/interface.py docs/interface.md
+	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/support/interface.py docs/interface.md
 
 ui:  ## The page in Airflow's UI, bundled; needs Node.js and npm
 	cd airflow_ee_provider/plugins/www && npm install --no-package-lock --no-audit --no-fund && npm run check && npm run build
 
 pictures: $(VENV_3)/installed  ## The page, in pictures: docs/page-*.png (needs Chromium)
-	PYTHONPATH=tests/support $(VENV_3)/bin/python tests/system/pictures.py docs
+	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/pictures.py docs
 
 libraries: .venv-libraries/installed  ## Libraries that people use, inside @task.earth_engine: docs/libraries.md
-	PYTHONPATH=tests/support:tests/libraries/dags .venv-libraries/bin/python tests/libraries/measure.py docs/libraries.md
+	PYTHONPATH=$(CURDIR):tests/support:tests/libraries/dags .venv-libraries/bin/python tests/libraries/measure.py docs/libraries.md
 	.venv-libraries/bin/python -m pytest tests/integration/test_pages.py
 
 versions: .venv-uv/installed  ## Every version that is claimed: docs/versions.md (ONLY="3.0 newest" takes less)
@@ -140,15 +140,15 @@ $(VENV_3)/docs: $(VENV_3)/installed
 
 .demo/matrix-%.json: .venv-%/installed $(shell find airflow_ee_provider tests/system -name '*.py')
 	mkdir -p .demo
-	PYTHONPATH=tests/support .venv-$*/bin/python tests/system/matrix.py measure $@
+	PYTHONPATH=$(CURDIR):tests/support .venv-$*/bin/python tests/system/matrix.py measure $@
 
 .demo/matrix-%-production.json: .venv-%/installed $(shell find airflow_ee_provider tests/system -name '*.py')
 	mkdir -p .demo
-	PYTHONPATH=tests/support .venv-$*/bin/python tests/system/matrix.py measure $@ --production
+	PYTHONPATH=$(CURDIR):tests/support .venv-$*/bin/python tests/system/matrix.py measure $@ --production
 
 .demo/moments-%.json: .venv-%/installed $(shell find airflow_ee_provider tests/system -name '*.py')
 	mkdir -p .demo
-	PYTHONPATH=tests/support .venv-$*/bin/python tests/system/moments.py $@
+	PYTHONPATH=$(CURDIR):tests/support .venv-$*/bin/python tests/system/moments.py $@
 
 .venv-%/installed: pyproject.toml constraints/airflow-%.txt
 	$(NEEDS_PYTHON)

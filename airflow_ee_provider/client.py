@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import get_current_context
 
-from airflow_ee_provider.tasks.asking import Made
-from airflow_ee_provider.tasks.clean_up import airflow_errors
-from airflow_ee_provider.tasks.exporting import ExportingOperator
+from airflow_ee_provider.base.errors import airflow_errors
+from airflow_ee_provider.exports.exporting import ExportingOperator
+from airflow_ee_provider.exports.requested import Made
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.earth_engine.results import OperationDict
-    from airflow_ee_provider.tasks.starter import Starter
+    from airflow_ee_provider.earth_engine.model.results import OperationDict
+    from airflow_ee_provider.exports.starter import Starter
 
 __all__ = ["StartedOperations", "earth_engine"]
 
@@ -80,7 +80,7 @@ def earth_engine(
 
 
 def _own(owner: _Block, context: Any, started: StartedOperations) -> Iterator[StartedOperations]:
-    from airflow_ee_provider.earth_engine.lent_client import lent_client
+    from airflow_ee_provider.earth_engine.ee_client.session import lent_client
 
     with owner._owned(context):  # noqa: SLF001 (a part of it)
         owner.begin(context)

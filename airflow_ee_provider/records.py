@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_ee_provider.tasks.records import record_operations
-from airflow_ee_provider.tasks.resuming import resume_operations
+from airflow_ee_provider.tracking.resuming import resume_operations
+from airflow_ee_provider.tracking.store import record_operations
 
 __all__ = ["record_operations", "resume_operations"]

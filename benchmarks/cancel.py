@@ -37,7 +37,7 @@ def on_the_event_loop(names: list[str]) -> str:
 KILLED = """
 import logging, sys
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-from airflow_ee_provider.tasks.clean_up import cancel_before_the_end
+from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end
 cancel_before_the_end(EarthEngineHook(), sys.argv[1:], logging.getLogger())
 """
 

@@ -149,7 +149,7 @@ def measure() -> None:
     """Time a look with active runs, then those of an hour without."""
     from sqlalchemy import text
 
-    from airflow_ee_provider.airflow_versions import database_of_its_own
+    from airflow_ee_provider.base.airflow_versions import database_of_its_own
 
     engine = database_of_its_own()
     with engine.begin() as connection:
@@ -198,9 +198,9 @@ def become_quiet(connection: object) -> None:
 
 def looks(engine: object, count: int) -> tuple[float, float, float, float, int]:
     """Look so often, 15 s apart by a clock that is set; returns what that costs."""
-    from airflow_ee_provider.lifecycle.cancels import Cancels
-    from airflow_ee_provider.lifecycle.collector import Collector
-    from airflow_ee_provider.lifecycle.look import Database
+    from airflow_ee_provider.collector.cancels import Cancels
+    from airflow_ee_provider.collector.collector import Collector
+    from airflow_ee_provider.collector.look import Database
 
     asked: list[object] = []
     clock = [1000.0]
@@ -234,7 +234,7 @@ def explain(engine: object) -> None:
     from sqlalchemy import or_, text
     from sqlalchemy.dialects import postgresql
 
-    from airflow_ee_provider.lifecycle.tables import Tables
+    from airflow_ee_provider.collector.tables import Tables
 
     tables = Tables()
     scope = or_(tables.run.c.state.in_(("queued", "running")), tables.run.c.id > RUNS - 20)

@@ -70,10 +70,10 @@ def measure(count: int, size: int) -> list[Any]:
     import ee
     from google.auth.credentials import AnonymousCredentials
 
-    from airflow_ee_provider.earth_engine.flows.starting import Start
-    from airflow_ee_provider.earth_engine.official_client import place_of, read_value
+    from airflow_ee_provider.earth_engine.ee_client.objects import place_of, read_value
+    from airflow_ee_provider.earth_engine.protocol.starting import Start
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.tasks.kept_requests import Asked, keep, kept
+    from airflow_ee_provider.tracking.requests import Asked, keep, kept
 
     with Emulator() as emulator:
         ee.Initialize(AnonymousCredentials(), project="earth-demo", url=emulator.url)

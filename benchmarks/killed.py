@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from serving import table
 
-from airflow_ee_provider.airflow_api import wait_until
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
-from airflow_ee_provider.standalone import StandaloneAirflow
+from dev.airflow_api import wait_until
+from dev.standalone import StandaloneAirflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,13 +16,13 @@ from matrix import booted
 from serving import table
 from test_many import COUNT, STARTING, running, started
 
-from airflow_ee_provider.airflow_api import wait_until
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
+from dev.airflow_api import wait_until
 
 if TYPE_CHECKING:
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 KILLS, MAPPED, TILES, QUEUE = 10, 300, 10_000, 3_000
 

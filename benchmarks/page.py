@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import requests
 from serving import emulator, table
 
-from airflow_ee_provider.standalone import StandaloneAirflow
+from dev.standalone import StandaloneAirflow
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "system"))
 from browser import CHROMIUM, DRIVER, Browser, browser

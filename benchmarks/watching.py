@@ -18,13 +18,13 @@ from typing import Any
 
 import psutil
 
-from airflow_ee_provider.earth_engine.client.drivers import run_async
-from airflow_ee_provider.earth_engine.client.rate_limiter import RateLimiter
-from airflow_ee_provider.earth_engine.client.transports import AiohttpTransport, aiohttp_session
-from airflow_ee_provider.earth_engine.flows.calls import get_operation
-from airflow_ee_provider.earth_engine.flows.retrying import attempt
-from airflow_ee_provider.earth_engine.operation_names import OperationName
-from airflow_ee_provider.earth_engine.operations import Operation
+from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+from airflow_ee_provider.earth_engine.model.operations import Operation
+from airflow_ee_provider.earth_engine.protocol.api_methods import get_operation
+from airflow_ee_provider.earth_engine.protocol.retries import attempt
+from airflow_ee_provider.earth_engine.transport.drivers import run_async
+from airflow_ee_provider.earth_engine.transport.rate_limiter import RateLimiter
+from airflow_ee_provider.earth_engine.transport.transports import AiohttpTransport, aiohttp_session
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
 

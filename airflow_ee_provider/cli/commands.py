@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 from airflow.cli.simple_table import AirflowConsole
 from airflow.utils.providers_configuration_loader import providers_configuration_loaded
 
-from airflow_ee_provider.earth_engine.errors import EarthEngineError
-from airflow_ee_provider.earth_engine.flows.cancelling import CANCEL_TIMEOUT
-from airflow_ee_provider.earth_engine.flows.stale import StaleCriteria
-from airflow_ee_provider.earth_engine.operations import Operation, printable
-from airflow_ee_provider.ownership.database import connections_shown, read_holdings
-from airflow_ee_provider.ownership.holders import HeldOperation, with_holders
-from airflow_ee_provider.ownership.overview import ShownOperation, read_overview
-from airflow_ee_provider.tasks.measuring import measure_cancels
+from airflow_ee_provider.base.measuring import measure_cancels
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.model.operations import Operation, printable
+from airflow_ee_provider.earth_engine.protocol.cancelling import CANCEL_TIMEOUT
+from airflow_ee_provider.earth_engine.protocol.stale import StaleCriteria
+from airflow_ee_provider.tracking.database import connections_shown, read_holdings
+from airflow_ee_provider.tracking.holders import HeldOperation, with_holders
+from airflow_ee_provider.tracking.overview import ShownOperation, read_overview
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator, Sequence
 
-    from airflow_ee_provider.earth_engine.flows.cancelling import CancelResult
+    from airflow_ee_provider.earth_engine.protocol.cancelling import CancelResult
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 #: The filters of `StaleCriteria` that the command line has.

@@ -15,15 +15,15 @@ from airflow.providers.common.compat.sdk import (
     task_decorator_factory,
 )
 
-from airflow_ee_provider.tasks.asking import Made
-from airflow_ee_provider.tasks.exporting import ExportingOperator
+from airflow_ee_provider.exports.exporting import ExportingOperator
+from airflow_ee_provider.exports.requested import Made
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
 
-    from airflow_ee_provider.tasks.starter import Starter
+    from airflow_ee_provider.exports.starter import Starter
 
 
 class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):
@@ -38,8 +38,8 @@ class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):
         return self.start_and_wait(context, lambda starter: self._made(context, starter))
 
     def _made(self, context: Context, starter: Starter) -> Made:
-        from airflow_ee_provider.earth_engine.lent_client import lent_client
-        from airflow_ee_provider.earth_engine.official_client import read_value
+        from airflow_ee_provider.earth_engine.ee_client.objects import read_value
+        from airflow_ee_provider.earth_engine.ee_client.session import lent_client
 
         with lent_client(self.hook.account, starter, self.log) as client:
             kwargs = determine_kwargs(self.python_callable, self.op_args, context)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, conf
 
-from airflow_ee_provider.airflow_versions import stats_if_collected
-from airflow_ee_provider.earth_engine import metrics
-from airflow_ee_provider.earth_engine.credentials import Account, open_account
-from airflow_ee_provider.earth_engine.errors import ConnectionMissingError, EarthEngineError
-from airflow_ee_provider.earth_engine.flows import api
-from airflow_ee_provider.earth_engine.settings import ConnectionSettings, comma_separated, with_overrides
-from airflow_ee_provider.earth_engine.trust import Trust
+from airflow_ee_provider.base.airflow_versions import stats_if_collected
+from airflow_ee_provider.earth_engine.auth.credentials import Account, open_account
+from airflow_ee_provider.earth_engine.auth.settings import ConnectionSettings, comma_separated, with_overrides
+from airflow_ee_provider.earth_engine.auth.trust import Trust
+from airflow_ee_provider.earth_engine.model import metrics
+from airflow_ee_provider.earth_engine.model.errors import ConnectionMissingError, EarthEngineError
+from airflow_ee_provider.earth_engine.protocol import api
 from airflow_ee_provider.hooks import connection_form
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from google.auth.transport.requests import AuthorizedSession
 
-    from airflow_ee_provider.earth_engine.flows.effects import Flow
+    from airflow_ee_provider.earth_engine.protocol.effects import Flow
 
 metrics.find_collector = stats_if_collected
 
@@ -102,8 +102,8 @@ def _blocking(call: Callable[Concatenate[Account, P], Flow[T]]) -> Callable[Conc
 
     @wraps(call)
     def method(hook: EarthEngineHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        from airflow_ee_provider.earth_engine.client.drivers import run
-        from airflow_ee_provider.earth_engine.client.transports import RequestsTransport
+        from airflow_ee_provider.earth_engine.transport.drivers import run
+        from airflow_ee_provider.earth_engine.transport.transports import RequestsTransport
 
         account = hook.account
         # A session for each call: on_kill runs in a signal handler, amid another request of the same hook.
@@ -121,7 +121,7 @@ def _awaited(
 
     @wraps(call)
     async def method(hook: EarthEngineAsyncHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        from airflow_ee_provider.earth_engine.client.shared_client import shared_client
+        from airflow_ee_provider.earth_engine.transport.shared_client import shared_client
 
         async with shared_client(hook.key, hook.open) as client:
             return await client.run(call(client.account, *args, **kwargs), hook.log)
@@ -174,7 +174,7 @@ class EarthEngineHook(_ConnectionHook):
 
     def get_conn(self) -> AuthorizedSession:
         """Return a new session that authorises its requests."""
-        from airflow_ee_provider.earth_engine.sessions import authorized_session
+        from airflow_ee_provider.earth_engine.auth.sessions import authorized_session
 
         return authorized_session(self.account.credentials, self.account.endpoint)
 
@@ -200,7 +200,7 @@ class EarthEngineHook(_ConnectionHook):
 
     def make_ready(self) -> None:
         """Read the connection and import what a request needs: a kill, in a signal handler, must wait for neither."""
-        from airflow_ee_provider.earth_engine.client import drivers, transports  # noqa: F401
+        from airflow_ee_provider.earth_engine.transport import drivers, transports  # noqa: F401
 
         self.get_conn().close()
 
@@ -262,7 +262,7 @@ class EarthEngineAsyncHook(_ConnectionHook):
             return self.account
         from asgiref.sync import sync_to_async
 
-        from airflow_ee_provider.earth_engine.client.drivers import in_background
+        from airflow_ee_provider.earth_engine.transport.drivers import in_background
 
         def load() -> Account:
             import aiohttp  # noqa: F401 (a third of a second that the event loop must not wait for)

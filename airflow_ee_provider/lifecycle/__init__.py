@@ -1,1 +1,1 @@
-"""The end of an operation: the collector, which cancels what tasks owned and no active task needs."""
+"""What a task does with its operations when it ends: the decision, and the code that acts on it."""

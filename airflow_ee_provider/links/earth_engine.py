@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context
 
-    from airflow_ee_provider.earth_engine.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 
 #: The Cloud Console's page of a project's operations; it has no page for a single one.
 TASKS_URL = "https://console.cloud.google.com/earth-engine/tasks?project={project}"

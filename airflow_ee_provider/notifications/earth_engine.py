@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseNotifier
 
-from airflow_ee_provider.airflow_versions import runs_a_task
-from airflow_ee_provider.earth_engine.many import some_of
-from airflow_ee_provider.tasks import parameters
-from airflow_ee_provider.tasks.clean_up import (
-    account_of,
-    cancel_before_the_end,
-    has_tries_left,
-    log_instead_of_raising,
-    report_cancels,
-)
-from airflow_ee_provider.tasks.in_time import in_time
-from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS
-from airflow_ee_provider.tasks.records import records_of_task
-from airflow_ee_provider.tasks.run_records import by_account, records_of_run, within_bounds
+from airflow_ee_provider.base import parameters
+from airflow_ee_provider.base.connection import ACCOUNT_PARAMETERS, account_of
+from airflow_ee_provider.base.errors import has_tries_left, log_instead_of_raising
+from airflow_ee_provider.base.process import runs_a_task
+from airflow_ee_provider.base.time_limit import in_time
+from airflow_ee_provider.earth_engine.model.log_text import some_of
+from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end, report_cancels
+from airflow_ee_provider.tracking.run import by_account, records_of_run, within_bounds
+from airflow_ee_provider.tracking.store import records_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +24,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.earth_engine.flows.cancelling import CancelResult
-    from airflow_ee_provider.tasks.record_format import Record
+    from airflow_ee_provider.earth_engine.protocol.cancelling import CancelResult
+    from airflow_ee_provider.tracking.record import Record
 
 T = TypeVar("T")
 

@@ -8,35 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, conf
 
-from airflow_ee_provider.airflow_versions import trigger_timed_out
-from airflow_ee_provider.earth_engine.errors import EarthEngineError
-from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome, CancelResult
-from airflow_ee_provider.earth_engine.many import some_lines, some_of
-from airflow_ee_provider.earth_engine.operation_names import OperationName
+from airflow_ee_provider.base import parameters
+from airflow_ee_provider.base.airflow_versions import trigger_timed_out
+from airflow_ee_provider.base.connection import ACCOUNT_PARAMETERS, account_of
+from airflow_ee_provider.base.errors import airflow_exception, log_instead_of_raising, result_or_raise
+from airflow_ee_provider.base.measuring import measure_cancels
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.model.log_text import some_lines, some_of
+from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
+from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end, report_cancels
+from airflow_ee_provider.lifecycle.task import EarthEngineTask, record_names
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
-from airflow_ee_provider.tasks import parameters
-from airflow_ee_provider.tasks.clean_up import (
-    account_of,
-    airflow_exception,
-    cancel_before_the_end,
-    log_instead_of_raising,
-    report_cancels,
-    result_or_raise,
-)
-from airflow_ee_provider.tasks.earth_engine_task import EarthEngineTask, record_names
-from airflow_ee_provider.tasks.measuring import measure_cancels
-from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS, Intent
-from airflow_ee_provider.tasks.records import record_operations, records_of_task
-from airflow_ee_provider.tasks.run_records import by_account, records_of_run, records_of_upstream, within_bounds
+from airflow_ee_provider.tracking.record import Intent
+from airflow_ee_provider.tracking.run import by_account, records_of_run, records_of_upstream, within_bounds
+from airflow_ee_provider.tracking.store import record_operations, records_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.earth_engine.results import CancelDict
+    from airflow_ee_provider.earth_engine.model.results import CancelDict
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-    from airflow_ee_provider.tasks.record_format import Record
+    from airflow_ee_provider.tracking.record import Record
 
 #: The templated parameters that the cancelling operators share.
 CANCEL_TEMPLATE_FIELDS = ("wait_for_completion", "poll_interval", "timeout", "not_found_ok", *ACCOUNT_PARAMETERS)

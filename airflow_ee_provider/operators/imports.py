@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.earth_engine.flows.starting import IMPORT_KINDS, Import
-from airflow_ee_provider.earth_engine.official_client import place_of
+from airflow_ee_provider.base import parameters
+from airflow_ee_provider.earth_engine.ee_client.objects import place_of
+from airflow_ee_provider.earth_engine.protocol.starting import IMPORT_KINDS, Import
+from airflow_ee_provider.exports.exporting import ExportingOperator
+from airflow_ee_provider.exports.requested import Made
 from airflow_ee_provider.operators.json_parameters import file_of, read_json
-from airflow_ee_provider.tasks import parameters
-from airflow_ee_provider.tasks.asking import Made
-from airflow_ee_provider.tasks.exporting import ExportingOperator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.earth_engine.results import OperationDict
+    from airflow_ee_provider.earth_engine.model.results import OperationDict
 
 
 class EarthEngineImportOperator(ExportingOperator):

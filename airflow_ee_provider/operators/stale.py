@@ -5,20 +5,21 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome, CancelResult
-from airflow_ee_provider.earth_engine.flows.stale import AGE_FIELDS, StaleCriteria
-from airflow_ee_provider.earth_engine.many import counted, some_lines
-from airflow_ee_provider.earth_engine.metrics import measure
-from airflow_ee_provider.earth_engine.operations import printable
+from airflow_ee_provider.base import parameters
+from airflow_ee_provider.base.connection import account_of
+from airflow_ee_provider.base.deprecation import renamed_parameter
+from airflow_ee_provider.base.errors import airflow_errors
+from airflow_ee_provider.earth_engine.model.log_text import counted, some_lines
+from airflow_ee_provider.earth_engine.model.metrics import measure
+from airflow_ee_provider.earth_engine.model.operations import printable
+from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
+from airflow_ee_provider.earth_engine.protocol.stale import AGE_FIELDS, StaleCriteria
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.cancel import CANCEL_TEMPLATE_FIELDS, CancellingOperator
-from airflow_ee_provider.ownership.holders import with_holders
-from airflow_ee_provider.ownership.remote import read_holdings_from_task
-from airflow_ee_provider.tasks import parameters
-from airflow_ee_provider.tasks.clean_up import account_of, airflow_errors
-from airflow_ee_provider.tasks.deprecation import renamed_parameter
-from airflow_ee_provider.tasks.record_format import Intent
-from airflow_ee_provider.tasks.records import record_operations
+from airflow_ee_provider.tracking.api_client import read_holdings_from_task
+from airflow_ee_provider.tracking.holders import with_holders
+from airflow_ee_provider.tracking.record import Intent
+from airflow_ee_provider.tracking.store import record_operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.earth_engine.flows.stale import StaleOperation
-    from airflow_ee_provider.earth_engine.operation_names import OperationName
-    from airflow_ee_provider.earth_engine.results import CancelDict
+    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.model.results import CancelDict
+    from airflow_ee_provider.earth_engine.protocol.stale import StaleOperation
 
 #: The XCom's key for why the janitor has found each operation stale.
 REASONS_KEY = "earth_engine_stale_reasons"

@@ -19,10 +19,10 @@ from fastapi import Body, FastAPI, HTTPException, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import AwareDatetime  # noqa: TC002 (the same)
 
-from airflow_ee_provider.ownership.database import read_holdings
 from airflow_ee_provider.plugins import page
 from airflow_ee_provider.plugins.cached_overview import CachedOverview
 from airflow_ee_provider.plugins.permissions import may_read_runs, readable_dags
+from airflow_ee_provider.tracking.database import read_holdings
 
 #: How many operations one request may name: as many as a project's queue holds.
 MOST_AT_ONCE = 3000
@@ -73,7 +73,7 @@ async def cancel(user: GetUserDep, operation_names: Annotated[list[str], Body(em
 
 @app.get("/holdings")
 async def holdings(user: GetUserDep, since: AwareDatetime) -> Response:
-    """Return what all tasks have recorded: for the janitor, see `airflow_ee_provider.ownership.remote`."""
+    """Return what all tasks have recorded: for the janitor, see `airflow_ee_provider.tracking.api_client`."""
     await _refuse_unless(may_read_runs, user, DagAccessEntity.XCOM, needs="to read the XComs of all DAGs")
     found = await _in_thread(read_holdings, max(since, datetime.now(timezone.utc) - OLDEST))
     dags = {one.holder.dag_id for one in found}

@@ -7,8 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from airflow_ee_provider.ownership.database import connections_shown
-from airflow_ee_provider.ownership.overview import Overview, read_overview
+from airflow_ee_provider.tracking.database import connections_shown
+from airflow_ee_provider.tracking.overview import Overview, read_overview
 
 if TYPE_CHECKING:
     from collections.abc import Callable

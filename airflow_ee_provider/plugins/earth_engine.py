@@ -12,8 +12,8 @@ from airflow.plugins_manager import AirflowPlugin
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_ee_provider import PLUGIN_PATH, __version__
-from airflow_ee_provider.airflow_versions import AIRFLOW_3, has_react_apps
-from airflow_ee_provider.lifecycle.listener import CollectorListener
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, has_react_apps
+from airflow_ee_provider.collector.listener import CollectorListener
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 from airflow.utils.session import create_session
 
+from airflow_ee_provider.base.measuring import measure_cancels
 from airflow_ee_provider.hooks.earth_engine import CONFIG_SECTION, EarthEngineHook
-from airflow_ee_provider.ownership.audit import audit_row
 from airflow_ee_provider.plugins.cached_overview import read_all
 from airflow_ee_provider.plugins.permissions import may_use_connection, readable_dags, what_forbids_cancel
-from airflow_ee_provider.tasks.measuring import measure_cancels
+from airflow_ee_provider.tracking.audit import audit_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_ee_provider.earth_engine.results import CancelDict
-    from airflow_ee_provider.ownership.holders import Holder
-    from airflow_ee_provider.ownership.overview import Overview, ShownOperation
+    from airflow_ee_provider.earth_engine.model.results import CancelDict
+    from airflow_ee_provider.tracking.holders import Holder
+    from airflow_ee_provider.tracking.overview import Overview, ShownOperation
 
 #: Seconds that requesting the cancels may take.
 CANCEL_TIMEOUT = 120.0

@@ -18,7 +18,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_ee_provider.ownership.overview import ShownOperation
+    from airflow_ee_provider.tracking.overview import ShownOperation
 
 Method = Literal["GET", "PUT"]
 

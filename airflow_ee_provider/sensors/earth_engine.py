@@ -15,14 +15,15 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions, next_interval
-from airflow_ee_provider.tasks import parameters
-from airflow_ee_provider.tasks.clean_up import airflow_errors, result_or_raise, waits_itself
-from airflow_ee_provider.tasks.earth_engine_task import record_names
-from airflow_ee_provider.tasks.interrupting import heeding_ctrl_c
-from airflow_ee_provider.tasks.measuring import measure_ended
-from airflow_ee_provider.tasks.record_format import ACCOUNT_PARAMETERS, Intent
-from airflow_ee_provider.tasks.waiting_task import LIMITS, WaitingTask, raise_for_failures
+from airflow_ee_provider.base import parameters
+from airflow_ee_provider.base.connection import ACCOUNT_PARAMETERS
+from airflow_ee_provider.base.errors import airflow_errors, result_or_raise, waits_itself
+from airflow_ee_provider.base.measuring import measure_ended
+from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions, next_interval
+from airflow_ee_provider.lifecycle.interrupts import heeding_ctrl_c
+from airflow_ee_provider.lifecycle.task import record_names
+from airflow_ee_provider.lifecycle.waiting_task import LIMITS, WaitingTask, raise_for_failures
+from airflow_ee_provider.tracking.record import Intent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_ee_provider.earth_engine.flows.waiting import Progress
-    from airflow_ee_provider.earth_engine.results import OperationDict
+    from airflow_ee_provider.earth_engine.model.results import OperationDict
+    from airflow_ee_provider.earth_engine.protocol.waiting import Progress
 
 
 #: Parameters that are true or false.
@@ -162,7 +163,9 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
                 measure_ended(operations, self.dag_id_of_run)
                 raise_for_failures(operations, self.wait_options)
         if self.deferrable and not is_over:
-            self.wait_in_triggerer(context, names, self.timeout)
+            from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+
+            self.wait_in_triggerer(context, names, EarthEngineOperationTrigger, timeout=self.timeout)
         return PokeReturnValue(is_done=is_over, xcom_value=operations)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[OperationDict]:

@@ -11,22 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_ee_provider.airflow_versions import is_an_inline_trigger, own_state, own_try, tells_triggers_of_kills
-from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError
-from airflow_ee_provider.earth_engine.flows.waiting import WaitOptions
-from airflow_ee_provider.earth_engine.many import some_of
-from airflow_ee_provider.tasks.clean_up import CANNOT_BEGIN, CONFIRM_LIMITS, log_instead_of_raising, report_cancels
-from airflow_ee_provider.tasks.decision import Decision, Event, Outcome, Situation, decide
-from airflow_ee_provider.tasks.handover import SETTLE, take_over
-from airflow_ee_provider.tasks.interrupting import cancel_for_author_of
-from airflow_ee_provider.tasks.record_format import TRY_KEY
-from airflow_ee_provider.tasks.settled import note_settled
+from airflow_ee_provider.base.airflow_versions import tells_triggers_of_kills
+from airflow_ee_provider.base.errors import CANNOT_BEGIN, log_instead_of_raising
+from airflow_ee_provider.base.process import is_an_inline_trigger
+from airflow_ee_provider.base.task_states import own_state, own_try
+from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError
+from airflow_ee_provider.earth_engine.model.log_text import some_of
+from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
+from airflow_ee_provider.lifecycle.cancelling import CONFIRM_LIMITS, report_cancels
+from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
+from airflow_ee_provider.lifecycle.handover import SETTLE, take_over
+from airflow_ee_provider.lifecycle.interrupts import cancel_for_author_of
+from airflow_ee_provider.tracking.record import TRY_KEY
+from airflow_ee_provider.tracking.settled import note_settled
 from airflow_ee_provider.triggers.state_watch import watched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
 
-    from airflow_ee_provider.earth_engine.operations import Operation
+    from airflow_ee_provider.earth_engine.model.operations import Operation
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
 #: Seconds for which a kill is waited for at most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
@@ -167,7 +170,7 @@ class EarthEngineOperationTrigger(_Trigger):
             return
         from asgiref.sync import sync_to_async
 
-        from airflow_ee_provider.earth_engine.client.drivers import in_background
+        from airflow_ee_provider.earth_engine.transport.drivers import in_background
 
         try:
             # In the background: Airflow 3.1's triggerer dies of a call to it that is cancelled half-way.
@@ -201,7 +204,7 @@ class EarthEngineOperationTrigger(_Trigger):
 
         A triggerer can have a thousand triggers that all ask Airflow first, one after the other.
         """
-        from airflow_ee_provider.earth_engine.client.drivers import in_background
+        from airflow_ee_provider.earth_engine.transport.drivers import in_background
 
         under_way = in_background(cancelling)
         await asyncio.wait([under_way], timeout=ON_KILL_TIMEOUT)
@@ -341,7 +344,7 @@ class EarthEngineCancelOperationTrigger(_Trigger):
 
 async def _finish(coroutine: Coroutine[Any, Any, None]) -> None:
     """Shield a coroutine until it ends: Airflow repeats the cancellation of a trigger every second."""
-    from airflow_ee_provider.earth_engine.client.drivers import in_background
+    from airflow_ee_provider.earth_engine.transport.drivers import in_background
 
     task = in_background(coroutine)
     while not task.done():

@@ -13,7 +13,7 @@ from collections import defaultdict
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.airflow_versions import instance_name, states_of
+from airflow_ee_provider.base.task_states import instance_name, states_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -45,7 +45,7 @@ class StateWatch:
     async def _not_deferred(self) -> list[EarthEngineOperationTrigger]:
         from asgiref.sync import sync_to_async
 
-        from airflow_ee_provider.earth_engine.client.drivers import in_background
+        from airflow_ee_provider.earth_engine.transport.drivers import in_background
 
         of_dag: defaultdict[str, dict[EarthEngineOperationTrigger, Any]] = defaultdict(dict)
         for trigger in self.triggers:

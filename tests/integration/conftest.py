@@ -8,9 +8,9 @@ from airflow import __version__ as airflow_version
 from ran import Ran
 from task_states import set_states
 
-from airflow_ee_provider import airflow_versions
-from airflow_ee_provider.tasks.handover import Handover
-from airflow_ee_provider.tasks.process_end import ProcessEnd
+from airflow_ee_provider.base import process
+from airflow_ee_provider.lifecycle.handover import Handover
+from airflow_ee_provider.lifecycle.process_end import ProcessEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ def airflow_database() -> None:
 def no_listeners_left() -> Iterator[None]:
     """Forget the listeners of a test's own tasks: no process of theirs has ended, and Airflow would call them later."""
     yield
-    manager = airflow_versions._listener_manager().pm
+    manager = process._listener_manager().pm
     for plugin in [one for one in manager.get_plugins() if isinstance(one, (Handover, ProcessEnd))]:
         manager.unregister(plugin)
 

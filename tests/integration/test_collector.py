@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from task_states import set_states
 
-from airflow_ee_provider.airflow_versions import AIRFLOW_3, database_of_its_own, xcom_table
-from airflow_ee_provider.lifecycle import collector as collecting
-from airflow_ee_provider.lifecycle.tables import Tables
-from airflow_ee_provider.lifecycle.thread import is_first, make_collector
-from airflow_ee_provider.ownership.audit import COLLECTOR, cancelled_automatically
-from airflow_ee_provider.ownership.overview import read_overview
-from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, database_of_its_own
+from airflow_ee_provider.base.stored_values import xcom_table
+from airflow_ee_provider.collector import collector as collecting
+from airflow_ee_provider.collector.tables import Tables
+from airflow_ee_provider.collector.thread import is_first, make_collector
+from airflow_ee_provider.tracking.audit import COLLECTOR, cancelled_automatically
+from airflow_ee_provider.tracking.overview import read_overview
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ran import Ran
 
+    from airflow_ee_provider.collector.collector import Collector
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.lifecycle.collector import Collector
-    from airflow_ee_provider.tasks.record_format import Record
+    from airflow_ee_provider.tracking.record import Record
 
 GRACE = 30.0
 

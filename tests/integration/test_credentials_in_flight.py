@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from loopback import LoopbackServer
 from tokens import TOKEN, TokenServer
 
-from airflow_ee_provider.earth_engine import errors
+from airflow_ee_provider.earth_engine.model import errors
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.earth_engine.client import drivers
-from airflow_ee_provider.earth_engine.client.transports import RequestsTransport
-from airflow_ee_provider.earth_engine.flows import api, retrying
-from airflow_ee_provider.earth_engine.flows.effects import LogMessage, SideBySide
-from airflow_ee_provider.earth_engine.limits import CONCURRENT
+from airflow_ee_provider.earth_engine.model.limits import CONCURRENT
+from airflow_ee_provider.earth_engine.protocol import api, retries
+from airflow_ee_provider.earth_engine.protocol.effects import LogMessage, SideBySide
+from airflow_ee_provider.earth_engine.transport import drivers
+from airflow_ee_provider.earth_engine.transport.transports import RequestsTransport
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 if TYPE_CHECKING:
-    from airflow_ee_provider.earth_engine.flows.effects import Flow
+    from airflow_ee_provider.earth_engine.protocol.effects import Flow
     from airflow_ee_provider.emulator import Emulator
 
 LOG = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def together(flows: list[Flow[int]]) -> Flow[list[int]]:
 def test_a_clean_up_waits_for_no_lock_that_the_task_may_hold_that_it_interrupts(
     earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(retrying.BACKOFF.jitter, "uniform", lambda *_: 0.0)
+    monkeypatch.setattr(retries.BACKOFF.jitter, "uniform", lambda *_: 0.0)
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
     names = [service.add("x") for _ in range(3)]

@@ -13,6 +13,8 @@ from eventually import eventually
 from instances import TaskInstance
 from jinja2 import Environment
 
+from airflow_ee_provider.exports import queue as room
+from airflow_ee_provider.exports.exporting import ExportingOperator
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
     EarthEngineCancelOperationOperator,
@@ -20,8 +22,6 @@ from airflow_ee_provider.operators.earth_engine import (
     EarthEngineExportOperator,
 )
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
-from airflow_ee_provider.tasks import room
-from airflow_ee_provider.tasks.exporting import ExportingOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,18 +14,18 @@ import pytest
 from ee.data import exportImage
 from google.oauth2.credentials import Credentials
 
-from airflow_ee_provider.earth_engine.errors import EarthEngineError, InvalidRequestError, PermissionDeniedError
-from airflow_ee_provider.earth_engine.flows.starting import Export, check_export, with_defaults
-from airflow_ee_provider.earth_engine.lent_client import lent_client
-from airflow_ee_provider.earth_engine.official_client import place_of, read_value
-from airflow_ee_provider.earth_engine.operation_names import OperationName
+from airflow_ee_provider.earth_engine.ee_client.objects import place_of, read_value
+from airflow_ee_provider.earth_engine.ee_client.session import lent_client
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, InvalidRequestError, PermissionDeniedError
+from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+from airflow_ee_provider.earth_engine.protocol.starting import Export, check_export, with_defaults
+from airflow_ee_provider.exports.starter import Starter
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-from airflow_ee_provider.tasks.starter import Starter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_ee_provider.earth_engine.lent_client import LentClient
+    from airflow_ee_provider.earth_engine.ee_client.session import LentClient
     from airflow_ee_provider.emulator import Emulator
 
 

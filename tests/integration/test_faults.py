@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.earth_engine import errors, limits
-from airflow_ee_provider.earth_engine.flows import retrying
-from airflow_ee_provider.earth_engine.flows.stale import StaleCriteria
-from airflow_ee_provider.earth_engine.flows.starting import Start
+from airflow_ee_provider.earth_engine.model import errors, limits
+from airflow_ee_provider.earth_engine.protocol import retries
+from airflow_ee_provider.earth_engine.protocol.stale import StaleCriteria
+from airflow_ee_provider.earth_engine.protocol.starting import Start
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ CASES = [
 
 @pytest.fixture
 def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setattr(retrying.BACKOFF.jitter, "uniform", lambda *_: 0.0)
+    monkeypatch.setattr(retries.BACKOFF.jitter, "uniform", lambda *_: 0.0)
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5, cancel_seconds=0.1)
     return earth_engine_emulator.service
 
@@ -146,7 +146,7 @@ def test_a_fault_that_does_not_pass_is_an_error_that_can_be_acted_upon(
     assert len(service.operations) <= before + (1 if what.startswith("export") else 0)
     if what != "wait":  # Which asks again, as long as it may.
         # aiohttp repeats by itself, once, what a connection that it had kept has lost.
-        assert len(service.journal) <= retrying.BACKOFF.attempts * (2 if fault.startswith("reset") else 1)
+        assert len(service.journal) <= retries.BACKOFF.attempts * (2 if fault.startswith("reset") else 1)
 
 
 @pytest.mark.parametrize("what", ["get", "list", "export", "wait", "cancel, then read"])

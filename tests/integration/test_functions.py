@@ -18,8 +18,9 @@ from instances import Store
 from requests_sent import sent
 from tries import Tries
 
-from airflow_ee_provider import airflow_versions
-from airflow_ee_provider.tasks import kept_requests, room
+from airflow_ee_provider.base import task_states
+from airflow_ee_provider.exports import queue as room
+from airflow_ee_provider.tracking import requests as kept_requests
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
@@ -32,7 +33,7 @@ PLACES = (False, True)
 def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
     monkeypatch.setattr(room, "FIRST_TRY", 0.5)
     # Airflow 2's database knows no such task; Airflow 3 is not asked.
-    monkeypatch.setattr(airflow_versions, "_state_from_database", lambda ti: ("running", ti.try_number, True))
+    monkeypatch.setattr(task_states, "_state_from_database", lambda ti: ("running", ti.try_number, True))
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5, cancel_seconds=0.1)
     return earth_engine_emulator.service
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.earth_engine import errors
-from airflow_ee_provider.earth_engine.flows import api
+from airflow_ee_provider.earth_engine.model import errors
+from airflow_ee_provider.earth_engine.protocol import api
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from loopback import LoopbackServer
 
-from airflow_ee_provider.earth_engine import errors, limits
+from airflow_ee_provider.earth_engine.model import errors, limits
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def test_a_token_servers_answer_is_small_or_is_not_read(
 ) -> None:
     from requests.exceptions import ContentDecodingError
 
-    from airflow_ee_provider.earth_engine.sessions import token_session
+    from airflow_ee_provider.earth_engine.auth.sessions import token_session
 
     server.send = send
     tracemalloc.start()
@@ -228,7 +228,7 @@ def test_a_token_servers_answer_is_small_or_is_not_read(
 def test_a_token_servers_answer_ends_in_time(server: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
     from requests.exceptions import RequestException
 
-    from airflow_ee_provider.earth_engine.sessions import token_session
+    from airflow_ee_provider.earth_engine.auth.sessions import token_session
 
     monkeypatch.setattr(limits, "ANSWER_TIMEOUT", 1.0)
     for slow in (dripping, dripping_headers, continuing):

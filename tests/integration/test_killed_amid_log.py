@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_ee_provider.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator

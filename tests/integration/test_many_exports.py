@@ -13,10 +13,10 @@ from airflow.providers.common.compat.sdk import AirflowException
 from instances import Store, TaskInstance
 from supervised import answer_as_supervisor
 
-from airflow_ee_provider.airflow_versions import AIRFLOW_3
-from airflow_ee_provider.earth_engine.flows.starting import Export
-from airflow_ee_provider.tasks.exporting import ExportingOperator
-from airflow_ee_provider.tasks.record_format import STARTED_KEY
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.earth_engine.protocol.starting import Export
+from airflow_ee_provider.exports.exporting import ExportingOperator
+from airflow_ee_provider.tracking.record import STARTED_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

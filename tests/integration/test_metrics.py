@@ -11,7 +11,7 @@ import pytest
 from eventually import eventually
 from statsd_server import StatsdServer
 
-from airflow_ee_provider.earth_engine import metrics
+from airflow_ee_provider.earth_engine.model import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,14 +12,14 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 from instances import Store, TaskInstance
 
-from airflow_ee_provider.earth_engine.errors import PermissionDeniedError
+from airflow_ee_provider.earth_engine.model.errors import PermissionDeniedError
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
-from airflow_ee_provider.tasks import run_records
-from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY, PART, Record
-from airflow_ee_provider.tasks.records import operations_of_task, record_operations
-from airflow_ee_provider.tasks.resuming import resume_operations
+from airflow_ee_provider.tracking import run as run_records
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, PART, Record
+from airflow_ee_provider.tracking.resuming import resume_operations
+from airflow_ee_provider.tracking.store import operations_of_task, record_operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable

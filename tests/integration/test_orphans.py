@@ -11,10 +11,10 @@ import pytest
 from loopback import LoopbackServer, send
 from task_states import set_states
 
-from airflow_ee_provider.airflow_versions import AIRFLOW_3
-from airflow_ee_provider.earth_engine.errors import CredentialsError, EarthEngineError, TransientError
-from airflow_ee_provider.ownership.database import read_holdings
-from airflow_ee_provider.ownership.remote import ask_for_holdings
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError, TransientError
+from airflow_ee_provider.tracking.api_client import ask_for_holdings
+from airflow_ee_provider.tracking.database import read_holdings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from task_states import set_states
 
-from airflow_ee_provider.earth_engine.operations import Operation
-from airflow_ee_provider.ownership.database import read_holdings
-from airflow_ee_provider.ownership.holders import HeldOperation, Holder, Holding, join
-from airflow_ee_provider.ownership.overview import read_overview
+from airflow_ee_provider.earth_engine.model.operations import Operation
+from airflow_ee_provider.tracking.database import read_holdings
+from airflow_ee_provider.tracking.holders import HeldOperation, Holder, Holding, join
+from airflow_ee_provider.tracking.overview import read_overview
 
 if TYPE_CHECKING:
     from collections.abc import Callable

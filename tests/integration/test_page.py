@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow import __version__ as airflow_version
 
-from airflow_ee_provider.airflow_versions import AIRFLOW_3
-from airflow_ee_provider.ownership.overview import Overview
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.tracking.overview import Overview
 
 if not AIRFLOW_3:
     pytest.skip("Airflow 2 has no such pages", allow_module_level=True)

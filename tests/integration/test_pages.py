@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pages import DAGS, FRAGMENTS, TESTS
 
-from airflow_ee_provider.earth_engine.flows import waiting
+from airflow_ee_provider.earth_engine.protocol import waiting
 from airflow_ee_provider.triggers import earth_engine as triggers
 
 if TYPE_CHECKING:

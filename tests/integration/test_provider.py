@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from airflow import __version__ as airflow_version
 
-from airflow_ee_provider.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.hooks.connection_form import CONNECTION_TYPE, connection_form_widgets
 
 

@@ -16,7 +16,7 @@ from instances import Store
 from requests_sent import sent
 from tries import Tries
 
-from airflow_ee_provider import airflow_versions
+from airflow_ee_provider.base import task_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,7 @@ SCRIPTS = {
 @pytest.fixture
 def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
     # Airflow 2's database knows no such task; Airflow 3 is not asked.
-    monkeypatch.setattr(airflow_versions, "_state_from_database", lambda ti: ("running", ti.try_number, True))
+    monkeypatch.setattr(task_states, "_state_from_database", lambda ti: ("running", ti.try_number, True))
     monkeypatch.setattr(scripts, "PAUSE", 0.02)
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=0.3, cancel_seconds=0.1)

@@ -8,9 +8,9 @@ import pytest
 from airflow import settings
 from task_states import set_states
 
-from airflow_ee_provider.airflow_versions import AIRFLOW_3, HAS_TASK_STATE_STORE
-from airflow_ee_provider.lifecycle.variables import delete_unneeded
-from airflow_ee_provider.tasks.retry_memory import PREFIX, Variables
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, HAS_TASK_STATE_STORE
+from airflow_ee_provider.collector.variables import delete_unneeded
+from airflow_ee_provider.tracking.retry_memory import PREFIX, Variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,7 +127,7 @@ def test_what_is_not_ours_stays() -> None:
 def test_a_long_name_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Variable's key has 250 characters at most; a task's and a run's id have that each."""
     keys: list[str] = []
-    monkeypatch.setattr("airflow_ee_provider.tasks.retry_memory.delete_variable", keys.append)
+    monkeypatch.setattr("airflow_ee_provider.tracking.retry_memory.delete_variable", keys.append)
 
     class Instance:
         dag_id, run_id, task_id, map_index = "d" * 250, "r" * 250, "t" * 250, 7

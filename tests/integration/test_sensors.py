@@ -11,8 +11,8 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 from instances import TaskInstance
 
+from airflow_ee_provider.lifecycle.task import record_names
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
-from airflow_ee_provider.tasks.earth_engine_task import record_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable

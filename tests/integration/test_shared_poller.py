@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.earth_engine.client import shared_client
+from airflow_ee_provider.earth_engine.transport import shared_client
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
 

@@ -16,19 +16,19 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import RefreshError
 from google.auth.transport.requests import AuthorizedSession
 
-from airflow_ee_provider.earth_engine import errors
-from airflow_ee_provider.earth_engine.client import drivers, transports
-from airflow_ee_provider.earth_engine.credentials import open_account
-from airflow_ee_provider.earth_engine.flows import api
-from airflow_ee_provider.earth_engine.flows.calls import list_operations
-from airflow_ee_provider.earth_engine.flows.effects import Request
-from airflow_ee_provider.earth_engine.flows.retrying import call
-from airflow_ee_provider.earth_engine.settings import ConnectionSettings
+from airflow_ee_provider.earth_engine.auth.credentials import open_account
+from airflow_ee_provider.earth_engine.auth.settings import ConnectionSettings
+from airflow_ee_provider.earth_engine.model import errors
+from airflow_ee_provider.earth_engine.protocol import api
+from airflow_ee_provider.earth_engine.protocol.api_methods import list_operations
+from airflow_ee_provider.earth_engine.protocol.effects import Request
+from airflow_ee_provider.earth_engine.protocol.retries import call
+from airflow_ee_provider.earth_engine.transport import drivers, transports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_ee_provider.earth_engine.credentials import Account
+    from airflow_ee_provider.earth_engine.auth.credentials import Account
     from airflow_ee_provider.emulator import Emulator
 
 LOG = logging.getLogger(__name__)

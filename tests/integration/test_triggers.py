@@ -12,7 +12,7 @@ import pytest
 from airflow import __version__ as airflow_version
 from supervised import answer_as_supervisor
 
-from airflow_ee_provider.airflow_versions import AIRFLOW_3, tells_triggers_of_kills
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, tells_triggers_of_kills
 from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger, EarthEngineOperationTrigger
 
 if TYPE_CHECKING:

@@ -21,15 +21,15 @@ import ee
 from helpers import helpers
 from instances import TaskInstance
 
-from airflow_ee_provider.airflow_api import wait_until
-from airflow_ee_provider.earth_engine.errors import EarthEngineError
-from airflow_ee_provider.earth_engine.lent_client import lent_client
+from airflow_ee_provider.earth_engine.ee_client.session import lent_client
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
+from airflow_ee_provider.exports.starter import Starter
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-from airflow_ee_provider.standalone import StandaloneAirflow
-from airflow_ee_provider.tasks.starter import Starter
+from dev.airflow_api import wait_until
+from dev.standalone import StandaloneAirflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +110,7 @@ class _Hook(EarthEngineHook):
         self._connection = connection
 
     def _settings(self) -> Any:
-        from airflow_ee_provider.earth_engine.settings import ConnectionSettings
+        from airflow_ee_provider.earth_engine.auth.settings import ConnectionSettings
 
         return ConnectionSettings.from_extra(self._connection["extra"], self._connection["host"])
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from database_model import TASK
 
+from airflow_ee_provider.collector.cancels import Cancels
+from airflow_ee_provider.collector.collector import Collector
+from airflow_ee_provider.collector.look import Instance, Key, Seen
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-from airflow_ee_provider.lifecycle.cancels import Cancels
-from airflow_ee_provider.lifecycle.collector import Collector
-from airflow_ee_provider.lifecycle.look import Instance, Key, Seen
-from airflow_ee_provider.tasks.record_format import SETTLED_KEY, Record, part_key, read_parts
-from airflow_ee_provider.tasks.settled import settled_try
+from airflow_ee_provider.tracking.record import SETTLED_KEY, Record, part_key, read_parts
+from airflow_ee_provider.tracking.settled import settled_try
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_ee_provider.ownership.holders import Holder, Holding
-from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY, Record
+from airflow_ee_provider.tracking.holders import Holder, Holding
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record
 
 if TYPE_CHECKING:
     from world import Process, World

@@ -15,7 +15,7 @@ from seams import in_model
 from strikes import FAULTS, LEAVES_NOBODY, STRIKES, TIMEOUTS, TRIED_AGAIN, UNWANTED
 from world import PROJECT, Process, World
 
-from airflow_ee_provider.tasks.record_format import Record, part_key
+from airflow_ee_provider.tracking.record import Record, part_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import official
 
-from airflow_ee_provider.earth_engine.flows.starting import Export
+from airflow_ee_provider.earth_engine.protocol.starting import Export
+from airflow_ee_provider.exports.exporting import ExportingOperator
 from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator, EarthEngineExportOperator
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
-from airflow_ee_provider.tasks.exporting import ExportingOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_ee_provider.tasks.starter import Starter
+    from airflow_ee_provider.exports.starter import Starter
 
 BODY = {"expression": {"x": 1}, "description": "mine", "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
 

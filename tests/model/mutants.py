@@ -15,33 +15,25 @@ from unittest import mock
 from explore import singles
 from history import History, Plan, Run
 
-from airflow_ee_provider.earth_engine.client.shared_poller import SharedPoller
-from airflow_ee_provider.earth_engine.errors import InvalidRequestError
-from airflow_ee_provider.earth_engine.flows import api, cancelling, starting, waiting
-from airflow_ee_provider.earth_engine.flows.poll_plan import PollPlan
-from airflow_ee_provider.earth_engine.flows.waiting import Progress
+from airflow_ee_provider.earth_engine.model.errors import InvalidRequestError
+from airflow_ee_provider.earth_engine.protocol import api, cancelling, starting, waiting
+from airflow_ee_provider.earth_engine.protocol.poll_plan import PollPlan
+from airflow_ee_provider.earth_engine.protocol.waiting import Progress
+from airflow_ee_provider.earth_engine.transport.shared_poller import SharedPoller
+from airflow_ee_provider.exports import exporting, side_by_side
+from airflow_ee_provider.exports.exporting import ExportingOperator
+from airflow_ee_provider.exports.starter import Starter
+from airflow_ee_provider.lifecycle import cancelling as task_cancelling
+from airflow_ee_provider.lifecycle import decision, facts, owning_task, waiting_task
+from airflow_ee_provider.lifecycle.decision import Event, Outcome, Situation
+from airflow_ee_provider.lifecycle.handover import HEARD_WITHIN, Handover
+from airflow_ee_provider.lifecycle.owning_task import OwningTask, Phase
+from airflow_ee_provider.lifecycle.waiting_task import WaitingTask
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import cancel
-from airflow_ee_provider.ownership import holders
-from airflow_ee_provider.ownership.holders import HeldOperation, Holder
-from airflow_ee_provider.tasks import (
-    clean_up,
-    decision,
-    exporting,
-    facts,
-    owning_task,
-    records,
-    resuming,
-    side_by_side,
-    waiting_task,
-)
-from airflow_ee_provider.tasks.decision import Event, Outcome, Situation
-from airflow_ee_provider.tasks.exporting import ExportingOperator
-from airflow_ee_provider.tasks.handover import HEARD_WITHIN, Handover
-from airflow_ee_provider.tasks.owning_task import OwningTask, Phase
-from airflow_ee_provider.tasks.run_records import records_of_run
-from airflow_ee_provider.tasks.starter import Starter
-from airflow_ee_provider.tasks.waiting_task import WaitingTask
+from airflow_ee_provider.tracking import holders, resuming, store
+from airflow_ee_provider.tracking.holders import HeldOperation, Holder
+from airflow_ee_provider.tracking.run import records_of_run
 from airflow_ee_provider.triggers import earth_engine as triggers
 from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
 
@@ -150,7 +142,7 @@ MUTANTS = [
     ),
     Mutant(
         "a killed process has nobody that goes on asking",
-        ((clean_up, "_is_handed_over", lambda *_: True),),
+        ((task_cancelling, "_is_handed_over", lambda *_: True),),
         ("export, worker", "sensor, poking"),
         strikes=USERS,
         before=("Earth Engine away",),
@@ -241,8 +233,8 @@ MUTANTS = [
     Mutant(
         "a worker that stood still goes on writing the records of the next try",
         (
-            (records, "is_of_a_later_try", lambda *_: False),
-            (records, "is_of_an_earlier_try", lambda *_: False),
+            (store, "is_of_a_later_try", lambda *_: False),
+            (store, "is_of_an_earlier_try", lambda *_: False),
             (facts, "own_try", lambda *_: None),
             instead(Event.SIGNAL, _takes_a_deferral_for_an_end),
         ),
@@ -400,7 +392,7 @@ MUTANTS = [
         "a record is read without a task's id",
         (
             (
-                records,
+                store,
                 "_read_own",
                 lambda context, key: context["ti"].xcom_pull(task_ids=None, map_indexes=None, key=key),
             ),

@@ -13,7 +13,7 @@ import httplib2
 from google.auth.credentials import AnonymousCredentials
 
 from airflow_ee_provider.decorators.earth_engine import _EarthEngineDecoratedOperator
-from airflow_ee_provider.earth_engine.flows.effects import Request, Response
+from airflow_ee_provider.earth_engine.protocol.effects import Request, Response
 from airflow_ee_provider.emulator.official_client import algorithms, discovery_document
 
 if TYPE_CHECKING:

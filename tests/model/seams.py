@@ -18,28 +18,18 @@ from database_model import TASK
 from official import CREDENTIALS, ENDPOINT, sender
 from world import PROJECT, QUESTION, Process
 
-from airflow_ee_provider import airflow_versions
-from airflow_ee_provider.earth_engine.client import drivers, outliving, shared_client, transports
-from airflow_ee_provider.earth_engine.credentials import Account
-from airflow_ee_provider.earth_engine.flows import retrying
-from airflow_ee_provider.earth_engine.flows.leaving import cancel_until_confirmed
-from airflow_ee_provider.earth_engine.lent_transport import WatchedTransport
+from airflow_ee_provider.base import process, run_xcoms, stored_values, task_states, time_limit
+from airflow_ee_provider.earth_engine.auth.credentials import Account
+from airflow_ee_provider.earth_engine.ee_client.intercepted import WatchedTransport
+from airflow_ee_provider.earth_engine.protocol import retries
+from airflow_ee_provider.earth_engine.protocol.exit_cleanup import cancel_until_confirmed
+from airflow_ee_provider.earth_engine.transport import detached_cancel, drivers, shared_client, transports
 from airflow_ee_provider.hooks.earth_engine import _ConnectionHook
+from airflow_ee_provider.lifecycle import acting, facts, handover, owning_task, process_end, waiting_task
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import stale
 from airflow_ee_provider.sensors import earth_engine as sensors
-from airflow_ee_provider.tasks import (
-    acting,
-    facts,
-    handover,
-    in_time,
-    owning_task,
-    records,
-    retry_memory,
-    run_records,
-    settled,
-    waiting_task,
-)
+from airflow_ee_provider.tracking import retry_memory, run, settled, store
 from airflow_ee_provider.triggers import earth_engine as triggers
 from airflow_ee_provider.triggers import state_watch
 
@@ -77,7 +67,7 @@ class _AsyncSession:
 
 
 def _questions(world: World, airflow: Airflow) -> dict[str, Any]:  # noqa: C901 (a dozen of them)
-    """Return what the product asks of Airflow, by the name in `airflow_versions`."""
+    """Return what the product asks of Airflow, by the name in `base`."""
 
     def state(_ti: Any) -> str:
         airflow.asked_at = world.now
@@ -202,7 +192,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
 
     def in_another_process(account: Account, names: Any, starts: Any = ()) -> int:
         process = Process(world, "a process that outlives it")
-        flow = cancel_until_confirmed(account.project, names, starts, timeout=outliving.TIMEOUT)
+        flow = cancel_until_confirmed(account.project, names, starts, timeout=detached_cancel.TIMEOUT)
         process.start(lambda: drivers.run(flow, Transport(), logging.getLogger()))
         return 1
 
@@ -218,11 +208,11 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         (time, "monotonic", lambda: world.now),
         (_thread, "start_new_thread", world.start_thread),
         (drivers, "SimpleQueue", world.queue),
-        (in_time, "SimpleQueue", world.queue),
+        (time_limit, "SimpleQueue", world.queue),
         (owning_task, "datetime", VirtualDatetime),
         (zones, "utcnow", lambda: datetime.fromtimestamp(world.now, timezone.utc)),
         (transports, "RequestsTransport", Transport),
-        (outliving, "cancel_in_another_process", in_another_process),
+        (detached_cancel, "cancel_in_another_process", in_another_process),
         (WatchedTransport, "_send", sender(world)),
         (stale, "read_holdings_from_task", lambda *_: airflow.holdings()),
         (shared_client, "AiohttpTransport", AsyncTransport),
@@ -234,32 +224,36 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
             lambda hook: _Session(hook.account),
         ),
         (importlib.import_module("asgiref.sync"), "sync_to_async", _sync_to_async),
-        (records, "_written", None),
-        (records, "_RECORDING", world.lock()),
+        (store, "_written", None),
+        (store, "_RECORDING", world.lock()),
         (shared_client, "_CLIENTS", {}),
     ]
     if hasattr(sensor_module, "_orig_start_date"):
         first = datetime.fromtimestamp(airflow.first_started, timezone.utc)
         patches.append((sensor_module, "_orig_start_date", lambda **_: first))
     modules = (
-        airflow_versions,
+        process,
+        run_xcoms,
+        stored_values,
+        task_states,
+        process_end,
         waiting_task,
         owning_task,
         facts,
         acting,
         settled,
         handover,
-        records,
+        store,
         retry_memory,
-        run_records,
+        run,
         triggers,
         state_watch,
         notifications,
     )
-    modules += (importlib.import_module("airflow_ee_provider.tasks.exporting"),)
+    modules += (importlib.import_module("airflow_ee_provider.exports.exporting"),)
     for name, answer in _questions(world, airflow).items():
         patches += [(module, name, answer) for module in modules if hasattr(module, name)]
-    retrying.BACKOFF.jitter.seed(1)
+    retries.BACKOFF.jitter.seed(1)
     logging.disable(logging.CRITICAL)
     with ExitStack() as stack:
         stack.callback(logging.disable, logging.NOTSET)

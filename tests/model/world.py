@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent, greenlet
 
-from airflow_ee_provider.earth_engine.flows.effects import NoResponse, Request, Response
+from airflow_ee_provider.earth_engine.protocol.effects import NoResponse, Request, Response
 from airflow_ee_provider.emulator.faults import ERRORS, ApiError
 from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
-from airflow_ee_provider.tasks import records
+from airflow_ee_provider.tracking import store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +123,7 @@ class World:
         self.slow_answers: list[float] = []
         self.current: Process | None = None
         #: What each process has for itself, though it is one here: modules' attributes, and what they are at first.
-        self.globals: list[tuple[Any, str, Any]] = [(records, "_written", None)]
+        self.globals: list[tuple[Any, str, Any]] = [(store, "_written", None)]
         #: How many questions to Airflow each thread is amid: a signal handler runs amid another.
         self._asking: Counter[greenlet] = Counter()
 

@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from airflow_ee_provider.base.parameters import NotGiven
 from airflow_ee_provider.decorators.earth_engine import _EarthEngineDecoratedOperator
-from airflow_ee_provider.earth_engine import results
-from airflow_ee_provider.earth_engine.flows.cancelling import CancelOutcome
+from airflow_ee_provider.earth_engine.model import results
+from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
@@ -25,7 +26,6 @@ from airflow_ee_provider.operators.earth_engine import (
     EarthEngineImportOperator,
 )
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
-from airflow_ee_provider.tasks.parameters import NotGiven
 from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger, EarthEngineOperationTrigger
 
 PAGE = Path(__file__).parents[2] / "docs" / "interface.md"
@@ -259,7 +259,7 @@ def page() -> str:
         "raises\n`EarthEngineError`; `help()` has the rest.\n\n",
         _methods(),
         "\n## Results\n\nWhat tasks return, what XComs and events hold, and what `as_dict()` of a hook's `Operation` ",
-        "and `CancelResult` gives; the types\nare in `airflow_ee_provider.earth_engine.results`.\n\n",
+        "and `CancelResult` gives; the types\nare in `airflow_ee_provider.earth_engine.model.results`.\n\n",
         _shapes(),
         f"\nThe outcomes are stable words; the log has them in lower case.\n\n{outcomes}\n",
     ]

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from airflow_ee_provider.earth_engine.flows.effects import (
+from airflow_ee_provider.earth_engine.protocol.effects import (
     Flow,
     LogMessage,
     MonotonicTime,
@@ -18,7 +18,7 @@ from airflow_ee_provider.earth_engine.flows.effects import (
     Sleep,
     WallClock,
 )
-from airflow_ee_provider.earth_engine.flows.reading import read_operations
+from airflow_ee_provider.earth_engine.protocol.reading import read_operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

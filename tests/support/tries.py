@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 from instances import TaskInstance
 
-from airflow_ee_provider.airflow_versions import xcom_backend
+from airflow_ee_provider.base.stored_values import xcom_backend
 from airflow_ee_provider.decorators.earth_engine import _EarthEngineDecoratedOperator
 
 if TYPE_CHECKING:

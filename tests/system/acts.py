@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import psutil
 from durations import DAGRUN_TIMEOUT
 
-from airflow_ee_provider.airflow_api import seconds_since_epoch, wait_until
+from dev.airflow_api import seconds_since_epoch, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cells import Cell
 
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 #: Seconds from a worker's SIGTERM to its SIGKILL.
 GRACE = 10.0

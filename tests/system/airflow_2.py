@@ -8,7 +8,7 @@ from functools import cached_property
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_ee_provider.standalone import StandaloneAirflow
+from dev.standalone import StandaloneAirflow
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,11 +11,11 @@ from uuid import uuid4
 from durations import DEADLINE
 from events import CANCEL, EVENTS, EXPORTS, SENSORS, WITH_DAG_CALLBACK
 
-from airflow_ee_provider.airflow_api import seconds_since_epoch, wait_until
+from dev.airflow_api import seconds_since_epoch, wait_until
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 PROJECT = "earth-demo"
 

@@ -7,13 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_ee_provider.airflow_api import wait_until
+from dev.airflow_api import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 
 def task_renamed(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[bool, str]:

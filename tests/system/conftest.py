@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from statsd_server import StatsdServer
 
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from cells import Cell
 
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 #: What can become of an operation: cancelled and confirmed; left running, and its end noticed; or left running, because
 #: Airflow runs none of our code, until the janitor finds it.

@@ -30,11 +30,11 @@ from promises import CANCEL_WITHIN, judge, requested
 from tokens import TokenServer
 from tracing import keep, trace_of_cell
 
-from airflow_ee_provider.airflow_api import wait_until
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
-from airflow_ee_provider.standalone import StandaloneAirflow
+from dev.airflow_api import wait_until
+from dev.standalone import StandaloneAirflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

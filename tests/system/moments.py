@@ -22,7 +22,7 @@ from matrix import booted, keep_evidence, new_emulator
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator.service import Service
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 EVENTS = ("marked failed", "marked success", "cleared", "run marked failed", "dagrun_timeout")
 SHAPES = ("deferred", "worker", "by_itself", "sensor")

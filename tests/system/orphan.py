@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 DAG_ID = "example_earth_engine_cancel_on_kill"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from acts import LOST_SIGHT, clear, fail_run
 
-from airflow_ee_provider.standalone import TASKS_API
+from dev.standalone import TASKS_API
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cells import Cell
 
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 #: Seconds: more than its missing heartbeats take until the next scheduler takes its tasks over (30 s); until another
 #: triggerer has those of one that does not come back; in which the broker delivers again what nobody has acknowledged;

@@ -18,7 +18,7 @@ from orphan import DAG_ID, held_by_a_deferred_task, without_a_triggerer
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator.service import Service
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 TILES = "example_earth_engine_tiles"
 PAGE = "/plugin/earth-engine"

@@ -13,7 +13,7 @@ import psutil
 from airflow_2 import StandaloneAirflow2
 from servers import Postgres, Redis
 
-from airflow_ee_provider.standalone import StandaloneAirflow
+from dev.standalone import StandaloneAirflow
 
 if TYPE_CHECKING:
     import signal

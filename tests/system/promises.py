@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from events import COLLECTED_WITHIN, EVENTS, OR_COLLECTOR, RESUMED
 
-from airflow_ee_provider.airflow_api import wait_until
+from dev.airflow_api import wait_until
 
 if TYPE_CHECKING:
     from cells import Cell
 
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 #: Seconds in which a cancel is promised; a lost worker is noticed only when its heartbeat is.
 CANCEL_WITHIN, LOST_WORKER_WITHIN = 45.0, 120.0

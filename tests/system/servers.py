@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_ee_provider.airflow_api import wait_until
-from airflow_ee_provider.standalone import free_port, listens
+from dev.airflow_api import wait_until
+from dev.standalone import free_port, listens
 
 if TYPE_CHECKING:
     from types import TracebackType

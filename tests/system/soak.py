@@ -27,7 +27,7 @@ from soak_page import page
 from soak_runs import SHAPES, Run, choose, dag_id_of, judge
 from tracing import FOLLOWED, keep, trace_of_run
 
-from airflow_ee_provider.ownership.audit import COLLECTOR
+from airflow_ee_provider.tracking.audit import COLLECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.emulator.service import Service
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 FAULTS = ("unavailable", "internal", "too_many_requests", "reset", "reset_after", "truncated", "html")
 #: Of all requests to Earth Engine, how many meet a fault.

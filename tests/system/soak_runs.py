@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.emulator.operations import EmulatedOperation
     from airflow_ee_provider.emulator.service import Service
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 #: Exports of each shape of DAG, and the state in which its task holds them.
 SHAPES = {"several": 2, "mapped": 3, "sensor": 1, "worker": 1, "timeout": 1}

@@ -9,7 +9,7 @@ from changed_file import CHANGES, change_files
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 pytestmark = pytest.mark.system
 

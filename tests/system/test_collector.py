@@ -13,14 +13,14 @@ from cells import PROJECT
 from matrix import STANDALONE, new_emulator
 from tokens import TokenServer
 
-from airflow_ee_provider.airflow_api import wait_until
-from airflow_ee_provider.tasks.record_format import OPERATIONS_KEY
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY
+from dev.airflow_api import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 pytestmark = pytest.mark.system
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from cells import PROJECT
 
-from airflow_ee_provider.airflow_api import wait_until
+from dev.airflow_api import wait_until
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 pytestmark = pytest.mark.system
 

@@ -8,12 +8,12 @@ import pytest
 from cells import PROJECT
 from rich.console import Console
 
-from airflow_ee_provider.airflow_api import wait_until
-from airflow_ee_provider.demo import play
+from dev.airflow_api import wait_until
+from dev.demo import play
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 pytestmark = pytest.mark.system
 

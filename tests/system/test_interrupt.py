@@ -12,10 +12,10 @@ import pytest
 from airflow import __version__ as airflow_version
 from terminal import CTRL_C, CTRL_D, Terminal
 
-from airflow_ee_provider.airflow_api import wait_until
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
+from dev.airflow_api import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,11 +10,11 @@ from cells import PROJECT, Cell
 from matrix import mapped_group, run_cells
 from promises import requested
 
-from airflow_ee_provider.airflow_api import PATIENCE, wait_until
+from dev.airflow_api import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 pytestmark = pytest.mark.system
 

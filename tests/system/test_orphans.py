@@ -13,14 +13,14 @@ import requests
 from cells import PROJECT
 from orphan import DAG_ID, held_by_a_deferred_task, without_a_triggerer
 
-from airflow_ee_provider.airflow_api import wait_until
-from airflow_ee_provider.earth_engine.metrics import METRICS
+from airflow_ee_provider.earth_engine.model.metrics import METRICS
+from dev.airflow_api import wait_until
 
 if TYPE_CHECKING:
     from statsd_server import StatsdServer
 
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 pytestmark = pytest.mark.system
 

@@ -8,13 +8,13 @@ import pytest
 from browser import CHROMIUM, DRIVER, Browser, browser
 from orphan import DAG_ID, held_by_a_deferred_task
 
-from airflow_ee_provider.airflow_api import wait_until
+from dev.airflow_api import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 pytestmark = [
     pytest.mark.system,

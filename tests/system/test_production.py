@@ -7,7 +7,7 @@ from cells import Cell
 from matrix import PRODUCTION, booted, keep_evidence, new_emulator, run_cells
 from servers import are_installed
 
-from airflow_ee_provider.airflow_api import PATIENCE
+from dev.airflow_api import PATIENCE
 
 pytestmark = [
     pytest.mark.system,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from secret_manager import SecretManager
 
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 pytestmark = pytest.mark.system
 

@@ -11,7 +11,7 @@ import requests
 from loopback import LoopbackServer, send
 from tokens import TokenServer
 
-from airflow_ee_provider.standalone import StandaloneAirflow
+from dev.standalone import StandaloneAirflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.emulator.operations import EmulatedOperation
-    from airflow_ee_provider.standalone import StandaloneAirflow
+    from dev.standalone import StandaloneAirflow
 
 #: Where the model reads them.
 TRACES = Path(__file__).parents[1] / "model" / "traces"

@@ -6,8 +6,8 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, BaseOperator
 
-from airflow_ee_provider.tasks.records import record_started
-from airflow_ee_provider.tasks.settled import note_settled
+from airflow_ee_provider.tracking.settled import note_settled
+from airflow_ee_provider.tracking.store import record_started
 
 ACCOUNT = {"earth_engine_conn_id": "earth_engine_default", "project_id": None, "impersonation_chain": None}
 

@@ -32,8 +32,8 @@ def prepare_death(step: str, victim: str, ti: Any) -> None:
     """Let this process die when it comes to that step, if this is the first try."""
     if ti.try_number > 1:
         return
-    from airflow_ee_provider.earth_engine.client import transports
-    from airflow_ee_provider.tasks import exporting
+    from airflow_ee_provider.earth_engine.transport import transports
+    from airflow_ee_provider.exports import exporting
 
     def dying(work: Callable[..., Any], *, after: bool = False) -> Callable[..., Any]:
         def instead(*args: Any, **kwargs: Any) -> Any:

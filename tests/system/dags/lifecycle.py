@@ -15,7 +15,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, task, task_group
 from durations import DAGRUN_TIMEOUT, DEADLINE, EXECUTION_TIMEOUT, TRIGGER_TIMEOUT
 
-from airflow_ee_provider.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (

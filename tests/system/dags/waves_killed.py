@@ -25,7 +25,7 @@ def die_once(step: str) -> None:
 
 def prepare_deaths() -> None:
     """Let a second process die as it is about to start more, and then one that is about to wait for room."""
-    from airflow_ee_provider.tasks import exporting
+    from airflow_ee_provider.exports import exporting
 
     wait, start_more = exporting.ExportingOperator.wait_in_triggerer, exporting.ExportingOperator.start_more
 

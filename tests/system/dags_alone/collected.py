@@ -36,7 +36,7 @@ for end, of_dag in ENDS.items():
             earth_engine_conn_id=CONNECTION,
         )
         def hold(dag_run: Any) -> Any:
-            from airflow_ee_provider.earth_engine.operation_names import OperationName
+            from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 
             return OperationName.parse_all(dag_run.conf["operation_names"])
 

@@ -1,0 +1,82 @@
+"""Errors as Airflow understands them: which it retries, and which it does not."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
+
+from airflow_ee_provider.base.process import is_a_task_test
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from airflow_ee_provider.earth_engine.transport.drivers import Log
+
+
+#: In a trigger's event: it could not open its connection, so that it has not begun to wait.
+CANNOT_BEGIN = "cannot_begin"
+
+
+@contextmanager
+def log_instead_of_raising(log: Log) -> Iterator[None]:
+    """Log an error instead of raising it, so that the failure that led here stays the visible one."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 (Airflow and its backends raise what they like)
+        log.error("Earth Engine operations could not be cancelled and may still run: %s", error)  # noqa: TRY400
+
+
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Let Airflow retry the task after an error of Earth Engine's only where that can help."""
+    try:
+        yield
+    except EarthEngineError as error:
+        raise airflow_exception(str(error), permanent=error.permanent) from error
+
+
+def airflow_exception(message: str, *, permanent: bool) -> AirflowException:
+    """Return an exception after which Airflow retries the task, or not."""
+    return AirflowFailException(message) if permanent else AirflowException(message)
+
+
+def is_final(error: BaseException, ti: Any) -> bool:
+    """Whether Airflow lets no other try follow an error, where it is asked for no retry policy: on Airflow 2."""
+    return isinstance(error, (AirflowFailException, AirflowSkipException)) or not has_tries_left(ti)
+
+
+def has_tries_left(ti: Any) -> bool:
+    """Whether Airflow tries a task again where this try's process is lost."""
+    return bool(ti.try_number <= ti.max_tries) and not is_a_task_test(ti)
+
+
+def waits_itself(task: Any, event: Mapping[str, Any]) -> bool:
+    """Whether a resumed task is to wait in its own process, because its trigger could not begin.
+
+    The task's process may have what the triggerer has not: with ``[core] multi_team``, the triggerer of Airflow 3.3
+    reads no connection of a team.
+    """
+    if not event.get(CANNOT_BEGIN):
+        return False
+    task.log.warning(
+        "The triggerer cannot open the connection: %s %s waits for its operations itself. Make the connection known to "
+        "the triggerer, or set deferrable=False.",
+        event["error"],
+        task.task_id,
+    )
+    task.deferrable = False
+    return True
+
+
+def result_or_raise(event: Mapping[str, Any]) -> list[Any]:
+    """Return what a trigger's event carries.
+
+    :raises AirflowException: if that is an error; one that Airflow retries only where that can help.
+    """
+    if "error" in event:
+        raise airflow_exception(event["error"], permanent=event["permanent"])
+    result: list[Any] = event["result"]
+    return result

@@ -1,0 +1,132 @@
+"""What this process is, and how Airflow reaches it: signals, listeners, and the trial runs of an author."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import os
+import signal
+import sys
+import time
+from importlib import import_module
+from typing import Any
+
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
+
+
+def runs_a_task(ti: Any) -> bool:
+    """Whether this process runs that task, rather than a callback in the dag-processor: Airflow exports its names."""
+    return bool(
+        os.environ.get("AIRFLOW_CTX_TASK_ID") == ti.task_id
+        and os.environ.get("AIRFLOW_CTX_DAG_RUN_ID") == ti.run_id
+        and os.environ.get("AIRFLOW_CTX_DAG_ID") == ti.dag_id
+    )
+
+
+def threads_may_ask_airflow() -> bool:
+    """Whether threads can talk to Airflow side by side: before 3.2, answers of the supervisor can get mixed up."""
+    if not AIRFLOW_3:
+        return True
+    from airflow.sdk.execution_time import comms
+
+    return hasattr(comms, "DeadlockImminentError")
+
+
+def is_asking_airflow() -> bool:
+    """Whether the code that a signal handler has interrupted is just asking Airflow something, as no other may then."""
+    return _interrupts("airflow.sdk.execution_time.comms")
+
+
+def is_writing_to_the_log() -> bool:
+    """Whether the code that a signal handler has interrupted is just writing a log line of Airflow 3's.
+
+    structlog holds a lock meanwhile that a second line, written in the handler, would wait for without end. The signal
+    that `tell_again` sends comes often there: Python switches threads where one waits for the system.
+    """
+    return _interrupts("structlog")
+
+
+def _interrupts(module: str) -> bool:
+    frame: Any = sys._getframe()  # noqa: SLF001 (the interrupted code is nowhere else)
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__"))
+        if name == module or name.startswith(f"{module}."):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def tell_again(seconds: float) -> None:
+    """Let Airflow 3 call ``on_kill`` once more, from its handler of SIGTERM, when what that has interrupted is over."""
+
+    def tell() -> None:
+        time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    _thread.start_new_thread(tell, ())
+
+
+def add_listener(listener: object) -> None:
+    """Let Airflow's listener manager call an object, in this process."""
+    _listener_manager().add_listener(listener)
+
+
+def remove_listener(listener: object) -> None:
+    """Let Airflow's listener manager call an object no more."""
+    manager = _listener_manager().pm
+    if manager.is_registered(listener):
+        manager.unregister(listener)
+
+
+def _listener_manager() -> Any:
+    try:
+        listening: Any = import_module("airflow.sdk.listener")
+    except ImportError:
+        listening = import_module("airflow.listeners.listener")
+    return listening.get_listener_manager()
+
+
+def tells_of_the_end(ti: Any) -> bool:
+    """Whether Airflow calls `before_stopping` at the end of a task's process: not in a ``dag.test()`` of Airflow 2."""
+    return AIRFLOW_3 or not is_a_dag_test(ti)
+
+
+def is_a_dag_test(ti: Any) -> bool:
+    """Whether ``dag.test()`` runs the task: in its own process, and then the trigger in the same."""
+    if not AIRFLOW_3:
+        return getattr(ti, "job_id", None) is None
+    from airflow.sdk.execution_time import task_runner
+
+    return "InProcess" in type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__
+
+
+def is_a_task_test(ti: Any) -> bool:
+    """Whether ``airflow tasks test`` runs the task: whatever happens there, no other try follows."""
+    return bool(getattr(ti, "test_mode", False)) or os.environ.get("AIRFLOW_TEST_MODE") == "True"
+
+
+def can_run_a_trigger(ti: Any) -> bool:
+    """Whether something runs the trigger of a task that defers: not ``dag.test()`` in a notebook.
+
+    There, an event loop runs already, and another one cannot run in the same thread.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return not is_a_dag_test(ti)
+
+
+def is_an_inline_trigger() -> bool:
+    """Whether ``dag.test()`` runs this trigger, on an event loop of its own in the process of the task."""
+    running = asyncio.current_task()
+    # Nothing else tells: a trigger there has no task instance, and Airflow 2 leaves no trace of itself.
+    name = getattr(running.get_coro(), "__qualname__", "") if running else ""
+    return name.startswith(("_run_inline_trigger.", "InProcessTestSupervisor.run_trigger_in_process."))
+
+
+def _runs_in_triggerer() -> bool:
+    """Whether this is the triggerer, whose supervisor never answers a question about several XComs."""
+    from airflow.sdk.execution_time import task_runner
+
+    return "Trigger" in type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__

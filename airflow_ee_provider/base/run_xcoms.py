@@ -1,0 +1,80 @@
+"""All XComs of a DAG run under one key, read the same way in every version of Airflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.base.process import _runs_in_triggerer
+from airflow_ee_provider.base.stored_values import or_error, xcom, xcom_backend
+from airflow_ee_provider.base.task_states import states_of_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+
+def xcoms_of_run(
+    key: str, dag_id: str, run_id: str, known_tasks: Mapping[str, bool], wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, int | None, Any]]:
+    """Yield task id, map index and value of all XComs of a DAG run under a key, of tasks that are gone as well.
+
+    Who wrote it may be known only from the value: the map index is None then. An exception is the value of what could
+    not be read.
+
+    :param known_tasks: the ids of the tasks of the DAG's present file, each with whether it can be mapped.
+    :param wanted: whether a task's id is asked about.
+    """
+    return (_from_supervisor if AIRFLOW_3 else _from_database)(key, dag_id, run_id, known_tasks, wanted)
+
+
+def _from_database(
+    key: str, dag_id: str, run_id: str, known_tasks: Mapping[str, bool], wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, int | None, Any]]:
+    del known_tasks  # The database has them all.
+    from airflow.utils.session import create_session
+
+    backend = xcom_backend()
+    with create_session() as session:
+        query = backend.get_many(key=key, dag_ids=dag_id, run_id=run_id, session=session)
+        # Columns, not entities: those have their values deserialised already, by another rule.
+        rows = query.with_entities(backend.task_id, backend.map_index, backend.value).all()
+        found = [
+            (row.task_id, row.map_index, or_error(backend.deserialize_value, row))
+            for row in rows
+            if wanted(row.task_id)
+        ]
+    yield from sorted(found, key=lambda one: one[:2])
+
+
+def _from_supervisor(
+    key: str, dag_id: str, run_id: str, known_tasks: Mapping[str, bool], wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, int | None, Any]]:
+    of: dict[str, Any] = {"key": key, "dag_id": dag_id, "run_id": run_id}
+    for task_id, indexes in _instances_of_run(dag_id, run_id, known_tasks).items():
+        if not wanted(task_id):
+            continue
+        if not _runs_in_triggerer():
+            values = or_error(xcom_backend().get_all, **of, task_id=task_id)
+            if not isinstance(values, Exception):
+                for value in values or ():
+                    yield task_id, None, value
+                continue
+        for map_index in indexes or (-1,):  # One of them cannot be read: the others can.
+            value = or_error(xcom, **of, task_id=task_id, map_index=map_index)
+            if value is not None:
+                yield task_id, map_index, value
+
+
+def _instances_of_run(dag_id: str, run_id: str, known_tasks: Mapping[str, bool]) -> dict[str, list[int]]:
+    """Return the ids of a run's tasks, with the map indexes of those that are mapped."""
+    states = states_of_run(dag_id, run_id)
+    found: dict[str, list[int]] = {task_id: [] for task_id in sorted(known_tasks)}
+    for name in states:
+        # A mapped task is named with its index. What looks like one can be called so, too: then both are asked for.
+        base, _, index = name.rpartition("_")
+        mapped = bool(base) and index.isdigit()
+        if mapped and known_tasks.get(base, base not in known_tasks):
+            found.setdefault(base, []).append(int(index))
+        if not (mapped and known_tasks.get(base)):
+            found.setdefault(name, [])
+    return found

@@ -1,0 +1,87 @@
+"""XComs and Variables, read and written the same way in every version of Airflow."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
+
+
+def xcom(key: str, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
+    """Return an XCom through the backend that is configured; None where there is none."""
+    return xcom_backend().get_one(key=key, dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
+
+
+def set_xcom(key: str, value: Any, ti: Any) -> None:
+    """Write an XCom of a task instance, also from the triggerer."""
+    of = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+    xcom_backend().set(key=key, value=value, **of)
+
+
+def variable(key: str) -> str | None:
+    """Return the text of an Airflow Variable; None if there is none. Airflow 2 asks no secrets backend for it."""
+    if AIRFLOW_3:
+        from airflow.sdk import Variable
+
+        found: str | None = Variable.get(key, default=None)
+        return found
+    from airflow.models.variable import Variable as Model
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        row: Any = session.query(Model).filter(Model.key == key).one_or_none()
+        text: str | None = row.get_val() if row else None
+    return text
+
+
+def set_variable(key: str, text: str, description: str) -> None:
+    """Write an Airflow Variable."""
+    if AIRFLOW_3:
+        from airflow.sdk import Variable
+
+        Variable.set(key, text, description)
+        return
+    from airflow.models.variable import Variable as Model
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.query(Model).filter(Model.key == key).delete()
+        session.add(Model(key=key, val=text, description=description))
+
+
+def delete_variable(key: str) -> None:
+    """Delete an Airflow Variable, if it is there."""
+    if AIRFLOW_3:
+        from airflow.sdk import Variable
+
+        Variable.delete(key)
+        return
+    from airflow.models.variable import Variable as Model
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.query(Model).filter(Model.key == key).delete()
+
+
+def xcom_backend() -> Any:
+    """Return the class that ``[core] xcom_backend`` names."""
+    # `BaseXCom` would give a custom backend's own notes, such as the path of an object, in place of the value.
+    return import_module("airflow.sdk.execution_time.xcom" if AIRFLOW_3 else "airflow.models.xcom").XCom
+
+
+def xcom_table() -> Any:
+    """Return SQLAlchemy's table of XComs; the same columns in all versions."""
+    if AIRFLOW_3:
+        from airflow.models.xcom import XComModel as Model
+    else:
+        from airflow.models.xcom import BaseXCom as Model  # type: ignore[no-redef]
+    return Model.__table__
+
+
+def or_error(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return what a call returns, or the exception that it raises: an XCom backend raises what it likes."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001
+        return error

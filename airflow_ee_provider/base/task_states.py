@@ -1,0 +1,120 @@
+"""The states of task instances and runs, as Airflow says them now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.base.stored_values import or_error, xcom
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+#: States of a task instance in which it may still want what it holds.
+ACTIVE_STATES = frozenset(
+    {"scheduled", "queued", "running", "deferred", "restarting", "up_for_retry", "up_for_reschedule"}
+)
+
+
+def own_state(ti: Any) -> str:
+    """Return the state that Airflow has of a task instance now: ``cleared`` for none, ``deleted`` for no such instance.
+
+    :raises Exception: whatever keeps Airflow from saying so.
+    """
+    return _state_from_supervisor(ti) if AIRFLOW_3 else _state_from_database(ti)[0]
+
+
+def run_goes_on(ti: Any) -> bool:
+    """Whether the DAG run of a task instance has not ended.
+
+    :raises Exception: whatever keeps Airflow from saying so.
+    """
+    if not AIRFLOW_3:
+        return _state_from_database(ti)[2]
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    return _in_words(RuntimeTaskInstance.get_dagrun_state(ti.dag_id, ti.run_id)) in ("running", "queued")
+
+
+def _state_from_supervisor(ti: Any) -> str:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    of: dict[str, Any] = {"task_ids": [ti.task_id], "run_ids": [ti.run_id], "map_index": ti.map_index}
+    by_task = RuntimeTaskInstance.get_task_states(dag_id=ti.dag_id, **of).get(ti.run_id, {})
+    for name in (f"{ti.task_id}_{ti.map_index}", ti.task_id):
+        if name in by_task:
+            return _in_words(by_task[name])
+    return "deleted"
+
+
+def _in_words(state: Any) -> str:
+    return "cleared" if state is None else str(getattr(state, "value", state))
+
+
+def _state_from_database(ti: Any) -> tuple[str, int | None, bool]:
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        found: Any = (
+            session.query(TaskInstance.state, TaskInstance.try_number)
+            .filter(
+                TaskInstance.dag_id == ti.dag_id,
+                TaskInstance.task_id == ti.task_id,
+                TaskInstance.run_id == ti.run_id,
+                TaskInstance.map_index == ti.map_index,
+            )
+            .one_or_none()
+        )
+        run: Any = session.query(DagRun.state).filter(DagRun.dag_id == ti.dag_id, DagRun.run_id == ti.run_id)
+        goes_on = run.scalar() in ("running", "queued")
+    return (_in_words(found[0]), found[1], goes_on) if found else ("deleted", None, goes_on)
+
+
+def states_of_run(dag_id: str, run_id: str) -> dict[str, str]:
+    """Return the states of a run's task instances by name, a mapped one's with its index; empty if unknown."""
+    states = or_error(states_of, dag_id, [run_id])
+    return {} if isinstance(states, Exception) else {name: state for (_, name), state in states.items()}
+
+
+def states_of(dag_id: str, run_ids: Collection[str], task_ids: Collection[str] = ()) -> dict[tuple[str, str], str]:
+    """Return the states of a DAG's task instances by run and name, a mapped one's with its index; one question.
+
+    :param task_ids: of the tasks; all by default.
+    :raises Exception: whatever keeps Airflow from saying so.
+    """
+    if AIRFLOW_3:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        of: dict[str, Any] = {"run_ids": list(run_ids), **({"task_ids": list(task_ids)} if task_ids else {})}
+        found = RuntimeTaskInstance.get_task_states(dag_id=dag_id, **of)
+        return {(run_id, name): _in_words(state) for run_id, of_run in found.items() for name, state in of_run.items()}
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        columns = (TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index, TaskInstance.state)
+        query = session.query(*columns).filter(TaskInstance.dag_id == dag_id, TaskInstance.run_id.in_(run_ids))
+        rows: Collection[Any] = (query.filter(TaskInstance.task_id.in_(task_ids)) if task_ids else query).all()
+    return {(row.run_id, instance_name(row.task_id, row.map_index)): _in_words(row.state) for row in rows}
+
+
+def instance_name(task_id: str, map_index: int) -> str:
+    """Return how Airflow names a task instance among those of its run."""
+    return task_id if map_index < 0 else f"{task_id}_{map_index}"
+
+
+def own_try(ti: Any, try_key: str) -> int | None:
+    """Return the number of a task instance's try now; None where Airflow does not tell.
+
+    :param try_key: of the XCom in which the task has written its try down: Airflow 3 does not tell a trigger.
+    :raises Exception: whatever keeps Airflow from saying so.
+    """
+    if not AIRFLOW_3:
+        return _state_from_database(ti)[1]
+    try_number = xcom(try_key, ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+    if try_number is not None and not isinstance(try_number, int):
+        raise TypeError(f"{try_key} holds {type(try_number).__name__}, not the number of a try.")
+    return try_number

@@ -1,0 +1,175 @@
+"""The collector: looks at what has changed in Airflow's database, and cancels what no task needs any more."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.collector.cancels import Unneeded
+from airflow_ee_provider.collector.decision import Verdict
+from airflow_ee_provider.collector.memory import Known, Memory, id_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from airflow_ee_provider.collector.cancels import Cancels
+    from airflow_ee_provider.collector.look import Database, Seen
+
+#: Seconds for which a run is looked at after its end: a late answer is recorded after it.
+LINGER = 600.0
+
+#: How far back the first look goes: an operation runs for ten days, and may wait before that.
+FIRST_LOOK = timedelta(days=11)
+
+#: How many runs a portion of it has, and the seconds between two.
+PORTION, PAUSE = 500, 0.1
+
+#: Seconds between two sweeps: for a run that was begun again and has ended between two looks.
+SWEEP = 300.0
+
+#: By how much the clocks of this machine and of the database may differ.
+CLOCKS_DIFFER = timedelta(minutes=5)
+
+
+@dataclass
+class Collector:
+    """One look after the other; each does all that is due.
+
+    :param grace: seconds between the look that first finds an operation unneeded and its cancel: a task's process, or
+        its trigger, cancels its own first.
+    """
+
+    database: Database
+    cancels: Cancels
+    log: Any
+    grace: float = 30.0
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    #: Seconds that the last look at the database took.
+    took: float = 0.0
+    memory: Memory = field(init=False)
+    _runs: dict[int, float] = field(default_factory=dict)
+    _active: set[int] = field(default_factory=set)
+    _newest: tuple[int, int] | None = None
+    _swept: float = 0.0
+    _told: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.memory = Memory(self.database, self.log)
+
+    def look(self) -> float | None:
+        """Look once; returns in how many seconds something is due, or None."""
+        if self._newest is None:
+            self._look_back()
+        begun = self.now()
+        with self.database.connected():
+            self._look()
+        self.took = self.now() - begun
+        due = self._collect()
+        self._forget()
+        return due
+
+    def _look(self) -> None:
+        before, newest = self._newest or (0, 0)
+        # A run's number is given before it can be seen: so those of the last two looks are new.
+        states = self.database.active_runs(before)
+        active = {run for run, is_active in states.items() if is_active}
+        named = {known.instance.key.run for known in self.memory} | self._active
+        if self.now() - self._swept >= SWEEP:
+            named |= self._runs.keys() | self._changed()
+        named -= active
+        seen = self.database.look(before, named) if states else self.database.look_at(named)
+        self._newest = (newest, max(newest, *states, *seen.active, *seen.ended, 0))
+        self._see(seen, named, self.now())
+        self._active = active | seen.active
+
+    def _look_back(self) -> None:
+        """Take in, newest first, the runs of the days that an operation may run; in portions."""
+        newest = self.database.newest_run()
+        since, below = datetime.now(timezone.utc) - FIRST_LOOK, newest + 1
+        self._swept = self.now()
+        while runs := self.database.changed_runs(since, below, PORTION):
+            with self.database.connected():
+                self._see(self.database.look_at(runs), runs, self.now() - LINGER)
+            self._collect()
+            self._forget()
+            below = runs[-1]
+            self.sleep(PAUSE)
+        self._newest = (newest, newest)
+
+    def _changed(self) -> set[int]:
+        """Return the runs that have changed since the last sweep."""
+        since = datetime.now(timezone.utc) - timedelta(seconds=self.now() - self._swept) - CLOCKS_DIFFER
+        self._swept = self.now()
+        return set(self.database.changed_runs(since))
+
+    def _see(self, seen: Seen, named: Collection[int], ended: float) -> None:
+        """Take in a look.
+
+        :param ended: when a run has ended that was not seen before.
+        """
+        self.memory.update(seen, named)
+        self._runs.update(dict.fromkeys(seen.active, self.now()))
+        for run in seen.ended:
+            self._runs.setdefault(run, ended)
+
+    def _collect(self) -> float | None:
+        """Cancel what has been unneeded for long enough; returns in how many seconds more is."""
+        waits: list[float] = []
+        due: list[tuple[Known, Unneeded]] = []
+        for known in list(self.memory):
+            unneeded = self._unneeded(known)
+            if unneeded is None:
+                known.unwanted_since = None
+                continue
+            if known.unwanted_since is None:
+                known.unwanted_since = self.now()
+            left = known.unwanted_since + self.grace - self.now()
+            if left > 0:
+                waits.append(left)
+            else:
+                due.append((known, unneeded))
+        if due:
+            wanted = self.memory.wanted()
+            asked = [(known, self._but_for(unneeded, wanted)) for known, unneeded in due]
+            done = self.cancels.cancel([unneeded for _, unneeded in asked if unneeded.operations])
+            for known, unneeded in asked:
+                known.dealt_with |= done & {name for _, name in unneeded.operations}
+        return min(waits, default=None)
+
+    def _unneeded(self, known: Known) -> Unneeded | None:
+        """Return what no task needs of a record; None if there is nothing."""
+        operations: list[tuple[dict[str, Any] | None, str]] = []
+        reason = ""
+        for part, decision in known.decide():
+            if decision.verdict is Verdict.CANCEL:
+                reason = decision.reason
+                operations += [(part.account, name) for name in part.operation_names if name not in known.dealt_with]
+            elif decision.verdict is Verdict.UNCLEAR:
+                self._tell(known, f"{known.instance.name} {decision.reason}: its operations are left alone.")
+        return Unneeded(known.instance, reason, tuple(operations)) if operations else None
+
+    def _but_for(self, unneeded: Unneeded, wanted: Collection[str]) -> Unneeded:
+        """Leave out what another task wants."""
+        kept = tuple((account, name) for account, name in unneeded.operations if id_of(name) not in wanted)
+        if len(kept) < len(unneeded.operations):
+            self.log.debug("%s: another task wants some of its operations.", unneeded.instance.name)
+        return Unneeded(unneeded.instance, unneeded.reason, kept)
+
+    def _tell(self, known: Known, text: str) -> None:
+        """Write a line into the log, once."""
+        if self._told.get(id(known)) != text:
+            self._told[id(known)] = text
+            self.log.info("%s", text)
+
+    def _forget(self) -> None:
+        """Forget the runs that ended a while ago, but for those that have something left."""
+        kept = {known.instance.key.run for known in self.memory if known.unwanted_since is not None}
+        over = {run for run, seen in self._runs.items() if self.now() - seen >= LINGER and run not in kept}
+        for run in over:
+            del self._runs[run]
+        self.memory.forget(over)
+        alive = {id(known) for known in self.memory}
+        self._told = {known: text for known, text in self._told.items() if known in alive}

@@ -1,0 +1,153 @@
+"""Whether an operation that a task has recorded is to be cancelled although its task does not: the collector's rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from airflow_ee_provider.base.task_states import ACTIVE_STATES
+from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
+from airflow_ee_provider.tracking.record import Intent
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.tracking.record import Record
+
+#: In place of a state: Airflow's database does not have the task instance any more.
+GONE = "gone"
+
+#: States of a task instance that no process runs.
+WAITS_WITHOUT_A_PROCESS = frozenset({"deferred", "up_for_retry", "up_for_reschedule"})
+
+#: States of one that Airflow has still to start.
+TO_BE_STARTED = frozenset({None, "scheduled", "queued", "restarting"})
+
+
+class Verdict(str, Enum):
+    """What is done about a record's operations now."""
+
+    #: A task wants them, or will say itself what it has left.
+    WANTED = "wanted"
+    #: They are not the collector's: they are meant to run on, or somebody else's.
+    LEFT = "left"
+    #: Who wants them is not clear; nothing is cancelled, and the log says why.
+    UNCLEAR = "unclear"
+    #: No task needs them.
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict, and the reason for it, as it stands in the log after the task's name."""
+
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the rule knows of a record.
+
+    :param task_state: of the task instance now; None is Airflow's own word for one that it has to schedule.
+    :param run_state: of its DAG run.
+    :param try_number: of the task instance's latest try.
+    :param max_tries: of the task instance now: a clear changes it.
+    :param run_started: when its run began: the clear of a finished run changes it.
+    :param record: the first part of what the task has recorded.
+    :param settled_try: the try that has written down that nothing is left to cancel.
+    :param is_replaced: whether the record is not there any more, because the next try has begun.
+    :param was_waiting: whether this try was seen in a state without a process last.
+    """
+
+    task_state: str | None
+    run_state: str | None
+    try_number: int
+    max_tries: int | None
+    run_started: datetime | None
+    record: Record
+    settled_try: int | None = None
+    is_replaced: bool = False
+    was_waiting: bool = False
+
+    @property
+    def is_active(self) -> bool:
+        """Whether Airflow still works on the task instance, or will."""
+        return self.run_state in ACTIVE_RUN_STATES and (self.task_state is None or self.task_state in ACTIVE_STATES)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a try has written down that nothing is left; one after a clear does not know what was before it."""
+        recorded_by = self.record.try_number or self.try_number
+        is_of_it = self.settled_try is not None and self.settled_try >= recorded_by
+        return is_of_it and not (self.is_replaced and self.was_cleared)
+
+    @property
+    def was_cleared(self) -> bool:
+        """Whether the task, or its whole run, was cleared since it recorded."""
+        record = self.record
+        if record.max_tries is None:
+            return False
+        started = datetime.fromisoformat(record.run_started) if record.run_started else None
+        return record.max_tries != self.max_tries or (started is not None and started != self.run_started)
+
+
+def decide(facts: Facts) -> Decision:
+    """Say what is to be done about the operations of a record.
+
+    :param facts: what Airflow says now.
+    """
+    record = facts.record
+    if facts.is_settled:
+        return Decision(Verdict.LEFT, "has left nothing to cancel")
+    if record.intent in (Intent.WATCH.value, Intent.CANCEL.value):
+        return Decision(Verdict.WANTED if facts.is_active else Verdict.LEFT, "does not own them")
+    if facts.task_state == GONE:
+        return _if_allowed(facts, "was deleted", ("kill",))
+    if facts.is_active:
+        return _of_active(facts)
+    if facts.task_state is None or facts.task_state in ACTIVE_STATES:
+        return _if_allowed(facts, f"is {facts.task_state or 'cleared'}, and its run is {facts.run_state}", ("kill",))
+    how = f"is {facts.task_state}"
+    if facts.is_replaced and facts.was_cleared:
+        return _if_allowed(facts, "was cleared, and its next try has ended", ("kill",))
+    if facts.is_replaced:
+        return _if_allowed(facts, f"{how}, and its last try has not gone on with them", ("kill",))
+    if facts.task_state == "failed" and not facts.was_waiting:
+        # It has failed by itself, or somebody has marked it: which of both, Airflow does not say.
+        return _if_allowed(facts, how, ("kill", "failure"))
+    return _if_allowed(facts, how, ("kill",))
+
+
+def _of_active(facts: Facts) -> Decision:
+    """Decide about a task that Airflow still works on."""
+    if facts.is_replaced:
+        if facts.was_cleared:
+            return _if_allowed(facts, "was cleared, and its next try has begun", ("kill",))
+        return Decision(Verdict.WANTED, "is tried again, and may go on with them")
+    if facts.task_state in TO_BE_STARTED and facts.was_cleared:
+        return _if_allowed(facts, "was cleared", ("kill",))
+    if facts.task_state is None:
+        return Decision(Verdict.UNCLEAR, "has no state: it was cleared, or Airflow has lost it and tries it again")
+    return Decision(Verdict.WANTED, f"is {facts.task_state}")
+
+
+def _if_allowed(facts: Facts, how: str, ends: tuple[str, ...]) -> Decision:
+    """Cancel where the task itself would have.
+
+    :param ends: of the task, as its author's ``cancel_on_*`` have them; each that it may have been.
+    """
+    record = facts.record
+    if record.intent == Intent.LEAVE.value and facts.run_state != "failed":
+        return Decision(Verdict.LEFT, f"{how}; its operations are meant to run on")
+    if record.intent == Intent.LEAVE.value:
+        ends = ("kill", "failure")
+    if record.cancel_on is None:
+        if "failed" in (facts.task_state, facts.run_state):
+            return Decision(Verdict.CANCEL, how)
+        return Decision(Verdict.LEFT, f"{how}, but neither it nor its run has failed")
+    if missing := [f"cancel_on_{end}" for end in ends if end not in record.cancel_on]:
+        is_clear = len(missing) == len(ends)
+        why = f"{how}; its author has not set {' and '.join(missing)}"
+        return Decision(Verdict.LEFT if is_clear else Verdict.UNCLEAR, why)
+    return Decision(Verdict.CANCEL, how)

@@ -1,0 +1,298 @@
+"""What the collector asks Airflow's database: which records of operations there are, and how their tasks are.
+
+Every look is bounded by runs: those that are active, and those that the collector names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_ee_provider.base.stored_values import or_error, xcom_backend
+from airflow_ee_provider.collector.tables import Tables
+from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
+from airflow_ee_provider.tracking.record import SETTLED_KEY, Intent, Record, may_go_on, part_key
+from airflow_ee_provider.tracking.settled import settled_try
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+#: How many ids one statement names at most: databases have limits.
+MOST_NAMED = 1000
+
+#: How many parts of a record are read at a time.
+PARTS = 32
+
+
+class Key(NamedTuple):
+    """What names a task instance in XComs: the DAG run by its number."""
+
+    run: int
+    task_id: str
+    map_index: int
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A task instance, as Airflow's database has it now, and when it has recorded; ``stored`` says in which table."""
+
+    key: Key
+    dag_id: str
+    run_id: str
+    run_state: str | None
+    run_started: datetime | None
+    state: str | None
+    try_number: int
+    max_tries: int | None
+    recorded_at: datetime | None = None
+    settled_try: int | None = None
+    stored: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its latest try has left nothing to cancel."""
+        return self.settled_try is not None and self.settled_try >= self.try_number
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        index = "" if self.key.map_index < 0 else f"[{self.key.map_index}]"
+        return f"{self.dag_id}.{self.key.task_id}{index} of {self.run_id}"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one look has found.
+
+    :param active: the numbers of the runs that are active.
+    :param ended: the numbers of the others that were looked at.
+    :param instances: task instances that have recorded operations, and may have left some.
+    """
+
+    active: frozenset[int]
+    ended: frozenset[int]
+    instances: tuple[Instance, ...]
+
+
+class Database:
+    """Airflow's database, as the collector reads it.
+
+    :param connect: opens a connection of SQLAlchemy's.
+    """
+
+    def __init__(self, connect: Callable[[], Any]) -> None:
+        self._connect = connect
+        self._tables = Tables()
+        self._run = self._tables.run
+        self._connection: Any = None
+        #: How many statements were sent so far.
+        self.statements = 0
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Ask all that is asked meanwhile over one connection."""
+        with self._connect() as connection:
+            self._connection = connection
+            try:
+                yield
+            finally:
+                self._connection = None
+
+    def _ask(self, statement: Any) -> list[Any]:
+        self.statements += 1
+        if self._connection is not None:
+            return list(self._connection.execute(statement))
+        with self._connect() as connection:
+            return list(connection.execute(statement))
+
+    def active_runs(self, newer_than: int) -> dict[int, bool]:
+        """Return the numbers of the runs that are active, or newer than one, each with whether it is active.
+
+        :param newer_than: the number of a run.
+        """
+        from sqlalchemy import or_, select
+
+        run = self._run.c
+        statement = select(run.id, run.state).where(or_(run.state.in_(ACTIVE_RUN_STATES), run.id > newer_than))
+        return {row.id: _word(row.state) in ACTIVE_RUN_STATES for row in self._ask(statement)}
+
+    def look(self, newer_than: int, named: Collection[int] = ()) -> Seen:
+        """Look at the runs that are active, at those that are newer than one, and at those that are named."""
+        from sqlalchemy import or_
+
+        run = self._run.c
+        return _together(self._look(or_(run.state.in_(ACTIVE_RUN_STATES), run.id > newer_than)), self.look_at(named))
+
+    def look_at(self, runs: Collection[int]) -> Seen:
+        """Look at the runs that are named, and at no others."""
+        seen = Seen(frozenset(), frozenset(), ())
+        for some in _some(sorted(runs)):
+            seen = _together(seen, self._look(self._run.c.id.in_(some)))
+        return seen
+
+    def _look(self, scope: Any) -> Seen:
+        rows = self._ask(self._tables.of_records(scope))
+        states = {row.run: row.run_state for row in rows}
+        active = frozenset(run for run, state in states.items() if state in ACTIVE_RUN_STATES)
+        if self._tables.store is not None:
+            rows = self._ask(self._tables.of_stored(scope)) + rows
+        instances = {one.key: one for one in map(self._instance, rows) if one is not None and not one.is_settled}
+        return Seen(active, frozenset(states) - active, tuple(instances.values()))
+
+    def _instance(self, row: Any) -> Instance | None:
+        if row.task_id is None:  # A run without records.
+            return None
+        return Instance(
+            Key(row.run, row.task_id, row.map_index),
+            row.dag_id,
+            row.run_id,
+            _word(row.run_state),
+            row.run_started,
+            _word(row.state),
+            row.try_number or 0,
+            row.max_tries,
+            row.timestamp,
+            _settled_try(row.settled),
+            bool(row.stored),
+        )
+
+    def again(self, keys: Iterable[Key]) -> dict[Key, Instance]:
+        """Return how task instances are that no look finds any more; without those that are not there any more."""
+        from sqlalchemy import and_
+
+        wanted: defaultdict[int, set[Key]] = defaultdict(set)
+        for key in keys:
+            wanted[key.run].add(key)
+        found: dict[Key, Instance] = {}
+        for runs in _some(sorted(wanted)):
+            tasks = sorted({key.task_id for run_id in runs for key in wanted[run_id]})
+            for ids in _some(tasks):
+                scope = and_(self._run.c.id.in_(runs), self._tables.task.c.task_id.in_(ids))
+                for row in self._ask(self._tables.of_instances(scope)):
+                    one = self._instance(row)
+                    if one is not None and one.key in wanted[one.key.run]:
+                        found[one.key] = one
+        return found
+
+    def records(self, instances: Iterable[Instance]) -> dict[Key, list[Record] | Exception]:
+        """Read the records of task instances, all their parts; or what keeps one from being read."""
+        waiting = {one.key: one for one in instances}
+        parts: dict[Key, list[Record] | Exception] = {key: [] for key in waiting}
+        for first in count(1, PARTS):
+            if not waiting:
+                return parts
+            keys = [part_key(number) for number in range(first, first + PARTS)]
+            values = self._values(waiting.values(), keys)
+            for key in list(waiting):
+                found = parts[key] = _with_parts(parts[key], values, key, keys)
+                if isinstance(found, Exception) or len(found) < first + PARTS - 1 or not may_go_on(found[-1]):
+                    del waiting[key]
+        return parts
+
+    def _values(self, instances: Iterable[Instance], keys: list[str]) -> dict[tuple[Key, str], Any]:
+        """Read XComs, or what is stored, by their keys."""
+        from sqlalchemy import and_, select
+
+        backend = xcom_backend()
+        values: dict[tuple[Key, str], Any] = {}
+        by_table: defaultdict[bool, list[Instance]] = defaultdict(list)
+        for one in instances:
+            by_table[one.stored].append(one)
+        for stored, ones in by_table.items():
+            table = self._tables.store if stored else self._tables.xcom
+            wanted = {one.key for one in ones}
+            for runs in _some(sorted({key.run for key in wanted})):
+                tasks = sorted({key.task_id for key in wanted if key.run in set(runs)})
+                for ids in _some(tasks):
+                    c = table.c
+                    scope = and_(c.dag_run_id.in_(runs), c.task_id.in_(ids), c.key.in_(keys))
+                    for row in self._ask(select(c.dag_run_id, c.task_id, c.map_index, c.key, c.value).where(scope)):
+                        key = Key(row.dag_run_id, row.task_id, row.map_index)
+                        if key in wanted:
+                            value = SimpleNamespace(key=row.key, value=row.value)
+                            read = json.loads if stored else backend.deserialize_value
+                            values[key, row.key] = or_error(read, row.value if stored else value)
+        return values
+
+    def newest_run(self) -> int:
+        """Return the number of the newest run; 0 where there is none."""
+        from sqlalchemy import func, select
+
+        [row] = self._ask(select(func.max(self._run.c.id)))
+        return row[0] or 0
+
+    def changed_runs(self, since: datetime, below: int | None = None, most: int = MOST_NAMED) -> list[int]:
+        """Return the numbers of the runs that have changed since then, the newest first.
+
+        This reads the table of runs, and nothing else: ask it seldom.
+
+        :param below: only those with a smaller number.
+        """
+        from sqlalchemy import select
+
+        run = self._run.c
+        statement = select(run.id).where(run.updated_at >= since)
+        if below is not None:
+            statement = statement.where(run.id < below)
+        return [row[0] for row in self._ask(statement.order_by(run.id.desc()).limit(most))]
+
+
+def _with_parts(
+    before: list[Record] | Exception, values: dict[tuple[Key, str], Any], key: Key, keys: list[str]
+) -> list[Record] | Exception:
+    """Return the parts of a record with those that were read just now."""
+    parts = [] if isinstance(before, Exception) else list(before)
+    for name in keys:
+        if (key, name) not in values or (parts and not may_go_on(parts[-1])):
+            break
+        record = or_error(_checked, values[key, name], key)
+        if isinstance(record, Exception):
+            return record
+        parts.append(record)
+    return parts
+
+
+def _together(one: Seen, other: Seen) -> Seen:
+    return Seen(one.active | other.active, one.ended | other.ended, (*one.instances, *other.instances))
+
+
+def _checked(value: Any, key: Key) -> Record:
+    """Read a part of a record; who may write XComs may have written anything.
+
+    :raises ValueError: if it is not what a task of that name can have written.
+    """
+    record = Record.from_json(value, key.task_id, key.map_index)
+    numbers = (record.try_number, record.max_tries)
+    is_sound = (
+        (record.task_id, record.map_index) == (key.task_id, key.map_index)
+        and (record.account is None or isinstance(record.account, dict))
+        and all(number is None or isinstance(number, int) for number in numbers)
+        and record.intent in {intent.value for intent in Intent}
+    )
+    if not is_sound:
+        raise ValueError("This is not what the task itself writes.")
+    if record.run_started is not None:
+        datetime.fromisoformat(record.run_started)
+    return record
+
+
+def _settled_try(value: Any) -> int | None:
+    if value is None:
+        return None
+    with suppress(Exception):  # Whatever the backend raises: then Earth Engine is asked.
+        return settled_try(xcom_backend().deserialize_value(SimpleNamespace(key=SETTLED_KEY, value=value)))
+    return None
+
+
+def _some(things: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(things), MOST_NAMED):
+        yield things[start : start + MOST_NAMED]
+
+
+def _word(state: Any) -> str | None:
+    return None if state is None else str(getattr(state, "value", state))

@@ -1,0 +1,188 @@
+"""What the collector remembers between two looks: which task instance has recorded what, and since when none needs it.
+
+Airflow deletes what a try has recorded as the next one begins. So what a look finds no more is looked up once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.collector.decision import GONE, WAITS_WITHOUT_A_PROCESS, Decision, Facts, Verdict, decide
+from airflow_ee_provider.tracking.record import Intent, Record, may_go_on
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from airflow_ee_provider.collector.look import Database, Instance, Key, Seen
+
+
+@dataclass
+class Known:
+    """A record, and its task instance as it was seen last.
+
+    :param was_waiting: whether it was in a state without a process when it was active last.
+    :param is_replaced: whether the next try has begun.
+    :param unwanted_since: in seconds of the monotonic clock.
+    :param dealt_with: operations of which nothing is left to do.
+    """
+
+    instance: Instance
+    parts: list[Record]
+    was_waiting: bool = False
+    is_replaced: bool = False
+    unwanted_since: float | None = None
+    dealt_with: frozenset[str] = frozenset()
+
+    def decide(self) -> list[tuple[Record, Decision]]:
+        """Say of each part what is to be done about it."""
+        one = self.instance
+        return [
+            (
+                part,
+                decide(
+                    Facts(
+                        one.state,
+                        one.run_state,
+                        one.try_number,
+                        one.max_tries,
+                        one.run_started,
+                        part,
+                        one.settled_try,
+                        is_replaced=self.is_replaced,
+                        was_waiting=self.was_waiting,
+                    )
+                ),
+            )
+            for part in self.parts
+        ]
+
+    def see(self, instance: Instance) -> None:
+        """Take the task instance as it is now."""
+        if instance.state == "running" or instance.state in WAITS_WITHOUT_A_PROCESS:
+            self.was_waiting = instance.state != "running"
+        self.instance = instance
+
+    @property
+    def recorded_by(self) -> int:
+        """The number of the try that has recorded it."""
+        return (self.parts[0].try_number if self.parts else None) or self.instance.try_number
+
+
+class Memory:
+    """Records by task instance: the present one, and those of earlier tries that may have left something.
+
+    :param log: is told which record cannot be read.
+    """
+
+    def __init__(self, database: Database, log: Any) -> None:
+        self._database, self._log = database, log
+        self._present: dict[Key, Known] = {}
+        self._earlier: list[Known] = []
+
+    def __iter__(self) -> Iterator[Known]:
+        yield from self._present.values()
+        yield from self._earlier
+
+    def __len__(self) -> int:
+        return len(self._present) + len(self._earlier)
+
+    def update(self, seen: Seen, named: Collection[int] = ()) -> None:
+        """Take in what a look has found; read what is new, and look up what is not found any more.
+
+        :param named: the runs that the look has named: one that is not there any more was deleted.
+        """
+        found = {one.key: one for one in seen.instances}
+        records = self._database.records(one for one in seen.instances if self._is_news(one))
+        for key, instance in found.items():
+            if key in records:
+                self._read(instance, records[key])
+            else:
+                self._present[key].see(instance)
+        looked_at = seen.active | seen.ended | frozenset(named)
+        missing = {key for key in self._present if key.run in looked_at and key not in found}
+        missing |= {
+            one.instance.key
+            for one in self._earlier
+            if one.instance.key.run in looked_at and one.instance.key not in found
+        }
+        now = self._database.again(missing) if missing else {}
+        for key in missing & self._present.keys():
+            self._miss(self._present[key], now.get(key))
+        for one in self._earlier:
+            if latest := found.get(one.instance.key) or now.get(one.instance.key):
+                one.instance = latest
+            elif one.instance.key in missing:
+                one.instance = replace(one.instance, state=GONE)
+
+    def forget(self, runs: Collection[int]) -> None:
+        """Forget what is known of these runs."""
+        gone = set(runs)
+        self._present = {key: one for key, one in self._present.items() if key.run not in gone}
+        self._earlier = [one for one in self._earlier if one.instance.key.run not in gone]
+
+    def drop(self, known: Known) -> None:
+        """Forget one record."""
+        if self._present.get(known.instance.key) is known:
+            del self._present[known.instance.key]
+        self._earlier = [one for one in self._earlier if one is not known]
+
+    def wanted(self) -> set[str]:
+        """Return the ids of operations that a task wants, may want, or has left on purpose."""
+        return {
+            id_of(name)
+            for known in self
+            for part, decision in known.decide()
+            if decision.verdict in (Verdict.WANTED, Verdict.UNCLEAR)
+            or (decision.verdict is Verdict.LEFT and part.intent == Intent.LEAVE.value)
+            for name in part.operation_names
+        }
+
+    def _is_news(self, instance: Instance) -> bool:
+        known = self._present.get(instance.key)
+        if known is None or known.instance.recorded_at != instance.recorded_at:
+            return True
+        # A further part is written beside the first.
+        return bool(known.parts) and instance.state == "running" and may_go_on(known.parts[-1])
+
+    def _read(self, instance: Instance, record: list[Record] | Exception) -> None:
+        """Take in what was read of a task instance's record."""
+        before = self._present.get(instance.key)
+        if isinstance(record, Exception):
+            self._log.warning(
+                "What %s has recorded cannot be read: its operations are left alone: %s", instance.name, record
+            )
+            record = []
+        now = Known(instance, record)
+        if before and before.parts and record and before.recorded_by == now.recorded_by:
+            before.parts = record
+            before.see(instance)
+            return
+        if before and before.parts:
+            self._replace(before, instance)
+        now.see(instance)
+        self._present[instance.key] = now
+
+    def _miss(self, known: Known, now: Instance | None) -> None:
+        """Take in that a look does not find a record any more."""
+        if now is None:
+            known.see(replace(known.instance, state=GONE))
+        elif now.recorded_at == known.instance.recorded_at:  # Its task has settled it.
+            self.drop(known)
+        elif now.try_number > known.recorded_by:
+            del self._present[known.instance.key]
+            self._replace(known, now)
+        else:
+            self._log.info("The record of %s is gone: its operations are left alone.", known.instance.name)
+            self.drop(known)
+
+    def _replace(self, known: Known, now: Instance) -> None:
+        known.is_replaced = True
+        known.instance = now
+        if any(part.intent in (Intent.OWN.value, Intent.LEAVE.value) for part in known.parts):
+            self._earlier.append(known)
+
+
+def id_of(name: str) -> str:
+    """Return an operation's id: a project has a number beside its name."""
+    return name.partition("/operations/")[2]

@@ -1,0 +1,282 @@
+"""Who calls Earth Engine, and where: settings, and what google-auth makes of them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.earth_engine.auth.google_auth_errors import can_pass
+from airflow_ee_provider.earth_engine.auth.sessions import authorized_session
+from airflow_ee_provider.earth_engine.auth.settings import SCOPES
+from airflow_ee_provider.earth_engine.auth.trust import Trust, check_info, check_token_may_go_to, endpoint_of, is_local
+from airflow_ee_provider.earth_engine.model.errors import (
+    CredentialsError,
+    EarthEngineError,
+    InvalidRequestError,
+    TransientError,
+)
+from airflow_ee_provider.earth_engine.model.operation_names import OperationName, check_project
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from google.auth.credentials import Credentials
+
+    from airflow_ee_provider.earth_engine.auth.settings import ConnectionSettings
+
+API_VERSIONS = ("v1", "v1beta", "v1alpha")
+#: What Airflow's forms send for a secret that was not changed.
+_PLACEHOLDERS = ("***", "RATHER_LONG_SENSITIVE_FIELD_PLACEHOLDER")
+
+#: A key file is some kilobytes long.
+_LARGEST_KEY_FILE = 100_000
+
+_PRINCIPAL = re.compile(r"[^@]+@(?P<project>[^.@]+)\.iam\.gserviceaccount\.com")
+_SECRET_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
+
+_WHERE_FROM = "Configure Application Default Credentials, or set key_path, keyfile_dict or key_secret_name."
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who calls Earth Engine, and where: what a transport needs to send anything."""
+
+    base_url: str
+    credentials: Credentials
+    default_project: str = ""
+    trust: Trust = field(default_factory=Trust)
+
+    def trusts(self, address: str) -> bool:
+        """Whether its token may be sent to another endpoint, such as Earth Engine's own for many small requests."""
+        from google.auth.credentials import AnonymousCredentials
+
+        try:
+            url = endpoint_of(address)
+            if isinstance(self.credentials, AnonymousCredentials):
+                return is_local(url)
+            check_token_may_go_to(url, self.credentials, self.trust)
+        except EarthEngineError:
+            return False
+        return True
+
+    @property
+    def endpoint(self) -> str:
+        """Where the API is, without its version: ``https://earthengine.googleapis.com``."""
+        return self.base_url.rpartition("/")[0]
+
+    @property
+    def project(self) -> str:
+        """The Cloud project that runs the operations.
+
+        :raises CredentialsError: if neither the connection nor the credentials name one.
+        """
+        if not self.default_project:
+            raise CredentialsError(
+                "There is no Cloud project to ask Earth Engine about.",
+                remedy="Set the connection's project, or pass project_id.",
+            )
+        return self.default_project
+
+    def name(self, text: str | OperationName) -> OperationName:
+        """Parse an operation's name; a bare id belongs to the account's project."""
+        return OperationName.parse(text, self.default_project)
+
+    def names(self, texts: Any) -> list[OperationName]:
+        """Parse one name, several, or none."""
+        return OperationName.parse_all(texts, self.default_project)
+
+
+def open_account(settings: ConnectionSettings) -> Account:
+    """Load the credentials that the settings name.
+
+    :raises CredentialsError: if there are none, or they cannot be used.
+    :raises InvalidRequestError: if the endpoint is not one to send a token to.
+    """
+    url = endpoint_of(settings.host)
+    if settings.api_version not in API_VERSIONS:
+        raise InvalidRequestError(f"The connection's api_version is not one of {', '.join(API_VERSIONS)}.")
+    if settings.is_anonymous and not is_local(url):
+        raise CredentialsError("Anonymous calls are only for an emulator on this machine.", remedy=_WHERE_FROM)
+    credentials, project = _credentials(settings)
+    if not settings.is_anonymous:
+        check_token_may_go_to(url, credentials, settings.trust)
+    base_url = f"{url.scheme}://{url.netloc}/{settings.api_version}"
+    if settings.impersonation_chain:
+        credentials = _impersonate(credentials, settings)
+    if settings.quota_project and hasattr(credentials, "with_quota_project"):
+        credentials = credentials.with_quota_project(_checked_project(settings.quota_project, "quota project"))
+    project = _checked_project(settings.project or _impersonated(settings) or project)
+    return Account(base_url, credentials, project, settings.trust)
+
+
+def _impersonated(settings: ConnectionSettings) -> str:
+    """Return the project of the service account that calls; empty if its name has none."""
+    chain = settings.impersonation_chain
+    match = _PRINCIPAL.fullmatch(chain[-1]) if chain else None
+    return match["project"] if match else ""
+
+
+def _checked_project(project: str, what: str = "project") -> str:
+    try:
+        return check_project(project) if project else ""
+    except EarthEngineError:  # Without its text: whatever it is, somebody may have put it into the wrong field.
+        raise CredentialsError(
+            f"What the connection has for its {what} is no Cloud project id.", remedy="Give an id such as my-project."
+        ) from None
+
+
+def _credentials(settings: ConnectionSettings) -> tuple[Any, str]:
+    """Load what the settings name. No error has a text of theirs: a key may stand in any of their fields."""
+    from google.auth.credentials import AnonymousCredentials
+
+    sources = {
+        "is_anonymous": settings.is_anonymous,
+        "key_path": settings.key_path,
+        "keyfile_dict": settings.keyfile,
+        "credential_config_file": settings.config,
+        "key_secret_name": settings.key_secret_name,
+    }
+    if len(given := [name for name, value in sources.items() if value]) > 1:
+        raise CredentialsError(
+            f"The connection names more than one source of credentials: {', '.join(given)}.", remedy="Keep one of them."
+        )
+    source = given[0] if given else ""
+    if source == "is_anonymous":
+        return AnonymousCredentials(), ""
+    try:
+        return _load(source, settings)
+    except EarthEngineError:
+        raise
+    except Exception as error:  # noqa: BLE001 (google-auth, json, cryptography: none of their texts may be shown)
+        if can_pass(error):
+            raise TransientError(f"The credentials cannot be loaded now: {type(error).__name__}.") from None
+        raise CredentialsError(f"There are no usable credentials: {_reason(source)}.", remedy=_WHERE_FROM) from None
+
+
+def _reason(source: str) -> str:
+    if source:
+        return f"the connection's {source} is no key, and no configuration, that google-auth knows"
+    return "this machine has no Application Default Credentials, or they cannot be used"
+
+
+def _load(source: str, settings: ConnectionSettings) -> tuple[Any, str]:
+    if source == "key_path":
+        return _from_info(_file_content(settings.key_path, source), settings, source, is_in_connection=False)
+    if source == "keyfile_dict":
+        return _from_info(_content(settings.keyfile, source), settings, source)
+    if source == "credential_config_file":
+        is_path = isinstance(settings.config, str) and not settings.config.lstrip().startswith("{")
+        info = (_file_content if is_path else _content)(settings.config, source)
+        return _from_info(info, settings, source, is_in_connection=not is_path)
+    if source == "key_secret_name":
+        return _from_info(_secret(settings), settings, source)
+    return _application_default(settings.scopes)
+
+
+def _content(value: Any, field_name: str) -> Any:
+    """Read a key's JSON, or the object itself.
+
+    :raises CredentialsError: if it is neither; its text is not shown.
+    """
+    if isinstance(value, str) and value.strip() in _PLACEHOLDERS:
+        raise CredentialsError(
+            f"The connection's {field_name} is only what the form shows in place of the stored key.",
+            remedy="Save the connection, then test it; or paste the key again.",
+        )
+    try:
+        content = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        content = None
+    if isinstance(content, Mapping):
+        return content
+    raise CredentialsError(f"The connection's {field_name} is not a JSON object.", remedy="Paste the whole key file.")
+
+
+def _file_content(path: str, field_name: str) -> Any:
+    """Read a key file's JSON.
+
+    :raises CredentialsError: the same whether it is missing, unreadable or no key; its name is not shown, since it may
+        be a key.
+    """
+    if path.lstrip().startswith("{"):
+        raise CredentialsError(
+            f"The connection's {field_name} holds a key itself, and has to be a file's path.",
+            remedy="Move the key to keyfile_dict.",
+        )
+    try:
+        file = Path(path)
+        if not file.is_file() or file.stat().st_size > _LARGEST_KEY_FILE:
+            raise ValueError  # noqa: TRY301
+        return _content(file.read_text(encoding="utf-8"), field_name)
+    except (OSError, ValueError):
+        raise CredentialsError(
+            f"The connection's {field_name} names no key file that can be read where this runs.",
+            remedy="Check that the path leads to a JSON key file there, and that Airflow's user may read it.",
+        ) from None
+
+
+def _application_default(scopes: Sequence[str]) -> tuple[Any, str]:
+    import google.auth
+
+    credentials, project = google.auth.default(scopes=scopes)
+    return credentials, project or ""
+
+
+def _from_info(
+    info: Any, settings: ConnectionSettings, source: str, *, is_in_connection: bool = True
+) -> tuple[Any, str]:
+    """Make credentials from the content of a key file or of a workload identity federation's configuration."""
+    import google.auth
+    from google.auth.credentials import with_scopes_if_required
+    from google.oauth2 import service_account
+
+    check_info(info, settings.trust, is_in_connection=is_in_connection, what=source)
+    if isinstance(key := info.get("private_key"), str):
+        info = {**info, "private_key": key.replace("\\n", "\n")}  # Some ways of copying a key escape its line breaks.
+    if info.get("type") == "service_account":
+        credentials = service_account.Credentials.from_service_account_info(info, scopes=settings.scopes)
+        return credentials, info.get("project_id", "")
+    # Given scopes, it would fetch a token at once, to ask for the project of a federation's pool.
+    credentials, project = google.auth.load_credentials_from_dict(dict(info))
+    return with_scopes_if_required(credentials, settings.scopes), project or ""
+
+
+def _secret(settings: ConnectionSettings) -> Any:
+    """Fetch the newest version of a secret from Google Secret Manager.
+
+    Follows https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions/access
+    """
+    credentials, project = _application_default(SCOPES[1:])
+    project = check_project(settings.key_secret_project or project or settings.project)
+    secret = settings.key_secret_name
+    if not _SECRET_NAME.fullmatch(secret):
+        raise CredentialsError(
+            "The connection's key_secret_name is not the name of a secret.",
+            remedy="Give its name alone: letters, digits, '-' and '_'.",
+        )
+    url = f"https://secretmanager.googleapis.com/v1/projects/{project}/secrets/{secret}/versions/latest:access"
+    with authorized_session(credentials, "https://secretmanager.googleapis.com") as session:
+        answer = session.get(url, timeout=30, allow_redirects=False)
+    if answer.status_code == 429 or answer.status_code >= 500:
+        raise TransientError("Google Secret Manager is not well.", http_status=answer.status_code)
+    if answer.status_code != 200:
+        raise CredentialsError(
+            f"The connection's secret cannot be read: HTTP {answer.status_code}.",
+            subject=f"projects/{project}",
+            remedy="Grant the Application Default Credentials roles/secretmanager.secretAccessor on it.",
+        )
+    return _content(base64.b64decode(answer.json()["payload"]["data"]).decode(), "key_secret_name")
+
+
+def _impersonate(source: Any, settings: ConnectionSettings) -> Any:
+    from google.auth import impersonated_credentials
+
+    *delegates, target = settings.impersonation_chain
+    return impersonated_credentials.Credentials(
+        source_credentials=source, target_principal=target, target_scopes=list(settings.scopes), delegates=delegates
+    )

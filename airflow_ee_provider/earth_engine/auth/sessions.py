@@ -1,0 +1,140 @@
+"""HTTP sessions: which certificates they trust and show, and what they must not pick up from the machine."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError
+from airflow_ee_provider.earth_engine.model.limits import CONCURRENT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import requests
+    from google.auth.credentials import Credentials
+    from google.auth.transport.requests import AuthorizedSession
+
+
+def certificates() -> str:
+    """Return the file or folder of the certificates to trust: the same for workers and for the triggerer.
+
+    :raises EarthEngineError: if a variable names one that is not there.
+    """
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        if found := os.environ.get(name):
+            if Path(found).exists():
+                return found
+            raise EarthEngineError(f"The certificates that {name} names are not there: {found!r}.")
+    import certifi
+
+    return certifi.where()
+
+
+def shows_a_certificate() -> bool:
+    """Whether this machine is to show a certificate of its own (mTLS), as google-auth's documents have it."""
+    return os.environ.get("GOOGLE_API_USE_CLIENT_CERTIFICATE", "").lower() == "true"
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return what trusts our `certificates`, and shows this machine's own, if google-auth has one.
+
+    :raises EarthEngineError: if one of them is not there.
+    """
+    where = certificates()
+    is_folder = Path(where).is_dir()
+    context = ssl.create_default_context(cafile=None if is_folder else where, capath=where if is_folder else None)
+    if shows_a_certificate():
+        _load_own_certificate(context)
+    return context
+
+
+def _load_own_certificate(context: ssl.SSLContext) -> None:
+    from google.auth.exceptions import GoogleAuthError
+    from google.auth.transport.mtls import default_client_cert_source
+
+    try:
+        certificate, key = default_client_cert_source()()
+        with tempfile.NamedTemporaryFile("wb", prefix="airflow-ee-") as file:  # ssl reads files only.
+            file.write(certificate + b"\n" + key)
+            file.flush()
+            context.load_cert_chain(file.name)
+    except (GoogleAuthError, OSError, ValueError) as error:  # Without their text: it may be a key's.
+        raise CredentialsError(
+            f"This machine's client certificate cannot be used: {type(error).__name__}.",
+            remedy="Check what GOOGLE_API_CERTIFICATE_CONFIG names, or unset GOOGLE_API_USE_CLIENT_CERTIFICATE.",
+        ) from None
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy through which the environment's variables lead to an address; one rule, that of requests."""
+    from requests.utils import get_environ_proxies, select_proxy
+
+    found: str | None = select_proxy(url, get_environ_proxies(url))
+    return found
+
+
+def requests_session() -> requests.Session:
+    """Open a session that trusts our `certificates`, and takes no password from a ``netrc`` file."""
+    import requests
+
+    session = requests.Session()
+    _secure(session)
+    return session
+
+
+def token_session() -> requests.Session:
+    """Open a session for token servers: their answers are small, and end in time."""
+    from airflow_ee_provider.earth_engine.auth.bounded_http import SmallAnswersAdapter
+
+    session = requests_session()
+    session.mount("http://", SmallAnswersAdapter())
+    session.mount("https://", SmallAnswersAdapter(_own_context()))
+    return session
+
+
+def _secure(session: requests.Session) -> None:
+    session.verify = certificates()
+    session.auth = _unchanged
+    if context := _own_context():
+        from airflow_ee_provider.earth_engine.auth.bounded_http import TlsAdapter
+
+        session.mount("https://", TlsAdapter(context, pool_maxsize=CONCURRENT))
+
+
+def _own_context() -> ssl.SSLContext | None:
+    """Return the TLS context with which requests show this machine's certificate; None if they show none."""
+    return tls_context() if shows_a_certificate() else None
+
+
+def _unchanged(request: Any) -> Any:
+    """Authenticate a request in no other way: without it, requests would look into a ``netrc`` file."""
+    return request
+
+
+def authorized_session(credentials: Credentials, endpoint: str) -> AuthorizedSession:
+    """Open a session that authorises its requests."""
+    from google.auth.transport.requests import AuthorizedSession, Request
+
+    session = AuthorizedSession(credentials, auth_request=Request(token_session()))
+    _secure(session)
+    _widen(session, endpoint)
+    return session
+
+
+def session_with_headers(headers: Mapping[str, str], endpoint: str) -> requests.Session:
+    """Open a session whose requests are authorised already, by headers that somebody else has made."""
+    session = requests_session()
+    session.headers.update(headers)
+    _widen(session, endpoint)
+    return session
+
+
+def _widen(session: requests.Session, endpoint: str) -> None:
+    """Let as many requests be under way at once as the API allows, and each end in time."""
+    from airflow_ee_provider.earth_engine.auth.bounded_http import BoundedAdapter
+
+    session.mount(endpoint, BoundedAdapter(_own_context(), pool_maxsize=CONCURRENT))

@@ -1,0 +1,128 @@
+"""Where tokens, and what credentials are made of, may be sent: to Google, and where the deployment allows it.
+
+A connection can be edited by people who may not see the key in it. Were its host enough, they could have the key's
+token sent to a server of theirs; so whatever is not Google's has to be allowed by Airflow's configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
+
+from airflow_ee_provider.earth_engine.model.errors import CredentialsError, InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Google's own: of its APIs and token servers.
+_GOOGLES = "googleapis.com"
+_GOOGLES_TOKEN_SERVERS = ("accounts.google.com",)
+
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?")
+
+#: What google-auth posts something to, in a key or a configuration.
+_URLS = ("token_uri", "token_url", "token_info_url", "revoke_url", "service_account_impersonation_url")
+
+#: What may be given in a connection itself: google-auth reads other files, asks other servers or runs programs for the
+#: rest.
+_PLAIN_TYPES = ("service_account", "authorized_user")
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What the deployment's configuration allows besides Google.
+
+    :param hosts: names of hosts to which tokens may be sent, and from which they may be had.
+    :param external_accounts: whether a connection may hold a configuration that makes google-auth read files or ask
+        servers, such as one of a workload identity federation.
+    """
+
+    hosts: tuple[str, ...] = ()
+    external_accounts: bool = False
+
+
+def endpoint_of(host: str) -> SplitResult:
+    """Read a connection's host: an address, with or without a scheme, and nothing more.
+
+    :raises InvalidRequestError: without its text: it may be a key that stands in the wrong field.
+    """
+    try:
+        url = urlsplit(host if "://" in host else f"https://{host}")
+        _ = url.port
+    except ValueError:
+        url = urlsplit("")
+    is_plain = url.path in ("", "/") and not url.query and not url.fragment and _ADDRESS.fullmatch(url.netloc)
+    if is_plain and (url.scheme == "https" or (url.scheme == "http" and is_local(url))):
+        return url
+    raise InvalidRequestError(
+        "The connection's host is not an endpoint for Earth Engine.",
+        remedy="Leave it empty for Earth Engine itself; plain http is only for an emulator on this machine.",
+    )
+
+
+def is_local(url: SplitResult) -> bool:
+    """Whether an address is this machine's own."""
+    host = url.hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_token_may_go_to(url: SplitResult, credentials: Any, trust: Trust) -> None:
+    """Refuse to send a token to whoever is neither Google nor allowed.
+
+    :param credentials: know in which universe of Google's they are.
+    :raises InvalidRequestError: says which setting would allow it.
+    """
+    host = url.hostname or ""
+    if host in trust.hosts or (url.scheme == "https" and _is_in(host, _GOOGLES)):
+        return
+    universe = str(getattr(credentials, "universe_domain", "") or "")  # It may have to ask the metadata server.
+    if url.scheme == "https" and universe and _is_in(host, universe):
+        return
+    raise InvalidRequestError(
+        "The connection's host is not Google's: no token is sent there.",
+        remedy="Leave it empty; or let whoever runs Airflow add it to [earth_engine] allowed_hosts.",
+    )
+
+
+def check_info(info: Mapping[str, Any], trust: Trust, *, is_in_connection: bool, what: str) -> None:
+    """Refuse a key, or a configuration, that would have this machine ask or read what its author may not.
+
+    :param is_in_connection: whether it stands in the connection, rather than in a file of the deployment's.
+    :param what: the connection's field, for the error.
+    :raises CredentialsError: without any of its values.
+    """
+    if is_in_connection and info.get("type") not in _PLAIN_TYPES and not trust.external_accounts:
+        raise CredentialsError(
+            f"The connection's {what} is no service account's key, and other configurations are taken from files only.",
+            remedy="Put it into a file and give its path as key_path; or let whoever runs Airflow set [earth_engine] "
+            "allow_external_accounts.",
+        )
+    for name in _URLS:
+        if (text := info.get(name)) and not _may_be_asked(text, trust):
+            raise CredentialsError(
+                f"The {name} of the connection's {what} is not Google's.",
+                remedy="Use the key as Google gave it; or let whoever runs Airflow add the host to [earth_engine] "
+                "allowed_hosts.",
+            )
+
+
+def _may_be_asked(text: Any, trust: Trust) -> bool:
+    try:
+        url = urlsplit(str(text))
+    except ValueError:
+        return False
+    host = url.hostname or ""
+    if not _ADDRESS.fullmatch(url.netloc):
+        return False
+    is_googles = url.scheme == "https" and (_is_in(host, _GOOGLES) or host in _GOOGLES_TOKEN_SERVERS)
+    return is_googles or host in trust.hosts
+
+
+def _is_in(host: str, domain: str) -> bool:
+    return host.endswith(f".{domain}")

@@ -1,1 +1,0 @@
-"""What carries flows out: HTTP with requests and with aiohttp, and the poller that many wait on."""

@@ -1,0 +1,1 @@
+"""The official client, `earthengine-api`, as a task's function uses it."""

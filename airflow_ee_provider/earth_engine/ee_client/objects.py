@@ -1,0 +1,196 @@
+"""What the official client's export tasks, operations and names stand for.
+
+Follows ``ee.batch.Task`` and https://developers.google.com/earth-engine/apidocs/export-image-tocloudstorage
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_ee_provider.earth_engine.model.errors import InvalidRequestError
+from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+from airflow_ee_provider.earth_engine.model.results import OperationDict
+from airflow_ee_provider.earth_engine.protocol.starting import Export
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+#: ``ee.batch.Task.task_type`` -> the kind of export that the API knows.
+KINDS = {
+    "EXPORT_IMAGE": "image",
+    "EXPORT_FEATURES": "table",
+    "EXPORT_VIDEO": "video",
+    "EXPORT_TILES": "map",
+    "EXPORT_CLASSIFIER": "classifier",
+}
+
+#: An operation's id by itself, as Earth Engine makes them: any other word that a function returns is its own.
+_ID = re.compile(r"[A-Z2-7]{24}")
+
+_NAME = re.compile(r"projects/[^/\s]+/operations/[^/\s]+")
+
+#: The fields of an operation as plain JSON: the API's own, ``task.status()``, an ingestion's answer, and ours.
+_SHAPES = (
+    frozenset({"name", "metadata", "done", "error", "response"}),
+    frozenset({"id", "name", "state", "description", "priority", "task_type", "attempt", "error_message", "progress"})
+    | {"creation_timestamp_ms", "update_timestamp_ms", "start_timestamp_ms", "destination_uris", "stages", "script_uri"}
+    | {"batch_eecu_usage_seconds"},
+    frozenset({"id", "name", "started", "note"}),
+    frozenset(OperationDict.__annotations__),
+)
+
+
+class Returned(NamedTuple):
+    """What a function has returned.
+
+    :param value: its value, in its own shape, with a `place_of` in place of each operation.
+    :param operations: what stands there, in their order: `place_of` numbers them; and after them, adopted by their
+        names, those that the value only names.
+    """
+
+    value: Any
+    operations: list[Export | OperationName]
+
+
+def place_of(number: int) -> dict[str, int]:
+    """Return what stands in a function's value for an operation: plain JSON, and nobody else's."""
+    return {PLACE: number}
+
+
+#: The one key of a `place_of`.
+PLACE = "__earth_engine_operation__"
+
+
+def with_operations(value: Any, operation_at: Callable[[int], Any]) -> Any:
+    """Return a function's value with its operations in their places.
+
+    :param operation_at: returns what stands at the place of a number.
+    """
+    if isinstance(value, Mapping):
+        if set(value) == {PLACE}:
+            return operation_at(value[PLACE])
+        return _mapped(value, {key: with_operations(item, operation_at) for key, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return _listed(value, [with_operations(item, operation_at) for item in value])
+    return value
+
+
+def read_value(returned: Any, project: str, own: Collection[str]) -> Returned:
+    """Read what a function has returned: export tasks, started or not, operations and their names, in any nesting.
+
+    :param project: the Cloud project of bare ids, and the one in which what is not started yet is to run.
+    :param own: the names of the operations that the task has started.
+    :raises InvalidRequestError: for operations that the function has only listed, which no XCom can hold as they are.
+    """
+    reader = _Reader(project, own)
+    try:
+        value = reader.read(returned)
+    except RecursionError:
+        raise InvalidRequestError("The function's value contains itself: no XCom can hold it.") from None
+    return Returned(value, [*reader.placed, *reader.named])
+
+
+class _Reader:
+    def __init__(self, project: str, own: Collection[str]) -> None:
+        self._project, self._own = project, own
+        self.placed: list[Export | OperationName] = []
+        self.named: list[OperationName] = []
+
+    def read(self, value: Any) -> Any:
+        """Return a value with its operations replaced; what has none in it stays the very object that it is."""
+        if value is None or isinstance(value, (bool, int, float, bytes, bytearray)):
+            return value
+        if isinstance(value, str):
+            if _NAME.fullmatch(value) or _ID.fullmatch(value):
+                self.named.append(OperationName.parse(value, self._project))
+            return value
+        if (operation := self._operation(value)) is not None:
+            self.placed.append(operation)
+            return place_of(len(self.placed) - 1)
+        if isinstance(value, Mapping):
+            # What a list shows of an operation names it as well: that adopts none.
+            shown = ("name", "id") if _named_in(value) else ()
+            items = {key: item if key in shown else self.read(item) for key, item in value.items()}
+            return _mapped(value, items)
+        if isinstance(value, (list, tuple)):
+            return _listed(value, [self.read(item) for item in value])
+        if isinstance(value, (set, frozenset)):
+            members = list(value)
+            read = [self.read(member) for member in members]
+            return value if _same(members, read) else read
+        if isinstance(value, (Iterator, KeysView, ValuesView, ItemsView)):
+            return [self.read(item) for item in value]
+        return value
+
+    def _operation(self, value: Any) -> Export | OperationName | None:
+        """Return what an object stands for, if that is an operation of this task's."""
+        if isinstance(value, OperationName):
+            return value
+        if isinstance(value, Mapping):
+            # With anything else in it, a dict is the function's own, and stays.
+            is_plain = any(shape.issuperset(value) for shape in _SHAPES)
+            full = self._full(_named_in(value)) if is_plain else ""
+            return OperationName.parse(full) if full in self._own else None
+        name = getattr(value, "name", None)
+        if hasattr(value, "task_type") and hasattr(value, "config"):
+            name = name or value.id
+            return self._listed(str(name)) if name else _export_of(value, self._project)
+        # The task of another client, such as that of ee-client.
+        return OperationName.parse(name) if isinstance(name, str) and _NAME.fullmatch(name) else None
+
+    def _full(self, text: str) -> str:
+        return text if "/" in text or not text else str(OperationName.parse(text, self._project))
+
+    def _listed(self, text: str) -> OperationName:
+        """Return the name of an operation that the task has started.
+
+        :raises InvalidRequestError: if it has not: a list shows everybody's operations.
+        """
+        by_id = {name.rpartition("/")[2]: name for name in self._own}
+        parsed = OperationName.parse(by_id.get(text, text), self._project)
+        if str(parsed) not in self._own:
+            raise InvalidRequestError(
+                "The function returned an operation that it has not started: a list shows everybody's.",
+                subject=str(parsed),
+                remedy="If this task is to own it, and to cancel it, return its name as a text.",
+            )
+        return parsed
+
+
+def _named_in(value: Mapping[Any, Any]) -> str:
+    """Return the name or id of an operation that a dict has; empty for none."""
+    name, identity = value.get("name"), value.get("id")
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    return identity if isinstance(identity, str) and _ID.fullmatch(identity) else ""
+
+
+def _same(before: Iterable[Any], after: Iterable[Any]) -> bool:
+    return all(one is other for one, other in zip(before, after, strict=True))
+
+
+def _mapped(value: Mapping[Any, Any], read: dict[Any, Any]) -> Any:
+    return value if _same(value.values(), read.values()) else read
+
+
+def _listed(value: Sequence[Any], read: list[Any]) -> Any:
+    if _same(value, read):
+        return value
+    if isinstance(value, tuple):
+        return type(value)(*read) if hasattr(value, "_fields") else tuple(read)
+    return read
+
+
+def _export_of(task: Any, project: str) -> Export:
+    """Return what ``task.start()`` would ask for, but for its ``requestId``."""
+    import ee
+
+    body = {"workloadTag": task.workload_tag, **(task.config or {})}
+    if not body["workloadTag"]:
+        del body["workloadTag"]
+    if isinstance(body.get("expression"), ee.Encodable):
+        body["expression"] = ee.serializer.encode(body["expression"], for_cloud_api=True)
+    kind = str(getattr(task.task_type, "value", task.task_type))
+    return Export(KINDS.get(kind, kind), body, project)

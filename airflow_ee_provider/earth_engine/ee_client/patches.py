@@ -1,0 +1,97 @@
+"""What is replaced in the official client for a function's time, and put back."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.earth_engine.ee_client.intercepted import WatchedOther, WatchedTransport
+from airflow_ee_provider.earth_engine.model.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_ee_provider.earth_engine.auth.credentials import Account
+    from airflow_ee_provider.earth_engine.ee_client.session import LentClient
+
+#: Seconds for the list of deprecations that the client fetches from another host, without a limit of its own.
+DEPRECATIONS_TIMEOUT = 10.0
+
+
+@contextmanager
+def limited_deprecations() -> Iterator[None]:
+    """Bound the list of deprecations: the client's own request for it has no limit. Nothing of the function's runs."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DEPRECATIONS_TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _initialize_again(
+    ee: Any, client: LentClient, account: Account, initialize: Callable[..., None]
+) -> Callable[..., None]:
+    """Return what stands for ``ee.Initialize`` where the client is initialised already."""
+
+    @wraps(initialize)
+    def initialize_again(credentials: Any = "persistent", *args: Any, **kwargs: Any) -> None:
+        if credentials not in ("persistent", None):
+            client.tell_once("The function initialises ee with credentials of its own; this task cancels with its own.")
+            kwargs.setdefault("http_transport", WatchedTransport(client))
+            initialize(credentials, *args, **kwargs)
+            return
+        client.tell_once(
+            "ee is initialised from the Airflow connection already; the function's ee.Initialize() keeps it."
+        )
+        project, url = kwargs.get("project"), str(kwargs.get("url") or kwargs.get("opt_url") or "".join(args[:1]))
+        if client.uses(url):
+            how = {"url": url, "project": project or client.project, "http_transport": WatchedTransport(client)}
+            with limited_deprecations():
+                initialize(account.credentials, **how)
+        elif project:
+            ee.data.setCloudApiUserProject(str(project))
+
+    return initialize_again
+
+
+def _authenticate(*args: Any, **kwargs: Any) -> bool:
+    """Say, as ``ee.Authenticate`` itself where there are credentials, that there is nothing to do."""
+    if not (kwargs.get("force") or args[5:6] == (True,)):
+        return True
+    raise InvalidRequestError(
+        "ee.Authenticate(force=True) waits for a person with a browser, and a task has none.",
+        remedy="Leave force out: ee is initialised from the Airflow connection already.",
+    )
+
+
+@contextmanager
+def patched(ee: Any, client: LentClient, account: Account) -> Iterator[Callable[..., None]]:
+    """Replace what would take the account or the watching transport away from the function, and put it back.
+
+    :return: the client's own ``Initialize``.
+    """
+    execute, initialize = ee.data._execute_cloud_call, ee.Initialize  # noqa: SLF001 (it has no public name)
+
+    @wraps(execute)
+    def watched_call(call: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(getattr(call.http, "http", call.http), (WatchedTransport, WatchedOther)):
+            call.http = WatchedOther(call.http, client)
+        return execute(call, *args, **kwargs)
+
+    changes = [
+        (ee.data, "_execute_cloud_call", watched_call),
+        (ee.data, "get_persistent_credentials", lambda: account.credentials),
+        (ee, "Initialize", _initialize_again(ee, client, account, initialize)),
+        (ee, "Authenticate", _authenticate),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in changes]
+    for module, name, replacement in changes:
+        setattr(module, name, replacement)
+    try:
+        yield initialize
+    finally:
+        for module, name, replaced in before:
+            setattr(module, name, replaced)

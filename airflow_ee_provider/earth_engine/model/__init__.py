@@ -1,0 +1,1 @@
+"""Operations, their names, errors and limits: values without any input or output."""

@@ -1,0 +1,82 @@
+"""How a log speaks of many operations: a line for each of a few; numbers and examples above that."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from airflow_ee_provider.earth_engine.model.operations import Operation
+
+#: So many operations have a line each.
+FEW = 10
+
+#: How many of more than that are shown: the first ones.
+EXAMPLES = 3
+
+
+def are_few(number: int) -> bool:
+    """Whether each of so many operations has a line of its own."""
+    return number <= FEW
+
+
+def some_of(names: Iterable[object]) -> str:
+    """Return names for a person to read: all of a few, or some and the number of the others.
+
+    >>> some_of(f"projects/p/operations/{n}" for n in range(3000))
+    'projects/p/operations/0, projects/p/operations/1, projects/p/operations/2 and 2,997 more'
+    """
+    texts = [str(name) for name in names]
+    if are_few(len(texts)):
+        return ", ".join(texts)
+    return f"{', '.join(texts[:EXAMPLES])} and {len(texts) - EXAMPLES:,} more"
+
+
+def some_lines(lines: Sequence[str], most: int = 50) -> list[str]:
+    """Return lines for a person to read: all of some, or the first and last, and the number of those in between."""
+    if len(lines) <= most:
+        return list(lines)
+    half = most // 2
+    return [*lines[:half], f"… {len(lines) - 2 * half:,} more …", *lines[-half:]]
+
+
+def counted(words: Iterable[str]) -> str:
+    """Return how often each word is there, the most frequent first.
+
+    >>> counted(["RUNNING", "SUCCEEDED", "RUNNING"])
+    '2 RUNNING, 1 SUCCEEDED'
+    """
+    return ", ".join(f"{number:,} {word}" for word, number in Counter(words).most_common())
+
+
+def summary(operations: Sequence[Operation], total: int) -> str:
+    """Say in one line how far many operations are: how many are in each state, what they have used, and the oldest.
+
+    :param operations: those that were read.
+    :param total: how many there are.
+    """
+    unread = ["not read yet"] * (total - len(operations))
+    parts = [f"{total:,} operations: " + counted([*(operation.state.value for operation in operations), *unread])]
+    if used := eecu_seconds(operations):
+        parts.append(f"{used:,.0f} EECU-seconds")
+    if running := [o for o in operations if o.state.value == "RUNNING" and o.start_time]:
+        oldest = min(running, key=lambda operation: str(operation.start_time))
+        parts.append(f"running for longest: {oldest.label}, since {oldest.start_time:%Y-%m-%d %H:%M} UTC")
+    return "; ".join(parts)
+
+
+def eecu_seconds(operations: Iterable[Operation]) -> float:
+    """Return the EECU-seconds that operations have used together."""
+    return sum(operation.batch_eecu_usage_seconds or 0.0 for operation in operations)
+
+
+def time_left(ended: int, unfinished: int, waited: float) -> str:
+    """Say when the others will have ended if they go on as so far.
+
+    :param ended: how many have ended while somebody waited.
+    :param waited: seconds so far.
+    """
+    minutes = round(waited * unfinished / ended / 60)
+    return f"about {minutes // 60} h {minutes % 60:02} min left at this pace"

@@ -1,0 +1,205 @@
+"""Each method of the API as a flow: one request, or a list's pages.
+
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_ee_provider.earth_engine.model.errors import (
+    EarthEngineError,
+    InvalidOperationNameError,
+    InvalidRequestError,
+    TransientError,
+)
+from airflow_ee_provider.earth_engine.model.operation_names import OperationName, check_project
+from airflow_ee_provider.earth_engine.model.operations import Operation
+from airflow_ee_provider.earth_engine.protocol.effects import Flow, LogMessage, Request
+from airflow_ee_provider.earth_engine.protocol.retries import call, request_with_answer, server_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from datetime import datetime
+
+#: The kinds of export that ``projects.{kind}.export`` knows.
+EXPORT_KINDS = ("image", "table", "video", "videoMap", "map", "classifier")
+
+#: Operations asked for in one page of a list, as the official client does.
+PAGE_SIZE = 500
+
+#: Pages that a list has at most, and signs that the token of a page has: 3,000 operations can wait in a project's
+#: queue, and those of some days are listed.
+MOST_PAGES, LONGEST_TOKEN = 400, 4096
+
+
+def get_operation(name: OperationName) -> Flow[Operation]:
+    """``projects.operations.get``.
+
+    :raises TransientError: if the answer is about another operation: what was asked for is all that is acted on.
+    """
+    payload = yield from call(Request("GET", str(name), str(name)))
+    answered = OperationName.parse(payload.get("name", ""))
+    if answered.id != name.id or not _is_same_project(answered.project, name.project):
+        raise TransientError(f"Earth Engine has answered about another operation, {answered}.", subject=str(name))
+    return Operation.from_api(payload, name)
+
+
+def _is_same_project(answered: str, asked: str) -> bool:
+    """Whether an answer's project is the one that was asked for: it may be named by its number."""
+    return answered == asked or answered.isdecimal()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A project's operations, and when the first page of them was read, by Earth Engine's clock."""
+
+    operations: list[Operation]
+    read_at: datetime | None
+
+
+def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None = None) -> Flow[Listing]:
+    """``projects.operations.list``, page after page; of every user of the project, and of no other project.
+
+    :param most: stop once that many are there; None for all.
+    """
+    found: dict[OperationName, Operation] = {}
+    foreign: list[str] = []
+
+    def take(page: list[Mapping[str, Any]]) -> bool:
+        for payload in page:
+            with suppress(InvalidOperationNameError):  # Whatever that is, it must not cost the others.
+                name = OperationName.parse(payload.get("name", ""))
+                if not _is_same_project(name.project, project):
+                    foreign.append(str(name))
+                    continue
+                name = OperationName(project, name.id)
+                found[name] = Operation.from_api(payload, name)
+        return most is not None and len(found) >= most
+
+    read = yield from _pages(project, page_size, take)
+    if foreign:
+        yield LogMessage(
+            f"The list of projects/{project} has {len(foreign)} operations of other projects, such as {foreign[0]}: "
+            "they are left out.",
+            warning=True,
+        )
+    if read.came_round:
+        raise TransientError("Earth Engine's list of operations repeats a page.", subject=f"projects/{project}")
+    return Listing(list(found.values()), read.since)
+
+
+def find_operations(project: str, names: Collection[OperationName]) -> Flow[tuple[dict[OperationName, Operation], int]]:
+    """``projects.operations.list``, up to the page on which the last of these operations is.
+
+    :return: those that the list shows, and how many pages that took.
+    """
+    wanted = {str(name): name for name in names}
+    found: dict[OperationName, Operation] = {}
+
+    def take(page: list[Mapping[str, Any]]) -> bool:
+        # A page is full of what nobody asked for: only the rest of it is read.
+        for payload in page:
+            if name := wanted.get(str(payload.get("name"))):
+                found[name] = Operation.from_api(payload, name)
+        return len(found) == len(wanted)
+
+    read = yield from _pages(project, PAGE_SIZE, take)
+    return found, read.pages
+
+
+class _Read(NamedTuple):
+    """How many pages were read, since when, and whether the list has led back to one of them."""
+
+    pages: int
+    since: datetime | None
+    came_round: bool
+
+
+def _pages(project: str, page_size: int, take: Callable[[list[Mapping[str, Any]]], bool]) -> Flow[_Read]:
+    """Read page after page, until ``take`` says that it has enough."""
+    seen, token, since = {""}, "", None
+    while True:
+        page, token, read_at = yield from _page(project, page_size, token)
+        since = since or read_at
+        if take(page) or not token:
+            return _Read(len(seen), since, came_round=False)
+        if len(seen) >= MOST_PAGES or len(token) > LONGEST_TOKEN:
+            raise TransientError(
+                f"Earth Engine's list of operations has no end: {len(seen)} pages were read.",
+                subject=f"projects/{project}",
+            )
+        if token in seen:
+            return _Read(len(seen), since, came_round=True)
+        seen.add(token)
+
+
+def _page(project: str, page_size: int, token: str) -> Flow[tuple[list[Mapping[str, Any]], str, datetime | None]]:
+    subject = f"projects/{check_project(project)}"
+    query = (("pageSize", str(page_size)), *((("pageToken", token),) if token else ()))
+    page, answer = yield from request_with_answer(Request("GET", f"{subject}/operations", subject, query=query))
+    operations, following = page.get("operations"), page.get("nextPageToken")
+    found = [payload for payload in operations if isinstance(payload, Mapping)] if isinstance(operations, list) else []
+    return found, following if isinstance(following, str) else "", server_time(answer)
+
+
+def cancel_operation(name: OperationName) -> Flow[None]:
+    """``projects.operations.cancel``: ask for it. That it was answered does not mean that anything is cancelled."""
+    yield from call(Request("POST", f"{name}:cancel", str(name)))
+
+
+def delete_operation(name: OperationName) -> Flow[None]:
+    """``projects.operations.delete``: forget the operation. This does not cancel it."""
+    yield from call(Request("DELETE", str(name), str(name)))
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """Serialise deterministically: Earth Engine can refuse a requestId that comes with other bytes."""
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+
+def check_kind(kind: str) -> None:
+    """Refuse what is none of `EXPORT_KINDS`.
+
+    :raises InvalidRequestError: names them.
+    """
+    if kind not in EXPORT_KINDS:
+        raise InvalidRequestError(f"{kind!r} is not a kind of export.", remedy=f"One of {', '.join(EXPORT_KINDS)}.")
+
+
+def start_export(project: str, kind: str, body: Mapping[str, Any], request_id: str | None = None) -> Flow[Operation]:
+    """``projects.{kind}.export``: start an export; repeated after a lost answer only with a ``request_id``.
+
+    :param kind: one of `EXPORT_KINDS`.
+    :param body: the API's own JSON, for example an ExportImageRequest.
+    :param request_id: of several requests with the same one, Earth Engine starts only the first.
+    :raises InvalidRequestError: before anything is sent, if ``kind`` is not one of those.
+    """
+    check_kind(kind)
+    return (yield from start_operation(project, f"{kind}:export", body, request_id))
+
+
+def start_operation(
+    project: str, method: str, body: Mapping[str, Any], request_id: str | None = None
+) -> Flow[Operation]:
+    """Start an operation with a method such as ``image:export`` or ``table:import``.
+
+    :raises EarthEngineError: if the answer is about an operation of another project, which is nobody's here.
+    """
+    payload = {**body, "requestId": request_id} if request_id else dict(body)
+    subject = f"projects/{check_project(project)}"
+    repeatable = bool(payload.get("requestId"))
+    request = Request("POST", f"{subject}/{method}", subject, body=encode(payload), repeatable=repeatable)
+    answer = yield from call(request)
+    name = OperationName.parse(answer.get("name", ""))
+    if not _is_same_project(name.project, project):
+        raise EarthEngineError(
+            f"Earth Engine has answered a start with an operation of another project, {name}: it is not owned.",
+            subject=subject,
+            remedy="Look whether it runs, and cancel it by hand.",
+        )
+    return Operation.from_api(answer, OperationName(project, name.id))

@@ -1,0 +1,256 @@
+"""Cancel, then confirm: what counts as cancelled, and what became of what did not.
+
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/cancel
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from airflow_ee_provider.earth_engine.model.errors import (
+    EarthEngineError,
+    FailedPreconditionError,
+    OperationNotFoundError,
+    TransientError,
+)
+from airflow_ee_provider.earth_engine.model.log_text import are_few, counted, some_lines
+from airflow_ee_provider.earth_engine.model.operations import Operation, OperationState
+from airflow_ee_provider.earth_engine.protocol.api_methods import cancel_operation, get_operation
+from airflow_ee_provider.earth_engine.protocol.effects import (
+    Flow,
+    LogMessage,
+    MonotonicTime,
+    ReadOperations,
+    SideBySide,
+)
+from airflow_ee_provider.earth_engine.protocol.retries import attempt, within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.model.results import CancelDict
+
+#: Seconds between two looks at what is cancelling, and for a cancel to be confirmed.
+CANCEL_POLL_INTERVAL, CANCEL_TIMEOUT = 5.0, 600.0
+
+#: The share of that time for reading which operations still run: what cannot be read by then is cancelled unread.
+READING_SHARE = 0.125
+
+#: Seconds until the first look, then twice as many, and so on: most cancels are a matter of seconds.
+FIRST_INTERVAL = 1.0
+
+#: Seconds after which an operation that does not look cancelled is asked to cancel once more.
+REPEAT_CANCEL_AFTER = 30.0
+
+
+class CancelOutcome(str, Enum):
+    """What became of an operation that was to be cancelled."""
+
+    CANCELLED = "CANCELLED"
+    ALREADY_FINISHED = "ALREADY_FINISHED"
+    FINISHED_DESPITE_CANCEL = "FINISHED_DESPITE_CANCEL"
+    NOT_FOUND = "NOT_FOUND"
+    STILL_CANCELLING = "STILL_CANCELLING"
+    ERROR = "ERROR"
+    #: Of a dry run.
+    WOULD_BE_CANCELLED = "WOULD_BE_CANCELLED"
+
+    @classmethod
+    def _missing_(cls, value: object) -> CancelOutcome | None:
+        """Read the words of 0.1, which stored triggers have: ``finished despite the cancel``."""
+        known = str(value).upper().replace(" THE ", " ").replace(" ", "_")
+        return cls.__members__.get(known)
+
+    @property
+    def text(self) -> str:
+        """For a person: ``finished despite cancel``."""
+        return self.value.lower().replace("_", " ")
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the operation is known not to run any more."""
+        return self in (self.CANCELLED, self.ALREADY_FINISHED, self.FINISHED_DESPITE_CANCEL)
+
+    def is_fine(self, *, not_found_ok: bool) -> bool:
+        """Whether there is nothing left to do about the operation.
+
+        :param not_found_ok: whether that holds for one that Earth Engine does not know.
+        """
+        return self.has_ended or (not_found_ok and self is CancelOutcome.NOT_FOUND)
+
+
+@dataclass(frozen=True)
+class CancelResult:
+    """One operation's outcome; ``operation`` is what Earth Engine said last, ``error`` what stood in the way."""
+
+    name: OperationName
+    outcome: CancelOutcome
+    operation: Operation | None = None
+    error: EarthEngineError | None = None
+
+    @property
+    def permanent(self) -> bool:
+        """Whether trying again cannot change it."""
+        return self.error is not None and self.error.permanent
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether Earth Engine was not heard: asking again may help."""
+        return isinstance(self.error, TransientError)
+
+    def describe(self) -> str:
+        """Say it in one line, for a person."""
+        said = str(self.error).removeprefix(f"{self.name}: ") if self.error else ""
+        said = said or (self.operation.describe() if self.operation else "")
+        called = self.operation.label if self.operation else str(self.name)
+        return f"{called}: {self.outcome.text}" + (f" ({said})" if said else "")
+
+    def as_dict(self) -> CancelDict:
+        """Return it as plain JSON, for XComs and a trigger's event."""
+        return {
+            "name": str(self.name),
+            "description": self.operation.description if self.operation else "",
+            "reason": "",
+            "outcome": self.outcome.value,
+            "state": self.operation.state.value if self.operation else None,
+            "error": self.error.as_dict() if self.error else None,
+            "permanent": self.permanent,
+        }
+
+
+def cancel_and_confirm(
+    names: Iterable[OperationName],
+    *,
+    poll_interval: float = CANCEL_POLL_INTERVAL,
+    timeout: float = CANCEL_TIMEOUT,
+) -> Flow[list[CancelResult]]:
+    """Request all cancels, then wait until Earth Engine says what became of each; raises nothing."""
+    results = yield from request_cancels(names, timeout=timeout)
+    return (yield from confirm_cancels(results, poll_interval=poll_interval, timeout=timeout))
+
+
+def request_cancels(names: Iterable[OperationName], *, timeout: float = CANCEL_TIMEOUT) -> Flow[list[CancelResult]]:
+    """Read the operations' states and ask those that run to cancel; one's error never stops the others.
+
+    What was asked to cancel is `STILL_CANCELLING`: only `confirm_cancels` can say more. What cannot be read in the time
+    that there is for that is asked to cancel unread.
+
+    :param timeout: seconds for all of it; no wait that Earth Engine asks for goes beyond.
+    """
+    names = list(names)
+    until = (yield MonotonicTime()) + timeout
+    seen = yield ReadOperations(tuple(names), within=timeout * READING_SHARE)
+    results: list[CancelResult] = yield SideBySide([_request_cancel(name, seen.get(name), until) for name in names])
+    yield from _log(results, len(names))
+    return results
+
+
+def confirm_cancels(
+    results: Sequence[CancelResult], *, poll_interval: float, timeout: float
+) -> Flow[list[CancelResult]]:
+    """Read the operations that are still cancelling until Earth Engine says what became of them.
+
+    A cancel is best effort, so an operation that goes on running is asked again now and then.
+
+    :param timeout: seconds after which what has not ended stays `STILL_CANCELLING`.
+    """
+    latest = {result.name: result for result in results}
+    interval = FIRST_INTERVAL
+    started = asked = yield MonotonicTime()
+    while open_names := [n for n, r in latest.items() if r.outcome is CancelOutcome.STILL_CANCELLING]:
+        now = yield MonotonicTime()
+        if now - started >= timeout:
+            break
+        left = timeout - (now - started)
+        after = min(interval, poll_interval, left)
+        seen = yield ReadOperations(tuple(open_names), after, within=left - after)
+        interval *= 2
+        ask = now - asked >= REPEAT_CANCEL_AFTER
+        asked = now if ask else asked
+        # A fault that passes is no news: the operation stays what it was, and is read again.
+        news = {name: found for name, found in seen.items() if not isinstance(found, TransientError)}
+        confirmed: list[CancelResult] = yield SideBySide(
+            [_confirm_cancel(*item, ask_again=ask) for item in news.items()]
+        )
+        latest.update({result.name: result for result in confirmed if not result.unanswered})
+        yield from _log([r for r in confirmed if r.outcome is not CancelOutcome.STILL_CANCELLING], len(latest))
+    return list(latest.values())
+
+
+def _request_cancel(name: OperationName, seen: Operation | EarthEngineError | None, until: float) -> Flow[CancelResult]:
+    if seen is None or isinstance(seen, TransientError):
+        error = yield from attempt(within(cancel_operation(name), until))
+        if error is None or isinstance(error, FailedPreconditionError):  # What it says of its end is read next.
+            return CancelResult(name, CancelOutcome.STILL_CANCELLING)
+        return _error_result(name, error)
+    operation = yield from attempt(within(_ask_to_cancel(name, seen), until))
+    if isinstance(operation, EarthEngineError):
+        return _error_result(name, operation)
+    if not operation.done:
+        return CancelResult(name, CancelOutcome.STILL_CANCELLING, operation)
+    # It ran when it was read. A first request whose answer was lost can have cancelled it, and the second is refused.
+    cancelled_meanwhile = operation.cancelled and not (isinstance(seen, Operation) and seen.done)
+    return CancelResult(
+        name, CancelOutcome.CANCELLED if cancelled_meanwhile else CancelOutcome.ALREADY_FINISHED, operation
+    )
+
+
+def _confirm_cancel(name: OperationName, seen: Operation | EarthEngineError, *, ask_again: bool) -> Flow[CancelResult]:
+    operation = (yield from attempt(_ask_to_cancel(name, seen))) if ask_again else seen
+    if isinstance(operation, EarthEngineError):
+        return _error_result(name, operation)
+    if not operation.done:
+        return CancelResult(name, CancelOutcome.STILL_CANCELLING, operation)
+    outcome = CancelOutcome.CANCELLED if operation.cancelled else CancelOutcome.FINISHED_DESPITE_CANCEL
+    return CancelResult(name, outcome, operation)
+
+
+def _error_result(name: OperationName, error: EarthEngineError) -> CancelResult:
+    not_found = isinstance(error, OperationNotFoundError)
+    return CancelResult(name, CancelOutcome.NOT_FOUND if not_found else CancelOutcome.ERROR, error=error)
+
+
+def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError) -> Flow[Operation]:
+    """Ask an operation to cancel, unless it has ended or is cancelling; returns what was read of it last."""
+    if isinstance(seen, EarthEngineError):
+        raise seen
+    operation = seen
+    if operation.done or operation.state is OperationState.CANCELLING:
+        return operation
+    try:
+        yield from cancel_operation(name)
+    except FailedPreconditionError as error:
+        # Most likely it has ended since we read it, or somebody else has asked, too.
+        operation = yield from get_operation(name)
+        if not operation.done and operation.state is not OperationState.CANCELLING:
+            raise error from None
+    return operation
+
+
+def describe_results(results: Sequence[CancelResult]) -> list[str]:
+    """Say what became of operations: a line for each of a few; of many the numbers, and what has not ended."""
+    if are_few(len(results)):
+        return [result.describe() for result in results]
+    unclear = [result.describe() for result in results if not result.outcome.has_ended]
+    return [f"{len(results):,} operations: {counted(r.outcome.text for r in results)}", *some_lines(unclear)]
+
+
+def _log(results: Sequence[CancelResult], total: int) -> Flow[None]:
+    """Write the news into the log: a line for each of a few operations, one for many, and each error in full."""
+    if results and not are_few(total):
+        asked = {CancelOutcome.STILL_CANCELLING: "cancel requested"}
+        news = counted(asked.get(result.outcome, result.outcome.text) for result in results)
+        yield LogMessage(f"Of {total:,} operations to cancel: {news}.")
+    for result in results:
+        if are_few(total) or result.outcome is CancelOutcome.ERROR:
+            yield _log_line(result)
+
+
+def _log_line(result: CancelResult) -> LogMessage:
+    if result.outcome is CancelOutcome.STILL_CANCELLING:
+        called = result.operation.label if result.operation else result.name
+        return LogMessage(f"{called}: cancel requested; it counts as cancelled once Earth Engine says so.")
+    return LogMessage(f"{result.describe()}.", warning=not result.outcome.has_ended)

@@ -1,0 +1,65 @@
+"""Read many operations with the fewest requests: one by one, or in the pages of a list.
+
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/list
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, TransientError
+from airflow_ee_provider.earth_engine.protocol.api_methods import PAGE_SIZE, find_operations, get_operation
+from airflow_ee_provider.earth_engine.protocol.effects import Flow, SideBySide
+from airflow_ee_provider.earth_engine.protocol.retries import attempt, within
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.model.operations import Operation
+
+#: How many gets a page of a list is worth: it holds 500 operations, few of which may be ours.
+GETS_PER_LIST_PAGE = 20
+
+ReadResults = dict["OperationName", "Operation | EarthEngineError"]
+_Listed = tuple[ReadResults, "int | None"]
+
+
+def list_is_cheaper(operations: int, pages: int | None = None) -> bool:
+    """Whether so many operations of a project are cheaper to read in a list than one by one.
+
+    :param pages: how many pages that took the last time; None if it is not known.
+    """
+    return operations > GETS_PER_LIST_PAGE * (pages or ceil(operations / PAGE_SIZE))
+
+
+def read_list(project: str, names: Collection[OperationName], also: Collection[OperationName]) -> Flow[_Listed]:
+    """Read operations in the pages of a list; names that are missing from the answer must be read one by one.
+
+    :param also: operations to return as well, if they happen to be listed.
+    :return: what was read, and how many pages that took; None where there was no list.
+    """
+    listed = yield from attempt(find_operations(project, {*names, *also}))
+    if isinstance(listed, TransientError):
+        return dict.fromkeys(names, listed), None
+    if isinstance(listed, EarthEngineError):  # Who may not list may still get.
+        return {}, None
+    return {**listed[0]}, listed[1]
+
+
+def read_operations(names: Collection[OperationName], until: float | None = None) -> Flow[ReadResults]:
+    """Read operations, of whatever projects; an error is the answer for its operation alone.
+
+    :param until: the moment of the monotonic clock beyond which no request is waited with; None for no limit.
+    """
+    seen: ReadResults = {}
+    for project in sorted({name.project for name in names}):
+        mine = [name for name in names if name.project == project]
+        if list_is_cheaper(len(mine)):
+            listed, _ = yield from within(read_list(project, mine, ()), until)
+            seen.update(listed)
+        missing = [name for name in mine if name not in seen]
+        reads = [attempt(within(get_operation(name), until)) for name in missing]
+        seen.update(zip(missing, (yield SideBySide(reads)), strict=True))
+    return seen

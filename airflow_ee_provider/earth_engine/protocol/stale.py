@@ -1,0 +1,169 @@
+"""Which operations of a project are stale: the janitor's criteria, and why an operation meets them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from airflow_ee_provider.earth_engine.model.errors import FailedPreconditionError, InvalidRequestError, TransientError
+from airflow_ee_provider.earth_engine.protocol.api_methods import list_operations
+from airflow_ee_provider.earth_engine.protocol.effects import Flow, LogMessage, WallClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.model.operations import Operation
+
+#: From which time on an operation's age is counted.
+AGE_FIELDS = ("create_time", "start_time")
+
+
+#: By how much Earth Engine's clock and this machine's may differ. One of them is wrong then, and whichever it is: what
+#: seems old may be new.
+CLOCKS_DIFFER = timedelta(days=2)
+
+#: How much of a description is matched: Earth Engine's own are 100 signs long, and a pattern can take for ever to match
+#: a long one.
+LONGEST_DESCRIPTION = 256
+
+#: States that an operation can be cancelled in.
+ACTIVE_STATES = ("PENDING", "RUNNING", "CANCELLING")
+
+
+@dataclass(frozen=True)
+class StaleCriteria:
+    """What makes an operation stale: it meets every criterion that is given.
+
+    :param older_than: created, or started, longer ago than that.
+    :param age_since: ``create_time`` or ``start_time``.
+    :param description: a glob that the whole description matches, case-sensitively: ``ndvi-*``.
+    :param description_regex: a regular expression that is found in the description.
+    :param types: such as ``EXPORT_IMAGE``.
+    :param max_priority: of this priority or a lower one.
+    :param min_eecu_seconds: has used that many EECU-seconds or more.
+    :param states: the states to look at; not a criterion by itself.
+    :param keep: never stale.
+    :param among: only these can be stale, each with a reason; None for all.
+    :raises InvalidRequestError: if there is no criterion: a list shows the operations of every user of the project,
+        and names no owner.
+    """
+
+    older_than: timedelta | None = None
+    age_since: str = "create_time"
+    description: str = ""
+    description_regex: str = ""
+    types: tuple[str, ...] = ()
+    max_priority: int | None = None
+    min_eecu_seconds: float | None = None
+    states: tuple[str, ...] = ("PENDING", "RUNNING")
+    keep: frozenset[OperationName] = frozenset()
+    among: Mapping[OperationName, str] | None = None
+
+    def __post_init__(self) -> None:
+        texts = (self.description, self.description_regex, self.types)
+        others = (self.older_than, self.max_priority, self.min_eecu_seconds, self.among)
+        if not any(texts) and all(other is None for other in others):
+            raise InvalidRequestError(
+                "Without a criterion, every operation of every user of the project would be cancelled.",
+                remedy="Give orphaned, older_than, description, description_regex, types, max_priority or "
+                "min_eecu_seconds.",
+            )
+        if self.age_since not in AGE_FIELDS:
+            raise InvalidRequestError(f"age_since is {self.age_since!r} and has to be one of {', '.join(AGE_FIELDS)}.")
+        if unknown := set(self.states) - set(ACTIVE_STATES):
+            raise InvalidRequestError(f"states has {sorted(unknown)}, and can have {', '.join(ACTIVE_STATES)}.")
+        try:
+            re.compile(self.description_regex)
+        except re.error as error:
+            raise InvalidRequestError(
+                f"description_regex {self.description_regex!r} is not a regular expression: {error}."
+            ) from None
+
+    def reason(self, operation: Operation, now: datetime) -> str:
+        """Say why an operation is stale; empty if it is not."""
+        if operation.done or operation.state.value not in self.states or operation.name in self.keep:
+            return ""
+        return self.meets(operation, now)
+
+    def meets(self, operation: Operation, now: datetime) -> str:
+        """Say why an operation meets every criterion, be it active or not; empty if it does not."""
+        reasons = [reason for reason in self._reasons(operation, now) if reason is not None]
+        return ", ".join(reasons) if all(reasons) else ""
+
+    def _reasons(self, operation: Operation, now: datetime) -> Iterable[str | None]:
+        """Yield what each criterion says: a reason, an empty text if it is not met, None if it is not given."""
+        yield self.among.get(operation.name, "") if self.among is not None else None
+        yield self._age(operation, now) if self.older_than is not None else None
+        described = operation.description[:LONGEST_DESCRIPTION]
+        if self.description:
+            yield f"is called {described!r}" if fnmatchcase(described, self.description) else ""
+        if self.description_regex:
+            yield f"is called {described!r}" if re.search(self.description_regex, described) else ""
+        if self.types:
+            yield f"is an {operation.type}" if operation.type in self.types else ""
+        if self.max_priority is not None:
+            priority = operation.priority
+            yield f"has priority {priority}" if priority is not None and priority <= self.max_priority else ""
+        if self.min_eecu_seconds is not None:
+            used = operation.batch_eecu_usage_seconds
+            yield f"has used {used:g} EECU-seconds" if used is not None and used >= self.min_eecu_seconds else ""
+
+    def _age(self, operation: Operation, now: datetime) -> str:
+        since: datetime | None = getattr(operation, self.age_since)
+        if since is None or self.older_than is None or now - since <= self.older_than:
+            return ""
+        age = timedelta(seconds=int((now - since).total_seconds()))
+        return f"was {self.age_since.removesuffix('_time')}{'d' if self.age_since == 'create_time' else 'ed'} {age} ago"
+
+
+@dataclass(frozen=True)
+class StaleOperation:
+    """An operation, and why it is stale."""
+
+    operation: Operation
+    reason: str
+
+
+def list_stale_operations(
+    project: str, criteria: StaleCriteria, limit: int | None = None
+) -> Flow[list[StaleOperation]]:
+    """List a project's operations and return the stale ones, the oldest first.
+
+    Ages are counted by the clock that the operations' times are of, Earth Engine's: a worker's that is ahead would
+    make operations old that are not.
+
+    :param limit: how many at most; None for all.
+    :raises TransientError: if ages are asked for, and Earth Engine does not say what time it is.
+    :raises FailedPreconditionError: if its clock and this machine's differ by more than two days.
+    """
+    listing = yield from list_operations(project)
+    now = datetime.fromtimestamp((yield WallClock()), timezone.utc)
+    if criteria.older_than is not None:
+        now = _time_to_count_from(listing.read_at, now, f"projects/{project}")
+    stale = [StaleOperation(operation, criteria.reason(operation, now)) for operation in listing.operations]
+    stale = sorted((one for one in stale if one.reason), key=_age_order)[:limit]
+    yield LogMessage(f"{len(stale)} of {len(listing.operations)} operations are stale.")
+    return stale
+
+
+def _time_to_count_from(read_at: datetime | None, here: datetime, subject: str) -> datetime:
+    """Return Earth Engine's time, if ages can be counted from it."""
+    if read_at is None:
+        raise TransientError("Earth Engine's answer has no date to count ages from.", subject=subject)
+    if abs(read_at - here) > CLOCKS_DIFFER:
+        raise FailedPreconditionError(
+            f"Earth Engine's answer is of {read_at:%Y-%m-%d %H:%M}, and this machine's clock says "
+            f"{here:%Y-%m-%d %H:%M}: with one of them wrong, nothing can be called old.",
+            subject=subject,
+            remedy="Set the clock of this machine, or of the proxy on the way.",
+        )
+    return read_at
+
+
+def _age_order(stale: StaleOperation) -> tuple[datetime, OperationName]:
+    operation = stale.operation
+    return operation.create_time or datetime.max.replace(tzinfo=timezone.utc), operation.name

@@ -1,0 +1,268 @@
+"""Start an operation exactly once, whatever is lost or dies in between.
+
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export (``requestId``)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
+
+from airflow_ee_provider.earth_engine.model.errors import InvalidRequestError, TransientError
+from airflow_ee_provider.earth_engine.model.operations import OperationState
+from airflow_ee_provider.earth_engine.protocol.api_methods import check_kind, encode, get_operation, start_operation
+from airflow_ee_provider.earth_engine.protocol.effects import Flow, LogMessage, Request, SideBySide
+from airflow_ee_provider.earth_engine.protocol.retries import attempt, checked
+from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions, wait_for_operations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
+    from airflow_ee_provider.earth_engine.model.operations import Operation
+    from airflow_ee_provider.earth_engine.protocol.effects import Effect
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,60}")
+#: What the manifest of each kind of import says that the asset is made of.
+_SOURCES = {"image": "tilesets", "table": "sources"}
+
+#: The kinds of asset that ``projects.{kind}.import`` makes.
+IMPORT_KINDS = tuple(_SOURCES)
+
+_WORKLOAD_TAG = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Export:
+    """What ``projects.{kind}.export`` is asked for.
+
+    :param kind: ``image``, ``table``, ``video``, ``videoMap``, ``map`` or ``classifier``.
+    :param body: the API's own JSON, for example an ExportImageRequest.
+    :param project: the Cloud project that runs it; empty for the connection's.
+    """
+
+    kind: str
+    body: Mapping[str, Any]
+    project: str = ""
+
+    @property
+    def method(self) -> str:
+        """The API's method, as it stands in a URL: ``image:export``."""
+        return f"{self.kind}:export"
+
+
+@dataclass(frozen=True)
+class Import:
+    """What ``projects.{kind}.import`` is asked for.
+
+    :param kind: one of `IMPORT_KINDS`.
+    :param manifest: the API's own JSON: what the asset is called, and made of.
+    :param project: the Cloud project that runs it; empty for the connection's.
+    """
+
+    kind: str
+    manifest: Mapping[str, Any]
+    overwrite: bool = False
+    project: str = ""
+
+    @property
+    def method(self) -> str:
+        """The API's method, as it stands in a URL: ``image:import``."""
+        return f"{self.kind}:import"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The API's own JSON; for a person, an import is called as its asset is."""
+        asset = str(self.manifest.get("name", ""))
+        return {f"{self.kind}Manifest": self.manifest, "description": asset, "overwrite": self.overwrite}
+
+
+def check_import(wanted: Import) -> None:
+    """Refuse what the API would refuse late.
+
+    :raises InvalidRequestError: says what is wrong.
+    """
+    sources = _SOURCES.get(wanted.kind)
+    if sources is None:
+        kinds = ", ".join(IMPORT_KINDS)
+        raise InvalidRequestError(f"{wanted.kind!r} is not a kind of import.", remedy=f"One of {kinds}.")
+    for name, example in (("name", "projects/PROJECT/assets/NAME"), (sources, "what the asset is made of")):
+        if not wanted.manifest.get(name):
+            raise InvalidRequestError(f"The import's manifest has no {name}.", remedy=f"Give {example}.")
+
+
+def with_defaults(body: Mapping[str, Any], workload_tag: str | None, priority: int | None) -> dict[str, Any]:
+    """Return a body with a tag and a priority, where it has none of its own."""
+    defaults = {"workloadTag": workload_tag or None, "priority": priority}
+    given = {name: value for name, value in body.items() if name != "workloadTag" or value}
+    return {**{name: value for name, value in defaults.items() if value is not None}, **given}
+
+
+def workload_tag_of(text: str) -> str:
+    """Return ``text`` reduced to a workload tag that the API and the official client allow.
+
+    >>> workload_tag_of("NDVI.monthly (v2)")
+    'ndvi-monthly-v2'
+    """
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower())[:63].strip("-_")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A start that happens once: the same start has the same ``requestId``, whoever repeats it and in which order.
+
+    :param method: ``image:export``, ``table:import`` and so on.
+    :param body: the API's own JSON; its ``requestId`` is replaced.
+    :param identity: of the task, across its retries; not across its clears, after which a user wants another one.
+    :param repeat: how many equal starts came before, for a task that wants the same thing several times.
+    :param tries: how often the task may have tried, this try included.
+    :param gone_since: when what it writes was not there, in seconds since the epoch by Earth Engine's clock: an
+        operation that had succeeded by then has to be started anew. None if that is not known.
+    """
+
+    method: str
+    body: Mapping[str, Any]
+    identity: str
+    project: str = ""
+    repeat: int = 0
+    tries: int = 1
+    gone_since: float | None = None
+
+    @cached_property
+    def asked(self) -> tuple[str, str, str]:
+        """What is asked for, whoever asks and how often."""
+        body = encode({name: value for name, value in self.body.items() if name != "requestId"})
+        return self.method, self.project, sha256(body).hexdigest()
+
+    @cached_property
+    def key(self) -> str:
+        """What its request ids begin with: the same for each try of the task."""
+        return str(uuid5(NAMESPACE_URL, f"{self.identity}/{self.project}/{self.method}/{self.asked[2]}/{self.repeat}"))
+
+    def request_id(self, number: int) -> str:
+        """Return the ``number``-th one, from 0; Earth Engine starts at most one operation for each."""
+        return f"{self.key}-{number}"
+
+    def repeated(self, repeat: int) -> Start:
+        """Return another start of the same, after ``repeat`` equal ones."""
+        another = replace(self, repeat=repeat)
+        another.__dict__["asked"] = self.asked  # A body can be large: it is encoded once.
+        return another
+
+    def with_tries(self, tries: int) -> Start:
+        """Return the same start, which may have been tried so often by now."""
+        return replace(self, tries=tries).known_by(self.key) if tries != self.tries else self
+
+    def known_by(self, key: str) -> Start:
+        """Return this start, whose key is known: a body can be large."""
+        self.__dict__["key"] = key
+        return self
+
+    def describe(self) -> str:
+        """Say in a few words what is to be started; an import is called as its asset is."""
+        manifest = next((v for k, v in self.body.items() if k.endswith("Manifest") and isinstance(v, Mapping)), {})
+        name = self.body.get("description") or manifest.get("name") or ""
+        return f"{self.method} {str(name)!r}".removesuffix(" ''")
+
+    def is_to_follow(self, operation: Operation) -> bool:
+        """Whether an operation that an earlier try has started is to be followed by another one."""
+        if not operation.succeeded:
+            return operation.done
+        ended = operation.end_time or operation.update_time
+        return self.gone_since is not None and (ended is None or ended.timestamp() <= self.gone_since)
+
+
+def check_export(export: Export) -> None:
+    """Refuse what the API would refuse late.
+
+    :raises InvalidRequestError: says what is wrong.
+    """
+    check_kind(export.kind)
+    body = export.body
+    if not body.get("expression"):
+        raise InvalidRequestError("The export's body has no expression.", remedy="Give the API's own JSON.")
+    options = [name for name in body if name.endswith("ExportOptions")]
+    if len(options) != 1:
+        raise InvalidRequestError(
+            f"The export's body has {len(options)} export options: {', '.join(options) or 'none'}.",
+            remedy="Give exactly one, for example fileExportOptions.",
+        )
+    priority = body.get("priority")
+    priority = priority.get("value") if isinstance(priority, Mapping) else priority  # As the official client wraps it.
+    if priority is not None and not (isinstance(priority, int) and 0 <= priority <= 9999):
+        raise InvalidRequestError(f"The export's priority is {priority!r}.", remedy="Give an integer from 0 to 9999.")
+    workload_tag = body.get("workloadTag", "")
+    if workload_tag and not _WORKLOAD_TAG.fullmatch(str(workload_tag)):
+        raise InvalidRequestError(
+            f"The export's workloadTag is {workload_tag!r}.",
+            remedy="Give up to 63 letters, digits, '-' and '_' that begin and end with a letter or a digit.",
+        )
+    request_id = body.get("requestId", "")
+    if request_id and not _REQUEST_ID.fullmatch(str(request_id)):
+        raise InvalidRequestError(
+            f"The export's requestId is {request_id!r}.", remedy="Give up to 60 letters, digits and hyphens."
+        )
+
+
+def start_all(
+    project: str,
+    starts: Sequence[Start],
+    stopped: Callable[[Start], bool],
+    as_done: Callable[[tuple[Start, Operation | EarthEngineError]], None],
+) -> Flow[None]:
+    """Start operations side by side, each as `start_once` does; one's error stops no other.
+
+    :param stopped: asked before each request that starts something: True once that is not wanted any more.
+    :param as_done: told of each operation, or why it was not started, as soon as that is known.
+    """
+
+    def start_one(start: Start) -> Flow[tuple[Start, Operation | EarthEngineError]]:
+        return start, (yield from attempt(start_once(project, start, partial(stopped, start))))
+
+    yield SideBySide([start_one(start) for start in starts], as_done)
+
+
+def start_once(project: str, start: Start, stopped: Callable[[], bool] = lambda: False) -> Flow[Operation]:
+    """Start an operation, or find the one that an earlier try of the same task has started.
+
+    A request that is repeated with its ``requestId`` finds the operation that it started, so nothing has to be
+    remembered: a try finds what the tries before it have left, whether or not they lived to write it down. It goes on
+    with what is active or has succeeded; after what has failed or was cancelled, it starts the next one.
+
+    :param project: the project that runs it, where ``start`` names none.
+    :param stopped: asked before each request that starts something: True once nothing more is to be started.
+    :raises TransientError: if nothing more is to be started.
+    """
+    return _unless(stopped, _start_once(start.project or project, start))
+
+
+def _start_once(project: str, start: Start) -> Flow[Operation]:
+    number = 0
+    while True:
+        operation = yield from start_operation(project, start.method, start.body, start.request_id(number))
+        number += 1
+        if start.tries == 1:
+            return operation  # The first try has nothing to find.
+        operation = yield from get_operation(operation.name)  # A repeated request may be answered as the first was.
+        if operation.state is OperationState.CANCELLING:
+            [operation] = yield from wait_for_operations([operation.name], WaitOptions(poll_interval=5.0))
+        if number >= start.tries or not start.is_to_follow(operation):
+            return operation
+        why = "and what it has written is gone" if operation.succeeded else "it is started again"
+        yield LogMessage(f"{operation.name}, which an earlier try has started, {operation.describe()}: {why}.")
+
+
+def _unless(stopped: Callable[[], bool], flow: Flow[Operation]) -> Flow[Operation]:
+    """Carry a flow on until it wants to start something although that is not wanted any more."""
+
+    def check(effect: Effect) -> Flow[None]:
+        if isinstance(effect, Request) and effect.method == "POST" and stopped():
+            raise TransientError("The task was killed: nothing more is started.", subject=effect.subject)
+        yield from ()
+
+    return checked(flow, check)

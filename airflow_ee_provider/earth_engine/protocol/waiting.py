@@ -1,0 +1,266 @@
+"""Wait for the end of operations, and cancel what uses more than it may.
+
+Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/get
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.earth_engine.model.errors import (
+    ComputeLimitExceededError,
+    EarthEngineError,
+    OperationTimeoutError,
+    TransientError,
+)
+from airflow_ee_provider.earth_engine.model.log_text import (
+    are_few,
+    counted,
+    eecu_seconds,
+    some_lines,
+    some_of,
+    summary,
+    time_left,
+)
+from airflow_ee_provider.earth_engine.protocol.cancelling import cancel_and_confirm, describe_results
+from airflow_ee_provider.earth_engine.protocol.effects import Flow, LogMessage, MonotonicTime, ReadOperations, Sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.model.operations import Operation
+    from airflow_ee_provider.earth_engine.protocol.reading import ReadResults
+
+#: Seconds between two reads of what runs, at most.
+POLL_INTERVAL = 30.0
+
+#: The share that has to have ended before it is said when the others may.
+SHARE_FOR_ESTIMATE = 0.1
+
+#: Seconds between the first reads, and the share of the time waited so far that is waited from then on: a short export
+#: is noticed soon.
+FIRST_INTERVAL, INTERVAL_GROWTH = 5.0, 0.1
+
+
+#: By how much a share of operations may be short of a whole number.
+ROUNDED = 1e-6
+
+
+@dataclass(frozen=True)
+class WaitOptions:
+    """How to wait: the same wherever it is done, from a task's parameters through its trigger to the flow.
+
+    :param poll_interval: seconds between two reads, at most.
+    :param stop_at_failure: end the waiting as soon as more operations than are allowed have failed or were cancelled.
+    :param max_eecu_seconds: compute that each operation may use before it is cancelled; None for no limit.
+    :param max_total_eecu_seconds: compute that all may use together before what still runs is cancelled; None for no
+        limit.
+    :param max_failures: how many may fail: a number, or a share below 1.
+    """
+
+    poll_interval: float = POLL_INTERVAL
+    stop_at_failure: bool = True
+    max_eecu_seconds: float | None = None
+    max_total_eecu_seconds: float | None = None
+    max_failures: float = 0
+
+    def allows(self, failures: int, total: int) -> bool:
+        """Whether so many of all operations may have failed."""
+        share = self.max_failures * total + ROUNDED  # 0.29 of 100 are 29, of which binary fractions are a bit short.
+        return failures <= (self.max_failures if self.max_failures >= 1 else share)
+
+    def as_kwargs(self) -> dict[str, Any]:
+        """Return what a hook's method, or a trigger, is given."""
+        return asdict(self)
+
+
+@dataclass
+class Progress:
+    """What is known of operations that somebody waits for; kept from poll to poll."""
+
+    names: Sequence[OperationName]
+    latest: dict[OperationName, Operation] = field(default_factory=dict)
+    #: Why the last read of an operation has failed.
+    last_errors: dict[OperationName, TransientError] = field(default_factory=dict)
+    #: When the first read was, by the monotonic clock, and how many had ended by then.
+    began: float | None = None
+    ended_before: int = 0
+    #: What of many operations was said last.
+    said: str = ""
+
+    @property
+    def unfinished(self) -> tuple[OperationName, ...]:
+        """The operations that are not known to have ended."""
+        return tuple(name for name in self.names if name not in self.latest or not self.latest[name].done)
+
+    @property
+    def found(self) -> list[Operation]:
+        """The latest of each operation that was read, in the order of the names."""
+        return [self.latest[name] for name in self.names if name in self.latest]
+
+    def is_over(self, options: WaitOptions) -> bool:
+        """Whether there is nothing left to wait for."""
+        if not self.unfinished:
+            return True
+        failures = sum(operation.failed for operation in self.found)
+        return options.stop_at_failure and not options.allows(failures, len(self.names))
+
+
+def poll_operations(progress: Progress, options: WaitOptions, after: float = 0.0) -> Flow[int]:
+    """Read what has not ended, once, and note what is new; a fault that passes costs only its operation.
+
+    :param after: seconds to wait first.
+    :return: how many were read; fewer than are unfinished where some have ended early.
+    :raises ComputeLimitExceededError: once Earth Engine has said what became of those that used more than they may.
+    """
+    seen: ReadResults = yield ReadOperations(progress.unfinished, after)
+    yield from _merge_and_log(seen, progress)
+    yield from _enforce_limits(progress, options)
+    return len(seen)
+
+
+def wait_for_operations(
+    names: Sequence[OperationName], options: WaitOptions, *, timeout: float | None = None
+) -> Flow[list[Operation]]:
+    """Read operations again and again until all have ended; returns the latest of each, in the order of ``names``.
+
+    What has just begun is read more often.
+
+    :param timeout: seconds to wait; None for no limit.
+    :raises OperationTimeoutError: if some have not ended by then.
+    :raises ComputeLimitExceededError: see `poll_operations`.
+    """
+    progress = Progress(names)
+    if not (yield from _poll_until(lambda: progress.is_over(options), progress, options, timeout)):
+        raise _timed_out(progress, timeout)
+    return progress.found
+
+
+def wait_for_room(
+    names: Sequence[OperationName], options: WaitOptions, *, unfinished: int, timeout: float | None
+) -> Flow[list[Operation]]:
+    """Read operations until no more than ``unfinished`` of them run, or more than may have failed, or time is over.
+
+    Without operations, it only waits: others fill the queue.
+
+    :param timeout: seconds to wait at most; None for no limit.
+    """
+    progress = Progress(names)
+
+    def is_over() -> bool:
+        return len(progress.unfinished) <= unfinished or progress.is_over(options)
+
+    if names:
+        yield from _poll_until(is_over, progress, options, timeout)
+    else:
+        yield Sleep(timeout or 0.0)
+    return progress.found
+
+
+def _poll_until(
+    is_over: Callable[[], bool], progress: Progress, options: WaitOptions, timeout: float | None
+) -> Flow[bool]:
+    """Poll until it is over, which is True, or the time is."""
+    started = now = due = yield MonotonicTime()
+    while True:
+        unfinished = len(progress.unfinished)
+        read = yield from poll_operations(progress, options, max(0.0, due - now))
+        now = yield MonotonicTime()
+        if read == unfinished:  # Otherwise there was early news, and the others are due as before.
+            due = now + next_interval(now - started, options.poll_interval)
+        if is_over():
+            return True
+        if timeout is not None:
+            if now - started >= timeout:
+                return False
+            due = min(due, started + timeout)
+
+
+def next_interval(waited: float, poll_interval: float) -> float:
+    """Return the seconds until the next poll: what has just begun is read more often.
+
+    :param waited: seconds so far.
+    :param poll_interval: seconds between two polls, at most.
+    """
+    return min(poll_interval, max(FIRST_INTERVAL, waited * INTERVAL_GROWTH))
+
+
+def _timed_out(progress: Progress, timeout: float | None) -> OperationTimeoutError:
+    lines = []
+    for name in progress.unfinished:
+        known = progress.latest.get(name)
+        lines.append(f"  {known.label}: {known.describe()}" if known else f"  {progress.last_errors.get(name, name)}")
+    return OperationTimeoutError(
+        f"{len(lines)} of {len(progress.names)} operations have not ended in {timeout or 0.0:g} s, and run on:\n"
+        + "\n".join(some_lines(lines))
+    )
+
+
+def _merge_and_log(seen: ReadResults, progress: Progress) -> Flow[None]:
+    """Keep what was read, and note what is new: of each of a few, or in one line for many."""
+    few = are_few(len(progress.names))
+    unread: list[TransientError] = []
+    for name, operation in seen.items():
+        progress.last_errors.pop(name, None)
+        if isinstance(operation, TransientError):
+            progress.last_errors[name] = operation
+            unread.append(operation)
+        elif isinstance(operation, EarthEngineError):
+            raise operation
+        else:
+            known = progress.latest.get(name)
+            progress.latest[name] = operation
+            is_news = operation.failed if not few else known is None or known.progress_key != operation.progress_key
+            if is_news:
+                yield LogMessage(f"{operation.label}: {operation.describe()}", warning=operation.failed and not few)
+    for error in unread if few else unread[:1]:
+        others = "" if few or len(unread) == 1 else f" and {len(unread) - 1:,} others are"
+        yield LogMessage(f"{error} The operation{others or ' is'} asked for again.", warning=True)
+    if not few:
+        yield from _log_summary(progress)
+
+
+def _log_summary(progress: Progress) -> Flow[None]:
+    found, now = progress.found, (yield MonotonicTime())
+    ended, total = len(progress.names) - len(progress.unfinished), len(progress.names)
+    if progress.began is None:
+        progress.began, progress.ended_before = now, ended
+    said = counted([operation.state.value for operation in found])
+    if said == progress.said:
+        return
+    progress.said = said
+    line = summary(found, total)
+    news = ended - progress.ended_before
+    if news and total > ended >= total * SHARE_FOR_ESTIMATE:
+        line += f"; {time_left(news, total - ended, now - progress.began)}"
+    yield LogMessage(f"{line}.")
+
+
+def _enforce_limits(progress: Progress, options: WaitOptions) -> Flow[None]:
+    """Cancel, and confirm, what runs and has used more compute than it may, by itself or together."""
+    running = [operation for operation in progress.found if not operation.done]
+    most, most_together = options.max_eecu_seconds, options.max_total_eecu_seconds
+    if most is not None and (over := [o for o in running if (o.batch_eecu_usage_seconds or 0.0) > most]):
+        used = some_of(f"{o.label} has used {o.batch_eecu_usage_seconds:g} EECU-seconds" for o in over)
+        yield from _cancel_over_limit([o.name for o in over], used, f"{most:g} are allowed (max_eecu_seconds)")
+    together = eecu_seconds(progress.found)
+    if most_together is not None and together > most_together and progress.unfinished:
+        used = f"The task's {len(progress.names):,} operations have used {together:,.0f} EECU-seconds together"
+        by_state = Counter[str]()
+        for operation in progress.found:
+            by_state[operation.state.value] += round(operation.batch_eecu_usage_seconds or 0.0)
+        used += f" ({', '.join(f'{state} {seconds:,}' for state, seconds in by_state.most_common())})"
+        allowed = f"{most_together:g} are allowed (max_total_eecu_seconds)"
+        yield from _cancel_over_limit(list(progress.unfinished), used, allowed)
+
+
+def _cancel_over_limit(names: list[OperationName], used: str, allowed: str) -> Flow[None]:
+    yield LogMessage(f"{used}, and {allowed}; cancelling {some_of(names)}.", warning=True)
+    results = yield from cancel_and_confirm(names)
+    became = "; ".join(describe_results(results))
+    raise ComputeLimitExceededError(
+        f"{used}; {allowed}. What became of it: {became}.", remedy="Make the export smaller, or allow it more."
+    )

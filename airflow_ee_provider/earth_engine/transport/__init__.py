@@ -1,0 +1,1 @@
+"""Runs the protocol's generators over requests or aiohttp, within the API's limits."""

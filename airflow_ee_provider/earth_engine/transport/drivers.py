@@ -1,0 +1,230 @@
+"""The two drivers: they carry out what a flow yields, in this thread or on an event loop, and know no rules."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from airflow_ee_provider.earth_engine.model.limits import CONCURRENT, LARGE_ANSWER
+from airflow_ee_provider.earth_engine.model.metrics import measure
+from airflow_ee_provider.earth_engine.protocol.effects import (
+    Flow,
+    LogMessage,
+    Measurement,
+    MonotonicTime,
+    NoResponse,
+    ReadOperations,
+    Request,
+    Response,
+    SideBySide,
+    Sleep,
+    WallClock,
+)
+from airflow_ee_provider.earth_engine.protocol.reading import read_operations
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from airflow_ee_provider.earth_engine.protocol.effects import Effect
+    from airflow_ee_provider.earth_engine.protocol.reading import ReadResults
+    from airflow_ee_provider.earth_engine.transport.transports import AiohttpTransport, SyncTransport
+
+T = TypeVar("T")
+Reader = Callable[[ReadOperations], Awaitable["ReadResults"]]
+
+
+class Log(Protocol):
+    """What of a logger is needed: one of the standard library's or one of Airflow's."""
+
+    def info(self, message: str, /, *args: Any) -> Any:
+        """Write a line."""
+
+    def warning(self, message: str, /, *args: Any) -> Any:
+        """Write a line that somebody should see."""
+
+    def error(self, message: str, /, *args: Any) -> Any:
+        """Write a line that somebody must see."""
+
+
+#: The event loop itself holds its tasks by weak references only.
+_UNDER_WAY: set[asyncio.Task[Any]] = set()
+
+
+def in_background(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Run a coroutine to its end, whoever stops waiting for it."""
+    task = asyncio.create_task(coroutine)
+    _UNDER_WAY.add(task)
+    task.add_done_callback(_UNDER_WAY.discard)
+    return task
+
+
+def run(flow: Flow[T], transport: SyncTransport, log: Log) -> T:
+    """Drive a flow to its result."""
+    answer: Any = None
+    while True:
+        try:
+            effect = flow.send(answer)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        answer = None
+        if isinstance(effect, Request):
+            answer = _measured(transport.send(effect))
+        elif isinstance(effect, Sleep):
+            time.sleep(effect.seconds)
+        elif isinstance(effect, ReadOperations):
+            time.sleep(effect.after)
+            answer = run(read_operations(effect.names, _until(effect)), transport, log)
+        elif isinstance(effect, SideBySide):
+            answer = _in_threads(effect, transport, log)
+        else:
+            answer = _at_once(effect, log)
+
+
+def _in_threads(effect: SideBySide, transport: SyncTransport, log: Log) -> list[Any]:
+    """Drive flows side by side, and do here what the threads have to say.
+
+    An on_kill does this in a signal handler, amid the same of the task that it interrupts. So nothing waits for a lock
+    that the interrupted thread may hold: neither a logger's nor the one under which concurrent.futures, and
+    threading, start their threads.
+    """
+    results: dict[int, Any] = {}
+    told: SimpleQueue[Callable[[], Any]] = SimpleQueue()
+
+    def done(number: int, result: Any) -> None:
+        results[number] = result
+        effect.as_done(result)
+
+    if len(effect.flows) == 1:
+        done(0, run(effect.flows[0], transport, log))
+        return [results[0]]
+    todo: SimpleQueue[tuple[int, Flow[Any]]] = SimpleQueue()
+    for numbered in enumerate(effect.flows):
+        todo.put(numbered)
+
+    def work() -> None:
+        with suppress(Empty):
+            while True:
+                number, flow = todo.get_nowait()
+                told.put(_result_of(flow, transport, _Relay(log, told), partial(done, number)))
+
+    try:
+        for _ in range(min(len(effect.flows), CONCURRENT)):
+            _thread.start_new_thread(work, ())
+        while len(results) < len(effect.flows):
+            told.get()()
+    finally:
+        with suppress(Empty):
+            while True:
+                todo.get_nowait()
+    return [results[number] for number in range(len(effect.flows))]
+
+
+def _result_of(flow: Flow[T], transport: SyncTransport, log: Log, done: Callable[[T], None]) -> Callable[[], None]:
+    """Drive a flow, and return the call that hands its result over, or raises its error, where that is wanted."""
+    try:
+        return partial(done, run(flow, transport, log))
+    except BaseException as error:  # noqa: BLE001 (a thread that ends with it would leave the others waiting)
+        return partial(_raise, error)
+
+
+@dataclass(frozen=True)
+class _Relay:
+    """A log that somebody else writes."""
+
+    log: Log
+    told: SimpleQueue[Callable[[], Any]]
+
+    def info(self, message: str, /, *args: Any) -> None:
+        self.told.put(partial(self.log.info, message, *args))
+
+    def warning(self, message: str, /, *args: Any) -> None:
+        self.told.put(partial(self.log.warning, message, *args))
+
+    def error(self, message: str, /, *args: Any) -> None:
+        self.told.put(partial(self.log.error, message, *args))
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A flow has returned: no thread can hand over a `StopIteration`."""
+
+    result: Any
+
+
+def _next(flow: Flow[Any], answer: Any) -> Effect | _Ended:
+    try:
+        return flow.send(answer)
+    except StopIteration as stop:
+        return _Ended(stop.value)
+
+
+async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, read: Reader | None = None) -> T:
+    """Drive a flow to its result on the event loop.
+
+    :param read: reads operations, in place of the transport's own requests.
+    """
+    answer: Any = None
+    while True:
+        # What is large is understood in a thread: the event loop goes on meanwhile.
+        is_large = isinstance(answer, Response) and len(answer.body) > LARGE_ANSWER
+        effect = await asyncio.to_thread(_next, flow, answer) if is_large else _next(flow, answer)
+        if isinstance(effect, _Ended):
+            result: T = effect.result
+            return result
+        answer = None
+        if isinstance(effect, Request):
+            answer = _measured(await transport.send(effect))
+        elif isinstance(effect, Sleep):
+            await asyncio.sleep(effect.seconds)
+        elif isinstance(effect, ReadOperations) and read is not None:
+            answer = await read(effect)
+        elif isinstance(effect, ReadOperations):
+            await asyncio.sleep(effect.after)
+            answer = await run_async(read_operations(effect.names, _until(effect)), transport, log)
+        elif isinstance(effect, SideBySide):
+            answer = await _on_the_loop(effect, transport, log, read)
+        else:
+            answer = _at_once(effect, log)
+
+
+async def _on_the_loop(effect: SideBySide, transport: AiohttpTransport, log: Log, read: Reader | None) -> list[Any]:
+    async def drive(flow: Flow[Any]) -> Any:
+        result = await run_async(flow, transport, log, read)
+        effect.as_done(result)
+        return result
+
+    return await asyncio.gather(*map(drive, effect.flows))
+
+
+def _until(effect: ReadOperations) -> float | None:
+    return None if effect.within is None else time.monotonic() + effect.within
+
+
+def _measured(answer: Response | NoResponse) -> Response | NoResponse:
+    measure("requests", status=answer.status if isinstance(answer, Response) else "no_response")
+    return answer
+
+
+def _at_once(effect: MonotonicTime | WallClock | LogMessage | Measurement, log: Log) -> float | None:
+    if isinstance(effect, MonotonicTime):
+        return time.monotonic()
+    if isinstance(effect, WallClock):
+        return time.time()
+    if isinstance(effect, Measurement):
+        measure(effect.name, effect.value)
+        return None
+    write = log.warning if effect.warning else log.info
+    write("%s", effect.message)
+    return None

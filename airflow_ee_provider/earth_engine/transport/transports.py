@@ -1,0 +1,279 @@
+"""Send a request and return what came back, with requests or with aiohttp; no rules."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from email.utils import formatdate
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlencode
+
+from airflow_ee_provider.earth_engine.auth.google_auth_errors import can_pass, in_own_words
+from airflow_ee_provider.earth_engine.auth.sessions import proxy_for, tls_context, token_session
+from airflow_ee_provider.earth_engine.model import limits
+from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError
+from airflow_ee_provider.earth_engine.protocol.effects import NoResponse, Request, Response
+from airflow_ee_provider.earth_engine.transport import bodies
+from airflow_ee_provider.earth_engine.transport.rate_limiter import RateLimiter
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    import aiohttp
+    import requests
+    from google.auth.credentials import Credentials
+    from google.auth.transport.requests import AuthorizedSession
+
+#: How often a token that is not accepted is refreshed, as google-auth's own session does it; seconds between two
+#: readings of a connection whose credentials are not accepted.
+REFRESHES, RENEW_INTERVAL = 2, 60.0
+
+
+def _url(base_url: str, request: Request) -> str:
+    return f"{base_url}/{request.path}" + (f"?{urlencode(request.query)}" if request.query else "")
+
+
+def _headers(request: Request) -> dict[str, str]:
+    accepted = {"Accept": "application/json", "Accept-Encoding": bodies.ACCEPTED}
+    return accepted | ({"Content-Type": "application/json"} if request.body else {})
+
+
+def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
+    """Return an answer, with a ``Date`` of our own if the server sent none (RFC 9110, 6.6.1)."""
+    received = {name.lower(): value for name, value in headers.items()}
+    if "date" not in received:
+        received["date"] = formatdate(usegmt=True)
+    return Response(status, body, received)
+
+
+def no_token(error: Exception) -> NoResponse:
+    """No request was sent, because google-auth got no token for it.
+
+    Of what a token server has answered, only OAuth's own words are shown: it may be any server that a connection names.
+    """
+    reason = f"no access token could be had: {in_own_words(error)}"
+    if can_pass(error):
+        return NoResponse(reason)
+    return NoResponse(reason, CredentialsError, "Check the connection's credentials: they may be revoked or expired.")
+
+
+def _insecure(error: Exception) -> NoResponse:
+    return NoResponse(
+        f"TLS failed: {error}", EarthEngineError, "Check the host's certificate and this machine's clock."
+    )
+
+
+class SyncTransport(Protocol):
+    """Sends a request, once."""
+
+    def send(self, request: Request) -> Response | NoResponse:
+        """Return what came back."""
+
+
+class RequestsTransport:
+    """Sends with a google-auth `AuthorizedSession`.
+
+    :param base_url: for example ``https://earthengine.googleapis.com/v1``.
+    :param renew: opens another session when Earth Engine does not accept the credentials of this one, with those that
+        the connection has by then; None if there are no others.
+    """
+
+    def __init__(
+        self,
+        session: AuthorizedSession,
+        base_url: str,
+        renew: Callable[[], AuthorizedSession | None] = lambda: None,
+    ) -> None:
+        self._session = session
+        self._base_url = base_url
+        self._renew = renew
+        self._is_renewed: bool | None = None  # As long as nobody has asked.
+        self._limiter = RateLimiter()
+        self._turn = threading.Lock()
+
+    def send(self, request: Request) -> Response | NoResponse:
+        """Send one request, once; once more with new credentials if the old ones are not accepted any more."""
+        answer = self._send(request)
+        if _is_refused(answer) and self._renewed():
+            answer = self._send(request)
+        return answer
+
+    def _renewed(self) -> bool:
+        with self._turn:
+            if self._is_renewed is None:  # Of many requests that are refused, the first one asks.
+                session = self._renew()
+                self._is_renewed = session is not None
+                self._session = session or self._session
+            return self._is_renewed
+
+    def _send(self, request: Request) -> Response | NoResponse:
+        import requests
+        from google.auth.exceptions import GoogleAuthError
+        from urllib3.exceptions import HTTPError
+
+        with self._turn:
+            while delay := self._limiter.delay(time.monotonic()):
+                time.sleep(delay)
+        try:
+            answer = self._session.request(
+                request.method,
+                _url(self._base_url, request),
+                data=request.body,
+                headers=_headers(request),
+                timeout=(limits.CONNECT_TIMEOUT, limits.READ_TIMEOUT),
+                allow_redirects=False,
+                stream=True,
+            )
+            with answer:
+                body = _read(answer)
+        except GoogleAuthError as error:
+            return no_token(error)
+        except requests.exceptions.SSLError as error:
+            return _insecure(error)
+        except (requests.RequestException, HTTPError) as error:
+            return NoResponse(f"{type(error).__name__}: {error}")
+        self._limiter.answered(answer.status_code, time.monotonic())
+        return body if isinstance(body, NoResponse) else _response(answer.status_code, body, answer.headers)
+
+
+def _read(answer: requests.Response) -> bytes | NoResponse:
+    """Read an answer's body piece by piece, as far as that is reasonable."""
+    until, body, raw = time.monotonic() + limits.ANSWER_TIMEOUT, bodies.Body(answer.headers), answer.raw
+    if refused := body.refused():
+        return refused
+    # As it arrives: to wait until a piece is full can take for ever.
+    arriving = partial(raw.read1, limits.PIECE, decode_content=False) if hasattr(raw, "read1") else None
+    for piece in iter(arriving, b"") if arriving else raw.stream(limits.PIECE, decode_content=False):
+        if refused := body.add(piece):
+            return refused
+        if time.monotonic() > until:
+            return NoResponse(f"its answer has not ended in {limits.ANSWER_TIMEOUT:g} s")
+    return body.whole()
+
+
+def _is_refused(answer: Response | NoResponse) -> bool:
+    """Whether the credentials are not accepted, by Earth Engine or by the token server."""
+    if isinstance(answer, NoResponse):
+        return issubclass(answer.error, CredentialsError)
+    return answer.status == 401
+
+
+class AiohttpTransport:
+    """Sends with an aiohttp session; the token is refreshed in a thread, never on the event loop.
+
+    :param renew: gives the credentials that the connection has by now, when the present ones are not accepted.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        credentials: Credentials,
+        renew: Callable[[], Awaitable[Credentials | None]] | None = None,
+    ) -> None:
+        self._session = session
+        self._renew = renew
+        self._renewing = asyncio.Lock()
+        self._asked = float("-inf")
+        self._base_url = base_url
+        self._proxy = proxy_for(base_url)
+        self._credentials = credentials
+        self._refreshing = asyncio.Lock()
+        self._limiter = RateLimiter()
+        self._turn = asyncio.Lock()
+        self._places = asyncio.Semaphore(limits.CONCURRENT)
+
+    async def send(self, request: Request) -> Response | NoResponse:
+        """Send one request; once more with new credentials if the old ones are not accepted any more."""
+        before = self._credentials
+        answer = await self._send_authorized(request)
+        if _is_refused(answer) and await self._renewed(before):
+            answer = await self._send_authorized(request)
+        return answer
+
+    async def _renewed(self, refused: Credentials) -> bool:
+        """Read the connection again, once for many requests that are refused, and not more than once a minute."""
+        async with self._renewing:
+            now = time.monotonic()
+            if self._credentials is refused and self._renew is not None and now - self._asked >= RENEW_INTERVAL:
+                self._asked = now
+                self._credentials = await self._renew() or refused
+            return self._credentials is not refused
+
+    async def _send_authorized(self, request: Request) -> Response | NoResponse:
+        """Send one request; twice more with a fresh token if the server does not accept the one it had."""
+        import aiohttp
+        from google.auth.exceptions import GoogleAuthError
+
+        try:
+            headers = await self._authorize(request)
+            answer = await self._send(request, headers)
+            for _ in range(REFRESHES):
+                if _is_refused(answer):
+                    headers = await self._authorize(request, refused=headers)
+                    answer = await self._send(request, headers)
+        except GoogleAuthError as error:
+            return no_token(error)
+        except aiohttp.ClientSSLError as error:
+            return _insecure(error)
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            return NoResponse(f"{type(error).__name__}: {error}")
+        return answer
+
+    async def _send(self, request: Request, headers: dict[str, str]) -> Response | NoResponse:
+        async with self._places:
+            async with self._turn:
+                while delay := self._limiter.delay(time.monotonic()):  # noqa: ASYNC110 (it is a clock that is waited for)
+                    await asyncio.sleep(delay)
+            async with self._session.request(
+                request.method,
+                _url(self._base_url, request),
+                data=request.body,
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._proxy,
+            ) as answer:
+                self._limiter.answered(answer.status, time.monotonic())
+                body = bodies.Body(answer.headers)
+                if refused := body.refused():
+                    return refused
+                async for piece in answer.content.iter_any():
+                    if refused := body.add(piece):
+                        return refused
+                whole = body.whole()
+                return whole if isinstance(whole, NoResponse) else _response(answer.status, whole, answer.headers)
+
+    async def _authorize(self, request: Request, refused: dict[str, str] | None = None) -> dict[str, str]:
+        """Return the request's headers with a token, another one than was ``refused``."""
+        headers = _headers(request)
+        url = _url(self._base_url, request)
+        if self._credentials.valid and not refused:
+            self._apply(headers, url, refresh=False)  # The token is there: nothing blocks.
+            return headers
+        async with self._refreshing:
+            # Many requests can be refused for the same old token: only the first of them refreshes it.
+            stale = refused and refused.get("authorization") == f"Bearer {getattr(self._credentials, 'token', None)}"
+            await asyncio.to_thread(self._apply, headers, url, refresh=bool(stale))
+        return headers
+
+    def _apply(self, headers: dict[str, str], url: str, *, refresh: bool) -> None:
+        from google.auth.transport.requests import Request as AuthRequest
+
+        auth_request = AuthRequest(token_session())
+        if refresh:
+            self._credentials.refresh(auth_request)
+        self._credentials.before_request(auth_request, "GET", url, headers)
+
+
+async def aiohttp_session() -> aiohttp.ClientSession:
+    """Open the session that an `AiohttpTransport` sends with; it trusts our `certificates`."""
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(
+        total=limits.ANSWER_TIMEOUT, sock_connect=limits.CONNECT_TIMEOUT, sock_read=limits.READ_TIMEOUT
+    )
+    connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(tls_context))
+    # Not `trust_env`: besides the proxies' variables, it would read a `netrc` file.
+    return aiohttp.ClientSession(timeout=timeout, connector=connector, auto_decompress=False)

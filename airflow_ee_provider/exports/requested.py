@@ -1,0 +1,81 @@
+"""What is to be waited for once a task's function has returned: its own, and what it leaves of the last try's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_ee_provider.earth_engine.ee_client.objects import place_of
+from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+from airflow_ee_provider.earth_engine.model.operations import Operation
+from airflow_ee_provider.earth_engine.protocol.starting import Export, Import
+from airflow_ee_provider.tracking.requests import Asked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from airflow_ee_provider.exports.starter import Starter
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+#: What a task can own: it starts the first two, and adopts the third.
+Wanted = Export | Import | OperationName
+
+
+class Made(NamedTuple):
+    """What a function has made.
+
+    :param value: its value, with a `place_of` in place of each operation.
+    :param operations: those in these places, and after them those that are owned besides.
+    """
+
+    value: Any
+    operations: Sequence[Wanted]
+
+
+def all_asked(
+    hook: EarthEngineHook, starter: Starter, made: Made, left: Iterable[str], recorded: Iterable[tuple[str, str]]
+) -> Asked:
+    """Return what is to be started and waited for.
+
+    What the last try has started stays the task's, whether or not the function makes it again. What the function has
+    cancelled is waited for by nobody, and neither is what has failed before it has started another one in its place.
+
+    :param left: what the last try has left, and is active or has succeeded.
+    :param recorded: what this try has recorded, each with its `Start.key`.
+    """
+    key_of = {name: key for name, key in recorded if key}
+    starts = {
+        id(one): starter.plan(one.method, one.body, one.project)
+        for one in made.operations
+        if not isinstance(one, OperationName)
+    }
+
+    def meant(one: Wanted) -> str:
+        return key_of.get(str(one), str(one)) if isinstance(one, OperationName) else starts[id(one)].key
+
+    in_value = [meant(one) for one in made.operations]
+    dealt_with = starter.deeds.cancelled | failed_among(hook, starter.superseded)
+    own = [name for name in starter.started if name not in dealt_with]
+    others = [name for name in left if name not in dealt_with and name not in starter.deeds.set_aside]
+    # One that another one follows under the same key is `Deeds.set_aside`.
+    without = {key_of.get(name, name) for name in dealt_with - starter.deeds.set_aside}
+    by_itself, of_last_try = ([key_of.get(name, name) for name in names] for names in (own, others))
+    wanted = by_itself + in_value + of_last_try
+    return Asked(
+        made.value,
+        in_value,
+        [one for one in dict.fromkeys(wanted) if one not in without],
+        [*starter.by_function.values(), *starts.values()],
+        set(starter.deeds.set_aside),
+        {*by_itself, *of_last_try} - {start.key for start in starts.values()},
+    )
+
+
+def only_operations(names: list[str]) -> Asked:
+    """Return what is asked for where all that is known is which operations are waited for: their list is the value."""
+    return Asked([place_of(number) for number in range(len(names))], names, names)
+
+
+def failed_among(hook: EarthEngineHook, names: list[str]) -> set[str]:
+    """Return which operations have failed by now."""
+    found = hook.read_operations(names) if names else {}
+    return {str(name) for name, one in found.items() if isinstance(one, Operation) and one.failed}

@@ -1,0 +1,135 @@
+"""What tasks, triggers and notifiers share: how a clean-up reports, and which errors Airflow is to retry."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.base.measuring import measure_cancels
+from airflow_ee_provider.base.time_limit import in_time
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.model.log_text import are_few, some_lines, some_of
+from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
+from airflow_ee_provider.earth_engine.protocol.exit_cleanup import Left
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.protocol.starting import Start
+    from airflow_ee_provider.earth_engine.transport.drivers import Log
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+
+#: For how long a task that is about to end, or a trigger, confirms its cancels, and how often, in seconds.
+CONFIRM_LIMITS: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
+
+#: Operations that are surely cancelled in the five seconds that Airflow leaves a task, of which three may have gone by.
+MOST_IN_TIME = 150
+
+#: Seconds for which Earth Engine is asked in such a process, waits included; and in which its answers have to be here.
+ASKED_FOR, ANSWERED_WITHIN = 1.2, 1.5
+
+#: Seconds in which it has to be seen which of many had ended before.
+SEEN_WITHIN = 5.0
+
+
+def cancel_here(hook: EarthEngineHook, names: Any, starts: Sequence[Start]) -> list[CancelResult]:
+    """Cancel operations, and what may be started, in this process alone."""
+    left = hook.cancel_what_is_left(names, starts, timeout=CONFIRM_LIMITS["timeout"])
+    return _confirmed(hook, left.results, **CONFIRM_LIMITS)
+
+
+def cancel_before_the_end(
+    hook: EarthEngineHook,
+    names: Any,
+    log: Log,
+    starts: Sequence[Start] = (),
+    *,
+    wait_for_completion: bool = True,
+    poll_interval: float = CONFIRM_LIMITS["poll_interval"],
+    timeout: float = CONFIRM_LIMITS["timeout"],
+) -> list[CancelResult]:
+    """Cancel what nobody goes on with, in a process that Airflow may be about to kill.
+
+    Another process, which outlives this one, does it where there are many, or where Earth Engine does not answer soon.
+
+    :param starts: what may be started, and is cancelled as well.
+    :param timeout: seconds for which is looked whether the cancels are confirmed; Airflow sends SIGKILL 5 s (3.x) or
+        ``killed_task_cleanup_time`` (60 s) after it has told a task to end.
+    """
+    parsed = hook.account.names(names)
+    left, unanswered, unheard = Left([], []), parsed, list(starts)
+    if len(parsed) + len(unheard) <= MOST_IN_TIME:
+        with suppress(TimeoutError):
+            left = in_time(lambda: hook.cancel_what_is_left(parsed, starts, timeout=ASKED_FOR), ANSWERED_WITHIN)
+            unanswered, unheard = left.unanswered, left.starts
+    limit = timeout if wait_for_completion else 0.0
+    if not (unanswered or unheard):
+        return _confirmed(hook, left.results, poll_interval, limit)
+    if not _is_handed_over(hook, unanswered, unheard, log):
+        left = hook.cancel_what_is_left(parsed, starts, timeout=timeout)
+        return _confirmed(hook, left.results, poll_interval, limit)
+    results = {result.name: result for result in left.results}
+    results.update((name, CancelResult(name, CancelOutcome.STILL_CANCELLING)) for name in unanswered)
+    results.update((result.name, result) for result in _finished_before(hook, unanswered, limit))
+    return _confirmed(hook, list(results.values()), poll_interval, limit)
+
+
+def _finished_before(hook: EarthEngineHook, names: list[OperationName], timeout: float) -> list[CancelResult]:
+    """Return those that have ended before they could be cancelled, as far as Earth Engine says so in time."""
+    if not timeout:
+        return []
+    with suppress(TimeoutError):
+        seen = in_time(lambda: hook.read_operations(names), min(timeout, SEEN_WITHIN)).values()
+        ended = [o for o in seen if not isinstance(o, EarthEngineError) and o.done and not o.cancelled]
+        return [CancelResult(operation.name, CancelOutcome.ALREADY_FINISHED, operation) for operation in ended]
+    return []
+
+
+def _confirmed(
+    hook: EarthEngineHook, results: list[CancelResult], poll_interval: float, timeout: float
+) -> list[CancelResult]:
+    """Wait until the cancels that were requested are confirmed."""
+    requested = [result.name for result in results if result.outcome is CancelOutcome.STILL_CANCELLING]
+    if not requested:  # Not even a connection is opened.
+        return results
+    confirmed = hook.confirm_cancels(requested, poll_interval=poll_interval, timeout=timeout)
+    latest = {result.name: result for result in confirmed}
+    return [latest.get(result.name, result) for result in results]
+
+
+def _is_handed_over(hook: EarthEngineHook, names: list[OperationName], starts: list[Start], log: Log) -> bool:
+    """Let a process that outlives this one cancel, if it can be started."""
+    from airflow_ee_provider.earth_engine.transport.detached_cancel import TIMEOUT, cancel_in_another_process
+
+    try:
+        process = cancel_in_another_process(hook.account, names, starts)
+    except Exception as error:  # noqa: BLE001 (whatever it is, this process does what it can)
+        log.warning("No process could be started that outlives this one: %s", error)
+        return False
+    count = len(names) + len(starts)
+    log.warning(
+        "%s: the process %s, which outlives this one, cancels them, for %g s at most.",
+        f"{count:,} operations are more than can be cancelled before Airflow kills this process"
+        if count > MOST_IN_TIME
+        else f"Earth Engine does not answer about {some_of([*map(str, names), *[s.describe() for s in starts]])}",
+        process,
+        TIMEOUT,
+    )
+    return True
+
+
+def report_cancels(
+    results: Sequence[CancelResult], log: Log, *, cause: str, dag_id: str | None = None, not_found_ok: bool = False
+) -> None:
+    """Count cancels, and log as an error which operations may still run, and why.
+
+    :param cause: of the cancels, for the metrics.
+    """
+    measure_cancels([result.outcome for result in results], cause, dag_id)
+    unclear = [result for result in results if not result.outcome.is_fine(not_found_ok=not_found_ok)]
+    for line in some_lines([f"{result.describe()}. It may still run." for result in unclear]):
+        log.error("%s", line)
+    if not are_few(len(unclear)):
+        log.error("%s of %s operations may still run.", f"{len(unclear):,}", f"{len(results):,}")

@@ -1,0 +1,64 @@
+"""What Airflow says about a task instance, asked until that is enough for a decision."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.base.process import is_asking_airflow
+from airflow_ee_provider.base.task_states import ACTIVE_STATES, own_state, own_try, run_goes_on
+from airflow_ee_provider.base.time_limit import in_time
+from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
+from airflow_ee_provider.tracking.record import TRY_KEY
+from airflow_ee_provider.tracking.store import is_later, operations_of_a_later_try
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.earth_engine.transport.drivers import Log
+
+#: Seconds in which a next try that has begun is expected to write down what it needs, between two questions, and in
+#: which Airflow has to answer. Five seconds after SIGTERM, Airflow kills a process.
+LATER_TRY_BEGINS, INTERVAL, ANSWERED_WITHIN = 2.0, 0.3, 1.0
+
+#: Seconds in which Airflow has to answer a process that is about to end, or that asks in the middle of its work.
+ANSWERED_AT_END = 3.0
+
+
+def decide_by_asking(ti: Any, situation: Situation, log: Log) -> Decision:
+    """Ask Airflow about a task instance, and decide; where it does not answer in time, decide without that.
+
+    It can be called in a signal handler: it waits for no lock.
+
+    :param situation: what is known without asking.
+    """
+    if is_asking_airflow():  # The interrupted code has asked for a while by now: Airflow is away.
+        return decide(situation)
+    patience, limit = (LATER_TRY_BEGINS, ANSWERED_WITHIN) if situation.event is Event.SIGNAL else (0.0, ANSWERED_AT_END)
+
+    def look() -> Decision:
+        until = time.monotonic() + patience
+        while True:
+            known = with_answers(ti, situation)
+            decision = decide(replace(known, may_ask_again=time.monotonic() < until))
+            if decision.outcome is not Outcome.ASK_AGAIN:
+                return decision
+            time.sleep(INTERVAL)
+
+    try:
+        return in_time(look, patience + limit)
+    except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
+        log.info("Airflow does not say how the task stands: %s", error)
+        return decide(situation)
+
+
+def with_answers(ti: Any, situation: Situation) -> Situation:
+    """Return a situation with what Airflow says now.
+
+    :raises Exception: whatever keeps Airflow from saying so.
+    """
+    state = own_state(ti)
+    is_run_active = state not in ("running", "deferred") or run_goes_on(ti)
+    later_try = frozenset(operations_of_a_later_try(ti))
+    # Its record can be written over by an earlier try, whose worker stood still; its number stays.
+    is_later_try = bool(later_try) or (state in ACTIVE_STATES and is_later(own_try(ti, TRY_KEY), ti))
+    return replace(situation, state=state, is_run_active=is_run_active, later_try=later_try, is_later_try=is_later_try)

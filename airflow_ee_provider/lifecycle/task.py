@@ -1,0 +1,57 @@
+"""What all operators and sensors share: a hook, links, and how they read the operations that they are given."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowSkipException
+
+from airflow_ee_provider.base.connection import account_of
+from airflow_ee_provider.base.errors import airflow_errors
+from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
+from airflow_ee_provider.tracking.record import cancel_on_of
+from airflow_ee_provider.tracking.store import record_started
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+    from airflow_ee_provider.tracking.record import Intent
+
+
+class EarthEngineTask:
+    """A mixin for operators and sensors with the parameters `ACCOUNT_PARAMETERS`."""
+
+    operator_extra_links: Any = (EarthEngineTasksLink(),)
+
+    if TYPE_CHECKING:
+        log: Any
+        task_id: str
+
+    @cached_property
+    def hook(self) -> EarthEngineHook:
+        """The task's hook."""
+        from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+        return EarthEngineHook(**account_of(self))
+
+
+def record_names(task: Any, context: Context, intent: Intent) -> list[OperationName]:
+    """Parse a task's ``operation_names`` and record them, before anything waits on them.
+
+    From now on they are plain texts: what a kill reads must ask nobody.
+
+    :param intent: why the task has them.
+    :raises AirflowSkipException: if there is no name at all: the upstream task started nothing.
+    """
+    with airflow_errors():
+        names: list[OperationName] = task.hook.account.names(task.operation_names)
+    if not names:
+        raise AirflowSkipException(f"{task.task_id} was given no Earth Engine operation: there is nothing to do.")
+    task.operation_names = [str(name) for name in names]
+    task.hook.make_ready()
+    record_started(context, dict.fromkeys(map(str, names), ""), account_of(task), intent, cancel_on_of(task))
+    EarthEngineTasksLink.persist_for(context, names)
+    return names

@@ -1,1 +1,0 @@
-"""Who holds which operation: what Earth Engine lists, joined with what Airflow's tasks have recorded."""

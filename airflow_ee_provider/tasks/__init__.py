@@ -1,1 +1,0 @@
-"""What operators, sensors and notifiers share."""

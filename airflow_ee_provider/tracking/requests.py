@@ -1,0 +1,239 @@
+"""What a task's function has asked for, kept beside the records: the function is called once in a try.
+
+A task that waits in the triggerer goes on in another process. What is still to be started then, and the function's
+value, it finds in XComs of its own; a deferral is no new try, so Airflow leaves them there.
+
+The requests of a grid of tiles differ by a region and a name. So they are compressed together, with a window that has
+room for several large ones: 3,000 requests of 5 kB are 0.3 MB so, 3,000 of 200 kB 0.4 MB, 10,000 of 5 kB 0.9 MB.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import lzma
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import count
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_ee_provider.earth_engine.protocol.api_methods import encode
+from airflow_ee_provider.earth_engine.protocol.starting import Start
+from airflow_ee_provider.tracking.store import item_of, map_index_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.earth_engine.transport.drivers import Log
+
+#: The XComs' keys: of the function's value, and of what is kept besides, in parts, the second one under ``…_2``.
+VALUE_KEY, KEPT_KEY = "earth_engine_value", "earth_engine_kept"
+
+#: How many characters one part has at most, and all together. What is larger is not kept: the task waits in its worker.
+PART, MOST = 500_000, 4_000_000
+
+#: The form of what this version writes.
+VERSION = 1
+
+#: How many bytes are unpacked at a time.
+_READ = 1 << 20
+
+#: Compression: fast, and with a window of some megabytes.
+_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 8 << 20}]
+
+
+@dataclass
+class Asked:
+    """What a function has asked for, and returned.
+
+    An operation is meant by the `Start.key` under which the task has started it or will, or by its name if it was
+    adopted.
+
+    :param value: the function's value, with a `place_of` in place of each operation.
+    :param in_value: the operations in these places, by their numbers.
+    :param operations: all that is waited for.
+    :param starts: what is still to be started, or can be again.
+    :param set_aside: operations of earlier tries that are to be followed by others.
+    :param uncounted: what runs beside ``max_active_operations``.
+    """
+
+    value: Any = None
+    in_value: list[str] = field(default_factory=list)
+    operations: list[str] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
+    set_aside: set[str] = field(default_factory=set)
+    uncounted: set[str] = field(default_factory=set)
+    #: In how many parts it is kept for another process; none if it is not.
+    parts: int = 0
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether another process can go on with it."""
+        return bool(self.parts)
+
+    def names(self, started: Mapping[str, str]) -> list[str]:
+        """Return the operations that are waited for, as far as they are started.
+
+        :param started: the latest operation of each `Start.key`.
+        """
+        named = (one if "/" in one else started.get(one, "") for one in self.operations)
+        return list(dict.fromkeys(name for name in named if name))
+
+
+def check_value(context: Context, value: Any) -> None:
+    """Write a function's value down, before anything waits: what XCom cannot hold fails the task now.
+
+    :raises AirflowFailException: if it cannot.
+    """
+    try:
+        item_of(context, "ti").xcom_push(key=VALUE_KEY, value=value)
+    except (TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+        raise AirflowFailException(
+            f"The function returned what XCom cannot hold: {error} It fails before anything is waited for; return "
+            "numbers, texts, lists, dicts, operations."
+        ) from error
+
+
+def keep(context: Context, asked: Asked, starts: list[Start], log: Log, parameter: str) -> bool:
+    """Write down what another process needs to go on, unless that is too much; return whether it is.
+
+    :param starts: those of `Asked.starts` that it may need.
+    :param parameter: that may have it send them.
+    """
+    if asked.is_kept:
+        return True
+    text = _packed(_lines(replace(asked, starts=starts)))
+    if len(text) > MOST:
+        log.warning(
+            "The requests that may still be sent because of %s are %.1f MB, compressed, and at most %.1f MB are kept: "
+            "the task waits here, in its worker.",
+            parameter,
+            len(text) / 1e6,
+            MOST / 1e6,
+        )
+        return False
+    parts = [text[begin : begin + PART] for begin in range(0, len(text), PART)]
+    for number, part in enumerate(parts, 1):
+        value = {"version": VERSION, "parts": len(parts), "text": part}
+        item_of(context, "ti").xcom_push(key=_part_key(number), value=value)
+    asked.parts = len(parts)
+    return True
+
+
+def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) -> Asked | None:
+    """Return what the first process of this try has kept; None for nothing, as 0.1 did.
+
+    :param started: by `Start.key`, what is not needed any more; what is `Asked.set_aside` is not meant.
+    :raises AirflowException: if a part of it is gone: the next try calls the function.
+    """
+    texts, total = [], 1
+    for number in count(1):
+        if number > total:
+            break
+        part = _read_own(context, _part_key(number))
+        if part is None and number == 1:
+            return None
+        if not isinstance(part, dict) or part.get("version") != VERSION:
+            raise AirflowException("What this task has kept to go on with is not in its XComs any more.")
+        total = int(part["parts"])
+        texts.append(str(part["text"]))
+    lines = _unpacked("".join(texts))
+    of_all = json.loads(next(lines))
+    asked = Asked(
+        _read_own(context, VALUE_KEY),
+        of_all["in_value"],
+        of_all["operations"],
+        set_aside=set(of_all["set_aside"]),
+        uncounted=set(of_all["uncounted"]),
+        parts=total,
+    )
+    for line in lines:
+        head, body = json.loads(line), next(lines)
+        key = head.pop("key")
+        if key not in started or started[key] in asked.set_aside:
+            asked.starts.append(Start(identity=of_all["identity"], body=_KeptBody(body), **head).known_by(key))
+    return asked
+
+
+class _KeptBody(Mapping[str, Any]):
+    """A request's body, read where it is needed: as objects, many large ones would take five times the memory."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
+    def __getitem__(self, name: str) -> Any:
+        return _read(self._text)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_read(self._text))
+
+    def __len__(self) -> int:
+        return len(_read(self._text))
+
+
+@lru_cache(maxsize=64)  # More than are sent at once.
+def _read(text: bytes) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(text)
+    return body
+
+
+def let_go(context: Context, asked: Asked) -> None:
+    """Empty what was kept, once the task has ended well."""
+    for number in range(1, asked.parts + 1):
+        item_of(context, "ti").xcom_push(key=_part_key(number), value={})
+
+
+def _lines(asked: Asked) -> Iterator[bytes]:
+    identity = asked.starts[0].identity if asked.starts else ""
+    lists = {"in_value": asked.in_value, "operations": asked.operations}
+    sets = {"set_aside": sorted(asked.set_aside), "uncounted": sorted(asked.uncounted)}
+    yield encode({"identity": identity, **lists, **sets})
+    for start in asked.starts:
+        names = ("key", "method", "project", "repeat", "tries", "gone_since")
+        yield encode({name: getattr(start, name) for name in names})
+        yield encode(start.body)
+
+
+def _packed(lines: Iterable[bytes]) -> str:
+    compressor = lzma.LZMACompressor(filters=_FILTERS)
+    packed = bytearray()
+    for line in lines:
+        packed += compressor.compress(line + b"\n")
+    return base64.b64encode(bytes(packed + compressor.flush())).decode()
+
+
+def _unpacked(text: str) -> Iterator[bytes]:
+    """Yield what `_packed` was given, a line at a time."""
+    decompressor, rest = lzma.LZMADecompressor(), b""
+    packed = base64.b64decode(text)
+    while not decompressor.eof:
+        rest += decompressor.decompress(packed, _READ)
+        packed = b""
+        *lines, rest = rest.split(b"\n")
+        yield from lines
+
+
+def packed_text(text: str) -> str:
+    """Return a text, compressed, as another text."""
+    return _packed([text.encode()])
+
+
+def unpacked_text(text: str) -> str:
+    """Return what `packed_text` was given."""
+    return b"".join(_unpacked(text)).decode()
+
+
+def _part_key(number: int) -> str:
+    return KEPT_KEY if number == 1 else f"{KEPT_KEY}_{number}"
+
+
+def _read_own(context: Context, key: str) -> Any:
+    ti = item_of(context, "ti")
+    # With its ids: without them, Airflow 2.11 would answer with any task's of the run.
+    return ti.xcom_pull(task_ids=ti.task_id, map_indexes=map_index_of(ti), key=key)

@@ -1,0 +1,167 @@
+"""What the last try of a task has left: the next one goes on with it, or cancels it.
+
+Airflow 3.3's ``task_state_store`` remembers it; before 3.3, Airflow's Variables do, for a task that has ``retries``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, OperationNotFoundError, TransientError
+from airflow_ee_provider.earth_engine.model.operations import OperationState
+from airflow_ee_provider.tracking.record import STARTED_KEY, Record, part_key, read_parts
+from airflow_ee_provider.tracking.requests import Asked, packed_text, unpacked_text
+from airflow_ee_provider.tracking.retry_memory import memory_before_an_upgrade, memory_to_read, memory_to_write
+from airflow_ee_provider.tracking.store import (
+    item_of,
+    operations_of_task,
+    record_started,
+    recorded_with_keys,
+    remember,
+    run_started,
+    started_by_task,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.earth_engine.model.operations import Operation
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+#: What can be done with what the last try has left.
+WAYS = ("reattach", "cancel", "ignore")
+
+#: How many characters are remembered under one key: `[state_store] max_value_storage_bytes`, and some to spare.
+MOST_REMEMBERED = 60_000
+
+
+def resume_operations(
+    context: Context, hook: EarthEngineHook, *, on_retry: str = "reattach", on_clear: str = "cancel"
+) -> list[str]:
+    """Meet what the last try of this task has left; call it before starting anything.
+
+    Airflow 3.3's ``task_state_store`` remembers it; before 3.3, Airflow's Variables do, if the task has ``retries``.
+
+    :param context: the running task's context.
+    :param hook: asks for the operations' states, and cancels.
+    :param on_retry: after a failure or a crash: ``reattach`` goes on with what is active or has succeeded;
+        ``cancel`` cancels and confirms it; ``ignore`` leaves it alone.
+    :param on_clear: the same after the task was cleared. One that was cleared while it ran can look like a retry to
+        its next try; a sensor or an operator with ``cancel_on_kill`` is told of the kill before that.
+    :return: the operations to go on with, recorded for this try; none if the task is to start again from the beginning.
+    :raises EarthEngineError: if something left could not be cancelled: nothing new must be started beside it.
+    """
+    return _resume(context, hook, left_by_the_last_try(context), on_retry=on_retry, on_clear=on_clear)
+
+
+def _resume(
+    context: Context,
+    hook: EarthEngineHook,
+    parts: list[Record],
+    *,
+    on_retry: str = "reattach",
+    on_clear: str = "cancel",
+) -> list[str]:
+    for parameter, value in (("on_retry", on_retry), ("on_clear", on_clear)):
+        if value not in WAYS:
+            raise ValueError(f"{parameter} is {value!r}: it must be one of {', '.join(map(repr, WAYS))}.")
+    how = on_clear if _was_cleared(context, parts) else on_retry
+    left = names_in(parts)
+    if how == "reattach":
+        found = hook.read_operations(left) if left else {}
+        wanted = {str(name) for name, operation in found.items() if _goes_on(operation)}
+        _forget(context, len(parts))
+        for part in parts:
+            if going_on := {name: key for name, key in part.with_keys() if name in wanted}:
+                record_started(context, going_on, part.account, part.intent, part.cancel_on)
+        return operations_of_task(context) if parts else []
+    for result in hook.cancel_operations(left) if how == "cancel" else ():
+        if not result.outcome.is_fine(not_found_ok=True):
+            raise result.error or TransientError("It is still cancelling.", subject=str(result.name))
+    _forget(context, len(parts))
+    return []
+
+
+def left_by_the_last_try(context: Context) -> list[Record]:
+    """Return what the last try of this task has recorded; nothing once this one has resumed it."""
+    parts = list(read_parts(lambda key: _remembered(context, key)))
+    if not parts and (memory := memory_before_an_upgrade(context)) is not None:
+        parts = list(read_parts(memory.get))
+    return parts
+
+
+def names_in(parts: Iterable[Record]) -> list[str]:
+    """Return the operations of which records tell."""
+    return [name for part in parts for name in part.operation_names]
+
+
+def _forget(context: Context, parts: int) -> None:
+    """Let no part of an earlier try follow those that this one is going to write."""
+    if parts > 1 and (memory := memory_to_read(context)) is not None:
+        for number in range(2, parts + 1):
+            memory.delete(part_key(number))
+
+
+def _goes_on(found: Operation | EarthEngineError) -> bool:
+    """Whether an operation is active, and is not being cancelled, or has succeeded."""
+    if isinstance(found, OperationNotFoundError):
+        return False
+    if isinstance(found, EarthEngineError):
+        raise found
+    return found.succeeded or not (found.done or found.state is OperationState.CANCELLING)
+
+
+def _was_cleared(context: Context, parts: list[Record]) -> bool:
+    """Whether the task was cleared since the last try recorded something.
+
+    A clear raises the stored ``max_tries``, and that of a finished run begins the run again; a retry does neither,
+    whatever ``retries`` the DAG's file has by now.
+    """
+    if not parts or parts[0].max_tries is None:
+        return False
+    before = (parts[0].max_tries, parts[0].run_started)
+    return before != (getattr(item_of(context, "ti"), "max_tries", None), run_started(context))
+
+
+def record_all_started(context: Context, asked: Asked) -> None:
+    """Write down that these are all that the task starts, and what it returns; see `resume_started`."""
+    if memory_to_write(context) is None:
+        return
+    where: dict[str, int] = {}
+    for number, (name, key) in enumerate(recorded_with_keys(context)):
+        where[key or name] = number
+    try:
+        value = json.dumps(asked.value)
+        is_plain = json.loads(value) == asked.value
+        numbers = [[where[one] for one in some] for some in (asked.operations, asked.in_value)]
+    except (TypeError, ValueError, KeyError, RecursionError):  # The next try calls the function again.
+        is_plain, value, numbers = False, "", []
+    text = packed_text(json.dumps([*numbers, value])) if is_plain else ""
+    remember(context, STARTED_KEY, text if len(text) <= MOST_REMEMBERED else "")
+
+
+def resume_started(
+    context: Context, hook: EarthEngineHook, parts: list[Record], **how: str
+) -> tuple[list[str], Asked | None]:
+    """`resume_operations` with what the last try has left, and, if that is all that it was to start, what was asked."""
+    left = names_in(parts)
+    going_on = _resume(context, hook, parts, **how)
+    text = _remembered(context, STARTED_KEY)
+    if not (text and isinstance(text, str)):
+        return going_on, None
+    if going_on and going_on == left:
+        operations, in_value, value = json.loads(unpacked_text(text))
+        recorded = [key or name for name, key in recorded_with_keys(context)]
+        wanted = [recorded[number] for number in operations]
+        asked = Asked(json.loads(value), [recorded[number] for number in in_value], wanted)
+        return asked.names(started_by_task(context)), asked
+    remember(context, STARTED_KEY, "")
+    return going_on, None
+
+
+def _remembered(context: Context, key: str) -> Any:
+    memory = memory_to_read(context)
+    return None if memory is None else memory.get(key)

@@ -1,0 +1,178 @@
+"""What other tasks of a DAG run have recorded: for callbacks, deadlines and operators that clean up after them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.base.run_xcoms import xcoms_of_run
+from airflow_ee_provider.base.task_states import ACTIVE_STATES, states_of_run
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+from airflow_ee_provider.tracking.record import Record, may_go_on, part_key
+from airflow_ee_provider.tracking.store import item_of, map_index_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+
+def records_of_run(
+    context: Context,
+    of_task: Callable[[str], bool] = lambda _task_id: True,
+    of_record: Callable[[Record], bool] = lambda _record: True,
+) -> Iterator[Record | Exception]:
+    """Yield what the tasks of the context's DAG run have recorded, each in its latest try: of all that the run has.
+
+    :param of_task: whether a task id is asked about.
+    :param of_record: whether a record of such a task is wanted.
+    :return: an exception in place of a record that cannot be read: it must not cost the others.
+    """
+    dag_id, run_id = _run_of(context)
+    dag = context.get("dag")
+    known = {task_id: _can_be_mapped(dag, task_id) for task_id in dag.task_ids} if dag is not None else {}
+    wanted = of_task
+    for number in count(1):
+        going_on = set()
+        for task_id, map_index, value in xcoms_of_run(part_key(number), dag_id, run_id, known, wanted):
+            record = _read(value, task_id, map_index)
+            if isinstance(record, Exception) or (record is not None and of_record(record)):
+                yield record
+            if isinstance(record, Record) and may_go_on(record):
+                going_on.add(task_id)
+        if not going_on:
+            return
+        wanted = going_on.__contains__
+
+
+def _read(value: Any, task_id: str, map_index: int | None) -> Record | Exception | None:
+    """Return a record, none, or what keeps it from being read."""
+    if value is None:
+        return None
+    try:
+        return Record.from_json(value, task_id, map_index)
+    except Exception as error:  # noqa: BLE001 (an XCom backend raises what it likes)
+        return LookupError(f"What the task {task_id!r} has recorded cannot be read: {error}")
+
+
+def _can_be_mapped(dag: Any, task_id: str) -> bool:
+    task = dag.get_task(task_id)
+    return bool(getattr(task, "is_mapped", False) or _mapped_group(task))
+
+
+def _mapped_group(task: Any) -> str | None:
+    find = getattr(task, "get_closest_mapped_task_group", None)
+    group = find() if find else None
+    return None if group is None else group.group_id
+
+
+def records_of_upstream(context: Context, operator: Any) -> Iterator[Record | Exception]:
+    """Yield what the tasks that lead to an operator have recorded in this run.
+
+    That is its upstream tasks, direct and indirect; for a teardown, those between its setups and itself, if it has
+    setups; in a mapped task group, the group's tasks of the same map index only. Tasks that the DAG's file no longer
+    has, and that are not active any more, are nobody else's: they count as well, but in a mapped group.
+    """
+    dag, ti, group = context["dag"], item_of(context, "ti"), _mapped_group(operator)
+    upstream = set(operator.get_flat_relative_ids(upstream=True))
+    setups = [task for task in operator.upstream_list if task.is_setup] if operator.is_teardown else []
+    if setups:
+        between = {task_id for setup in setups for task_id in setup.get_flat_relative_ids(upstream=False)}
+        upstream &= between | {setup.task_id for setup in setups}
+    if group is not None:
+        own = map_index_of(ti)
+        for task_id in sorted(task_id for task_id in upstream if _mapped_group(dag.get_task(task_id)) == group):
+            yield from _of_instance(ti, task_id, own)
+        return
+    states = states_of_run(*_run_of(context))
+
+    def is_nobody_elses(record: Record) -> bool:
+        state = states.get(record.task_id if record.map_index < 0 else f"{record.task_id}_{record.map_index}")
+        return record.task_id in upstream or (bool(states) and state not in ACTIVE_STATES)
+
+    yield from records_of_run(
+        context, lambda task_id: task_id in upstream or task_id not in dag.task_ids, is_nobody_elses
+    )
+
+
+def _of_instance(ti: Any, task_id: str, map_index: int) -> Iterator[Record | Exception]:
+    """Yield what another task instance of the run has recorded."""
+    for number in count(1):
+        try:
+            value = ti.xcom_pull(task_ids=task_id, map_indexes=map_index, key=part_key(number))
+        except Exception as error:  # noqa: BLE001 (an XCom backend raises what it likes)
+            value = error
+        record = _read(value, task_id, map_index)
+        if record is not None:
+            yield record
+        if not (isinstance(record, Record) and may_go_on(record)):
+            return
+
+
+def _run_of(context: Context) -> tuple[str, str]:
+    """Return the ids of a context's DAG run: a missed deadline's context has no task, and a plain dict as its run."""
+    if (ti := context.get("ti")) is not None:
+        return ti.dag_id, ti.run_id
+    run: Any = item_of(context, "dag_run")
+    return run["dag_id"], run["dag_run_id"]
+
+
+def within_bounds(
+    records: Iterable[Record | Exception], context: Context, default: Mapping[str, Any]
+) -> Iterator[Record | Exception]:
+    """Yield records with the operations that may be acted on; an exception says what is left alone.
+
+    An XCom can be written by others than the task. So a recorded operation has to belong to the project of the
+    connection that is to cancel it, or to one that the DAG's author names: as ``project_id`` of whoever cancels, or of
+    one of the DAG's tasks.
+
+    :param default: the account of whoever cancels.
+    """
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+    named, dag = {default["project_id"]}, context.get("dag")
+    for task in map(dag.get_task, dag.task_ids) if dag is not None else ():
+        named.add(getattr(task, "project_id", None) or getattr(task, "partial_kwargs", {}).get("project_id"))
+    is_templated = any("{" in str(project) for project in named)  # Its author has left open which one it is.
+    of_connection: dict[Any, str] = {}
+    for record in records:
+        if isinstance(record, Exception):
+            yield record
+            continue
+        account = default if record.account is None else record.account
+        connection = account["earth_engine_conn_id"]
+        if connection not in of_connection:
+            of_connection[connection] = _project_of(EarthEngineHook(connection))
+        may = {of_connection[connection], *named}
+        if is_templated or dag is None:
+            may.add(account.get("project_id"))
+        names = OperationName.parse_all(record.operation_names)
+        if foreign := [str(name) for name in names if name.project not in may]:
+            yield PermissionError(
+                f"Recorded operations belong to a project that neither the connection {connection!r} nor the DAG "
+                f"names, and are left alone: {', '.join(foreign)}. Give that project as project_id to cancel them."
+            )
+        yield replace(record, operation_names=tuple(str(name) for name in names if name.project in may), start_keys=())
+
+
+def _project_of(hook: EarthEngineHook) -> str:
+    try:
+        return hook.account.default_project
+    except EarthEngineError:  # It is met again by whoever asks in that name.
+        return ""
+
+
+def by_account(records: Iterable[Record], default: Mapping[str, Any]) -> list[tuple[dict[str, Any], list[str]]]:
+    """Return the operations of records by the account that started them; ``default`` stands for an unknown one."""
+    found: dict[str, tuple[dict[str, Any], dict[str, None]]] = {}
+    for record in records:
+        if not record.operation_names:
+            continue
+        account = dict(default if record.account is None else record.account)
+        _, names = found.setdefault(repr(sorted(account.items())), (account, {}))
+        names.update(dict.fromkeys(record.operation_names))
+    return [(account, list(names)) for account, names in found.values()]

@@ -1,0 +1,285 @@
+"""Which operations belong to a task: it records them before it waits, and clean-up finds them again.
+
+Of the parts of a record (see `record_format`), one that is full is never written again, so that what is written grows
+with the number of operations and no faster. XComs are gone when the next try begins; so the same parts are written
+where that one finds them: see `airflow_ee_provider.tracking.retry_memory`.
+
+What is written when: the first start of a task at once; those that follow side by side twice a second, and all before
+anything waits for them; what a function starts by itself, one by one, before the function hears of it. A process that
+dies leaves half a second's starts unwritten, and no more: the next try asks for them again under the same
+``requestId``, and is told which they are.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException
+
+from airflow_ee_provider.base.airflow_versions import HAS_TASK_STATE_STORE
+from airflow_ee_provider.base.connection import ACCOUNT_PARAMETERS
+from airflow_ee_provider.base.stored_values import xcom
+from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
+from airflow_ee_provider.tracking.record import PART, TRY_KEY, Intent, Record, part_key, read_parts, texts_of
+from airflow_ee_provider.tracking.retry_memory import memory_to_write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+
+#: A function's threads record side by side, and each adds to what is there.
+_RECORDING = threading.Lock()
+
+#: Which task instance this process has recorded for last, or asked about, and its parts.
+_written: _Written | None = None
+
+
+def record_operations(
+    context: Context,
+    names: str | OperationName | Iterable[str | OperationName],
+    *,
+    earth_engine_conn_id: str | None = "",
+    project_id: str | None = None,
+    impersonation_chain: str | Sequence[str] | None = None,
+    intent: str = "own",
+) -> list[str]:
+    """Write down that this task holds these operations, in addition to those that it recorded before.
+
+    Call it as soon as a name is known: what is recorded is found by `EarthEngineCancelOperationsNotifier`. The XCom
+    is gone when the task is cleared or tried again; Airflow 3.3's ``task_state_store`` still has the names then, and
+    before 3.3 an Airflow Variable, if the task has ``retries``.
+
+    :param context: the running task's context.
+    :param names: one name or several, ``projects/PROJECT/operations/ID``, or an id of ``project_id`` or of the
+        connection's project.
+    :param earth_engine_conn_id: the connection that started them, and that is to cancel them. By default whoever
+        cleans up uses a connection of its own.
+    :param project_id: the Cloud project that they were started with, if it is not the connection's.
+    :param impersonation_chain: service accounts, the last of which started them.
+    :param intent: ``own`` if they are nobody's any more once this task has failed, or its run has ended; ``leave`` if
+        they are meant to run on unless the run fails; ``watch`` if they are somebody else's; ``cancel`` if the task
+        only cancels them.
+    :return: all names recorded by this try of the task.
+    :raises InvalidOperationNameError: if one of them is not a name, or is an id of which the project is not known;
+        nothing is recorded then.
+    """
+    account = None
+    if earth_engine_conn_id != "":
+        chain = impersonation_chain if isinstance(impersonation_chain, str) else list(impersonation_chain or ()) or None
+        values = (earth_engine_conn_id, project_id, chain)
+        account = dict(zip(ACCOUNT_PARAMETERS, values, strict=True))
+    parts = _record(context, dict.fromkeys(_full_names(names, account, project_id), ""), account, intent)
+    return [name for part in parts for name in part.operation_names]
+
+
+def record_started(
+    context: Context,
+    started: Mapping[str, str],
+    account: dict[str, Any] | None,
+    intent: str = Intent.OWN,
+    cancel_on: tuple[str, ...] | None = None,
+) -> None:
+    """Write down what a task of this package holds: each operation, and the `Start.key` under which it was started.
+
+    Several at a time: each time, the last part is written again.
+
+    :param started: the key is empty for what the task has not started itself.
+    :param cancel_on: see `cancel_on_of`.
+    """
+    _record(context, started, account, intent, cancel_on)
+
+
+def recorded_with_keys(context: Context) -> list[tuple[str, str]]:
+    """Return all that this try has recorded: each operation, and the `Start.key` under which it was started."""
+    return [item for part in _written_so_far(context).parts for item in part.with_keys()]
+
+
+def started_by_task(context: Context) -> dict[str, str]:
+    """Return the operations that this try has started, or goes on with, by `Start.key`; the latest of each."""
+    return _latest(recorded_with_keys(context))
+
+
+def wanted_of_task(context: Context) -> list[str]:
+    """Return what this try has recorded, but for what has failed and was started again."""
+    recorded = recorded_with_keys(context)
+    latest = _latest(recorded)
+    return [name for name, key in recorded if latest.get(key, name) == name]
+
+
+def _latest(recorded: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {key: name for name, key in recorded if key}
+
+
+def _full_names(names: Any, account: dict[str, Any] | None, project: str | None) -> tuple[str, ...]:
+    try:
+        return texts_of(names, project)
+    except InvalidOperationNameError:
+        if account is None or project:
+            raise
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+    return texts_of(names, EarthEngineHook(**account).account.default_project)
+
+
+@dataclass
+class _Written:
+    """What a task instance has recorded: its parts, and the names in them."""
+
+    ti: Any
+    parts: list[Record]
+    names: set[str]
+
+
+def _record(
+    context: Context,
+    new: Mapping[str, str],
+    account: dict[str, Any] | None,
+    intent: str = Intent.OWN,
+    cancel_on: tuple[str, ...] | None = None,
+) -> list[Record]:
+    """Write down operations, each with its `Start.key`, and return all parts."""
+    global _written  # noqa: PLW0603
+    with _RECORDING:
+        written, _written = _written_so_far(context), None  # What is not written down to the end is read again.
+        parts, todo = written.parts, [name for name in new if name not in written.names]
+        while todo:
+            last = parts[-1] if parts else None
+            if last is None or not _is_of(last, account, intent, cancel_on) or len(last.operation_names) >= PART:
+                if last is not None and len(last.operation_names) < PART:
+                    _write(context, len(parts), replace(last, more=True))
+                if last is None:
+                    ti = item_of(context, "ti")
+                    ti.xcom_push(key=TRY_KEY, value=ti.try_number)
+                parts.append(_part(context, account, intent, cancel_on))
+            room = PART - len(parts[-1].operation_names)
+            parts[-1] = parts[-1].with_more({name: new[name] for name in todo[:room]})
+            written.names.update(todo[:room])
+            todo = todo[room:]
+            _write(context, len(parts), parts[-1])
+        _written = written
+        return parts
+
+
+def _written_so_far(context: Context) -> _Written:
+    """Return what this try has recorded, with one read where this process knows it: reads grow with the names.
+
+    :raises AirflowException: if another try has begun, whose records must stay as they are.
+    """
+    global _written  # noqa: PLW0603 (what this process has written or read last)
+    ti = item_of(context, "ti")
+    known = _written if _written is not None and _written.ti is ti else None
+    if known and known.parts and _read_own(context, part_key(len(known.parts))) == known.parts[-1].as_json():
+        return known
+    parts = records_of_task(context)
+    if known and any(is_of_an_earlier_try(part, ti) for part in parts):
+        # One whose worker stood still has written over it.
+        if known.parts:
+            _write(context, len(known.parts), known.parts[-1])
+        return known
+    names = {name for part in parts for name in part.operation_names}
+    # Airflow deletes what a try has recorded as the next one begins.
+    is_gone = known is not None and not known.names <= names
+    if is_gone or any(is_of_a_later_try(part, ti) for part in parts):
+        raise AirflowException("Another try of this task has begun: this one does not go on.")
+    _written = _Written(ti, parts, names)
+    return _written
+
+
+def _is_of(part: Record, account: dict[str, Any] | None, intent: str, cancel_on: tuple[str, ...] | None) -> bool:
+    return (part.account, part.intent, part.cancel_on) == (account, intent, cancel_on)
+
+
+def _part(context: Context, account: dict[str, Any] | None, intent: str, cancel_on: tuple[str, ...] | None) -> Record:
+    ti = item_of(context, "ti")
+    return Record(
+        (),
+        account,
+        ti.task_id,
+        map_index_of(ti),
+        ti.try_number,
+        getattr(ti, "max_tries", None),
+        run_started(context),
+        intent=Intent(intent).value,
+        cancel_on=cancel_on,
+    )
+
+
+def _write(context: Context, number: int, part: Record) -> None:
+    item_of(context, "ti").xcom_push(key=part_key(number), value=part.as_json())
+    if HAS_TASK_STATE_STORE or part.intent in (Intent.OWN, Intent.LEAVE):  # Variables only for what is resumed.
+        remember(context, part_key(number), part.as_json())
+
+
+def remember(context: Context, key: str, value: Any) -> None:
+    """Write down what the next try is to find, where something remembers it."""
+    if (memory := memory_to_write(context)) is not None:
+        memory.set(key, value)
+
+
+def records_of_task(context: Context) -> list[Record]:
+    """Return what the context's task instance has recorded in this try."""
+    ti = item_of(context, "ti")
+    return list(read_parts(lambda key: _read_own(context, key), ti.task_id, map_index_of(ti)))
+
+
+def _read_own(context: Context, key: str) -> Any:
+    ti = item_of(context, "ti")
+    # With its ids: without them, Airflow 2.11 would answer with any task's of the run.
+    return ti.xcom_pull(task_ids=ti.task_id, map_indexes=map_index_of(ti), key=key)
+
+
+def operations_of_a_later_try(ti: Any) -> set[str]:
+    """Return the operations that another try of a task instance holds, which has begun although this one still runs."""
+
+    def read(key: str) -> Any:
+        return xcom(key, ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti))
+
+    later = (part for part in read_parts(read) if is_of_a_later_try(part, ti))
+    return {name for part in later for name in part.operation_names}
+
+
+def is_of_a_later_try(part: Record, ti: Any) -> bool:
+    """Whether another try has recorded this, which has begun although that of this task instance still runs."""
+    return is_later(part.try_number, ti)
+
+
+def is_later(try_number: int | None, ti: Any) -> bool:
+    """Whether a number is that of a try which has begun after that of a task instance's process."""
+    return try_number is not None and bool(try_number > ti.try_number)
+
+
+def is_of_an_earlier_try(part: Record, ti: Any) -> bool:
+    """Whether another try has recorded this, which still runs although that of this task instance has begun."""
+    return part.try_number is not None and bool(part.try_number < ti.try_number)
+
+
+def operations_of_task(context: Context) -> list[str]:
+    """Return the operations that the context's task instance has recorded in this try."""
+    return [name for part in records_of_task(context) for name in part.operation_names]
+
+
+def run_started(context: Context) -> str | None:
+    """Return when the context's run was started last; None where it has none."""
+    started = getattr(context.get("dag_run"), "start_date", None)
+    return None if started is None else started.isoformat()
+
+
+def map_index_of(ti: Any) -> int:
+    """Return the map index of a task instance; -1 for one that is not mapped."""
+    index = getattr(ti, "map_index", -1)
+    return -1 if index is None else int(index)
+
+
+def item_of(context: Context, key: str) -> Any:
+    """Return what a callback's context has under a key.
+
+    :raises LookupError: if it has none; says what to do instead.
+    """
+    if (value := context.get(key)) is None:
+        raise LookupError(f"There is no {key!r} in this callback's context: pass operation_names instead.")
+    return value

@@ -1,0 +1,164 @@
+"""Cancelling more operations than there is time for: in a process that outlives the one that is killed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from eventually import eventually
+
+from airflow_ee_provider.earth_engine.protocol.starting import Start
+from airflow_ee_provider.earth_engine.transport.detached_cancel import cancel_in_another_process
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+from airflow_ee_provider.lifecycle.cancelling import MOST_IN_TIME, cancel_before_the_end
+
+if TYPE_CHECKING:
+    from airflow_ee_provider.emulator import Emulator
+    from airflow_ee_provider.emulator.service import Service
+
+MANY = MOST_IN_TIME + 50
+
+#: A task's process that hands its operations over and is killed at once.
+KILLED = """
+import os, signal, sys
+from airflow_ee_provider.earth_engine.transport.detached_cancel import cancel_in_another_process
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+hook = EarthEngineHook()
+print(cancel_in_another_process(hook.account, hook.account.names(sys.argv[1:])), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def service(earth_engine_emulator: Emulator) -> Service:
+    return earth_engine_emulator.service
+
+
+def add(service: Service, count: int) -> list[str]:
+    return [
+        service.add(f"tile {number}", pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+        for number in range(count)
+    ]
+
+
+def wait_until_cancelled(service: Service, names: list[str]) -> None:
+    eventually(lambda: {service.state(name) for name in names} == {"CANCELLED"}, "all to be cancelled")
+
+
+def wait_for_end(process: int) -> None:
+    """Wait until a process is gone: nothing is left behind."""
+    eventually(
+        lambda: not psutil.pid_exists(process) or psutil.Process(process).status() == psutil.STATUS_ZOMBIE,
+        "the process to end",
+    )
+
+
+def test_all_are_cancelled_although_the_process_that_held_them_is_killed(service: Service) -> None:
+    names = add(service, MANY)
+
+    ran = subprocess.run(  # noqa: S603 (this interpreter)
+        [sys.executable, "-c", KILLED, *names], capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == -9, ran.stderr
+    wait_until_cancelled(service, names)
+    wait_for_end(int(ran.stdout.split()[-1]))
+
+
+def test_no_secret_is_in_its_command_line(service: Service) -> None:
+    service.fail("unavailable", times=None)  # It is still there when it is looked at.
+    hook = EarthEngineHook()
+
+    process = cancel_in_another_process(hook.account, hook.account.names(add(service, 1)))
+
+    assert psutil.Process(process).cmdline()[1:] == ["-m", "airflow_ee_provider.earth_engine.transport.detached_cancel"]
+    service.faults.clear()
+    wait_for_end(process)
+
+
+def test_what_it_does_is_confirmed_for_as_long_as_this_process_lives(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = add(service, MANY)
+    service.finish(names[0])
+    caplog.set_level(logging.INFO)
+
+    results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"), timeout=300)
+
+    outcomes = {str(result.name): result.outcome.text for result in results}
+    assert outcomes.pop(names[0]) == "already finished"
+    assert set(outcomes.values()) == {"cancelled"}
+    assert "are more than can be cancelled before Airflow kills this process" in caplog.text
+
+
+def test_without_another_process_this_one_does_it(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = add(service, MANY)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+
+    results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"))
+
+    assert {result.outcome.text for result in results} == {"cancelled"}
+
+
+def wait_for_the_one_in(log: str) -> None:
+    """Wait for the end of the process that a log names."""
+    [process] = re.findall(r"the process (\d+), which outlives this one", log)
+    wait_for_end(int(process))
+
+
+def test_what_earth_engine_does_not_answer_about_is_cancelled_once_it_does(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = add(service, 2)
+    service.fail("unavailable", times=None)
+
+    results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"), wait_for_completion=False)
+
+    assert {result.outcome.text for result in results} == {"still cancelling"}
+    assert f"Earth Engine does not answer about {names[0]}" in caplog.text
+    service.faults.clear()
+    wait_until_cancelled(service, names)
+    wait_for_the_one_in(caplog.text)
+
+
+def test_what_is_started_without_anybody_having_heard_its_name_is_cancelled(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook = EarthEngineHook()
+    destination = {"cloudStorageDestination": {"bucket": "b"}}
+    body = {"description": "tile", "expression": {"result": "0"}, "fileExportOptions": destination}
+    start = Start("image:export", body, "a task's")
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    service.fail("reset_after", path="*:export")
+    service.fail("unavailable", times=None)
+    asking = threading.Thread(target=lambda: hook.start_once(start), daemon=True)
+    asking.start()
+    eventually(lambda: bool(service.operations), "the start")
+
+    results = cancel_before_the_end(hook, [], logging.getLogger("task"), [start], wait_for_completion=False)
+
+    assert not results
+    assert "Earth Engine does not answer about image:export 'tile'" in caplog.text
+    service.faults.clear()
+    wait_until_cancelled(service, list(service.operations))
+    assert len(service.operations) == 1
+    wait_for_the_one_in(caplog.text)
+    asking.join()
+
+
+def test_a_connection_that_hangs_is_not_waited_for(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    names = add(service, 1)
+    service.fail("delay", times=None, seconds=8)
+
+    cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"), wait_for_completion=False)
+
+    assert f"Earth Engine does not answer about {names[0]}" in caplog.text
+    service.faults.clear()
+    wait_until_cancelled(service, names)
+    wait_for_the_one_in(caplog.text)

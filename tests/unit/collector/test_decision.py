@@ -1,0 +1,169 @@
+"""The collector's rule, as a table: how a task and its run are, and what is done about what the task has recorded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from airflow_ee_provider.collector.decision import GONE, Facts, Verdict, decide
+from airflow_ee_provider.tracking.record import Record
+
+BEGAN = datetime(2026, 11, 28, 12, tzinfo=timezone.utc)
+ALL = ("kill", "failure", "timeout")
+RECORD = Record(
+    ("projects/p/operations/A",), try_number=1, max_tries=2, run_started=BEGAN.isoformat(), cancel_on=ALL, intent="own"
+)
+FACTS = Facts("running", "running", 1, 2, BEGAN, RECORD)
+WANTED, LEFT, UNCLEAR, CANCEL = Verdict.WANTED, Verdict.LEFT, Verdict.UNCLEAR, Verdict.CANCEL
+ACTIVE = ("scheduled", "queued", "running", "deferred", "restarting", "up_for_retry", "up_for_reschedule")
+
+
+@pytest.mark.parametrize(
+    ("task_state", "run_state", "verdict"),
+    [
+        *((state, "running", WANTED) for state in ACTIVE),
+        *((state, "queued", WANTED) for state in ACTIVE),
+        # Its run has ended: marked, timed out, or with a task that has failed.
+        *((state, "failed", CANCEL) for state in (*ACTIVE, None)),
+        *((state, "success", CANCEL) for state in (*ACTIVE, None)),
+        # Between two tries: a sibling has failed (fail_fast), or the run has timed out.
+        ("skipped", "running", CANCEL),
+        ("skipped", "failed", CANCEL),
+        # Marked, or at an end at which its process could do nothing.
+        ("failed", "running", CANCEL),
+        ("failed", "failed", CANCEL),
+        ("success", "running", CANCEL),
+        ("success", "success", CANCEL),
+        ("upstream_failed", "failed", CANCEL),
+        ("removed", "running", CANCEL),
+        (GONE, None, CANCEL),
+        # Airflow's scheduler does this to what a dead one has queued.
+        (None, "running", UNCLEAR),
+    ],
+)
+def test_what_a_task_has_recorded_is_wanted_or_cancelled(
+    task_state: str | None, run_state: str | None, verdict: Verdict
+) -> None:
+    assert decide(replace(FACTS, task_state=task_state, run_state=run_state)).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({"task_state": None, "max_tries": 3}, CANCEL),  # Its DAG is paused, or waits behind max_active_runs.
+        ({"task_state": None, "run_state": "queued", "run_started": None}, CANCEL),  # With its finished run.
+        ({"task_state": "scheduled", "max_tries": 3, "try_number": 2}, CANCEL),  # It waits for a slot.
+        ({"task_state": "queued", "max_tries": 3, "try_number": 2}, CANCEL),
+        ({"task_state": "restarting", "max_tries": 3}, CANCEL),
+        ({"task_state": "running", "max_tries": 3}, WANTED),  # Its process is told, and decides.
+        ({"task_state": "scheduled", "try_number": 2}, WANTED),  # A plain retry, which goes on with them.
+        ({"task_state": "scheduled"}, WANTED),  # It resumes after its deferral.
+        # Its record is gone, as the next try has begun.
+        ({"is_replaced": True, "try_number": 2}, WANTED),
+        ({"is_replaced": True, "try_number": 2, "max_tries": 3}, CANCEL),
+        ({"is_replaced": True, "try_number": 2, "max_tries": 3, "task_state": "success"}, CANCEL),
+        ({"is_replaced": True, "try_number": 2, "max_tries": 3, "task_state": "success", "settled_try": 2}, CANCEL),
+        ({"is_replaced": True, "try_number": 2, "task_state": "failed"}, CANCEL),
+        ({"is_replaced": True, "try_number": 2, "task_state": "failed", "settled_try": 2}, LEFT),
+        ({"is_replaced": True, "try_number": 2, "task_state": "success", "settled_try": 2}, LEFT),
+    ],
+)
+def test_a_clear_is_a_kill_and_a_retry_goes_on(changed: dict[str, Any], verdict: Verdict) -> None:
+    assert decide(replace(FACTS, **changed)).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("settled_try", "recorded_by", "verdict"), [(1, 1, LEFT), (2, 2, LEFT), (1, 2, CANCEL), (None, 1, CANCEL)]
+)
+def test_what_a_try_has_settled_is_left_alone(settled_try: int | None, recorded_by: int, verdict: Verdict) -> None:
+    record = replace(RECORD, try_number=recorded_by)
+
+    facts = replace(FACTS, task_state="failed", settled_try=settled_try, record=record, try_number=recorded_by)
+    assert decide(facts).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("changed", "cancel_on", "verdict"),
+    [
+        ({"task_state": "skipped"}, ("kill",), CANCEL),
+        ({"task_state": "skipped"}, ("failure", "timeout"), LEFT),
+        ({"task_state": "up_for_retry", "run_state": "failed"}, ("kill",), CANCEL),
+        ({"task_state": "up_for_retry", "run_state": "failed"}, (), LEFT),
+        ({"task_state": None, "max_tries": 3}, ("failure",), LEFT),
+        ({"task_state": GONE}, ("failure",), LEFT),
+        # Failed between two tries, or while it was deferred: somebody has marked it.
+        ({"task_state": "failed", "was_waiting": True}, ("kill",), CANCEL),
+        ({"task_state": "failed", "was_waiting": True}, ("failure",), LEFT),
+        # Failed from a process: by itself, or marked?
+        ({"task_state": "failed"}, ("kill", "failure"), CANCEL),
+        ({"task_state": "failed"}, ("kill",), UNCLEAR),
+        ({"task_state": "failed"}, ("failure",), UNCLEAR),
+        ({"task_state": "failed"}, (), LEFT),
+    ],
+)
+def test_no_more_is_cancelled_than_the_task_itself_would_have(
+    changed: dict[str, Any], cancel_on: tuple[str, ...], verdict: Verdict
+) -> None:
+    facts = replace(FACTS, record=replace(RECORD, cancel_on=cancel_on), **changed)
+
+    assert decide(facts).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("task_state", "run_state", "verdict"),
+    [
+        ("failed", "running", CANCEL),
+        ("success", "failed", CANCEL),
+        ("up_for_retry", "failed", CANCEL),
+        ("success", "running", LEFT),  # Another task of the run may go on with them.
+        ("success", "success", LEFT),
+        ("up_for_retry", "success", LEFT),
+        ("running", "running", WANTED),
+        (GONE, "running", LEFT),
+    ],
+)
+def test_what_peoples_own_code_has_recorded_is_cancelled_only_where_something_has_failed(
+    task_state: str, run_state: str, verdict: Verdict
+) -> None:
+    record = replace(RECORD, cancel_on=None)
+
+    assert decide(replace(FACTS, task_state=task_state, run_state=run_state, record=record)).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("intent", "task_state", "run_state", "cancel_on", "verdict"),
+    [
+        ("leave", "success", "success", ALL, LEFT),
+        ("leave", "success", "running", ALL, LEFT),
+        ("leave", "failed", "running", ALL, LEFT),
+        ("leave", "success", "failed", ALL, CANCEL),
+        ("leave", "success", "failed", ("failure", "timeout"), UNCLEAR),
+        ("leave", "success", "failed", (), LEFT),
+        ("leave", "success", "failed", None, CANCEL),
+        ("watch", "failed", "failed", ALL, LEFT),
+        ("watch", "running", "running", ALL, WANTED),
+        ("cancel", "failed", "failed", ALL, LEFT),
+    ],
+)
+def test_what_is_meant_to_run_on_or_somebody_elses_is_left_alone(
+    intent: str, task_state: str, run_state: str, cancel_on: tuple[str, ...] | None, verdict: Verdict
+) -> None:
+    record = replace(RECORD, intent=intent, cancel_on=cancel_on)
+
+    assert decide(replace(FACTS, task_state=task_state, run_state=run_state, record=record)).verdict is verdict
+
+
+def test_the_reason_says_how_the_task_is() -> None:
+    assert decide(replace(FACTS, task_state="skipped")).reason == "is skipped"
+    reason = decide(replace(FACTS, task_state="up_for_retry", run_state="failed")).reason
+    assert reason == "is up_for_retry, and its run is failed"
+    assert decide(replace(FACTS, task_state=None, max_tries=3)).reason == "was cleared"
+
+
+def test_the_start_of_a_run_is_compared_as_a_time() -> None:
+    elsewhere = BEGAN.astimezone(timezone(timedelta(hours=2)))
+
+    assert not replace(FACTS, run_started=elsewhere).was_cleared

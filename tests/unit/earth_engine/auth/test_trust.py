@@ -1,0 +1,136 @@
+"""Who may edit a connection, and not see its key, gets no token, no file and no other server's answer by that."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.auth.exceptions import RefreshError, TransportError
+from google.oauth2.credentials import Credentials
+from tokens import FEDERATION
+
+from airflow_ee_provider.earth_engine.auth.credentials import open_account
+from airflow_ee_provider.earth_engine.auth.settings import ConnectionSettings
+from airflow_ee_provider.earth_engine.auth.trust import Trust, check_token_may_go_to, endpoint_of
+from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError, InvalidRequestError
+from airflow_ee_provider.earth_engine.transport.transports import no_token
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+USER = {"type": "authorized_user", "client_id": "i", "client_secret": "s", "refresh_token": "r"}
+
+
+def settings(trust: Trust | None = None, **extra: Any) -> ConnectionSettings:
+    read = ConnectionSettings.from_extra({"project": "p", **extra}, extra.pop("host", None))
+    return replace(read, trust=trust) if trust else read
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "https://evil.example",
+        "https://earthengine.googleapis.com.evil.example",
+        "https://googleapis.com.evil.example",
+        "https://evilgoogleapis.com",
+        "evil.example:443",
+        "http://127.0.0.1:8085",
+        "http://localhost",
+        "https://169.254.169.254",
+    ],
+)
+def test_a_token_is_sent_to_google_only(host: str) -> None:
+    with pytest.raises(InvalidRequestError, match="no token is sent there"):
+        open_account(settings(keyfile_dict=USER, host=host))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "https://earthengine.mtls.googleapis.com", "earthengine-highvolume.googleapis.com", "https://a.b.example"],
+)
+def test_a_token_is_sent_where_the_deployment_allows_it(host: str) -> None:
+    account = open_account(settings(Trust(("a.b.example",)), keyfile_dict=USER, host=host))
+
+    assert account.base_url.startswith("https://")
+
+
+def test_a_token_is_sent_in_its_own_universe() -> None:
+    credentials = Credentials("t", universe_domain="a-cloud.example")
+
+    check_token_may_go_to(endpoint_of("https://earthengine.a-cloud.example"), credentials, Trust())
+    with pytest.raises(InvalidRequestError):
+        check_token_may_go_to(endpoint_of("https://earthengine.b-cloud.example"), credentials, Trust())
+
+
+@pytest.mark.parametrize("field", ["keyfile_dict", "credential_config_file"])
+@pytest.mark.parametrize("kind", ["external_account", "external_account_authorized_user", "gdch_service_account", "x"])
+def test_what_reads_files_or_asks_servers_is_not_taken_from_a_connection(field: str, kind: str) -> None:
+    info = {**FEDERATION, "type": kind}
+
+    with pytest.raises(CredentialsError, match="taken from files only") as caught:
+        open_account(settings(**{field: json.dumps(info)}))
+
+    assert "/var/run/token" not in str(caught.value)
+
+
+def test_it_is_taken_from_a_file_or_where_the_deployment_allows_it(tmp_path: Path) -> None:
+    path = tmp_path / "federation.json"
+    path.write_text(json.dumps(FEDERATION))
+
+    open_account(settings(key_path=str(path)))
+    open_account(settings(Trust(external_accounts=True), keyfile_dict=FEDERATION))
+
+
+@pytest.mark.parametrize("name", ["token_url", "token_info_url", "service_account_impersonation_url"])
+@pytest.mark.parametrize(
+    "url", ["https://evil.example/token", "http://sts.googleapis.com/v1/token", "x", "http://[::1"]
+)
+def test_its_addresses_are_googles_or_allowed(name: str, url: str) -> None:
+    trust = Trust(external_accounts=True)
+
+    with pytest.raises(
+        CredentialsError, match=f"The {name} of the connection's keyfile_dict is not Google's"
+    ) as caught:
+        open_account(settings(trust, keyfile_dict={**FEDERATION, name: url}))
+
+    assert "evil" not in str(caught.value)
+
+
+def test_a_key_sends_its_signature_to_google_only() -> None:
+    key = {
+        "type": "service_account",
+        "token_uri": "http://internal.example/",
+        "client_email": "a@b",
+        "private_key": "k",
+    }
+
+    with pytest.raises(CredentialsError, match="token_uri"):
+        open_account(settings(keyfile_dict=key))
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (
+            RefreshError("invalid_grant: Invalid JWT Signature.", {"error": "invalid_grant"}),
+            "RefreshError: invalid_grant",
+        ),
+        (RefreshError("('inside', 'of a server')", "inside"), "RefreshError"),
+        (TransportError(ConnectionRefusedError(111, "Connection refused")), "TransportError: Connection refused"),
+    ],
+)
+def test_what_a_token_server_says_is_not_shown(error: Exception, shown: str) -> None:
+    reason = no_token(error).reason
+
+    assert reason == f"no access token could be had: {shown}"
+
+
+def test_an_empty_connection_is_still_the_machines_own_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "adc.json").write_text(json.dumps(USER))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "adc.json"))
+
+    assert open_account(ConnectionSettings(project="p")).project == "p"
+    with pytest.raises(EarthEngineError, match="no token is sent there"):
+        open_account(ConnectionSettings(project="p", host="https://evil.example"))

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+
+from playing import NAME, lost, ok, operation, play
+
+from airflow_ee_provider.earth_engine.model import errors
+from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+from airflow_ee_provider.earth_engine.protocol import api_methods
+
+ABC = OperationName.parse(NAME)
+XYZ = OperationName("p", "XYZ")
+
+
+def test_a_list_follows_its_pages_and_keeps_each_operation_once() -> None:
+    first = {"operations": [operation("RUNNING")], "nextPageToken": "2"}
+    second = {"operations": [operation("CANCELLED"), operation("PENDING", str(XYZ))]}
+
+    played = play(api_methods.list_operations("p"), [ok(first), ok(second)])
+
+    assert played.result
+    assert [(str(o.name), o.state.value) for o in played.result.operations] == [
+        (NAME, "CANCELLED"),
+        (str(XYZ), "PENDING"),
+    ]
+    assert played.requests[1].query == (("pageSize", "500"), ("pageToken", "2"))
+    assert play(api_methods.list_operations("p"), [ok()]).result == api_methods.Listing([], None)
+
+
+def test_a_list_whose_page_repeats_is_an_error_rather_than_a_loop() -> None:
+    page = ok({"operations": [operation("RUNNING")], "nextPageToken": "again"})
+
+    assert isinstance(play(api_methods.list_operations("p"), [page, page]).error, errors.TransientError)
+
+
+def test_an_answer_about_another_operation_is_nobodys() -> None:
+    other = play(api_methods.get_operation(ABC), [ok(operation("RUNNING", str(XYZ)))])
+    foreign = play(api_methods.get_operation(ABC), [ok(operation("RUNNING", "projects/theirs/operations/ABC"))])
+    numbered = play(api_methods.get_operation(ABC), [ok(operation("RUNNING", "projects/123/operations/ABC"))])
+
+    assert isinstance(other.error, errors.TransientError)
+    assert "another operation, projects/p/operations/XYZ" in str(other.error)
+    assert isinstance(foreign.error, errors.TransientError)
+    assert numbered.result
+    assert numbered.result.name == ABC
+
+
+def test_a_list_has_nothing_of_another_project() -> None:
+    page = {"operations": [operation("RUNNING"), operation("RUNNING", "projects/theirs/operations/X")]}
+
+    played = play(api_methods.list_operations("p"), [ok(page)])
+
+    assert played.result
+    assert [str(o.name) for o in played.result.operations] == [NAME]
+    assert "1 operations of other projects, such as projects/theirs/operations/X" in played.notes[0].message
+
+
+def test_a_start_adopts_nothing_of_another_project() -> None:
+    played = play(
+        api_methods.start_export("p", "image", {}), [ok(operation("PENDING", "projects/theirs/operations/X"))]
+    )
+
+    assert isinstance(played.error, errors.EarthEngineError)
+    assert played.error.permanent
+    assert "projects/theirs/operations/X" in str(played.error)
+
+
+def test_an_export_is_repeated_only_with_a_request_id_and_then_byte_for_byte() -> None:
+    body = {"expression": {"b": 1, "a": 2}}
+
+    with_id = play(api_methods.start_export("p", "image", body, "run-1"), [lost(), ok(operation("PENDING"))])
+    without = play(api_methods.start_export("p", "image", body), [lost()])
+
+    assert with_id.sent == ["POST projects/p/image:export"] * 2
+    assert with_id.requests[0].body == with_id.requests[1].body
+    assert json.loads(with_id.requests[0].body or b"") == {**body, "requestId": "run-1"}
+    assert isinstance(without.error, errors.TransientError)
+    assert len(without.requests) == 1
+
+
+def test_an_unknown_kind_of_export_is_refused_before_anything_is_sent() -> None:
+    played = play(api_methods.start_export("p", "image/../x", {}), [])
+
+    assert isinstance(played.error, errors.InvalidRequestError)
+    assert played.requests == []
+
+
+def test_delete_is_not_cancel() -> None:
+    assert play(api_methods.delete_operation(ABC), [ok()]).sent == [f"DELETE {NAME}"]

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from typing import Any
+
+from playing import lost, ok, operation, play, refused
+
+from airflow_ee_provider.earth_engine.model import errors
+from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+from airflow_ee_provider.earth_engine.protocol.reading import GETS_PER_LIST_PAGE, list_is_cheaper, read_operations
+
+FEW = [OperationName("p", f"A{number}") for number in range(3)]
+MANY = [OperationName("p", f"A{number}") for number in range(GETS_PER_LIST_PAGE + 1)]
+
+
+def page(names: list[OperationName], token: str = "", **more: Any) -> Any:
+    return ok({"operations": [operation("RUNNING", str(name)) for name in names], "nextPageToken": token, **more})
+
+
+def test_few_operations_are_read_one_by_one() -> None:
+    played = play(read_operations(FEW), [ok(operation("RUNNING", str(name))) for name in FEW])
+
+    assert played.sent == [f"GET {name}" for name in FEW]
+    assert list(played.result or ()) == FEW
+
+
+def test_many_are_read_in_a_list_which_is_left_where_the_last_of_them_was_seen() -> None:
+    others = [OperationName("p", f"B{number}") for number in range(400)]
+
+    played = play(read_operations(MANY), [page([*others, *MANY[:5]], "2"), page(MANY[5:], "3")])
+
+    assert played.sent == ["GET projects/p/operations"] * 2
+    assert set(played.result or ()) == set(MANY)
+
+
+def test_what_a_list_does_not_show_is_asked_for_by_its_name() -> None:
+    gone = refused(404, "NOT_FOUND")
+
+    played = play(read_operations(MANY), [page(MANY[2:]), ok(operation("SUCCEEDED", str(MANY[0]))), gone])
+
+    assert played.sent[1:] == [f"GET {MANY[0]}", f"GET {MANY[1]}"]
+    assert played.result
+    assert played.result[MANY[0]].succeeded
+    assert isinstance(played.result[MANY[1]], errors.OperationNotFoundError)
+
+
+def test_who_may_not_list_may_still_get() -> None:
+    denied = refused(403, "PERMISSION_DENIED")
+
+    played = play(read_operations(MANY), [denied, *(ok(operation("RUNNING", str(name))) for name in MANY)])
+
+    assert set(played.result or ()) == set(MANY)
+
+
+def test_a_list_that_fails_for_a_while_is_no_reason_for_a_flood_of_requests() -> None:
+    played = play(read_operations(MANY), [lost()] * 6)
+
+    assert len(played.requests) == 6
+    assert all(isinstance(error, errors.TransientError) for error in (played.result or {}).values())
+
+
+def test_a_list_that_goes_round_in_circles_ends() -> None:
+    gets = [ok(operation("RUNNING", str(name))) for name in MANY[5:]]
+
+    played = play(read_operations(MANY), [page(MANY[:3], "2"), page(MANY[3:5], "2"), *gets])
+
+    assert set(played.result or ()) == set(MANY)
+
+
+def test_an_odd_entry_costs_only_itself() -> None:
+    odd = ok({"operations": ["?", {"name": ["x"]}, {}, *(operation("RUNNING", str(name)) for name in MANY)]})
+
+    assert set(play(read_operations(MANY), [odd]).result or ()) == set(MANY)
+
+
+def test_projects_are_looked_up_apart() -> None:
+    others = [OperationName("q", "X")]
+
+    played = play(read_operations([*MANY, *others]), [page(MANY), ok(operation("RUNNING", str(others[0])))])
+
+    assert played.sent == ["GET projects/p/operations", f"GET {others[0]}"]
+
+
+def test_a_list_that_was_long_the_last_time_is_not_worth_it() -> None:
+    assert list_is_cheaper(3000)
+    assert not list_is_cheaper(100, pages=20)
