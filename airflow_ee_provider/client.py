@@ -12,7 +12,8 @@ from airflow_ee_provider.exports.exporting import ExportingOperator
 from airflow_ee_provider.exports.requested import Made
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -47,7 +48,26 @@ class _Block(ExportingOperator):
 
 @contextmanager
 def earth_engine(
-    context: Context | None = None, *, wait_for_completion: bool = False, **parameters: Any
+    context: Context | None = None,
+    *,
+    wait_for_completion: bool = False,
+    earth_engine_conn_id: str | None = "earth_engine_default",
+    project_id: str | None = None,
+    impersonation_chain: str | Sequence[str] | None = None,
+    workload_tag: str | None = None,
+    priority: int | str | None = None,
+    poll_interval: float | timedelta | str = 30.0,
+    max_eecu_seconds: float | str | None = None,
+    max_total_eecu_seconds: float | str | None = None,
+    max_failures: float | str = 0,
+    max_restarts: int | str = 0,
+    max_active_operations: int | str | None = None,
+    queue_timeout: float | timedelta | str | None = None,
+    cancel_on_kill: bool | str = True,
+    cancel_on_timeout: bool | str = True,
+    cancel_on_failure: bool | str = True,
+    stop_at_failure: bool | str | None = None,
+    ignore_refused_starts: bool | str = False,
 ) -> Iterator[StartedOperations]:
     """
     Initialise ``ee`` from the Airflow connection for the block's time, and own what is started in it.
@@ -61,9 +81,34 @@ def earth_engine(
 
     :param context: the task's; by default that of the task that runs.
     :param wait_for_completion: wait, in the worker, until all have succeeded; otherwise they run on after the block.
-    :param parameters: `ExportParameters`, for example ``earth_engine_conn_id``; but for ``deferrable``.
-    :raises AirflowFailException: where trying again cannot help: an export failed.
+    :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials.
+    :param project_id: The Cloud project that runs the exports. By default the connection's project.
+    :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine.
+    :param workload_tag: The tag under which Cloud Monitoring reports the cost of exports that have no tag of their own.
+        By default made from the DAG's id; an empty string sets none.
+    :param priority: The priority of exports that have none of their own, 0 to 9999; Earth Engine's default is 100. For
+        paid projects only.
+    :param poll_interval: Maximum time between two polls, in seconds or as a timedelta; at least 1 second.
+    :param max_eecu_seconds: EECU-seconds that each export may use. An export that uses more is cancelled, and the task
+        fails. None for no limit.
+    :param max_total_eecu_seconds: EECU-seconds that all exports may use together. When they have used more, those that
+        still run are cancelled, and the task fails. None for no limit.
+    :param max_failures: How many exports may fail without failing the task: a whole number, or a share below 1.
+    :param max_restarts: How many times to restart an export after a transient failure, in each try of the task.
+    :param max_active_operations: Maximum number of queued and running exports of this task, so that the project's queue
+        has room for others. None for as many as the queue takes.
+    :param queue_timeout: Fail the task, which Airflow may retry, if no export could be started for this long because
+        the project's queue was full; in seconds or as a timedelta. None to wait without limit.
+    :param cancel_on_kill: Cancel the exports when the task is cleared or marked, or when its DAG run times out.
+    :param cancel_on_timeout: Cancel the exports when ``execution_timeout`` passes, counted from the task's start.
+    :param cancel_on_failure: Cancel the remaining exports when more than ``max_failures`` have failed, or when the task
+        fails without further retries.
+    :param stop_at_failure: Fail as soon as more than ``max_failures`` exports have failed. If False, wait for the other
+        exports first. By default the same as ``cancel_on_failure``.
+    :param ignore_refused_starts: Do not fail the task for a start that the function made itself and Earth Engine
+        refused: the function handles it.
     """
+    parameters = {name: value for name, value in locals().items() if name not in ("context", "wait_for_completion")}
     current: Any = get_current_context() if context is None else context
     task = getattr(current["ti"], "task", None)
     owner = _Block(

@@ -12,6 +12,8 @@ from pathlib import Path
 import hypothesis
 import psutil
 
+from airflow_ee_provider.earth_engine.protocol import waiting
+
 # A timing fails no test, however slow a machine is.
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -38,6 +40,9 @@ os.environ.update(
         "NO_GCE_CHECK": "true",  # google-auth must not look for the metadata server of a Google machine.
     }
 )
+
+# What users may not do, and tests may: to poll ten times a second.
+waiting.LEAST_POLL_INTERVAL = 0.01
 
 
 def pytest_unconfigure() -> None:

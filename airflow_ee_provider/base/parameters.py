@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_ee_provider.earth_engine.protocol import waiting
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class NotGiven:
@@ -94,6 +96,14 @@ class Seconds(Number):
         return super().convert(value.total_seconds() if isinstance(value, timedelta) else value)
 
 
+class PollInterval(Seconds):
+    """The time between two polls: a task that asks without a pause takes the quota of all others."""
+
+    def read(self, value: Any) -> Any:
+        """Return seconds."""
+        return replace(Seconds(self.name), least=waiting.LEAST_POLL_INTERVAL).read(value)
+
+
 class Age(Seconds):
     """A timedelta, or seconds."""
 
@@ -167,6 +177,25 @@ def scope(value: str | None, words: tuple[str, ...], *, are_names_given: bool) -
 
 #: What all of these have: a ``name``, and a ``read`` that returns the value as it is used, or raises ValueError.
 Parameter = Number | Flag | Choice
+
+
+def passed_on(given: dict[str, Any], *own: str) -> dict[str, Any]:
+    """Return what an ``__init__`` hands to the one of its base class.
+
+    :param given: its ``locals()``, of which ``kwargs`` is what it has no name for.
+    :param own: parameters that the base class does not have.
+    """
+    named = {name: value for name, value in given.items() if name not in ("self", "kwargs", "__class__", *own)}
+    return {**named, **given["kwargs"]}
+
+
+def refuse(operator: object, kwargs: Mapping[str, Any], *names: str) -> None:
+    """Refuse parameters that a base class has, and this operator has no use for.
+
+    :raises TypeError: if one is given.
+    """
+    if given := [name for name in names if name in kwargs]:
+        raise TypeError(f"{type(operator).__name__} has no parameter {', '.join(given)}.")
 
 
 def check(holder: Any, parameters: Iterable[Parameter]) -> None:

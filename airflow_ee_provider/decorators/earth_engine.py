@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from inspect import isawaitable
+from inspect import Parameter, Signature, isawaitable, signature
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -16,10 +16,12 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_ee_provider.exports.exporting import ExportingOperator
+from airflow_ee_provider.exports.parameters import ExportParameters
 from airflow_ee_provider.exports.requested import Made
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
 
@@ -29,7 +31,29 @@ if TYPE_CHECKING:
 class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):
     """Call a function with ``ee`` initialised, and own what it starts and returns; see `earth_engine_task`."""
 
-    template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *ExportingOperator.template_fields)
+    template_fields: Sequence[str] = (
+        "templates_dict",
+        "op_args",
+        "op_kwargs",
+        "earth_engine_conn_id",
+        "project_id",
+        "impersonation_chain",
+        "workload_tag",
+        "priority",
+        "wait_for_completion",
+        "poll_interval",
+        "max_eecu_seconds",
+        "max_total_eecu_seconds",
+        "max_failures",
+        "max_restarts",
+        "max_active_operations",
+        "queue_timeout",
+        "cancel_on_kill",
+        "cancel_on_timeout",
+        "cancel_on_failure",
+        "stop_at_failure",
+        "ignore_refused_starts",
+    )
     custom_operator_name = "@task.earth_engine"
 
     def execute(self, context: Context) -> Any:
@@ -56,11 +80,19 @@ class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):
         return Made(*made)
 
 
+def _full_signature() -> Signature:
+    """Return a signature with every parameter, for ``help()`` and the documents."""
+    first, *rest = signature(_earth_engine_task).parameters.values()
+    multiple = Parameter("multiple_outputs", Parameter.KEYWORD_ONLY, default=None, annotation="bool | None")
+    own = [one for one in signature(ExportParameters.__init__).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    return Signature([first, multiple, *own, *rest], return_annotation="TaskDecorator")
+
+
 async def _awaited(returned: Awaitable[Any]) -> Any:
     return await returned
 
 
-def earth_engine_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+def _earth_engine_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
     """
     Make a task of a function that makes or starts exports; as ``@task.earth_engine``. Needs the extra ``earthengine``.
 
@@ -79,10 +111,81 @@ def earth_engine_task(python_callable: Callable[..., Any] | None = None, **kwarg
     itself, and what has failed before it has started another one in its place, is no failure.
 
     :param python_callable: the function; context variables are passed for arguments of their names.
-    :param kwargs: the parameters of `ExportParameters`, and those of every task.
+    :param multiple_outputs: push each key of the returned dict as an XCom of its own.
+    :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials (templated).
+    :param project_id: The Cloud project that runs the exports. By default the connection's project (templated).
+    :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine
+        (templated).
+    :param workload_tag: The tag under which Cloud Monitoring reports the cost of exports that have no tag of their own.
+        By default made from the DAG's id; an empty string sets none (templated).
+    :param priority: The priority of exports that have none of their own, 0 to 9999; Earth Engine's default is 100. For
+        paid projects only (templated).
+    :param wait_for_completion: Wait until the exports have ended. If False, the task returns once they are started
+        (templated).
+    :param poll_interval: Maximum time between two polls, in seconds or as a timedelta; at least 1 second (templated).
+    :param max_eecu_seconds: EECU-seconds that each export may use. An export that uses more is cancelled, and the task
+        fails. None for no limit (templated).
+    :param max_total_eecu_seconds: EECU-seconds that all exports may use together. When they have used more, those that
+        still run are cancelled, and the task fails. None for no limit (templated).
+    :param max_failures: How many exports may fail without failing the task: a whole number, or a share below 1
+        (templated).
+    :param max_restarts: How many times to restart an export after a transient failure, in each try of the task
+        (templated).
+    :param max_active_operations: Maximum number of queued and running exports of this task, so that the project's queue
+        has room for others. None for as many as the queue takes (templated).
+    :param queue_timeout: Fail the task, which Airflow may retry, if no export could be started for this long because
+        the project's queue was full; in seconds or as a timedelta. None to wait without limit (templated).
+    :param cancel_on_kill: Cancel the exports when the task is cleared or marked, or when its DAG run times out
+        (templated).
+    :param cancel_on_timeout: Cancel the exports when ``execution_timeout`` passes, counted from the task's start
+        (templated).
+    :param cancel_on_failure: Cancel the remaining exports when more than ``max_failures`` have failed, or when the task
+        fails without further retries (templated).
+    :param stop_at_failure: Fail as soon as more than ``max_failures`` exports have failed. If False, wait for the other
+        exports first. By default the same as ``cancel_on_failure`` (templated).
+    :param ignore_refused_starts: Do not fail the task for a start that the function made itself and Earth Engine
+        refused: the function handles it (templated).
+    :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
+    :param kwargs: the parameters of every task, such as ``retries``.
     :raises AirflowFailException: where trying again cannot help: an export failed, or cannot be right, or the function
         has returned what XCom cannot hold.
     """
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=_EarthEngineDecoratedOperator, **kwargs
     )
+
+
+if TYPE_CHECKING:
+
+    def earth_engine_task(
+        python_callable: Callable[..., Any] | None = None,
+        *,
+        multiple_outputs: bool | None = None,
+        earth_engine_conn_id: str | None = "earth_engine_default",
+        project_id: str | None = None,
+        impersonation_chain: str | Sequence[str] | None = None,
+        workload_tag: str | None = None,
+        priority: int | str | None = None,
+        wait_for_completion: bool | str = True,
+        poll_interval: float | timedelta | str = 30.0,
+        max_eecu_seconds: float | str | None = None,
+        max_total_eecu_seconds: float | str | None = None,
+        max_failures: float | str = 0,
+        max_restarts: int | str = 0,
+        max_active_operations: int | str | None = None,
+        queue_timeout: float | timedelta | str | None = None,
+        cancel_on_kill: bool | str = True,
+        cancel_on_timeout: bool | str = True,
+        cancel_on_failure: bool | str = True,
+        stop_at_failure: bool | str | None = None,
+        ignore_refused_starts: bool | str = False,
+        deferrable: bool = ...,
+        **kwargs: Any,
+    ) -> TaskDecorator:
+        """See `_earth_engine_task`."""
+        raise NotImplementedError
+
+else:
+    # What is not given must not be handed on, or a DAG's default_args would have no effect.
+    earth_engine_task = _earth_engine_task
+    earth_engine_task.__signature__ = _full_signature()

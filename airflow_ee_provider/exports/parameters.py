@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_ee_provider.base import parameters
-from airflow_ee_provider.base.connection import ACCOUNT_PARAMETERS
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
 from airflow_ee_provider.lifecycle.waiting_task import LIMITS, WaitingTask
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
@@ -27,52 +26,64 @@ class ExportParameters(WaitingTask, BaseOperator):
     """
     The parameters of a task that starts exports, and waits until all have succeeded.
 
-    :param earth_engine_conn_id: the connection (templated).
-    :param project_id: the Cloud project that runs the exports, in place of the connection's (templated).
-    :param impersonation_chain: service accounts, the last of which calls Earth Engine (templated).
-    :param workload_tag: under which Cloud Monitoring shows their costs, where an export has none of its own
-        (templated); by default made of the DAG's id, empty for none.
-    :param priority: 0 to 9999, where an export has none of its own; 100 for Earth Engine. For paid projects only
+    :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials (templated).
+    :param project_id: The Cloud project that runs the exports. By default the connection's project (templated).
+    :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine
         (templated).
-    :param wait_for_completion: wait for the end; otherwise the operations are returned as started (templated).
-    :param poll_interval: between two polls, in seconds or as a timedelta (templated).
-    :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled; None for no limit (templated).
-    :param max_total_eecu_seconds: EECU-seconds that all may use together; once they have used more, what still runs is
-        cancelled, confirmed, and the task fails. None for no limit (templated).
-    :param max_failures: how many exports may fail without failing the task: a whole number, or a share below 1
+    :param workload_tag: The tag under which Cloud Monitoring reports the cost of exports that have no tag of their own.
+        By default made from the DAG's id; an empty string sets none (templated).
+    :param priority: The priority of exports that have none of their own, 0 to 9999; Earth Engine's default is 100. For
+        paid projects only (templated).
+    :param wait_for_completion: Wait until the exports have ended. If False, the task returns once they are started
         (templated).
-    :param max_restarts: how often, in one try, an export that has failed in a way that can pass is started again
+    :param poll_interval: Maximum time between two polls, in seconds or as a timedelta; at least 1 second (templated).
+    :param max_eecu_seconds: EECU-seconds that each export may use. An export that uses more is cancelled, and the task
+        fails. None for no limit (templated).
+    :param max_total_eecu_seconds: EECU-seconds that all exports may use together. When they have used more, those that
+        still run are cancelled, and the task fails. None for no limit (templated).
+    :param max_failures: How many exports may fail without failing the task: a whole number, or a share below 1
         (templated).
-    :param max_active_operations: how many of what a task is given, or its function returns, may be in Earth Engine at
-        once, so that there is room for others in the project's queue; None for as many as the queue takes (templated).
-    :param queue_timeout: to wait for room in that queue without anything being started, in seconds or as a timedelta,
-        before the task fails, to be tried again; None for as long as it takes (templated).
-    :param cancel_on_kill: cancel when the task is cleared or marked, or its DAG run times out (templated).
-    :param cancel_on_timeout: cancel when the ``execution_timeout`` passes, counted from the task's start (templated).
-    :param cancel_on_failure: cancel what is left when more of them than ``max_failures`` have failed, or when the task
-        fails for good in any other way (templated).
-    :param stop_at_failure: fail as soon as more of them than ``max_failures`` have failed; False waits for the others
-        first. By default as ``cancel_on_failure``: what is not cancelled is waited for (templated).
-    :param ignore_refused_starts: succeed although Earth Engine has refused starts that the function has asked for by
-        itself: it deals with that (templated).
-    :param deferrable: wait in the triggerer; by default as ``[operators] default_deferrable`` says.
+    :param max_restarts: How many times to restart an export after a transient failure, in each try of the task
+        (templated).
+    :param max_active_operations: Maximum number of queued and running exports of this task, so that the project's queue
+        has room for others. None for as many as the queue takes (templated).
+    :param queue_timeout: Fail the task, which Airflow may retry, if no export could be started for this long because
+        the project's queue was full; in seconds or as a timedelta. None to wait without limit (templated).
+    :param cancel_on_kill: Cancel the exports when the task is cleared or marked, or when its DAG run times out
+        (templated).
+    :param cancel_on_timeout: Cancel the exports when ``execution_timeout`` passes, counted from the task's start
+        (templated).
+    :param cancel_on_failure: Cancel the remaining exports when more than ``max_failures`` have failed, or when the task
+        fails without further retries (templated).
+    :param stop_at_failure: Fail as soon as more than ``max_failures`` exports have failed. If False, wait for the other
+        exports first. By default the same as ``cancel_on_failure`` (templated).
+    :param ignore_refused_starts: Do not fail the task for a start that the function made itself and Earth Engine
+        refused: the function handles it (templated).
+    :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
     """
 
     template_fields: Sequence[str] = (
+        "earth_engine_conn_id",
+        "project_id",
+        "impersonation_chain",
         "workload_tag",
         "priority",
+        "wait_for_completion",
         "poll_interval",
-        *LIMITS,
+        "max_eecu_seconds",
+        "max_total_eecu_seconds",
         "max_failures",
         "max_restarts",
         "max_active_operations",
         "queue_timeout",
+        "cancel_on_kill",
+        "cancel_on_timeout",
+        "cancel_on_failure",
         "stop_at_failure",
-        *FLAGS,
-        *ACCOUNT_PARAMETERS,
+        "ignore_refused_starts",
     )
     checked_parameters: tuple[parameters.Parameter, ...] = (
-        parameters.Seconds("poll_interval"),
+        parameters.PollInterval("poll_interval"),
         *(parameters.Number(name, is_optional=True) for name in LIMITS),
         parameters.Allowance("max_failures"),
         parameters.Whole("max_restarts"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.providers.common.compat.sdk import BaseNotifier
 
 from airflow_ee_provider.base import parameters
-from airflow_ee_provider.base.connection import ACCOUNT_PARAMETERS, account_of
+from airflow_ee_provider.base.connection import account_of
 from airflow_ee_provider.base.errors import has_tries_left, log_instead_of_raising
 from airflow_ee_provider.base.process import runs_a_task
 from airflow_ee_provider.base.time_limit import in_time
@@ -52,17 +52,20 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
     :param scope: whose operations to cancel, where no names are given: ``task``, what the task has recorded whose
         callback this is, or ``run``, what all tasks of the run have. By default the task's as a callback of a task, and
         the run's as one of a DAG or of a deadline.
-    :param earth_engine_conn_id: the connection (templated).
-    :param project_id: the Cloud project of bare ids, in place of the connection's (templated).
-    :param impersonation_chain: service accounts, the last of which calls Earth Engine (templated).
-    :param wait_for_completion: wait until Earth Engine confirms the cancels.
-    :param poll_interval: between two polls of what is still cancelling, at most; in seconds, or as a timedelta.
-    :param not_found_ok: do not log an error for an operation that Earth Engine does not know.
-    :param timeout: to wait for the confirmation, in seconds or as a timedelta; a DAG's callbacks run in the
-        dag-processor, which stops them after ``[dag_processor] dag_file_processor_timeout`` (50 s by default).
+    :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials (templated).
+    :param project_id: The Cloud project of bare ids. By default the connection's project (templated).
+    :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine
+        (templated).
+    :param wait_for_completion: Wait until Earth Engine confirms the cancels.
+    :param poll_interval: Maximum time between two polls of what is still cancelling, in seconds or as a timedelta; at
+        least 1 second.
+    :param not_found_ok: Do not log an error for an operation that Earth Engine does not know.
+    :param cancel_timeout: Maximum time to wait for the confirmation, in seconds or as a timedelta. A DAG's callbacks
+        run in the dag-processor, which stops them after ``[dag_processor] dag_file_processor_timeout`` (50 s by
+        default).
     """
 
-    template_fields: Sequence[str] = ("operation_names", *ACCOUNT_PARAMETERS)
+    template_fields: Sequence[str] = ("operation_names", "earth_engine_conn_id", "project_id", "impersonation_chain")
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         impersonation_chain: str | Sequence[str] | None = None,
         wait_for_completion: bool = True,
         poll_interval: float | timedelta = 2.0,
-        timeout: float | timedelta = 30.0,
+        cancel_timeout: float | timedelta = 30.0,
         not_found_ok: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -87,9 +90,9 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         self.impersonation_chain = impersonation_chain
         self.wait_for_completion = wait_for_completion
         self.poll_interval = poll_interval
-        self.timeout = timeout
+        self.cancel_timeout = cancel_timeout
         self.not_found_ok = not_found_ok
-        parameters.check(self, (parameters.Seconds("poll_interval"), parameters.Seconds("timeout")))
+        parameters.check(self, (parameters.PollInterval("poll_interval"), parameters.Seconds("cancel_timeout")))
 
     def __call__(self, *args: Any) -> None:
         """Notify with a copy: rendering changes the templated fields, and Airflow may call one notifier again."""
@@ -145,7 +148,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         return {
             "wait_for_completion": self.wait_for_completion,
             "poll_interval": self.poll_interval,
-            "timeout": self.timeout,
+            "timeout": self.cancel_timeout,
         }
 
     def _groups(self, context: Context) -> list[tuple[dict[str, Any], Any]]:

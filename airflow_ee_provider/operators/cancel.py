@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperat
 
 from airflow_ee_provider.base import parameters
 from airflow_ee_provider.base.airflow_versions import trigger_timed_out
-from airflow_ee_provider.base.connection import ACCOUNT_PARAMETERS, account_of
+from airflow_ee_provider.base.connection import account_of
 from airflow_ee_provider.base.errors import airflow_exception, log_instead_of_raising, result_or_raise
 from airflow_ee_provider.base.measuring import measure_cancels
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
@@ -25,16 +24,13 @@ from airflow_ee_provider.tracking.run import by_account, records_of_run, records
 from airflow_ee_provider.tracking.store import record_operations, records_of_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.model.results import CancelDict
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
     from airflow_ee_provider.tracking.record import Record
-
-#: The templated parameters that the cancelling operators share.
-CANCEL_TEMPLATE_FIELDS = ("wait_for_completion", "poll_interval", "timeout", "not_found_ok", *ACCOUNT_PARAMETERS)
 
 #: Operations, and the `ACCOUNT_PARAMETERS` of whoever is to cancel them.
 Group = tuple["dict[str, Any]", "list[str]"]
@@ -47,8 +43,8 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
     cause = "operator"
 
     checked_parameters: tuple[parameters.Parameter, ...] = (
-        parameters.Seconds("poll_interval"),
-        parameters.Seconds("timeout"),
+        parameters.PollInterval("poll_interval"),
+        parameters.Seconds("cancel_timeout"),
         parameters.Flag("wait_for_completion"),
         parameters.Flag("not_found_ok"),
     )
@@ -61,7 +57,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         impersonation_chain: str | Sequence[str] | None = None,
         wait_for_completion: bool | str = True,
         poll_interval: float | timedelta | str = 5.0,
-        timeout: float | timedelta | str = 600.0,
+        cancel_timeout: float | timedelta | str = 600.0,
         not_found_ok: bool | str = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
@@ -72,7 +68,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         self.impersonation_chain = impersonation_chain
         self.wait_for_completion: Any = wait_for_completion
         self.poll_interval: Any = poll_interval
-        self.timeout: Any = timeout
+        self.cancel_timeout: Any = cancel_timeout
         self.not_found_ok: Any = not_found_ok
         self.deferrable = deferrable
         self._groups: list[Group] = []
@@ -104,7 +100,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
             poll_interval=self.poll_interval,
             **account,
         )
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=self.timeout))
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=self.cancel_timeout))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[CancelDict]:
         """Conclude from what Earth Engine said in the end."""
@@ -150,7 +146,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         for account, names in groups:
             try:
                 results = self._hook(account).cancel_operations(
-                    names, wait_for_completion=wait_here, poll_interval=self.poll_interval, timeout=self.timeout
+                    names, wait_for_completion=wait_here, poll_interval=self.poll_interval, timeout=self.cancel_timeout
                 )
             except EarthEngineError as error:
                 if len(groups) == 1:
@@ -182,9 +178,8 @@ def _not_asked(name: str, account: Mapping[str, Any], error: EarthEngineError) -
 
 
 def _line_of(outcome: CancelDict) -> str:
-    error: Any = outcome["error"]
-    said = error["message"] if isinstance(error, Mapping) else error  # 0.1 wrote a text into its triggers.
-    return f"{said or outcome['name']}: {CancelOutcome(outcome['outcome']).text}"
+    error = outcome["error"]
+    return f"{error['message'] if error else outcome['name']}: {CancelOutcome(outcome['outcome']).text}"
 
 
 class EarthEngineCancelOperationOperator(CancellingOperator):
@@ -212,25 +207,50 @@ class EarthEngineCancelOperationOperator(CancellingOperator):
     :param operation_names: one name or several, ``projects/PROJECT/operations/ID`` or an id of the connection's
         project (templated; a list, or another task's output; nothing at all skips the task). Without it, see ``scope``.
     :param scope: whose operations to cancel, where no names are given: ``upstream`` or ``run``.
-    :param earth_engine_conn_id: the connection (templated).
-    :param project_id: the Cloud project of bare ids, in place of the connection's (templated).
-    :param impersonation_chain: service accounts, the last of which calls Earth Engine (templated).
-    :param wait_for_completion: wait for the confirmation; otherwise the outcome is STILL_CANCELLING (templated).
-    :param poll_interval: between two polls of what is still cancelling, at most; in seconds, or as a timedelta
+    :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials (templated).
+    :param project_id: The Cloud project of bare ids. By default the connection's project (templated).
+    :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine
         (templated).
-    :param timeout: to wait for the confirmation before the task fails, to be tried again; in seconds or as a timedelta
+    :param wait_for_completion: Wait until Earth Engine confirms the cancels. If False, the outcome is STILL_CANCELLING
         (templated).
-    :param not_found_ok: do not fail for an operation that Earth Engine does not know (templated).
-    :param deferrable: wait in the triggerer; by default as ``[operators] default_deferrable`` says.
+    :param poll_interval: Maximum time between two polls of what is still cancelling, in seconds or as a timedelta; at
+        least 1 second (templated).
+    :param cancel_timeout: Maximum time to wait for the confirmation, in seconds or as a timedelta. After it the task
+        fails, and Airflow may retry it (templated).
+    :param not_found_ok: Do not fail for an operation that Earth Engine does not know (templated).
+    :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
     :raises AirflowFailException: where trying again cannot help, for example without the permission
         ``earthengine.operations.update``, or where the server answers UNIMPLEMENTED.
     """
 
-    template_fields: Sequence[str] = ("operation_names", *CANCEL_TEMPLATE_FIELDS)
+    template_fields: Sequence[str] = (
+        "operation_names",
+        "earth_engine_conn_id",
+        "project_id",
+        "impersonation_chain",
+        "wait_for_completion",
+        "poll_interval",
+        "cancel_timeout",
+        "not_found_ok",
+    )
     ui_color = "#e8f0e4"
 
-    def __init__(self, *, operation_names: Any = parameters.NotGiven, scope: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        *,
+        operation_names: Any = parameters.NotGiven,
+        scope: str | None = None,
+        earth_engine_conn_id: str | None = "earth_engine_default",
+        project_id: str | None = None,
+        impersonation_chain: str | Sequence[str] | None = None,
+        wait_for_completion: bool | str = True,
+        poll_interval: float | timedelta | str = 5.0,
+        cancel_timeout: float | timedelta | str = 600.0,
+        not_found_ok: bool | str = False,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**parameters.passed_on(locals(), "operation_names", "scope"))
         self._are_given = operation_names is not parameters.NotGiven
         self.scope = parameters.scope(scope, ("upstream", "run"), are_names_given=self._are_given) or "upstream"
         self.operation_names = operation_names if self._are_given else ()

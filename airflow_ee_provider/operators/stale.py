@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import conf
+
 from airflow_ee_provider.base import parameters
 from airflow_ee_provider.base.connection import account_of
-from airflow_ee_provider.base.deprecation import renamed_parameter
 from airflow_ee_provider.base.errors import airflow_errors
 from airflow_ee_provider.earth_engine.model.log_text import counted, some_lines
 from airflow_ee_provider.earth_engine.model.metrics import measure
@@ -15,7 +16,7 @@ from airflow_ee_provider.earth_engine.model.operations import printable
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.protocol.stale import AGE_FIELDS, StaleCriteria
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
-from airflow_ee_provider.operators.cancel import CANCEL_TEMPLATE_FIELDS, CancellingOperator
+from airflow_ee_provider.operators.cancel import CancellingOperator
 from airflow_ee_provider.tracking.api_client import read_holdings_from_task
 from airflow_ee_provider.tracking.holders import with_holders
 from airflow_ee_provider.tracking.record import Intent
@@ -30,6 +31,23 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.operation_names import OperationName
     from airflow_ee_provider.earth_engine.model.results import CancelDict
     from airflow_ee_provider.earth_engine.protocol.stale import StaleOperation
+
+#: The parameters that the other cancelling operator does not have.
+_OWN = (
+    "older_than",
+    "age_since",
+    "description",
+    "description_regex",
+    "types",
+    "max_priority",
+    "min_eecu_seconds",
+    "states",
+    "keep",
+    "limit",
+    "orphaned",
+    "airflow_conn_id",
+    "dry_run",
+)
 
 #: The XCom's key for why the janitor has found each operation stale.
 REASONS_KEY = "earth_engine_stale_reasons"
@@ -64,9 +82,18 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         as its host, and a user as login and password, or a token as its password; one that may read the DAG runs and
         XComs of all DAGs (templated).
     :param dry_run: only say what would be cancelled: the outcome is WOULD_BE_CANCELLED.
-    :param kwargs: ``earth_engine_conn_id``, ``project_id``, ``impersonation_chain``, ``wait_for_completion``,
-        ``poll_interval``, ``timeout``, ``not_found_ok`` (here true by default) and ``deferrable``, as with
-        `EarthEngineCancelOperationOperator`.
+    :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials (templated).
+    :param project_id: The Cloud project whose operations are listed. By default the connection's project (templated).
+    :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine
+        (templated).
+    :param wait_for_completion: Wait until Earth Engine confirms the cancels. If False, the outcome is STILL_CANCELLING
+        (templated).
+    :param poll_interval: Maximum time between two polls of what is still cancelling, in seconds or as a timedelta; at
+        least 1 second (templated).
+    :param cancel_timeout: Maximum time to wait for the confirmation, in seconds or as a timedelta. After it the task
+        fails, and Airflow may retry it (templated).
+    :param not_found_ok: Do not fail for an operation that Earth Engine does not know (templated).
+    :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
     :raises AirflowFailException: without a criterion, or where trying again cannot help.
     """
 
@@ -83,7 +110,13 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         "limit",
         "orphaned",
         "airflow_conn_id",
-        *CANCEL_TEMPLATE_FIELDS,
+        "earth_engine_conn_id",
+        "project_id",
+        "impersonation_chain",
+        "wait_for_completion",
+        "poll_interval",
+        "cancel_timeout",
+        "not_found_ok",
     )
     checked_parameters = (
         *CancellingOperator.checked_parameters,
@@ -97,7 +130,6 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
     cause = "janitor"
     ui_color = "#e8f0e4"
 
-    @renamed_parameter("max_eecu_seconds", "min_eecu_seconds", removed_in="0.4.0")
     def __init__(
         self,
         *,
@@ -114,9 +146,17 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         orphaned: bool | str = False,
         airflow_conn_id: str | None = None,
         dry_run: bool = False,
+        earth_engine_conn_id: str | None = "earth_engine_default",
+        project_id: str | None = None,
+        impersonation_chain: str | Sequence[str] | None = None,
+        wait_for_completion: bool | str = True,
+        poll_interval: float | timedelta | str = 5.0,
+        cancel_timeout: float | timedelta | str = 600.0,
+        not_found_ok: bool | str = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{"not_found_ok": True, **kwargs})
+        super().__init__(**parameters.passed_on(locals(), *_OWN))
         self.older_than: Any = older_than
         self.age_since = age_since
         self.description = description

@@ -16,7 +16,6 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_ee_provider.base import parameters
-from airflow_ee_provider.base.connection import ACCOUNT_PARAMETERS
 from airflow_ee_provider.base.errors import airflow_errors, result_or_raise, waits_itself
 from airflow_ee_provider.base.measuring import measure_ended
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions, next_interval
@@ -50,31 +49,46 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
 
     :param operation_names: one name or several, ``projects/PROJECT/operations/ID`` or an id of the connection's
         project (templated; a list, or another task's output).
-    :param earth_engine_conn_id: the connection (templated).
-    :param project_id: the Cloud project of bare ids, in place of the connection's (templated).
-    :param impersonation_chain: service accounts, the last of which calls Earth Engine (templated).
-    :param poll_interval: between two polls, at most; what has just begun is read more often, but in the mode
-        ``reschedule``. In seconds, or as a timedelta; the same as ``poke_interval``, which wins where both are given.
-    :param max_eecu_seconds: EECU-seconds that each operation may use; one that uses more is cancelled, confirmed, and
-        fails the task. None for no limit (templated).
-    :param max_total_eecu_seconds: EECU-seconds that all may use together; once they have used more, what still runs is
-        cancelled, confirmed, and the task fails. None for no limit (templated).
-    :param max_failures: how many operations may fail without failing the task: a whole number, or a share below 1
+    :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials (templated).
+    :param project_id: The Cloud project of bare ids. By default the connection's project (templated).
+    :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine
         (templated).
-    :param cancel_on_kill: cancel the operations when the task is cleared or marked, or its DAG run times out while
-        it waits (not in the mode ``reschedule``, where none of the task's code runs then) (templated).
-    :param cancel_on_timeout: cancel the operations when the sensor's ``timeout`` or ``execution_timeout`` passes
+    :param poll_interval: Maximum time between two polls, in seconds or as a timedelta; at least 1 second. What has just
+        begun is polled more often, except in the mode ``reschedule``. The same as ``poke_interval``, which takes
+        precedence.
+    :param max_eecu_seconds: EECU-seconds that each operation may use. An operation that uses more is cancelled, and the
+        task fails. None for no limit (templated).
+    :param max_total_eecu_seconds: EECU-seconds that all operations may use together. When they have used more, those
+        that still run are cancelled, and the task fails. None for no limit (templated).
+    :param max_failures: How many operations may fail without failing the task: a whole number, or a share below 1
         (templated).
-    :param cancel_on_failure: cancel the others when the task fails because some of them have (templated).
-    :param stop_at_failure: fail as soon as more of them than ``max_failures`` have failed; False waits for the others
-        first (templated).
-    :param deferrable: wait in the triggerer; by default as ``[operators] default_deferrable`` says.
+    :param cancel_on_kill: Cancel the operations when the task is cleared or marked, or its DAG run times out while it
+        waits (in the mode ``reschedule``, while it polls) (templated).
+    :param cancel_on_timeout: Cancel the operations when the sensor's ``timeout`` or ``execution_timeout`` passes
+        (templated).
+    :param cancel_on_failure: Cancel the remaining operations when more than ``max_failures`` have failed (templated).
+    :param stop_at_failure: Fail as soon as more than ``max_failures`` operations have failed. If False, wait for the
+        others first (templated).
+    :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
     :raises AirflowFailException: with Earth Engine's own code and message, if an operation failed or was cancelled; or
         with what it used and what was allowed.
     """
 
-    template_fields: Sequence[str] = ("operation_names", *LIMITS, "max_failures", *FLAGS, *ACCOUNT_PARAMETERS)
+    template_fields: Sequence[str] = (
+        "operation_names",
+        "earth_engine_conn_id",
+        "project_id",
+        "impersonation_chain",
+        "max_eecu_seconds",
+        "max_total_eecu_seconds",
+        "max_failures",
+        "cancel_on_kill",
+        "cancel_on_timeout",
+        "cancel_on_failure",
+        "stop_at_failure",
+    )
     checked_parameters: tuple[parameters.Parameter, ...] = (
+        parameters.PollInterval("poke_interval"),
         *(parameters.Number(name, is_optional=True) for name in LIMITS),
         parameters.Allowance("max_failures"),
         *map(parameters.Flag, FLAGS),
@@ -99,7 +113,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        interval = parameters.Seconds("poll_interval").read(poll_interval)
+        interval = parameters.PollInterval("poll_interval").read(poll_interval)
         super().__init__(**{"poke_interval": interval, **kwargs})
         self.operation_names = operation_names
         self.earth_engine_conn_id = earth_engine_conn_id

@@ -414,7 +414,7 @@ def test_what_a_next_try_may_go_on_with_is_not_cancelled_later(
     is_handed_over: bool,
 ) -> None:
     name = emulator.service.add("x")
-    notifier = EarthEngineCancelOperationsNotifier(poll_interval=0.1, timeout=1.5)
+    notifier = EarthEngineCancelOperationsNotifier(poll_interval=0.1, cancel_timeout=1.5)
     ti = TaskInstance(max_tries=2)
     ti.task = SimpleNamespace(task_id="a", project_id=None, **{callback: notifier})
     context: Any = {"ti": ti}

@@ -64,7 +64,8 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     "priority": ("0 to 9999", "where an export has none of its own"),
     "wait_for_completion": ("true or false", "wait until the operations have ended, or their cancels are confirmed"),
     "poll_interval": (DURATION, "between two polls, at most: what has just begun is read more often"),
-    "timeout": (DURATION, "how long is waited at most; what then, see below"),
+    "timeout": (DURATION, "maximum time to wait; what then, see below"),
+    "cancel_timeout": (DURATION, "maximum time to wait for the confirmation; what then, see below"),
     "deferrable": ("true or false", "wait in the triggerer"),
     "max_eecu_seconds": (
         "EECU-seconds",
@@ -116,7 +117,6 @@ CELLS = {
     ("timeout", "sensor"): "7 days (Airflow's)",
     ("workload_tag", "`@task.earth_engine`"): "made of the DAG's id †",
     ("workload_tag", "export"): "made of the DAG's id †",
-    ("workload_tag", "import"): "has none †",
     ("stop_at_failure", "import"): "as `cancel_on_failure` †",
     ("stop_at_failure", "`@task.earth_engine`"): "as `cancel_on_failure` †",
     ("stop_at_failure", "export"): "as `cancel_on_failure` †",
@@ -138,8 +138,8 @@ a notifier's numbers, since a callback that cannot be rendered would cancel noth
 """
 
 AFTER_PARAMETERS = """
-**When time is over.** A sensor's `timeout` fails it for good, as every sensor's does. A cancel operator's and the
-janitor's fail them so that Airflow tries again, since a cancel may still come through. A notifier's ends its waiting,
+**When time is over.** A sensor's `timeout` fails it for good, as every sensor's does. The `cancel_timeout` of
+an operator fails its task, and Airflow may retry it, since the cancel may still succeed. A notifier's ends its waiting,
 and logs what is not confirmed. A hook's method raises `OperationTimeoutError`; `cancel_operations` and
 `confirm_cancels` return what is not confirmed as `STILL_CANCELLING`. Exports have Airflow's own `execution_timeout`,
 and no second name for it.
@@ -153,14 +153,16 @@ the task, or cancel nothing.
 
 
 def parameters_of(cls: Any) -> dict[str, inspect.Parameter]:
-    """Return the parameters that a class and its bases of this package have."""
+    """Return the parameters that a class and its bases of this package have; an operator lists its own."""
     found: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:
         if base.__module__.startswith("airflow_ee_provider") and "__init__" in vars(base):
             for name, parameter in inspect.signature(base.__init__).parameters.items():
                 is_named = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-                if is_named and name not in ("self", "max_eecu_seconds" if "Stale" in cls.__name__ else ""):
+                if is_named and name != "self":
                     found.setdefault(name, parameter)
+            if base.__module__.startswith("airflow_ee_provider.operators"):
+                break
     return found
 
 

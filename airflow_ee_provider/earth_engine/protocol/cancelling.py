@@ -58,12 +58,6 @@ class CancelOutcome(str, Enum):
     #: Of a dry run.
     WOULD_BE_CANCELLED = "WOULD_BE_CANCELLED"
 
-    @classmethod
-    def _missing_(cls, value: object) -> CancelOutcome | None:
-        """Read the words of 0.1, which stored triggers have: ``finished despite the cancel``."""
-        known = str(value).upper().replace(" THE ", " ").replace(" ", "_")
-        return cls.__members__.get(known)
-
     @property
     def text(self) -> str:
         """For a person: ``finished despite cancel``."""

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 #: Seconds between two reads of what runs, at most.
 POLL_INTERVAL = 30.0
 
+#: The least of it: faster polls take the quota of everything else in the project.
+LEAST_POLL_INTERVAL = 1.0
+
 #: The share that has to have ended before it is said when the others may.
 SHARE_FOR_ESTIMATE = 0.1
 
