@@ -19,17 +19,6 @@ def cancel(names: list[OperationName], timeout: float = 60.0) -> Any:
     return cancel_and_confirm(names, poll_interval=5.0, timeout=timeout)
 
 
-#: What a stored trigger's outcomes can have.
-WORDS_OF_0_1 = {
-    "CANCELLED": "cancelled",
-    "ALREADY_FINISHED": "already finished",
-    "FINISHED_DESPITE_CANCEL": "finished despite the cancel",
-    "NOT_FOUND": "not found",
-    "STILL_CANCELLING": "still cancelling",
-    "ERROR": "error",
-}
-
-
 def outcomes(played: Any) -> list[str]:
     assert played.error is None
     return [result.outcome.value for result in played.result]
@@ -195,8 +184,3 @@ def test_an_outcome_that_leaves_an_operation_running_has_not_ended_it() -> None:
         CancelOutcome.ERROR,
         CancelOutcome.WOULD_BE_CANCELLED,
     }
-
-
-@pytest.mark.parametrize(("outcome", "word"), WORDS_OF_0_1.items())
-def test_the_words_of_0_1_are_read(outcome: str, word: str) -> None:
-    assert CancelOutcome(word) is CancelOutcome(outcome)
