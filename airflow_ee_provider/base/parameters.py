@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -86,8 +87,11 @@ class Allowance(Number):
         return number
 
 
+@dataclass(frozen=True)
 class Seconds(Number):
-    """A duration: seconds, or a timedelta."""
+    """A duration: seconds, or a timedelta; ten years at most."""
+
+    most: float | None = 10 * 365 * 86400.0
 
     expected = "a number of seconds, or a timedelta,"
 
@@ -142,6 +146,43 @@ class Flag:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A parameter that is a text, or None.
+
+    :param name: of the parameter.
+    """
+
+    name: str
+
+    expected = "a text"
+
+    def read(self, value: Any) -> Any:
+        """Return the value as it is used.
+
+        :raises ValueError: if it is none; says which parameter is wrong.
+        """
+        if not (value is None or self.is_right(value)):
+            raise ValueError(f"{self.name} is {value!r:.100} and has to be {self.expected}.")
+        return value
+
+    def is_right(self, value: Any) -> bool:
+        """Whether a value is what is expected."""
+        return isinstance(value, str)
+
+
+class Texts(Text):
+    """A parameter that is one text or several, or None."""
+
+    expected = "a text, or a list of texts"
+
+    def is_right(self, value: Any) -> bool:
+        """Whether a value is what is expected."""
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            return all(isinstance(one, str) for one in value)
+        return isinstance(value, str)
+
+
+@dataclass(frozen=True)
 class Choice:
     """A parameter that is one of a few words.
 
@@ -176,7 +217,7 @@ def scope(value: str | None, words: tuple[str, ...], *, are_names_given: bool) -
 
 
 #: What all of these have: a ``name``, and a ``read`` that returns the value as it is used, or raises ValueError.
-Parameter = Number | Flag | Choice
+Parameter = Number | Flag | Choice | Text
 
 
 def passed_on(given: dict[str, Any], *own: str) -> dict[str, Any]:
@@ -187,6 +228,35 @@ def passed_on(given: dict[str, Any], *own: str) -> dict[str, Any]:
     """
     named = {name: value for name, value in given.items() if name not in ("self", "kwargs", "__class__", *own)}
     return {**named, **given["kwargs"]}
+
+
+def given(holder: object, names: Iterable[str]) -> tuple[str, ...]:
+    """Return which of the parameters were given; call it before they are rendered.
+
+    :raises ValueError: if one is given, and empty.
+    """
+    there = tuple(name for name in names if getattr(holder, name) is not None)
+    for name in there:
+        if _is_empty(getattr(holder, name)):
+            raise ValueError(f"{name} is empty: leave it out, or give a value.")
+    return there
+
+
+def check_not_empty(holder: object, names: Iterable[str]) -> None:
+    """Refuse a parameter that was given and is empty once it is rendered.
+
+    :raises AirflowFailException: naming it: trying again cannot help.
+    """
+    for name in names:
+        if _is_empty(getattr(holder, name)):
+            raise AirflowFailException(f"{name} is empty once it is rendered: more than was meant would be selected.")
+
+
+def _is_empty(value: Any) -> bool:
+    text = value.strip() if isinstance(value, str) else value
+    return (
+        text is None or text in ("", "None") or (isinstance(value, (list, tuple, set, frozenset, dict)) and not value)
+    )
 
 
 def refuse(operator: object, kwargs: Mapping[str, Any], *names: str) -> None:

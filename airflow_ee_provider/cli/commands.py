@@ -80,7 +80,7 @@ def cancel_command(args: Namespace) -> None:
                 for one in with_holders(found, read_holdings)
                 if not one.operation.done
             ]
-        elif _criteria(args) is None and not args.dag_id:
+        elif _criteria(args, select_all=bool(args.dag_id)) is None and not args.dag_id:
             sys.exit("Name operations, or choose some with a filter: without one, everybody's would be cancelled.")
         else:
             args.conn_ids = [args.conn_id]
@@ -121,12 +121,20 @@ def _hook(args: Namespace, conn_id: str | None = None) -> EarthEngineHook:
     return EarthEngineHook(conn_id or args.conn_id, args.project_id)
 
 
-def _criteria(args: Namespace) -> StaleCriteria | None:
-    given = {name: getattr(args, name) for name in _CRITERIA}
-    types = tuple(args.types or ())
-    if not any(value not in ("", None) for value in given.values()) and not types:
+def _criteria(args: Namespace, *, select_all: bool = True) -> StaleCriteria | None:
+    """Return what the filters say; None if there is none.
+
+    :param select_all: whether they may choose every operation of the project.
+    :raises ValueError: if one is empty, as an unset variable of a shell is: it would choose more.
+    """
+    given = {name: value for name in _CRITERIA if (value := getattr(args, name)) is not None}
+    if empty := [name for name, value in given.items() if value == ""] + [
+        "type" for one in args.types or () if not one
+    ]:
+        raise ValueError(f"--{empty[0].replace('_', '-')} is empty.")
+    if not given and not args.types:
         return None
-    return StaleCriteria(**given, types=types)
+    return StaleCriteria(**given, types=tuple(args.types or ()), select_all=select_all)
 
 
 def _chosen(args: Namespace, *, also_ended: bool = False) -> list[ShownOperation]:

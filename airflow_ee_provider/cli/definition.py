@@ -44,8 +44,8 @@ ARG_POLL_INTERVAL = Arg(
 
 FILTERS = (
     Arg(("--dag-id",), help="held by a task of this DAG"),
-    Arg(("--description",), default="", help="a glob that the whole description matches, such as 'ndvi-*'"),
-    Arg(("--description-regex",), default="", help="a regular expression that is found in the description"),
+    Arg(("--description",), help="a glob that the whole description matches, such as 'ndvi-*'"),
+    Arg(("--description-regex",), help="a regular expression that is found in the description"),
     Arg(("--type",), action="append", dest="types", help="such as EXPORT_IMAGE; can be repeated"),
     Arg(("--state",), action="append", dest="states", help="PENDING, RUNNING or CANCELLING; can be repeated"),
     Arg(("--older-than",), type=duration, help="created longer ago than that, such as 90s, 15m, 6h or 2d"),

@@ -36,6 +36,14 @@ LOOK_UP_TIMEOUT = 20.0
 _CALLBACKS = tuple(f"on_{event}_callback" for event in ("failure", "success", "retry", "skipped", "execute"))
 
 
+_CHECKED = (
+    parameters.PollInterval("poll_interval"),
+    parameters.Seconds("cancel_timeout"),
+    parameters.Flag("wait_for_completion"),
+    parameters.Flag("not_found_ok"),
+)
+
+
 class EarthEngineCancelOperationsNotifier(BaseNotifier):
     """
     Cancel operations from a callback of a task or a DAG, such as ``on_failure_callback``.
@@ -75,10 +83,10 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         earth_engine_conn_id: str | None = "earth_engine_default",
         project_id: str | None = None,
         impersonation_chain: str | Sequence[str] | None = None,
-        wait_for_completion: bool = True,
+        wait_for_completion: bool | str = True,
         poll_interval: float | timedelta = 2.0,
         cancel_timeout: float | timedelta = 30.0,
-        not_found_ok: bool = False,
+        not_found_ok: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -88,11 +96,11 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         self.earth_engine_conn_id = earth_engine_conn_id
         self.project_id = project_id
         self.impersonation_chain = impersonation_chain
-        self.wait_for_completion = wait_for_completion
+        self.wait_for_completion: Any = wait_for_completion
         self.poll_interval = poll_interval
         self.cancel_timeout = cancel_timeout
-        self.not_found_ok = not_found_ok
-        parameters.check(self, (parameters.PollInterval("poll_interval"), parameters.Seconds("cancel_timeout")))
+        self.not_found_ok: Any = not_found_ok
+        parameters.check(self, _CHECKED)
 
     def __call__(self, *args: Any) -> None:
         """Notify with a copy: rendering changes the templated fields, and Airflow may call one notifier again."""

@@ -46,7 +46,21 @@ _OWN = (
     "limit",
     "orphaned",
     "airflow_conn_id",
+    "select_all",
     "dry_run",
+)
+
+#: Parameters that choose fewer operations: where one is given, it is not empty.
+_NEVER_EMPTY = (
+    "older_than",
+    "description",
+    "description_regex",
+    "types",
+    "max_priority",
+    "min_eecu_seconds",
+    "states",
+    "keep",
+    "limit",
 )
 
 #: The XCom's key for why the janitor has found each operation stale.
@@ -58,7 +72,8 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
     Cancel a project's stale operations: the janitor, to be run on a schedule.
 
     A list shows the operations of every user of the project, and names no owner. So an operation has to meet every
-    criterion that is given, and without any criterion the task refuses to run. Each cancel is confirmed, as with
+    criterion that is given. A criterion that is given and is empty once it is rendered fails the task, and so do
+    criteria that select every operation of the project, unless ``select_all`` is set. Each cancel is confirmed, as with
     `EarthEngineCancelOperationOperator`; the log has a table of what was done and why.
 
     Returns a list with what became of each stale operation, a `CancelDict`.
@@ -81,6 +96,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
     :param airflow_conn_id: for ``orphaned`` on Airflow 3: a connection of the type HTTP with the API server's address
         as its host, and a user as login and password, or a token as its password; one that may read the DAG runs and
         XComs of all DAGs (templated).
+    :param select_all: allow criteria that select every operation of the project.
     :param dry_run: only say what would be cancelled: the outcome is WOULD_BE_CANCELLED.
     :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials (templated).
     :param project_id: The Cloud project whose operations are listed. By default the connection's project (templated).
@@ -94,7 +110,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         fails, and Airflow may retry it (templated).
     :param not_found_ok: Do not fail for an operation that Earth Engine does not know (templated).
     :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
-    :raises AirflowFailException: without a criterion, or where trying again cannot help.
+    :raises AirflowFailException: for criteria that are empty or select everything, or where trying again cannot help.
     """
 
     template_fields: Sequence[str] = (
@@ -126,6 +142,11 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         parameters.Number("min_eecu_seconds", is_optional=True),
         parameters.Whole("limit", is_optional=True),
         parameters.Flag("orphaned"),
+        parameters.Text("description"),
+        parameters.Text("description_regex"),
+        parameters.Texts("types"),
+        parameters.Texts("states"),
+        parameters.Text("airflow_conn_id"),
     )
     cause = "janitor"
     ui_color = "#e8f0e4"
@@ -135,16 +156,17 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         *,
         older_than: timedelta | float | str | None = None,
         age_since: str = "create_time",
-        description: str = "",
-        description_regex: str = "",
-        types: str | Sequence[str] = (),
+        description: str | None = None,
+        description_regex: str | None = None,
+        types: str | Sequence[str] | None = None,
         max_priority: int | str | None = None,
         min_eecu_seconds: float | str | None = None,
         states: str | Sequence[str] = ("PENDING", "RUNNING"),
-        keep: Any = (),
+        keep: Any = None,
         limit: int | str | None = None,
         orphaned: bool | str = False,
         airflow_conn_id: str | None = None,
+        select_all: bool = False,
         dry_run: bool = False,
         earth_engine_conn_id: str | None = "earth_engine_default",
         project_id: str | None = None,
@@ -169,9 +191,16 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         self.limit: Any = limit
         self.orphaned: Any = orphaned
         self.airflow_conn_id = airflow_conn_id
+        self.select_all = select_all
         self._reasons: dict[str, str] = {}
         self.is_dry_run = dry_run  # `dry_run` is a method of Airflow's operators.
+        self._given = parameters.given(self, _NEVER_EMPTY)
         parameters.check(self, self.checked_parameters)
+
+    def pre_execute(self, context: Context) -> None:
+        """Refuse a criterion that a template has made empty: without it, more would be cancelled."""
+        parameters.check_not_empty(self, self._given)
+        super().pre_execute(context)
 
     def execute(self, context: Context) -> list[CancelDict]:
         """List, choose, cancel."""
@@ -205,14 +234,15 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         return StaleCriteria(
             older_than=self.older_than,
             age_since=self.age_since,
-            description=self.description,
-            description_regex=self.description_regex,
-            types=_texts(self.types),
+            description=self.description or "",
+            description_regex=self.description_regex or "",
+            types=_texts(self.types or ()),
             max_priority=self.max_priority,
             min_eecu_seconds=self.min_eecu_seconds,
             states=_texts(self.states),
-            keep=frozenset(self.hook.account.names(self.keep)),
+            keep=frozenset(self.hook.account.names(self.keep or ())),
             among=self._orphans() if self.orphaned else None,
+            select_all=self.select_all,
         )
 
     def _orphans(self) -> dict[OperationName, str]:

@@ -109,6 +109,7 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     ),
     "airflow_conn_id": ("a connection's id", "to Airflow's own API server: for `orphaned` on Airflow 3"),
     "limit": ("a whole number", "how many are cancelled in one go, the oldest first; None for all"),
+    "select_all": ("true or false", "allow criteria that select every operation of the project"),
     "dry_run": ("true or false", "only say what would be cancelled"),
 }
 

@@ -30,6 +30,9 @@ CLOCKS_DIFFER = timedelta(days=2)
 #: a long one.
 LONGEST_DESCRIPTION = 256
 
+#: The highest priority that an operation can have; Earth Engine runs those of a higher one first.
+HIGHEST_PRIORITY = 9999
+
 #: States that an operation can be cancelled in.
 ACTIVE_STATES = ("PENDING", "RUNNING", "CANCELLING")
 
@@ -48,7 +51,8 @@ class StaleCriteria:
     :param states: the states to look at; not a criterion by itself.
     :param keep: never stale.
     :param among: only these can be stale, each with a reason; None for all.
-    :raises InvalidRequestError: if there is no criterion: a list shows the operations of every user of the project,
+    :param select_all: whether the criteria may select every operation of the project.
+    :raises InvalidRequestError: if they would without that: a list shows the operations of every user of the project,
         and names no owner.
     """
 
@@ -62,16 +66,9 @@ class StaleCriteria:
     states: tuple[str, ...] = ("PENDING", "RUNNING")
     keep: frozenset[OperationName] = frozenset()
     among: Mapping[OperationName, str] | None = None
+    select_all: bool = False
 
     def __post_init__(self) -> None:
-        texts = (self.description, self.description_regex, self.types)
-        others = (self.older_than, self.max_priority, self.min_eecu_seconds, self.among)
-        if not any(texts) and all(other is None for other in others):
-            raise InvalidRequestError(
-                "Without a criterion, every operation of every user of the project would be cancelled.",
-                remedy="Give orphaned, older_than, description, description_regex, types, max_priority or "
-                "min_eecu_seconds.",
-            )
         if self.age_since not in AGE_FIELDS:
             raise InvalidRequestError(f"age_since is {self.age_since!r} and has to be one of {', '.join(AGE_FIELDS)}.")
         if unknown := set(self.states) - set(ACTIVE_STATES):
@@ -82,6 +79,22 @@ class StaleCriteria:
             raise InvalidRequestError(
                 f"description_regex {self.description_regex!r} is not a regular expression: {error}."
             ) from None
+        if not (self.select_all or any(self._restricting())):
+            raise InvalidRequestError(
+                "These criteria select every operation of every user of the project.",
+                remedy="Give orphaned, older_than, description, description_regex, types, max_priority or "
+                "min_eecu_seconds with a value that selects some of them, or set select_all=True.",
+            )
+
+    def _restricting(self) -> Iterable[bool]:
+        """Yield of each criterion whether it can leave out an operation."""
+        yield self.among is not None
+        yield bool(self.types)
+        yield bool(self.description) and not fnmatchcase("", self.description)
+        yield bool(self.description_regex) and not re.search(self.description_regex, "")
+        yield self.older_than is not None and self.older_than > timedelta(0)
+        yield self.max_priority is not None and self.max_priority < HIGHEST_PRIORITY
+        yield self.min_eecu_seconds is not None and self.min_eecu_seconds > 0
 
     def reason(self, operation: Operation, now: datetime) -> str:
         """Say why an operation is stale; empty if it is not."""
@@ -92,7 +105,7 @@ class StaleCriteria:
     def meets(self, operation: Operation, now: datetime) -> str:
         """Say why an operation meets every criterion, be it active or not; empty if it does not."""
         reasons = [reason for reason in self._reasons(operation, now) if reason is not None]
-        return ", ".join(reasons) if all(reasons) else ""
+        return ", ".join(reasons or ["select_all is set"]) if all(reasons) else ""
 
     def _reasons(self, operation: Operation, now: datetime) -> Iterable[str | None]:
         """Yield what each criterion says: a reason, an empty text if it is not met, None if it is not given."""

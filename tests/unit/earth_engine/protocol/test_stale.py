@@ -64,7 +64,7 @@ def operation(state: str = "RUNNING", **fields: Any) -> Operation:
             "was created 10:00:00 ago, is called 'ndvi-2024'",
         ),
         ({"description": "ndvi-*", "older_than": timedelta(hours=12)}, ""),
-        ({"description": "*", "keep": frozenset({OperationName.parse(NAME)})}, ""),
+        ({"description": "*", "keep": frozenset({OperationName.parse(NAME)}), "select_all": True}, ""),
     ],
 )
 def test_an_operation_is_stale_if_it_meets_every_criterion(criteria: dict[str, Any], reason: str) -> None:
@@ -73,11 +73,11 @@ def test_an_operation_is_stale_if_it_meets_every_criterion(criteria: dict[str, A
 
 @pytest.mark.parametrize("state", STATES)
 def test_only_what_waits_or_runs_is_stale_by_default(state: str) -> None:
-    assert bool(StaleCriteria(description="*").reason(operation(state), NOW)) == (state in ("PENDING", "RUNNING"))
+    assert bool(StaleCriteria(select_all=True).reason(operation(state), NOW)) == (state in ("PENDING", "RUNNING"))
 
 
 def test_an_operation_whose_age_is_not_known_is_not_old() -> None:
-    criteria = StaleCriteria(older_than=timedelta(0), age_since="start_time")
+    criteria = StaleCriteria(older_than=timedelta(0), age_since="start_time", select_all=True)
 
     assert not criteria.reason(operation("PENDING", startTime="1970-01-01T00:00:00Z"), NOW)
 
@@ -85,9 +85,17 @@ def test_an_operation_whose_age_is_not_known_is_not_old() -> None:
 @pytest.mark.parametrize(
     ("criteria", "says"),
     [
-        ({}, "every operation of every user of the project would be cancelled"),
-        ({"states": ("PENDING",)}, "every operation of every user of the project would be cancelled"),
+        ({}, "select every operation of every user of the project"),
+        ({"states": ("PENDING",)}, "select every operation of every user of the project"),
         ({"keep": frozenset({OperationName.parse(NAME)})}, "every user"),
+        ({"description": "*"}, "every user"),
+        ({"description": "**"}, "every user"),
+        ({"description_regex": ".*"}, "every user"),
+        ({"description_regex": "^"}, "every user"),
+        ({"older_than": timedelta(0)}, "every user"),
+        ({"max_priority": 9999}, "every user"),
+        ({"min_eecu_seconds": 0}, "every user"),
+        ({"description": "*", "older_than": timedelta(0), "max_priority": 9999}, "every user"),
         ({"description": "*", "states": ("PENDING", "RUNING")}, "RUNING"),
         ({"description": "*", "states": ("SUCCEEDED",)}, "SUCCEEDED"),
         ({"description": "*", "age_since": "update_time"}, "age_since"),
@@ -127,7 +135,7 @@ def test_an_age_is_counted_from_the_first_page_by_the_servers_clock() -> None:
 @pytest.mark.parametrize("date", ["", "yesterday", "Tue, 24 Nov 2026 25:00:00 GMT"])
 def test_without_the_servers_clock_nothing_is_old(date: str) -> None:
     played = play(
-        list_stale_operations("p", StaleCriteria(older_than=timedelta(0))),
+        list_stale_operations("p", StaleCriteria(older_than=timedelta(0), select_all=True)),
         [page([payload("RUNNING", **metadata())], date=date)],
     )
 

@@ -26,7 +26,7 @@ CALLS: dict[str, Callable[[], Flow[Any]]] = {
     "get": lambda: api_methods.get_operation(ABC),
     "list": lambda: api_methods.list_operations("p"),
     "find": lambda: api_methods.find_operations("p", [ABC]),
-    "stale": lambda: stale.list_stale_operations("p", stale.StaleCriteria(description="*")),
+    "stale": lambda: stale.list_stale_operations("p", stale.StaleCriteria(select_all=True)),
     "cancel": lambda: api_methods.cancel_operation(ABC),
     "delete": lambda: api_methods.delete_operation(ABC),
     "start": lambda: api_methods.start_export("p", "image", {"expression": {}}, "id"),
