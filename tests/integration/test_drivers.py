@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.earth_engine.model.limits import CONCURRENT
 from airflow_ee_provider.earth_engine.protocol import api, retries
 from airflow_ee_provider.earth_engine.protocol.effects import LogMessage, SideBySide
 from airflow_ee_provider.earth_engine.transport import drivers
@@ -55,22 +54,32 @@ def test_a_clean_up_waits_for_no_lock_that_the_task_may_hold_that_it_interrupts(
     assert "Trying again" in caplog.text
 
 
-def test_what_goes_wrong_in_a_thread_is_raised_and_what_has_not_begun_is_left(earth_engine_emulator: Emulator) -> None:
-    begun, over = [], threading.Event()
+def test_what_goes_wrong_in_a_thread_is_raised_once_all_others_are_done(earth_engine_emulator: Emulator) -> None:
+    ended = []
 
     def flow(number: int) -> Flow[int]:
-        begun.append(number)
         yield LogMessage(f"{number}")
-        if number:
-            over.wait(60)
+        ended.append(number)
         return 1 // number
 
     with pytest.raises(ZeroDivisionError):
-        drive(together([flow(number) for number in range(1000)]))
-    over.set()
+        drive(together([flow(number) for number in range(200)]))
 
-    assert len(begun) <= CONCURRENT + 1
+    assert sorted(ended) == list(range(200))
     assert not earth_engine_emulator.service.journal
+
+
+def test_where_no_thread_can_be_started_flows_run_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> int:
+        raise RuntimeError("can't start new thread")
+
+    def flow(number: int) -> Flow[int]:
+        yield LogMessage(f"{number}")
+        return number
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+
+    assert drive(together([flow(number) for number in range(20)])) == list(range(20))
 
 
 def test_results_come_in_the_order_of_their_flows(earth_engine_emulator: Emulator) -> None:

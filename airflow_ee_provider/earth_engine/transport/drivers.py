@@ -96,11 +96,15 @@ def _in_threads(effect: SideBySide, transport: SyncTransport, log: Log) -> list[
     threading, start their threads.
     """
     results: dict[int, Any] = {}
+    errors: list[BaseException] = []
     told: SimpleQueue[Callable[[], Any]] = SimpleQueue()
 
     def done(number: int, result: Any) -> None:
         results[number] = result
-        effect.as_done(result)
+        if isinstance(result, _Raised):
+            errors.append(result.error)
+        else:
+            effect.as_done(result)
 
     if len(effect.flows) == 1:
         done(0, run(effect.flows[0], transport, log))
@@ -116,23 +120,42 @@ def _in_threads(effect: SideBySide, transport: SyncTransport, log: Log) -> list[
                 told.put(_result_of(flow, transport, _Relay(log, told), partial(done, number)))
 
     try:
-        for _ in range(min(len(effect.flows), CONCURRENT)):
-            _thread.start_new_thread(work, ())
+        _start_threads(work, min(len(effect.flows), CONCURRENT))
         while len(results) < len(effect.flows):
             told.get()()
     finally:
         with suppress(Empty):
             while True:
                 todo.get_nowait()
+    if errors:  # Not before: one flow's error must not end the others, such as cancels.
+        raise errors[0]
     return [results[number] for number in range(len(effect.flows))]
 
 
-def _result_of(flow: Flow[T], transport: SyncTransport, log: Log, done: Callable[[T], None]) -> Callable[[], None]:
-    """Drive a flow, and return the call that hands its result over, or raises its error, where that is wanted."""
+def _start_threads(work: Callable[[], None], number: int) -> None:
+    """Work in so many threads; in this one where the system starts no more of them."""
+    for started in range(number):
+        try:
+            _thread.start_new_thread(work, ())
+        except RuntimeError:
+            if not started:
+                work()
+            return
+
+
+@dataclass(frozen=True)
+class _Raised:
+    """In place of a flow's result: what it has raised."""
+
+    error: BaseException
+
+
+def _result_of(flow: Flow[Any], transport: SyncTransport, log: Log, done: Callable[[Any], None]) -> Callable[[], None]:
+    """Drive a flow, and return the call that hands over its result, or what it has raised."""
     try:
         return partial(done, run(flow, transport, log))
     except BaseException as error:  # noqa: BLE001 (a thread that ends with it would leave the others waiting)
-        return partial(_raise, error)
+        return partial(done, _Raised(error))
 
 
 @dataclass(frozen=True)
@@ -150,10 +173,6 @@ class _Relay:
 
     def error(self, message: str, /, *args: Any) -> None:
         self.told.put(partial(self.log.error, message, *args))
-
-
-def _raise(error: BaseException) -> None:
-    raise error
 
 
 @dataclass(frozen=True)
@@ -205,7 +224,11 @@ async def _on_the_loop(effect: SideBySide, transport: AiohttpTransport, log: Log
         effect.as_done(result)
         return result
 
-    return await asyncio.gather(*map(drive, effect.flows))
+    results = await asyncio.gather(*map(drive, effect.flows), return_exceptions=True)
+    for result in results:  # Not before: one flow's error must not end the others, such as cancels.
+        if isinstance(result, BaseException):
+            raise result
+    return results
 
 
 def _until(effect: ReadOperations) -> float | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sysconfig
 import threading
 import time
 from email.utils import formatdate
@@ -25,6 +27,20 @@ if TYPE_CHECKING:
     import requests
     from google.auth.credentials import Credentials
     from google.auth.transport.requests import AuthorizedSession
+
+#: What a request passes through.
+_STANDARD_LIBRARY = sysconfig.get_path("stdlib")
+_LIBRARIES = (
+    "requests",
+    "urllib3",
+    "google",
+    "aiohttp",
+    "yarl",
+    "multidict",
+    "idna",
+    "charset_normalizer",
+    "cryptography",
+)
 
 #: How often a token that is not accepted is refreshed, as google-auth's own session does it; seconds between two
 #: readings of a connection whose credentials are not accepted.
@@ -63,6 +79,22 @@ def _insecure(error: Exception) -> NoResponse:
     return NoResponse(
         f"TLS failed: {error}", EarthEngineError, "Check the host's certificate and this machine's clock."
     )
+
+
+def _unexpected(error: Exception) -> NoResponse:
+    """Return what stands for an exception that a library does not document, such as one for an odd header."""
+    if not _is_of_library(error):
+        raise error
+    return NoResponse(f"{type(error).__name__}: {error}")
+
+
+def _is_of_library(error: Exception) -> bool:
+    """Whether a library raised it, rather than a signal handler of the task's function that ran amid the request."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    file = trace.tb_frame.f_code.co_filename if trace is not None else ""
+    return file.startswith((_STANDARD_LIBRARY, "<")) or any(f"{os.sep}{name}{os.sep}" in file for name in _LIBRARIES)
 
 
 class SyncTransport(Protocol):
@@ -134,6 +166,8 @@ class RequestsTransport:
             return _insecure(error)
         except (requests.RequestException, HTTPError) as error:
             return NoResponse(f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 (see there)
+            return _unexpected(error)
         self._limiter.answered(answer.status_code, time.monotonic())
         return body if isinstance(body, NoResponse) else _response(answer.status_code, body, answer.headers)
 
@@ -220,6 +254,8 @@ class AiohttpTransport:
             return _insecure(error)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             return NoResponse(f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 (see there)
+            return _unexpected(error)
         return answer
 
     async def _send(self, request: Request, headers: dict[str, str]) -> Response | NoResponse:
