@@ -1,18 +1,17 @@
-"""What the commands do; how they look is Airflow's own: tables by default, ``--output json|yaml|plain``."""
+"""What the commands do."""
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow.cli.simple_table import AirflowConsole
 from airflow.utils.providers_configuration_loader import providers_configuration_loaded
 
 from airflow_ee_provider.base.measuring import measure_cancels
-from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
+from airflow_ee_provider.cli.output import CANCEL_COLUMNS, LONGEST_CELL, OPERATION_COLUMNS, Answer, answering, ask
 from airflow_ee_provider.earth_engine.model.operations import Operation, printable
 from airflow_ee_provider.earth_engine.protocol.cancelling import CANCEL_TIMEOUT
 from airflow_ee_provider.earth_engine.protocol.stale import StaleCriteria
@@ -31,45 +30,31 @@ if TYPE_CHECKING:
 _CRITERIA = ("description", "description_regex", "older_than", "max_priority", "min_eecu_seconds")
 
 
-@contextmanager
-def _speaking_plainly() -> Iterator[None]:
-    """Let an error of ours end the command with its text, and let connections come from Airflow's database.
-
-    What is logged meanwhile goes to the standard error: the standard output is for the answer.
-    """
-    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"  # As Airflow's own commands about connections do.
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    except (EarthEngineError, ValueError) as error:
-        sys.exit(str(error))
-
-
 @providers_configuration_loaded
 def list_command(args: Namespace) -> None:
     """List operations, and which task holds each."""
-    with _speaking_plainly():
-        _show([_row(one.held) for one in _chosen(args, also_ended=args.also_ended)], args)
+    with _answering() as answer:
+        answer.show([_row(one) for one in _chosen(args, also_ended=args.also_ended)], OPERATION_COLUMNS, args.output)
 
 
 @providers_configuration_loaded
 def show_command(args: Namespace) -> None:
     """Show operations in full."""
-    with _speaking_plainly():
+    with _answering() as answer:
         hook = _hook(args)
         operations = [hook.get_operation(name) for name in hook.account.names(args.operation_names)]
-        held = with_holders(operations, read_holdings)
-        if args.output == "table":
-            for one in held:
-                _show([{"field": name, "value": value} for name, value in _in_full(one).items()], args)
-        else:
-            _show([_in_full(one) for one in held], args)
+        rows = [_row(ShownOperation(args.conn_id, one)) for one in with_holders(operations, read_holdings)]
+        if args.output != "table":
+            answer.show(rows, OPERATION_COLUMNS, args.output)
+            return
+        for row in rows:
+            answer.show_in_full(row)
 
 
 @providers_configuration_loaded
 def cancel_command(args: Namespace) -> None:
     """Cancel operations, and confirm it; the exit code is 1 if one may still run."""
-    with _speaking_plainly():
+    with _answering() as answer:
         hook = _hook(args)
         if args.operation_names:
             names = [str(name) for name in hook.account.names(args.operation_names)]
@@ -86,31 +71,32 @@ def cancel_command(args: Namespace) -> None:
             args.conn_ids = [args.conn_id]
             held = _chosen(args)
             names = [str(one.held.operation.name) for one in held]
-        _cancel(held, args, {args.conn_id: names})
+        _cancel(held, args, {args.conn_id: names}, answer)
 
 
 @providers_configuration_loaded
 def orphans_command(args: Namespace) -> None:
     """List, or cancel, what tasks have recorded and no task wants any more."""
-    with _speaking_plainly():
+    with _answering() as answer:
         orphans = [one for one in _chosen(args) if one.held.orphaned]
         if not args.cancel:
-            _show([_row(one.held) for one in orphans], args)
+            answer.show([_row(one) for one in orphans], OPERATION_COLUMNS, args.output)
             return
         names: dict[str, list[str]] = {}
         for one in orphans:
             names.setdefault(one.conn_id, []).append(str(one.held.operation.name))
-        _cancel(orphans, args, names)
+        _cancel(orphans, args, names, answer)
 
 
 @providers_configuration_loaded
 def wait_command(args: Namespace) -> None:
     """Wait until operations have ended; the exit code is 1 if one has not succeeded."""
-    with _speaking_plainly():
+    with _answering() as answer:
         operations = _hook(args).wait_for_operations(
             args.operation_names, poll_interval=args.poll_interval, timeout=args.timeout, stop_at_failure=False
         )
-        _show([_row(one) for one in with_holders(operations, read_holdings)], args)
+        rows = [_row(ShownOperation(args.conn_id, one)) for one in with_holders(operations, read_holdings)]
+        answer.show(rows, OPERATION_COLUMNS, args.output)
         if not all(operation.succeeded for operation in operations):
             sys.exit(1)
 
@@ -158,7 +144,7 @@ def _chosen(args: Namespace, *, also_ended: bool = False) -> list[ShownOperation
     return [one for one in overview.operations if is_chosen(one.held)]
 
 
-def _cancel(held: Sequence[ShownOperation], args: Namespace, names: dict[str, list[str]]) -> None:
+def _cancel(held: Sequence[ShownOperation], args: Namespace, names: dict[str, list[str]], answer: Answer) -> None:
     """Ask, cancel, confirm; exit with 1 if one may still run."""
     if not any(names.values()):
         print("There is nothing to cancel.", file=sys.stderr)  # noqa: T201
@@ -167,15 +153,13 @@ def _cancel(held: Sequence[ShownOperation], args: Namespace, names: dict[str, li
         for one in held:
             print(_question_line(one.held), file=sys.stderr)  # noqa: T201
         total = sum(map(len, names.values()))
-        answer = input(f"Cancel {'this operation' if total == 1 else f'these {total:,} operations'}? [y/N] ")
-        if answer.strip().lower() not in ("y", "yes"):
-            sys.exit("Nothing was cancelled.")
+        ask(f"Cancel {'this operation' if total == 1 else f'these {total:,} operations'}? [y/N] ")
     timeout = args.timeout or CANCEL_TIMEOUT
     results: list[CancelResult] = []
     for conn_id, those in names.items():
         results += _hook(args, conn_id).cancel_operations(those, timeout=timeout)
     measure_cancels([result.outcome for result in results], "command_line")
-    _show([_outcome_row(result) for result in results], args)
+    answer.show([_bounded({**result.as_dict()}) for result in results], CANCEL_COLUMNS, args.output)
     if not all(result.outcome.has_ended for result in results):
         sys.exit(1)
 
@@ -191,41 +175,19 @@ def _holder_text(one: HeldOperation) -> str:
     return first.describe() + (f" and {others} more" if others else "")
 
 
-def _row(one: HeldOperation) -> dict[str, Any]:
-    operation = one.operation
-    return {
-        "operation": str(operation.name),
-        "state": operation.state.value,
-        "description": printable(operation.description),
-        "type": printable(operation.type),
-        "age": _age(operation.create_time),
-        "eecu_seconds": operation.batch_eecu_usage_seconds,
-        "held_by": _holder_text(one),
-        "orphaned": one.orphaned,
-    }
+def _row(one: ShownOperation) -> dict[str, Any]:
+    """Return an operation as the page and the hooks have it; a table shows some of its fields."""
+    return _bounded({**one.as_dict()})
 
 
-def _in_full(one: HeldOperation) -> dict[str, Any]:
-    shown: dict[str, Any] = {**one.as_dict(), "held_by": [holder.describe() for holder in one.holders]}
-    del shown["holders"]
-    return {name: printable(value, 1000) if isinstance(value, str) else value for name, value in shown.items()}
+def _bounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a result whose texts a terminal can show."""
+    return {name: printable(value, LONGEST_CELL) if isinstance(value, str) else value for name, value in row.items()}
 
 
-def _outcome_row(result: CancelResult) -> dict[str, Any]:
-    shown = result.as_dict()
-    error = shown["error"]
-    return {
-        "operation": shown["name"],
-        "outcome": shown["outcome"],
-        "description": printable(shown["description"]),
-        "error": printable(error["message"], 1000) if error else "",
-    }
-
-
-def _age(since: datetime | None) -> str:
-    return "" if since is None else str(datetime.now(timezone.utc) - since).partition(".")[0]
-
-
-def _show(rows: list[dict[str, Any]], args: Namespace) -> None:
-    with redirect_stdout(sys.__stdout__):
-        AirflowConsole(file=sys.__stdout__).print_as(rows, args.output)
+@contextmanager
+def _answering() -> Iterator[Answer]:
+    """Let connections come from Airflow's database meanwhile, as Airflow's own commands about connections do."""
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+    with answering() as answer:
+        yield answer

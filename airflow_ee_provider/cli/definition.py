@@ -6,7 +6,7 @@ import argparse
 import re
 from datetime import timedelta
 
-from airflow.cli.cli_config import ARG_OUTPUT, ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
+from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
 
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -25,7 +25,18 @@ ARG_NAMES = Arg(
     metavar="OPERATION",
     help="projects/PROJECT/operations/ID, or an id of the connection's project",
 )
-ARG_NAMES_OR_NONE = Arg(("operation_names",), nargs="*", metavar="OPERATION", help="as above; or choose by filters")
+ARG_NAMES_OR_NONE = Arg(
+    ("operation_names",),
+    nargs="*",
+    metavar="OPERATION",
+    help="projects/PROJECT/operations/ID, or an id of the connection's project; or choose operations by filters",
+)
+ARG_OUTPUT = Arg(
+    ("-o", "--output"),
+    choices=("table", "plain", "json", "yaml", "name"),
+    default="table",
+    help="how the answer is written; name writes the operations' names only (default: %(default)s)",
+)
 ARG_CONN_ID = Arg(("--conn-id",), default="earth_engine_default", help="the connection (default: %(default)s)")
 ARG_CONN_IDS = Arg(
     ("--conn-id",),

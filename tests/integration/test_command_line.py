@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from airflow import __version__ as airflow_version
 
 from airflow_ee_provider.__main__ import main
+from airflow_ee_provider.tracking.holders import HeldOperationDict
+from airflow_ee_provider.tracking.overview import ShownOperationDict
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
@@ -66,25 +69,26 @@ def bystander(earth_engine_emulator: Emulator, orphan: str) -> str:  # noqa: ARG
 
 
 def test_a_list_names_who_holds_what(call: CommandLine, orphan: str, bystander: str) -> None:
-    by_name = {row["operation"]: row for row in call.rows("list")}
+    by_name = {row["name"]: row for row in call.rows("list")}
 
-    assert by_name[orphan]["held_by"].startswith("held_own.task of ")
-    assert by_name[orphan]["orphaned"] == "True"
-    assert by_name[bystander]["held_by"] == ""
-    assert by_name[bystander]["orphaned"] == "False"
+    [holder] = by_name[orphan]["holders"]
+    assert (holder["dag_id"], holder["task_id"]) == ("held_own", "task")
+    assert by_name[orphan]["orphaned"] is True
+    assert by_name[bystander]["holders"] == []
+    assert by_name[bystander]["orphaned"] is False
 
 
 def test_filters_choose(call: CommandLine, orphan: str, bystander: str) -> None:
-    assert [row["operation"] for row in call.rows("list", "--description", "ndvi-*")] == [orphan]
-    assert [row["operation"] for row in call.rows("list", "--dag-id", "held_own")] == [orphan]
+    assert [row["name"] for row in call.rows("list", "--description", "ndvi-*")] == [orphan]
+    assert [row["name"] for row in call.rows("list", "--dag-id", "held_own")] == [orphan]
     assert call.rows("list", "--older-than", "2h", "--all") == []
-    assert {row["operation"] for row in call.rows("list", "--state", "RUNNING")} == {orphan, bystander}
+    assert {row["name"] for row in call.rows("list", "--state", "RUNNING")} == {orphan, bystander}
 
 
 def test_a_table_and_one_operation_in_full(call: CommandLine, orphan: str) -> None:
     table, full = call("list"), call("show", orphan)
 
-    assert "operation" in table.stdout.splitlines()[0], table.stdout + table.stderr
+    assert "name" in table.stdout.splitlines()[1], table.stdout + table.stderr
     assert orphan in table.stdout
     assert "destination_uris" in full.stdout, full.stderr
     assert "held_own.task of " in full.stdout
@@ -93,11 +97,11 @@ def test_a_table_and_one_operation_in_full(call: CommandLine, orphan: str) -> No
 def test_orphans_are_listed_and_cancelled_and_nothing_else_is(
     call: CommandLine, earth_engine_emulator: Emulator, orphan: str, bystander: str
 ) -> None:
-    assert [row["operation"] for row in call.rows("orphans")] == [orphan]
+    assert [row["name"] for row in call.rows("orphans")] == [orphan]
 
     [result] = call.rows("orphans", "--cancel", "--yes")
 
-    assert (result["operation"], result["outcome"]) == (orphan, "CANCELLED")
+    assert (result["name"], result["outcome"]) == (orphan, "CANCELLED")
     assert earth_engine_emulator.service.state(orphan) == "CANCELLED"
     assert earth_engine_emulator.service.state(bystander) == "RUNNING"
     assert "nothing to cancel" in call("orphans", "--cancel", "--yes").stderr
@@ -149,6 +153,58 @@ def test_an_error_is_one_line(call: CommandLine, earth_engine_emulator: Emulator
         assert "Traceback" not in done.stderr
 
 
+def test_json_and_yaml_have_the_types_and_names_of_the_results(call: CommandLine, orphan: str) -> None:
+    [listed] = call.rows("list")
+    [shown] = call.rows("show", orphan)
+
+    assert listed == shown
+    assert set(ShownOperationDict.__annotations__) | set(HeldOperationDict.__annotations__) <= set(listed)
+    assert isinstance(listed["done"], bool)
+    assert isinstance(listed["batch_eecu_usage_seconds"], float)
+    assert yaml.safe_load(call("list", "--output", "yaml").stdout) == [listed]
+
+
+def test_names_alone_are_for_other_commands_and_no_table_in_a_file_breaks_one(call: CommandLine, orphan: str) -> None:
+    assert call("list", "--output", "name").stdout == f"{orphan}\n"
+    assert orphan in call("list").stdout
+    assert orphan in call("list", "--output", "plain").stdout
+
+
+def test_without_a_terminal_a_cancel_is_not_asked_for_and_not_done(
+    call: CommandLine, earth_engine_emulator: Emulator, orphan: str
+) -> None:
+    done = call("cancel", orphan, answer="")
+
+    assert done.returncode == 2
+    assert "no terminal to ask in" in done.stderr
+    assert earth_engine_emulator.service.state(orphan) == "RUNNING"
+
+
+@pytest.mark.parametrize("name", ["--description", "--description-regex", "--type"])
+def test_an_empty_filter_as_an_unset_variable_of_a_shell_is_refused(call: CommandLine, orphan: str, name: str) -> None:
+    done = call("cancel", "--yes", name, "", "--older-than", "0s")
+
+    assert done.returncode == 1
+    assert f"{name} is empty" in done.stderr
+    assert orphan in call("list", "--output", "name").stdout
+
+
+def test_filters_that_choose_everything_cancel_nothing(call: CommandLine, orphan: str) -> None:
+    done = call("cancel", "--yes", "--description", "*")
+
+    assert done.returncode == 1
+    assert "every operation of every user" in done.stderr
+    assert orphan in call("list", "--output", "name").stdout
+
+
+def test_a_reader_that_goes_is_no_error(orphan: str) -> None:  # noqa: ARG001
+    shell = f"set -o pipefail; {' '.join(OURS)} list --output json | head -1"
+
+    done = subprocess.run(["bash", "-c", shell], check=False, capture_output=True, text=True, timeout=600)  # noqa: S603, S607
+
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("program", [OURS, AIRFLOWS])
 def test_the_program_answers_on_its_standard_output(orphan: str, program: tuple[str, ...]) -> None:
     if program == AIRFLOWS and airflow_version < "3.2":
@@ -158,5 +214,4 @@ def test_the_program_answers_on_its_standard_output(orphan: str, program: tuple[
         [*program, "orphans", "--output", "json"], check=False, capture_output=True, text=True, timeout=600
     )
 
-    told = done.stdout[done.stdout.index("[{") :]  # Airflow 3.0 logs there, too.
-    assert [row["operation"] for row in json.loads(told)] == [orphan], done.stderr
+    assert [row["name"] for row in json.loads(done.stdout)] == [orphan], done.stderr

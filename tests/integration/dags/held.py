@@ -29,6 +29,6 @@ for intent in ("own", "leave", "watch", "cancel"):
 for dag_id, conn_id in (("tidy_orphans", "airflow_api"), ("tidy_orphans_without_a_connection", None)):
     with DAG(dag_id, schedule=None) as dag:
         EarthEngineCancelStaleOperationsOperator(
-            task_id="task", orphaned=True, airflow_conn_id=conn_id, poll_interval=0.2, timeout=10
+            task_id="task", orphaned=True, airflow_conn_id=conn_id, poll_interval=0.2, cancel_timeout=10
         )
     globals()[dag_id] = dag

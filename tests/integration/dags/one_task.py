@@ -21,7 +21,7 @@ NAMES = "{{ dag_run.conf['operation_names'] }}"
 OPERATORS: dict[str, dict[str, Any]] = {
     "cancel": {},
     "cancel_and_go": {"wait_for_completion": False},
-    "cancel_impatiently": {"timeout": 2},
+    "cancel_impatiently": {"cancel_timeout": 2},
     "cancel_not_found_ok": {"not_found_ok": True},
 }
 

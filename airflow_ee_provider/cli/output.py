@@ -1,0 +1,154 @@
+"""How the commands answer: tables for people, the results' own types in JSON and YAML, names alone for ``xargs``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.model.operations import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import TextIO
+
+#: The columns of a table of operations, and of one of cancels; what a cell is cut to, in characters.
+OPERATION_COLUMNS = ("state", "name", "description", "type", "age", "batch_eecu_usage_seconds", "held_by", "orphaned")
+CANCEL_COLUMNS = ("outcome", "name", "description", "error")
+LONGEST_CELL = 1000
+
+#: Exit codes: of a program whose reader has gone, of one that was interrupted, and of a wrong use.
+READER_GONE, INTERRUPTED, WRONG_USE = 141, 130, 2
+
+#: How wide a table is where it is written to a file or a pipe: no name is broken over two lines.
+WIDTH_OF_A_FILE = 10_000
+
+
+class Answer:
+    """Where a command's answer goes: what is logged meanwhile, also by Airflow, goes to the standard error."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def show(self, rows: Sequence[dict[str, Any]], columns: Sequence[str], output: str) -> None:
+        """Write rows as ``--output`` says.
+
+        :param rows: plain JSON, with the names and types of the results.
+        :param columns: of a table, which people read.
+        """
+        if output == "json":
+            print(json.dumps(rows, indent=2), file=self._file)
+        elif output == "yaml":
+            import yaml
+
+            yaml.safe_dump(list(rows), self._file, sort_keys=False)
+        elif output == "name":
+            for row in rows:
+                print(row["name"], file=self._file)
+        else:
+            self._table([[_cell(name, row) for name in columns] for row in rows], columns, is_plain=output == "plain")
+
+    def show_in_full(self, row: dict[str, Any]) -> None:
+        """Write one result as a table with a row for each of its fields."""
+        self._table([[name, _text(value)] for name, value in row.items()], ("field", "value"), is_plain=False)
+
+    def _table(self, rows: Sequence[Sequence[str]], columns: Sequence[str], *, is_plain: bool) -> None:
+        from rich.box import ASCII_DOUBLE_HEAD
+        from rich.console import Console
+        from rich.table import Table
+
+        console = Console(file=self._file, width=None if self._file.isatty() else WIDTH_OF_A_FILE, markup=False)
+        table = Table(box=None if is_plain else ASCII_DOUBLE_HEAD, show_header=bool(rows) or not is_plain)
+        for name in columns:
+            table.add_column(name, no_wrap=name == "name", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+def _cell(name: str, row: dict[str, Any]) -> str:
+    """Return what a table shows in a column; two of them say in words what other fields of the result have."""
+    if name == "age":
+        created = row.get("create_time")
+        return "" if not created else str(datetime.now(timezone.utc) - _time(created)).partition(".")[0]
+    if name == "held_by":
+        first, *others = [_holder(one) for one in row.get("holders", ())] or [""]
+        return first + (f" and {len(others)} more" if others else "")
+    return _text(row.get(name))
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _holder(holder: dict[str, Any]) -> str:
+    index = "" if holder["map_index"] < 0 else f"[{holder['map_index']}]"
+    state, run_state = holder["task_state"] or "no state", holder["run_state"] or "no state"
+    return f"{holder['dag_id']}.{holder['task_id']}{index} of {holder['run_id']} (task: {state}, run: {run_state})"
+
+
+def _text(value: Any) -> str:
+    if value is None or value == []:
+        return ""
+    if isinstance(value, dict) and "message" in value:
+        return printable(value["message"], LONGEST_CELL)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_holder(one) if isinstance(one, dict) and "dag_id" in one else _text(one) for one in value)
+    return printable(str(value), LONGEST_CELL)
+
+
+@contextmanager
+def answering() -> Iterator[Answer]:
+    """Give a command where to answer; end it with one line and an exit code where it fails.
+
+    Airflow's own loggers can write to the standard output, which is for the answer: so the process's is the standard
+    error meanwhile.
+    """
+    sys.stdout.flush()
+    own = os.dup(1)
+    os.dup2(2, 1)
+    file = os.fdopen(os.dup(own), "w", encoding="utf-8")
+    try:
+        yield Answer(file)
+        file.flush()
+    except BrokenPipeError:
+        file = _closed(file)
+        sys.exit(READER_GONE)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)  # noqa: T201 (the command line)
+        sys.exit(INTERRUPTED)
+    except (EarthEngineError, ValueError) as error:
+        sys.exit(str(error))
+    finally:
+        with suppress(BrokenPipeError):
+            file.close()
+        sys.stdout.flush()
+        os.dup2(own, 1)
+        os.close(own)
+
+
+def _closed(file: TextIO) -> TextIO:
+    """Return a file in place of one whose reader has gone: its buffer must not be written when it is closed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+    return file
+
+
+def ask(question: str) -> None:
+    """Ask the person at the terminal, and go on only after a yes.
+
+    :raises SystemExit: without a yes, or without a terminal.
+    """
+    print(question, end="", file=sys.stderr, flush=True)  # noqa: T201
+    line = sys.stdin.readline()
+    if not line:
+        print(  # noqa: T201
+            "\nNothing was cancelled: there is no terminal to ask in. With --yes, the command does not ask.",
+            file=sys.stderr,
+        )
+        sys.exit(WRONG_USE)
+    if line.strip().lower() not in ("y", "yes"):
+        sys.exit("Nothing was cancelled.")
