@@ -39,7 +39,7 @@ class Batch:
         #: Operations of which Earth Engine has answered only after the task had cancelled the others.
         self.late: list[str] = []
         if found:
-            self._log.info("%s of %s were started before, and go on.", f"{found:,}", f"{total:,}")
+            self._log.info("%s of %s were started before, and are kept.", f"{found:,}", f"{total:,}")
 
     @property
     def is_over(self) -> bool:

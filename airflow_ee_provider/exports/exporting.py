@@ -54,10 +54,10 @@ class ExportingOperator(ExportParameters):
         self._destination_uris: list[str] = []
 
     def start_and_wait(self, context: Context, make_exports: Callable[[Starter], Made | Sequence[Wanted]]) -> Any:
-        """Start the exports, go on with what the last try has started, wait, and return the function's value.
+        """Start the exports, continue with what the last try has started, wait, and return the function's value.
 
-        :param make_exports: returns what is to be started, and may start some of it by itself with the `Starter` that
-            it is given. It is called once in a try, unless all is known to be started. What it returns is its value and
+        :param make_exports: returns what is to be started, and may start some of it at once with the `Starter` that it
+            is given. It is called once in a try, unless all is known to be started. What it returns is its value and
             the operations in it, or those alone: then their list is the value.
         """
         with self.owned(context):
@@ -69,12 +69,12 @@ class ExportingOperator(ExportParameters):
                 self.continue_if_own()  # It may have had a signal that the function's own handler has taken.
                 asked = self.settle(context, starter, made)
             else:
-                self.log.info("Going on with what the last try has started: %s.", some_of(self.operation_names))
+                self.log.info("Continuing with what the last try has started: %s.", some_of(self.operation_names))
                 check_value(context, asked.value)
             return self.carry_out(context, asked)
 
     def begin(self, context: Context) -> Asked | None:
-        """Go on with what the last try has started; return what it had asked for, if all of that is started."""
+        """Continue with what the last try has started; return what it had asked for, if all of that is started."""
         with airflow_errors():
             self.hook.make_ready()
             left = left_by_the_last_try(context)
@@ -85,7 +85,7 @@ class ExportingOperator(ExportParameters):
         return asked
 
     def new_starter(self, context: Context, asked: Asked | None = None) -> Starter:
-        """Let another `Starter` start for this process; it knows what this try has started or goes on with."""
+        """Let another `Starter` start for this process; it knows what this try has started or found."""
         forgotten = self._restarted | (asked.set_aside if asked else set())
         account, cancel_on = account_of(self), cancel_on_of(self)
         self._starter = Starter(
@@ -130,7 +130,7 @@ class ExportingOperator(ExportParameters):
     def _start_all(self, context: Context, asked: Asked) -> None:
         """Start what is not started yet, as there is room; each name is written down before anything waits on it.
 
-        :raises TaskDeferred: to wait for room in the triggerer; the task goes on in `start_more`.
+        :raises TaskDeferred: to wait for room in the triggerer; the task continues in `start_more`.
         """
         starter = self._starter or self.new_starter(context, asked)
         queue = QueueState(self.max_active_operations, self.queue_timeout, full_since=self._full_since)
@@ -207,7 +207,7 @@ class ExportingOperator(ExportParameters):
             raise AirflowException(f"{self.task_id} was killed: nothing more is started.")
 
     def _is_kept(self, context: Context, asked: Asked, needed: list[Start], parameter: str) -> bool:
-        """Whether another process can go on with what was asked for, and start what is needed."""
+        """Whether another process can continue with what was asked for, and start what is needed."""
         return keep(context, asked, asked.starts if self.max_restarts else needed, self.log, parameter)
 
     def _kept(self, context: Context) -> Asked | None:
@@ -219,7 +219,7 @@ class ExportingOperator(ExportParameters):
         return asked
 
     def start_more(self, context: Context, event: Mapping[str, Any]) -> Any:
-        """Go on with starting, once there may be room."""
+        """Continue to start exports, once there may be room."""
         with self.owned(context):
             if not waits_itself(self, event):
                 result_or_raise(event)
@@ -236,7 +236,7 @@ class ExportingOperator(ExportParameters):
             return self.carry_out(context, self._kept(context) or only_operations(names), operations)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Cancel as well where the trigger itself has failed, and no next try goes on with the exports."""
+        """Cancel as well where the trigger itself has failed, and no next try continues with the exports."""
         has_failed = next_method == "__fail__" and not trigger_timed_out(next_method, next_kwargs)
         with self.owned(context) if has_failed else nullcontext():
             return super().resume_execution(next_method, next_kwargs, context)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class QueueFiller:
     """Starts what a task has asked for, as far as there is room for it.
 
-    Only what was asked for once the function had returned is counted; what it has started by itself, and what the last
-    try has left, runs beside it.
+    Only what was asked for once the function had returned is counted; what it has started while it ran, and what the
+    last try has left, runs beside it.
 
     :param state: what the task may start, and since when the queue is full.
     :param options: how the task waits.

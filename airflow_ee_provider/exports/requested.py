@@ -59,7 +59,7 @@ def all_asked(
     """Return what is to be started and waited for.
 
     What the last try has started stays the task's, whether or not the function makes it again. What the function has
-    cancelled is waited for by nobody, and neither is what has failed before it has started another one in its place.
+    cancelled is not waited for, and neither is what has failed before it has started another one in its place.
 
     :param left: what the last try has left, and is active or has succeeded.
     :param recorded: what this try has recorded, each with its `Start.key`.

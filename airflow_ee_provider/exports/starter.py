@@ -52,7 +52,7 @@ class Starter:
     :param hook: sends what a function does not send by its own transport.
     :param context: the task's, which makes the identity that its tries have in common.
     :param record: called with operations by name, each with its `Start.key`, before anything else is done with them.
-    :param known: what the task has started before, and goes on with, by `Start.key`.
+    :param known: what the task has started before, and continues with, by `Start.key`.
     :param tries: how often each may have been started, this time included; by default the number of the task's try.
     :param queue_timeout: seconds for which a function's start waits for room; None for as long as it takes.
     :param workload_tag: for what has none of its own; empty for none.
@@ -155,7 +155,7 @@ class Starter:
             if not self.stopped:
                 self._refused[start.asked] = (start, error)
             self._in_flight.pop(start.key, None)
-            raise  # What a timeout or a signal interrupts stays in flight: a kill asks what became of it.
+            raise  # What a timeout or a signal interrupts stays in flight: a kill asks Earth Engine about it.
         name = str(operation.name)
         is_new = name not in self.started
         self._note(start, name)
@@ -165,7 +165,7 @@ class Starter:
         if self.stopped:  # The answer has come after the kill.
             if self._cancels_late_starts:
                 self._hook.cancel_operations([name])
-            raise TransientError("The task was killed while this was started: it does not go on.", subject=name)
+            raise TransientError("The task was killed while this was started: it ends.", subject=name)
         if is_new:
             log_started(self._log, start, name)
         return operation
@@ -206,7 +206,7 @@ class Starter:
         batch = Batch(len(starts), len(found), self._record, self._log)
         try:
             self._hook.start_all(todo[:up_to], partial(self._is_unwanted, batch), partial(self._take, batch))
-        except BaseException:  # Whatever it is, a timeout or a kill: what was started has to be found.
+        except BaseException:  # A timeout or a kill as well: what was started has to be found.
             with suppress(Exception):
                 batch.record()
             raise

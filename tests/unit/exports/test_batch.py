@@ -80,7 +80,7 @@ def test_few_are_logged_one_by_one_and_many_by_their_number(
     many.log_end()
 
     assert caplog.messages == [
-        "1 of 2 were started before, and go on.",
+        "1 of 2 were started before, and are kept.",
         "Started image:export 'tile-0': operation-0",
         "Started 12 of 3,000.",
         "Started 12 of 3,000 in 5 s.",

@@ -1,4 +1,4 @@
-"""Which start is meant by what a function asks for: the same in each try, whatever the order."""
+"""Which start is meant by what a function asks for: the same in each try, in any order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tile(one: Starter, number: int = 0) -> Start:
     return one.prepare("image:export", {"description": f"tile-{number}"})
 
 
-def test_a_retry_asks_for_the_same_in_whatever_order() -> None:
+def test_a_retry_asks_for_the_same_in_any_order() -> None:
     first, retry = starter(), starter(try_=2)
 
     keys = [tile(first, number).key for number in (0, 1, 2)]
