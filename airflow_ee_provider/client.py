@@ -43,7 +43,7 @@ class _Block(ExportingOperator):
         """Wait for what the block has started, if that is wanted, and return it."""
         asked = self.settle(context, starter, Made(None, []))
         self.carry_out(context, asked)
-        return self.ended
+        return list(self.results.operations)
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def earth_engine(
 def _own(owner: _Block, context: Any, started: StartedOperations) -> Iterator[StartedOperations]:
     from airflow_ee_provider.earth_engine.ee_client.session import lent_client
 
-    with owner._owned(context):  # noqa: SLF001 (a part of it)
+    with owner.owned(context):
         owner.begin(context)
         starter = owner.new_starter(context)
         with airflow_errors(), lent_client(owner.hook.account, starter, owner.log):

@@ -1,141 +1,112 @@
-"""Room for a task's exports: how many may be in Earth Engine at once, and waiting until more can be started."""
+"""Decide how many exports a task starts now, and what it waits for before it starts more; a pure function."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from airflow.providers.common.compat.sdk import AirflowException
-
-from airflow_ee_provider.exports.restarts import failed_to_restart
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from airflow.providers.common.compat.sdk import Context
-
-    from airflow_ee_provider.earth_engine.protocol.waiting import Progress
-    from airflow_ee_provider.exports.exporting import ExportingOperator
-    from airflow_ee_provider.exports.starter import Starter
-    from airflow_ee_provider.tracking.requests import Asked
+from dataclasses import dataclass, replace
+from typing import Any
 
 #: The share of a task's operations that has to end before more are started: each time, the task's process begins anew.
-SHARE = 0.25
+REFILL_FRACTION = 0.25
 
-#: Seconds after which a full queue is tried again although none of the task's own has ended: at first, and later on.
-FIRST_TRY, TRY_AGAIN = 30.0, 300.0
+#: Seconds after which a full queue is tried again although none of the task's own operations has ended: at first, and
+#: at most.
+INITIAL_RETRY_DELAY, MAX_RETRY_DELAY = 30.0, 300.0
 
 
 @dataclass(frozen=True)
-class Room:
-    """What is waited for: until of those that run no more than ``unfinished`` do, or for ``timeout`` seconds.
+class QueueState:
+    """What a task may start, and what is known of its operations and of the project's queue.
+
+    :param max_active_operations: how many of the task's operations may be in Earth Engine at once; None for as many as
+        the project's queue takes.
+    :param queue_timeout: seconds to wait for a full queue while nothing is started; None for no limit.
+    :param unstarted: how many of the task's exports are not started yet.
+    :param running: how many of its operations are not known to have ended.
+    :param counted: how many of those count towards ``max_active_operations``.
+    :param is_full: whether Earth Engine has just refused a start because the project's queue is full.
+    :param full_since: since when the queue has been full and nothing was started, in seconds since the epoch; None if
+        it was not full.
+    :param now: in seconds since the epoch.
+    """
+
+    max_active_operations: int | None = None
+    queue_timeout: float | None = None
+    unstarted: int = 0
+    running: int = 0
+    counted: int = 0
+    is_full: bool = False
+    full_since: float | None = None
+    now: float = 0.0
+
+    def after_start(self, started: int, *, is_full: bool, now: float) -> QueueState:
+        """Return the state once so many more are started: all that could be, if the queue is full."""
+        is_still_full = is_full and not started and self.full_since is not None
+        return replace(
+            self,
+            unstarted=self.unstarted - started,
+            running=self.running + started,
+            counted=self.counted + started,
+            is_full=is_full,
+            full_since=self.full_since if is_still_full else now if is_full else None,
+            now=now,
+        )
+
+
+@dataclass(frozen=True)
+class StartMore:
+    """Start more exports: at most ``up_to``; None for all."""
+
+    up_to: int | None = None
+
+
+@dataclass(frozen=True)
+class QueueWait:
+    """Wait until of the ``running`` operations no more than ``unfinished`` run, or for ``timeout`` seconds.
 
     :param timeout: None where only the task's own operations can make room.
-    :param since: when the project's queue has become full, in seconds since the epoch.
+    :param full_since: see `QueueState`.
     """
 
     running: int
     unfinished: int
-    timeout: float | None
-    since: float | None
-
-    @classmethod
-    def among(cls, running: int, active: int, since: float | None, queue_timeout: float | None) -> Room:
-        """Return what a task waits for of whose operations so many run.
-
-        :param active: how many of them were started as there was room.
-        :param since: when the queue has become full, in seconds since the epoch; None where only the task's own
-            operations can make room.
-        :raises AirflowException: if it has waited for too long: the next try goes on with what was started.
-        """
-        unfinished = running - max(1, int(active * SHARE))
-        if since is None:
-            return cls(running, unfinished, None, None)
-        left = min(TRY_AGAIN, max(FIRST_TRY, time.time() - since))
-        if queue_timeout is not None:
-            left = min(left, since + queue_timeout - time.time())
-            if left <= 0:
-                raise AirflowException(
-                    f"Earth Engine has had no room for more exports in {queue_timeout:g} s (queue_timeout)."
-                )
-        return cls(running, unfinished, left, since)
+    timeout: float | None = None
+    full_since: float | None = None
 
     def __str__(self) -> str:
         if not self.running:
             return f"Others fill the queue; it is tried again in {self.timeout:.0f} s"
         return f"{self.running:,} run; more are started once {self.running - self.unfinished:,} of them have ended"
 
-    @property
-    def for_trigger(self) -> dict[str, Any]:
-        """What the trigger is told."""
-        return {"unfinished": self.unfinished, "room_timeout": self.timeout, "since": self.since}
+    def as_trigger_kwargs(self) -> dict[str, Any]:
+        """Return the parameters of the trigger that waits."""
+        return {"unfinished": self.unfinished, "room_timeout": self.timeout, "since": self.full_since}
 
 
-def start_as_there_is_room(task: ExportingOperator, context: Context, starter: Starter, asked: Asked) -> None:
-    """Start all, and wait for room where there is none for more, here or in the triggerer.
+@dataclass(frozen=True)
+class GiveUp:
+    """Fail this try, because the queue was full for ``waited`` seconds; the next one finds what was started."""
 
-    Only what was asked for once the function had returned is counted; what it has started by itself, and what the last
-    try has left, runs beside it.
+    waited: float
 
-    :raises TaskDeferred: to wait in the triggerer; the task goes on in `ExportingOperator.start_more`.
-    :raises AirflowException: if more have failed meanwhile than may, or there has been no room for too long.
-    """
-    starts, since, progress, is_first = asked.starts, task.full_since, None, not asked.is_kept
-    while True:
-        running = _names(starter, asked)
-        if running and (task.max_active_operations is not None or not is_first):
-            progress = _read(task, context, running, asked, progress)
-            running = [str(name) for name in progress.unfinished]
-        active = _active(starter, asked, running)
-        most = None if task.max_active_operations is None else max(0, task.max_active_operations - active)
-        unstarted = [start for start in starts if not starter.has_started(start)]
-        if not unstarted:
-            return
-        left = starter.start_all(starts, most)
-        if not left or starter.stopped:
-            return
-        new = [starter.name_of(start) for start in unstarted if starter.has_started(start)]
-        if not starter.is_full:
-            since = None
-        elif new or since is None:
-            since = time.time()
-        running, is_first = [*running, *new], False
-        if not running and since is None:  # They have ended meanwhile.
-            continue
-        room = Room.among(len(running), active + len(new), since, task.queue_timeout)
-        task.log.info("%s of %s are left to be started. %s.", f"{len(left):,}", f"{len(asked.operations):,}", room)
-        from airflow_ee_provider.triggers.earth_engine import EarthEngineRoomTrigger
-
-        if task.deferrable and task.is_kept(context, asked, left, "max_active_operations"):
-            task.wait_in_triggerer(context, running, EarthEngineRoomTrigger, method="start_more", **room.for_trigger)
-        options = task.wait_options
-        task.hook.wait_for_room(running, unfinished=room.unfinished, timeout=room.timeout, options=options)
+    def __str__(self) -> str:
+        return f"Earth Engine has had no room for more exports in {self.waited:g} s (queue_timeout)."
 
 
-def _names(starter: Starter, asked: Asked) -> list[str]:
-    """Return all that the task waits for, as far as it is started."""
-    return asked.names(starter.known)
-
-
-def _active(starter: Starter, asked: Asked, running: Iterable[str]) -> int:
-    """Return how many of those that run are counted: not what was adopted by its name, either."""
-    counted = {starter.known.get(one) for one in asked.operations if one not in asked.uncounted}
-    return sum(name in counted for name in running)
-
-
-def _read(
-    task: ExportingOperator, context: Context, names: list[str], asked: Asked, progress: Progress | None
-) -> Progress:
-    """Read what was started, and fail if more of it have failed than may."""
-    if progress is not None:
-        progress.names = task.hook.account.names(names)
-    progress = task.hook.poll_operations(names, **task.limits, progress=progress)
-    options, operations = task.wait_options, [operation.as_dict() for operation in progress.found]
-    # That is done once all have been started.
-    again = failed_to_restart(context, operations, task.max_restarts, asked.starts)
-    failures = sum(operation.failed for operation in progress.found) - len(again)
-    if options.stop_at_failure and not options.allows(failures, len(asked.operations)):
-        task.operation_names = names
-        task.check_failures(operations)
-    return progress
+def next_step(state: QueueState) -> StartMore | QueueWait | GiveUp | None:
+    """Return what a task does next about the exports that it has not started yet; None if there are none."""
+    if not state.unstarted:
+        return None
+    limit = state.max_active_operations
+    free = None if limit is None else max(0, limit - state.counted)
+    if free != 0 and not state.is_full:
+        return StartMore(free)
+    unfinished = state.running - max(1, int(state.counted * REFILL_FRACTION))
+    if not state.is_full:
+        return QueueWait(state.running, unfinished)
+    waited = 0.0 if state.full_since is None else state.now - state.full_since
+    timeout = min(MAX_RETRY_DELAY, max(INITIAL_RETRY_DELAY, waited))
+    if state.queue_timeout is not None:
+        if waited >= state.queue_timeout:
+            return GiveUp(state.queue_timeout)
+        timeout = min(timeout, state.queue_timeout - waited)
+    return QueueWait(state.running, unfinished, timeout, state.full_since)

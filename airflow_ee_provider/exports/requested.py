@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_ee_provider.earth_engine.ee_client.objects import place_of
+from airflow_ee_provider.earth_engine.model.destinations import console_url_of, destination_of
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.earth_engine.protocol.starting import Export, Import
 from airflow_ee_provider.tracking.requests import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from airflow_ee_provider.earth_engine.protocol.starting import Start
     from airflow_ee_provider.exports.starter import Starter
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
@@ -30,6 +32,26 @@ class Made(NamedTuple):
     value: Any
     operations: Sequence[Wanted]
 
+    @classmethod
+    def of(cls, made: Made | Sequence[Wanted]) -> Made:
+        """Return what was made; operations alone are the value."""
+        return made if isinstance(made, Made) else cls([place_of(number) for number in range(len(made))], made)
+
+    @property
+    def adopted(self) -> list[str]:
+        """The operations that were started before."""
+        return [str(one) for one in self.operations if isinstance(one, OperationName)]
+
+    @property
+    def output_url(self) -> str:
+        """Where the first export's output will be seen; empty if that is not known."""
+        return next((console_url_of(one.body) for one in self.operations if isinstance(one, Export)), "")
+
+    @property
+    def requests(self) -> list[Export | Import]:
+        """What is to be started."""
+        return [one for one in self.operations if not isinstance(one, OperationName)]
+
 
 def all_asked(
     hook: EarthEngineHook, starter: Starter, made: Made, left: Iterable[str], recorded: Iterable[tuple[str, str]]
@@ -37,23 +59,19 @@ def all_asked(
     """Return what is to be started and waited for.
 
     What the last try has started stays the task's, whether or not the function makes it again. What the function has
-    cancelled is waited for by nobody, and neither is what has failed before it has started another one in its place.
+    cancelled is not waited for, and neither is what has failed before it has started another one in its place.
 
     :param left: what the last try has left, and is active or has succeeded.
     :param recorded: what this try has recorded, each with its `Start.key`.
     """
     key_of = {name: key for name, key in recorded if key}
-    starts = {
-        id(one): starter.plan(one.method, one.body, one.project)
-        for one in made.operations
-        if not isinstance(one, OperationName)
-    }
+    starts = {id(one): starter.prepare(one.method, one.body, one.project) for one in made.requests}
 
     def meant(one: Wanted) -> str:
         return key_of.get(str(one), str(one)) if isinstance(one, OperationName) else starts[id(one)].key
 
     in_value = [meant(one) for one in made.operations]
-    dealt_with = starter.deeds.cancelled | failed_among(hook, starter.superseded)
+    dealt_with = starter.deeds.cancelled | failed_among(hook, superseded(starter.started))
     own = [name for name in starter.started if name not in dealt_with]
     others = [name for name in left if name not in dealt_with and name not in starter.deeds.set_aside]
     # One that another one follows under the same key is `Deeds.set_aside`.
@@ -64,7 +82,7 @@ def all_asked(
         made.value,
         in_value,
         [one for one in dict.fromkeys(wanted) if one not in without],
-        [*starter.by_function.values(), *starts.values()],
+        [*starter.started.values(), *starts.values()],
         set(starter.deeds.set_aside),
         {*by_itself, *of_last_try} - {start.key for start in starts.values()},
     )
@@ -73,6 +91,16 @@ def all_asked(
 def only_operations(names: list[str]) -> Asked:
     """Return what is asked for where all that is known is which operations are waited for: their list is the value."""
     return Asked([place_of(number) for number in range(len(names))], names, names)
+
+
+def superseded(started: Mapping[str, Start]) -> list[str]:
+    """Return the operations after which another one was started that writes the same.
+
+    :param started: by operation, in their order.
+    """
+    destinations = {name: destination_of(start.body) for name, start in started.items()}
+    last = {destination: name for name, destination in destinations.items() if destination}
+    return [name for name, destination in destinations.items() if last.get(destination, name) != name]
 
 
 def failed_among(hook: EarthEngineHook, names: list[str]) -> set[str]:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from airflow_ee_provider.base.process import threads_may_ask_airflow
 from airflow_ee_provider.earth_engine.ee_client.side_effects import Deeds
 from airflow_ee_provider.earth_engine.model.destinations import destination_of
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, QueueFullError, TransientError
+from airflow_ee_provider.earth_engine.model.metrics import measure
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.model.operations import Operation
-from airflow_ee_provider.earth_engine.protocol.starting import Start, start_once, with_defaults
+from airflow_ee_provider.earth_engine.protocol.starting import (
+    Export,
+    Import,
+    Start,
+    check_export,
+    check_import,
+    start_once,
+    with_defaults,
+)
 from airflow_ee_provider.earth_engine.transport.drivers import run
-from airflow_ee_provider.exports.side_by_side import Bulk, arrow_to, description_of
+from airflow_ee_provider.exports.batch import Batch, log_started
+from airflow_ee_provider.tracking.store import run_started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,19 +40,19 @@ if TYPE_CHECKING:
 
 
 #: Seconds after which a function's start is tried again where the project's queue is full.
-TRY_AGAIN_IN_FUNCTION = 30.0
+FUNCTION_RETRY_DELAY = 30.0
 
 #: How many equal starts of an earlier try are looked for beyond those that this one has asked for.
 LOOKED_AHEAD = 3
 
 
 class Starter:
-    """What one try of a task starts. Threads may share it; `stop` waits for none of them.
+    """What one process of a task starts. Threads may share it; `stop` waits for none of them.
 
-    :param hook: starts what nobody else sends.
+    :param hook: sends what a function does not send by its own transport.
     :param context: the task's, which makes the identity that its tries have in common.
-    :param record: is told of operations, each with its `Start.key`, before anything else is done with them.
-    :param known: what the task has started before, and goes on with, by `Start.key`.
+    :param record: called with operations by name, each with its `Start.key`, before anything else is done with them.
+    :param known: what the task has started before, and continues with, by `Start.key`.
     :param tries: how often each may have been started, this time included; by default the number of the task's try.
     :param queue_timeout: seconds for which a function's start waits for room; None for as long as it takes.
     :param workload_tag: for what has none of its own; empty for none.
@@ -57,34 +71,43 @@ class Starter:
         workload_tag: str | None = None,
         priority: int | None = None,
     ) -> None:
-        ti, run_started = context["ti"], getattr(context.get("dag_run"), "start_date", None)
+        self._hook, self._log = hook, hook.log
+        self._write, self._dag_id = record, context["ti"].dag_id
         # What the tries of a task instance have in common: all but its clears, which change `max_tries`. When the run
         # began tells it from one of the same name: in another deployment, or made again after it was deleted.
-        began = run_started.isoformat() if run_started else ""
-        self.identity = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}/{ti.max_tries}/{began}"
+        ti, began = context["ti"], run_started(context) or ""
+        self._identity = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}/{ti.max_tries}/{began}"
         self._tries = max(1, ti.try_number) if tries is None else tries
-        self._hook, self._record, self._log = hook, record, hook.log
-        self._known = dict(known or {})
         self._queue_timeout = queue_timeout
         self._workload_tag, self._priority = workload_tag, priority
-        self._asked_for: defaultdict[tuple[str, ...], set[int]] = defaultdict(set)
-        self._free: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-        self._under_way: dict[str, Start] = {}
+        #: How many equal starts came before each that was asked for, and those of which the start has failed.
+        self._repeats: defaultdict[tuple[str, ...], set[int]] = defaultdict(set)
+        self._failed_repeats: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        self._in_flight: dict[str, Start] = {}
+        self._unrecorded: dict[str, str] = {}
         self._refused: dict[tuple[str, ...], tuple[Start, EarthEngineError]] = {}
-        #: The descriptions of what was started, by operation.
-        self.started: dict[str, str] = {}
-        #: What the function has started by itself, and what each operation of it writes.
-        self.by_function: dict[str, Start] = {}
-        self.destinations: dict[str, str] = {}
+        #: What the task is known to have started, by `Start.key`.
+        self.known = dict(known or {})
+        #: What this process has started or found, by operation, in that order.
+        self.started: dict[str, Start] = {}
         #: What else the function has done.
         self.deeds = Deeds()
         #: No start is begun any more.
         self.stopped = False
-        self._is_cancelled = False
-        #: Whether the last of `start_all` has met a full queue.
-        self.is_full = False
+        self._cancels_late_starts = False
 
-    def plan(self, method: str, body: Mapping[str, Any], project: str = "") -> Start:
+    def check(self, requests: Sequence[Export | Import]) -> None:
+        """Refuse what the API would refuse late.
+
+        :raises InvalidRequestError: says what is wrong.
+        """
+        for one in requests:
+            if isinstance(one, Import):
+                check_import(one)
+            else:
+                check_export(replace(one, body=with_defaults(one.body, self._workload_tag, self._priority)))
+
+    def prepare(self, method: str, body: Mapping[str, Any], project: str = "") -> Start:
         """Return the start of what is asked for; asking for the same thing again is another start.
 
         :param method: ``image:export``, ``table:import`` and so on.
@@ -94,21 +117,22 @@ class Starter:
             body = with_defaults(body, self._workload_tag, self._priority)
         plain = {name: value for name, value in body.items() if name != "requestId"}
         gone_since = self.deeds.gone_since(destination_of(plain))
-        start = Start(method, plain, self.identity, project, 0, self._tries, gone_since)
-        start = start.repeated(self._free[start.asked].pop() if self._free.get(start.asked) else self._next(start))
-        self._asked_for[start.asked].add(start.repeat)
-        name = self._known.get(start.key, "")
+        start = Start(method, plain, self._identity, project, 0, self._tries, gone_since)
+        failed = self._failed_repeats[start.asked]
+        start = start.repeated(failed.pop() if failed else self._next_repeat(start))
+        self._repeats[start.asked].add(start.repeat)
+        name = self.known.get(start.key, "")
         if name and (gone_since is not None or name in self.deeds.cancelled):
             # It is asked for, and followed by another one if it was cancelled, or has written what is gone.
-            del self._known[start.key]
+            del self.known[start.key]
             self.deeds.set_aside.add(name)
         return start
 
-    def _next(self, start: Start) -> int:
+    def _next_repeat(self, start: Start) -> int:
         """Return which of several equal starts this is: first of all, one that an earlier try has started."""
-        taken = self._asked_for[start.asked]
+        taken = self._repeats[start.asked]
         unused = [number for number in range(len(taken) + LOOKED_AHEAD) if number not in taken]
-        known = (number for number in unused if self._known and start.repeated(number).key in self._known)
+        known = (number for number in unused if self.known and start.repeated(number).key in self.known)
         return next(known, unused[0])
 
     def start(self, start: Start, transport: SyncTransport | None = None) -> Operation:
@@ -119,74 +143,32 @@ class Starter:
         """
         if self.stopped:
             raise TransientError("Nothing more is started.", subject=start.describe())
-        if name := self._known.get(start.key):
-            self._note(name, start)
+        if name := self.known.get(start.key):
+            self.started[name] = start
             return Operation.unread(OperationName.parse(name))
-        self._under_way[start.key] = start
+        self._in_flight[start.key] = start
         try:
             operation = self._send(start, transport)
-            name = str(operation.name)
-            is_new = name not in self.started
-            self._note(name, start)
         except EarthEngineError as error:
             # Whoever asks for it again repeats this start: Earth Engine may have acted.
-            self._free[start.asked].append(start.repeat)
+            self._failed_repeats[start.asked].append(start.repeat)
             if not self.stopped:
                 self._refused[start.asked] = (start, error)
-            self._under_way.pop(start.key, None)
-            raise
+            self._in_flight.pop(start.key, None)
+            raise  # What a timeout or a signal interrupts stays in flight: a kill asks Earth Engine about it.
+        name = str(operation.name)
+        is_new = name not in self.started
+        self._note(start, name)
         self._refused.pop(start.asked, None)
-        # Not where a timeout or a signal has come between: `stop` asks what became of it.
-        self._under_way.pop(start.key, None)
-        if is_new and self.is_wanted:
+        if is_new and not self._cancels_late_starts:
             self._record({name: start.key})
         if self.stopped:  # The answer has come after the kill.
-            self.cancel_late([name])
-            raise TransientError("The task was killed while this was started: it does not go on.", subject=name)
+            if self._cancels_late_starts:
+                self._hook.cancel_operations([name])
+            raise TransientError("The task was killed while this was started: it ends.", subject=name)
         if is_new:
-            self._log.info("Started %s: %s%s", start.describe(), operation.name, arrow_to(start))
+            log_started(self._log, start, name)
         return operation
-
-    def _note(self, name: str, start: Start) -> None:
-        """Remember what the function has started, in its order."""
-        self.started[name] = description_of(start)
-        self._known[start.key] = name
-        self.by_function[start.key] = start
-        self.destinations[name] = destination_of(start.body)
-
-    def start_all(self, starts: Sequence[Start], most: int | None = None) -> list[Start]:
-        """Start them side by side, or find them started, and record them a few at a time.
-
-        :param most: how many are started now; None for all.
-        :return: those that are left, because there is no room for them; the others have a `name_of` now.
-        :raises EarthEngineError: if one could not be started, once nothing more is under way.
-        """
-        found = {start.key: start for start in starts if self.has_started(start)}
-        self.started.update({self._known[key]: description_of(start) for key, start in found.items()})
-        bulk = Bulk(self, self._known, len(starts), len(found))
-        try:
-            todo = [start.with_tries(self._tries) for start in starts if not self.has_started(start)]
-            self._hook.start_all(todo[:most], bulk.is_unwanted, bulk.done)
-        except BaseException:  # Whatever it is, a timeout or a kill: what was started has to be found.
-            with suppress(Exception):
-                bulk.record()
-            raise
-        bulk.end()
-        self.is_full = bulk.is_full
-        return [start for start in starts if not self.has_started(start)]
-
-    def has_started(self, start: Start) -> bool:
-        """Whether something is known to be started."""
-        return start.key in self._known
-
-    @property
-    def known(self) -> Mapping[str, str]:
-        """What is known to be started, by `Start.key`."""
-        return self._known
-
-    def name_of(self, start: Start) -> str:
-        """Return the operation of what is started."""
-        return self._known[start.key]
 
     def _send(self, start: Start, transport: SyncTransport | None) -> Operation:
         """Start something for a function, which has to wait in its own thread where there is no room."""
@@ -200,15 +182,76 @@ class Starter:
                 waited = time.monotonic() - since
                 if self.stopped or (self._queue_timeout is not None and waited >= self._queue_timeout):
                     raise
-                self._log.warning("%s It is tried again in %g s.", error, TRY_AGAIN_IN_FUNCTION)
-                self._under_way.pop(start.key, None)  # Nothing is under way for that time.
-                time.sleep(TRY_AGAIN_IN_FUNCTION)
-                self._under_way[start.key] = start
+                self._log.warning("%s It is tried again in %g s.", error, FUNCTION_RETRY_DELAY)
+                self._in_flight.pop(start.key, None)
+                time.sleep(FUNCTION_RETRY_DELAY)
+                self._in_flight[start.key] = start
 
-    def check_refusals(self) -> None:
+    def _note(self, start: Start, name: str) -> None:
+        """Remember what was started before it is in flight no more: a kill that comes between finds it twice."""
+        self.started[name] = start
+        self.known[start.key] = name
+        self._in_flight.pop(start.key, None)
+
+    def start_all(self, starts: Sequence[Start], up_to: int | None = None) -> bool:
+        """Start them side by side, or find them started, and record them a few at a time; those started are `known`.
+
+        :param up_to: how many more are started; None for all.
+        :return: whether there is no room for the others in the project's queue.
+        :raises EarthEngineError: if one could not be started, once nothing more is in flight.
+        """
+        found = {self.known[start.key]: start for start in starts if start.key in self.known}
+        self.started.update(found)
+        todo = [start.with_tries(self._tries) for start in starts if start.key not in self.known]
+        batch = Batch(len(starts), len(found), self._record, self._log)
+        try:
+            self._hook.start_all(todo[:up_to], partial(self._is_unwanted, batch), partial(self._take, batch))
+        except BaseException:  # A timeout or a kill as well: what was started has to be found.
+            with suppress(Exception):
+                batch.record()
+            raise
+        if batch.late:
+            self._hook.cancel_operations(batch.late)
+        batch.record()
+        if self.stopped:
+            raise TransientError("The task was killed: nothing more is started.")
+        batch.log_end()
+        if batch.failure:
+            raise batch.failure[1]
+        return batch.is_full
+
+    def _is_unwanted(self, batch: Batch, start: Start) -> bool:
+        """Whether a start is not wanted any more; asked in the thread that is about to send it."""
+        # Written down first: either `stop` finds it, or this finds that there was a stop.
+        is_first = start.key not in self._in_flight
+        self._in_flight[start.key] = start
+        if not (self.stopped or batch.is_over):
+            return False
+        if is_first:  # Otherwise Earth Engine may have acted on it.
+            self._in_flight.pop(start.key, None)
+        return True
+
+    def _take(self, batch: Batch, result: tuple[Start, Operation | EarthEngineError]) -> None:
+        """Take an operation, or why it was not started; called in the task's own thread."""
+        start, found = result
+        if isinstance(found, QueueFullError):
+            batch.is_full = True
+            self._in_flight.pop(start.key, None)
+        elif isinstance(found, EarthEngineError):
+            if not (self.stopped or batch.is_over):
+                batch.failure = (start, found)
+                self._in_flight.pop(start.key, None)
+        else:
+            self._note(start, str(found.name))
+            if self._cancels_late_starts:
+                batch.late.append(str(found.name))
+            else:
+                batch.add(start, str(found.name))
+
+    def raise_for_refused(self) -> None:
         """Say which starts were refused, and never succeeded: whoever asked for them may have swallowed the error.
 
-        :raises EarthEngineError: if there are any; one that passes, if all of them may pass.
+        :raises EarthEngineError: if there are any; a `TransientError` if all of them may pass.
         """
         if not self._refused:
             return
@@ -221,41 +264,36 @@ class Starter:
         )
 
     @property
-    def is_busy(self) -> bool:
-        """Whether an answer to a start is still awaited."""
-        return bool(self._under_way)
+    def in_flight(self) -> list[Start]:
+        """What Earth Engine may have started although its answer is not here yet."""
+        return list(self._in_flight.values())
 
     @property
     def is_retry(self) -> bool:
         """Whether an earlier try may have started the same."""
         return self._tries > 1
 
-    @property
-    def superseded(self) -> list[str]:
-        """The operations after which the function has started another one that writes the same, in its order."""
-        last = {destination: name for name, destination in self.destinations.items() if destination}
-        return [name for name, destination in self.destinations.items() if last.get(destination, name) != name]
+    def adopt(self, names: Sequence[str]) -> None:
+        """Record operations that others have started."""
+        if names:
+            self._write(dict.fromkeys(names, ""))
 
-    def stop(self) -> list[str]:
-        """Start nothing more; return what was started. Called in a signal handler: it waits for no lock."""
+    def flush(self) -> None:
+        """Record what was started in threads that may not ask Airflow; called in the main thread."""
+        if self._unrecorded:
+            self._write(self._unrecorded)
+
+    def _record(self, started: dict[str, str]) -> None:
+        measure("operations_started", len(started), dag_id=self._dag_id)
+        if threading.current_thread() is threading.main_thread() or threads_may_ask_airflow():
+            self._write(started)
+        else:
+            self._unrecorded.update(started)
+
+    def stop(self) -> None:
+        """Start nothing more. Called in a signal handler: it waits for no lock."""
         self.stopped = True
-        return list(self.started)
 
-    @property
-    def under_way(self) -> list[Start]:
-        """What Earth Engine may have started although its answer is not here yet."""
-        return list(self._under_way.values())
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether what is started now is recorded, for this process, or another try, to decide about."""
-        return not self._is_cancelled
-
-    def cancel_what_comes(self) -> None:
+    def cancel_late_starts(self) -> None:
         """Start nothing more, and cancel what is heard from now on to be started. Waits for no lock."""
-        self.stopped = self._is_cancelled = True
-
-    def cancel_late(self, names: list[str]) -> None:
-        """Cancel what was heard to be started after all else was cancelled."""
-        if names and self._is_cancelled:
-            self._hook.cancel_operations(names)
+        self.stopped = self._cancels_late_starts = True

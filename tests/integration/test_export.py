@@ -13,7 +13,7 @@ from eventually import eventually
 from instances import TaskInstance
 from jinja2 import Environment
 
-from airflow_ee_provider.exports import queue as room
+from airflow_ee_provider.exports import queue
 from airflow_ee_provider.exports.exporting import ExportingOperator
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
@@ -294,7 +294,7 @@ def test_an_expression_is_passed_through_and_no_nested_text_is_a_file(emulator: 
 
 
 def test_a_full_queue_passes_whatever_its_status(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "FIRST_TRY", 0.5)
+    monkeypatch.setattr(queue, "INITIAL_RETRY_DELAY", 0.5)
     emulator.service.fail("queue_full", path="*:export", times=2)
     operator = EarthEngineExportOperator(task_id="export", kind="image", body=BODY)
 

@@ -19,7 +19,7 @@ from requests_sent import sent
 from tries import Tries
 
 from airflow_ee_provider.base import task_states
-from airflow_ee_provider.exports import queue as room
+from airflow_ee_provider.exports import queue
 from airflow_ee_provider.tracking import requests as kept_requests
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ PLACES = (False, True)
 
 @pytest.fixture
 def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setattr(room, "FIRST_TRY", 0.5)
+    monkeypatch.setattr(queue, "INITIAL_RETRY_DELAY", 0.5)
     # Airflow 2's database knows no such task; Airflow 3 is not asked.
     monkeypatch.setattr(task_states, "_state_from_database", lambda ti: ("running", ti.try_number, True))
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5, cancel_seconds=0.1)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_ee_provider.exports import queue as room
-from airflow_ee_provider.exports import starter
+from airflow_ee_provider.exports import queue, starter
 from airflow_ee_provider.triggers import earth_engine as triggers
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ PLACES = ("worker", "triggerer")
 
 @pytest.fixture
 def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setattr(room, "FIRST_TRY", 1.0)
-    monkeypatch.setattr(starter, "TRY_AGAIN_IN_FUNCTION", 0.3)
+    monkeypatch.setattr(queue, "INITIAL_RETRY_DELAY", 1.0)
+    monkeypatch.setattr(starter, "FUNCTION_RETRY_DELAY", 0.3)
     monkeypatch.setattr(triggers, "SETTLE", 0.0)
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=1.0)
     return earth_engine_emulator.service

@@ -55,7 +55,7 @@ class Function(ExportingOperator):
     def execute(self, context: Any) -> Any:
         def function(starter: Starter) -> list[Export]:
             for number in (self.first(context), self.first(context) + 1):
-                starter.start(starter.plan("image:export", {**BODY, "description": f"mine {number}"}))
+                starter.start(starter.prepare("image:export", {**BODY, "description": f"mine {number}"}))
                 time.sleep(3.0)
             return []
 

@@ -20,7 +20,7 @@ from airflow_ee_provider.earth_engine.protocol import api, cancelling, starting,
 from airflow_ee_provider.earth_engine.protocol.poll_plan import PollPlan
 from airflow_ee_provider.earth_engine.protocol.waiting import Progress
 from airflow_ee_provider.earth_engine.transport.shared_poller import SharedPoller
-from airflow_ee_provider.exports import exporting, side_by_side
+from airflow_ee_provider.exports import exporting
 from airflow_ee_provider.exports.exporting import ExportingOperator
 from airflow_ee_provider.exports.starter import Starter
 from airflow_ee_provider.lifecycle import cancelling as task_cancelling
@@ -136,7 +136,7 @@ MUTANTS = [
     Mutant("a kill cancels nothing", ((WaitingTask, "on_kill", nothing),), ALL, strikes=USERS),
     Mutant(
         "a kill forgets what is being started",
-        ((Starter, "under_way", never(())), (Starter, "cancel_what_comes", nothing)),
+        ((Starter, "in_flight", never(())), (Starter, "cancel_late_starts", nothing)),
         ("export, worker",),
         strikes=USERS,
     ),
@@ -171,7 +171,7 @@ MUTANTS = [
     ),
     Mutant(
         "what is started side by side is not written down before it is sent",
-        ((side_by_side.Bulk, "is_unwanted", lambda _self, _start: False),),
+        ((Starter, "_is_unwanted", lambda *_: False),),
         ("two exports, worker",),
         ("2.11",),
         USERS,

@@ -251,6 +251,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         notifications,
     )
     modules += (importlib.import_module("airflow_ee_provider.exports.exporting"),)
+    modules += (importlib.import_module("airflow_ee_provider.exports.starter"),)
     for name, answer in _questions(world, airflow).items():
         patches += [(module, name, answer) for module in modules if hasattr(module, name)]
     retries.BACKOFF.jitter.seed(1)

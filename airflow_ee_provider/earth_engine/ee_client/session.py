@@ -30,7 +30,7 @@ from airflow_ee_provider.earth_engine.protocol.error_rules import parse_response
 from airflow_ee_provider.earth_engine.transport.transports import no_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_ee_provider.earth_engine.auth.credentials import Account
     from airflow_ee_provider.earth_engine.ee_client.side_effects import Deeds
@@ -52,14 +52,14 @@ class OperationStarter(Protocol):
     """Who starts what the function starts."""
 
     @property
-    def is_busy(self) -> bool:
-        """Whether an answer to a start is still awaited."""
+    def in_flight(self) -> Sequence[Start]:
+        """The starts of which the answers are not here yet."""
 
     @property
     def is_retry(self) -> bool:
         """Whether an earlier try may have started the same."""
 
-    def plan(self, method: str, body: Mapping[str, Any], project: str) -> Start:
+    def prepare(self, method: str, body: Mapping[str, Any], project: str) -> Start:
         """Return the start of what is asked for."""
 
     def start(self, start: Start, transport: SyncTransport) -> Operation:
@@ -125,7 +125,7 @@ class LentClient:
         with self._lock:  # The client repeats a request, and a function a start(), under the requestId it had.
             start = self._starts.get(key) if key[2] else None
             if start is None:
-                start = self._starts[key] = self._starter.plan(method, asked, project)
+                start = self._starts[key] = self._starter.prepare(method, asked, project)
         try:
             operation = self._starter.start(start, through)
         except EarthEngineError as error:
@@ -218,7 +218,7 @@ def _is_idle(thread: threading.Thread) -> bool:
 
 def _wait_for_answers(starter: OperationStarter) -> None:
     deadline = time.monotonic() + ANSWERS_TIMEOUT
-    while starter.is_busy and time.monotonic() < deadline:
+    while starter.in_flight and time.monotonic() < deadline:
         time.sleep(0.05)
 
 

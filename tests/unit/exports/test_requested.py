@@ -1,0 +1,46 @@
+"""What a function has made, and which of its operations another one has followed."""
+
+from __future__ import annotations
+
+from airflow_ee_provider.earth_engine.ee_client.objects import place_of
+from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+from airflow_ee_provider.earth_engine.protocol.starting import Export, Import, Start
+from airflow_ee_provider.exports.requested import Made, only_operations, superseded
+
+EXPORT = Export("image", {"fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}}})
+IMPORT = Import("table", {"name": "projects/p/assets/t"})
+ADOPTED = OperationName.parse("projects/p/operations/A")
+
+
+def to_asset(name: str) -> Start:
+    destination = {"earthEngineDestination": {"name": f"projects/p/assets/{name}"}}
+    return Start("image:export", {"assetExportOptions": destination}, "dag/run/task")
+
+
+def test_operations_alone_are_the_value() -> None:
+    made = Made.of([EXPORT, ADOPTED])
+
+    assert made == Made([place_of(0), place_of(1)], [EXPORT, ADOPTED])
+    assert Made.of(made) is made
+
+
+def test_what_was_started_before_is_adopted_and_all_else_is_to_be_started() -> None:
+    made = Made.of([IMPORT, ADOPTED, EXPORT])
+
+    assert made.adopted == ["projects/p/operations/A"]
+    assert made.requests == [IMPORT, EXPORT]
+    assert "/b" in made.output_url
+    assert not Made.of([IMPORT, ADOPTED]).output_url
+
+
+def test_the_last_operation_that_writes_something_supersedes_the_others() -> None:
+    started = {"a": to_asset("x"), "b": to_asset("y"), "c": to_asset("x"), "d": to_asset("x")}
+
+    assert superseded(started) == ["a", "c"]
+
+
+def test_operations_of_which_nothing_else_is_known_are_their_own_value() -> None:
+    asked = only_operations(["projects/p/operations/A", "projects/p/operations/B"])
+
+    assert asked.names({}) == asked.in_value == ["projects/p/operations/A", "projects/p/operations/B"]
+    assert asked.value == [place_of(0), place_of(1)]
