@@ -423,7 +423,7 @@ MUTANTS = [
     ),
     Mutant("a cancel is believed", ((cancelling, "cancel_and_confirm", _told_at_once),), ("cancel, worker",)),
     Mutant("the poller answers nobody", ((SharedPoller, "_answer", nothing_async),), DEFERRED),
-    Mutant("the poller forgets who waits", ((PollPlan, "next_due", lambda _self: None),), DEFERRED),
+    Mutant("the poller forgets who waits", ((PollPlan, "begin", lambda *_: {}),), DEFERRED),
     Mutant(
         "a teardown takes the whole run's",
         ((cancel, "records_of_upstream", lambda context, _operator: records_of_run(context)),),
