@@ -10,7 +10,8 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.utils.session import create_session
 
 from airflow_ee_provider.base.measuring import measure_cancels
-from airflow_ee_provider.hooks.earth_engine import CONFIG_SECTION, EarthEngineHook
+from airflow_ee_provider.hooks.connection import CONFIG_SECTION
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.plugins.cached_overview import read_all
 from airflow_ee_provider.plugins.permissions import may_use_connection, readable_dags, what_forbids_cancel
 from airflow_ee_provider.tracking.audit import audit_row

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.base.stored_values import or_error, xcom_backend
 from airflow_ee_provider.earth_engine.auth.settings import comma_separated
-from airflow_ee_provider.hooks.earth_engine import CONFIG_SECTION, EarthEngineHook
+from airflow_ee_provider.hooks.connection import CONFIG_SECTION
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.tracking.holders import Holder, Holding
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from airflow_ee_provider.base.airflow_versions import tells_triggers_of_kills
-from airflow_ee_provider.base.errors import CANNOT_BEGIN, log_instead_of_raising
+from airflow_ee_provider.base.errors import log_instead_of_raising
 from airflow_ee_provider.base.process import is_an_inline_trigger
 from airflow_ee_provider.base.task_states import own_state, own_try
-from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.model.log_text import some_of
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
 from airflow_ee_provider.lifecycle.cancelling import CONFIRM_LIMITS, report_cancels
@@ -24,13 +23,13 @@ from airflow_ee_provider.lifecycle.handover import SETTLE, take_over
 from airflow_ee_provider.lifecycle.interrupts import cancel_for_author_of
 from airflow_ee_provider.tracking.record import TRY_KEY
 from airflow_ee_provider.tracking.settled import note_settled
+from airflow_ee_provider.triggers.base import Trigger, finish, sleep_until
 from airflow_ee_provider.triggers.state_watch import watched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from airflow_ee_provider.earth_engine.model.operations import Operation
-    from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
 #: Seconds for which a kill is waited for at most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
 ON_KILL_TIMEOUT = 28.0
@@ -42,54 +41,7 @@ ASKED_AGAIN_AFTER = (0.0, 2.0, 6.0, 12.0)
 CANCELLED_AGAIN_AFTER = (0.0, 15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 900.0)
 
 
-class _Trigger(BaseTrigger):
-    """Wait in the triggerer, and resume the task with one event."""
-
-    def __init__(
-        self,
-        *,
-        operation_names: Sequence[str],
-        earth_engine_conn_id: str | None,
-        project_id: str | None = None,
-        impersonation_chain: str | Sequence[str] | None = None,
-        poll_interval: float,
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.operation_names = list(operation_names)
-        self.earth_engine_conn_id = earth_engine_conn_id
-        self.project_id = project_id
-        self.impersonation_chain = impersonation_chain
-        self.poll_interval = poll_interval
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what this trigger is made of again after a restart of the triggerer."""
-        names = ("operation_names", "earth_engine_conn_id", "project_id", "impersonation_chain", "poll_interval")
-        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
-
-    @cached_property
-    def hook(self) -> EarthEngineAsyncHook:
-        """The trigger's hook."""
-        from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
-
-        return EarthEngineAsyncHook(self.earth_engine_conn_id, self.project_id, self.impersonation_chain)
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait; an error of Earth Engine's is an event, too, so that the task knows whether a retry can help."""
-        payload: dict[str, Any]
-        try:
-            payload = {"result": await self.wait()}
-        except EarthEngineError as error:
-            payload = {"error": str(error), "permanent": error.permanent}
-            if isinstance(error, CredentialsError) and "account" not in vars(self.hook):
-                payload[CANNOT_BEGIN] = True
-        yield TriggerEvent(payload)
-
-    async def wait(self) -> list[Any]:
-        """Wait, and return what the event carries."""
-        raise NotImplementedError
-
-
-class EarthEngineOperationTrigger(_Trigger):
+class EarthEngineOperationTrigger(Trigger):
     """
     Wait until operations have ended, or one has failed.
 
@@ -137,24 +89,31 @@ class EarthEngineOperationTrigger(_Trigger):
 
     async def wait(self) -> list[Any]:
         """Wait for the end of all operations or the failure of one."""
-        try:
-            await self._take_over()
-            settled = time.monotonic() + (SETTLE if self._has_process else 0)
-            async with watched(self):
-                try:
-                    found = await self._watch()
-                except EarthEngineError:
-                    await _sleep_until(settled)
-                    raise
-                await _sleep_until(settled)
-        except asyncio.CancelledError as why:
-            if is_an_inline_trigger():
-                await cancel_for_author_of(self)
-            is_told = bool(why.args)  # From 3.3 on, that a user has acted; it says nothing where the triggerer stops.
-            if self.task_instance is not None and (is_told or not tells_triggers_of_kills()):
-                await self.cancel_if_unneeded(is_user_action=is_told)
-            raise
+        async with AsyncExitStack() as kept_open:  # A kill uses the client that the waiting has used.
+            try:
+                found = await self._wait(kept_open)
+            except asyncio.CancelledError as why:
+                if is_an_inline_trigger():
+                    await cancel_for_author_of(self)
+                # From 3.3 on, that a user has acted; it says nothing where the triggerer stops.
+                is_told = bool(why.args)
+                if self.task_instance is not None and (is_told or not tells_triggers_of_kills()):
+                    await self.cancel_if_unneeded(is_user_action=is_told)
+                raise
         return [operation.as_dict() for operation in found]
+
+    async def _wait(self, kept_open: AsyncExitStack) -> list[Operation]:
+        await self._take_over()
+        settled = time.monotonic() + (SETTLE if self._has_process else 0)
+        async with watched(self):
+            try:
+                await kept_open.enter_async_context(self.hook.client())
+                found = await self._watch()
+            except EarthEngineError:
+                await sleep_until(settled)
+                raise
+            await sleep_until(settled)
+        return found
 
     async def _watch(self) -> list[Operation]:
         return await self.hook.wait_for_operations(self.operation_names, **self.options.as_kwargs())
@@ -197,7 +156,7 @@ class EarthEngineOperationTrigger(_Trigger):
         """
         if self.cancel_on_kill and not self._has_answered:
             self._has_answered = True
-            await _finish(self._in_time(self._decide_and_cancel(is_user_action=is_user_action)))
+            await finish(self._in_time(self._decide_and_cancel(is_user_action=is_user_action)))
 
     async def _in_time(self, cancelling: Coroutine[Any, Any, None]) -> None:
         """Cancel, in the background from the moment on in which Airflow does not wait for the end of it.
@@ -303,11 +262,7 @@ class EarthEngineRoomTrigger(EarthEngineOperationTrigger):
         )
 
 
-async def _sleep_until(moment: float) -> None:
-    await asyncio.sleep(max(0.0, moment - time.monotonic()))
-
-
-class EarthEngineCancelOperationTrigger(_Trigger):
+class EarthEngineCancelOperationTrigger(Trigger):
     """
     Wait until Earth Engine says what became of cancels that were requested before.
 
@@ -340,13 +295,3 @@ class EarthEngineCancelOperationTrigger(_Trigger):
         results = await asyncio.gather(*(hook.confirm_cancels(names, **how) for hook, names in groups if names))
         confirmed = {str(result.name): result.as_dict() for group in results for result in group}
         return [{**outcome, **confirmed.get(outcome["name"], {})} for outcome in self.outcomes]
-
-
-async def _finish(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Shield a coroutine until it ends: Airflow repeats the cancellation of a trigger every second."""
-    from airflow_ee_provider.earth_engine.transport.drivers import in_background
-
-    task = in_background(coroutine)
-    while not task.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.shield(task)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.earth_engine.protocol import api, retries
+from airflow_ee_provider.earth_engine.protocol import retries
+from airflow_ee_provider.earth_engine.protocol.cancelling import cancel_and_confirm
 from airflow_ee_provider.earth_engine.protocol.effects import LogMessage, SideBySide
 from airflow_ee_provider.earth_engine.transport import drivers
 from airflow_ee_provider.earth_engine.transport.transports import RequestsTransport
@@ -43,7 +44,7 @@ def test_a_clean_up_waits_for_no_lock_that_the_task_may_hold_that_it_interrupts(
 
     def killed_while_it_logs_and_starts_threads() -> None:
         with caplog.handler.lock or threading.Lock(), concurrent.futures.thread._global_shutdown_lock:  # type: ignore[attr-defined]
-            drive(api.cancel_operations(EarthEngineHook().account, names, poll_interval=0.1))
+            drive(cancel_and_confirm(EarthEngineHook().account.names(names), poll_interval=0.1))
 
     task = threading.Thread(target=killed_while_it_logs_and_starts_threads, daemon=True)
     task.start()

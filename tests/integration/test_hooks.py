@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import pydoc
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_ee_provider.earth_engine.model import errors
-from airflow_ee_provider.earth_engine.protocol import api
+from airflow_ee_provider.earth_engine.protocol import waiting
+from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.emulator import Emulator
 
+SHORTEST_POLL_INTERVAL = waiting.SHORTEST_POLL_INTERVAL
 BODY = {"description": "ndvi", "expression": {"result": "0"}, "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
 
 
@@ -42,10 +45,10 @@ def call(request: pytest.FixtureRequest, emulator: Emulator) -> Callable[..., An
 
 def test_both_hooks_have_the_same_methods() -> None:
     def methods(hook: type) -> set[str]:
-        wrapped = {name: getattr(value, "__wrapped__", None) for name, value in vars(hook).items()}
-        return {name for name, call in wrapped.items() if call in vars(api).values() and call is not None}
+        members = inspect.getmembers(hook, inspect.isfunction)
+        return {name for name, call in members if hasattr(call, "__wrapped__") and name != "client"}
 
-    assert methods(EarthEngineHook) - {"_test_connection"} == methods(EarthEngineAsyncHook)
+    assert methods(EarthEngineHook) == methods(EarthEngineAsyncHook)
     assert methods(EarthEngineAsyncHook) >= {"get_operation", "list_operations", "cancel_operations", "start_export"}
 
 
@@ -248,6 +251,32 @@ def test_the_test_button_and_the_log_show_no_value_of_a_field(
 @pytest.mark.parametrize("hook", [EarthEngineHook, EarthEngineAsyncHook])
 def test_help_shows_what_is_passed_and_what_comes_back(hook: Any) -> None:
     shown = str(inspect.signature(hook.cancel_operations))
+    page = pydoc.render_doc(hook, renderer=pydoc.plaintext)
 
     assert shown.startswith("(self, names: 'Any', *, wait_for_completion")
     assert shown.endswith("-> 'list[CancelResult]'")
+    assert "wait_for_operations(self, names: 'Any', *, poll_interval: 'float | timedelta' = 30.0" in page
+    assert ":raises OperationTimeoutError: if some have not ended by then" in page
+
+
+@pytest.mark.parametrize(
+    ("method", "kwargs"),
+    [
+        ("wait_for_operation", {"poll_interval": 0}),
+        ("wait_for_operations", {"poll_interval": 0.99}),
+        ("wait_for_operations", {"poll_interval": float("nan")}),
+        ("cancel_operations", {"poll_interval": timedelta(milliseconds=999)}),
+        ("confirm_cancels", {"poll_interval": -1}),
+        ("wait_for_room", {"unfinished": 0, "timeout": None, "options": WaitOptions(poll_interval=0.5)}),
+    ],
+)
+def test_a_poll_interval_below_one_second_is_refused_before_anything_is_sent(
+    call: Callable[..., Any], emulator: Emulator, monkeypatch: pytest.MonkeyPatch, method: str, kwargs: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(waiting, "SHORTEST_POLL_INTERVAL", SHORTEST_POLL_INTERVAL)
+    name = emulator.service.add("x")
+
+    with pytest.raises(ValueError, match=r"poll_interval is .* and has to be 1 s or more"):
+        call(method, name, **kwargs)
+
+    assert not emulator.service.journal

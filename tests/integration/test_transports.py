@@ -19,8 +19,8 @@ from google.auth.transport.requests import AuthorizedSession
 from airflow_ee_provider.earth_engine.auth.credentials import open_account
 from airflow_ee_provider.earth_engine.auth.settings import ConnectionSettings
 from airflow_ee_provider.earth_engine.model import errors
-from airflow_ee_provider.earth_engine.protocol import api
-from airflow_ee_provider.earth_engine.protocol.api_methods import list_operations
+from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+from airflow_ee_provider.earth_engine.protocol.api_methods import get_operation, list_operations
 from airflow_ee_provider.earth_engine.protocol.effects import Request
 from airflow_ee_provider.earth_engine.protocol.retries import call
 from airflow_ee_provider.earth_engine.transport import drivers, transports
@@ -72,10 +72,10 @@ def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
 def test_a_token_that_is_refused_is_refreshed_once(
     run: Callable[..., Any], account: Account, earth_engine_emulator: Emulator
 ) -> None:
-    run(account, api.list_operations(account))
+    run(account, list_operations(account.project))
     earth_engine_emulator.service.fail("unauthenticated")
 
-    assert run(account, api.list_operations(account)) == []
+    assert run(account, list_operations(account.project)).operations == []
     assert account.credentials.refreshed == 2
 
 
@@ -85,7 +85,7 @@ def test_credentials_that_are_never_accepted_are_an_error_with_a_remedy(
     earth_engine_emulator.service.fail("unauthenticated", times=None)
 
     with pytest.raises(errors.CredentialsError, match="Check the connection's credentials") as caught:
-        run(account, api.list_operations(account))
+        run(account, list_operations(account.project))
 
     assert "token-" not in str(caught.value)
 
@@ -96,7 +96,7 @@ def test_credentials_that_were_revoked_are_an_error_with_a_remedy(run: Callable[
     with pytest.raises(
         errors.CredentialsError, match=r"RefreshError: invalid_grant. Check the connection's credentials"
     ):
-        run(revoked, api.list_operations(account))
+        run(revoked, list_operations(account.project))
 
 
 def test_a_host_that_does_not_answer_is_a_passing_fault(run: Callable[..., Any], account: Account) -> None:
@@ -112,7 +112,7 @@ def test_a_certificate_that_cannot_be_checked_is_an_error_at_once(
     insecure = replace(account, base_url=account.base_url.replace("http://", "https://"))
 
     with pytest.raises(errors.EarthEngineError, match="TLS failed") as caught:
-        run(insecure, api.get_operation(account, "ABC"))
+        run(insecure, get_operation(OperationName("earth-demo", "ABC")))
 
     assert caught.value.permanent
     assert not earth_engine_emulator.service.journal
@@ -155,7 +155,7 @@ def served(account: Account, handler: type[BaseHTTPRequestHandler]) -> Iterator[
 def test_a_redirect_is_not_followed(run: Callable[..., Any], account: Account) -> None:
     _Redirecting.asked.clear()
     with served(account, _Redirecting) as elsewhere, pytest.raises(errors.InvalidRequestError):
-        run(elsewhere, api.get_operation(account, "ABC"))
+        run(elsewhere, get_operation(OperationName("earth-demo", "ABC")))
 
     assert _Redirecting.asked == ["/projects/earth-demo/operations/ABC"]
 

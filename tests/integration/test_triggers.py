@@ -13,6 +13,8 @@ from airflow import __version__ as airflow_version
 from supervised import answer_as_supervisor
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, tells_triggers_of_kills
+from airflow_ee_provider.earth_engine.transport import shared_client
+from airflow_ee_provider.earth_engine.transport.transports import aiohttp_session
 from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger, EarthEngineOperationTrigger
 
 if TYPE_CHECKING:
@@ -156,6 +158,35 @@ def test_a_trigger_asks_whether_its_task_still_waits(
     asyncio.run(wait_for_a_while())
 
     assert [emulator.service.state(name) for name in names] == [state, state]
+
+
+@pytest.mark.skipif(not AIRFLOW_3 or airflow_version.startswith("3.0"), reason="Airflow is asked in another way")
+def test_a_kill_uses_the_session_that_the_wait_has_opened(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    async def counted() -> Any:
+        opened.append(await aiohttp_session())
+        return opened[-1]
+
+    monkeypatch.setattr(shared_client, "aiohttp_session", counted)
+    name = emulator.service.add("a")
+    task = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
+    answer_as_supervisor(monkeypatch, task, None)
+    trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
+    trigger.task_instance = task  # type: ignore[assignment]
+
+    async def killed() -> None:
+        running = asyncio.create_task(event_of(trigger))
+        while not emulator.service.requests("GET", name):  # noqa: ASYNC110 (the emulator has no event to wait for)
+            await asyncio.sleep(0.05)
+        running.cancel("a user acted")
+        with suppress(asyncio.CancelledError):
+            await running
+
+    asyncio.run(killed())
+
+    assert emulator.service.state(name) == "CANCELLED"
+    assert [session.closed for session in opened] == [True]
 
 
 def test_a_trigger_that_cannot_open_its_connection_says_so(emulator: Emulator) -> None:

@@ -16,7 +16,7 @@ from explore import singles
 from history import History, Plan, Run
 
 from airflow_ee_provider.earth_engine.model.errors import InvalidRequestError
-from airflow_ee_provider.earth_engine.protocol import api, cancelling, starting, waiting
+from airflow_ee_provider.earth_engine.protocol import cancelling, starting, waiting
 from airflow_ee_provider.earth_engine.protocol.poll_plan import PollPlan
 from airflow_ee_provider.earth_engine.protocol.waiting import Progress
 from airflow_ee_provider.earth_engine.transport.shared_poller import SharedPoller
@@ -421,9 +421,9 @@ MUTANTS = [
     Mutant(
         "an operation is believed to have ended", ((Progress, "is_over", lambda *_, **__: True),), ("sensor, poking",)
     ),
-    Mutant("a cancel is believed", ((api.cancelling, "cancel_and_confirm", _told_at_once),), ("cancel, worker",)),
+    Mutant("a cancel is believed", ((cancelling, "cancel_and_confirm", _told_at_once),), ("cancel, worker",)),
     Mutant("the poller answers nobody", ((SharedPoller, "_answer", nothing_async),), DEFERRED),
-    Mutant("the poller forgets who waits", ((PollPlan, "next_due", lambda _self: None),), DEFERRED),
+    Mutant("the poller forgets who waits", ((PollPlan, "begin", lambda *_: {}),), DEFERRED),
     Mutant(
         "a teardown takes the whole run's",
         ((cancel, "records_of_upstream", lambda context, _operator: records_of_run(context)),),

@@ -24,7 +24,7 @@ from airflow_ee_provider.earth_engine.ee_client.intercepted import WatchedTransp
 from airflow_ee_provider.earth_engine.protocol import retries
 from airflow_ee_provider.earth_engine.protocol.exit_cleanup import cancel_until_confirmed
 from airflow_ee_provider.earth_engine.transport import detached_cancel, drivers, shared_client, transports
-from airflow_ee_provider.hooks.earth_engine import _ConnectionHook
+from airflow_ee_provider.hooks.connection import ConnectionHook
 from airflow_ee_provider.lifecycle import acting, facts, handover, owning_task, process_end, waiting_task
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import stale
@@ -217,7 +217,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         (stale, "read_holdings_from_task", lambda *_: airflow.holdings()),
         (shared_client, "AiohttpTransport", AsyncTransport),
         (shared_client, "aiohttp_session", session),
-        (_ConnectionHook, "_open", opened),
+        (ConnectionHook, "_open", opened),
         (
             importlib.import_module("airflow_ee_provider.hooks.earth_engine").EarthEngineHook,
             "get_conn",

@@ -18,6 +18,7 @@ from airflow_ee_provider.decorators.earth_engine import _EarthEngineDecoratedOpe
 from airflow_ee_provider.earth_engine.model import results
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+from airflow_ee_provider.hooks.methods import Methods
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
     EarthEngineCancelOperationOperator,
@@ -206,12 +207,9 @@ FOR_TASKS = ("start_once", "start_all", "cancel_what_is_left", "read_operations"
 def _methods() -> str:
     """Return a table of what a DAG's author calls."""
     rows = []
-    for name, method in vars(EarthEngineHook).items():
-        if (
-            name.startswith("_")
-            or name in FOR_TASKS
-            or not (inspect.isfunction(method) and hasattr(method, "__wrapped__"))
-        ):
+    for name in vars(Methods):
+        method = getattr(EarthEngineHook, name)
+        if name.startswith("_") or name in FOR_TASKS or not inspect.isfunction(method):
             continue
         signature = inspect.signature(method)
         arguments = ", ".join(

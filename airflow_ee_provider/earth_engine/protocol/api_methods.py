@@ -93,29 +93,33 @@ def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None =
     return Listing(list(found.values()), read.since)
 
 
-def find_operations(project: str, names: Collection[OperationName]) -> Flow[tuple[dict[OperationName, Operation], int]]:
-    """``projects.operations.list``, up to the page on which the last of these operations is.
+def find_operations(
+    project: str, names: Collection[OperationName], most_pages: int
+) -> Flow[dict[OperationName, Operation]]:
+    """``projects.operations.list``, up to the page on which the last of these operations is; return those it shows.
 
-    :return: those that the list shows, and how many pages that took.
+    :param most_pages: how many pages are read at most.
     """
     wanted = {str(name): name for name in names}
     found: dict[OperationName, Operation] = {}
+    pages = 0
 
     def take(page: list[Mapping[str, Any]]) -> bool:
+        nonlocal pages
+        pages += 1
         # A page is full of what nobody asked for: only the rest of it is read.
         for payload in page:
             if name := wanted.get(str(payload.get("name"))):
                 found[name] = Operation.from_api(payload, name)
-        return len(found) == len(wanted)
+        return len(found) == len(wanted) or pages >= most_pages
 
-    read = yield from _pages(project, PAGE_SIZE, take)
-    return found, read.pages
+    yield from _pages(project, PAGE_SIZE, take)
+    return found
 
 
 class _Read(NamedTuple):
-    """How many pages were read, since when, and whether the list has led back to one of them."""
+    """Since when the pages were read, and whether the list has led back to one of them."""
 
-    pages: int
     since: datetime | None
     came_round: bool
 
@@ -127,14 +131,14 @@ def _pages(project: str, page_size: int, take: Callable[[list[Mapping[str, Any]]
         page, token, read_at = yield from _page(project, page_size, token)
         since = since or read_at
         if take(page) or not token:
-            return _Read(len(seen), since, came_round=False)
+            return _Read(since, came_round=False)
         if len(seen) >= MOST_PAGES or len(token) > LONGEST_TOKEN:
             raise TransientError(
                 f"Earth Engine's list of operations has no end: {len(seen)} pages were read.",
                 subject=f"projects/{project}",
             )
         if token in seen:
-            return _Read(len(seen), since, came_round=True)
+            return _Read(since, came_round=True)
         seen.add(token)
 
 

@@ -23,33 +23,27 @@ if TYPE_CHECKING:
 GETS_PER_LIST_PAGE = 20
 
 ReadResults = dict["OperationName", "Operation | EarthEngineError"]
-_Listed = tuple[ReadResults, "int | None"]
 
 
-def list_is_cheaper(operations: int, pages: int | None = None) -> bool:
-    """Whether so many operations of a project are cheaper to read in a list than one by one.
-
-    :param pages: how many pages that took the last time; None if it is not known.
-    """
-    return operations > GETS_PER_LIST_PAGE * (pages or ceil(operations / PAGE_SIZE))
+def list_is_cheaper(operations: int) -> bool:
+    """Whether so many operations of a project are cheaper to read in a list than one by one."""
+    return operations > GETS_PER_LIST_PAGE * ceil(operations / PAGE_SIZE)
 
 
-def read_list(project: str, names: Collection[OperationName], also: Collection[OperationName]) -> Flow[_Listed]:
+def read_list(project: str, names: Collection[OperationName]) -> Flow[ReadResults]:
     """Read operations in the pages of a list; names that are missing from the answer must be read one by one.
 
-    :param also: operations to return as well, if they happen to be listed.
-    :return: what was read, and how many pages that took; None where there was no list.
+    The list is left where its pages cost more than the gets that it is read in place of: a project can have listed
+    many thousands since.
     """
-    listed = yield from attempt(find_operations(project, {*names, *also}))
+    listed = yield from attempt(find_operations(project, names, most_pages=len(names) // GETS_PER_LIST_PAGE))
     if isinstance(listed, TransientError):
-        return dict.fromkeys(names, listed), None
-    if isinstance(listed, EarthEngineError):  # Who may not list may still get.
-        return {}, None
-    return {**listed[0]}, listed[1]
+        return dict.fromkeys(names, listed)
+    return {} if isinstance(listed, EarthEngineError) else {**listed}  # Who may not list may still get.
 
 
 def read_operations(names: Collection[OperationName], until: float | None = None) -> Flow[ReadResults]:
-    """Read operations, of whatever projects; an error is the answer for its operation alone.
+    """Read operations of one project or several; an error is the answer for its operation alone.
 
     :param until: the moment of the monotonic clock beyond which no request is waited with; None for no limit.
     """
@@ -57,8 +51,7 @@ def read_operations(names: Collection[OperationName], until: float | None = None
     for project in sorted({name.project for name in names}):
         mine = [name for name in names if name.project == project]
         if list_is_cheaper(len(mine)):
-            listed, _ = yield from within(read_list(project, mine, ()), until)
-            seen.update(listed)
+            seen.update((yield from within(read_list(project, mine), until)))
         missing = [name for name in mine if name not in seen]
         reads = [attempt(within(get_operation(name), until)) for name in missing]
         seen.update(zip(missing, (yield SideBySide(reads)), strict=True))

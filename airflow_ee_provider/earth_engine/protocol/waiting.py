@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.model.errors import (
     ComputeLimitExceededError,
     EarthEngineError,
+    InvalidRequestError,
     OperationTimeoutError,
     TransientError,
 )
@@ -50,6 +52,29 @@ FIRST_INTERVAL, INTERVAL_GROWTH = 5.0, 0.1
 
 #: By how much a share of operations may be short of a whole number.
 ROUNDED = 1e-6
+
+
+#: Seconds between two polls, at least: Earth Engine allows 100 requests a second for a project and a user.
+SHORTEST_POLL_INTERVAL = 1.0
+
+
+def in_seconds(duration: float | timedelta) -> float:
+    """Return a duration as seconds."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
+def interval_in_seconds(poll_interval: float | timedelta) -> float:
+    """Return the time between two polls as seconds.
+
+    :raises InvalidRequestError: a `ValueError`, if it is shorter than `SHORTEST_POLL_INTERVAL`.
+    """
+    seconds = in_seconds(poll_interval)
+    if not seconds >= SHORTEST_POLL_INTERVAL:  # Not a number, either.
+        raise InvalidRequestError(
+            f"poll_interval is {seconds:g} s, and has to be {SHORTEST_POLL_INTERVAL:g} s or more.",
+            remedy="Earth Engine allows 100 requests a second for all of a project.",
+        )
+    return seconds
 
 
 @dataclass(frozen=True)

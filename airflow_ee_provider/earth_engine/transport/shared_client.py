@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-#: Age in seconds after which new users get a fresh client, so that a changed connection takes effect.
-MAX_AGE = 3600.0
-
 
 class Client:
     """Carries out flows for an account."""
@@ -66,7 +63,6 @@ class Client:
 @dataclass(eq=False)
 class _Shared:
     client: asyncio.Task[Client]
-    opened: float
     users: int = 0
 
 
@@ -82,20 +78,18 @@ async def shared_client(
     :param key: of the account.
     :param open_account: reads the connection, and must not block the event loop; with ``again``, another time.
     """
-    loop = asyncio.get_running_loop()
-    where = (loop, key)
+    where = (asyncio.get_running_loop(), key)
     shared = _CLIENTS.get(where)
-    if shared is None or loop.time() - shared.opened > MAX_AGE:
+    if shared is None:
         # In the background: whoever comes first may be cancelled, and the others still want it.
-        shared = _CLIENTS[where] = _Shared(in_background(_open(open_account)), loop.time())
+        shared = _CLIENTS[where] = _Shared(in_background(_open(open_account)))
     shared.users += 1
     try:
         yield await asyncio.shield(shared.client)
     finally:
         shared.users -= 1
         if not shared.users:
-            if _CLIENTS.get(where) is shared:
-                del _CLIENTS[where]
+            del _CLIENTS[where]
             await asyncio.shield(in_background(_close(shared.client)))
 
 

@@ -1,42 +1,35 @@
-"""One poller that serves every waiter of an event loop; `PollPlan` decides, this carries it out."""
+"""One poller for all waits of a client on its event loop; `PollPlan` decides, this carries it out."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import logging
-from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_ee_provider.earth_engine.model.metrics import measure
 from airflow_ee_provider.earth_engine.protocol.api_methods import get_operation
-from airflow_ee_provider.earth_engine.protocol.poll_plan import Get, PollPlan
-from airflow_ee_provider.earth_engine.protocol.reading import read_list
+from airflow_ee_provider.earth_engine.protocol.poll_plan import SHORTEST_WAIT, PollPlan
+from airflow_ee_provider.earth_engine.protocol.reading import list_is_cheaper, read_list
 from airflow_ee_provider.earth_engine.protocol.retries import attempt
 from airflow_ee_provider.earth_engine.transport.drivers import run_async
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
-
+    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
     from airflow_ee_provider.earth_engine.protocol.effects import ReadOperations
-    from airflow_ee_provider.earth_engine.protocol.poll_plan import List, Waiter
+    from airflow_ee_provider.earth_engine.protocol.poll_plan import Waiter
     from airflow_ee_provider.earth_engine.protocol.reading import ReadResults
     from airflow_ee_provider.earth_engine.transport.transports import AiohttpTransport
 
-#: Where the poller logs: it works for many tasks, and none of their logs is its own.
+#: The poller's own log: it works for many tasks.
 LOG = logging.getLogger(__name__)
 
-#: Seconds to wait for more waiters before reading; the longest that this is repeated for; how many new ones are few
-#: enough to stop waiting.
-COALESCE, COALESCE_AT_MOST, FEW = 0.01, 0.5, 20
-
-#: How many are answered in one turn of the event loop.
+#: How many waiters are answered in one turn of the event loop.
 ANSWERS_PER_TURN = 50
 
 
 class SharedPoller:
-    """Reads operations for everybody who waits for some, with as few requests as that takes.
+    """Reads operations for many waiters with few requests: at each tick, a list or gets for each project.
 
     :param transport: sends its requests.
     """
@@ -45,8 +38,7 @@ class SharedPoller:
         self._transport = transport
         self._plan = PollPlan()
         self._answers: dict[Waiter, asyncio.Future[ReadResults]] = {}
-        self._news = asyncio.Event()
-        self._poller: asyncio.Task[None] | None = None
+        self._timers: dict[float, asyncio.TimerHandle] = {}
         self._reads: set[asyncio.Task[None]] = set()
 
     async def read(self, read: ReadOperations) -> ReadResults:
@@ -56,11 +48,13 @@ class SharedPoller:
         loop = asyncio.get_running_loop()
         waiter = self._plan.add(read, loop.time())
         answer = self._answers[waiter] = loop.create_future()
-        self._news.set()
-        if self._poller is None or self._poller.done():
-            self._poller = self._start(self._poll(), lambda: self._plan.waiters)
+        if waiter.tick not in self._timers:
+            # In a context of its own: what a read logs must not go to the log of the task that came first.
+            context = contextvars.Context()
+            self._timers[waiter.tick] = loop.call_at(waiter.tick, self._begin, waiter.tick, context=context)
+        limit = None if read.within is None else max(read.after, SHORTEST_WAIT) + read.within
         try:
-            return await asyncio.wait_for(answer, None if read.within is None else read.after + read.within)
+            return await asyncio.wait_for(answer, limit)
         except asyncio.TimeoutError:
             return dict(waiter.seen)
         finally:
@@ -69,71 +63,37 @@ class SharedPoller:
 
     def close(self) -> None:
         """Stop reading."""
-        for task in (*self._reads, *([self._poller] if self._poller else ())):
-            task.cancel()
+        for timer in self._timers.values():
+            timer.cancel()
+        for reading in self._reads:
+            reading.cancel()
 
-    def _start(self, work: Coroutine[Any, Any, None], for_whom: Callable[[], Iterable[Waiter]]) -> asyncio.Task[None]:
-        """Start what reads for some waiters; whatever goes wrong, none of them is left waiting."""
+    def _begin(self, tick: float) -> None:
+        """Begin to read what is due; nothing waits for what else is being read."""
+        del self._timers[tick]
+        measure("poller_lag", max(0.0, asyncio.get_running_loop().time() - tick) * 1000)
+        for project, names in self._plan.begin(tick).items():
+            reading = asyncio.create_task(self._read(project, names))
+            self._reads.add(reading)
+            reading.add_done_callback(self._reads.discard)
 
-        def tell(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and (error := task.exception()):
-                for answer in [self._answers[waiter] for waiter in for_whom()]:
-                    if not answer.done():
-                        answer.set_exception(error)
-
-        # In a context of its own: what it logs must not go to the log of whoever happened to come first.
-        task = contextvars.Context().run(asyncio.create_task, work)
-        task.add_done_callback(tell)
-        return task
-
-    async def _poll(self) -> None:
-        """Begin what is due, without waiting for its answers."""
-        loop = asyncio.get_running_loop()
-        while True:
-            self._news.clear()
-            due = self._plan.next_due()
-            if due is None or due > loop.time():
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), due and due - loop.time())
-                continue
-            measure("poller_lag", max(0.0, loop.time() - due) * 1000)
-            await self._coalesce()
-            self._begin(self._plan.begin(loop.time()))
-
-    async def _coalesce(self) -> None:
-        """Wait a moment, and on while many are coming: a triggerer starts its triggers one by one."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + COALESCE_AT_MOST
-        known = FEW
-        while loop.time() < until:
-            await asyncio.sleep(COALESCE)
-            if len(self._plan.waiters) <= known:
-                return
-            known = len(self._plan.waiters)
-
-    def _begin(self, reads: Iterable[Get | List]) -> None:
-        for read in reads:
-            work = self._get(read) if isinstance(read, Get) else self._list(read)
-            names = [read.name] if isinstance(read, Get) else [*read.names, *read.also]
-            task = self._start(work, partial(self._plan.waiting_for, names))
-            self._reads.add(task)
-            task.add_done_callback(self._reads.discard)
-
-    async def _get(self, get: Get) -> None:
+    async def _read(self, project: str, names: set[OperationName]) -> None:
         try:
-            found = await run_async(attempt(get_operation(get.name)), self._transport, LOG)
-        finally:
-            self._plan.got(get)
-        await self._answer({get.name: found})
+            if list_is_cheaper(len(names)):
+                found = await run_async(read_list(project, names), self._transport, LOG)
+                await self._answer(found)
+                names -= found.keys()
+            await asyncio.gather(*map(self._get, names))
+        except Exception as error:  # noqa: BLE001 (no waiter may be left without an answer)
+            for waiter in self._plan.waiting_for(names):
+                if not self._answers[waiter].done():
+                    self._answers[waiter].set_exception(error)
 
-    async def _list(self, reading: List) -> None:
-        found, pages = await run_async(read_list(reading.project, reading.names, reading.also), self._transport, LOG)
-        await self._answer(found)
-        self._begin(self._plan.listed(reading, found, pages))
-        self._news.set()
+    async def _get(self, name: OperationName) -> None:
+        await self._answer({name: await run_async(attempt(get_operation(name)), self._transport, LOG)})
 
     async def _answer(self, found: ReadResults) -> None:
-        for number, waiter in enumerate(self._plan.answer(found, asyncio.get_running_loop().time()), 1):
+        for number, waiter in enumerate(self._plan.answer(found), 1):
             if (answer := self._answers.get(waiter)) is not None and not answer.done():
                 answer.set_result(waiter.seen)
             if not number % ANSWERS_PER_TURN:

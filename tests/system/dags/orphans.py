@@ -8,5 +8,5 @@ from airflow_ee_provider.operators.earth_engine import EarthEngineCancelStaleOpe
 
 with DAG("cancel_orphans", schedule=None):
     EarthEngineCancelStaleOperationsOperator(
-        task_id="cancel_orphans", orphaned=True, airflow_conn_id="airflow_api", poll_interval=0.5
+        task_id="cancel_orphans", orphaned=True, airflow_conn_id="airflow_api", poll_interval=1
     )

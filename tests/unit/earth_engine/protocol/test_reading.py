@@ -10,6 +10,7 @@ from airflow_ee_provider.earth_engine.protocol.reading import GETS_PER_LIST_PAGE
 
 FEW = [OperationName("p", f"A{number}") for number in range(3)]
 MANY = [OperationName("p", f"A{number}") for number in range(GETS_PER_LIST_PAGE + 1)]
+MORE = [OperationName("p", f"A{number}") for number in range(3 * GETS_PER_LIST_PAGE)]
 
 
 def page(names: list[OperationName], token: str = "", **more: Any) -> Any:
@@ -26,10 +27,10 @@ def test_few_operations_are_read_one_by_one() -> None:
 def test_many_are_read_in_a_list_which_is_left_where_the_last_of_them_was_seen() -> None:
     others = [OperationName("p", f"B{number}") for number in range(400)]
 
-    played = play(read_operations(MANY), [page([*others, *MANY[:5]], "2"), page(MANY[5:], "3")])
+    played = play(read_operations(MORE), [page([*others, *MORE[:5]], "2"), page(MORE[5:], "3")])
 
     assert played.sent == ["GET projects/p/operations"] * 2
-    assert set(played.result or ()) == set(MANY)
+    assert set(played.result or ()) == set(MORE)
 
 
 def test_what_a_list_does_not_show_is_asked_for_by_its_name() -> None:
@@ -59,11 +60,11 @@ def test_a_list_that_fails_for_a_while_is_no_reason_for_a_flood_of_requests() ->
 
 
 def test_a_list_that_goes_round_in_circles_ends() -> None:
-    gets = [ok(operation("RUNNING", str(name))) for name in MANY[5:]]
+    gets = [ok(operation("RUNNING", str(name))) for name in MORE[5:]]
 
-    played = play(read_operations(MANY), [page(MANY[:3], "2"), page(MANY[3:5], "2"), *gets])
+    played = play(read_operations(MORE), [page(MORE[:3], "2"), page(MORE[3:5], "2"), *gets])
 
-    assert set(played.result or ()) == set(MANY)
+    assert set(played.result or ()) == set(MORE)
 
 
 def test_an_odd_entry_costs_only_itself() -> None:
@@ -80,6 +81,12 @@ def test_projects_are_looked_up_apart() -> None:
     assert played.sent == ["GET projects/p/operations", f"GET {others[0]}"]
 
 
-def test_a_list_that_was_long_the_last_time_is_not_worth_it() -> None:
+def test_a_list_is_left_where_its_pages_cost_more_than_gets() -> None:
+    others = [OperationName("p", f"B{number}") for number in range(400)]
+    gets = [ok(operation("RUNNING", str(name))) for name in MANY[5:]]
+
+    played = play(read_operations(MANY), [page([*others, *MANY[:5]], "2"), *gets])
+
+    assert played.sent == ["GET projects/p/operations", *(f"GET {name}" for name in MANY[5:])]
+    assert set(played.result or ()) == set(MANY)
     assert list_is_cheaper(3000)
-    assert not list_is_cheaper(100, pages=20)

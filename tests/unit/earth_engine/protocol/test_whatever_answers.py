@@ -25,7 +25,7 @@ ABC = OperationName.parse(NAME)
 CALLS: dict[str, Callable[[], Flow[Any]]] = {
     "get": lambda: api_methods.get_operation(ABC),
     "list": lambda: api_methods.list_operations("p"),
-    "find": lambda: api_methods.find_operations("p", [ABC]),
+    "find": lambda: api_methods.find_operations("p", [ABC], most_pages=9),
     "stale": lambda: stale.list_stale_operations("p", stale.StaleCriteria(select_all=True)),
     "cancel": lambda: api_methods.cancel_operation(ABC),
     "delete": lambda: api_methods.delete_operation(ABC),

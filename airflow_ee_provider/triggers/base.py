@@ -1,0 +1,81 @@
+"""What all triggers share: the account, the single event, and how an error of Earth Engine's reaches the task."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_ee_provider.base.errors import CANNOT_BEGIN
+from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Sequence
+
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
+
+
+class Trigger(BaseTrigger):
+    """Wait in the triggerer, and resume the task with one event."""
+
+    def __init__(
+        self,
+        *,
+        operation_names: Sequence[str],
+        earth_engine_conn_id: str | None,
+        project_id: str | None = None,
+        impersonation_chain: str | Sequence[str] | None = None,
+        poll_interval: float,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operation_names = list(operation_names)
+        self.earth_engine_conn_id = earth_engine_conn_id
+        self.project_id = project_id
+        self.impersonation_chain = impersonation_chain
+        self.poll_interval = poll_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what this trigger is made of again after a restart of the triggerer."""
+        names = ("operation_names", "earth_engine_conn_id", "project_id", "impersonation_chain", "poll_interval")
+        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
+
+    @cached_property
+    def hook(self) -> EarthEngineAsyncHook:
+        """The trigger's hook."""
+        from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
+
+        return EarthEngineAsyncHook(self.earth_engine_conn_id, self.project_id, self.impersonation_chain)
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait; an error of Earth Engine's is an event, too, so that the task knows whether a retry can help."""
+        payload: dict[str, Any]
+        try:
+            payload = {"result": await self.wait()}
+        except EarthEngineError as error:
+            payload = {"error": str(error), "permanent": error.permanent}
+            if isinstance(error, CredentialsError) and "account" not in vars(self.hook):
+                payload[CANNOT_BEGIN] = True
+        yield TriggerEvent(payload)
+
+    async def wait(self) -> list[Any]:
+        """Wait, and return what the event carries."""
+        raise NotImplementedError
+
+
+async def sleep_until(moment: float) -> None:
+    """Wait until a moment of the monotonic clock."""
+    await asyncio.sleep(max(0.0, moment - time.monotonic()))
+
+
+async def finish(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Shield a coroutine until it ends: Airflow repeats the cancellation of a trigger every second."""
+    from airflow_ee_provider.earth_engine.transport.drivers import in_background
+
+    task = in_background(coroutine)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
