@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_ee_provider.base.stored_values import or_error, xcom_backend
 from airflow_ee_provider.collector.tables import Tables
 from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
-from airflow_ee_provider.tracking.record import SETTLED_KEY, Intent, Record, may_go_on, part_key
+from airflow_ee_provider.tracking.record import SETTLED_KEY, Ownership, Record, may_go_on, part_key
 from airflow_ee_provider.tracking.settled import settled_try
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ def _checked(value: Any, key: Key) -> Record:
         (record.task_id, record.map_index) == (key.task_id, key.map_index)
         and (record.account is None or isinstance(record.account, dict))
         and all(number is None or isinstance(number, int) for number in numbers)
-        and record.intent in {intent.value for intent in Intent}
+        and record.ownership in {ownership.value for ownership in Ownership}
     )
     if not is_sound:
         raise ValueError("This is not what the task itself writes.")

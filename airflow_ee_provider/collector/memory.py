@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.collector.decision import GONE, WAITS_WITHOUT_A_PROCESS, Decision, Facts, Verdict, decide
-from airflow_ee_provider.tracking.record import Intent, Record, may_go_on
+from airflow_ee_provider.tracking.record import Ownership, Record, may_go_on
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -134,7 +134,7 @@ class Memory:
             for known in self
             for part, decision in known.decide()
             if decision.verdict in (Verdict.WANTED, Verdict.UNCLEAR)
-            or (decision.verdict is Verdict.LEFT and part.intent == Intent.LEAVE.value)
+            or (decision.verdict is Verdict.LEFT and part.ownership == Ownership.HANDED_OFF)
             for name in part.operation_names
         }
 
@@ -179,7 +179,7 @@ class Memory:
     def _replace(self, known: Known, now: Instance) -> None:
         known.is_replaced = True
         known.instance = now
-        if any(part.intent in (Intent.OWN.value, Intent.LEAVE.value) for part in known.parts):
+        if any(part.ownership in (Ownership.OWNER, Ownership.HANDED_OFF) for part in known.parts):
             self._earlier.append(known)
 
 

@@ -257,7 +257,7 @@ class ExportingOperator(ExportParameters):
         return self._starter
 
     def _record(self, context: Context, started: Mapping[str, str]) -> None:
-        record_started(context, started, account_of(self), self.intent, cancel_on_of(self))
+        record_started(context, started, account_of(self), self.ownership, cancel_on_of(self))
 
     def _tag(self, context: Context) -> str:
         return workload_tag_of(context["ti"].dag_id) if self.workload_tag is None else self.workload_tag

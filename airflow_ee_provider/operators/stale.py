@@ -18,7 +18,7 @@ from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.cancel import CANCEL_TEMPLATE_FIELDS, CancellingOperator
 from airflow_ee_provider.tracking.api_client import read_holdings_from_task
 from airflow_ee_provider.tracking.holders import with_holders
-from airflow_ee_provider.tracking.record import Intent
+from airflow_ee_provider.tracking.record import Ownership
 from airflow_ee_provider.tracking.store import record_operations
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.protocol.stale import StaleOperation
 
 #: The XCom's key for why the janitor has found each operation stale.
-REASONS_KEY = "earth_engine_stale_reasons"
+REASONS_KEY = "_earth_engine_stale_reasons"
 
 
 class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
@@ -144,7 +144,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
             return outcomes
         self._reasons = {str(one.operation.name): one.reason for one in stale}
         names = list(self._reasons)
-        record_operations(context, names, **account_of(self), intent=Intent.CANCEL)
+        record_operations(context, names, **account_of(self), ownership=Ownership.CANCELLER)
         context["ti"].xcom_push(key=REASONS_KEY, value=self._reasons)
         return self.cancel([(account_of(self), names)])
 

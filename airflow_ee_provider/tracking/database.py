@@ -75,7 +75,7 @@ def _holder(row: Any, record: Record) -> Holder:
         try_number=row.try_number or 0,
         task_state=_word(row.task_state),
         run_state=_word(row.run_state),
-        intent=record.intent,
+        ownership=record.ownership,
         dag_owners=comma_separated(row.owners),
         triggered_by=getattr(row, "triggering_user_name", None),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_ee_provider.base.task_states import ACTIVE_STATES
 from airflow_ee_provider.earth_engine.model.results import OperationDict
-from airflow_ee_provider.tracking.record import Intent
+from airflow_ee_provider.tracking.record import Ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,8 +37,8 @@ class HolderDict(TypedDict):
     #: Of the task instance now; None before it is scheduled, and after it was cleared.
     task_state: str | None
     run_state: str | None
-    #: An `Intent`: own, leave, watch or cancel.
-    intent: str
+    #: An `Ownership`: owner, handed_off, observer or canceller.
+    ownership: str
     #: Of the DAG, as Airflow has them.
     dag_owners: list[str]
     #: The user who has started the run; None if nobody has, or Airflow is older than 3.1.
@@ -69,7 +69,7 @@ class Holder:
     try_number: int = 0
     task_state: str | None = None
     run_state: str | None = None
-    intent: str = Intent.OWN.value
+    ownership: str = Ownership.OWNER.value
     dag_owners: tuple[str, ...] = ()
     triggered_by: str | None = None
 
@@ -91,7 +91,9 @@ class Holder:
         One that watches them, or cancels them, is not; and what was started to run on is left alone, but if the run has
         failed.
         """
-        return self.intent == Intent.OWN.value or (self.intent == Intent.LEAVE.value and self.run_state == "failed")
+        return self.ownership == Ownership.OWNER or (
+            self.ownership == Ownership.HANDED_OFF and self.run_state == "failed"
+        )
 
     @property
     def name(self) -> str:
@@ -176,7 +178,7 @@ def _id_of(name: str) -> str:
 
 
 def _wanting_first(holder: Holder) -> tuple[Any, ...]:
-    rank = [intent.value for intent in Intent].index(holder.intent)
+    rank = [ownership.value for ownership in Ownership].index(holder.ownership)
     return not holder.wants, rank, holder.dag_id, holder.run_id, holder.task_id, holder.map_index
 
 

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 #: The XCom's key, and the key in Airflow 3.3's task_state_store.
-OPERATIONS_KEY = "earth_engine_operations"
+OPERATIONS_KEY = "_earth_engine_operations"
 
 #: The XCom's key for the number of the try that recorded them.
-TRY_KEY = "earth_engine_try"
+TRY_KEY = "_earth_engine_try"
 
 #: The store's key for all operations that a task starts, once it has started and recorded the last of them.
-STARTED_KEY = "earth_engine_started"
+STARTED_KEY = "_earth_engine_started"
 
 #: The XCom's key under which a try writes down that it has ended, and that nothing of it is left to cancel.
-SETTLED_KEY = "earth_engine_settled"
+SETTLED_KEY = "_earth_engine_settled"
 
 #: What `Record.cancel_on` can have: an author's ``cancel_on_kill``, ``cancel_on_failure`` and ``cancel_on_timeout``.
 CANCEL_ON = ("kill", "failure", "timeout")
@@ -39,17 +39,17 @@ VERSION = 1
 PART = 100
 
 
-class Intent(str, Enum):
+class Ownership(str, Enum):
     """Why a task records operations: what becomes of them when it is over depends on it."""
 
     #: It owns them until they end: they are orphans once it has ended, and nobody else holds them.
-    OWN = "own"
+    OWNER = "owner"
     #: They are meant to run on after it: they are orphans only if its run has failed, and nobody else holds them.
-    LEAVE = "leave"
+    HANDED_OFF = "handed_off"
     #: It only waits for them: they are somebody else's.
-    WATCH = "watch"
+    OBSERVER = "observer"
     #: It cancels them, whoever owns them.
-    CANCEL = "cancel"
+    CANCELLER = "canceller"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Record:
     :param try_number: of the try that recorded them.
     :param max_tries: of the task instance then: only a clear changes it.
     :param run_started: when its DAG run began, in ISO 8601: only the clear of a finished run changes it.
-    :param intent: the value of an `Intent`.
+    :param ownership: the value of an `Ownership`.
     :param cancel_on: at which ends of the task its author wants them cancelled, out of `CANCEL_ON`; None if that is not
         known: people's own code has recorded them, or an earlier version.
     """
@@ -76,7 +76,7 @@ class Record:
     #: Whether another part follows although this one is not full: one of another account.
     more: bool = False
     start_keys: tuple[str, ...] = ()
-    intent: str = Intent.OWN.value
+    ownership: str = Ownership.OWNER.value
     cancel_on: tuple[str, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:

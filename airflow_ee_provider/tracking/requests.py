@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.transport.drivers import Log
 
 #: The XComs' keys: of the function's value, and of what is kept besides, in parts, the second one under ``…_2``.
-VALUE_KEY, KEPT_KEY = "earth_engine_value", "earth_engine_kept"
+VALUE_KEY, KEPT_KEY = "_earth_engine_value", "_earth_engine_kept"
 
 #: How many characters one part has at most, and all together. What is larger is not kept: the task waits in its worker.
 PART, MOST = 500_000, 4_000_000

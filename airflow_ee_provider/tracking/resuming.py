@@ -76,7 +76,7 @@ def _resume(
         _forget(context, len(parts))
         for part in parts:
             if going_on := {name: key for name, key in part.with_keys() if name in wanted}:
-                record_started(context, going_on, part.account, part.intent, part.cancel_on)
+                record_started(context, going_on, part.account, part.ownership, part.cancel_on)
         return operations_of_task(context) if parts else []
     for result in hook.cancel_operations(left) if how == "cancel" else ():
         if not result.outcome.is_fine(not_found_ok=True):

@@ -22,7 +22,7 @@ from airflow_ee_provider.base.airflow_versions import HAS_TASK_STATE_STORE
 from airflow_ee_provider.base.connection import ACCOUNT_PARAMETERS
 from airflow_ee_provider.base.stored_values import xcom
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
-from airflow_ee_provider.tracking.record import PART, TRY_KEY, Intent, Record, part_key, read_parts, texts_of
+from airflow_ee_provider.tracking.record import PART, TRY_KEY, Ownership, Record, part_key, read_parts, texts_of
 from airflow_ee_provider.tracking.retry_memory import memory_to_write
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def record_operations(
     earth_engine_conn_id: str | None = "",
     project_id: str | None = None,
     impersonation_chain: str | Sequence[str] | None = None,
-    intent: str = "own",
+    ownership: str = "owner",
 ) -> list[str]:
     """Write down that this task holds these operations, in addition to those that it recorded before.
 
@@ -61,19 +61,20 @@ def record_operations(
         cleans up uses a connection of its own.
     :param project_id: the Cloud project that they were started with, if it is not the connection's.
     :param impersonation_chain: service accounts, the last of which started them.
-    :param intent: ``own`` if they are nobody's any more once this task has failed, or its run has ended; ``leave`` if
-        they are meant to run on unless the run fails; ``watch`` if they are somebody else's; ``cancel`` if the task
-        only cancels them.
+    :param ownership: ``owner`` if no task needs them any more once this one has failed, or its run has ended;
+        ``handed_off`` if they are meant to run on unless the run fails; ``observer`` if they are of another task;
+        ``canceller`` if the task only cancels them.
     :return: all names recorded by this try of the task.
     :raises InvalidOperationNameError: if one of them is not a name, or is an id of which the project is not known;
         nothing is recorded then.
+    :raises ValueError: if ``ownership`` is none of these words; nothing is recorded then.
     """
     account = None
     if earth_engine_conn_id != "":
         chain = impersonation_chain if isinstance(impersonation_chain, str) else list(impersonation_chain or ()) or None
         values = (earth_engine_conn_id, project_id, chain)
         account = dict(zip(ACCOUNT_PARAMETERS, values, strict=True))
-    parts = _record(context, dict.fromkeys(_full_names(names, account, project_id), ""), account, intent)
+    parts = _record(context, dict.fromkeys(_full_names(names, account, project_id), ""), account, ownership)
     return [name for part in parts for name in part.operation_names]
 
 
@@ -81,7 +82,7 @@ def record_started(
     context: Context,
     started: Mapping[str, str],
     account: dict[str, Any] | None,
-    intent: str = Intent.OWN,
+    ownership: str = Ownership.OWNER,
     cancel_on: tuple[str, ...] | None = None,
 ) -> None:
     """Write down what a task of this package holds: each operation, and the `Start.key` under which it was started.
@@ -91,7 +92,7 @@ def record_started(
     :param started: the key is empty for what the task has not started itself.
     :param cancel_on: see `cancel_on_of`.
     """
-    _record(context, started, account, intent, cancel_on)
+    _record(context, started, account, ownership, cancel_on)
 
 
 def recorded_with_keys(context: Context) -> list[tuple[str, str]]:
@@ -139,7 +140,7 @@ def _record(
     context: Context,
     new: Mapping[str, str],
     account: dict[str, Any] | None,
-    intent: str = Intent.OWN,
+    ownership: str = Ownership.OWNER,
     cancel_on: tuple[str, ...] | None = None,
 ) -> list[Record]:
     """Write down operations, each with its `Start.key`, and return all parts."""
@@ -149,13 +150,13 @@ def _record(
         parts, todo = written.parts, [name for name in new if name not in written.names]
         while todo:
             last = parts[-1] if parts else None
-            if last is None or not _is_of(last, account, intent, cancel_on) or len(last.operation_names) >= PART:
+            if last is None or not _is_of(last, account, ownership, cancel_on) or len(last.operation_names) >= PART:
                 if last is not None and len(last.operation_names) < PART:
                     _write(context, len(parts), replace(last, more=True))
                 if last is None:
                     ti = item_of(context, "ti")
                     ti.xcom_push(key=TRY_KEY, value=ti.try_number)
-                parts.append(_part(context, account, intent, cancel_on))
+                parts.append(_part(context, account, ownership, cancel_on))
             room = PART - len(parts[-1].operation_names)
             parts[-1] = parts[-1].with_more({name: new[name] for name in todo[:room]})
             written.names.update(todo[:room])
@@ -190,11 +191,13 @@ def _written_so_far(context: Context) -> _Written:
     return _written
 
 
-def _is_of(part: Record, account: dict[str, Any] | None, intent: str, cancel_on: tuple[str, ...] | None) -> bool:
-    return (part.account, part.intent, part.cancel_on) == (account, intent, cancel_on)
+def _is_of(part: Record, account: dict[str, Any] | None, ownership: str, cancel_on: tuple[str, ...] | None) -> bool:
+    return (part.account, part.ownership, part.cancel_on) == (account, ownership, cancel_on)
 
 
-def _part(context: Context, account: dict[str, Any] | None, intent: str, cancel_on: tuple[str, ...] | None) -> Record:
+def _part(
+    context: Context, account: dict[str, Any] | None, ownership: str, cancel_on: tuple[str, ...] | None
+) -> Record:
     ti = item_of(context, "ti")
     return Record(
         (),
@@ -204,14 +207,17 @@ def _part(context: Context, account: dict[str, Any] | None, intent: str, cancel_
         ti.try_number,
         getattr(ti, "max_tries", None),
         run_started(context),
-        intent=Intent(intent).value,
+        ownership=Ownership(ownership).value,
         cancel_on=cancel_on,
     )
 
 
 def _write(context: Context, number: int, part: Record) -> None:
     item_of(context, "ti").xcom_push(key=part_key(number), value=part.as_json())
-    if HAS_TASK_STATE_STORE or part.intent in (Intent.OWN, Intent.LEAVE):  # Variables only for what is resumed.
+    if HAS_TASK_STATE_STORE or part.ownership in (
+        Ownership.OWNER,
+        Ownership.HANDED_OFF,
+    ):  # Variables only for what is resumed.
         remember(context, part_key(number), part.as_json())
 
 

@@ -419,7 +419,7 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
         {"account": ["not", "an", "account"]},
         {"try_number": "two"},
         {"run_started": "yesterday"},
-        {"intent": "destroy"},
+        {"ownership": "destroy"},
         {"task_id": "another_task"},
         {"operation_names": ["no name"]},
         {"cancel_on": 7},

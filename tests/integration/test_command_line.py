@@ -68,7 +68,7 @@ def bystander(earth_engine_emulator: Emulator, orphan: str) -> str:  # noqa: ARG
 def test_a_list_names_who_holds_what(call: CommandLine, orphan: str, bystander: str) -> None:
     by_name = {row["operation"]: row for row in call.rows("list")}
 
-    assert by_name[orphan]["held_by"].startswith("held_own.task of ")
+    assert by_name[orphan]["held_by"].startswith("held_owner.task of ")
     assert by_name[orphan]["orphaned"] == "True"
     assert by_name[bystander]["held_by"] == ""
     assert by_name[bystander]["orphaned"] == "False"
@@ -76,7 +76,7 @@ def test_a_list_names_who_holds_what(call: CommandLine, orphan: str, bystander: 
 
 def test_filters_choose(call: CommandLine, orphan: str, bystander: str) -> None:
     assert [row["operation"] for row in call.rows("list", "--description", "ndvi-*")] == [orphan]
-    assert [row["operation"] for row in call.rows("list", "--dag-id", "held_own")] == [orphan]
+    assert [row["operation"] for row in call.rows("list", "--dag-id", "held_owner")] == [orphan]
     assert call.rows("list", "--older-than", "2h", "--all") == []
     assert {row["operation"] for row in call.rows("list", "--state", "RUNNING")} == {orphan, bystander}
 
@@ -87,7 +87,7 @@ def test_a_table_and_one_operation_in_full(call: CommandLine, orphan: str) -> No
     assert "operation" in table.stdout.splitlines()[0], table.stdout + table.stderr
     assert orphan in table.stdout
     assert "destination_uris" in full.stdout, full.stderr
-    assert "held_own.task of " in full.stdout
+    assert "held_owner.task of " in full.stdout
 
 
 def test_orphans_are_listed_and_cancelled_and_nothing_else_is(
@@ -110,7 +110,7 @@ def test_a_cancel_asks_first_and_says_who_holds_it(
 
     assert refused.returncode == 1
     assert "Nothing was cancelled" in refused.stderr
-    assert "held_own.task of " in refused.stderr
+    assert "held_owner.task of " in refused.stderr
     assert earth_engine_emulator.service.state(orphan) == "RUNNING"
     assert call("cancel", orphan, answer="y\n").returncode == 0
     assert earth_engine_emulator.service.state(orphan) == "CANCELLED"

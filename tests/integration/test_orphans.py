@@ -58,14 +58,14 @@ def states(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> Call
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
     names = [service.add(name) for name in ("orphan", "left", "wanted", "colleague's")]
-    for intent, name, task_state, run_state in (
-        ("own", names[0], "failed", "failed"),
-        ("leave", names[1], "success", "success"),
-        ("watch", names[2], "deferred", "running"),
-        ("cancel", names[3], "failed", "failed"),
+    for ownership, name, task_state, run_state in (
+        ("owner", names[0], "failed", "failed"),
+        ("handed_off", names[1], "success", "success"),
+        ("observer", names[2], "deferred", "running"),
+        ("canceller", names[3], "failed", "failed"),
     ):
-        run_dag(f"held_{intent}", name)
-        set_states(f"held_{intent}", task_state, run_state)
+        run_dag(f"held_{ownership}", name)
+        set_states(f"held_{ownership}", task_state, run_state)
     return lambda: [service.state(name) for name in names]
 
 
@@ -77,7 +77,7 @@ def test_the_janitor_cancels_orphans_and_says_whose_they_were(
 
     assert states() == ["CANCELLED", "RUNNING", "RUNNING", "RUNNING"], ran.log
     [result] = ran.result
-    assert result["reason"].startswith("is orphaned: held_own.task of ")
+    assert result["reason"].startswith("is orphaned: held_owner.task of ")
     assert "(failed; its run failed)" in result["reason"]
 
 

@@ -68,11 +68,11 @@ def test_the_page_says_of_each_operation_who_holds_it(api: TestClient, orphan: s
     operations = shown(api)
 
     assert operations[orphan]["orphaned"]
-    assert operations[orphan]["holders"][0]["dag_id"] == "held_own"
+    assert operations[orphan]["holders"][0]["dag_id"] == "held_owner"
     assert operations[nobodys]["holders"] == []
-    assert shown(api, dag_id="held_own").keys() == {orphan}
+    assert shown(api, dag_id="held_owner").keys() == {orphan}
     assert shown(api, dag_id="another").keys() == set()
-    assert shown(api, dag_id="held_own", task_id="another").keys() == set()
+    assert shown(api, dag_id="held_owner", task_id="another").keys() == set()
 
 
 @pytest.mark.skipif(airflow_version < "3.1", reason="the page is for Airflow 3.1 and later")
@@ -131,7 +131,7 @@ def test_a_cancel_reaches_earth_engine_and_the_audit_log(
     time.sleep(0.5)
     assert [earth_engine_emulator.service.state(name) for name in (orphan, nobodys)] == ["CANCELLED"] * 2
     logged = {json.loads(entry.extra)["operation"]: entry for entry in audit_entries()}
-    assert (logged[orphan].owner, logged[orphan].dag_id, logged[orphan].task_id) == ("op", "held_own", "task")
+    assert (logged[orphan].owner, logged[orphan].dag_id, logged[orphan].task_id) == ("op", "held_owner", "task")
     assert (logged[nobodys].owner, logged[nobodys].dag_id) == ("op", None)
 
 
@@ -197,7 +197,7 @@ def test_a_janitor_that_may_not_read_every_dag_is_told_nothing(
     monkeypatch.setattr(
         manager,
         "is_authorized_dag",
-        lambda **what: getattr(what.get("details"), "id", None) != "held_own" and allowed(**what),
+        lambda **what: getattr(what.get("details"), "id", None) != "held_owner" and allowed(**what),
     )
     since = (datetime.now(timezone.utc) - timedelta(hours=1)).isoformat()
 

@@ -214,7 +214,7 @@ class Database:
             for key, value in [*xcoms.items(), *(self.store.items() if is_task else ())]:
                 if key.startswith(OPERATIONS_KEY) and state != "removed":
                     record = Record.from_json(value)
-                    holder = Holder("dag", "run", task_id, map_index, 1, state, self.run_state, record.intent)
+                    holder = Holder("dag", "run", task_id, map_index, 1, state, self.run_state, record.ownership)
                     found.append(Holding(holder, record.operation_names))
         return found
 
