@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.collector.decision import GONE, WAITS_WITHOUT_A_PROCESS, Decision, Facts, Verdict, decide
-from airflow_ee_provider.tracking.record import Ownership, Record, may_go_on
+from airflow_ee_provider.tracking.record import Ownership, Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -139,11 +139,8 @@ class Memory:
         }
 
     def _is_news(self, instance: Instance) -> bool:
-        known = self._present.get(instance.key)
-        if known is None or known.instance.recorded_at != instance.recorded_at:
-            return True
-        # A further part is written beside the first.
-        return bool(known.parts) and instance.state == "running" and may_go_on(known.parts[-1])
+        known = self._present.get(instance.key)  # Each addition writes the last part of a record again.
+        return known is None or known.instance.recorded_at != instance.recorded_at
 
     def _read(self, instance: Instance, record: list[Record] | Exception) -> None:
         """Take in what was read of a task instance's record."""

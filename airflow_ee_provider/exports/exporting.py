@@ -35,7 +35,7 @@ from airflow_ee_provider.earth_engine.protocol.starting import (
 from airflow_ee_provider.exports.lineage import add_outlet_assets, operator_lineage
 from airflow_ee_provider.exports.parameters import ExportParameters
 from airflow_ee_provider.exports.queue import start_as_there_is_room
-from airflow_ee_provider.exports.requested import Made, Wanted, all_asked, only_operations
+from airflow_ee_provider.exports.requested import Made, Wanted, all_asked
 from airflow_ee_provider.exports.restarts import failed_to_restart, tries_so_far
 from airflow_ee_provider.exports.results import lines_of, value_of
 from airflow_ee_provider.exports.starter import Starter
@@ -148,25 +148,22 @@ class ExportingOperator(ExportParameters):
             if not waits_itself(self, event):
                 result_or_raise(event)
             self.full_since = event.get("since")
-            if (asked := self._kept(context)) is None:
-                raise AirflowException("What is still to be started was not kept: the next try starts it.")
-            return self.carry_out(context, asked)
+            return self.carry_out(context, self._kept(context))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Return the function's value with its operations, or fail as they did."""
         with self._owned(context):
             if waits_itself(self, event):
-                return self.carry_out(context, self._kept(context) or only_operations(self.operation_names))
+                return self.carry_out(context, self._kept(context))
             operations: list[OperationDict] = result_or_raise(event)
-            asked = self._kept(context) or only_operations([operation["name"] for operation in operations])
+            asked = self._kept(context)
             if not self._are_to_restart(context, operations, asked):
                 return self.finish(context, operations, asked)
             return self.carry_out(context, asked)
 
-    def _kept(self, context: Context) -> Asked | None:
-        """Return what this try has asked for, in another process than the one that has; None if 0.1 has."""
-        if (asked := kept(context, {} if self.max_restarts else started_by_task(context))) is None:
-            return None
+    def _kept(self, context: Context) -> Asked:
+        """Return what this try has asked for, in another process than the one that has."""
+        asked = kept(context, {} if self.max_restarts else started_by_task(context))
         self.new_starter(context, asked)
         self.operation_names = asked.names(started_by_task(context))
         return asked

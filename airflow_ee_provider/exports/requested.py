@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_ee_provider.earth_engine.ee_client.objects import place_of
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.earth_engine.protocol.starting import Export, Import
@@ -68,11 +67,6 @@ def all_asked(
         set(starter.deeds.set_aside),
         {*by_itself, *of_last_try} - {start.key for start in starts.values()},
     )
-
-
-def only_operations(names: list[str]) -> Asked:
-    """Return what is asked for where all that is known is which operations are waited for: their list is the value."""
-    return Asked([place_of(number) for number in range(len(names))], names, names)
 
 
 def failed_among(hook: EarthEngineHook, names: list[str]) -> set[str]:

@@ -126,8 +126,8 @@ def keep(context: Context, asked: Asked, starts: list[Start], log: Log, paramete
     return True
 
 
-def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) -> Asked | None:
-    """Return what the first process of this try has kept; None for nothing, as 0.1 did.
+def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) -> Asked:
+    """Return what the first process of this try has kept.
 
     :param started: by `Start.key`, what is not needed any more; what is `Asked.set_aside` is not meant.
     :raises AirflowException: if a part of it is gone: the next try calls the function.
@@ -137,8 +137,6 @@ def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) ->
         if number > total:
             break
         part = _read_own(context, _part_key(number))
-        if part is None and number == 1:
-            return None
         if not isinstance(part, dict) or part.get("version") != VERSION:
             raise AirflowException("What this task has kept to go on with is not in its XComs any more.")
         total = int(part["parts"])

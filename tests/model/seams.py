@@ -92,11 +92,11 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Any]:  # noqa: C901 
         world.step(f"XCom {key}")
         airflow.xcoms[ti.task_id, ti.map_index][key] = value
 
-    def xcoms_of_run(key: str, *_: Any) -> Iterator[tuple[str, int, Any]]:
+    def xcoms_of_run(key: str, *_: Any) -> Iterator[tuple[str, Any]]:
         world.step(f"all XComs {key}?")
         for instance, found in airflow.xcoms.items():
             if key in found:
-                yield *instance, found[key]
+                yield instance[0], found[key]
 
     def variable(key: str) -> str | None:
         world.step("Variable?")
