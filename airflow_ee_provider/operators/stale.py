@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base import parameters
@@ -16,8 +15,7 @@ from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, 
 from airflow_ee_provider.earth_engine.protocol.stale import AGE_FIELDS, StaleCriteria
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.cancel import CANCEL_TEMPLATE_FIELDS, CancellingOperator
-from airflow_ee_provider.tracking.api_client import read_holdings_from_task
-from airflow_ee_provider.tracking.holders import with_holders
+from airflow_ee_provider.tracking.api_client import find_orphans
 from airflow_ee_provider.tracking.record import Ownership
 from airflow_ee_provider.tracking.store import record_operations
 
@@ -178,9 +176,9 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
     def _orphans(self) -> dict[OperationName, str]:
         """Return the project's orphaned operations, each with who held it last."""
         active = [operation for operation in self.hook.list_operations() if not operation.done]
-        held = with_holders(active, partial(read_holdings_from_task, self.airflow_conn_id))
-        measure("orphans", sum(one.orphaned for one in held))
-        return {one.operation.name: f"is orphaned: {one.holders[0].describe()}" for one in held if one.orphaned}
+        orphans = find_orphans(active, self.airflow_conn_id)
+        measure("orphans", len(orphans))
+        return {one.name: f"is orphaned: {orphans[str(one.name)]}" for one in active if str(one.name) in orphans}
 
     def _log_table(self, outcomes: Iterable[CancelDict]) -> None:
         from tabulate import tabulate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from task_states import set_states
 
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.tracking.database import read_holdings
-from airflow_ee_provider.tracking.holders import HeldOperation, Holder, Holding, join
+from airflow_ee_provider.tracking.holders import HeldOperation, Holder, Holding, join, orphans_among
 from airflow_ee_provider.tracking.overview import read_overview
 
 if TYPE_CHECKING:
@@ -78,10 +77,16 @@ def test_a_projects_number_stands_for_its_name() -> None:
     assert not held.orphaned
 
 
-def test_a_holder_survives_json() -> None:
-    holder = replace(TASK, map_index=3, task_state="failed", dag_owners=("ada",), triggered_by="bob")
+def test_of_active_operations_those_are_orphans_whose_owner_is_over() -> None:
+    failed = replace(TASK, task_state="failed", run_state="failed")
+    watching = replace(TASK, dag_id="another", task_state="deferred", run_state="running", ownership="observer")
+    names = [f"projects/p/operations/{name}" for name in "ABC"]
 
-    assert Holder.from_dict(json.loads(json.dumps(holder.as_dict()))) == holder
+    orphans = orphans_among(
+        names, [Holding(failed, (names[0], "projects/123/operations/B")), Holding(watching, (names[1],))]
+    )
+
+    assert orphans == {names[0]: "dag.task of run (failed; its run failed)"}
 
 
 @pytest.fixture
