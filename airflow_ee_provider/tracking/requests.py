@@ -23,7 +23,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_ee_provider.earth_engine.protocol.api_methods import encode
 from airflow_ee_provider.earth_engine.protocol.starting import Start
-from airflow_ee_provider.tracking.store import item_of, map_index_of
+from airflow_ee_provider.tracking.store import item_of, read_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -136,7 +136,7 @@ def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) ->
     for number in count(1):
         if number > total:
             break
-        part = _read_own(context, _part_key(number))
+        part = read_own(context, _part_key(number))
         if not isinstance(part, dict) or part.get("version") != VERSION:
             raise AirflowException("What this task has kept to go on with is not in its XComs any more.")
         total = int(part["parts"])
@@ -144,7 +144,7 @@ def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) ->
     lines = _unpacked("".join(texts))
     of_all = json.loads(next(lines))
     asked = Asked(
-        _read_own(context, VALUE_KEY),
+        read_own(context, VALUE_KEY),
         of_all["in_value"],
         of_all["operations"],
         set_aside=set(of_all["set_aside"]),
@@ -229,9 +229,3 @@ def unpacked_text(text: str) -> str:
 
 def _part_key(number: int) -> str:
     return KEPT_KEY if number == 1 else f"{KEPT_KEY}_{number}"
-
-
-def _read_own(context: Context, key: str) -> Any:
-    ti = item_of(context, "ti")
-    # With its ids: without them, Airflow 2.11 would answer with any task's of the run.
-    return ti.xcom_pull(task_ids=ti.task_id, map_indexes=map_index_of(ti), key=key)

@@ -3,10 +3,9 @@
 XComs are gone when the next try begins; so the parts of a record (see `airflow_ee_provider.tracking.record`) are also
 written where that one finds them: see `airflow_ee_provider.tracking.retry_memory`.
 
-What is written when: the first start of a task at once; those that follow side by side twice a second, and all before
-anything waits for them; what a function starts by itself, one by one, before the function hears of it. A process that
-dies leaves half a second's starts unwritten, and no more: the next try asks for them again under the same
-``requestId``, and is told which they are.
+The first start of a task is written at once; those that follow side by side twice a second, and all before anything
+waits for them; what a function starts one by one, before the function gets it. A process that dies leaves half a
+second's starts unwritten: the next try asks for them again under the same ``requestId``, and gets their names.
 """
 
 from __future__ import annotations
@@ -108,18 +107,14 @@ def recorded_with_keys(context: Context) -> list[tuple[str, str]]:
 
 def started_by_task(context: Context) -> dict[str, str]:
     """Return the operations that this try has started, or goes on with, by `Start.key`; the latest of each."""
-    return _latest(recorded_with_keys(context))
+    return {key: name for name, key in recorded_with_keys(context) if key}
 
 
 def wanted_of_task(context: Context) -> list[str]:
     """Return what this try has recorded, but for what has failed and was started again."""
     recorded = recorded_with_keys(context)
-    latest = _latest(recorded)
+    latest = {key: name for name, key in recorded if key}
     return [name for name, key in recorded if latest.get(key, name) == name]
-
-
-def _latest(recorded: Iterable[tuple[str, str]]) -> dict[str, str]:
-    return {key: name for name, key in recorded if key}
 
 
 def _full_names(names: Any, account: dict[str, Any] | None, project: str | None) -> tuple[str, ...]:
@@ -174,8 +169,7 @@ def _add(context: Context, parts: list[Record], new: Mapping[str, str], empty: R
         items = [*parts.pop().with_keys(), *items]
     for begin in range(0, len(items), PART):
         names, keys = zip(*items[begin : begin + PART], strict=True)
-        start_keys = keys if any(keys) else ()
-        parts.append(replace(empty, operation_names=names, start_keys=start_keys, parts_before=len(parts)))
+        parts.append(replace(empty, operation_names=names, start_keys=keys, parts_before=len(parts)))
     for moved in range(max(number, 1), len(parts)):
         _write(context, part_key(moved), parts[moved - 1])
     _write(context, OPERATIONS_KEY, parts[-1])
@@ -189,7 +183,7 @@ def _written_so_far(context: Context) -> _Written:
     global _written  # noqa: PLW0603 (what this process has written or read last)
     ti = item_of(context, "ti")
     known = _written if _written is not None and _written.ti is ti else None
-    value = _read_own(context, OPERATIONS_KEY)
+    value = read_own(context, OPERATIONS_KEY)
     if known and known.parts and value == known.parts[-1].as_json():
         return known
     last = None if value is None else Record.from_json(value)
@@ -238,10 +232,11 @@ def remember(context: Context, key: str, value: Any) -> None:
 
 def records_of_task(context: Context) -> list[Record]:
     """Return what the context's task instance has recorded in this try."""
-    return read_parts(lambda key: _read_own(context, key))
+    return read_parts(lambda key: read_own(context, key))
 
 
-def _read_own(context: Context, key: str) -> Any:
+def read_own(context: Context, key: str) -> Any:
+    """Return an XCom of the context's task instance; None if it has none under that key."""
     ti = item_of(context, "ti")
     # With its ids: without them, Airflow 2.11 would answer with any task's of the run.
     return ti.xcom_pull(task_ids=ti.task_id, map_indexes=map_index_of(ti), key=key)
