@@ -55,15 +55,15 @@ PART, MOST_PARTS = 100, 1_000
 
 
 class Ownership(str, Enum):
-    """Why a task records operations: what becomes of them when it is over depends on it."""
+    """Why a task records operations; whether they are cancelled after its end depends on it."""
 
-    #: It owns them until they end: they are orphans once it has ended, and nobody else holds them.
+    #: The task needs them until they end: they are orphans once it has ended, and no other task holds them.
     OWNER = "owner"
-    #: They are meant to run on after it: they are orphans only if its run has failed, and nobody else holds them.
+    #: They are meant to run on after it: they are orphans only if its run has failed, and no other task holds them.
     HANDED_OFF = "handed_off"
-    #: It only waits for them: they are somebody else's.
+    #: The task only waits for them: another one owns them.
     OBSERVER = "observer"
-    #: It cancels them, whoever owns them.
+    #: The task cancels them, whichever task owns them.
     CANCELLER = "canceller"
 
 
