@@ -74,7 +74,7 @@ def fill(connection: object) -> None:
             "try_number": 1,
             "max_tries": 2,
             "run_started": None,
-            "intent": "own",
+            "ownership": "owner",
             "cancel_on": ["kill", "failure", "timeout"],
         }
     )
@@ -83,11 +83,11 @@ def fill(connection: object) -> None:
     do(f"{into} {shared}, 'key_' || k, {value}, now() from {source}, generate_series(1, {per_task - 1}) k")
     recorded = f"replace('{record}', 'TASK', 'task_' || t)"
     cast = "::jsonb" if is_json(connection) else "::bytea"
-    do(f"{into} {shared}, 'earth_engine_operations', {recorded}{cast}, now() from {source} where t in (3, 9)")
+    do(f"{into} {shared}, '_earth_engine_operations', {recorded}{cast}, now() from {source} where t in (3, 9)")
     settled = "'{\"try_number\": ' || (case when n % 50 = 0 then 2 else 1 end) || '}'"
     of_ended = f"t = 3 or n <= {RUNS - ACTIVE}"
     do(
-        f"{into} {shared}, 'earth_engine_settled', ({settled}){cast}, now() from {source}"
+        f"{into} {shared}, '_earth_engine_settled', ({settled}){cast}, now() from {source}"
         f" where t in (3, 9) and ({of_ended})"
     )
 
@@ -184,14 +184,14 @@ def become_quiet(connection: object) -> None:
     from sqlalchemy import text
 
     of_active = (
-        f"from xcom where key = 'earth_engine_operations' and dag_run_id > {RUNS - ACTIVE} and task_id = 'task_9'"
+        f"from xcom where key = '_earth_engine_operations' and dag_run_id > {RUNS - ACTIVE} and task_id = 'task_9'"
     )
     for statement in (
         "update dag_run set state = 'success' where state = 'running'",
         f"update dag_run set updated_at = now() - ({RUNS} - id) * interval '1.8 seconds' where id > {RUNS} - 2000",
         "update task_instance set state = 'success', try_number = 1 where state is null or state = 'deferred'",
         "insert into xcom (dag_run_id, dag_id, run_id, task_id, map_index, key, value, timestamp) select dag_run_id,"
-        " dag_id, run_id, task_id, map_index, 'earth_engine_settled', value, timestamp " + of_active,
+        " dag_id, run_id, task_id, map_index, '_earth_engine_settled', value, timestamp " + of_active,
     ):
         connection.execute(text(statement))  # type: ignore[attr-defined]
 

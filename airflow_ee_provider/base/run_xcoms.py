@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
 def xcoms_of_run(
     key: str, dag_id: str, run_id: str, known_tasks: Mapping[str, bool], wanted: Callable[[str], bool]
-) -> Iterator[tuple[str, int | None, Any]]:
-    """Yield task id, map index and value of all XComs of a DAG run under a key, of tasks that are gone as well.
+) -> Iterator[tuple[str, Any]]:
+    """Yield task id and value of all XComs of a DAG run under a key, of tasks that are gone as well.
 
-    Who wrote it may be known only from the value: the map index is None then. An exception is the value of what could
-    not be read.
+    An exception is the value of what could not be read.
 
     :param known_tasks: the ids of the tasks of the DAG's present file, each with whether it can be mapped.
     :param wanted: whether a task's id is asked about.
@@ -29,7 +28,7 @@ def xcoms_of_run(
 
 def _from_database(
     key: str, dag_id: str, run_id: str, known_tasks: Mapping[str, bool], wanted: Callable[[str], bool]
-) -> Iterator[tuple[str, int | None, Any]]:
+) -> Iterator[tuple[str, Any]]:
     del known_tasks  # The database has them all.
     from airflow.utils.session import create_session
 
@@ -38,17 +37,14 @@ def _from_database(
         query = backend.get_many(key=key, dag_ids=dag_id, run_id=run_id, session=session)
         # Columns, not entities: those have their values deserialised already, by another rule.
         rows = query.with_entities(backend.task_id, backend.map_index, backend.value).all()
-        found = [
-            (row.task_id, row.map_index, or_error(backend.deserialize_value, row))
-            for row in rows
-            if wanted(row.task_id)
-        ]
-    yield from sorted(found, key=lambda one: one[:2])
+        rows = sorted((row for row in rows if wanted(row.task_id)), key=lambda row: (row.task_id, row.map_index))
+        found = [(row.task_id, or_error(backend.deserialize_value, row)) for row in rows]
+    yield from found
 
 
 def _from_supervisor(
     key: str, dag_id: str, run_id: str, known_tasks: Mapping[str, bool], wanted: Callable[[str], bool]
-) -> Iterator[tuple[str, int | None, Any]]:
+) -> Iterator[tuple[str, Any]]:
     of: dict[str, Any] = {"key": key, "dag_id": dag_id, "run_id": run_id}
     for task_id, indexes in _instances_of_run(dag_id, run_id, known_tasks).items():
         if not wanted(task_id):
@@ -57,12 +53,12 @@ def _from_supervisor(
             values = or_error(xcom_backend().get_all, **of, task_id=task_id)
             if not isinstance(values, Exception):
                 for value in values or ():
-                    yield task_id, None, value
+                    yield task_id, value
                 continue
         for map_index in indexes or (-1,):  # One of them cannot be read: the others can.
             value = or_error(xcom, **of, task_id=task_id, map_index=map_index)
             if value is not None:
-                yield task_id, map_index, value
+                yield task_id, value
 
 
 def _instances_of_run(dag_id: str, run_id: str, known_tasks: Mapping[str, bool]) -> dict[str, list[int]]:

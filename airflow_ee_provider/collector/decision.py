@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from airflow_ee_provider.base.task_states import ACTIVE_STATES
 from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
-from airflow_ee_provider.tracking.record import Intent
+from airflow_ee_provider.tracking.record import Ownership
 
 if TYPE_CHECKING:
     from airflow_ee_provider.tracking.record import Record
@@ -100,7 +100,7 @@ def decide(facts: Facts) -> Decision:
     record = facts.record
     if facts.is_settled:
         return Decision(Verdict.LEFT, "has left nothing to cancel")
-    if record.intent in (Intent.WATCH.value, Intent.CANCEL.value):
+    if record.ownership in (Ownership.OBSERVER, Ownership.CANCELLER):
         return Decision(Verdict.WANTED if facts.is_active else Verdict.LEFT, "does not own them")
     if facts.task_state == GONE:
         return _if_allowed(facts, "was deleted", ("kill",))
@@ -138,9 +138,9 @@ def _if_allowed(facts: Facts, how: str, ends: tuple[str, ...]) -> Decision:
     :param ends: of the task, as its author's ``cancel_on_*`` have them; each that it may have been.
     """
     record = facts.record
-    if record.intent == Intent.LEAVE.value and facts.run_state != "failed":
+    if record.ownership == Ownership.HANDED_OFF and facts.run_state != "failed":
         return Decision(Verdict.LEFT, f"{how}; its operations are meant to run on")
-    if record.intent == Intent.LEAVE.value:
+    if record.ownership == Ownership.HANDED_OFF:
         ends = ("kill", "failure")
     if record.cancel_on is None:
         if "failed" in (facts.task_state, facts.run_state):

@@ -10,14 +10,13 @@ from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_ee_provider.base.stored_values import or_error, xcom_backend
 from airflow_ee_provider.collector.tables import Tables
 from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
-from airflow_ee_provider.tracking.record import SETTLED_KEY, Intent, Record, may_go_on, part_key
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY, Ownership, Record, part_key, read_parts
 from airflow_ee_provider.tracking.settled import settled_try
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 #: How many ids one statement names at most: databases have limits.
 MOST_NAMED = 1000
 
-#: How many parts of a record are read at a time.
+#: How many parts that come before the last one are read at a time.
 PARTS = 32
 
 
@@ -181,18 +180,18 @@ class Database:
 
     def records(self, instances: Iterable[Instance]) -> dict[Key, list[Record] | Exception]:
         """Read the records of task instances, all their parts; or what keeps one from being read."""
-        waiting = {one.key: one for one in instances}
-        parts: dict[Key, list[Record] | Exception] = {key: [] for key in waiting}
-        for first in count(1, PARTS):
-            if not waiting:
-                return parts
+        wanted = {one.key: one for one in instances}
+        values = self._values(wanted.values(), [OPERATIONS_KEY])
+        lasts = {key: or_error(Record.from_json, value) for (key, _), value in values.items()}
+        before = {key: last.parts_before for key, last in lasts.items() if isinstance(last, Record)}
+        for first in range(1, max(before.values(), default=0) + 1, PARTS):
             keys = [part_key(number) for number in range(first, first + PARTS)]
-            values = self._values(waiting.values(), keys)
-            for key in list(waiting):
-                found = parts[key] = _with_parts(parts[key], values, key, keys)
-                if isinstance(found, Exception) or len(found) < first + PARTS - 1 or not may_go_on(found[-1]):
-                    del waiting[key]
-        return parts
+            values |= self._values([wanted[key] for key, parts in before.items() if parts >= first], keys)
+
+        def read(key: Key) -> list[Record]:
+            return [_checked(part, key) for part in read_parts(lambda name: values.get((key, name)))]
+
+        return {key: or_error(read, key) for key in wanted}
 
     def _values(self, instances: Iterable[Instance], keys: list[str]) -> dict[tuple[Key, str], Any]:
         """Read XComs, or what is stored, by their keys."""
@@ -242,37 +241,21 @@ class Database:
         return [row[0] for row in self._ask(statement.order_by(run.id.desc()).limit(most))]
 
 
-def _with_parts(
-    before: list[Record] | Exception, values: dict[tuple[Key, str], Any], key: Key, keys: list[str]
-) -> list[Record] | Exception:
-    """Return the parts of a record with those that were read just now."""
-    parts = [] if isinstance(before, Exception) else list(before)
-    for name in keys:
-        if (key, name) not in values or (parts and not may_go_on(parts[-1])):
-            break
-        record = or_error(_checked, values[key, name], key)
-        if isinstance(record, Exception):
-            return record
-        parts.append(record)
-    return parts
-
-
 def _together(one: Seen, other: Seen) -> Seen:
     return Seen(one.active | other.active, one.ended | other.ended, (*one.instances, *other.instances))
 
 
-def _checked(value: Any, key: Key) -> Record:
-    """Read a part of a record; who may write XComs may have written anything.
+def _checked(record: Record, key: Key) -> Record:
+    """Return a part of a record; who may write XComs may have written anything.
 
     :raises ValueError: if it is not what a task of that name can have written.
     """
-    record = Record.from_json(value, key.task_id, key.map_index)
     numbers = (record.try_number, record.max_tries)
     is_sound = (
         (record.task_id, record.map_index) == (key.task_id, key.map_index)
         and (record.account is None or isinstance(record.account, dict))
         and all(number is None or isinstance(number, int) for number in numbers)
-        and record.intent in {intent.value for intent in Intent}
+        and record.ownership in {ownership.value for ownership in Ownership}
     )
     if not is_sound:
         raise ValueError("This is not what the task itself writes.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.collector.decision import GONE, WAITS_WITHOUT_A_PROCESS, Decision, Facts, Verdict, decide
-from airflow_ee_provider.tracking.record import Intent, Record, may_go_on
+from airflow_ee_provider.tracking.record import Ownership, Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -134,16 +134,13 @@ class Memory:
             for known in self
             for part, decision in known.decide()
             if decision.verdict in (Verdict.WANTED, Verdict.UNCLEAR)
-            or (decision.verdict is Verdict.LEFT and part.intent == Intent.LEAVE.value)
+            or (decision.verdict is Verdict.LEFT and part.ownership == Ownership.HANDED_OFF)
             for name in part.operation_names
         }
 
     def _is_news(self, instance: Instance) -> bool:
-        known = self._present.get(instance.key)
-        if known is None or known.instance.recorded_at != instance.recorded_at:
-            return True
-        # A further part is written beside the first.
-        return bool(known.parts) and instance.state == "running" and may_go_on(known.parts[-1])
+        known = self._present.get(instance.key)  # Each addition writes the last part of a record again.
+        return known is None or known.instance.recorded_at != instance.recorded_at
 
     def _read(self, instance: Instance, record: list[Record] | Exception) -> None:
         """Take in what was read of a task instance's record."""
@@ -179,7 +176,7 @@ class Memory:
     def _replace(self, known: Known, now: Instance) -> None:
         known.is_replaced = True
         known.instance = now
-        if any(part.intent in (Intent.OWN.value, Intent.LEAVE.value) for part in known.parts):
+        if any(part.ownership in (Ownership.OWNER, Ownership.HANDED_OFF) for part in known.parts):
             self._earlier.append(known)
 
 

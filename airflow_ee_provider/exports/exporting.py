@@ -18,7 +18,7 @@ from airflow_ee_provider.exports.filling import QueueFiller
 from airflow_ee_provider.exports.lineage import operator_lineage
 from airflow_ee_provider.exports.parameters import ExportParameters
 from airflow_ee_provider.exports.queue import QueueState
-from airflow_ee_provider.exports.requested import Made, Wanted, all_asked, only_operations
+from airflow_ee_provider.exports.requested import Made, Wanted, all_asked
 from airflow_ee_provider.exports.restarts import failed_to_restart, tries_so_far
 from airflow_ee_provider.exports.results import Results
 from airflow_ee_provider.exports.starter import Starter
@@ -91,7 +91,7 @@ class ExportingOperator(ExportParameters):
         self._starter = Starter(
             self.hook,
             context,
-            lambda started: record_started(context, started, account, self.intent, cancel_on),
+            lambda started: record_started(context, started, account, self.ownership, cancel_on),
             known={key: name for key, name in started_by_task(context).items() if name not in forgotten},
             tries=tries_so_far(context, self.max_restarts, is_restart=bool(self._restarted)),
             queue_timeout=self.queue_timeout,
@@ -210,10 +210,9 @@ class ExportingOperator(ExportParameters):
         """Whether another process can continue with what was asked for, and start what is needed."""
         return keep(context, asked, asked.starts if self.max_restarts else needed, self.log, parameter)
 
-    def _kept(self, context: Context) -> Asked | None:
-        """Return what this try has asked for, in another process than the one that has; None if it was not kept."""
-        if (asked := kept(context, {} if self.max_restarts else started_by_task(context))) is None:
-            return None
+    def _kept(self, context: Context) -> Asked:
+        """Return what this try has asked for, in another process than the one that has."""
+        asked = kept(context, {} if self.max_restarts else started_by_task(context))
         self.new_starter(context, asked)
         self.operation_names = asked.names(started_by_task(context))
         return asked
@@ -224,16 +223,13 @@ class ExportingOperator(ExportParameters):
             if not waits_itself(self, event):
                 result_or_raise(event)
             self._full_since = event.get("since")
-            if (asked := self._kept(context)) is None:
-                raise AirflowException("What is still to be started was not kept: the next try starts it.")
-            return self.carry_out(context, asked)
+            return self.carry_out(context, self._kept(context))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Return the function's value with its operations, or fail as they did."""
         with self.owned(context):
             operations = None if waits_itself(self, event) else result_or_raise(event)
-            names = self.operation_names if operations is None else [operation["name"] for operation in operations]
-            return self.carry_out(context, self._kept(context) or only_operations(names), operations)
+            return self.carry_out(context, self._kept(context), operations)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Cancel as well where the trigger itself has failed, and no next try continues with the exports."""

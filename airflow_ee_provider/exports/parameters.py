@@ -10,7 +10,7 @@ from airflow_ee_provider.base import parameters
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
 from airflow_ee_provider.lifecycle.waiting_task import LIMITS, WaitingTask
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
-from airflow_ee_provider.tracking.record import Intent
+from airflow_ee_provider.tracking.record import Ownership
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,9 +149,9 @@ class ExportParameters(WaitingTask, BaseOperator):
         parameters.check_rendered(self, self.checked_parameters)
 
     @property
-    def intent(self) -> Intent:
+    def ownership(self) -> Ownership:
         """Whether they are its own until they end: those that it waits for, and cancels when it is killed."""
-        return Intent.OWN if self.cancel_on_kill and self.wait_for_completion else Intent.LEAVE
+        return Ownership.OWNER if self.cancel_on_kill and self.wait_for_completion else Ownership.HANDED_OFF
 
     @property
     def wait_options(self) -> WaitOptions:

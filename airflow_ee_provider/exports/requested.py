@@ -88,11 +88,6 @@ def all_asked(
     )
 
 
-def only_operations(names: list[str]) -> Asked:
-    """Return what is asked for where all that is known is which operations are waited for: their list is the value."""
-    return Asked([place_of(number) for number in range(len(names))], names, names)
-
-
 def superseded(started: Mapping[str, Start]) -> list[str]:
     """Return the operations after which another one was started that writes the same.
 

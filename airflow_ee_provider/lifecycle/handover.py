@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.transport.drivers import Log
 
 #: The XCom's key under which a trigger writes down which deferral it has taken over.
-TAKEN_OVER_KEY = "earth_engine_taken_over"
+TAKEN_OVER_KEY = "_earth_engine_taken_over"
 
 #: Seconds that a process waits for its trigger: Airflow ends what stays for longer than `task_success_overtime`, 20 s.
 PATIENCE = 15.0

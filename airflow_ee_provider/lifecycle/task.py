@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.model.operation_names import OperationName
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-    from airflow_ee_provider.tracking.record import Intent
+    from airflow_ee_provider.tracking.record import Ownership
 
 
 class EarthEngineTask:
@@ -38,12 +38,12 @@ class EarthEngineTask:
         return EarthEngineHook(**account_of(self))
 
 
-def record_names(task: Any, context: Context, intent: Intent) -> list[OperationName]:
+def record_names(task: Any, context: Context, ownership: Ownership) -> list[OperationName]:
     """Parse a task's ``operation_names`` and record them, before anything waits on them.
 
     From now on they are plain texts: what a kill reads must ask nobody.
 
-    :param intent: why the task has them.
+    :param ownership: why the task has them.
     :raises AirflowSkipException: if there is no name at all: the upstream task started nothing.
     """
     with airflow_errors():
@@ -52,6 +52,6 @@ def record_names(task: Any, context: Context, intent: Intent) -> list[OperationN
         raise AirflowSkipException(f"{task.task_id} was given no Earth Engine operation: there is nothing to do.")
     task.operation_names = [str(name) for name in names]
     task.hook.make_ready()
-    record_started(context, dict.fromkeys(map(str, names), ""), account_of(task), intent, cancel_on_of(task))
+    record_started(context, dict.fromkeys(map(str, names), ""), account_of(task), ownership, cancel_on_of(task))
     EarthEngineTasksLink.persist_for(context, names)
     return names

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.model.results import OperationDict
     from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
-    from airflow_ee_provider.tracking.record import Intent
+    from airflow_ee_provider.tracking.record import Ownership
 
 #: The parameters that bound what operations may use.
 LIMITS = ("max_eecu_seconds", "max_total_eecu_seconds")
@@ -36,7 +36,7 @@ class WaitingTask(OwningTask):
         defer: Any
 
     @property
-    def intent(self) -> Intent:
+    def ownership(self) -> Ownership:
         """Why it has its operations."""
         raise NotImplementedError
 

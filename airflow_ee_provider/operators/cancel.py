@@ -19,7 +19,7 @@ from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, 
 from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end, report_cancels
 from airflow_ee_provider.lifecycle.task import EarthEngineTask, record_names
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
-from airflow_ee_provider.tracking.record import Intent
+from airflow_ee_provider.tracking.record import Ownership
 from airflow_ee_provider.tracking.run import by_account, records_of_run, records_of_upstream, within_bounds
 from airflow_ee_provider.tracking.store import record_operations, records_of_task
 
@@ -259,7 +259,9 @@ class EarthEngineCancelOperationOperator(CancellingOperator):
     def execute(self, context: Context) -> list[CancelDict]:
         """Cancel what has a name."""
         if self._are_given:
-            return self.cancel([(account_of(self), [str(name) for name in record_names(self, context, Intent.CANCEL)])])
+            return self.cancel(
+                [(account_of(self), [str(name) for name in record_names(self, context, Ownership.CANCELLER)])]
+            )
         unreadable: list[Exception] = []
         found = records_of_run(context) if self.scope == "run" else records_of_upstream(context, self)
         found = within_bounds(found, context, account_of(self))
@@ -269,7 +271,7 @@ class EarthEngineCancelOperationOperator(CancellingOperator):
         if not groups and not unreadable:
             raise AirflowSkipException(f"{self.task_id}: the tasks of its {self.scope} hold no Earth Engine operation.")
         for account, names in groups:
-            record_operations(context, names, **account, intent=Intent.CANCEL)
+            record_operations(context, names, **account, ownership=Ownership.CANCELLER)
             EarthEngineTasksLink.persist_for(context, OperationName.parse_all(names))
         outcomes = self.cancel(groups)
         if unreadable:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
@@ -17,9 +16,8 @@ from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, 
 from airflow_ee_provider.earth_engine.protocol.stale import AGE_FIELDS, StaleCriteria
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.cancel import CancellingOperator
-from airflow_ee_provider.tracking.api_client import read_holdings_from_task
-from airflow_ee_provider.tracking.holders import with_holders
-from airflow_ee_provider.tracking.record import Intent
+from airflow_ee_provider.tracking.api_client import find_orphans
+from airflow_ee_provider.tracking.record import Ownership
 from airflow_ee_provider.tracking.store import record_operations
 
 if TYPE_CHECKING:
@@ -64,7 +62,7 @@ _NEVER_EMPTY = (
 )
 
 #: The XCom's key for why the janitor has found each operation stale.
-REASONS_KEY = "earth_engine_stale_reasons"
+REASONS_KEY = "_earth_engine_stale_reasons"
 
 
 class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
@@ -213,7 +211,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
             return outcomes
         self._reasons = {str(one.operation.name): one.reason for one in stale}
         names = list(self._reasons)
-        record_operations(context, names, **account_of(self), intent=Intent.CANCEL)
+        record_operations(context, names, **account_of(self), ownership=Ownership.CANCELLER)
         context["ti"].xcom_push(key=REASONS_KEY, value=self._reasons)
         return self.cancel([(account_of(self), names)])
 
@@ -248,9 +246,9 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
     def _orphans(self) -> dict[OperationName, str]:
         """Return the project's orphaned operations, each with who held it last."""
         active = [operation for operation in self.hook.list_operations() if not operation.done]
-        held = with_holders(active, partial(read_holdings_from_task, self.airflow_conn_id))
-        measure("orphans", sum(one.orphaned for one in held))
-        return {one.operation.name: f"is orphaned: {one.holders[0].describe()}" for one in held if one.orphaned}
+        orphans = find_orphans(active, self.airflow_conn_id)
+        measure("orphans", len(orphans))
+        return {one.name: f"is orphaned: {orphans[str(one.name)]}" for one in active if str(one.name) in orphans}
 
     def _log_table(self, outcomes: Iterable[CancelDict]) -> None:
         from tabulate import tabulate

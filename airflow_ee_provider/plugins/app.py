@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,14 +20,13 @@ from pydantic import AwareDatetime  # noqa: TC002 (the same)
 
 from airflow_ee_provider.plugins import page
 from airflow_ee_provider.plugins.cached_overview import CachedOverview
-from airflow_ee_provider.plugins.permissions import may_read_runs, readable_dags
-from airflow_ee_provider.tracking.database import read_holdings
+from airflow_ee_provider.plugins.permissions import may_read_runs
 
 #: How many operations one request may name: as many as a project's queue holds.
 MOST_AT_ONCE = 3000
 
-#: How far back records are read: an operation runs for ten days at most, and may wait before that.
-OLDEST = timedelta(days=60)
+#: About how many one may ask whether they are orphaned.
+MOST_ASKED = 30_000
 
 app = FastAPI(title="Google Earth Engine's operations", docs_url=None, redoc_url=None, openapi_url=None)
 app.mount("/static", StaticFiles(directory=Path(__file__).parent / "www" / "dist"), name="static")
@@ -71,15 +69,22 @@ async def cancel(user: GetUserDep, operation_names: Annotated[list[str], Body(em
     return _json({"results": results})
 
 
-@app.get("/holdings")
-async def holdings(user: GetUserDep, since: AwareDatetime) -> Response:
-    """Return what all tasks have recorded: for the janitor, see `airflow_ee_provider.tracking.api_client`."""
+@app.post("/orphans")
+async def orphans(
+    user: GetUserDep,
+    operation_names: Annotated[list[str], Body(max_length=MOST_ASKED)],
+    since: Annotated[AwareDatetime, Body()],
+) -> Response:
+    """Return which of some active operations are orphaned: for `airflow_ee_provider.tracking.api_client`.
+
+    The names of a full queue are too long for an address, so this is no GET.
+    """
     await _refuse_unless(may_read_runs, user, DagAccessEntity.XCOM, needs="to read the XComs of all DAGs")
-    found = await _in_thread(read_holdings, max(since, datetime.now(timezone.utc) - OLDEST))
-    dags = {one.holder.dag_id for one in found}
-    if await _in_thread(readable_dags, user, dags, DagAccessEntity.XCOM) != dags:  # A part of it would mislead.
-        raise HTTPException(403, "You need the permission to read the XComs of all DAGs.")
-    return _json({"holdings": [one.as_dict() for one in found]})
+    try:
+        found = await _in_thread(page.orphans, user, operation_names, since)
+    except PermissionError as error:
+        raise HTTPException(403, str(error)) from None
+    return _json({"orphans": found})
 
 
 async def _refuse_unless(may: Any, *args: Any, needs: str) -> None:

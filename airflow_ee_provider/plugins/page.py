@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.providers.common.compat.sdk import conf
 from airflow.utils.session import create_session
 
@@ -15,6 +17,8 @@ from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.plugins.cached_overview import read_all
 from airflow_ee_provider.plugins.permissions import may_use_connection, readable_dags, what_forbids_cancel
 from airflow_ee_provider.tracking.audit import audit_row
+from airflow_ee_provider.tracking.database import read_holdings
+from airflow_ee_provider.tracking.holders import orphans_among
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 
 #: Seconds that requesting the cancels may take.
 CANCEL_TIMEOUT = 120.0
+
+#: How far back records are read: an operation runs for ten days at most, and may wait before that.
+OLDEST = timedelta(days=60)
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,19 @@ def cancel(user: Any, names: list[str]) -> list[CancelDict]:
         measure_cancels([result.outcome for result in asked], "page")
         results += [result.as_dict() for result in asked]
     return results
+
+
+def orphans(user: Any, names: Iterable[str], since: datetime) -> dict[str, str]:
+    """Return which of some active operations are orphaned, each with the task instance that owned it, for people.
+
+    :param since: records made before that are not read.
+    :raises PermissionError: if the user may not read what each DAG has recorded: a part of it would mislead.
+    """
+    holdings = read_holdings(max(since, datetime.now(timezone.utc) - OLDEST))
+    dags = {one.holder.dag_id for one in holdings}
+    if readable_dags(user, dags, DagAccessEntity.XCOM) != dags:
+        raise PermissionError("You need the permission to read the XComs of all DAGs.")
+    return orphans_among(names, holdings)
 
 
 def _audit(user: Any, operations: Iterable[ShownOperation]) -> None:

@@ -22,7 +22,7 @@ from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions, next_
 from airflow_ee_provider.lifecycle.interrupts import heeding_ctrl_c
 from airflow_ee_provider.lifecycle.task import record_names
 from airflow_ee_provider.lifecycle.waiting_task import LIMITS, WaitingTask, raise_for_failures
-from airflow_ee_provider.tracking.record import Intent
+from airflow_ee_provider.tracking.record import Ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -136,9 +136,9 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         parameters.check_rendered(self, self.checked_parameters)
 
     @property
-    def intent(self) -> Intent:
+    def ownership(self) -> Ownership:
         """Whether they are its own: those that it cancels when it is killed."""
-        return Intent.OWN if self.cancel_on_kill else Intent.WATCH
+        return Ownership.OWNER if self.cancel_on_kill else Ownership.OBSERVER
 
     @property
     def wait_options(self) -> WaitOptions:
@@ -152,7 +152,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
 
     def _record_and_wait(self, context: Context) -> Any:
         with self._failing():
-            record_names(self, context, self.intent)
+            record_names(self, context, self.ownership)
         try:
             # Without Airflow's guard, which takes the call of a base class for one from outside of a task.
             return inspect.unwrap(BaseSensorOperator.execute)(self, context)

@@ -1,4 +1,4 @@
-"""What tasks have recorded, asked of Airflow's API server: for a task of Airflow 3, which may not read the database."""
+"""Which operations are orphaned: a task of Airflow 3 asks the API server, since it may not read the database."""
 
 from __future__ import annotations
 
@@ -7,55 +7,64 @@ from typing import TYPE_CHECKING, Any
 from airflow_ee_provider import PLUGIN_PATH
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.earth_engine.model.errors import CredentialsError, InvalidRequestError, TransientError
-from airflow_ee_provider.tracking.holders import Holding
+from airflow_ee_provider.tracking.holders import earliest_record, orphans_among
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
+
+    from airflow_ee_provider.earth_engine.model.operations import Operation
 
 #: Seconds that an answer may take.
 TIMEOUT = 60.0
 
 
-def read_holdings_from_task(airflow_conn_id: str | None, since: datetime) -> list[Holding]:
-    """Return what task instances have recorded, for a task: from the database on Airflow 2, from the API server on 3.
+def find_orphans(operations: Sequence[Operation], airflow_conn_id: str | None) -> dict[str, str]:
+    """Return which active operations are orphaned, by name, each with the task instance that owned it, for people.
 
-    :param airflow_conn_id: see `ask_for_holdings`; not used on Airflow 2.
+    A task calls it: it reads the database on Airflow 2, and asks the API server on Airflow 3.
+
+    :param airflow_conn_id: see `ask_for_orphans`; not used on Airflow 2.
     :raises InvalidRequestError: on Airflow 3 without it: a task may not read the database there.
     """
     from airflow.providers.common.compat.sdk import BaseHook
 
+    names = [str(operation.name) for operation in operations]
+    if (since := earliest_record(operations)) is None:
+        return {}
     if not AIRFLOW_3:
         from airflow_ee_provider.tracking.database import read_holdings
 
-        return read_holdings(since)
+        return orphans_among(names, read_holdings(since))
     if not airflow_conn_id:
         raise InvalidRequestError(
             "On Airflow 3 a task may not read Airflow's database, so that it does not know who holds what.",
             remedy="Give airflow_conn_id: a connection of the type HTTP to Airflow's own API server.",
         )
-    return ask_for_holdings(BaseHook.get_connection(airflow_conn_id), since)
+    return ask_for_orphans(BaseHook.get_connection(airflow_conn_id), names, since)
 
 
-def ask_for_holdings(connection: Any, since: datetime) -> list[Holding]:
-    """Return what task instances have recorded, each with its present state.
+def ask_for_orphans(connection: Any, names: Sequence[str], since: datetime) -> dict[str, str]:
+    """Ask which of some active operations are orphaned.
 
     :param connection: of Airflow, of the type HTTP: the API server's address as its host; a user as login and password,
         or a token as password alone. Neither is needed where everybody is an admin.
-    :param since: records made before that are not asked for.
-    :raises CredentialsError: if the API server lets nobody in with that.
+    :param since: records made before that are not read.
+    :return: the orphans' names, each with the task instance that owned it, for people.
+    :raises CredentialsError: if the API server does not accept that user, or that token.
     :raises TransientError: if it does not answer.
     """
     import requests
 
-    url = _url(connection)
+    url, asked = _url(connection), {"operation_names": list(names), "since": since.isoformat()}
     try:
         with requests.Session() as session:
             session.headers["Authorization"] = f"Bearer {_token(session, url, connection)}"
-            answer = session.get(f"{url}{PLUGIN_PATH}/holdings", params={"since": since.isoformat()}, timeout=TIMEOUT)
+            answer = session.post(f"{url}{PLUGIN_PATH}/orphans", json=asked, timeout=TIMEOUT)
             _check(answer, url)
-            return [Holding.from_dict(one) for one in answer.json()["holdings"]]
-    except (requests.RequestException, ValueError, KeyError) as error:
-        raise TransientError(f"Airflow's API server does not say who holds what: {error}", subject=url) from None
+            return {str(name): str(owner) for name, owner in answer.json()["orphans"].items()}
+    except (requests.RequestException, ValueError, KeyError, AttributeError) as error:
+        raise TransientError(f"Airflow's API server does not say which are orphaned: {error}", subject=url) from None
 
 
 def _url(connection: Any) -> str:

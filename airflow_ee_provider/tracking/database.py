@@ -17,7 +17,7 @@ from airflow_ee_provider.earth_engine.auth.settings import comma_separated
 from airflow_ee_provider.hooks.connection import CONFIG_SECTION
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.tracking.holders import Holder, Holding
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record, read_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,14 +40,24 @@ def read_holdings(since: datetime) -> list[Holding]:
 
     names: defaultdict[Holder, dict[str, None]] = defaultdict(dict)
     with create_session() as session:
-        for row, value in (*_xcoms(session, since), *_stored(session, since)):
+        for row, values in (*_by_instance(_xcoms(session, since)), *_by_instance(_stored(session, since))):
             try:
-                record = Record.from_json(value)
+                parts = read_parts(values.get)
             except Exception as error:  # noqa: BLE001 (an XCom backend raises what it likes; it must not cost the others)
                 log.warning("What %s.%s has recorded cannot be read: %s", row.dag_id, row.task_id, error)
                 continue
-            names[_holder(row, record)].update(dict.fromkeys(record.operation_names))
+            for part in parts:
+                names[_holder(row, part)].update(dict.fromkeys(part.operation_names))
     return [Holding(holder, tuple(held)) for holder, held in names.items()]
+
+
+def _by_instance(rows: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, dict[str, Any]]]:
+    """Return what each task instance has recorded: one of its rows, and its values by their keys."""
+    found: dict[tuple[Any, ...], tuple[Any, dict[str, Any]]] = {}
+    for row, value in rows:
+        instance = tuple(getattr(row, name) for name in _INSTANCE)
+        found.setdefault(instance, (row, {}))[1][row.key] = value
+    return found.values()
 
 
 def connections_shown() -> list[str]:
@@ -76,7 +86,7 @@ def _holder(row: Any, record: Record) -> Holder:
         try_number=row.try_number or 0,
         task_state=_word(row.task_state),
         run_state=_word(row.run_state),
-        intent=record.intent,
+        ownership=record.ownership,
         dag_owners=comma_separated(row.owners),
         triggered_by=getattr(row, "triggering_user_name", None),
     )
@@ -113,7 +123,7 @@ def _with_states(session: Any, model: Any, condition: Any) -> Iterable[Any]:
     from sqlalchemy import and_
 
     columns = [
-        *(getattr(model, column) for column in _INSTANCE),
+        *(getattr(model, column) for column in (*_INSTANCE, "key")),
         model.value,
         TaskInstance.state.label("task_state"),
         TaskInstance.try_number.label("try_number"),

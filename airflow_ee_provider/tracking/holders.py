@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_ee_provider.base.task_states import ACTIVE_STATES
 from airflow_ee_provider.earth_engine.model.results import OperationDict
-from airflow_ee_provider.tracking.record import Intent
+from airflow_ee_provider.tracking.record import Ownership
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from airflow_ee_provider.earth_engine.model.operations import Operation
@@ -37,8 +36,8 @@ class HolderDict(TypedDict):
     #: Of the task instance now; None before it is scheduled, and after it was cleared.
     task_state: str | None
     run_state: str | None
-    #: An `Intent`: own, leave, watch or cancel.
-    intent: str
+    #: An `Ownership`: owner, handed_off, observer or canceller.
+    ownership: str
     #: Of the DAG, as Airflow has them.
     dag_owners: list[str]
     #: The user who has started the run; None if nobody has, or Airflow is older than 3.1.
@@ -69,7 +68,7 @@ class Holder:
     try_number: int = 0
     task_state: str | None = None
     run_state: str | None = None
-    intent: str = Intent.OWN.value
+    ownership: str = Ownership.OWNER.value
     dag_owners: tuple[str, ...] = ()
     triggered_by: str | None = None
 
@@ -91,7 +90,9 @@ class Holder:
         One that watches them, or cancels them, is not; and what was started to run on is left alone, but if the run has
         failed.
         """
-        return self.intent == Intent.OWN.value or (self.intent == Intent.LEAVE.value and self.run_state == "failed")
+        return self.ownership == Ownership.OWNER or (
+            self.ownership == Ownership.HANDED_OFF and self.run_state == "failed"
+        )
 
     @property
     def name(self) -> str:
@@ -107,12 +108,6 @@ class Holder:
         """Return it as plain JSON."""
         return {**asdict(self), "dag_owners": list(self.dag_owners), "wants": self.wants}  # type: ignore[typeddict-item]
 
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Holder:
-        """Read what `as_dict` has returned, on another machine."""
-        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-        return cls(**{**known, "dag_owners": tuple(value.get("dag_owners", ()))})
-
 
 @dataclass(frozen=True)
 class Holding:
@@ -120,15 +115,6 @@ class Holding:
 
     holder: Holder
     operation_names: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON."""
-        return {**self.holder.as_dict(), "operation_names": list(self.operation_names)}
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Holding:
-        """Read what `as_dict` has returned, on another machine."""
-        return cls(Holder.from_dict(value), tuple(value["operation_names"]))
 
 
 @dataclass(frozen=True)
@@ -141,9 +127,7 @@ class HeldOperation:
     @property
     def orphaned(self) -> bool:
         """Whether it is active, a task has recorded it as its own, and no task may still want it."""
-        if self.operation.done or any(holder.wants for holder in self.holders):
-            return False
-        return any(holder.owns for holder in self.holders)
+        return not self.operation.done and is_unneeded(self.holders)
 
     def as_dict(self) -> HeldOperationDict:
         """Return it as plain JSON."""
@@ -156,19 +140,33 @@ class HeldOperation:
         }
 
 
-def join(operations: Iterable[Operation], holdings: Iterable[Holding]) -> list[HeldOperation]:
-    """Say of each operation who holds it: who wants it first, then who has recorded it as its own.
+def is_unneeded(holders: Iterable[Holder]) -> bool:
+    """Whether a task has recorded an operation as its own, and no task may still want it."""
+    known = list(holders)
+    return any(holder.owns for holder in known) and not any(holder.wants for holder in known)
 
-    By the operations' ids: a project has a number beside its name, and a task may have recorded either.
-    """
-    of_id: defaultdict[str, dict[Holder, None]] = defaultdict(dict)
+
+def join(operations: Sequence[Operation], holdings: Iterable[Holding]) -> list[HeldOperation]:
+    """Say of each operation who holds it: who wants it first, then who has recorded it as its own."""
+    holders = _holders([operation.name.id for operation in operations], holdings)
+    return [HeldOperation(operation, holders[operation.name.id]) for operation in operations]
+
+
+def orphans_among(names: Iterable[str], holdings: Iterable[Holding]) -> dict[str, str]:
+    """Return which of some active operations are orphaned, each with the task instance that owned it, for people."""
+    id_of = {name: _id_of(name) for name in names}
+    holders = _holders(id_of.values(), holdings)
+    return {name: holders[one][0].describe() for name, one in id_of.items() if is_unneeded(holders[one])}
+
+
+def _holders(ids: Iterable[str], holdings: Iterable[Holding]) -> dict[str, tuple[Holder, ...]]:
+    """Return who holds operations, by their ids: a project has a number beside its name, and both are recorded."""
+    found: dict[str, dict[Holder, None]] = {one: {} for one in ids}
     for holding in holdings:
         for name in holding.operation_names:
-            of_id[_id_of(name)][holding.holder] = None
-    return [
-        HeldOperation(operation, tuple(sorted(of_id.get(operation.name.id, ()), key=_wanting_first)))
-        for operation in operations
-    ]
+            if (holders := found.get(_id_of(name))) is not None:
+                holders[holding.holder] = None
+    return {one: tuple(sorted(holders, key=_wanting_first)) for one, holders in found.items()}
 
 
 def _id_of(name: str) -> str:
@@ -176,7 +174,7 @@ def _id_of(name: str) -> str:
 
 
 def _wanting_first(holder: Holder) -> tuple[Any, ...]:
-    rank = [intent.value for intent in Intent].index(holder.intent)
+    rank = [ownership.value for ownership in Ownership].index(holder.ownership)
     return not holder.wants, rank, holder.dag_id, holder.run_id, holder.task_id, holder.map_index
 
 
@@ -187,5 +185,11 @@ def with_holders(
 
     :param read_holdings: reads it; not asked if there is nothing to look for.
     """
+    since = earliest_record(operations)
+    return join(operations, () if since is None else read_holdings(since))
+
+
+def earliest_record(operations: Iterable[Operation]) -> datetime | None:
+    """Return since when operations can have been recorded; None if there are none."""
     times = [operation.create_time for operation in operations if operation.create_time is not None]
-    return join(operations, read_holdings(min(times) - CLOCKS_DIFFER) if times else ())
+    return min(times) - CLOCKS_DIFFER if times else None

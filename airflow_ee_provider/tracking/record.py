@@ -1,55 +1,70 @@
 """What a record of operations looks like, in XCom and in Airflow 3.3's ``task_state_store``: parts, each versioned.
 
-A record says which operations, in whose name, and by which try of which task instance. Its parts are XComs: the first
-under `OPERATIONS_KEY`, the next under ``…_2`` and so on, each with at most `PART` names and one account.
+A record says which operations, in whose name, and by which try of which task instance. Its last part is under
+`OPERATIONS_KEY`: it is written again as operations are added, until it has `PART` of them, or those that follow are of
+another account. Then it moves to `part_key`, where it is never written again, and the last part says how many are
+there. So one read of one key tells whether there is a record, whose it is, and how many reads the rest takes.
+
+Of N operations, W writes a start takes, and R reads for everybody else (the next process of the task, its next try, a
+clean-up, the collector):
+
+=====  =================================  ===================================
+N      two flushes a second (50 each)     one by one, by a function
+=====  =================================  ===================================
+1      W = 1, R = 1                       W = 1, R = 1
+300    W = 8, R = 3                       W = 302, R = 3
+3,000  W = 89, R = 30                     W = 3,029, R = 30
+=====  =================================  ===================================
+
+With a part for each flush, never written again, W would be 60 and 3,000 for 3,000 operations, but R 61 and 3,001; and
+before Airflow 3.3, there would be as many Variables.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import Enum
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
 
-#: The XCom's key, and the key in Airflow 3.3's task_state_store.
-OPERATIONS_KEY = "earth_engine_operations"
+#: The key of a record's last part: of an XCom, and in Airflow 3.3's task_state_store.
+OPERATIONS_KEY = "_earth_engine_operations"
 
 #: The XCom's key for the number of the try that recorded them.
-TRY_KEY = "earth_engine_try"
+TRY_KEY = "_earth_engine_try"
 
 #: The store's key for all operations that a task starts, once it has started and recorded the last of them.
-STARTED_KEY = "earth_engine_started"
+STARTED_KEY = "_earth_engine_started"
 
 #: The XCom's key under which a try writes down that it has ended, and that nothing of it is left to cancel.
-SETTLED_KEY = "earth_engine_settled"
+SETTLED_KEY = "_earth_engine_settled"
 
 #: What `Record.cancel_on` can have: an author's ``cancel_on_kill``, ``cancel_on_failure`` and ``cancel_on_timeout``.
 CANCEL_ON = ("kill", "failure", "timeout")
 
-#: The form of the records that this version writes; those of 0.1 are lists of names.
+#: The form of the records that this version writes.
 VERSION = 1
 
-#: How many operations one part of a record holds: a part is written again for each few that it gets, and read once.
-PART = 100
+#: How many operations one part of a record holds, and how many parts can come before the last one.
+PART, MOST_PARTS = 100, 1_000
 
 
-class Intent(str, Enum):
-    """Why a task records operations: what becomes of them when it is over depends on it."""
+class Ownership(str, Enum):
+    """Why a task records operations; whether they are cancelled after its end depends on it."""
 
-    #: It owns them until they end: they are orphans once it has ended, and nobody else holds them.
-    OWN = "own"
-    #: They are meant to run on after it: they are orphans only if its run has failed, and nobody else holds them.
-    LEAVE = "leave"
-    #: It only waits for them: they are somebody else's.
-    WATCH = "watch"
-    #: It cancels them, whoever owns them.
-    CANCEL = "cancel"
+    #: The task needs them until they end: they are orphans once it has ended, and no other task holds them.
+    OWNER = "owner"
+    #: They are meant to run on after it: they are orphans only if its run has failed, and no other task holds them.
+    HANDED_OFF = "handed_off"
+    #: The task only waits for them: another one owns them.
+    OBSERVER = "observer"
+    #: The task cancels them, whichever task owns them.
+    CANCELLER = "canceller"
 
 
 @dataclass(frozen=True)
@@ -61,9 +76,10 @@ class Record:
     :param try_number: of the try that recorded them.
     :param max_tries: of the task instance then: only a clear changes it.
     :param run_started: when its DAG run began, in ISO 8601: only the clear of a finished run changes it.
-    :param intent: the value of an `Intent`.
+    :param ownership: the value of an `Ownership`.
     :param cancel_on: at which ends of the task its author wants them cancelled, out of `CANCEL_ON`; None if that is not
-        known: people's own code has recorded them, or an earlier version.
+        known: people's own code has recorded them.
+    :param parts_before: how many parts come before this one.
     """
 
     operation_names: tuple[str, ...]
@@ -73,11 +89,10 @@ class Record:
     try_number: int | None = None
     max_tries: int | None = None
     run_started: str | None = None
-    #: Whether another part follows although this one is not full: one of another account.
-    more: bool = False
     start_keys: tuple[str, ...] = ()
-    intent: str = Intent.OWN.value
+    ownership: str = Ownership.OWNER.value
     cancel_on: tuple[str, ...] | None = None
+    parts_before: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Return what is written."""
@@ -86,17 +101,16 @@ class Record:
         return {"version": VERSION, **asdict(self), **lists}
 
     @classmethod
-    def from_json(cls, value: Any, task_id: str = "", map_index: int | None = None) -> Record:
-        """Read what this version or an earlier one has written.
+    def from_json(cls, value: Any) -> Record:
+        """Read what `as_json` has returned.
 
-        :param task_id: of the task under which it was found.
         :raises InvalidOperationNameError: if it is no record, such as the path of an object that is gone.
         """
         if isinstance(value, Exception):
             raise value
-        if isinstance(value, list):  # 0.1
-            return cls(texts_of(value), task_id=task_id, map_index=-1 if map_index is None else map_index)
-        if not isinstance(value, dict) or value.get("version") != VERSION:
+        parts_before = value.get("parts_before") if isinstance(value, dict) else None
+        is_record = isinstance(parts_before, int) and 0 <= parts_before <= MOST_PARTS
+        if not is_record or value.get("version") != VERSION:
             raise InvalidOperationNameError(
                 f"A {type(value).__name__} is no record of Earth Engine operations.",
                 remedy="Is an object of the XCom backend gone, or was it written by a newer airflow-ee-provider?",
@@ -118,11 +132,9 @@ class Record:
         """Return each operation with its `Start.key`."""
         return list(zip(self.operation_names, self.start_keys or [""] * len(self.operation_names), strict=True))
 
-    def with_more(self, operations: Mapping[str, str]) -> Record:
-        """Return this record with further operations, each with its `Start.key`."""
-        together = [*self.with_keys(), *operations.items()]
-        names, keys = zip(*together, strict=True)
-        return replace(self, operation_names=names, start_keys=keys if any(keys) else ())
+    def is_like(self, other: Record) -> bool:
+        """Whether both are recorded in the same name, for the same reason, so that one part has room for either's."""
+        return (self.account, self.ownership, self.cancel_on) == (other.account, other.ownership, other.cancel_on)
 
 
 def cancel_on_of(task: object) -> tuple[str, ...] | None:
@@ -136,25 +148,22 @@ def cancel_on_of(task: object) -> tuple[str, ...] | None:
 
 
 def part_key(number: int) -> str:
-    """Return the key of a part of a record, from 1."""
-    return OPERATIONS_KEY if number == 1 else f"{OPERATIONS_KEY}_{number}"
+    """Return the key of a part that comes before the last one, from 1."""
+    return f"{OPERATIONS_KEY}_{number}"
 
 
-def read_parts(read: Callable[[str], Any], task_id: str = "", map_index: int | None = None) -> Iterator[Record]:
-    """Read part after part, for as long as another one can follow."""
-    for number in count(1):
-        value = read(part_key(number))
-        if value is None:
-            return
-        record = Record.from_json(value, task_id, map_index)
-        yield record
-        if not may_go_on(record):
-            return
+def read_parts(read: Callable[[str], Any]) -> list[Record]:
+    """Read a record; none of its parts, if there is none.
 
-
-def may_go_on(record: Record) -> bool:
-    """Whether another part can follow this one."""
-    return record.more or len(record.operation_names) >= PART
+    :param read: returns the value under a key, None if there is none, or an exception in place of one.
+    :raises Exception: if a part cannot be read.
+    """
+    if (value := read(OPERATIONS_KEY)) is None:
+        return []
+    last = Record.from_json(value)
+    before = [read(part_key(number)) for number in range(1, last.parts_before + 1)]
+    # Where only some of a task's operations are remembered, there is not each part.
+    return [*(Record.from_json(value) for value in before if value is not None), last]
 
 
 def texts_of(recorded: Any, project: str | None = None) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_ee_provider.earth_engine.protocol.api_methods import encode
 from airflow_ee_provider.earth_engine.protocol.starting import Start
-from airflow_ee_provider.tracking.store import item_of, map_index_of
+from airflow_ee_provider.tracking.store import item_of, read_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.transport.drivers import Log
 
 #: The XComs' keys: of the function's value, and of what is kept besides, in parts, the second one under ``…_2``.
-VALUE_KEY, KEPT_KEY = "earth_engine_value", "earth_engine_kept"
+VALUE_KEY, KEPT_KEY = "_earth_engine_value", "_earth_engine_kept"
 
 #: How many characters one part has at most, and all together. What is larger is not kept: the task waits in its worker.
 PART, MOST = 500_000, 4_000_000
@@ -126,8 +126,8 @@ def keep(context: Context, asked: Asked, starts: list[Start], log: Log, paramete
     return True
 
 
-def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) -> Asked | None:
-    """Return what the first process of this try has kept; None for nothing, as 0.1 did.
+def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) -> Asked:
+    """Return what the first process of this try has kept.
 
     :param started: by `Start.key`, what is not needed any more; what is `Asked.set_aside` is not meant.
     :raises AirflowException: if a part of it is gone: the next try calls the function.
@@ -136,9 +136,7 @@ def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) ->
     for number in count(1):
         if number > total:
             break
-        part = _read_own(context, _part_key(number))
-        if part is None and number == 1:
-            return None
+        part = read_own(context, _part_key(number))
         if not isinstance(part, dict) or part.get("version") != VERSION:
             raise AirflowException("What this task has kept to go on with is not in its XComs any more.")
         total = int(part["parts"])
@@ -146,7 +144,7 @@ def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) ->
     lines = _unpacked("".join(texts))
     of_all = json.loads(next(lines))
     asked = Asked(
-        _read_own(context, VALUE_KEY),
+        read_own(context, VALUE_KEY),
         of_all["in_value"],
         of_all["operations"],
         set_aside=set(of_all["set_aside"]),
@@ -231,9 +229,3 @@ def unpacked_text(text: str) -> str:
 
 def _part_key(number: int) -> str:
     return KEPT_KEY if number == 1 else f"{KEPT_KEY}_{number}"
-
-
-def _read_own(context: Context, key: str) -> Any:
-    ti = item_of(context, "ti")
-    # With its ids: without them, Airflow 2.11 would answer with any task's of the run.
-    return ti.xcom_pull(task_ids=ti.task_id, map_indexes=map_index_of(ti), key=key)

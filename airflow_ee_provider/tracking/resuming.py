@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, OperationNotFoundError, TransientError
 from airflow_ee_provider.earth_engine.model.operations import OperationState
-from airflow_ee_provider.tracking.record import STARTED_KEY, Record, part_key, read_parts
+from airflow_ee_provider.tracking.record import STARTED_KEY, Record, read_parts
 from airflow_ee_provider.tracking.requests import Asked, packed_text, unpacked_text
 from airflow_ee_provider.tracking.retry_memory import memory_before_an_upgrade, memory_to_read, memory_to_write
 from airflow_ee_provider.tracking.store import (
@@ -73,36 +73,27 @@ def _resume(
     if how == "reattach":
         found = hook.read_operations(left) if left else {}
         wanted = {str(name) for name, operation in found.items() if _goes_on(operation)}
-        _forget(context, len(parts))
         for part in parts:
             if going_on := {name: key for name, key in part.with_keys() if name in wanted}:
-                record_started(context, going_on, part.account, part.intent, part.cancel_on)
+                record_started(context, going_on, part.account, part.ownership, part.cancel_on)
         return operations_of_task(context) if parts else []
     for result in hook.cancel_operations(left) if how == "cancel" else ():
         if not result.outcome.is_fine(not_found_ok=True):
             raise result.error or TransientError("It is still cancelling.", subject=str(result.name))
-    _forget(context, len(parts))
     return []
 
 
 def left_by_the_last_try(context: Context) -> list[Record]:
-    """Return what the last try of this task has recorded; nothing once this one has resumed it."""
-    parts = list(read_parts(lambda key: _remembered(context, key)))
+    """Return what the last try of this task has recorded; once this one has recorded something, that."""
+    parts = read_parts(lambda key: _remembered(context, key))
     if not parts and (memory := memory_before_an_upgrade(context)) is not None:
-        parts = list(read_parts(memory.get))
+        parts = read_parts(memory.get)
     return parts
 
 
 def names_in(parts: Iterable[Record]) -> list[str]:
     """Return the operations of which records tell."""
     return [name for part in parts for name in part.operation_names]
-
-
-def _forget(context: Context, parts: int) -> None:
-    """Let no part of an earlier try follow those that this one is going to write."""
-    if parts > 1 and (memory := memory_to_read(context)) is not None:
-        for number in range(2, parts + 1):
-            memory.delete(part_key(number))
 
 
 def _goes_on(found: Operation | EarthEngineError) -> bool:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_ee_provider.base.airflow_versions import HAS_TASK_STATE_STORE
 from airflow_ee_provider.base.process import is_a_task_test, runs_a_task
 from airflow_ee_provider.base.stored_values import delete_variable, set_variable, variable
 from airflow_ee_provider.base.task_states import own_state
-from airflow_ee_provider.tracking.record import STARTED_KEY, part_key
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, STARTED_KEY, part_key
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -33,9 +33,6 @@ class Memory(Protocol):
 
     def set(self, key: str, value: Any) -> None:
         """Write a value."""
-
-    def delete(self, key: str) -> None:
-        """Delete a value."""
 
 
 class Variables:
@@ -99,10 +96,10 @@ def forget_tries(ti: Any, ends_as: str) -> None:
     if HAS_TASK_STATE_STORE or not _uses_variables(ti) or own_state(ti) != ends_as:
         return
     memory = Variables(ti)
-    for number in count(1):
-        if memory.get(part_key(number)) is None:
+    for key in chain((OPERATIONS_KEY,), map(part_key, count(1))):  # Those of earlier tries as well.
+        if memory.get(key) is None:
             break
-        memory.delete(part_key(number))
+        memory.delete(key)
     if memory.get(STARTED_KEY) is not None:
         memory.delete(STARTED_KEY)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.run_xcoms import xcoms_of_run
+from airflow_ee_provider.base.stored_values import or_error
 from airflow_ee_provider.base.task_states import ACTIVE_STATES, states_of_run
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
-from airflow_ee_provider.tracking.record import Record, may_go_on, part_key
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record, part_key
 from airflow_ee_provider.tracking.store import item_of, map_index_of
 
 if TYPE_CHECKING:
@@ -35,26 +35,32 @@ def records_of_run(
     dag_id, run_id = _run_of(context)
     dag = context.get("dag")
     known = {task_id: _can_be_mapped(dag, task_id) for task_id in dag.task_ids} if dag is not None else {}
-    wanted = of_task
-    for number in count(1):
-        going_on = set()
-        for task_id, map_index, value in xcoms_of_run(part_key(number), dag_id, run_id, known, wanted):
-            record = _read(value, task_id, map_index)
-            if isinstance(record, Exception) or (record is not None and of_record(record)):
+    before: dict[str, int] = {}
+    for task_id, record in _records(OPERATIONS_KEY, dag_id, run_id, known, of_task):
+        if isinstance(record, Record):
+            before[task_id] = max(before.get(task_id, 0), record.parts_before)
+        if isinstance(record, Exception) or of_record(record):
+            yield record
+    for number in range(1, max(before.values(), default=0) + 1):
+        wanted = {task_id for task_id, parts in before.items() if parts >= number}
+        for _, record in _records(part_key(number), dag_id, run_id, known, wanted.__contains__):
+            if isinstance(record, Exception) or of_record(record):
                 yield record
-            if isinstance(record, Record) and may_go_on(record):
-                going_on.add(task_id)
-        if not going_on:
-            return
-        wanted = going_on.__contains__
 
 
-def _read(value: Any, task_id: str, map_index: int | None) -> Record | Exception | None:
-    """Return a record, none, or what keeps it from being read."""
-    if value is None:
-        return None
+def _records(
+    key: str, dag_id: str, run_id: str, known: Mapping[str, bool], wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, Record | Exception]]:
+    """Yield what the tasks of a run have recorded under a key."""
+    for task_id, value in xcoms_of_run(key, dag_id, run_id, known, wanted):
+        if value is not None:
+            yield task_id, _read(value, task_id)
+
+
+def _read(value: Any, task_id: str) -> Record | Exception:
+    """Return a record, or what keeps it from being read."""
     try:
-        return Record.from_json(value, task_id, map_index)
+        return Record.from_json(value)
     except Exception as error:  # noqa: BLE001 (an XCom backend raises what it likes)
         return LookupError(f"What the task {task_id!r} has recorded cannot be read: {error}")
 
@@ -101,16 +107,14 @@ def records_of_upstream(context: Context, operator: Any) -> Iterator[Record | Ex
 
 def _of_instance(ti: Any, task_id: str, map_index: int) -> Iterator[Record | Exception]:
     """Yield what another task instance of the run has recorded."""
-    for number in count(1):
-        try:
-            value = ti.xcom_pull(task_ids=task_id, map_indexes=map_index, key=part_key(number))
-        except Exception as error:  # noqa: BLE001 (an XCom backend raises what it likes)
-            value = error
-        record = _read(value, task_id, map_index)
-        if record is not None:
-            yield record
-        if not (isinstance(record, Record) and may_go_on(record)):
-            return
+
+    def read(key: str) -> Record | Exception | None:
+        value = or_error(ti.xcom_pull, task_ids=task_id, map_indexes=map_index, key=key)
+        return None if value is None else _read(value, task_id)
+
+    last = read(OPERATIONS_KEY)
+    before = range(1, last.parts_before + 1) if isinstance(last, Record) else ()
+    yield from (one for one in (*(read(part_key(number)) for number in before), last) if one is not None)
 
 
 def _run_of(context: Context) -> tuple[str, str]:

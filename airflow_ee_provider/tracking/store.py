@@ -1,13 +1,11 @@
 """Which operations belong to a task: it records them before it waits, and clean-up finds them again.
 
-Of the parts of a record (see `record_format`), one that is full is never written again, so that what is written grows
-with the number of operations and no faster. XComs are gone when the next try begins; so the same parts are written
-where that one finds them: see `airflow_ee_provider.tracking.retry_memory`.
+XComs are gone when the next try begins; so the parts of a record (see `airflow_ee_provider.tracking.record`) are also
+written where that one finds them: see `airflow_ee_provider.tracking.retry_memory`.
 
-What is written when: the first start of a task at once; those that follow side by side twice a second, and all before
-anything waits for them; what a function starts by itself, one by one, before the function hears of it. A process that
-dies leaves half a second's starts unwritten, and no more: the next try asks for them again under the same
-``requestId``, and is told which they are.
+The first start of a task is written at once; those that follow side by side twice a second, and all before anything
+waits for them; what a function starts one by one, before the function gets it. A process that dies leaves half a
+second's starts unwritten: the next try asks for them again under the same ``requestId``, and gets their names.
 """
 
 from __future__ import annotations
@@ -22,7 +20,16 @@ from airflow_ee_provider.base.airflow_versions import HAS_TASK_STATE_STORE
 from airflow_ee_provider.base.connection import ACCOUNT_PARAMETERS
 from airflow_ee_provider.base.stored_values import xcom
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
-from airflow_ee_provider.tracking.record import PART, TRY_KEY, Intent, Record, part_key, read_parts, texts_of
+from airflow_ee_provider.tracking.record import (
+    OPERATIONS_KEY,
+    PART,
+    TRY_KEY,
+    Ownership,
+    Record,
+    part_key,
+    read_parts,
+    texts_of,
+)
 from airflow_ee_provider.tracking.retry_memory import memory_to_write
 
 if TYPE_CHECKING:
@@ -46,7 +53,7 @@ def record_operations(
     earth_engine_conn_id: str | None = "",
     project_id: str | None = None,
     impersonation_chain: str | Sequence[str] | None = None,
-    intent: str = "own",
+    ownership: str = "owner",
 ) -> list[str]:
     """Write down that this task holds these operations, in addition to those that it recorded before.
 
@@ -61,19 +68,20 @@ def record_operations(
         cleans up uses a connection of its own.
     :param project_id: the Cloud project that they were started with, if it is not the connection's.
     :param impersonation_chain: service accounts, the last of which started them.
-    :param intent: ``own`` if they are nobody's any more once this task has failed, or its run has ended; ``leave`` if
-        they are meant to run on unless the run fails; ``watch`` if they are somebody else's; ``cancel`` if the task
-        only cancels them.
+    :param ownership: ``owner`` if no task needs them any more once this one has failed, or its run has ended;
+        ``handed_off`` if they are meant to run on unless the run fails; ``observer`` if they are of another task;
+        ``canceller`` if the task only cancels them.
     :return: all names recorded by this try of the task.
     :raises InvalidOperationNameError: if one of them is not a name, or is an id of which the project is not known;
         nothing is recorded then.
+    :raises ValueError: if ``ownership`` is none of these words; nothing is recorded then.
     """
     account = None
     if earth_engine_conn_id != "":
         chain = impersonation_chain if isinstance(impersonation_chain, str) else list(impersonation_chain or ()) or None
         values = (earth_engine_conn_id, project_id, chain)
         account = dict(zip(ACCOUNT_PARAMETERS, values, strict=True))
-    parts = _record(context, dict.fromkeys(_full_names(names, account, project_id), ""), account, intent)
+    parts = _record(context, dict.fromkeys(_full_names(names, account, project_id), ""), account, ownership)
     return [name for part in parts for name in part.operation_names]
 
 
@@ -81,17 +89,15 @@ def record_started(
     context: Context,
     started: Mapping[str, str],
     account: dict[str, Any] | None,
-    intent: str = Intent.OWN,
+    ownership: str = Ownership.OWNER,
     cancel_on: tuple[str, ...] | None = None,
 ) -> None:
     """Write down what a task of this package holds: each operation, and the `Start.key` under which it was started.
 
-    Several at a time: each time, the last part is written again.
-
     :param started: the key is empty for what the task has not started itself.
     :param cancel_on: see `cancel_on_of`.
     """
-    _record(context, started, account, intent, cancel_on)
+    _record(context, started, account, ownership, cancel_on)
 
 
 def recorded_with_keys(context: Context) -> list[tuple[str, str]]:
@@ -101,18 +107,14 @@ def recorded_with_keys(context: Context) -> list[tuple[str, str]]:
 
 def started_by_task(context: Context) -> dict[str, str]:
     """Return the operations that this try has started, or goes on with, by `Start.key`; the latest of each."""
-    return _latest(recorded_with_keys(context))
+    return {key: name for name, key in recorded_with_keys(context) if key}
 
 
 def wanted_of_task(context: Context) -> list[str]:
     """Return what this try has recorded, but for what has failed and was started again."""
     recorded = recorded_with_keys(context)
-    latest = _latest(recorded)
+    latest = {key: name for name, key in recorded if key}
     return [name for name, key in recorded if latest.get(key, name) == name]
-
-
-def _latest(recorded: Iterable[tuple[str, str]]) -> dict[str, str]:
-    return {key: name for name, key in recorded if key}
 
 
 def _full_names(names: Any, account: dict[str, Any] | None, project: str | None) -> tuple[str, ...]:
@@ -137,32 +139,40 @@ class _Written:
 
 def _record(
     context: Context,
-    new: Mapping[str, str],
+    operations: Mapping[str, str],
     account: dict[str, Any] | None,
-    intent: str = Intent.OWN,
+    ownership: str = Ownership.OWNER,
     cancel_on: tuple[str, ...] | None = None,
 ) -> list[Record]:
     """Write down operations, each with its `Start.key`, and return all parts."""
     global _written  # noqa: PLW0603
+    empty = _empty_part(context, account, ownership, cancel_on)
     with _RECORDING:
         written, _written = _written_so_far(context), None  # What is not written down to the end is read again.
-        parts, todo = written.parts, [name for name in new if name not in written.names]
-        while todo:
-            last = parts[-1] if parts else None
-            if last is None or not _is_of(last, account, intent, cancel_on) or len(last.operation_names) >= PART:
-                if last is not None and len(last.operation_names) < PART:
-                    _write(context, len(parts), replace(last, more=True))
-                if last is None:
-                    ti = item_of(context, "ti")
-                    ti.xcom_push(key=TRY_KEY, value=ti.try_number)
-                parts.append(_part(context, account, intent, cancel_on))
-            room = PART - len(parts[-1].operation_names)
-            parts[-1] = parts[-1].with_more({name: new[name] for name in todo[:room]})
-            written.names.update(todo[:room])
-            todo = todo[room:]
-            _write(context, len(parts), parts[-1])
+        if new := {name: key for name, key in operations.items() if name not in written.names}:
+            _add(context, written.parts, new, empty)
+            written.names.update(new)
         _written = written
-        return parts
+        return written.parts
+
+
+def _add(context: Context, parts: list[Record], new: Mapping[str, str], empty: Record) -> None:
+    """Add operations to the last part, as far as it has room for them, and to further ones.
+
+    What moves is written before the last part says that it has: whoever reads meanwhile finds all.
+    """
+    number, items = len(parts), list(new.items())
+    if not parts:
+        ti = item_of(context, "ti")
+        ti.xcom_push(key=TRY_KEY, value=ti.try_number)
+    elif parts[-1].is_like(empty):
+        items = [*parts.pop().with_keys(), *items]
+    for begin in range(0, len(items), PART):
+        names, keys = zip(*items[begin : begin + PART], strict=True)
+        parts.append(replace(empty, operation_names=names, start_keys=keys, parts_before=len(parts)))
+    for moved in range(max(number, 1), len(parts)):
+        _write(context, part_key(moved), parts[moved - 1])
+    _write(context, OPERATIONS_KEY, parts[-1])
 
 
 def _written_so_far(context: Context) -> _Written:
@@ -173,28 +183,27 @@ def _written_so_far(context: Context) -> _Written:
     global _written  # noqa: PLW0603 (what this process has written or read last)
     ti = item_of(context, "ti")
     known = _written if _written is not None and _written.ti is ti else None
-    if known and known.parts and _read_own(context, part_key(len(known.parts))) == known.parts[-1].as_json():
+    value = read_own(context, OPERATIONS_KEY)
+    if known and known.parts and value == known.parts[-1].as_json():
         return known
-    parts = records_of_task(context)
-    if known and any(is_of_an_earlier_try(part, ti) for part in parts):
-        # One whose worker stood still has written over it.
-        if known.parts:
-            _write(context, len(known.parts), known.parts[-1])
-        return known
+    last = None if value is None else Record.from_json(value)
+    if last and is_of_an_earlier_try(last, ti):  # One whose worker stood still has written over this one's.
+        if known and known.parts:
+            _write(context, OPERATIONS_KEY, known.parts[-1])
+        return known or _Written(ti, [], set())
+    parts = records_of_task(context) if last else []
     names = {name for part in parts for name in part.operation_names}
     # Airflow deletes what a try has recorded as the next one begins.
     is_gone = known is not None and not known.names <= names
-    if is_gone or any(is_of_a_later_try(part, ti) for part in parts):
+    if is_gone or (last and is_of_a_later_try(last, ti)):
         raise AirflowException("Another try of this task has begun: this one does not go on.")
     _written = _Written(ti, parts, names)
     return _written
 
 
-def _is_of(part: Record, account: dict[str, Any] | None, intent: str, cancel_on: tuple[str, ...] | None) -> bool:
-    return (part.account, part.intent, part.cancel_on) == (account, intent, cancel_on)
-
-
-def _part(context: Context, account: dict[str, Any] | None, intent: str, cancel_on: tuple[str, ...] | None) -> Record:
+def _empty_part(
+    context: Context, account: dict[str, Any] | None, ownership: str, cancel_on: tuple[str, ...] | None
+) -> Record:
     ti = item_of(context, "ti")
     return Record(
         (),
@@ -204,15 +213,15 @@ def _part(context: Context, account: dict[str, Any] | None, intent: str, cancel_
         ti.try_number,
         getattr(ti, "max_tries", None),
         run_started(context),
-        intent=Intent(intent).value,
+        ownership=Ownership(ownership).value,
         cancel_on=cancel_on,
     )
 
 
-def _write(context: Context, number: int, part: Record) -> None:
-    item_of(context, "ti").xcom_push(key=part_key(number), value=part.as_json())
-    if HAS_TASK_STATE_STORE or part.intent in (Intent.OWN, Intent.LEAVE):  # Variables only for what is resumed.
-        remember(context, part_key(number), part.as_json())
+def _write(context: Context, key: str, part: Record) -> None:
+    item_of(context, "ti").xcom_push(key=key, value=part.as_json())
+    if HAS_TASK_STATE_STORE or part.ownership in (Ownership.OWNER, Ownership.HANDED_OFF):
+        remember(context, key, part.as_json())  # Variables only for what is resumed.
 
 
 def remember(context: Context, key: str, value: Any) -> None:
@@ -223,11 +232,11 @@ def remember(context: Context, key: str, value: Any) -> None:
 
 def records_of_task(context: Context) -> list[Record]:
     """Return what the context's task instance has recorded in this try."""
-    ti = item_of(context, "ti")
-    return list(read_parts(lambda key: _read_own(context, key), ti.task_id, map_index_of(ti)))
+    return read_parts(lambda key: read_own(context, key))
 
 
-def _read_own(context: Context, key: str) -> Any:
+def read_own(context: Context, key: str) -> Any:
+    """Return an XCom of the context's task instance; None if it has none under that key."""
     ti = item_of(context, "ti")
     # With its ids: without them, Airflow 2.11 would answer with any task's of the run.
     return ti.xcom_pull(task_ids=ti.task_id, map_indexes=map_index_of(ti), key=key)
@@ -239,8 +248,10 @@ def operations_of_a_later_try(ti: Any) -> set[str]:
     def read(key: str) -> Any:
         return xcom(key, ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti))
 
-    later = (part for part in read_parts(read) if is_of_a_later_try(part, ti))
-    return {name for part in later for name in part.operation_names}
+    last = read(OPERATIONS_KEY)
+    if last is None or not is_of_a_later_try(Record.from_json(last), ti):
+        return set()
+    return {name for part in read_parts(read) for name in part.operation_names}
 
 
 def is_of_a_later_try(part: Record, ti: Any) -> bool:

@@ -60,8 +60,8 @@ def orphan(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> str:
     """An operation that runs, and that only a task of a failed run has recorded."""
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
     name = earth_engine_emulator.service.add("ndvi-2024")
-    run_dag("held_own", name)
-    set_states("held_own", "failed", "failed")
+    run_dag("held_owner", name)
+    set_states("held_owner", "failed", "failed")
     return name
 
 

@@ -20,6 +20,7 @@ from airflow_ee_provider.collector.thread import is_first, make_collector
 from airflow_ee_provider.tracking.audit import COLLECTOR, cancelled_automatically
 from airflow_ee_provider.tracking.overview import read_overview
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY
+from airflow_ee_provider.tracking.store import record_started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.tracking.record import Record
 
 GRACE = 30.0
+ACCOUNT = {"earth_engine_conn_id": "earth_engine_default", "project_id": None, "impersonation_chain": None}
 
 
 class Clock:
@@ -113,6 +115,37 @@ def has_stored(*, forget: bool = False) -> bool:
         if forget:
             session.execute(table.delete())
     return found
+
+
+class OwningInstance:
+    """The task instance that `owned` has run, as its process records further operations."""
+
+    dag_id, task_id, map_index, try_number = "owned", "task", -1, 1
+
+    def __init__(self) -> None:
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            [self._row] = session.execute(xcom_table().select().where(xcom_table().c.key == OPERATIONS_KEY)).mappings()
+        self.run_id = self._row["run_id"]
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        from airflow.utils.session import create_session
+
+        stored = value if AIRFLOW_3 else json.dumps(value).encode()
+        row = {**self._row, "key": key, "value": stored, "timestamp": datetime.now(timezone.utc)}
+        with create_session() as session:
+            session.execute(xcom_table().delete().where(xcom_table().c.key == key))
+            session.execute(xcom_table().insert().values(row))
+
+    def xcom_pull(self, task_ids: str, map_indexes: int, key: str) -> Any:
+        from airflow.utils.session import create_session
+
+        del task_ids, map_indexes
+        with create_session() as session:
+            rows = session.execute(xcom_table().select().where(xcom_table().c.key == key)).mappings()
+            values = [row["value"] if AIRFLOW_3 else json.loads(row["value"]) for row in rows]
+        return values[0] if values else None
 
 
 def requests(emulator: Emulator) -> int:
@@ -293,6 +326,25 @@ def test_it_tries_again_where_earth_engine_was_away(
     assert earth_engine_emulator.service.state(owned) == "CANCELLED"
 
 
+def test_what_a_task_records_between_two_looks_is_known_although_it_waits_without_a_process_by_then(
+    owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator
+) -> None:
+    service = earth_engine_emulator.service
+    names = [owned, *(service.add("ndvi") for _ in range(250))]
+    own: Any = {"ti": OwningInstance()}
+    set_states("owned", "running", "running")
+    record_started(own, dict.fromkeys(names[:220], ""), ACCOUNT, cancel_on=("kill", "failure", "timeout"))
+    collector.look()
+
+    record_started(own, dict.fromkeys(names, ""), ACCOUNT, cancel_on=("kill", "failure", "timeout"))
+    set_states("owned", "deferred", "running")
+    collector.look()
+    set_states("owned", "failed", "running")
+    look_twice(collector, clock)
+
+    assert {service.state(name) for name in names} <= {"CANCELLED", "CANCELLING"}
+
+
 def test_an_operation_of_a_project_that_nobody_names_is_left_alone(
     collector: Collector,
     clock: Clock,
@@ -419,10 +471,12 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
         {"account": ["not", "an", "account"]},
         {"try_number": "two"},
         {"run_started": "yesterday"},
-        {"intent": "destroy"},
+        {"ownership": "destroy"},
         {"task_id": "another_task"},
         {"operation_names": ["no name"]},
         {"cancel_on": 7},
+        {"parts_before": 10**9},
+        {"parts_before": "two"},
     ],
 )
 def test_what_somebody_else_has_written_into_an_xcom_stops_nothing(

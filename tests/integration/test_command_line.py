@@ -72,7 +72,7 @@ def test_a_list_names_who_holds_what(call: CommandLine, orphan: str, bystander: 
     by_name = {row["name"]: row for row in call.rows("list")}
 
     [holder] = by_name[orphan]["holders"]
-    assert (holder["dag_id"], holder["task_id"]) == ("held_own", "task")
+    assert (holder["dag_id"], holder["task_id"]) == ("held_owner", "task")
     assert by_name[orphan]["orphaned"] is True
     assert by_name[bystander]["holders"] == []
     assert by_name[bystander]["orphaned"] is False
@@ -80,7 +80,7 @@ def test_a_list_names_who_holds_what(call: CommandLine, orphan: str, bystander: 
 
 def test_filters_choose(call: CommandLine, orphan: str, bystander: str) -> None:
     assert [row["name"] for row in call.rows("list", "--description", "ndvi-*")] == [orphan]
-    assert [row["name"] for row in call.rows("list", "--dag-id", "held_own")] == [orphan]
+    assert [row["name"] for row in call.rows("list", "--dag-id", "held_owner")] == [orphan]
     assert call.rows("list", "--older-than", "2h", "--all") == []
     assert {row["name"] for row in call.rows("list", "--state", "RUNNING")} == {orphan, bystander}
 
@@ -91,7 +91,7 @@ def test_a_table_and_one_operation_in_full(call: CommandLine, orphan: str) -> No
     assert "name" in table.stdout.splitlines()[1], table.stdout + table.stderr
     assert orphan in table.stdout
     assert "destination_uris" in full.stdout, full.stderr
-    assert "held_own.task of " in full.stdout
+    assert "held_owner.task of " in full.stdout
 
 
 def test_orphans_are_listed_and_cancelled_and_nothing_else_is(
@@ -114,7 +114,7 @@ def test_a_cancel_asks_first_and_says_who_holds_it(
 
     assert refused.returncode == 1
     assert "Nothing was cancelled" in refused.stderr
-    assert "held_own.task of " in refused.stderr
+    assert "held_owner.task of " in refused.stderr
     assert earth_engine_emulator.service.state(orphan) == "RUNNING"
     assert call("cancel", orphan, answer="y\n").returncode == 0
     assert earth_engine_emulator.service.state(orphan) == "CANCELLED"

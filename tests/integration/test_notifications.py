@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +19,9 @@ from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.tracking import run as run_records
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, PART, Record
-from airflow_ee_provider.tracking.resuming import resume_operations
-from airflow_ee_provider.tracking.store import operations_of_task, record_operations
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, PART, Record, part_key
+from airflow_ee_provider.tracking.resuming import left_by_the_last_try, names_in, resume_operations
+from airflow_ee_provider.tracking.store import operations_of_task, record_operations, records_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,11 +61,16 @@ def run_holds(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What Airflow answers when it is asked for the XComs of a run, by task."""
     found: dict[str, Any] = {}
 
-    def xcoms_of_run(key: str, *_: Any) -> list[tuple[str, int, Any]]:
-        return [(task_id, -1, value) for task_id, value in found.items() if key == OPERATIONS_KEY]
+    def xcoms_of_run(key: str, *_: Any) -> list[tuple[str, Any]]:
+        return [(task_id, value) for task_id, value in found.items() if key == OPERATIONS_KEY]
 
     monkeypatch.setattr(run_records, "xcoms_of_run", xcoms_of_run)
     return found
+
+
+def recorded(*names: str) -> dict[str, Any]:
+    """Return what a task has recorded, as its XCom has it."""
+    return Record(names).as_json()
 
 
 class Dag:
@@ -89,7 +96,7 @@ def test_what_an_xcom_has_of_another_project_is_cancelled_only_if_the_author_nam
 ) -> None:
     of_notifier, of_task = named
     mine, theirs = emulator.service.add("x"), emulator.service.add("x", "theirs")
-    run_holds["a"] = [theirs, mine]
+    run_holds["a"] = recorded(theirs, mine)
 
     notify({"reason": "failed", "dag": Dag(of_task), "ti": TaskInstance()}, project_id=of_notifier)
 
@@ -99,13 +106,13 @@ def test_what_an_xcom_has_of_another_project_is_cancelled_only_if_the_author_nam
 def test_as_a_dags_callback_it_cancels_what_the_run_has_recorded(
     emulator: Emulator, notify: Callable[..., None], run_holds: dict[str, Any]
 ) -> None:
-    """Also what an earlier version has recorded; and what cannot be read costs nothing else."""
+    """What cannot be read costs nothing else."""
     names = [emulator.service.add("x") for _ in range(2)]
     run_holds |= {
         "b": Record((names[0],), {"earth_engine_conn_id": "earth_engine_default"}).as_json(),
         "gone": "file:///an/object/that/is/gone",
         "broken": RuntimeError("The store is away."),
-        "old": [names[1]],
+        "a": recorded(names[1]),
     }
 
     notify({"reason": "timed_out", "dag": Dag(), "ti": TaskInstance()})
@@ -120,7 +127,7 @@ def test_its_author_can_say_whose_operations_it_cancels(
     """Whatever the callback's context looks like."""
     names, ti = [emulator.service.add("x") for _ in range(2)], TaskInstance()
     record_operations({"ti": ti}, names[0])
-    run_holds |= {"a": [names[0]], "b": [names[1]]}
+    run_holds |= {"a": recorded(names[0]), "b": recorded(names[1])}
 
     notify({"reason": "failed", "dag": Dag(), "ti": ti}, scope=scope)
 
@@ -172,7 +179,7 @@ def test_an_argument_of_the_users_makes_no_run_of_a_task(
 ) -> None:
     """A PythonOperator's keyword arguments are merged into the context of its callbacks."""
     neighbours, ti = emulator.service.add("x"), TaskInstance()
-    run_holds["b"] = [neighbours]
+    run_holds["b"] = recorded(neighbours)
     for name, value in {"DAG_ID": ti.dag_id, "TASK_ID": ti.task_id, "DAG_RUN_ID": ti.run_id}.items():
         monkeypatch.setenv(f"AIRFLOW_CTX_{name}", value)
 
@@ -303,8 +310,23 @@ def test_an_id_is_recorded_with_its_project() -> None:
         record_operations(context, "C")
 
 
+class CountingTaskInstance(TaskInstance):
+    """Counts what is read, and how often each XCom is written."""
+
+    reads = 0
+
+    def xcom_pull(self, **kwargs: Any) -> Any:
+        type(self).reads += 1
+        return super().xcom_pull(**kwargs)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        super().xcom_push(key, value)
+        self.writes = getattr(self, "writes", Counter[str]()) + Counter([key])
+
+
 def test_thousands_are_recorded_in_parts_that_do_not_grow() -> None:
-    context: Any = {"ti": TaskInstance()}
+    ti = CountingTaskInstance(run_id="thousands")
+    context: Any = {"ti": ti}
     names = [f"projects/p/operations/N{number}" for number in range(3 * PART + 7)]
 
     for name in names[:10]:
@@ -312,9 +334,38 @@ def test_thousands_are_recorded_in_parts_that_do_not_grow() -> None:
     record_operations(context, names, earth_engine_conn_id="other")
 
     assert operations_of_task(context) == names
-    parts = [value for key, value in context["ti"].xcoms.items() if key.startswith(OPERATIONS_KEY)]
-    assert max(len(part["operation_names"]) for part in parts) == PART
-    assert [part["account"] and part["account"]["earth_engine_conn_id"] for part in parts[:2]] == [None, "other"]
+    parts = records_of_task(context)
+    assert max(len(part.operation_names) for part in parts) == PART
+    assert [part.account and part.account["earth_engine_conn_id"] for part in parts[:2]] == [None, "other"]
+    assert {ti.writes[part_key(number)] for number in range(1, len(parts))} == {1}, "What is full is not written again."
+
+
+def test_whoever_reads_while_a_task_records_finds_all_that_it_had() -> None:
+    names = [f"projects/p/operations/N{number}" for number in range(2 * PART + 50)]
+    found: list[list[str]] = []
+
+    class ReadTaskInstance(TaskInstance):
+        def xcom_push(self, key: str, value: Any) -> None:
+            super().xcom_push(key, value)
+            found.append(operations_of_task({"ti": self}))
+
+    context: Any = {"ti": ReadTaskInstance(run_id="read meanwhile")}
+    for begin in range(0, len(names), 30):
+        record_operations(context, names[begin : begin + 30])
+
+    assert all(before == after[: len(before)] for before, after in pairwise(found))
+    assert found[-1] == names
+
+
+def test_of_a_long_record_of_an_earlier_try_nothing_follows_a_short_one() -> None:
+    store, names = Store(), [f"projects/p/operations/N{number}" for number in range(2 * PART + 50)]
+    record_operations({"ti": TaskInstance(), "task_state_store": store}, names)  # type: ignore[typeddict-unknown-key]
+    second: Any = {"ti": TaskInstance(try_number=2), "task_state_store": store}
+    assert names_in(left_by_the_last_try(second)) == names
+
+    record_operations(second, names[:1])
+
+    assert names_in(left_by_the_last_try({**second, "ti": TaskInstance(try_number=3)})) == names[:1]
 
 
 def test_a_retry_is_no_clear_whatever_retries_the_file_has_by_now(emulator: Emulator) -> None:
@@ -326,16 +377,6 @@ def test_a_retry_is_no_clear_whatever_retries_the_file_has_by_now(emulator: Emul
     assert resume_operations({**context, "task": Task()}, EarthEngineHook())
 
 
-class CountingTaskInstance(TaskInstance):
-    """Counts what is read."""
-
-    reads = 0
-
-    def xcom_pull(self, **kwargs: Any) -> Any:
-        type(self).reads += 1
-        return super().xcom_pull(**kwargs)
-
-
 def test_what_recording_reads_grows_with_the_names_and_no_faster() -> None:
     ti = CountingTaskInstance(run_id="one by one")
     names = [f"projects/p/operations/A{number}" for number in range(800)]
@@ -343,7 +384,9 @@ def test_what_recording_reads_grows_with_the_names_and_no_faster() -> None:
         record_operations({"ti": ti}, name)
 
     assert ti.reads < 1.1 * len(names)
+    before = ti.reads
     assert operations_of_task({"ti": ti}) == names
+    assert ti.reads - before == len(names) / PART, "What others read is a hundredth of that."
 
 
 def test_threads_that_record_side_by_side_lose_no_name() -> None:

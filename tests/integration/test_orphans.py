@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from loopback import LoopbackServer, send
@@ -13,8 +13,9 @@ from task_states import set_states
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError, TransientError
-from airflow_ee_provider.tracking.api_client import ask_for_holdings
+from airflow_ee_provider.tracking.api_client import ask_for_orphans
 from airflow_ee_provider.tracking.database import read_holdings
+from airflow_ee_provider.tracking.holders import orphans_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,9 +40,9 @@ class ApiServer(LoopbackServer):
         if url.path == "/auth/token":
             send(request, b'{"access_token": "t"}')
             return
-        since = datetime.fromisoformat(parse_qs(url.query)["since"][0])
-        found = [{**one.holder.as_dict(), "operation_names": list(one.operation_names)} for one in read_holdings(since)]
-        send(request, json.dumps({"holdings": found}).encode(), self.status)
+        asked = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
+        found = orphans_among(asked["operation_names"], read_holdings(datetime.fromisoformat(asked["since"])))
+        send(request, json.dumps({"orphans": found}).encode(), self.status)
 
 
 @pytest.fixture
@@ -58,14 +59,14 @@ def states(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> Call
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
     names = [service.add(name) for name in ("orphan", "left", "wanted", "colleague's")]
-    for intent, name, task_state, run_state in (
-        ("own", names[0], "failed", "failed"),
-        ("leave", names[1], "success", "success"),
-        ("watch", names[2], "deferred", "running"),
-        ("cancel", names[3], "failed", "failed"),
+    for ownership, name, task_state, run_state in (
+        ("owner", names[0], "failed", "failed"),
+        ("handed_off", names[1], "success", "success"),
+        ("observer", names[2], "deferred", "running"),
+        ("canceller", names[3], "failed", "failed"),
     ):
-        run_dag(f"held_{intent}", name)
-        set_states(f"held_{intent}", task_state, run_state)
+        run_dag(f"held_{ownership}", name)
+        set_states(f"held_{ownership}", task_state, run_state)
     return lambda: [service.state(name) for name in names]
 
 
@@ -77,7 +78,7 @@ def test_the_janitor_cancels_orphans_and_says_whose_they_were(
 
     assert states() == ["CANCELLED", "RUNNING", "RUNNING", "RUNNING"], ran.log
     [result] = ran.result
-    assert result["reason"].startswith("is orphaned: held_own.task of ")
+    assert result["reason"].startswith("is orphaned: held_owner.task of ")
     assert "(failed; its run failed)" in result["reason"]
 
 
@@ -91,7 +92,7 @@ def test_without_a_way_to_ask_it_refuses(states: Callable[[], list[str]], run_da
 
 
 class Connection:
-    """What `ask_for_holdings` reads of a connection."""
+    """What `ask_for_orphans` reads of a connection."""
 
     def __init__(self, server: LoopbackServer, **fields: Any) -> None:
         self.host, self.port, self.schema = server.url, None, None
@@ -102,15 +103,15 @@ class Connection:
 @pytest.mark.parametrize(
     ("fields", "paths", "token"),
     [
-        ({"login": "ada", "password": "secret"}, ["/auth/token", "/earth-engine/holdings"], "Bearer t"),
-        ({"password": "of-my-own"}, ["/earth-engine/holdings"], "Bearer of-my-own"),
-        ({}, ["/auth/token", "/earth-engine/holdings"], "Bearer t"),
+        ({"login": "ada", "password": "secret"}, ["/auth/token", "/earth-engine/orphans"], "Bearer t"),
+        ({"password": "of-my-own"}, ["/earth-engine/orphans"], "Bearer of-my-own"),
+        ({}, ["/auth/token", "/earth-engine/orphans"], "Bearer t"),
     ],
 )
 def test_it_asks_with_a_user_or_with_a_token(
     api_server: ApiServer, fields: dict[str, str], paths: list[str], token: str
 ) -> None:
-    ask_for_holdings(Connection(api_server, **fields), datetime.now().astimezone())
+    ask_for_orphans(Connection(api_server, **fields), [], datetime.now().astimezone())
 
     assert [path for path, _ in api_server.seen] == paths
     assert api_server.seen[-1][1] == token
@@ -124,7 +125,7 @@ def test_an_api_server_that_refuses_is_named_and_no_password_is(
     api_server.status = status
 
     with pytest.raises(error) as raised:
-        ask_for_holdings(Connection(api_server, password="of-my-own"), datetime.now().astimezone())  # noqa: S106
+        ask_for_orphans(Connection(api_server, password="of-my-own"), [], datetime.now().astimezone())  # noqa: S106
 
     assert api_server.url in str(raised.value)
     assert "of-my-own" not in str(raised.value)
@@ -135,4 +136,4 @@ def test_one_that_is_not_there_can_be_tried_again(api_server: ApiServer) -> None
     connection.host = "http://127.0.0.1:1"
 
     with pytest.raises(TransientError):
-        ask_for_holdings(connection, datetime.now().astimezone())
+        ask_for_orphans(connection, [], datetime.now().astimezone())

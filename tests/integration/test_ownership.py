@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from task_states import set_states
 
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.tracking.database import read_holdings
-from airflow_ee_provider.tracking.holders import HeldOperation, Holder, Holding, join
+from airflow_ee_provider.tracking.holders import HeldOperation, Holder, Holding, join, orphans_among
 from airflow_ee_provider.tracking.overview import read_overview
 
 if TYPE_CHECKING:
@@ -24,32 +23,32 @@ if TYPE_CHECKING:
 
 RUNNING = Operation.from_api({"name": "projects/p/operations/A", "metadata": {"state": "RUNNING"}})
 ENDED = Operation.from_api({"name": "projects/p/operations/B", "done": True, "response": {}})
-TASK = Holder("dag", "run", "task", intent="own")
+TASK = Holder("dag", "run", "task", ownership="owner")
 
 
 @pytest.mark.parametrize(
-    ("task_state", "run_state", "intent", "orphaned"),
+    ("task_state", "run_state", "ownership", "orphaned"),
     [
-        *((state, "running", "own", False) for state in ("running", "deferred", "scheduled", "queued")),
-        *((state, "running", "own", False) for state in ("up_for_retry", "up_for_reschedule", "restarting")),
-        ("failed", "running", "own", True),
-        ("failed", "failed", "own", True),
-        ("upstream_failed", "failed", "own", True),
-        ("success", "running", "own", False),  # Another task of the run may have been given it.
-        ("success", "success", "own", True),  # Marked, where no trigger could be told.
-        (None, "running", "own", False),  # Cleared: another try follows.
-        (None, "failed", "own", True),
-        ("removed", "running", "own", True),
-        ("success", "success", "leave", False),
-        ("success", "failed", "leave", True),
-        ("failed", "failed", "watch", False),
-        ("failed", "failed", "cancel", False),
+        *((state, "running", "owner", False) for state in ("running", "deferred", "scheduled", "queued")),
+        *((state, "running", "owner", False) for state in ("up_for_retry", "up_for_reschedule", "restarting")),
+        ("failed", "running", "owner", True),
+        ("failed", "failed", "owner", True),
+        ("upstream_failed", "failed", "owner", True),
+        ("success", "running", "owner", False),  # Another task of the run may have been given it.
+        ("success", "success", "owner", True),  # Marked, where no trigger could be told.
+        (None, "running", "owner", False),  # Cleared: another try follows.
+        (None, "failed", "owner", True),
+        ("removed", "running", "owner", True),
+        ("success", "success", "handed_off", False),
+        ("success", "failed", "handed_off", True),
+        ("failed", "failed", "observer", False),
+        ("failed", "failed", "canceller", False),
     ],
 )
 def test_an_operation_is_orphaned_once_nobody_can_want_it(
-    task_state: str | None, run_state: str, intent: str, orphaned: bool
+    task_state: str | None, run_state: str, ownership: str, orphaned: bool
 ) -> None:
-    holder = replace(TASK, task_state=task_state, run_state=run_state, intent=intent)
+    holder = replace(TASK, task_state=task_state, run_state=run_state, ownership=ownership)
 
     assert HeldOperation(RUNNING, (holder,)).orphaned is orphaned
     assert not HeldOperation(ENDED, (holder,)).orphaned
@@ -61,7 +60,7 @@ def test_what_was_only_listed_is_never_orphaned() -> None:
 
 def test_one_task_that_wants_it_is_enough() -> None:
     failed = replace(TASK, task_state="failed", run_state="failed")
-    watching = replace(TASK, dag_id="another", task_state="deferred", run_state="running", intent="watch")
+    watching = replace(TASK, dag_id="another", task_state="deferred", run_state="running", ownership="observer")
 
     [held] = join([RUNNING], [Holding(failed, (str(RUNNING.name),)), Holding(watching, (str(RUNNING.name),))])
 
@@ -71,17 +70,23 @@ def test_one_task_that_wants_it_is_enough() -> None:
 
 def test_a_projects_number_stands_for_its_name() -> None:
     failed = replace(TASK, task_state="failed", run_state="failed")
-    watching = replace(TASK, dag_id="another", task_state="deferred", run_state="running", intent="watch")
+    watching = replace(TASK, dag_id="another", task_state="deferred", run_state="running", ownership="observer")
 
     [held] = join([RUNNING], [Holding(failed, (str(RUNNING.name),)), Holding(watching, ("projects/123/operations/A",))])
 
     assert not held.orphaned
 
 
-def test_a_holder_survives_json() -> None:
-    holder = replace(TASK, map_index=3, task_state="failed", dag_owners=("ada",), triggered_by="bob")
+def test_of_active_operations_those_are_orphans_whose_owner_is_over() -> None:
+    failed = replace(TASK, task_state="failed", run_state="failed")
+    watching = replace(TASK, dag_id="another", task_state="deferred", run_state="running", ownership="observer")
+    names = [f"projects/p/operations/{name}" for name in "ABC"]
 
-    assert Holder.from_dict(json.loads(json.dumps(holder.as_dict()))) == holder
+    orphans = orphans_among(
+        names, [Holding(failed, (names[0], "projects/123/operations/B")), Holding(watching, (names[1],))]
+    )
+
+    assert orphans == {names[0]: "dag.task of run (failed; its run failed)"}
 
 
 @pytest.fixture
@@ -95,12 +100,12 @@ def recent() -> datetime:
 
 
 def test_what_a_task_has_recorded_is_found_in_the_database(running: str, run_dag: Callable[..., Ran]) -> None:
-    run_dag("held_own", running)
+    run_dag("held_owner", running)
 
     [holding] = [one for one in read_holdings(recent()) if running in one.operation_names]
-    assert (holding.holder.dag_id, holding.holder.task_id, holding.holder.map_index) == ("held_own", "task", -1)
+    assert (holding.holder.dag_id, holding.holder.task_id, holding.holder.map_index) == ("held_owner", "task", -1)
     assert (holding.holder.task_state, holding.holder.run_state) == ("success", "success")
-    assert holding.holder.intent == "own"
+    assert holding.holder.ownership == "owner"
     assert not [one for one in read_holdings(datetime.now(timezone.utc) + timedelta(hours=1)) if one.operation_names]
 
 
@@ -108,14 +113,14 @@ def test_the_overview_says_of_each_operation_who_holds_it(
     earth_engine_emulator: Emulator, running: str, run_dag: Callable[..., Ran]
 ) -> None:
     nobodys = earth_engine_emulator.service.add("a colleague's")
-    run_dag("held_own", running)
-    set_states("held_own", "failed", "failed")
+    run_dag("held_owner", running)
+    set_states("held_owner", "failed", "failed")
 
     overview = read_overview(["earth_engine_default", "not_defined"])
 
     shown: dict[str, Any] = {one["name"]: one for one in (op.as_dict() for op in overview.operations)}
     assert shown[running]["orphaned"]
-    assert shown[running]["holders"][0]["dag_id"] == "held_own"
+    assert shown[running]["holders"][0]["dag_id"] == "held_owner"
     assert not shown[nobodys]["orphaned"]
     assert shown[nobodys]["holders"] == []
     assert "not_defined" in overview.errors["not_defined"]

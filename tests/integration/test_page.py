@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 OPERATIONS = "/earth-engine/operations"
 CANCEL = "/earth-engine/operations/cancel"
+ORPHANS = "/earth-engine/orphans"
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +69,11 @@ def test_the_page_says_of_each_operation_who_holds_it(api: TestClient, orphan: s
     operations = shown(api)
 
     assert operations[orphan]["orphaned"]
-    assert operations[orphan]["holders"][0]["dag_id"] == "held_own"
+    assert operations[orphan]["holders"][0]["dag_id"] == "held_owner"
     assert operations[nobodys]["holders"] == []
-    assert shown(api, dag_id="held_own").keys() == {orphan}
+    assert shown(api, dag_id="held_owner").keys() == {orphan}
     assert shown(api, dag_id="another").keys() == set()
-    assert shown(api, dag_id="held_own", task_id="another").keys() == set()
+    assert shown(api, dag_id="held_owner", task_id="another").keys() == set()
 
 
 @pytest.mark.skipif(airflow_version < "3.1", reason="the page is for Airflow 3.1 and later")
@@ -86,10 +87,11 @@ def test_what_is_mine_is_what_my_dags_hold(api: TestClient, orphan: str, nobodys
     assert mine == {orphan: True, nobodys: False}
 
 
-@pytest.mark.parametrize("path", [OPERATIONS, "/earth-engine/holdings?since=2026-01-01T00:00:00Z"])
-def test_nobody_gets_in_without_a_user(api: TestClient, path: str) -> None:
-    assert api.get(path).status_code == 401
-    assert api.get(path, headers={"Authorization": "Bearer nonsense"}).status_code == 403
+@pytest.mark.parametrize(("method", "path"), [("GET", OPERATIONS), ("POST", ORPHANS)])
+def test_nobody_gets_in_without_a_user(api: TestClient, method: str, path: str) -> None:
+    asked = {"operation_names": [], "since": "2026-01-01T00:00:00Z"}
+    assert api.request(method, path, json=asked).status_code == 401
+    assert api.request(method, path, json=asked, headers={"Authorization": "Bearer nonsense"}).status_code == 403
 
 
 def test_who_may_not_read_the_connection_sees_that_there_is_something_and_nothing_of_it(
@@ -131,7 +133,7 @@ def test_a_cancel_reaches_earth_engine_and_the_audit_log(
     time.sleep(0.5)
     assert [earth_engine_emulator.service.state(name) for name in (orphan, nobodys)] == ["CANCELLED"] * 2
     logged = {json.loads(entry.extra)["operation"]: entry for entry in audit_entries()}
-    assert (logged[orphan].owner, logged[orphan].dag_id, logged[orphan].task_id) == ("op", "held_own", "task")
+    assert (logged[orphan].owner, logged[orphan].dag_id, logged[orphan].task_id) == ("op", "held_owner", "task")
     assert (logged[nobodys].owner, logged[nobodys].dag_id) == ("op", None)
 
 
@@ -180,12 +182,23 @@ def test_a_form_of_another_site_cancels_nothing(api: TestClient, orphan: str, ea
     assert earth_engine_emulator.service.state(orphan) == "RUNNING"
 
 
-def test_the_janitor_is_told_of_all_that_tasks_have_recorded(api: TestClient, orphan: str) -> None:
-    since = (datetime.now(timezone.utc) - timedelta(hours=1)).isoformat()
+def asked_about(*names: str) -> dict[str, Any]:
+    """Return the body of a question."""
+    return {
+        "operation_names": names,
+        "since": (datetime.now(timezone.utc) - timedelta(hours=1)).isoformat(),
+    }
 
-    answer = api.get("/earth-engine/holdings", headers=role("admin"), params={"since": since})
 
-    assert orphan in [name for one in answer.json()["holdings"] for name in one["operation_names"]]
+def test_the_janitor_is_told_which_of_its_projects_operations_are_orphaned(
+    api: TestClient, orphan: str, nobodys: str
+) -> None:
+    answer = api.post(ORPHANS, headers=role("admin"), json=asked_about(orphan, nobodys))
+
+    [(name, owner)] = answer.json()["orphans"].items()
+    assert name == orphan
+    assert owner.startswith("held_owner.task of ")
+    assert api.post(ORPHANS, headers=role("admin"), json=asked_about(nobodys)).json() == {"orphans": {}}
 
 
 def test_a_janitor_that_may_not_read_every_dag_is_told_nothing(
@@ -197,11 +210,9 @@ def test_a_janitor_that_may_not_read_every_dag_is_told_nothing(
     monkeypatch.setattr(
         manager,
         "is_authorized_dag",
-        lambda **what: getattr(what.get("details"), "id", None) != "held_own" and allowed(**what),
+        lambda **what: getattr(what.get("details"), "id", None) != "held_owner" and allowed(**what),
     )
-    since = (datetime.now(timezone.utc) - timedelta(hours=1)).isoformat()
-
-    answer = api.get("/earth-engine/holdings", headers=role("op"), params={"since": since})
+    answer = api.post(ORPHANS, headers=role("op"), json=asked_about(orphan))
 
     assert answer.status_code == 403
     assert orphan not in answer.text

@@ -132,6 +132,6 @@ def test_a_long_name_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     class Instance:
         dag_id, run_id, task_id, map_index = "d" * 250, "r" * 250, "t" * 250, 7
 
-    Variables(Instance()).delete("earth_engine_operations_30")
+    Variables(Instance()).delete("_earth_engine_operations_30")
 
     assert len(keys[0]) < 100

@@ -209,7 +209,7 @@ def test_a_kill_asks_for_no_names(emulator: Emulator) -> None:
     emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
     lazy = LazyNames([emulator.service.add("x") for _ in range(3)])
     sensor = EarthEngineOperationSensor(task_id="a", operation_names=lazy, cancel_on_kill=True)
-    record_names(sensor, {"ti": TaskInstance()}, sensor.intent)
+    record_names(sensor, {"ti": TaskInstance()}, sensor.ownership)
 
     lazy.is_killing = True
     sensor.on_kill()

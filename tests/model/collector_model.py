@@ -13,7 +13,7 @@ from airflow_ee_provider.collector.cancels import Cancels
 from airflow_ee_provider.collector.collector import Collector
 from airflow_ee_provider.collector.look import Instance, Key, Seen
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-from airflow_ee_provider.tracking.record import SETTLED_KEY, Record, part_key, read_parts
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY, Record, read_parts
 from airflow_ee_provider.tracking.settled import settled_try
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class CollectorDatabase:
         return {key: self._instance(key) for key in keys} if self._is_there else {}
 
     def records(self, instances: Iterable[Instance]) -> dict[Key, list[Record] | Exception]:
-        return {one.key: list(read_parts(self._values(one.key, stored=one.stored).get)) for one in instances}
+        return {one.key: read_parts(self._values(one.key, stored=one.stored).get) for one in instances}
 
     def _keys(self) -> list[Key]:
         return [Key(RUN, *instance) for instance in self.airflow.xcoms]
@@ -78,8 +78,8 @@ class CollectorDatabase:
     def _instance(self, key: Key) -> Instance:
         airflow, row = self.airflow, self.airflow.row
         values, is_task = self._values(key, stored=False), (key.task_id, key.map_index) == TASK
-        stored = is_task and airflow.version.has_store and part_key(1) not in values
-        recorded: Any = self._values(key, stored=stored).get(part_key(1))
+        stored = is_task and airflow.version.has_store and OPERATIONS_KEY not in values
+        recorded: Any = self._values(key, stored=stored).get(OPERATIONS_KEY)
         # The others stand for tasks of another run, which is active.
         known = Instance(key, "dag", "run", "running", airflow.run_began, "running", 1, 0)
         if is_task:

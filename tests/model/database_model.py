@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_ee_provider.tracking.holders import Holder, Holding
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, read_parts
 
 if TYPE_CHECKING:
     from world import Process, World
@@ -136,9 +136,6 @@ class Store(dict[str, Any]):
         self._world.step(f"store {key}?")
         return default if self._is_refused else super().get(key, default)
 
-    def delete(self, key: str) -> None:
-        self.pop(key, None)
-
     @property
     def _is_refused(self) -> bool:
         """Whether it comes from a try of the task instance that has another id by now, or none; nothing is found then.
@@ -211,10 +208,9 @@ class Database:
         for (task_id, map_index), xcoms in self.xcoms.items():
             is_task = (task_id, map_index) == TASK
             state = self.row.state if is_task else "running"
-            for key, value in [*xcoms.items(), *(self.store.items() if is_task else ())]:
-                if key.startswith(OPERATIONS_KEY) and state != "removed":
-                    record = Record.from_json(value)
-                    holder = Holder("dag", "run", task_id, map_index, 1, state, self.run_state, record.intent)
+            for values in (xcoms, dict(self.store)) if is_task else (xcoms,):
+                for record in read_parts(values.get) if state != "removed" else ():
+                    holder = Holder("dag", "run", task_id, map_index, 1, state, self.run_state, record.ownership)
                     found.append(Holding(holder, record.operation_names))
         return found
 

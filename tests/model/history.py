@@ -15,7 +15,7 @@ from seams import in_model
 from strikes import FAULTS, LEAVES_NOBODY, STRIKES, TIMEOUTS, TRIED_AGAIN, UNWANTED
 from world import PROJECT, Process, World
 
-from airflow_ee_provider.tracking.record import Record, part_key
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,7 @@ class Run:
         self.airflow = Airflow(world, VERSIONS[plan.version], lambda: make(list(self.mine)), retries=retries)
         for instance, name in zip((SIBLING, BYSTANDER), self.bystanders, strict=True):
             if instance not in CLEANERS[plan.cleaner].also_cleans:
-                self.airflow.xcoms[instance][part_key(1)] = Record((name,), None, *instance).as_json()
+                self.airflow.xcoms[instance][OPERATIONS_KEY] = Record((name,), None, *instance).as_json()
         self.cleaner = CleaningUp(self.airflow, plan.cleaner, self.history.struck)
         self.struck_at = math.inf
         self.struck_moments: list[float] = []

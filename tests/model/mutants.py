@@ -393,7 +393,7 @@ MUTANTS = [
         (
             (
                 store,
-                "_read_own",
+                "read_own",
                 lambda context, key: context["ti"].xcom_pull(task_ids=None, map_indexes=None, key=key),
             ),
         ),

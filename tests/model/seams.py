@@ -30,6 +30,7 @@ from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import stale
 from airflow_ee_provider.sensors import earth_engine as sensors
 from airflow_ee_provider.tracking import retry_memory, run, settled, store
+from airflow_ee_provider.tracking.holders import orphans_among
 from airflow_ee_provider.triggers import earth_engine as triggers
 from airflow_ee_provider.triggers import state_watch
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
     from airflow_model import Airflow
     from world import World
+
+    from airflow_ee_provider.earth_engine.model.operations import Operation
 
 try:
     import structlog
@@ -92,11 +95,11 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Any]:  # noqa: C901 
         world.step(f"XCom {key}")
         airflow.xcoms[ti.task_id, ti.map_index][key] = value
 
-    def xcoms_of_run(key: str, *_: Any) -> Iterator[tuple[str, int, Any]]:
+    def xcoms_of_run(key: str, *_: Any) -> Iterator[tuple[str, Any]]:
         world.step(f"all XComs {key}?")
         for instance, found in airflow.xcoms.items():
             if key in found:
-                yield *instance, found[key]
+                yield instance[0], found[key]
 
     def variable(key: str) -> str | None:
         world.step("Variable?")
@@ -199,6 +202,9 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
     async def session() -> _AsyncSession:
         return _AsyncSession()
 
+    def find_orphans(operations: list[Operation], _: Any) -> dict[str, str]:
+        return orphans_among((str(one.name) for one in operations), airflow.holdings() if operations else ())
+
     # Of Airflow 2, which asks its database when a sensor was rescheduled first.
     sensor_module = importlib.import_module(sensors.BaseSensorOperator.__module__)
     zones = sensor_module.timezone
@@ -214,7 +220,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         (transports, "RequestsTransport", Transport),
         (detached_cancel, "cancel_in_another_process", in_another_process),
         (WatchedTransport, "_send", sender(world)),
-        (stale, "read_holdings_from_task", lambda *_: airflow.holdings()),
+        (stale, "find_orphans", find_orphans),
         (shared_client, "AiohttpTransport", AsyncTransport),
         (shared_client, "aiohttp_session", session),
         (ConnectionHook, "_open", opened),

@@ -29,6 +29,3 @@ class Store(dict[str, Any]):
     """What a task's `task_state_store` can do."""
 
     set = dict.__setitem__
-
-    def delete(self, key: str) -> None:
-        self.pop(key, None)

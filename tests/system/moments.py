@@ -97,7 +97,7 @@ class Moment:
         """Whether the run has ended before its sensor's code ran: the export was started and left, by another task."""
         if self.shape != "sensor":
             return False
-        return self.began is None or airflow.xcom(self.dag_id, self.run_id, "hold", "earth_engine_operations") is None
+        return self.began is None or airflow.xcom(self.dag_id, self.run_id, "hold", "_earth_engine_operations") is None
 
     def mine(self, service: Service) -> list[Any]:
         return [o for o in list(service.operations.values()) if o.description.startswith(self.run_id)]

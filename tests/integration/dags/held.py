@@ -1,4 +1,4 @@
-"""Tasks that record operations, in order to own them, to leave them, to watch them, to cancel them."""
+"""Tasks that record operations, as their owner, handed off, as an observer, to cancel them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from airflow_ee_provider.records import record_operations
 class Hold(BaseOperator):
     """A task's own code."""
 
-    def __init__(self, *, intent: str, **kwargs: Any) -> None:
+    def __init__(self, *, ownership: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.intent = intent
+        self.ownership = ownership
 
     def execute(self, context: Any) -> None:
-        record_operations(context, context["dag_run"].conf["operation_names"], intent=self.intent)
+        record_operations(context, context["dag_run"].conf["operation_names"], ownership=self.ownership)
 
 
-for intent in ("own", "leave", "watch", "cancel"):
-    with DAG(f"held_{intent}", schedule=None, default_args={"owner": "ada"}) as dag:
-        Hold(task_id="task", intent=intent)
+for ownership in ("owner", "handed_off", "observer", "canceller"):
+    with DAG(f"held_{ownership}", schedule=None, default_args={"owner": "ada"}) as dag:
+        Hold(task_id="task", ownership=ownership)
     globals()[dag.dag_id] = dag
 
 for dag_id, conn_id in (("tidy_orphans", "airflow_api"), ("tidy_orphans_without_a_connection", None)):

@@ -259,7 +259,7 @@ def neighbour() -> None:
         if name := context["dag_run"].conf.get("neighbour"):
             # Not its own: what a task of one's own code has recorded as its own is collected once its run has failed.
             in_other_run = context["dag_run"].conf.get("is_bystander")
-            record_operations(context, name, intent="own" if in_other_run else "watch")
+            record_operations(context, name, ownership="owner" if in_other_run else "observer")
 
     hold_another()
 

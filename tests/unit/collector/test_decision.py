@@ -14,7 +14,12 @@ from airflow_ee_provider.tracking.record import Record
 BEGAN = datetime(2026, 11, 28, 12, tzinfo=timezone.utc)
 ALL = ("kill", "failure", "timeout")
 RECORD = Record(
-    ("projects/p/operations/A",), try_number=1, max_tries=2, run_started=BEGAN.isoformat(), cancel_on=ALL, intent="own"
+    ("projects/p/operations/A",),
+    try_number=1,
+    max_tries=2,
+    run_started=BEGAN.isoformat(),
+    cancel_on=ALL,
+    ownership="owner",
 )
 FACTS = Facts("running", "running", 1, 2, BEGAN, RECORD)
 WANTED, LEFT, UNCLEAR, CANCEL = Verdict.WANTED, Verdict.LEFT, Verdict.UNCLEAR, Verdict.CANCEL
@@ -134,24 +139,24 @@ def test_what_peoples_own_code_has_recorded_is_cancelled_only_where_something_ha
 
 
 @pytest.mark.parametrize(
-    ("intent", "task_state", "run_state", "cancel_on", "verdict"),
+    ("ownership", "task_state", "run_state", "cancel_on", "verdict"),
     [
-        ("leave", "success", "success", ALL, LEFT),
-        ("leave", "success", "running", ALL, LEFT),
-        ("leave", "failed", "running", ALL, LEFT),
-        ("leave", "success", "failed", ALL, CANCEL),
-        ("leave", "success", "failed", ("failure", "timeout"), UNCLEAR),
-        ("leave", "success", "failed", (), LEFT),
-        ("leave", "success", "failed", None, CANCEL),
-        ("watch", "failed", "failed", ALL, LEFT),
-        ("watch", "running", "running", ALL, WANTED),
-        ("cancel", "failed", "failed", ALL, LEFT),
+        ("handed_off", "success", "success", ALL, LEFT),
+        ("handed_off", "success", "running", ALL, LEFT),
+        ("handed_off", "failed", "running", ALL, LEFT),
+        ("handed_off", "success", "failed", ALL, CANCEL),
+        ("handed_off", "success", "failed", ("failure", "timeout"), UNCLEAR),
+        ("handed_off", "success", "failed", (), LEFT),
+        ("handed_off", "success", "failed", None, CANCEL),
+        ("observer", "failed", "failed", ALL, LEFT),
+        ("observer", "running", "running", ALL, WANTED),
+        ("canceller", "failed", "failed", ALL, LEFT),
     ],
 )
 def test_what_is_meant_to_run_on_or_somebody_elses_is_left_alone(
-    intent: str, task_state: str, run_state: str, cancel_on: tuple[str, ...] | None, verdict: Verdict
+    ownership: str, task_state: str, run_state: str, cancel_on: tuple[str, ...] | None, verdict: Verdict
 ) -> None:
-    record = replace(RECORD, intent=intent, cancel_on=cancel_on)
+    record = replace(RECORD, ownership=ownership, cancel_on=cancel_on)
 
     assert decide(replace(FACTS, task_state=task_state, run_state=run_state, record=record)).verdict is verdict
 

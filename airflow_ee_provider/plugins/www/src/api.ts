@@ -8,7 +8,7 @@ export type Holder = {
   try_number: number;
   task_state: string | null;
   run_state: string | null;
-  intent: "own" | "leave" | "watch" | "cancel";
+  ownership: "owner" | "handed_off" | "observer" | "canceller";
   wants: boolean;
 };
 
