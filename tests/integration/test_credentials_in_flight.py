@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import logging
 import os
@@ -17,9 +18,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from loopback import LoopbackServer
+from eventually import eventually
+from google.auth import environment_vars
+from google.auth.transport.requests import Request
+from google.oauth2 import service_account
+from loopback import LoopbackServer, send
 from tokens import TOKEN, TokenServer
 
+from airflow_ee_provider.earth_engine.auth.sessions import token_session
 from airflow_ee_provider.earth_engine.model import errors
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
@@ -267,12 +273,7 @@ def test_a_client_certificate_of_googles_is_shown(
     with TlsServer(tmp_path, wants_certificate=True) as server:
         connection = {"conn_type": "earth_engine", "host": server.url, "extra": {"project": "p", "is_anonymous": True}}
         monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.certificate))
-        workload = {"cert_path": str(server.certificate), "key_path": str(tmp_path / "key.pem")}
-        config = tmp_path / "certificate_config.json"
-        config.write_text(json.dumps({"cert_configs": {"workload": workload}}), encoding="utf-8")
-        monkeypatch.setenv("GOOGLE_API_CERTIFICATE_CONFIG", str(config))
-        monkeypatch.setenv("GOOGLE_API_USE_CLIENT_CERTIFICATE", "true")
+        config = server.show_to_google_auth(monkeypatch)
         shown = wait("projects/p/operations/A")
         config.unlink()
         gone = wait("projects/p/operations/A")
@@ -281,11 +282,56 @@ def test_a_client_certificate_of_googles_is_shown(
     assert "client certificate cannot be used" in gone["error"]
 
 
+def test_google_auth_finds_where_an_account_may_be_used(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks in a thread, with a copy of the session that fetched the token; without a copy, it does not look."""
+    switch = getattr(environment_vars, "GOOGLE_SDK_EXPERIMENTAL_PYTHON_REGIONAL_ACCESS_BOUNDARY_LOOKUP_ENABLED", None)
+    if switch is None:
+        pytest.skip("google-auth has no regional access boundaries yet")
+
+    class Locations(LoopbackServer):
+        def answer(self, request: BaseHTTPRequestHandler) -> None:
+            send(request, json.dumps({"locations": ["europe-west1"], "encodedLocations": "0xA30"}).encode())
+
+    monkeypatch.setenv(switch, "true")
+    with Locations() as server:
+        of_locations = f"{server.url}/allowedLocations"
+        monkeypatch.setattr(
+            service_account.Credentials, "_build_regional_access_boundary_lookup_url", lambda *_, **__: of_locations
+        )
+        hook = EarthEngineHook()
+        hook.get_operation(service.add("x"))
+        credentials = hook.account.credentials
+        eventually(lambda: credentials.regional_access_boundary == "0xA30", "the boundary", within=60)
+
+
+def test_google_auth_refreshes_a_token_in_a_thread_of_its_own(tokens: TokenServer) -> None:
+    """It copies the session for that as well; there, a copy that fails is an error of the request."""
+    credentials = service_account.Credentials.from_service_account_info(tokens.key(), scopes=["x"])
+    if not hasattr(credentials, "with_non_blocking_refresh"):
+        pytest.skip("google-auth refreshes in no thread yet")
+    request = Request(token_session())
+    credentials.with_non_blocking_refresh()
+    credentials.before_request(request, "GET", "https://earthengine.googleapis.com", {})
+    before = tokens.given
+    credentials.before_request(request, "GET", "https://earthengine.googleapis.com", {})  # Its token lives for 1 s.
+
+    eventually(lambda: tokens.given > before, "another token", within=60)
+
+
+@pytest.mark.skipif(OLD_GOOGLE_AUTH, reason="google-auth looks for no certificate_config.json yet")
+def test_a_copy_of_a_session_shows_the_same_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with TlsServer(tmp_path, wants_certificate=True) as server:
+        server.show_to_google_auth(monkeypatch)
+        with token_session() as session:
+            copied = copy.deepcopy(Request(session))
+        assert copied(server.url).status == 404
+
+
 class TlsServer(LoopbackServer):
     """Answers 404 to everything, with a certificate of its own."""
 
     def __init__(self, folder: Path, *, wants_certificate: bool = False) -> None:
-        self.certificate = folder / "ca.pem"
+        self.certificate, self.key = folder / "ca.pem", folder / "key.pem"
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
         now = datetime.now(timezone.utc)
@@ -302,14 +348,24 @@ class TlsServer(LoopbackServer):
             .sign(key, hashes.SHA256())
         )
         self.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        (folder / "key.pem").write_bytes(
+        self.key.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, folder / "key.pem")
+        context.load_cert_chain(self.certificate, self.key)
         if wants_certificate:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(self.certificate)
         super().__init__(context)
+
+    def show_to_google_auth(self, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Let this machine trust the server's certificate, and show it as its own; return google-auth's file."""
+        workload = {"cert_path": str(self.certificate), "key_path": str(self.key)}
+        config = self.certificate.parent / "certificate_config.json"
+        config.write_text(json.dumps({"cert_configs": {"workload": workload}}), encoding="utf-8")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(self.certificate))
+        monkeypatch.setenv("GOOGLE_API_CERTIFICATE_CONFIG", str(config))
+        monkeypatch.setenv("GOOGLE_API_USE_CLIENT_CERTIFICATE", "true")
+        return config

@@ -1,130 +1,94 @@
-"""What requests does not bound: the time of a whole answer, headers included, and the size of a small one.
+"""What requests lacks: a TLS context of ours, and an end of an answer's body, in time and in size.
 
-Its timeouts are for one read. A server that sends a byte of a header now and then, or ``100 Continue`` without an end,
-would keep a worker for as long as it likes.
+Its timeouts are for one read: a server that sends a byte now and then would keep a worker for as long as it likes.
 """
 
 from __future__ import annotations
 
-import io
 import time
-from http.client import HTTPResponse
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ContentDecodingError
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from requests.exceptions import ContentDecodingError, ReadTimeout
 
 from airflow_ee_provider.earth_engine.model import limits
 
 if TYPE_CHECKING:
-    import socket
     import ssl
+    from collections.abc import Iterator
 
     from requests import PreparedRequest, Response
 
 
-class _UntilDeadline(io.RawIOBase):
-    """Reads from a socket until a moment, whatever comes."""
+def pieces(raw: Any, *, unpacked: bool) -> Iterator[bytes]:
+    """Read an answer's body as it arrives.
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket, self._raw = sock, sock.makefile("rb", buffering=0)
-        self._until = time.monotonic() + limits.ANSWER_TIMEOUT
-        self._for_one = sock.gettimeout()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError(f"the answer has not ended in {limits.ANSWER_TIMEOUT:g} s")
-        if self._socket.fileno() >= 0:  # http.client closes it before it has read a last answer.
-            self._socket.settimeout(left if self._for_one is None else min(left, self._for_one))
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _BoundedResponse(HTTPResponse):
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp.close()
-        self.fp = io.BufferedReader(_UntilDeadline(sock))
-
-
-class _BoundedHttp(HTTPConnection):
-    response_class = _BoundedResponse
-
-
-class _BoundedHttps(HTTPSConnection):
-    response_class = _BoundedResponse
-
-
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _BoundedHttp
-
-
-class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _BoundedHttps
-
-
-_POOLS = {"http": _HttpPool, "https": _HttpsPool}
+    :param raw: urllib3's answer, once its headers are there.
+    :param unpacked: whether urllib3 decompresses it.
+    :raises requests.exceptions.ReadTimeout: if it has not ended after `limits.ANSWER_TIMEOUT` seconds.
+    """
+    until = time.monotonic() + limits.ANSWER_TIMEOUT
+    # To wait until a piece is full can take for ever; urllib3 1 knows no other way.
+    arriving = partial(raw.read1, limits.PIECE, decode_content=unpacked) if hasattr(raw, "read1") else None
+    for piece in iter(arriving, b"") if arriving else raw.stream(limits.PIECE, decode_content=unpacked):
+        yield piece
+        if time.monotonic() > until:
+            raise ReadTimeout(f"the answer has not ended in {limits.ANSWER_TIMEOUT:g} s")
 
 
 class TlsAdapter(HTTPAdapter):
     """Sends requests with a TLS context of ours, also through a proxy.
 
     :param context: None for that of requests.
-    :param kwargs: those of requests' own adapter.
+    :param options: those of requests' own adapter.
     """
 
-    def __init__(self, context: ssl.SSLContext | None = None, **kwargs: Any) -> None:
-        self._tls: dict[str, Any] = {} if context is None else {"ssl_context": context}
-        super().__init__(**kwargs)
+    def __init__(self, context: ssl.SSLContext | None = None, **options: Any) -> None:
+        self._context, self._options = context, options
+        super().__init__(**options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TlsAdapter:
+        """Return one with connections of its own, for a thread of google-auth's; a context cannot be copied."""
+        return type(self)(self._context, **self._options)
+
+    @property
+    def _tls(self) -> dict[str, Any]:
+        return {} if self._context is None else {"ssl_context": self._context}
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Connect with the context."""
-        super().init_poolmanager(*args, **{**kwargs, **self._tls})
+        super().init_poolmanager(*args, **kwargs, **self._tls)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Do the same through a proxy."""
         return super().proxy_manager_for(proxy, **kwargs, **self._tls)
 
 
-class BoundedAdapter(TlsAdapter):
-    """The same, for answers that have to end in time."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Let what it connects with bound its answers."""
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        """Do the same through a proxy."""
-        manager = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = _POOLS
-        return manager
-
-
-class SmallAnswersAdapter(BoundedAdapter):
-    """For token servers: an answer that is larger than `limits.LARGEST_TOKEN_ANSWER` is not read."""
+class SmallAnswersAdapter(TlsAdapter):
+    """The same for token servers: an answer that is larger than `limits.LARGEST_TOKEN_ANSWER` is not read."""
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        """Send a request, and read its answer, as far as that is reasonable.
-
-        :raises ContentDecodingError: if it is too large.
-        """
-        answer = super().send(request, *args, **{**kwargs, "stream": True})
-        body = bytearray()
-        for piece in answer.iter_content(limits.PIECE):
-            body += piece
-            if len(body) > limits.LARGEST_TOKEN_ANSWER:
-                answer.close()
-                raise ContentDecodingError(f"the answer is longer than {limits.LARGEST_TOKEN_ANSWER:,} bytes")
-        answer._content = bytes(body)  # noqa: SLF001 (what requests itself does once it has read an answer)
-        answer._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
+        """Send a request; the size and the time of its answer's body are bounded."""
+        answer = super().send(request, *args, **kwargs)
+        answer.raw = _SmallBody(answer.raw)
         return answer
+
+
+class _SmallBody:
+    """Stands for urllib3's answer, where requests reads it."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        read = 0
+        for piece in pieces(self._raw, unpacked=True):
+            read += len(piece)
+            if read > limits.LARGEST_TOKEN_ANSWER:
+                self._raw.close()
+                raise ContentDecodingError(f"the answer is longer than {limits.LARGEST_TOKEN_ANSWER:,} bytes")
+            yield piece

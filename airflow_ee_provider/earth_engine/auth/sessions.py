@@ -87,7 +87,7 @@ def requests_session() -> requests.Session:
 
 
 def token_session() -> requests.Session:
-    """Open a session for token servers: their answers are small, and end in time."""
+    """Open a session for token servers: the bodies of their answers are small, and end in time."""
     from airflow_ee_provider.earth_engine.auth.bounded_http import SmallAnswersAdapter
 
     session = requests_session()
@@ -134,7 +134,7 @@ def session_with_headers(headers: Mapping[str, str], endpoint: str) -> requests.
 
 
 def _widen(session: requests.Session, endpoint: str) -> None:
-    """Let as many requests be under way at once as the API allows, and each end in time."""
-    from airflow_ee_provider.earth_engine.auth.bounded_http import BoundedAdapter
+    """Let as many requests be under way at once as the API allows."""
+    from airflow_ee_provider.earth_engine.auth.bounded_http import TlsAdapter
 
-    session.mount(endpoint, BoundedAdapter(_own_context(), pool_maxsize=CONCURRENT))
+    session.mount(endpoint, TlsAdapter(_own_context(), pool_maxsize=CONCURRENT))

@@ -8,7 +8,6 @@ import sysconfig
 import threading
 import time
 from email.utils import formatdate
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode
 
@@ -174,16 +173,14 @@ class RequestsTransport:
 
 def _read(answer: requests.Response) -> bytes | NoResponse:
     """Read an answer's body piece by piece, as far as that is reasonable."""
-    until, body, raw = time.monotonic() + limits.ANSWER_TIMEOUT, bodies.Body(answer.headers), answer.raw
+    from airflow_ee_provider.earth_engine.auth.bounded_http import pieces
+
+    body = bodies.Body(answer.headers)
     if refused := body.refused():
         return refused
-    # As it arrives: to wait until a piece is full can take for ever.
-    arriving = partial(raw.read1, limits.PIECE, decode_content=False) if hasattr(raw, "read1") else None
-    for piece in iter(arriving, b"") if arriving else raw.stream(limits.PIECE, decode_content=False):
+    for piece in pieces(answer.raw, unpacked=False):
         if refused := body.add(piece):
             return refused
-        if time.monotonic() > until:
-            return NoResponse(f"its answer has not ended in {limits.ANSWER_TIMEOUT:g} s")
     return body.whole()
 
 
