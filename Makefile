@@ -12,6 +12,8 @@ EVERY_VERSION = $(AIRFLOW_3) 3.2.2 3.1.8 3.0.6 $(AIRFLOW_2)
 IN_PRODUCTION = $(AIRFLOW_3) $(AIRFLOW_2)
 MINUTES = 60
 PROCESSES = 4
+# What `make quick` compares with.
+BASE = main
 # Earth Engine's API, its emulator and the documents: the same whichever Airflow there is.
 KNOWS_NO_AIRFLOW = tests/unit/earth_engine tests/unit/emulator tests/unit/test_*.py \
 	$(patsubst %,tests/integration/test_%.py,credentials_in_flight drivers emulator exports_of faults hostile_answers \
@@ -19,11 +21,16 @@ KNOWS_NO_AIRFLOW = tests/unit/earth_engine tests/unit/emulator tests/unit/test_*
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo test beside lint unit-3 unit-2 model system nightly explore matrix matrix-production bench soak soak-production google interface ui pictures libraries versions dist docs clean
+.PHONY: demo quick test beside lint unit-3 unit-2 model system nightly explore matrix matrix-production bench soak soak-production google interface ui pictures libraries versions dist docs clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
 	$(VENV_3)/bin/python -m dev.demo --dags-folder example_dags
+
+quick: $(VENV_3)/installed  ## A minute: style, the unit tests, the integration tests of what differs from BASE
+	$(VENV_3)/bin/ruff format --check .
+	$(VENV_3)/bin/ruff check .
+	$(VENV_3)/bin/python -m pytest --quiet --numprocesses $(PROCESSES) tests/unit $$($(VENV_3)/bin/python -m dev.changed $(BASE))
 
 test: lint  ## Everything that has to pass
 	$(MAKE) --jobs=2 system beside

@@ -25,7 +25,11 @@ def test_the_map_has_every_package_and_names_only_files_that_are_there() -> None
     package = ROOT / "airflow_ee_provider"
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     of_package, of_earth_engine = re.findall(r"\n\|[^\n]+\n\|---\|---\|\n((?:\|[^\n]+\n)+)", page)[:2]
-    places = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if not path.relative_to(ROOT).parts[0].startswith(".")}
+    places = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        if not path.relative_to(ROOT).parts[0].startswith(".")
+    }
 
     assert _rows(of_package) == _parts(package)
     assert _rows(of_earth_engine) == _parts(package / "earth_engine")
