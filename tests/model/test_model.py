@@ -200,6 +200,7 @@ def test_a_timeout_amid_a_start_does_not_wait_for_an_answer_that_nobody_hears(ve
     assert Run(amid_the_second_start).carry_out().violations == []
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_fault_is_found(mutant: Mutant) -> None:
     if not set(mutant.versions) & set(VERSIONS):

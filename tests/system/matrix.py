@@ -120,9 +120,10 @@ def keep_evidence(airflow: StandaloneAirflow, service: Service) -> None:
 
 def start(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> None:
     """Start cells, once each DAG has another run that holds an operation."""
-    for cell in cells:
+    with_bystander = [cell for cell in cells if cell.has_bystander]
+    for cell in with_bystander:
         cell.start_bystander(airflow, emulator)
-    for cell in cells:
+    for cell in with_bystander:
         cell.wait_for_bystander(airflow, emulator)
     for cell in cells:
         cell.start(airflow, emulator)

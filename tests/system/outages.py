@@ -119,15 +119,15 @@ def _earth_engine_is_back(_: Any, emulator: Emulator) -> None:
     faults[:] = [fault for fault in faults if fault.what != "unavailable"]
 
 
-TRIGGERER_KILLED = part("triggerer", signal.SIGKILL)
+TRIGGERER_STOPS = part("triggerer", signal.SIGTERM)
 
 #: By event of the lifecycle matrix; the same one happens once, to the cells of all its events.
 OUTAGES = {
-    "triggerer_sigterm": part("triggerer", signal.SIGTERM),
-    "triggerer_sigkill": TRIGGERER_KILLED,
+    "triggerer_sigterm": TRIGGERER_STOPS,
+    "triggerer_sigkill": part("triggerer", signal.SIGKILL),
     "scheduler_sigkill": part("scheduler", signal.SIGKILL, SCHEDULER_AWAY),
-    "cleared_without_triggerer": TRIGGERER_KILLED,
-    "failed_without_triggerer": TRIGGERER_KILLED,
+    "cleared_without_triggerer": TRIGGERER_STOPS,
+    "failed_without_triggerer": TRIGGERER_STOPS,
     "one_triggerer_sigterm": part("triggerer-1", signal.SIGTERM, TRIGGERER_AWAY),
     "one_triggerer_sigkill": part("triggerer-1", signal.SIGKILL, TRIGGERER_AWAY),
     "one_triggerer_stands_still": standstill(_a_triggerer, TRIGGERER_AWAY),
