@@ -94,7 +94,7 @@ soak-production: $(VENV_3)/installed  ## The same as in production: docs/reliabi
 explore: $(EVERY_VERSION:%=explore-%)  ## The model, on each version for as long as MINUTES says: docs/reliability.md
 
 explore-%: .venv-%/installed
-	PYTHONPATH=$(CURDIR):tests/model .venv-$*/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
+	PYTHONPATH=$(CURDIR):tests/support:tests/model .venv-$*/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
 
 bench: $(VENV_3)/installed .venv-google/installed  ## What it costs: docs/performance.md (an hour; ONLY="start cancel" takes less)
 	PYTHONPATH=$(CURDIR) PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/performance.md $(ONLY)

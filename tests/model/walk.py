@@ -65,7 +65,7 @@ class Walk:
             line for line in Run(Plan(HOLDER, VERSION)).carry_out().timeline if "triggerer:   … its answer" in line
         ]
         third_poll = int(polled[2 * 3 - 1].split()[1])  # Two exports, three times.
-        run = Run(Plan(HOLDER, VERSION, ((third_poll, "cleared"),)))
+        run = Run(Plan(HOLDER, VERSION, ((third_poll, "task_cleared"),)))
         tiles, start, run_trigger, clear = official.tiles, Process.start, Triggerer._run_trigger, run.airflow.clear
 
         def returning() -> None:
