@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from dev.standalone import StandaloneAirflow
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Judge at the end what is under way from the beginning; and what was written last of all."""
+    items.sort(key=lambda item: (item.path.stem == "test_what_was_written", hasattr(_module(item), "begin")))
+
+
+def _module(item: pytest.Item) -> Any:
+    return getattr(item, "module", None)
+
+
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
     from matrix import new_emulator
@@ -69,7 +78,7 @@ def airflow(
         # To parse all DAGs again takes a core 20 s; a file that was changed is parsed at once.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
     }
-    beginning = {item.module for item in request.session.items if hasattr(item.module, "begin")}
+    beginning = {module for item in request.session.items if hasattr(module := _module(item), "begin")}
     with booted(emulator, more=secrets.settings() | collected.settings() | own) as running:
         pool = ThreadPoolExecutor(len(beginning) or 1)
         begun |= {module.__name__: pool.submit(module.begin, running, emulator) for module in beginning}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import acts
+import actions
 from durations import DEADLINE, EXECUTION_TIMEOUT, TRIGGER_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cells import Cell
+    from matrix_cells import Cell
 
     from dev.standalone import StandaloneAirflow
 
@@ -87,103 +87,103 @@ def outage(who: str, holders: tuple[str, ...], **more: Any) -> Event:
 EVENTS: dict[str, Event] = {
     "task_cleared": Event(
         "`cancel_on_kill`; a rescheduled sensor's next try",
-        acts.clear,
+        actions.clear,
         (*ALL, "starting"),
         {"sensor_rescheduled": RESUMED, "starting": RESUMED},
     ),
     "run_cleared": Event(
         "`cancel_on_kill`; a rescheduled sensor's next try",
-        acts.now(lambda c, a: a.clear_run(c.dag_id, c.run_id)),
+        actions.now(lambda c, a: a.clear_run(c.dag_id, c.run_id)),
         ALL,
         {"sensor_rescheduled": RESUMED},
     ),
-    "task_marked_failed": Event(OR_COLLECTOR, acts.mark("failed"), ALL),
-    "task_marked_success": Event(OR_COLLECTOR, acts.mark("success"), ALL),
-    "run_marked_failed": Event(OR_COLLECTOR, acts.fail_run, ALL),
+    "task_marked_failed": Event(OR_COLLECTOR, actions.mark("failed"), ALL),
+    "task_marked_success": Event(OR_COLLECTOR, actions.mark("success"), ALL),
+    "run_marked_failed": Event(OR_COLLECTOR, actions.fail_run, ALL),
     "run_deleted": Event(
         "`cancel_on_kill`",
-        acts.now(acts.fail_and_delete),
+        actions.now(actions.fail_and_delete),
         ("sensor_running", "sensor_deferred", "export_running", "export_deferred"),
     ),
     "dagrun_timeout": Event(
         OR_COLLECTOR,
-        acts.run_out_of_time,
+        actions.run_out_of_time,
         ALL,
         ends_by_itself=True,
     ),
     "dag_paused": Event(
         "nobody while it is paused; then `dagrun_timeout`, and `cancel_on_kill`",
-        acts.pause,
+        actions.pause,
         ("sensor_running", "sensor_deferred", "export_running", "export_deferred"),
     ),
     "marked_while_working": Event(
         "`cancel_on_kill`",
-        acts.mark("failed"),
+        actions.mark("failed"),
         ("export_running", "export_deferred"),
         while_working=True,
     ),
     "execution_timeout": Event(
         "`cancel_on_timeout`",
-        lambda c, a: acts.task_started(c, a) + EXECUTION_TIMEOUT,
+        lambda c, a: actions.task_started(c, a) + EXECUTION_TIMEOUT,
         ends_by_itself=True,
     ),
     "trigger_timeout": Event(
         "`cancel_on_timeout`, in `resume_execution`",
-        lambda c, a: acts.task_started(c, a) + TRIGGER_TIMEOUT,
+        lambda c, a: actions.task_started(c, a) + TRIGGER_TIMEOUT,
         ("cancel_deferred", "sensor_deferred"),
         ends_by_itself=True,
     ),
     "exception": Event(
         "`cancel_on_failure`",
-        acts.task_started,
+        actions.task_started,
         ALL,
         ends_by_itself=True,
     ),
-    "task_callback": Event("the task's notifier", acts.task_started, SENSORS, ends_by_itself=True),
+    "task_callback": Event("the task's notifier", actions.task_started, SENSORS, ends_by_itself=True),
     "dag_callback": Event(
         "the DAG's notifier",
-        lambda c, a: acts.task_started(c, a) + (8 if c.holder == "started" else 0),
+        lambda c, a: actions.task_started(c, a) + (8 if c.holder == "started" else 0),
         (*SENSORS, "started"),
         ends_by_itself=True,
     ),
     "timeout_callback": Event(
         "the DAG's notifier",
-        acts.run_out_of_time,
+        actions.run_out_of_time,
         ("sensor_rescheduled", "started"),
         ends_by_itself=True,
     ),
     "worker_sigterm": Event(
         "`cancel_on_kill`",
-        acts.now(acts.stop_worker),
+        actions.now(actions.stop_worker),
         IN_WORKER,
     ),
     "worker_evicted": Event(
         "nobody: the next try goes on with it",
-        acts.now(acts.stop_worker),
+        actions.now(actions.stop_worker),
         ("sensor_running", "export_running"),
         dict.fromkeys(HOLDS_ON, RESUMED),
     ),
     "worker_sigkill": Event(
         "the next try, if there are `retries`",
-        acts.now(acts.kill_worker),
+        actions.now(actions.kill_worker),
         ("cancel_running", "starting"),
         {"starting": RESUMED},
     ),
     "worker_callback": Event(
         "the DAG's notifier, once the heartbeat is missed",
-        acts.now(acts.kill_worker),
+        actions.now(actions.kill_worker),
         ("sensor_running", "export_running", "started"),
     ),
     "worker_lost_sight_of": Event(
         "the next try goes on with it, and the last one, which is told to end, leaves it alone",
-        acts.lose_sight_of_worker,
+        actions.lose_sight_of_worker,
         ("sensor_running", "export_running"),
         dict.fromkeys(HOLDS_ON, RESUMED),
         first=(3, 0),  # Airflow 2 lets the two go on side by side, and fails the task in the end.
     ),
     "worker_stood_still": Event(
         "the next try goes on with it, and the last one, which finds it begun, leaves it alone",
-        acts.let_worker_stand_still,
+        actions.let_worker_stand_still,
         ("export_deferred",),
         dict.fromkeys(HOLDS_ON, RESUMED),
         while_working=True,
@@ -191,7 +191,7 @@ EVENTS: dict[str, Event] = {
     ),
     "deadline": Event(
         "the deadline's notifier",
-        lambda c, a: acts.run_queued(c, a) + DEADLINE,
+        lambda c, a: actions.run_queued(c, a) + DEADLINE,
         (*SENSORS, "export_running", "export_deferred", "started"),
         ends_by_itself=True,
         first=(3, 1),
@@ -224,43 +224,43 @@ EVENTS: dict[str, Event] = {
             within=COLLECTED_WITHIN,
         )
         for name, act in (
-            ("marked", acts.mark("failed")),
-            ("run_marked", acts.fail_run),
+            ("marked", actions.mark("failed")),
+            ("run_marked", actions.fail_run),
             (
                 "timed_out",
-                acts.run_out_of_time,
+                actions.run_out_of_time,
             ),
-            ("fail_fast", acts.fail_other),
+            ("fail_fast", actions.fail_other),
         )
     },
     "retry_policy": Event(
         "`cancel_on_failure`",
-        acts.task_started,
+        actions.task_started,
         ("export_running", "export_deferred"),
         ends_by_itself=True,
         first=(3, 3),
     ),
     "skipped_after_start": Event(
         "`cancel_on_failure`",
-        acts.task_started,
+        actions.task_started,
         ("export_running", "export_deferred"),
         ends_by_itself=True,
     ),
     "process_sigterm": Event(
         "`cancel_on_kill`",
-        acts.end_process_alone,
+        actions.end_process_alone,
         ("export_running", "sensor_running"),
         first=(3, 0),  # Airflow 2's handler raises, and the process ends.
     ),
     "own_handler": Event(
         "`cancel_on_kill`",
-        acts.mark("failed"),
+        actions.mark("failed"),
         ("export_running", "export_deferred"),
         while_working=True,
     ),
     "cleared_while_paused": Event(
         "the collector, or the trigger, which asks once a minute",
-        acts.clear_while_paused,
+        actions.clear_while_paused,
         ("sensor_deferred", "export_deferred"),
         within=COLLECTED_WITHIN,
     ),

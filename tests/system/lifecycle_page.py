@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from cells import HOLDERS
 from changed_file import CHANGES
 from events import COLLECTED_WITHIN, EVENTS
-from promises import CANCEL_WITHIN, LOST_WORKER_WITHIN
+from expectations import CANCEL_WITHIN, LOST_WORKER_WITHIN
+from matrix_cells import HOLDERS
 from vocabulary import SENTENCES
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from acts import LOST_SIGHT, clear, fail_run
+from actions import LOST_SIGHT, clear, fail_run
 
 from dev.standalone import TASKS_API
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cells import Cell
+    from matrix_cells import Cell
 
     from airflow_ee_provider.emulator import Emulator
     from dev.standalone import StandaloneAirflow

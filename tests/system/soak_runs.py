@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from acts import signal_worker
+from actions import signal_worker
 
 if TYPE_CHECKING:
     import random

@@ -7,9 +7,9 @@ from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cells import PROJECT, Cell
+from expectations import requested
 from matrix import mapped_group, run_cells
-from promises import requested
+from matrix_cells import PROJECT, Cell
 
 from dev.airflow_api import PATIENCE, wait_until
 

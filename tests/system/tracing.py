@@ -15,7 +15,7 @@ from events import EVENTS, RESUMED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cells import Cell
+    from matrix_cells import Cell
     from soak_runs import Run
 
     from airflow_ee_provider.emulator import Emulator

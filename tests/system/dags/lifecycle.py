@@ -304,14 +304,14 @@ ONLY = dict.fromkeys((*BETWEEN_TRIES, "retry_policy", "skipped_after_start", "ow
 
 #: Which DAG a task's process needs, and which ones the system tests do: no other one is made.
 needed = get_parsing_context().dag_id
-selected = os.environ.get("LIFECYCLE_DAGS", "").split()
+selected = os.environ.get("LIFECYCLE_DAGS")
 
 for holder, hold in HOLDERS.items():
     for happens in EVENTS:
         dag_id = f"{holder}__{happens}"
         if needed not in (None, dag_id) or holder not in ONLY.get(happens, HOLDERS):
             continue
-        if selected and dag_id not in selected:
+        if selected is not None and dag_id not in selected.split():
             continue
         with DAG(dag_id, schedule=None, catchup=False, **arguments(happens)) as made:
             hold(happens)
