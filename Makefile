@@ -12,21 +12,30 @@ EVERY_VERSION = $(AIRFLOW_3) 3.2.2 3.1.8 3.0.6 $(AIRFLOW_2)
 IN_PRODUCTION = $(AIRFLOW_3) $(AIRFLOW_2)
 MINUTES = 60
 PROCESSES = 4
+# What `make quick` compares with.
+BASE = main
 # Earth Engine's API, its emulator and the documents: the same whichever Airflow there is.
 KNOWS_NO_AIRFLOW = tests/unit/earth_engine tests/unit/emulator tests/unit/test_*.py \
 	$(patsubst %,tests/integration/test_%.py,credentials_in_flight drivers emulator exports_of faults hostile_answers \
 	official_client pages shared_poller transports)
+# System tests that do not use the Airflow that the others share: they boot their own, or none.
+APART = $(patsubst %,tests/system/test_%.py,collector interrupt lifecycle_page who_may)
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo test beside lint unit-3 unit-2 model system nightly explore matrix matrix-production bench soak soak-production google interface ui pictures libraries versions dist docs clean
+.PHONY: demo quick test beside lint unit-3 unit-2 model system apart nightly walk explore matrix matrix-production bench soak soak-production google interface ui pictures libraries versions dist docs clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
 	$(VENV_3)/bin/python -m dev.demo --dags-folder example_dags
 
+quick: $(VENV_3)/installed  ## A minute: style, the unit tests, the integration tests of what differs from BASE
+	$(VENV_3)/bin/ruff format --check .
+	$(VENV_3)/bin/ruff check .
+	$(VENV_3)/bin/python -m pytest --quiet --numprocesses $(PROCESSES) tests/unit $$($(VENV_3)/bin/python -m dev.changed $(BASE))
+
 test: lint  ## Everything that has to pass
-	$(MAKE) --jobs=2 system beside
+	$(MAKE) --jobs=3 --output-sync=recurse system apart beside
 	$(VENV_3)/bin/coverage combine -q
 	$(VENV_3)/bin/coverage report
 
@@ -36,9 +45,9 @@ lint: $(VENV_3)/installed  ## Style, types and layers
 	$(VENV_3)/bin/mypy
 	$(VENV_3)/bin/lint-imports
 
-# A real Airflow lets a core idle for most of the time; what is said beside it is shown at the end.
+# A real Airflow lets a core idle for most of the time.
 beside: $(VENV_3)/installed $(VENV_2)/installed
-	@$(MAKE) unit-3 unit-2 model PROCESSES=2 > .beside.log 2>&1; status=$$?; cat .beside.log; exit $$status
+	@$(MAKE) --jobs=1 unit-3 unit-2 model PROCESSES=2
 
 # More processes than cores: most tests wait for a clock or a server most of the time.
 unit-3: $(VENV_3)/installed  ## Unit and integration tests on Airflow 3
@@ -49,16 +58,24 @@ unit-2: $(VENV_2)/installed  ## The same on Airflow 2, but for what knows no Air
 		$(KNOWS_NO_AIRFLOW:%=--ignore-glob=%)
 
 model: $(VENV_3)/installed $(VENV_2)/installed  ## The product's own code in a model of Airflow that strikes at each step
-	$(VENV_3)/bin/python -m pytest --numprocesses 2 --durations=5 tests/model
-	$(VENV_2)/bin/python -m pytest --numprocesses 2 --durations=5 tests/model
+	$(VENV_3)/bin/python -m pytest --numprocesses 2 --durations=5 -m "not nightly" tests/model
+	$(VENV_2)/bin/python -m pytest --numprocesses 2 --durations=5 -m "not nightly" tests/model
 
-system: $(VENV_3)/installed $(VENV_2)/installed  ## A real Airflow, driven through its REST API; and what an author tries
-	$(VENV_3)/bin/python -m pytest tests/system -s --durations=12 -m "not nightly"
+system: $(VENV_3)/installed  ## A real Airflow, driven through its REST API
+	$(VENV_3)/bin/python -m pytest tests/system -s --durations=12 -m "not nightly" $(APART:%=--ignore=%)
+
+apart: $(VENV_3)/installed $(VENV_2)/installed  ## The collector, an editor of connections, Ctrl-C: system tests with an Airflow of their own
+	$(VENV_3)/bin/python -m pytest $(APART) -s --durations=5 -m "not nightly"
 	$(VENV_2)/bin/python -m pytest tests/system/test_interrupt.py --durations=3 -m "not nightly"
 
-nightly: $(VENV_3)/installed $(VENV_2)/installed  ## What takes too long for `make test`: every way to try a DAG, interrupted; outages in production
+nightly: $(VENV_3)/installed $(VENV_2)/installed  ## What takes too long for `make test`: more cells and ways, outages in production, the model's mutants and traces
 	$(VENV_3)/bin/python -m pytest tests/system -m nightly
 	$(VENV_2)/bin/python -m pytest tests/system/test_interrupt.py -m nightly
+	$(VENV_3)/bin/python -m pytest --numprocesses 2 tests/model -m nightly
+	$(VENV_2)/bin/python -m pytest --numprocesses 2 tests/model -m nightly
+
+walk: $(VENV_3)/installed  ## How many files and functions one export goes through, and the package's lines
+	PYTHONPATH=$(CURDIR):tests/support:tests/model $(VENV_3)/bin/python tests/model/walk.py
 
 matrix: $(VERSIONS:%=.demo/matrix-%.json) $(VERSIONS:%=.demo/moments-%.json)  ## Every way a run can end: docs/lifecycle.md
 	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $(VERSIONS:%=.demo/matrix-%.json) \
@@ -77,7 +94,7 @@ soak-production: $(VENV_3)/installed  ## The same as in production: docs/reliabi
 explore: $(EVERY_VERSION:%=explore-%)  ## The model, on each version for as long as MINUTES says: docs/reliability.md
 
 explore-%: .venv-%/installed
-	PYTHONPATH=$(CURDIR):tests/model .venv-$*/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
+	PYTHONPATH=$(CURDIR):tests/support:tests/model .venv-$*/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
 
 bench: $(VENV_3)/installed .venv-google/installed  ## What it costs: docs/performance.md (an hour; ONLY="start cancel" takes less)
 	PYTHONPATH=$(CURDIR) PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/performance.md $(ONLY)
@@ -159,4 +176,4 @@ $(VENV_3)/docs: $(VENV_3)/installed
 	touch $@
 
 clean:  ## Forget all that was set up
-	rm -rf .venv-* .demo .beside.log .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv-* .demo .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -170,15 +170,15 @@ def _seconds(scenario: Scenario, moment: float | None) -> str:
     return f"{moment - scenario.happened:.1f} s" if moment and scenario.happened else ""
 
 
-def play(airflow: StandaloneAirflow, service: Service, console: Console) -> bool:
-    """Run all scenarios side by side; returns whether every operation ended as it should."""
+def play(airflow: StandaloneAirflow, service: Service, console: Console, time_limit: float = TIME_LIMIT) -> bool:
+    """Run all scenarios side by side; returns whether every operation ended as it should in so many seconds."""
     shown = scenarios()
     airflow.wait_for_dags(*{scenario.dag_id for scenario in shown})
     for scenario in shown:
         scenario.run_id = airflow.trigger(scenario.dag_id, **(scenario.conf or {}))
     started = time.monotonic()
     with Live(table(shown), console=console, auto_refresh=False) as live:
-        while not all(scenario.finished for scenario in shown) and time.monotonic() - started < TIME_LIMIT:
+        while not all(scenario.finished for scenario in shown) and time.monotonic() - started < time_limit:
             for scenario in shown:
                 was = (scenario.run_state, scenario.state)
                 scenario.look(airflow, service)

@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dev.airflow_api import AirflowApi, wait_until
+from dev.airflow_api import PATIENCE, AirflowApi, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,7 +109,7 @@ class StandaloneAirflow(AirflowApi):
             self.prepare()
             for part in self.parts:
                 self.start(part)
-            wait_until(self._healthy, timeout=180, what="Airflow to become healthy")
+            wait_until(self._healthy, what="Airflow to become healthy")
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -139,7 +139,7 @@ class StandaloneAirflow(AirflowApi):
 
     def run_command(self, *arguments: str) -> None:
         """Run an Airflow command to its end; its output goes to ``{command}.log``."""
-        if self._run(arguments[0], arguments).wait(timeout=180):
+        if self._run(arguments[0], arguments).wait(timeout=PATIENCE):
             raise RuntimeError(f"airflow {' '.join(arguments[:2])} has failed; see {self.home}/{arguments[0]}.log")
 
     def start(self, part: str) -> None:

@@ -119,17 +119,17 @@ class Cleaner:
 
 CLEANERS = {
     "": Cleaner(),
-    "teardown": Cleaner(teardown, frozenset({"run deleted", "run timed out"}), also_cleans=(SIBLING,)),
+    "teardown": Cleaner(teardown, frozenset({"run_deleted", "dagrun_timeout"}), also_cleans=(SIBLING,)),
     "DAG's notifier": Cleaner(
         lambda airflow, process: notifier(airflow, process, "run"),
-        frozenset({"run deleted", "run marked failed"}),
+        frozenset({"run_deleted", "run_marked_failed"}),
         only_failed=True,
         also_cleans=(SIBLING, BYSTANDER),
     ),
     "task's notifier": Cleaner(
-        lambda airflow, process: notifier(airflow, process, "task"), frozenset({"run deleted"}), only_failed=True
+        lambda airflow, process: notifier(airflow, process, "task"), frozenset({"run_deleted"}), only_failed=True
     ),
-    "janitor": Cleaner(janitor, frozenset({"run deleted"}), every=20.0),
+    "janitor": Cleaner(janitor, frozenset({"run_deleted"}), every=20.0),
     # More often than it is: so that strikes come between two tries of a task.
     "collector": Cleaner(collector, every=3.0),
 }

@@ -225,8 +225,8 @@ Earth Engine.
 Known, and left: a next try that is ended before it has found again what the last one has started, where nothing but the
 `requestId` leads to that: before Airflow 3.3 without `retries`, and where the run is deleted (docs/lifecycle.md).
 
-`make test` runs one of 18 strikes at each step, and some hundred random histories, on each version; and each of
-the [faults](../tests/model/mutants.py) that were really made, or nearly, is found there by name.
+`make test` runs one of 18 strikes at each step, and some hundred random histories, on each version. `make nightly`
+finds each of the [faults](../tests/model/mutants.py) that were really made, or nearly, by name.
 
 | Airflow | minutes | each step | cleaned up | pairs | at random | steps | strikes | violations |
 |---|---|---|---|---|---|---|---|---|

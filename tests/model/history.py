@@ -92,7 +92,7 @@ class Run:
                     self.struck_at, self.struck_names = self.world.now, self._held()
                     # A cleared sensor that sleeps goes on in its next try. Nothing else ends by itself from now on, so
                     # that nobody can be lucky.
-                    if not (self.plan.holder == "sensor, reschedule" and what.startswith("cleared")):
+                    if not (self.plan.holder == "sensor, reschedule" and what.startswith("task_cleared")):
                         for name in self._held():
                             self._never_ends(name)
                 return
@@ -125,7 +125,7 @@ class Run:
         elif (
             self.airflow.unwanted_since == math.inf
             # What Earth Engine does not answer to fails a task for good that nobody tries again.
-            and (self.plan.retries or "Earth Engine away" not in self.history.struck)
+            and (self.plan.retries or "earth_engine_away" not in self.history.struck)
             and not self.plan.holder.startswith("cancel")
             and self.airflow.row.state not in TERMINAL
             and (name in self.airflow.recorded() or not self.exports)  # What nobody could find is started again.
@@ -168,9 +168,9 @@ class Run:
         is_waited_for = airflow.row.state == "deferred" and not set(UNWANTED) & set(self.history.struck)
         # (An error that code of the product takes for another one's is none that leaves its task.)
         kinds = set(self.history.struck)
-        is_caught = "fails by its retry policy" in kinds and not airflow.row.is_failed_by_policy
-        is_caught |= "an error" in kinds and airflow.row.state == "running"
-        is_caught |= "the run alone ends" in kinds  # Airflow schedules nothing of it any more.
+        is_caught = "retry_policy" in kinds and not airflow.row.is_failed_by_policy
+        is_caught |= "exception" in kinds and airflow.row.state == "running"
+        is_caught |= "run_ends_alone" in kinds  # Airflow schedules nothing of it any more.
         if not self._may_be_left() and not is_tried_again and not is_waited_for and not is_caught:
             self._violated(f"is stuck, {airflow.row.state}")
 
@@ -187,8 +187,8 @@ class Run:
         if running and row.state in TERMINAL and not self._may_be_left():
             self._violated(f"{', '.join(running)} runs on, and its task is {row.state}")
         # (A callback that has to wait for Airflow twice is ended by the dag-processor.)
-        is_ended_before = self.history.struck.count("Airflow slow") > 1 and "notifier" in self.plan.cleaner
-        is_ended_before |= self.plan.cleaner == "collector" and "run deleted" in self.history.struck
+        is_ended_before = self.history.struck.count("airflow_slow") > 1 and "notifier" in self.plan.cleaner
+        is_ended_before |= self.plan.cleaner == "collector" and "run_deleted" in self.history.struck
         if not is_ended_before and (left := self.cleaner.known & set(running)):
             self._violated(f"{', '.join(left)} runs on, and the {self.plan.cleaner} has found its name")
         can_be_asked = max(self.struck_at, self.world.last_fault)
@@ -212,7 +212,7 @@ class Run:
             and not self.plan.holder.startswith("cancel")
         ):
             self._violated(f"nobody has ended the task, and it is {row.state}")
-        raced = self.struck_at < math.inf and "operations end" in self.history.struck  # Before they were cancelled.
+        raced = self.struck_at < math.inf and "operations_end" in self.history.struck  # Before they were cancelled.
         if self.exports and not raced:
             ended_well = [
                 name
@@ -228,7 +228,7 @@ class Run:
         service, row, held = self.world.service, self.airflow.row, self._held()
         # (The cancel operator's trigger resumes its task as soon as any other provider's does; and what stands still
         # cannot end in time.)
-        may_be_taken = self.plan.holder.startswith("cancel") or "worker stands still" in self.history.struck
+        may_be_taken = self.plan.holder.startswith("cancel") or "worker_stood_still" in self.history.struck
         if self.airflow.was_taken_for_lost and not may_be_taken:
             self._violated("a task was resumed so soon that it was taken for lost")
         if self.plan.holder.startswith("cancel") and any(
@@ -266,21 +266,21 @@ class Run:
         if self.airflow.was_unheard and self.plan.holder.startswith("sensor"):
             return True  # It was started elsewhere, and this task had nothing to do with it yet.
         if self.plan.cleaner == "collector":  # It can only miss a run that was deleted before it has looked at it.
-            return "run deleted" in self.history.struck
+            return "run_deleted" in self.history.struck
         if self.plan.holder == "sensor, reschedule":
             return True  # Asleep, none of our code runs.
         # Somebody has ended the task when nobody was left who could cancel, or nobody could be asked to.
         kinds = set(self.history.struck)
-        if "the run alone ends" in kinds:
+        if "run_ends_alone" in kinds:
             return True  # Airflow itself does not end the task.
         if LEAVES_NOBODY & kinds and len(kinds) > 1:
             return True
         # An evicted worker has left it to the next try, and somebody has ended the task after its last question.
         was_asked_before = math.inf > self.struck_at >= self.airflow.asked_at > -math.inf
-        if "worker SIGTERM" in kinds and self.plan.retries and was_asked_before:
+        if "worker_sigterm" in kinds and self.plan.retries and was_asked_before:
             return True
         # Its time was over while Earth Engine was away: its next try sees one cancelled, and leaves the others.
-        if self.plan.holder.startswith("sensor") and "Earth Engine away" in kinds and TRIED_AGAIN & kinds:
+        if self.plan.holder.startswith("sensor") and "earth_engine_away" in kinds and TRIED_AGAIN & kinds:
             return True
         # Between the last question and the deferral, before 3.3: "some hundredths of a second are left".
         was_refused = self.struck_at >= self.airflow.refused_after > -math.inf

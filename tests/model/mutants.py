@@ -130,7 +130,7 @@ def records_that_cannot_be_read(_context: Any) -> Iterator[Exception]:
 
 DEFERRED = ("export, deferred", "sensor, deferred")
 ALL = ("export, worker", "sensor, poking", "export, deferred", "sensor, deferred")
-USERS = ("marked failed", "marked failed, told at once", "run marked failed", "cleared, told at once")
+USERS = ("task_marked_failed", "task_marked_failed_at_once", "run_marked_failed", "task_cleared_at_once")
 
 MUTANTS = [
     Mutant("a kill cancels nothing", ((WaitingTask, "on_kill", nothing),), ALL, strikes=USERS),
@@ -145,22 +145,22 @@ MUTANTS = [
         ((task_cancelling, "_is_handed_over", lambda *_: True),),
         ("export, worker", "sensor, poking"),
         strikes=USERS,
-        before=("Earth Engine away",),
+        before=("earth_engine_away",),
     ),
     Mutant(
         "a killed process does not hand over what is being started",
         ((ExportingOperator, "own_starts", []),),
         ("export, worker",),
         strikes=USERS,
-        before=("answer lost", "Earth Engine away"),
+        before=("answer_lost", "earth_engine_away"),
     ),
     Mutant(
         "a user is not heeded amid what a timeout cancels",
         ((OwningTask, "_cancelling", _cancelled_before_it_is),),
         ("export, worker",),
         ("3.3", "3.1"),
-        ("run marked failed",),
-        before=("execution_timeout", "Earth Engine away"),
+        ("run_marked_failed",),
+        before=("execution_timeout", "earth_engine_away"),
     ),
     Mutant(
         "a kill stops no start",
@@ -180,7 +180,7 @@ MUTANTS = [
         "a retry forgets what it does not make again",
         ((exporting, "left_by_the_last_try", lambda _context: []),),
         ("changing, deferred",),
-        strikes=("worker SIGKILL",),
+        strikes=("worker_sigkill",),
     ),
     Mutant(
         "the function is called again for each wave",
@@ -218,7 +218,7 @@ MUTANTS = [
         ((OwningTask, "_is_signalled_again", lambda _: False), (owning_task, "has_tries_left", lambda _ti: False)),
         ("export, worker",),
         ("3.3", "3.1"),
-        ("worker SIGTERM",),
+        ("worker_sigterm",),
     ),
     Mutant(
         "a worker that stood still does not see that another try has begun",
@@ -228,7 +228,7 @@ MUTANTS = [
             instead(Event.SIGNAL, _takes_a_deferral_for_an_end),
         ),
         ("sensor, deferred", "export, deferred"),
-        strikes=("worker stands still",),
+        strikes=("worker_stood_still",),
     ),
     Mutant(
         "a worker that stood still goes on writing the records of the next try",
@@ -239,47 +239,47 @@ MUTANTS = [
             instead(Event.SIGNAL, _takes_a_deferral_for_an_end),
         ),
         ("function, deferred", "export, deferred"),
-        strikes=("worker stands still",),
+        strikes=("worker_stood_still",),
     ),
     Mutant(
         "what an evicted worker has left is not cancelled where a user acts before its end",
         ((OwningTask, "continue_if_own", nothing), (Handover, "before_stopping", nothing)),
         ("sensor, deferred", "export, deferred"),
         ("3.3", "3.1"),
-        strikes=("run marked failed",),
-        before=("worker SIGTERM",),
+        strikes=("run_marked_failed",),
+        before=("worker_sigterm",),
         later=20,
     ),
     Mutant(
         "a worker that goes takes with it what the next try wants",
         ((owning_task, "has_tries_left", lambda _ti: False),),
         ("export, worker", "sensor, poking"),
-        strikes=("worker SIGTERM",),
+        strikes=("worker_sigterm",),
     ),
     Mutant(
         "a worker that goes leaves what nobody follows to want",
         ((owning_task, "has_tries_left", lambda _ti: True), (OwningTask, "on_end", nothing)),
         ("export, worker", "sensor, poking"),
-        strikes=("worker SIGTERM",),
+        strikes=("worker_sigterm",),
     ),
     Mutant(
         "a kill does not ask whether another try goes on",
         (instead(Event.SIGNAL, always(Outcome.CANCEL)),),
         ("sensor, poking",),
-        strikes=("lost sight of",),
+        strikes=("worker_lost_sight_of",),
     ),
     Mutant(
         "what another try goes on with is cancelled before a deferral",
         ((decision, "NEXT_TRY_STATES", frozenset()),),
         DEFERRED,
-        strikes=("lost sight of",),
+        strikes=("worker_lost_sight_of",),
     ),
     Mutant(
         "the time of a task is not minded",
         ((WaitingTask, "on_timeout", nothing),),
         ALL,
         versions=("3.3",),
-        strikes=("execution_timeout", "deferral timed out"),
+        strikes=("execution_timeout", "trigger_timeout"),
     ),
     Mutant(
         "a timeout's words are others",
@@ -290,7 +290,7 @@ MUTANTS = [
         ),
         ("sensor, deferred",),
         versions=("3.3",),
-        strikes=("deferral timed out",),
+        strikes=("trigger_timeout",),
     ),
     Mutant(
         "a trigger does not hear of a kill",
@@ -310,14 +310,14 @@ MUTANTS = [
         (instead(Event.TRIGGER, always(Outcome.CANCEL)),),
         DEFERRED,
         ("3.1", "2.11"),
-        ("triggerer SIGTERM",),
+        ("triggerer_sigterm",),
     ),
     Mutant(
         "a trigger that another triggerer has taken over believes that a user has acted",
         (instead(Event.TRIGGER, always(Outcome.CANCEL)),),
         DEFERRED,
         ("3.3",),
-        ("trigger taken over",),
+        ("trigger_taken_over",),
     ),
     Mutant(
         "a trigger cancels when its triggerer stops",
@@ -326,7 +326,7 @@ MUTANTS = [
             (EarthEngineOperationTrigger, "_decide_and_cancel", _kills_when_stopped),
         ),
         DEFERRED,
-        strikes=("triggerer SIGTERM",),
+        strikes=("triggerer_sigterm",),
     ),
     Mutant("nobody waits for the trigger to begin", ((Handover, "before_stopping", nothing),), DEFERRED, strikes=USERS),
     Mutant(
@@ -354,20 +354,20 @@ MUTANTS = [
         ((OwningTask, "check", nothing), (OwningTask, "on_end", nothing)),
         ("export, worker", "sensor, deferred"),
         ("3.3",),
-        ("cleared",),
+        ("task_cleared",),
     ),
     Mutant(
         "what fails for good by a retry policy is left to a try that never comes",
         (instead(Event.END, always(Outcome.LEAVE)),),
         ALL,
         ("3.3",),
-        ("fails by its retry policy",),
+        ("retry_policy",),
     ),
     Mutant(
         "what fails is cancelled although a try follows",
         (instead(Event.END, always(Outcome.CANCEL)),),
         ("export, worker", "sensor, poking"),
-        strikes=("an error",),
+        strikes=("exception",),
     ),
     Mutant(
         "a process that ends does not see that a user has ended its task",
@@ -375,7 +375,7 @@ MUTANTS = [
         ("export, worker", "sensor, poking"),
         ("3.3", "2.11"),
         USERS,
-        before=("an error",),
+        before=("exception",),
         later=1,
     ),
     Mutant(
@@ -383,10 +383,10 @@ MUTANTS = [
         ((OwningTask, "on_end", nothing), (OwningTask, "check", nothing)),
         ("sensor, poking", "export, worker"),
         ("3.3",),
-        ("fails by its retry policy",),
-        before=("SIGTERM to the process alone",),
+        ("retry_policy",),
+        before=("process_sigterm",),
     ),
-    Mutant("a trigger resumes its task at once", ((triggers, "SETTLE", 0.0),), DEFERRED, strikes=("operations end",)),
+    Mutant("a trigger resumes its task at once", ((triggers, "SETTLE", 0.0),), DEFERRED, strikes=("operations_end",)),
     Mutant("a name is written down after the wait", ((exporting, "record_started", nothing),), ("export, worker",)),
     Mutant(
         "a record is read without a task's id",
@@ -403,7 +403,7 @@ MUTANTS = [
         "each request has another id",
         ((starting.Start, "request_id", lambda _self, _number: str(uuid.uuid4())),),
         ("export, worker",),
-        strikes=("worker SIGKILL", "answer lost"),
+        strikes=("worker_sigkill", "answer_lost"),
     ),
     Mutant(
         "what was cancelled is gone on with",
@@ -416,7 +416,7 @@ MUTANTS = [
         "a fault that passes ends the waiting",
         ((waiting, "TransientError", InvalidRequestError),),
         ("sensor, poking",),
-        strikes=("Earth Engine away",),
+        strikes=("earth_engine_away",),
     ),
     Mutant(
         "an operation is believed to have ended", ((Progress, "is_over", lambda *_, **__: True),), ("sensor, poking",)
@@ -434,7 +434,7 @@ MUTANTS = [
         "a teardown cancels nothing",
         ((cancel.EarthEngineCancelOperationOperator, "cancel", nothing),),
         ("sensor, reschedule",),
-        strikes=("triggerer SIGKILL", *USERS),
+        strikes=("triggerer_sigkill", *USERS),
         cleaner="teardown",
     ),
     Mutant(
@@ -455,14 +455,14 @@ MUTANTS = [
         "the janitor takes what is wanted for an orphan",
         ((Holder, "wants", never(False)),),
         ("export, worker",),
-        strikes=("operations end",),
+        strikes=("operations_end",),
         cleaner="janitor",
     ),
     Mutant(
         "the janitor takes what a run goes on with for an orphan, once its task is deferred",
         ((holders, "ACTIVE_STATES", {"running"}),),
         ("sensor, deferred",),
-        strikes=("operations end",),
+        strikes=("operations_end",),
         cleaner="janitor",
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""What strikes at a step of a history, and what is still wanted after that."""
+"""What strikes at a step of a history, in the words of the vocabulary, and what is still wanted after that."""
 
 from __future__ import annotations
 
@@ -11,55 +11,55 @@ if TYPE_CHECKING:
 
 #: What can happen at a step. After these, nothing that the task held before is wanted any more …
 UNWANTED: dict[str, Callable[[Airflow], None]] = {
-    "marked failed": lambda airflow: airflow.mark("failed"),
-    "marked success": lambda airflow: airflow.mark("success"),
-    "cleared": lambda airflow: airflow.clear(),
-    "run marked failed": lambda airflow: airflow.end_run("marked failed"),
-    "run deleted": lambda airflow: airflow.end_run("deleted"),
-    "run timed out": lambda airflow: airflow.end_run("timed out"),
+    "task_marked_failed": lambda airflow: airflow.mark("failed"),
+    "task_marked_success": lambda airflow: airflow.mark("success"),
+    "task_cleared": lambda airflow: airflow.clear(),
+    "run_marked_failed": lambda airflow: airflow.end_run("marked failed"),
+    "run_deleted": lambda airflow: airflow.end_run("deleted"),
+    "dagrun_timeout": lambda airflow: airflow.end_run("timed out"),
     "execution_timeout": lambda airflow: airflow.time_out(),
-    "deferral timed out": lambda airflow: airflow.triggerer.time_out(),
-    "marked failed, told at once": lambda airflow: airflow.tell(airflow.mark, "failed"),
-    "cleared, told at once": lambda airflow: airflow.tell(airflow.clear),
-    "fails by its retry policy": lambda airflow: airflow.fail(by_policy=True),
-    "the run alone ends": lambda airflow: airflow.end_run_alone(),
+    "trigger_timeout": lambda airflow: airflow.triggerer.time_out(),
+    "task_marked_failed_at_once": lambda airflow: airflow.tell(airflow.mark, "failed"),
+    "task_cleared_at_once": lambda airflow: airflow.tell(airflow.clear),
+    "retry_policy": lambda airflow: airflow.fail(by_policy=True),
+    "run_ends_alone": lambda airflow: airflow.end_run_alone(),
 }
 #: … and after this one it is, if another try follows.
 EITHER: dict[str, Callable[[Airflow], None]] = {
-    "worker SIGTERM": lambda airflow: airflow.worker.go(kill=False),
-    "SIGTERM to the process alone": lambda airflow: airflow.worker.interrupt(),
-    "an error": lambda airflow: airflow.fail(),
+    "worker_sigterm": lambda airflow: airflow.worker.go(kill=False),
+    "process_sigterm": lambda airflow: airflow.worker.interrupt(),
+    "exception": lambda airflow: airflow.fail(),
 }
 #: After these it is wanted.
 WANTED: dict[str, Callable[[Airflow], None]] = {
-    "lost sight of": lambda airflow: airflow.worker.is_lost_sight_of(),
-    "worker stands still": lambda airflow: airflow.worker.stands_still(),
-    "operations end": lambda airflow: airflow.world.end_all(),
-    "worker SIGKILL": lambda airflow: airflow.worker.go(kill=True),
-    "triggerer SIGTERM": lambda airflow: airflow.triggerer.stop(kill=False),
-    "triggerer SIGKILL": lambda airflow: airflow.triggerer.stop(kill=True),
-    "trigger taken over": lambda airflow: airflow.triggerer.is_late(),
-    "Airflow slow": lambda airflow: airflow.world.slow_answers.append(30.0),
-    "request lost": lambda airflow: airflow.world.faults.append("lost before"),
-    "answer lost": lambda airflow: airflow.world.faults.append("lost after"),
-    "request refused": lambda airflow: airflow.world.faults.append("refused"),
-    "Earth Engine away": lambda airflow: airflow.world.faults.extend(["refused"] * 8),
+    "worker_lost_sight_of": lambda airflow: airflow.worker.is_lost_sight_of(),
+    "worker_stood_still": lambda airflow: airflow.worker.stands_still(),
+    "operations_end": lambda airflow: airflow.world.end_all(),
+    "worker_sigkill": lambda airflow: airflow.worker.go(kill=True),
+    "triggerer_sigterm": lambda airflow: airflow.triggerer.stop(kill=False),
+    "triggerer_sigkill": lambda airflow: airflow.triggerer.stop(kill=True),
+    "trigger_taken_over": lambda airflow: airflow.triggerer.is_late(),
+    "airflow_slow": lambda airflow: airflow.world.slow_answers.append(30.0),
+    "request_lost": lambda airflow: airflow.world.faults.append("lost before"),
+    "answer_lost": lambda airflow: airflow.world.faults.append("lost after"),
+    "request_refused": lambda airflow: airflow.world.faults.append("refused"),
+    "earth_engine_away": lambda airflow: airflow.world.faults.extend(["refused"] * 8),
 }
 STRIKES = UNWANTED | EITHER | WANTED
 
 #: What passes, and of which a sensor's task must take no notice.
-FAULTS = {"request lost", "answer lost", "request refused", "Earth Engine away"}
+FAULTS = {"request_lost", "answer_lost", "request_refused", "earth_engine_away"}
 
 #: After these, nobody may be there to cancel when somebody ends the task.
 LEAVES_NOBODY = {
-    "worker SIGKILL",
-    "lost sight of",
-    "worker stands still",
-    "triggerer SIGKILL",
-    "triggerer SIGTERM",
-    "Airflow slow",
+    "worker_sigkill",
+    "worker_lost_sight_of",
+    "worker_stood_still",
+    "triggerer_sigkill",
+    "triggerer_sigterm",
+    "airflow_slow",
 }
 
 #: After these, the next try goes on with what could not be cancelled in time.
-TIMEOUTS = {"execution_timeout", "deferral timed out"}
-TRIED_AGAIN = TIMEOUTS | {"worker SIGTERM"}
+TIMEOUTS = {"execution_timeout", "trigger_timeout"}
+TRIED_AGAIN = TIMEOUTS | {"worker_sigterm"}

@@ -59,16 +59,16 @@ def test_whatever_strikes_twice_and_more(plan: Plan) -> None:
 @pytest.mark.skipif("3.3" not in VERSIONS, reason="found on 3.3")
 def test_what_was_found_at_random_once() -> None:
     """A kill while a try reads what the last one has left, of a worker that Airflow has lost sight of."""
-    strikes = ((7, "Earth Engine away"), (28, "triggerer SIGTERM"), (32, "lost sight of"))
+    strikes = ((7, "earth_engine_away"), (28, "triggerer_sigterm"), (32, "worker_lost_sight_of"))
 
     assert Run(Plan("two exports, worker", "3.3", strikes)).carry_out().violations == []
 
 
 @pytest.mark.skipif("3.3" not in VERSIONS, reason="before it, nothing remembers what the last try has left")
 def test_a_kill_amid_the_question_what_the_last_try_has_left() -> None:
-    away_for_long = ((11, "Earth Engine away"), (21, "Earth Engine away"))
+    away_for_long = ((11, "earth_engine_away"), (21, "earth_engine_away"))
 
-    history = Run(Plan("function, deferred", "3.3", (*away_for_long, (38, "run deleted")))).carry_out()
+    history = Run(Plan("function, deferred", "3.3", (*away_for_long, (38, "run_deleted")))).carry_out()
 
     fail_with([history] if history.violations else [])
 
@@ -80,7 +80,7 @@ def test_a_second_sigterm_does_not_end_what_the_first_one_cancels(holder: str) -
     steps = range(10, 30)
 
     histories = [
-        Run(Plan(holder, "2.11", ((step, "marked failed"), (step + later, "worker SIGTERM")))).carry_out()
+        Run(Plan(holder, "2.11", ((step, "task_marked_failed"), (step + later, "worker_sigterm")))).carry_out()
         for step in steps
         for later in (1, 2, 3)
     ]
@@ -95,7 +95,7 @@ def test_a_task_that_is_ended_while_it_waits_for_airflows_answer_is_still_wanted
     steps = range(min(45, steps_of(holder, version)))
 
     found = explore(
-        Plan(holder, version, ((step, "Airflow slow"), (step + later, "worker SIGTERM")))
+        Plan(holder, version, ((step, "airflow_slow"), (step + later, "worker_sigterm")))
         for step in steps
         for later in (1, 2)
     )
@@ -110,7 +110,7 @@ def test_a_process_whose_trigger_may_have_begun_does_not_stay_for_an_answer(hold
     steps = range(12, steps_of(holder, version))
 
     found = explore(
-        Plan(holder, version, ((step, "Airflow slow"), (step + later, "operations end")))
+        Plan(holder, version, ((step, "airflow_slow"), (step + later, "operations_end")))
         for step in steps
         for later in (3, 12)
     )
@@ -124,9 +124,9 @@ def test_what_a_user_ends_while_earth_engine_is_away_is_cancelled_all_the_same(h
     steps = range(0, min(45, steps_of(holder, version)), 2)
 
     found = explore(
-        Plan(holder, version, ((step, "Earth Engine away"), (step + 6, what)))
+        Plan(holder, version, ((step, "earth_engine_away"), (step + 6, what)))
         for step in steps
-        for what in ("run marked failed", "cleared", "marked failed, told at once")
+        for what in ("run_marked_failed", "task_cleared", "task_marked_failed_at_once")
     )
 
     fail_with([shortest(history) for history in found.failing[:1]])
@@ -144,8 +144,8 @@ def test_what_a_run_that_has_ended_holds_is_cancelled_although_its_task_still_co
     timeline = Run(Plan(holder, version)).carry_out().timeline
     deferral = next(number for number, line in enumerate(timeline) if "asks to be deferred" in line)
     step = [int(line.split()[1]) for line in timeline[:deferral] if "run's state?" in line][-1]
-    with mock.patch.dict(STRIKES, {"the run alone ends": end_run_alone}):
-        run = Run(Plan(holder, version, ((step, "the run alone ends"),)))
+    with mock.patch.dict(STRIKES, {"run_ends_alone": end_run_alone}):
+        run = Run(Plan(holder, version, ((step, "run_ends_alone"),)))
         run.carry_out()
 
     states = {run.world.service.state(name) for name in run.world.service.operations if name not in run.bystanders}
@@ -155,9 +155,7 @@ def test_what_a_run_that_has_ended_holds_is_cancelled_although_its_task_still_co
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("holder", ["export, deferred", "function, deferred", "sensor, deferred", "sensor, reschedule"])
 def test_a_worker_that_stood_still_cancels_nothing_of_its_next_trys(holder: str, version: str) -> None:
-    found = explore(
-        Plan(holder, version, ((step, "worker stands still"),)) for step in range(steps_of(holder, version))
-    )
+    found = explore(Plan(holder, version, ((step, "worker_stood_still"),)) for step in range(steps_of(holder, version)))
 
     fail_with([shortest(history) for history in found.failing[:1]])
 
@@ -170,10 +168,10 @@ def test_what_an_evicted_worker_has_left_is_cancelled_where_a_user_acts_before_i
     steps = range(min(45, steps_of(holder, version)))
 
     found = explore(
-        Plan(holder, version, ((step, "worker SIGTERM"), (step + later, what)))
+        Plan(holder, version, ((step, "worker_sigterm"), (step + later, what)))
         for step in steps
         for later in (18, 21)
-        for what in ("run marked failed", "cleared, told at once")
+        for what in ("run_marked_failed", "task_cleared_at_once")
     )
 
     fail_with([shortest(history) for history in found.failing[:1]])
@@ -184,7 +182,7 @@ def test_what_an_evicted_worker_has_left_is_cancelled_where_a_user_acts_before_i
 def test_an_export_that_is_being_started_as_its_worker_goes_is_the_next_trys(later: int, version: str) -> None:
     undisturbed = Run(Plan("export, worker", version)).carry_out()
     [line] = [line for line in undisturbed.timeline if "POST projects/p/image:export" in line]
-    run = Run(Plan("export, worker", version, ((int(line.split()[1]) + later, "worker SIGTERM"),)))
+    run = Run(Plan("export, worker", version, ((int(line.split()[1]) + later, "worker_sigterm"),)))
 
     history = run.carry_out()
 
@@ -200,6 +198,7 @@ def test_a_timeout_amid_a_start_does_not_wait_for_an_answer_that_nobody_hears(ve
     assert Run(amid_the_second_start).carry_out().violations == []
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_fault_is_found(mutant: Mutant) -> None:
     if not set(mutant.versions) & set(VERSIONS):
@@ -211,7 +210,7 @@ def test_a_fault_is_found(mutant: Mutant) -> None:
 
 
 def test_a_history_is_the_same_each_time() -> None:
-    plan = Plan("export, deferred", VERSIONS[0], ((20, "marked failed"),))
+    plan = Plan("export, deferred", VERSIONS[0], ((20, "task_marked_failed"),))
 
     first, second = Run(plan).carry_out(), Run(plan).carry_out()
 

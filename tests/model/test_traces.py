@@ -6,6 +6,8 @@ import pytest
 from explore import VERSIONS
 from traces import Trace, accepts, read
 
+pytestmark = pytest.mark.nightly
+
 KEPT = [trace for trace in read() if trace.is_in_model and trace.minor_version in VERSIONS]
 
 

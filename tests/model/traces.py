@@ -47,33 +47,36 @@ HOLDERS = {
     "soak_worker": "export, worker",
 }
 
+#: Those of the matrix' events that are a strike of the model's.
+SAME = (
+    "task_cleared",
+    "task_marked_failed",
+    "task_marked_success",
+    "run_marked_failed",
+    "run_deleted",
+    "dagrun_timeout",
+    "execution_timeout",
+    "trigger_timeout",
+    "worker_sigterm",
+    "worker_sigkill",
+    "worker_lost_sight_of",
+    "worker_stood_still",
+    "triggerer_sigterm",
+    "triggerer_sigkill",
+)
 #: The model's strikes for the matrix' events; of two, the second comes while the first lasts.
-EVENTS: dict[str, tuple[str, ...]] = {
-    "task_cleared": ("cleared",),
-    "run_cleared": ("cleared",),
-    "task_marked_failed": ("marked failed",),
-    "task_marked_success": ("marked success",),
-    "run_marked_failed": ("run marked failed",),
-    "run_deleted": ("run deleted",),
-    "dagrun_timeout": ("run timed out",),
-    "execution_timeout": ("execution_timeout",),
-    "trigger_timeout": ("deferral timed out",),
-    "worker_sigterm": ("worker SIGTERM",),
-    "worker_evicted": ("worker SIGTERM",),
-    "worker_sigkill": ("worker SIGKILL",),
-    "worker_lost_sight_of": ("lost sight of",),
-    "worker_stood_still": ("worker stands still",),
-    "triggerer_sigterm": ("triggerer SIGTERM",),
-    "triggerer_sigkill": ("triggerer SIGKILL",),
-    "cleared_without_triggerer": ("triggerer SIGKILL", "cleared"),
-    "failed_without_triggerer": ("triggerer SIGKILL", "run marked failed"),
-    "one_triggerer_sigterm": ("triggerer SIGTERM",),
-    "one_triggerer_sigkill": ("triggerer SIGKILL",),
-    "one_triggerer_stands_still": ("trigger taken over",),
+EVENTS: dict[str, tuple[str, ...]] = {event: (event,) for event in SAME} | {
+    "run_cleared": ("task_cleared",),
+    "worker_evicted": ("worker_sigterm",),
+    "cleared_without_triggerer": ("triggerer_sigkill", "task_cleared"),
+    "failed_without_triggerer": ("triggerer_sigkill", "run_marked_failed"),
+    "one_triggerer_sigterm": ("triggerer_sigterm",),
+    "one_triggerer_sigkill": ("triggerer_sigkill",),
+    "one_triggerer_stands_still": ("trigger_taken_over",),
     "celery_warm": (),
-    "celery_cold": ("worker SIGTERM",),
-    "celery_sigterm_twice": ("worker SIGTERM",),
-    "celery_sigkill": ("worker SIGKILL",),
+    "celery_cold": ("worker_sigterm",),
+    "celery_sigterm_twice": ("worker_sigterm",),
+    "celery_sigkill": ("worker_sigkill",),
     "redelivered": (),
     "api_server_restarts": (),
     "scheduler_sigkill": (),
@@ -92,7 +95,7 @@ RETRIED = {
 }
 
 #: A deferred task runs out of its time in the triggerer.
-_IN_TRIGGERER = {"execution_timeout": "deferral timed out"}
+_IN_TRIGGERER = {"execution_timeout": "trigger_timeout"}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from cells import Cell
+    from matrix_cells import Cell
 
 _KILLED = r"(killed|has not begun|its run has ended|hold is [ \w]+); cancelling"
 _OF_RUN = "Cancelling the Earth Engine operations of the run"

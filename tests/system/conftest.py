@@ -1,18 +1,29 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
     from secret_manager import SecretManager
     from statsd_server import StatsdServer
 
     from airflow_ee_provider.emulator import Emulator
     from dev.standalone import StandaloneAirflow
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Judge at the end what is under way from the beginning; and what was written last of all."""
+    items.sort(key=lambda item: (item.path.stem == "test_what_was_written", hasattr(_module(item), "begin")))
+
+
+def _module(item: pytest.Item) -> Any:
+    return getattr(item, "module", None)
 
 
 @pytest.fixture(scope="session")
@@ -41,13 +52,43 @@ def collected() -> Iterator[StatsdServer]:
 
 
 @pytest.fixture(scope="session")
-def airflow(emulator: Emulator, secrets: SecretManager, collected: StatsdServer) -> Iterator[StandaloneAirflow]:
-    """One Airflow for all system tests, with the cells' DAGs and the examples as they are."""
+def begun() -> dict[str, Future[Any]]:
+    """What is under way since Airflow has booted, by the module whose ``begin`` it is."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    request: pytest.FixtureRequest,
+    emulator: Emulator,
+    secrets: SecretManager,
+    collected: StatsdServer,
+    begun: dict[str, Future[Any]],
+) -> Iterator[StandaloneAirflow]:
+    """One Airflow for all system tests, with their cells' DAGs and the examples as they are.
+
+    A module whose runs wait for minutes has a function ``begin``: its runs are under way from the beginning.
+    """
     from matrix import booted
 
-    # Other tests leave orphans, to see who finds them; `test_collector.py` boots one of its own.
-    off = {"AIRFLOW__EARTH_ENGINE__CANCEL_ORPHANS": "False"}
-    with booted(emulator, more=secrets.settings() | collected.settings() | off) as running:
+    own = {
+        # Other tests leave orphans, to see who finds them; `test_collector.py` boots one of its own.
+        "AIRFLOW__EARTH_ENGINE__CANCEL_ORPHANS": "False",
+        "LIFECYCLE_DAGS": " ".join(_cells(request.session.items)),
+        # To parse all DAGs again takes a core 20 s; a file that was changed is parsed at once.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
+    }
+    beginning = {module for item in request.session.items if hasattr(module := _module(item), "begin")}
+    with booted(emulator, more=secrets.settings() | collected.settings() | own) as running:
+        pool = ThreadPoolExecutor(len(beginning) or 1)
+        begun |= {module.__name__: pool.submit(module.begin, running, emulator) for module in beginning}
         yield running
+        pool.shutdown(wait=False, cancel_futures=True)
     survivors = [process for process in running.descendants() if process.status() != psutil.STATUS_ZOMBIE]
     assert not survivors, "Processes of the tests' Airflow are still there."
+
+
+def _cells(tests: list[pytest.Item]) -> set[str]:
+    """Return which cells of the matrix the tests need: DAGs that nobody needs would be parsed again and again."""
+    parameters = [test.callspec.params for test in tests if hasattr(test, "callspec")]
+    return {f"{how['holder']}__{how.get('event', 'left_alone')}" for how in parameters if "holder" in how}

@@ -1,17 +1,17 @@
-"""The rows of the lifecycle matrix: what happens, how it is done, to whom, what is promised, and who answers for it."""
+"""The rows of the lifecycle matrix: how something is done, to whom, what is promised, and who answers for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import acts
+import actions
 from durations import DEADLINE, EXECUTION_TIMEOUT, TRIGGER_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cells import Cell
+    from matrix_cells import Cell
 
     from dev.standalone import StandaloneAirflow
 
@@ -34,7 +34,6 @@ Promises = dict[str, str]
 class Event:
     """What happens to holders, and what is promised.
 
-    :param text: for people.
     :param who: who answers for the operation then.
     :param act: lets it happen, and returns when, in seconds since the epoch; None where the triggerer goes.
     :param holders: to whom it can happen.
@@ -47,7 +46,6 @@ class Event:
     :param production: it happens only where there are two triggerers, Celery's workers, a database's server.
     """
 
-    text: str
     who: str
     act: Callable[[Cell, StandaloneAirflow], float] | None = None
     holders: tuple[str, ...] = ALL
@@ -81,152 +79,130 @@ COLLECTOR, COLLECTED_WITHIN = "the collector", 150.0
 OR_COLLECTOR = "`cancel_on_kill`; for a rescheduled sensor, the collector"
 
 
-def outage(text: str, who: str, holders: tuple[str, ...], **more: Any) -> Event:
+def outage(who: str, holders: tuple[str, ...], **more: Any) -> Event:
     """Return how something goes away and comes back, while what is held runs on; a cancel operator still cancels."""
-    return Event(text, who, None, holders, dict.fromkeys((*HOLDS_ON, *WORKING), RESUMED), **more)
+    return Event(who, None, holders, dict.fromkeys((*HOLDS_ON, *WORKING), RESUMED), **more)
 
 
 EVENTS: dict[str, Event] = {
     "task_cleared": Event(
-        "the task is cleared",
         "`cancel_on_kill`; a rescheduled sensor's next try",
-        acts.clear,
+        actions.clear,
         (*ALL, "starting"),
         {"sensor_rescheduled": RESUMED, "starting": RESUMED},
     ),
     "run_cleared": Event(
-        "the whole run is cleared",
         "`cancel_on_kill`; a rescheduled sensor's next try",
-        acts.now(lambda c, a: a.clear_run(c.dag_id, c.run_id)),
+        actions.now(lambda c, a: a.clear_run(c.dag_id, c.run_id)),
         ALL,
         {"sensor_rescheduled": RESUMED},
     ),
-    "task_marked_failed": Event("the task is marked failed", OR_COLLECTOR, acts.mark("failed"), ALL),
-    "task_marked_success": Event("the task is marked success", OR_COLLECTOR, acts.mark("success"), ALL),
-    "run_marked_failed": Event("the run is marked failed", OR_COLLECTOR, acts.fail_run, ALL),
+    "task_marked_failed": Event(OR_COLLECTOR, actions.mark("failed"), ALL),
+    "task_marked_success": Event(OR_COLLECTOR, actions.mark("success"), ALL),
+    "run_marked_failed": Event(OR_COLLECTOR, actions.fail_run, ALL),
     "run_deleted": Event(
-        "the run is marked failed and deleted",
         "`cancel_on_kill`",
-        acts.now(acts.fail_and_delete),
+        actions.now(actions.fail_and_delete),
         ("sensor_running", "sensor_deferred", "export_running", "export_deferred"),
     ),
     "dagrun_timeout": Event(
-        "`dagrun_timeout`",
         OR_COLLECTOR,
-        acts.run_out_of_time,
+        actions.run_out_of_time,
         ALL,
         ends_by_itself=True,
     ),
     "dag_paused": Event(
-        "the DAG is paused, past `dagrun_timeout`, and unpaused",
         "nobody while it is paused; then `dagrun_timeout`, and `cancel_on_kill`",
-        acts.pause,
+        actions.pause,
         ("sensor_running", "sensor_deferred", "export_running", "export_deferred"),
     ),
     "marked_while_working": Event(
-        "the task is marked failed while its function works, and has started one of two",
         "`cancel_on_kill`",
-        acts.mark("failed"),
+        actions.mark("failed"),
         ("export_running", "export_deferred"),
         while_working=True,
     ),
     "execution_timeout": Event(
-        "`execution_timeout` (rescheduled: the sensor's `timeout`)",
         "`cancel_on_timeout`",
-        lambda c, a: acts.task_started(c, a) + EXECUTION_TIMEOUT,
+        lambda c, a: actions.task_started(c, a) + EXECUTION_TIMEOUT,
         ends_by_itself=True,
     ),
     "trigger_timeout": Event(
-        "the sensor's or operator's `timeout`, in the triggerer",
         "`cancel_on_timeout`, in `resume_execution`",
-        lambda c, a: acts.task_started(c, a) + TRIGGER_TIMEOUT,
+        lambda c, a: actions.task_started(c, a) + TRIGGER_TIMEOUT,
         ("cancel_deferred", "sensor_deferred"),
         ends_by_itself=True,
     ),
     "exception": Event(
-        "the task fails (one of two operations)",
         "`cancel_on_failure`",
-        acts.task_started,
+        actions.task_started,
         ALL,
         ends_by_itself=True,
     ),
-    "task_callback": Event(
-        "the same, and the task has a notifier", "the task's notifier", acts.task_started, SENSORS, ends_by_itself=True
-    ),
+    "task_callback": Event("the task's notifier", actions.task_started, SENSORS, ends_by_itself=True),
     "dag_callback": Event(
-        "the same, and the DAG has a notifier",
         "the DAG's notifier",
-        lambda c, a: acts.task_started(c, a) + (8 if c.holder == "started" else 0),
+        lambda c, a: actions.task_started(c, a) + (8 if c.holder == "started" else 0),
         (*SENSORS, "started"),
         ends_by_itself=True,
     ),
     "timeout_callback": Event(
-        "`dagrun_timeout`, and the DAG has a notifier",
         "the DAG's notifier",
-        acts.run_out_of_time,
+        actions.run_out_of_time,
         ("sensor_rescheduled", "started"),
         ends_by_itself=True,
     ),
     "worker_sigterm": Event(
-        f"the worker gets SIGTERM, and SIGKILL after {acts.GRACE:g} s",
         "`cancel_on_kill`",
-        acts.now(acts.stop_worker),
+        actions.now(actions.stop_worker),
         IN_WORKER,
     ),
     "worker_evicted": Event(
-        "the same, and the task has `retries`",
         "nobody: the next try goes on with it",
-        acts.now(acts.stop_worker),
+        actions.now(actions.stop_worker),
         ("sensor_running", "export_running"),
         dict.fromkeys(HOLDS_ON, RESUMED),
     ),
     "worker_sigkill": Event(
-        "the worker gets SIGKILL",
         "the next try, if there are `retries`",
-        acts.now(acts.kill_worker),
+        actions.now(actions.kill_worker),
         ("cancel_running", "starting"),
         {"starting": RESUMED},
     ),
     "worker_callback": Event(
-        "the worker gets SIGKILL, and the DAG has a notifier",
         "the DAG's notifier, once the heartbeat is missed",
-        acts.now(acts.kill_worker),
+        actions.now(actions.kill_worker),
         ("sensor_running", "export_running", "started"),
     ),
     "worker_lost_sight_of": Event(
-        "the worker's heartbeats do not come through until the next try has begun, and then it goes on",
         "the next try goes on with it, and the last one, which is told to end, leaves it alone",
-        acts.lose_sight_of_worker,
+        actions.lose_sight_of_worker,
         ("sensor_running", "export_running"),
         dict.fromkeys(HOLDS_ON, RESUMED),
         first=(3, 0),  # Airflow 2 lets the two go on side by side, and fails the task in the end.
     ),
     "worker_stood_still": Event(
-        "the worker stands still while the task's function works, until the next try is deferred, and then it goes on",
         "the next try goes on with it, and the last one, which finds it begun, leaves it alone",
-        acts.let_worker_stand_still,
+        actions.let_worker_stand_still,
         ("export_deferred",),
         dict.fromkeys(HOLDS_ON, RESUMED),
         while_working=True,
         first=(3, 0),  # The same.
     ),
     "deadline": Event(
-        "a deadline is missed (`DeadlineAlert`)",
         "the deadline's notifier",
-        lambda c, a: acts.run_queued(c, a) + DEADLINE,
+        lambda c, a: actions.run_queued(c, a) + DEADLINE,
         (*SENSORS, "export_running", "export_deferred", "started"),
         ends_by_itself=True,
         first=(3, 1),
     ),
-    "triggerer_sigterm": outage("the triggerer gets SIGTERM, and comes back", "nobody: it runs on", DEFERRED),
-    "triggerer_sigkill": outage("the triggerer gets SIGKILL, and comes back", "nobody: it runs on", DEFERRED),
+    "triggerer_sigterm": outage("nobody: it runs on", DEFERRED),
+    "triggerer_sigkill": outage("nobody: it runs on", DEFERRED),
     "scheduler_sigkill": outage(
-        "the scheduler gets SIGKILL, and comes back",
         "nobody: it runs on",
         (*DEFERRED, "sensor_running", "export_running"),
     ),
     "cleared_without_triggerer": Event(
-        "cleared while no triggerer runs",
         "the next try: continues, or cancels; before 3.3, the collector",
         None,
         DEFERRED,
@@ -234,7 +210,6 @@ EVENTS: dict[str, Event] = {
         within=COLLECTED_WITHIN,
     ),
     "failed_without_triggerer": Event(
-        "the run is marked failed while no triggerer runs",
         "the teardown; without one, the collector",
         None,
         DEFERRED,
@@ -242,120 +217,98 @@ EVENTS: dict[str, Event] = {
     ),
     **{
         f"{name}_between_tries": Event(
-            f"between two tries: {text}",
             COLLECTOR,
             act,
             ("export_running",),
             held_as="up_for_retry",
             within=COLLECTED_WITHIN,
         )
-        for name, text, act in (
-            ("marked", "the task is marked failed", acts.mark("failed")),
-            ("run_marked", "its run is marked failed", acts.fail_run),
+        for name, act in (
+            ("marked", actions.mark("failed")),
+            ("run_marked", actions.fail_run),
             (
                 "timed_out",
-                "`dagrun_timeout` passes",
-                acts.run_out_of_time,
+                actions.run_out_of_time,
             ),
-            ("fail_fast", "another task fails, and the DAG has `fail_fast`", acts.fail_other),
+            ("fail_fast", actions.fail_other),
         )
     },
     "retry_policy": Event(
-        "the function raises, and a retry policy lets the task fail although there are `retries`",
         "`cancel_on_failure`",
-        acts.task_started,
+        actions.task_started,
         ("export_running", "export_deferred"),
         ends_by_itself=True,
         first=(3, 3),
     ),
     "skipped_after_start": Event(
-        "the function has started an export, and raises `AirflowSkipException`",
         "`cancel_on_failure`",
-        acts.task_started,
+        actions.task_started,
         ("export_running", "export_deferred"),
         ends_by_itself=True,
     ),
     "process_sigterm": Event(
-        "the task's process alone gets SIGTERM, lives on, and is marked failed later",
         "`cancel_on_kill`",
-        acts.end_process_alone,
+        actions.end_process_alone,
         ("export_running", "sensor_running"),
         first=(3, 0),  # Airflow 2's handler raises, and the process ends.
     ),
     "own_handler": Event(
-        "the task is marked failed while its function works, with a handler of SIGTERM of its own",
         "`cancel_on_kill`",
-        acts.mark("failed"),
+        actions.mark("failed"),
         ("export_running", "export_deferred"),
         while_working=True,
     ),
     "cleared_while_paused": Event(
-        "the DAG is paused, and then the deferred task cleared",
         "the collector, or the trigger, which asks once a minute",
-        acts.clear_while_paused,
+        actions.clear_while_paused,
         ("sensor_deferred", "export_deferred"),
         within=COLLECTED_WITHIN,
     ),
-    "one_triggerer_sigterm": outage(
-        "one of two triggerers gets SIGTERM", "nobody: the other one takes over", DEFERRED, production=True
-    ),
-    "one_triggerer_sigkill": outage(
-        "one of two triggerers gets SIGKILL", "nobody: the other one takes over", DEFERRED, production=True
-    ),
+    "one_triggerer_sigterm": outage("nobody: the other one takes over", DEFERRED, production=True),
+    "one_triggerer_sigkill": outage("nobody: the other one takes over", DEFERRED, production=True),
     "one_triggerer_stands_still": outage(
-        "one of two triggerers stands still for a minute, and goes on",
         "nobody: the other one has taken over",
         DEFERRED,
         production=True,
     ),
     "celery_warm": outage(
-        "Celery's workers get SIGTERM (warm), and others take their place",
         "nobody: they end their tasks first",
         WORKING,
         production=True,
     ),
     "celery_sigterm_twice": outage(
-        "Celery's workers get SIGTERM twice, and others take their place",
         "the next try, which goes on",
         WORKING,
         production=True,
     ),
     "celery_cold": outage(
-        "Celery's workers get SIGQUIT (cold), and others take their place",
         "the next try, which goes on",
         WORKING,
         production=True,
     ),
     "celery_sigkill": outage(
-        "Celery's workers get SIGKILL, with all that they run, and others take their place",
         "the next try, which goes on",
         WORKING,
         production=True,
     ),
     "redelivered": outage(
-        "the broker delivers a task again that still runs (its `visibility_timeout`)",
         "nobody: Airflow refuses the second one",
         WORKING,
         production=True,
     ),
     "database_away": outage(
-        "PostgreSQL stops, and comes back after a minute",
         "nobody: it runs on",
         (*DEFERRED, *WORKING),
         production=True,
     ),
-    "broker_away": outage(
-        "Redis is killed, and comes back after a minute", "nobody: it runs on", (*DEFERRED, *WORKING), production=True
-    ),
+    "broker_away": outage("nobody: it runs on", (*DEFERRED, *WORKING), production=True),
     "api_server_restarts": outage(
-        "the API server of the tasks restarts, and is away for 20 s",
         "nobody: it runs on",
         (*DEFERRED, *WORKING),
         first=(3, 0),
         production=True,
     ),
     "earth_engine_away": outage(
-        "Earth Engine does not answer for ten minutes",
         "nobody: it runs on, and its end is noticed",
         (*DEFERRED, *WORKING),
         production=True,

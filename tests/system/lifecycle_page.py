@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from cells import HOLDERS
 from changed_file import CHANGES
 from events import COLLECTED_WITHIN, EVENTS
-from promises import CANCEL_WITHIN, LOST_WORKER_WITHIN
+from expectations import CANCEL_WITHIN, LOST_WORKER_WITHIN
+from matrix_cells import HOLDERS
+from vocabulary import SENTENCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,7 +165,7 @@ takes one for lost that it resumes before its scheduler has heard of the deferra
 def moments(results: list[dict[str, Any]]) -> str:
     """Return what was measured at any moment of a start."""
     rows = [
-        f"| {result['version']} | {event} | {seen['moments']} | {seen['left running']} |"
+        f"| {result['version']} | {SENTENCES[event]} | {seen['moments']} | {seen['left running']} |"
         for result in results
         for event, seen in result["events"].items()
     ]
@@ -205,7 +206,7 @@ def _tables(version: str, cells: dict[str, Any], section: str, broken: list[str]
         if "," in version and not any(f"{holder}__{event_id}" in texts for holder in holders):
             continue  # With XComs in an object store, or in production, a part of them is measured.
         row = [_cell(texts, holder, event_id, version, broken) for holder in holders]
-        yield f"| {event.text} | {' | '.join(row)} | {event.who} |"
+        yield f"| {SENTENCES[event_id]} | {' | '.join(row)} | {event.who} |"
     mapped = cells.get("mapped__run_marked_failed")
     if mapped is None:
         if below:
@@ -222,7 +223,7 @@ def _texts(table: str) -> dict[str, str]:
     if not table:
         return {}
     holders = {heading: holder for holder, heading in HEADINGS.items()}
-    events = {event.text: event_id for event_id, event in EVENTS.items()}
+    events = {SENTENCES[event_id]: event_id for event_id in EVENTS}
     [[_, *headings, _], _, *rows] = [line.strip("| ").split(" | ") for line in table.splitlines()]
     return {
         f"{holders[heading]}__{events[what]}": text

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow import __version__ as airflow_version
 from airflow_2 import StandaloneAirflow2
 from answers import check_who_answered
-from cells import HOLDERS, PROJECT, Cell
 from changed_file import change_files
 from events import EVENTS
+from expectations import CANCEL_WITHIN, judge, requested
 from lifecycle_page import page
+from matrix_cells import HOLDERS, PROJECT, Cell
 from outages import OUTAGES
 from production import ProductionAirflow, ProductionAirflow2, WrongClocks
-from promises import CANCEL_WITHIN, judge, requested
 from tokens import TokenServer
 from tracing import keep, trace_of_cell
 
@@ -120,9 +120,10 @@ def keep_evidence(airflow: StandaloneAirflow, service: Service) -> None:
 
 def start(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> None:
     """Start cells, once each DAG has another run that holds an operation."""
-    for cell in cells:
+    with_bystander = [cell for cell in cells if cell.has_bystander]
+    for cell in with_bystander:
         cell.start_bystander(airflow, emulator)
-    for cell in cells:
+    for cell in with_bystander:
         cell.wait_for_bystander(airflow, emulator)
     for cell in cells:
         cell.start(airflow, emulator)

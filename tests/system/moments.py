@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator.service import Service
     from dev.standalone import StandaloneAirflow
 
-EVENTS = ("marked failed", "marked success", "cleared", "run marked failed", "dagrun_timeout")
+#: Words of the vocabulary.
+EVENTS = ("task_marked_failed", "task_marked_success", "task_cleared", "run_marked_failed", "dagrun_timeout")
 SHAPES = ("deferred", "worker", "by_itself", "sensor")
 
 #: Tasks that start side by side: more are late on two cores.
@@ -74,12 +75,12 @@ class Moment:
 
     def act(self, airflow: StandaloneAirflow) -> None:
         """Let it happen."""
-        if self.event == "run marked failed":
+        if self.event == "run_marked_failed":
             airflow.mark_run(self.dag_id, self.run_id, "failed")
-        elif self.event == "cleared":
+        elif self.event == "task_cleared":
             airflow.clear(self.dag_id, self.run_id, "hold")
         else:
-            airflow.mark_task(self.dag_id, self.run_id, "hold", self.event.rpartition(" ")[2])
+            airflow.mark_task(self.dag_id, self.run_id, "hold", self.event.rpartition("_")[2])
         self.happened = time.time()
 
     def is_lost(self, airflow: StandaloneAirflow) -> bool:
@@ -88,10 +89,10 @@ class Moment:
         On SQLite, which locks no row, a deferral that comes in the same moment as a mark can overwrite it: the UI shows
         the task as deferred, and a person marks it again.
         """
-        if self.event == "run marked failed":
+        if self.event == "run_marked_failed":
             return bool(airflow.run(self.dag_id, self.run_id)["state"] == "running")
         state = airflow.task(self.dag_id, self.run_id, "hold")["state"]
-        return self.event.startswith("marked") and state in ("running", "deferred")
+        return self.event.startswith("task_marked") and state in ("running", "deferred")
 
     def is_void(self, airflow: StandaloneAirflow) -> bool:
         """Whether the run has ended before its sensor's code ran: the export was started and left, by another task."""
@@ -107,7 +108,7 @@ def left_running(moment: Moment, service: Service) -> list[str]:
     """Return what runs and is not wanted any more: after a clear, all but what the next try holds."""
     now = service.clock.now()
     running = sorted((o for o in moment.mine(service) if not o.done(now)), key=lambda o: o.created)
-    if moment.event != "cleared":
+    if moment.event != "task_cleared":
         return [o.name for o in running]
     by_description = Counter(o.description for o in running)
     return [f"{count} of {description}" for description, count in by_description.items() if count > 1]

@@ -10,14 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from acts import LOST_SIGHT, clear, fail_run
+from actions import LOST_SIGHT, clear, fail_run
 
 from dev.standalone import TASKS_API
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cells import Cell
+    from matrix_cells import Cell
 
     from airflow_ee_provider.emulator import Emulator
     from dev.standalone import StandaloneAirflow
@@ -119,15 +119,15 @@ def _earth_engine_is_back(_: Any, emulator: Emulator) -> None:
     faults[:] = [fault for fault in faults if fault.what != "unavailable"]
 
 
-TRIGGERER_KILLED = part("triggerer", signal.SIGKILL)
+TRIGGERER_STOPS = part("triggerer", signal.SIGTERM)
 
 #: By event of the lifecycle matrix; the same one happens once, to the cells of all its events.
 OUTAGES = {
-    "triggerer_sigterm": part("triggerer", signal.SIGTERM),
-    "triggerer_sigkill": TRIGGERER_KILLED,
+    "triggerer_sigterm": TRIGGERER_STOPS,
+    "triggerer_sigkill": part("triggerer", signal.SIGKILL),
     "scheduler_sigkill": part("scheduler", signal.SIGKILL, SCHEDULER_AWAY),
-    "cleared_without_triggerer": TRIGGERER_KILLED,
-    "failed_without_triggerer": TRIGGERER_KILLED,
+    "cleared_without_triggerer": TRIGGERER_STOPS,
+    "failed_without_triggerer": TRIGGERER_STOPS,
     "one_triggerer_sigterm": part("triggerer-1", signal.SIGTERM, TRIGGERER_AWAY),
     "one_triggerer_sigkill": part("triggerer-1", signal.SIGKILL, TRIGGERER_AWAY),
     "one_triggerer_stands_still": standstill(_a_triggerer, TRIGGERER_AWAY),
@@ -148,20 +148,21 @@ MEANWHILE: dict[str, Callable[[Cell, StandaloneAirflow], object]] = {
     "failed_without_triggerer": fail_run,
 }
 
-#: What happens in a soak, again and again; in production, each worker and each triggerer goes by itself.
-DISTURBANCES = {"triggerer SIGKILL": part("triggerer", signal.SIGKILL, 5.0)}
+#: What happens in a soak, again and again, in the words of the vocabulary; in production, each worker and each
+#: triggerer goes by itself.
+DISTURBANCES = {"triggerer_sigkill": part("triggerer", signal.SIGKILL, 5.0)}
 DISTURBANCES_IN_PRODUCTION = {
-    "one triggerer SIGKILL": part("triggerer-1", signal.SIGKILL, 45.0),
-    "one triggerer SIGTERM": part("triggerer-2", signal.SIGTERM, 45.0),
-    "one triggerer stands still": standstill(_a_triggerer, 45.0),
-    "one worker stands still": standstill(_a_worker, LOST_SIGHT),
-    "workers SIGTERM (warm)": OUTAGES["celery_warm"],
-    "workers SIGTERM, twice": OUTAGES["celery_sigterm_twice"],
-    "workers SIGQUIT (cold)": OUTAGES["celery_cold"],
-    "workers SIGKILL": OUTAGES["celery_sigkill"],
-    "scheduler SIGKILL": part("scheduler", signal.SIGKILL, 20.0),
-    "database away": replace(OUTAGES["database_away"], seconds=45.0),
-    "broker away": replace(OUTAGES["broker_away"], seconds=45.0),
-    "API server restarts": OUTAGES["api_server_restarts"],
-    "Earth Engine away": replace(OUTAGES["earth_engine_away"], seconds=60.0),
+    "one_triggerer_sigkill": part("triggerer-1", signal.SIGKILL, 45.0),
+    "one_triggerer_sigterm": part("triggerer-2", signal.SIGTERM, 45.0),
+    "one_triggerer_stands_still": standstill(_a_triggerer, 45.0),
+    "one_worker_stands_still": standstill(_a_worker, LOST_SIGHT),
+    "celery_warm": OUTAGES["celery_warm"],
+    "celery_sigterm_twice": OUTAGES["celery_sigterm_twice"],
+    "celery_cold": OUTAGES["celery_cold"],
+    "celery_sigkill": OUTAGES["celery_sigkill"],
+    "scheduler_sigkill": part("scheduler", signal.SIGKILL, 20.0),
+    "database_away": replace(OUTAGES["database_away"], seconds=45.0),
+    "broker_away": replace(OUTAGES["broker_away"], seconds=45.0),
+    "api_server_restarts": OUTAGES["api_server_restarts"],
+    "earth_engine_away": replace(OUTAGES["earth_engine_away"], seconds=60.0),
 }

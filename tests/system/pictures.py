@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from browser import browser
-from cells import PROJECT
 from matrix import booted, new_emulator
+from matrix_cells import PROJECT
 from orphan import DAG_ID, held_by_a_deferred_task, without_a_triggerer
 
 if TYPE_CHECKING:

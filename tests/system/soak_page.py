@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from airflow import __version__ as airflow_version
 from production import CONCURRENCY
 from tabulate import tabulate
+from vocabulary import SENTENCES
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +45,7 @@ for a while."""
 
 def page(options: argparse.Namespace, soaked: Soaked, faults: Sequence[str], rate: float) -> str:
     """Return the page, as Markdown."""
-    service, done = soaked.service, soaked.done
+    service = soaked.service
     faulty = [entry for entry in service.journal if entry["fault"]]
     introduction = INTRODUCTION.format(
         title=" in production" if options.production else "",
@@ -64,8 +65,13 @@ def page(options: argparse.Namespace, soaked: Soaked, faults: Sequence[str], rat
     )
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
     for run in soaked.runs:
-        event = run.event if run.acted or run.event in ("nothing", "times out") else "ended before anything was done"
+        event = (
+            SENTENCES[run.event]
+            if run.acted or run.event in ("nothing", "times_out")
+            else "ended before anything was done"
+        )
         outcomes[event].update(o.state(service.clock.now()) for o in run.exports(service))
+    done = Counter({SENTENCES.get(what, what): times for what, times in soaked.done.items()})
     became = [
         [event, done.get(event, ""), ", ".join(f"{n} {s}" for s, n in states.items())]
         for event, states in outcomes.items()

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from acts import signal_worker
+from actions import signal_worker
 
 if TYPE_CHECKING:
     import random
@@ -25,22 +25,22 @@ SHAPES = {"several": 2, "mapped": 3, "sensor": 1, "worker": 1, "timeout": 1}
 #: How many of the DAGs have neither the notifier nor a teardown: the collector alone cleans up after them.
 BARE = 1 / 3
 
-#: What is done to a run, how often, and whether its exports are to be cancelled then.
+#: What is done to a run, in the words of the vocabulary, how often, and whether its exports are to be cancelled then.
 EVENTS = {
     "nothing": (40, False),
-    "task cleared": (15, True),
-    "task marked failed": (10, True),
-    "task marked success": (5, True),
-    "run marked failed": (10, True),
-    "times out": (10, True),
-    "worker SIGKILL": (10, False),
+    "task_cleared": (15, True),
+    "task_marked_failed": (10, True),
+    "task_marked_success": (5, True),
+    "run_marked_failed": (10, True),
+    "times_out": (10, True),
+    "worker_sigkill": (10, False),
 }
 
 #: Seconds from a start to its cancel where the start was sent again only to be cancelled.
 AT_ONCE = 5.0
 
 #: What ends a run, and so what another of its tasks exports.
-ENDS_THE_RUN = ("run marked failed", "times out")
+ENDS_THE_RUN = ("run_marked_failed", "times_out")
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Run:
         self.state = airflow.run(self.dag_id, self.run_id)["state"]
         if self.finished:
             self.ended = time.time()
-        if self.finished or self.acted or self.event in ("nothing", "times out"):
+        if self.finished or self.acted or self.event in ("nothing", "times_out"):
             return
         tasks = airflow.call("GET", f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances")["task_instances"]
         held = [t for t in tasks if t["task_id"] == "hold" and t["state"] in ("deferred", "running")]
@@ -91,17 +91,17 @@ class Run:
             self._act(airflow, held[0])
 
     def _act(self, airflow: StandaloneAirflow, task: dict[str, Any]) -> None:
-        if self.event == "worker SIGKILL" and not task["pid"]:
+        if self.event == "worker_sigkill" and not task["pid"]:
             return
         self.happened = time.time()
-        if self.event == "task cleared":
+        if self.event == "task_cleared":
             airflow.clear(self.dag_id, self.run_id, "hold")
-        elif self.event == "run marked failed":
+        elif self.event == "run_marked_failed":
             airflow.mark_run(self.dag_id, self.run_id, "failed")
-        elif self.event == "worker SIGKILL":
+        elif self.event == "worker_sigkill":
             signal_worker(psutil.Process(task["pid"]), signal.SIGKILL)
         else:
-            airflow.mark_task(self.dag_id, self.run_id, "hold", self.event.rpartition(" ")[2])
+            airflow.mark_task(self.dag_id, self.run_id, "hold", self.event.rpartition("_")[2])
         self.acted = True  # Otherwise it is done again: whoever was to do it was away.
 
 
@@ -115,9 +115,9 @@ def choose(chance: random.Random, airflow: StandaloneAirflow) -> Run:
     shape = chance.choice(list(SHAPES))
     possible = {event: weight for event, (weight, _) in EVENTS.items()}
     if shape != "worker":
-        del possible["worker SIGKILL"]
+        del possible["worker_sigkill"]
     if shape == "mapped":  # Marked one by one, that would be another event.
-        del possible["task marked failed"], possible["task marked success"]
+        del possible["task_marked_failed"], possible["task_marked_success"]
     [event] = chance.choices(list(possible), list(possible.values()))
     lives = "long" if EVENTS[event][1] else "short"
     is_bare = chance.random() < BARE

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from changed_file import CHANGES, change_files
 
 if TYPE_CHECKING:
-    from airflow_ee_provider.emulator import Emulator
+    from concurrent.futures import Future
+
     from dev.standalone import StandaloneAirflow
 
 pytestmark = pytest.mark.system
 
 
+begin = change_files
+
+
 @pytest.fixture(scope="module")
-def seen(airflow: StandaloneAirflow, emulator: Emulator) -> dict[str, tuple[bool, str]]:
-    return change_files(airflow, emulator)
+def seen(airflow: StandaloneAirflow, begun: dict[str, Future[Any]]) -> dict[str, tuple[bool, str]]:
+    assert airflow
+    found: dict[str, tuple[bool, str]] = begun[__name__].result()
+    return found
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from cells import PROJECT
 from matrix import STANDALONE, new_emulator
+from matrix_cells import PROJECT
 from tokens import TokenServer
 
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from cells import PROJECT
+from matrix_cells import PROJECT
 
 from dev.airflow_api import wait_until
 

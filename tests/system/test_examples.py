@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from cells import PROJECT
+from matrix_cells import PROJECT
 from rich.console import Console
 
-from dev.airflow_api import wait_until
+from dev.airflow_api import PATIENCE, wait_until
 from dev.demo import play
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.system
 
 
 def test_the_demo_shows_every_operation_ending_as_it_should(airflow: StandaloneAirflow, emulator: Emulator) -> None:
-    assert play(airflow, emulator.service, Console(width=130))
+    assert play(airflow, emulator.service, Console(width=130), time_limit=PATIENCE)
 
 
 def test_the_janitor_cancels_what_is_old_and_called_like_ours(airflow: StandaloneAirflow, emulator: Emulator) -> None:

@@ -114,16 +114,17 @@ class Tried:
         return [self._service.state(name) for name in self._service.operations]
 
 
-#: One of each way and of each place where a task waits; `make nightly` tries the others as well.
+#: One of each way and of each place where a task waits; `make nightly` tries the others as well. A shell and pytest are
+#: the same whichever Airflow there is.
 WAYS = (
     ("dags test", "export_worker_2"),
     ("dags test", "sensor_deferrable_0"),
     ("tasks test", "export_worker_0"),
     ("python dag.py", "export_deferrable_2"),
-    ("shell", "export_deferrable_0"),
-    ("pytest", "export_worker_2"),
 )
+OF_PYTHON = (("shell", "export_deferrable_0"), ("pytest", "export_worker_2"))
 OTHER_WAYS = (
+    *(OF_PYTHON if IS_AIRFLOW_2 else ()),
     ("dags test", "export_worker_0"),
     ("dags test", "export_deferrable_0"),
     ("dags test", "export_deferrable_2"),
@@ -137,7 +138,12 @@ OTHER_WAYS = (
 
 
 @pytest.mark.parametrize(
-    ("way", "dag_id"), [*WAYS, *(pytest.param(*other, marks=pytest.mark.nightly) for other in OTHER_WAYS)]
+    ("way", "dag_id"),
+    [
+        *WAYS,
+        *(() if IS_AIRFLOW_2 else OF_PYTHON),
+        *(pytest.param(*other, marks=pytest.mark.nightly) for other in OTHER_WAYS),
+    ],
 )
 def test_cancelled_at_once(way: str, dag_id: str, emulator: Emulator, home: Path, tmp_path: Path) -> None:
     tried = Tried(way, dag_id, emulator, home, tmp_path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from cells import PROJECT
+from matrix_cells import PROJECT
 from orphan import DAG_ID, held_by_a_deferred_task, without_a_triggerer
 
 from airflow_ee_provider.earth_engine.model.metrics import METRICS

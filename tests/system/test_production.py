@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from cells import Cell
 from matrix import PRODUCTION, booted, keep_evidence, new_emulator, run_cells
+from matrix_cells import Cell
 from servers import are_installed
 
 from dev.airflow_api import PATIENCE

@@ -10,27 +10,35 @@ import pytest
 from dev.airflow_api import wait_until
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from airflow_ee_provider.emulator import Emulator
     from dev.standalone import StandaloneAirflow
 
 pytestmark = pytest.mark.system
 
 
-def test_each_export_once_and_the_function_once_a_try(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+def begin(airflow: StandaloneAirflow, emulator: Emulator) -> str:
+    """Let it run to its end; returns the run."""
     emulator.service.behave("waves_killed-*", run_seconds=5)
     airflow.wait_for_dags("waves_killed")
     run_id = airflow.trigger("waves_killed")
+    wait_until(
+        lambda: airflow.run("waves_killed", run_id)["state"] in ("success", "failed"), what="waves_killed to end"
+    )
+    return run_id
 
-    def state() -> str:
-        return str(airflow.run("waves_killed", run_id)["state"])
 
-    wait_until(lambda: state() in ("success", "failed"), what="waves_killed to end")
+def test_each_export_once_and_the_function_once_a_try(
+    airflow: StandaloneAirflow, emulator: Emulator, begun: dict[str, Future[str]]
+) -> None:
+    run_id = begun[__name__].result()
 
     tries = airflow.task("waves_killed", run_id, "export")["try_number"]
     calls = (airflow.home / "waves_killed_calls").read_text(encoding="utf-8").split()
     mine = [o for o in emulator.service.operations.values() if o.description.startswith("waves_killed-")]
     print(f"{tries} tries, called in {calls}, {len(mine)} exports")
-    assert state() == "success"
+    assert airflow.run("waves_killed", run_id)["state"] == "success"
     assert (airflow.home / "waves_killed_between_waves").exists()
     assert (airflow.home / "waves_killed_in_second_process").exists()
     assert tries >= 3

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from cells import PROJECT
+from matrix_cells import PROJECT
 from tokens import TOKEN
 
 if TYPE_CHECKING:

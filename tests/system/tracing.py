@@ -15,7 +15,7 @@ from events import EVENTS, RESUMED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cells import Cell
+    from matrix_cells import Cell
     from soak_runs import Run
 
     from airflow_ee_provider.emulator import Emulator
@@ -55,8 +55,7 @@ def trace_of_run(run: Run, airflow: StandaloneAirflow, emulator: Emulator, versi
     seen = [*_of_operations(own, are_started=run.shape != "sensor"), *_in_logs(run.dag_id, run.run_id, airflow)]
     if run.acted:
         seen = [(run.happened, STRUCK), *(one for one in seen if one[0] < run.happened + FOLLOWED)]
-    event = run.event.replace(" ", "_").lower()
-    return {"version": version, "holder": run.dag_id, "event": event, "seen": _since_the_begin(seen)}
+    return {"version": version, "holder": run.dag_id, "event": run.event, "seen": _since_the_begin(seen)}
 
 
 def _since_the_begin(seen: list[tuple[float, str]]) -> list[tuple[float, str]]:

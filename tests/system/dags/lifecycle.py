@@ -6,6 +6,7 @@ an operation of its own, which has to run on.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from datetime import timedelta
@@ -301,13 +302,16 @@ ONLY = dict.fromkeys((*BETWEEN_TRIES, "retry_policy", "skipped_after_start", "ow
     "cleared_while_paused": ("export_deferred", "sensor_deferred"),
 }
 
-#: Which DAG a task's process needs; it makes no other one.
+#: Which DAG a task's process needs, and which ones the system tests do: no other one is made.
 needed = get_parsing_context().dag_id
+selected = os.environ.get("LIFECYCLE_DAGS")
 
 for holder, hold in HOLDERS.items():
     for happens in EVENTS:
         dag_id = f"{holder}__{happens}"
         if needed not in (None, dag_id) or holder not in ONLY.get(happens, HOLDERS):
+            continue
+        if selected is not None and dag_id not in selected.split():
             continue
         with DAG(dag_id, schedule=None, catchup=False, **arguments(happens)) as made:
             hold(happens)

@@ -48,7 +48,8 @@ class Cell:
     holder: str
     event: str
     run_id: str = ""
-    #: Another run of the DAG, which holds an operation.
+    #: Whether there is another run of the DAG, which holds an operation; and that run.
+    has_bystander: bool = True
     bystander: str = ""
     #: The operations that its tasks hold; the last one is the one that must not be lost.
     operations: list[str] = field(default_factory=list)

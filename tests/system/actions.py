@@ -17,7 +17,7 @@ from dev.airflow_api import seconds_since_epoch, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cells import Cell
+    from matrix_cells import Cell
 
     from dev.standalone import StandaloneAirflow
 

@@ -10,7 +10,7 @@ from events import COLLECTED_WITHIN, EVENTS, OR_COLLECTOR, RESUMED
 from dev.airflow_api import wait_until
 
 if TYPE_CHECKING:
-    from cells import Cell
+    from matrix_cells import Cell
 
     from airflow_ee_provider.emulator import Emulator
     from dev.standalone import StandaloneAirflow
