@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from examples_in_docs import MARKED, filled
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -67,3 +68,18 @@ def test_the_site_has_every_page() -> None:
         "index",
         *re.findall(r"^([\w-]+)$", index, re.MULTILINE),
     }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_of_the_examples_is_as_in_their_files(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    assert text == filled(text), "Run `python tests/support/examples_in_docs.py`."
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_is_shown_on_the_repository_as_well(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    assert "literalinclude" not in text
+    assert len(MARKED.findall(text)) == text.count("<!-- example_dags/")
