@@ -11,6 +11,26 @@ from examples_in_docs import MARKED, filled
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
+#: Programs write these; their words are in the programs.
+GENERATED = {
+    "interface.md",
+    "libraries.md",
+    "lifecycle.md",
+    "performance.md",
+    "reliability-in-production.md",
+    "reliability.md",
+    "versions.md",
+}
+WRITTEN = [page for page in PAGES if page.name not in {*GENERATED, "CHANGELOG.md"}]
+
+#: The word list of CONTRIBUTING.md.
+BANNED = re.compile(
+    r"\b(bec[oa]mes? of|(goes|going|go|went) on\b|whatever|whoever|nobody|everybody|holds?|held|holders?|lent|left"
+    r"|(says?|said) so|(is|are|was|were) told|tells?|looks? at|wants|wanted|any ?more|can pass|by (itself|themselves)"
+    r"|anew|janitor|(is|are|was|were) (waited|looked) for|one's own)\b",
+    re.IGNORECASE,
+)
+
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_and_tests_that_a_page_names_are_there(page: Path) -> None:
@@ -20,6 +40,36 @@ def test_files_and_tests_that_a_page_names_are_there(page: Path) -> None:
 
     assert [link for link in links if not (page.parent / link).exists()] == []
     assert [name for name in tests if not list((ROOT / "tests").rglob(name))] == []
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_a_heading_that_a_page_links_to_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!http)([^)#\s]*)#([^)\s]+)\)", text)
+
+    assert [(to, part) for to, part in links if part not in _anchors(page.parent / to if to else page)] == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as the repository and the site make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_a_page_is_short_and_uses_no_banned_word(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    words = text.split("## Words")[0] if page.name == "CONTRIBUTING.md" else text
+    words = re.sub(r"```.*?```|<!--.*?-->|`[^`]*`|\]\([^)]*\)", "", words, flags=re.DOTALL)
+
+    assert len(text.split()) <= 1500
+    assert [found[0] for found in BANNED.finditer(words)] == []
+
+
+def test_the_documents_are_short() -> None:
+    pages = [page for page in WRITTEN if page.parent != ROOT or page.name == "README.md"]
+
+    assert sum(len(page.read_text(encoding="utf-8").split()) for page in pages) <= 13_000
 
 
 def test_the_map_has_every_package_and_names_only_files_that_are_there() -> None:
