@@ -24,11 +24,12 @@ def filled(page: str) -> str:
 
 
 def example(path: Path, part: str | None) -> str:
-    """Return an example's code, or a part of it.
+    """Return an example's code, or a part of it, without what only the file needs: its docstring, linters' comments.
 
     :raises LookupError: if the file has no such DAG.
     """
     source = re.sub(r"  # noqa: .*", "", path.read_text(encoding="utf-8"))
+    source = re.sub(r'\A"""(.*?)"""\n\nfrom __future__ import annotations\n\n', "", source, flags=re.DOTALL)
     if part is None:
         return source
     lines = source.splitlines()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from examples_in_docs import MARKED, filled
+
+from airflow_ee_provider.hooks.connection_form import connection_type_info
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -133,3 +136,11 @@ def test_code_is_shown_on_the_repository_as_well(page: Path) -> None:
 
     assert "literalinclude" not in text
     assert len(MARKED.findall(text)) == text.count("<!-- example_dags/")
+
+
+def test_the_connections_that_the_page_shows_have_fields_of_the_form() -> None:
+    page = (ROOT / "docs" / "connection.md").read_text(encoding="utf-8")
+    shown = [json.loads(one) for one in re.findall(r"^\{.*\}$", page, re.MULTILINE)]
+
+    assert len(shown) >= 6
+    assert {name for one in shown for name in one["extra"]} <= set(connection_type_info()["conn-fields"])
