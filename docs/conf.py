@@ -24,7 +24,13 @@ nitpicky = False
 
 def _without_links_out_of_the_site(_app: Any, _page: str, source: list[str]) -> None:
     """Name a file of the repository in place of a link to it: the site does not have it."""
-    source[0] = re.sub(r"\[([^\]]+)\]\((\.\./[^)]+)\)", lambda link: f"{link[1]} (`{link[2][3:]}`)", source[0])
+    source[0] = re.sub(r"\[([^\]]+)\]\(\.\./([^)]+)\)", _named, source[0])
+
+
+def _named(link: re.Match[str]) -> str:
+    text, path = link.groups()
+    is_its_name = path.rstrip("/").endswith(text.strip("`/"))
+    return f"`{path}`" if is_its_name else f"{text} (`{path}`)"
 
 
 def setup(app: Any) -> None:

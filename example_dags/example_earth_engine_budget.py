@@ -1,4 +1,4 @@
-"""Bound what exports may use: each by itself, and all of a task together."""
+"""Limit the compute that exports may use: of each export, and of all exports of a task together."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ with DAG(
     tags=["example", "earth-engine"],
     params={"bucket": Param("my-bucket", type="string"), "eecu_hours": Param(20, type="integer")},
 ):
-    # What runs away is cancelled once it has used five EECU-hours, and so is all that still runs once the three have
-    # used what the run may. Cloud Monitoring shows their costs under the tag.
+    # An export that has used five EECU-hours is cancelled. When the three have used `eecu_hours` together, those that
+    # still run are cancelled. Cloud Monitoring reports their costs under the tag.
     @task.earth_engine(
         deferrable=True,
         workload_tag="monthly-ndvi",
@@ -24,7 +24,7 @@ with DAG(
         max_total_eecu_seconds="{{ params.eecu_hours * 3600 }}",
     )
     def export(run_id: str, params: dict[str, Any]) -> list[Any]:
-        """Describe an image for each year."""
+        """Return one export for each year."""
         import ee
 
         where = {"bucket": params["bucket"], "scale": 1000}

@@ -1,7 +1,7 @@
-"""Five ways to never leave an Earth Engine export running that nobody waits for any more.
+"""Five ways to cancel an Earth Engine export when its DAG run does not need it any more.
 
-They run as they are: against Earth Engine with your own ``bucket``, or against the emulator (``make demo``). Trigger
-one with ``{"simulate_failure": true}`` to see what happens to its export.
+The DAGs run as they are: against Earth Engine with your own ``bucket``, or against the emulator (``make demo``).
+Trigger one with ``{"simulate_failure": true}`` to see how its export is cancelled.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ARGUMENTS: dict[str, Any] = {
 
 
 def make_export(dag: Any, params: dict[str, Any]) -> Any:
-    """Describe an export, as Earth Engine's users do; the task starts it, exactly once."""
+    """Return an export; the task starts it."""
     import ee
 
     return ee.batch.Export.image.toCloudStorage(
@@ -31,18 +31,18 @@ def make_export(dag: Any, params: dict[str, Any]) -> Any:
     )
 
 
-#: It starts the export, writes its name down, and leaves the waiting to the next task.
+# Starts the export, records its name, and does not wait for it.
 start_export = task.earth_engine(task_id="start_export", wait_for_completion=False)(make_export)
 
 
 @task
 def check_inputs(**context: Any) -> None:
-    """Fail where the run was asked to, as your own tasks do without being asked."""
+    """Fail if the run's parameters say so."""
     if context["params"]["simulate_failure"]:
-        raise ValueError("The inputs are no good: the export is not wanted any more.")
+        raise ValueError("The inputs are invalid: the export is not needed.")
 
 
-# A callback of the DAG finds what the run's tasks have recorded, and cancels it when the run fails.
+# When the run fails, the DAG's callback cancels the operations that the run's tasks have recorded.
 with DAG(
     "example_earth_engine_cancel_on_failure",
     schedule=None,
@@ -54,9 +54,8 @@ with DAG(
     operation >> check_inputs() >> wait
 
 
-# One task that starts the export and waits for it, without a worker slot. The DAG run times out: the task's trigger
-# cancels. The callback does so, too, in whatever state the run's tasks are by then. (This example's minute stands for
-# your hours.)
+# One task starts the export and waits for it in the triggerer. When the DAG run times out, the task's trigger cancels
+# the export. The callback cancels as well, in case no trigger runs. (A minute here stands for hours in your DAG.)
 with DAG(
     "example_earth_engine_cancel_on_dagrun_timeout",
     schedule=None,
@@ -67,8 +66,8 @@ with DAG(
     task.earth_engine(task_id="export", deferrable=True)(make_export)()
 
 
-# The user clears or marks the waiting task, or its own timeout passes: the sensor cancels. The callback cancels for the
-# tasks that fail before the sensor has begun.
+# When a user clears or marks the sensor, or when its timeout passes, the sensor cancels the export. The callback
+# cancels it if a task fails before the sensor starts.
 with DAG(
     "example_earth_engine_cancel_on_kill",
     schedule=None,
@@ -85,8 +84,7 @@ with DAG(
     )
 
 
-# An operator at the end, with a trigger rule: as soon as one task fails, the export is cancelled, and the run continues
-# only when Earth Engine has confirmed that.
+# As soon as one task fails, the operator cancels the export. The run continues when Earth Engine has confirmed it.
 with DAG("example_earth_engine_cancel_operator", schedule=None, **ARGUMENTS):
     operation = start_export()
     wait = EarthEngineOperationSensor(task_id="wait", operation_names=operation, deferrable=True)
@@ -95,9 +93,9 @@ with DAG("example_earth_engine_cancel_operator", schedule=None, **ARGUMENTS):
     )
     operation >> check_inputs() >> cancel
 
-# A teardown at the end, without names: it cancels what the tasks upstream of it have recorded. Airflow runs it even
-# where it calls no callback and tells no task, as when the run is marked failed while this sensor sleeps; but not at
-# `dagrun_timeout`.
+
+# A teardown without names cancels the operations that the tasks upstream of it have recorded. Airflow runs a teardown
+# when a user marks the run failed, and calls no callback then. Airflow does not run it at `dagrun_timeout`.
 with DAG("example_earth_engine_cancel_teardown", schedule=None, **ARGUMENTS):
     wait = EarthEngineOperationSensor(
         task_id="wait", operation_names=start_export(), mode="reschedule", poll_interval=15

@@ -1,6 +1,6 @@
-"""Cancel the run's exports when it misses its deadline, and let the run itself go on (Airflow 3.1 or later).
+"""Cancel the exports of a run that misses its deadline; the run itself continues (Airflow 3.1 or later).
 
-``dagrun_timeout`` ends the run; a deadline only says that it is late. Here, what is late is not worth its compute.
+A deadline does not end the run, as ``dagrun_timeout`` does; it only calls its callback.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 
 try:
     from airflow.sdk.definitions.deadline import AsyncCallback, DeadlineAlert, DeadlineReference
-except ImportError:  # Airflow before 3.1 knows no deadlines.
+except ImportError:  # Airflow before 3.1 has no deadlines.
     deadline = {}
 else:
     deadline = {

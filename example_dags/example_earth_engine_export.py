@@ -1,4 +1,4 @@
-"""Start exports exactly once, wait for them without a worker slot, and cancel them when nobody wants them any more."""
+"""Start exports exactly once, wait for them in the triggerer, and cancel them when no task needs them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ARGUMENTS: dict[str, Any] = {
     "params": {"bucket": Param("my-bucket", type="string")},
 }
 
-# Written with Earth Engine's own client: `ee` is initialised from the Airflow connection, and what the function
-# returns is started by the task. It may return several exports; then the failure of one cancels the others.
+# The function uses Earth Engine's own client. `ee` is initialised from the Airflow connection, and the task starts the
+# exports that the function returns. If one of several exports fails, the task cancels the others.
 with DAG("example_earth_engine_export", schedule=None, **ARGUMENTS):
 
     @task.earth_engine(deferrable=True, retries=2, max_eecu_seconds=50 * 3600)
     def export(run_id: str, params: dict[str, Any]) -> list[Any]:
-        """Describe an image and a table."""
+        """Return the export of an image and of a table."""
         import ee
 
         destination = {"bucket": params["bucket"], "fileNamePrefix": f"{run_id}/out"}
@@ -34,13 +34,13 @@ with DAG("example_earth_engine_export", schedule=None, **ARGUMENTS):
 
     @task
     def use(operations: list[dict[str, Any]]) -> None:
-        """Go on with what was written."""
+        """Print where the results are."""
         for operation in operations:
             print(operation["description"], operation["destination_uris"], operation["duration_seconds"])  # noqa: T201
 
     use(export())
 
-# The API's own JSON, here that of `ee.Image(1)`; `ee.Image(…).serialize()` gives such an expression.
+# The request body of the REST API. The expression is that of `ee.Image(1)`; `ee.Image(…).serialize()` returns it.
 with DAG("example_earth_engine_export_json", schedule=None, **ARGUMENTS):
     EarthEngineExportOperator(
         task_id="export",

@@ -1,7 +1,7 @@
-"""Cancel what everybody has forgotten: stale operations of a project, once an hour.
+"""Cancel a project's stale operations once an hour.
 
-A list shows the operations of every user of the project, and names no owner: agree with your colleagues on how you
-call your exports, and start with ``dry_run=True``.
+Earth Engine lists the operations of all users of the project and does not name their owners. Agree on the descriptions
+of your exports with the other users, and start with ``dry_run=True``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One export for each tile of a grid over a region: hundreds from one task, with room left for others."""
+"""Export hundreds of tiles from one task, at most a hundred at a time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ with DAG(
         max_total_eecu_seconds=100 * 3600,
     )
     def export_tiles(run_id: str, params: dict[str, Any]) -> list[Any]:
-        """Describe one export for each tile. It is called again to go on, so it has to make the same ones again."""
+        """Return one export for each tile. A retry calls it again, so it has to return the same exports each time."""
         import ee
 
         elevation = ee.Image("CGIAR/SRTM90_V4")
@@ -57,7 +57,7 @@ with DAG(
 
     @task
     def use(operations: list[dict[str, Any]]) -> None:
-        """Go on with the tiles that are there."""
+        """Print how many tiles were exported, and what they used."""
         tiles = [operation for operation in operations if operation["state"] == "SUCCEEDED"]
         print(len(tiles), "tiles,", sum(tile["batch_eecu_usage_seconds"] or 0 for tile in tiles), "EECU-seconds")  # noqa: T201
 

@@ -116,7 +116,8 @@ def answering() -> Iterator[Answer]:
         yield Answer(file)
         file.flush()
     except BrokenPipeError:
-        file = _closed(file)
+        # Its buffer is written when it is closed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
         sys.exit(READER_GONE)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201 (the command line)
@@ -129,12 +130,6 @@ def answering() -> Iterator[Answer]:
         sys.stdout.flush()
         os.dup2(own, 1)
         os.close(own)
-
-
-def _closed(file: TextIO) -> TextIO:
-    """Return a file in place of one whose reader has gone: its buffer must not be written when it is closed."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
-    return file
 
 
 def ask(question: str) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+from examples_in_docs import MARKED, PAGES, ROOT
+
+__all__ = ["BLOCKS", "DAGS", "FRAGMENTS", "PAGES", "ROOT", "TESTS"]
+
+
+def _blocks(text: str) -> list[str]:
+    """Return a page's own code blocks; those of ``example_dags`` are tested there."""
+    return re.findall(r"```python\n(.*?)```", MARKED.sub("", text), re.DOTALL)
+
 
 BLOCKS = {
     f"{page.name}, block {number}": block
     for page in PAGES
-    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL), 1)
+    for number, block in enumerate(_blocks(page.read_text(encoding="utf-8")), 1)
     if page.name != "libraries.md"  # Machine-written; its block is the body of a function.
 }
 TESTS = {name: block for name, block in BLOCKS.items() if "def test_" in block}

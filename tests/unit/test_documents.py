@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from examples_in_docs import MARKED, filled
+
+from airflow_ee_provider.hooks.connection_form import connection_type_info
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+#: Programs write these; their words are in the programs.
+GENERATED = {
+    "interface.md",
+    "libraries.md",
+    "lifecycle.md",
+    "performance.md",
+    "reliability-in-production.md",
+    "reliability.md",
+    "versions.md",
+}
+WRITTEN = [page for page in PAGES if page.name not in {*GENERATED, "CHANGELOG.md"}]
+
+#: The word list of CONTRIBUTING.md.
+BANNED = re.compile(
+    r"\b(bec[oa]mes? of|(goes|going|go|went) on\b|whatever|whoever|nobody|everybody|holds?|held|holders?|lent|left"
+    r"|(says?|said) so|(is|are|was|were) told|tells?|looks? at|wants|wanted|any ?more|can pass|by (itself|themselves)"
+    r"|anew|janitor|(is|are|was|were) (waited|looked) for|one's own)\b",
+    re.IGNORECASE,
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -19,6 +43,36 @@ def test_files_and_tests_that_a_page_names_are_there(page: Path) -> None:
 
     assert [link for link in links if not (page.parent / link).exists()] == []
     assert [name for name in tests if not list((ROOT / "tests").rglob(name))] == []
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_a_heading_that_a_page_links_to_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!http)([^)#\s]*)#([^)\s]+)\)", text)
+
+    assert [(to, part) for to, part in links if part not in _anchors(page.parent / to if to else page)] == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as the repository and the site make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_a_page_is_short_and_uses_no_banned_word(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    words = text.split("## Words")[0] if page.name == "CONTRIBUTING.md" else text
+    words = re.sub(r"```.*?```|<!--.*?-->|`[^`]*`|\]\([^)]*\)", "", words, flags=re.DOTALL)
+
+    assert len(text.split()) <= 1500
+    assert [found[0] for found in BANNED.finditer(words)] == []
+
+
+def test_the_documents_are_short() -> None:
+    pages = [page for page in WRITTEN if page.parent != ROOT or page.name == "README.md"]
+
+    assert sum(len(page.read_text(encoding="utf-8").split()) for page in pages) <= 13_000
 
 
 def test_the_map_has_every_package_and_names_only_files_that_are_there() -> None:
@@ -67,3 +121,26 @@ def test_the_site_has_every_page() -> None:
         "index",
         *re.findall(r"^([\w-]+)$", index, re.MULTILINE),
     }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_of_the_examples_is_as_in_their_files(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    assert text == filled(text), "Run `python tests/support/examples_in_docs.py`."
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_is_shown_on_the_repository_as_well(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    assert "literalinclude" not in text
+    assert len(MARKED.findall(text)) == text.count("<!-- example_dags/")
+
+
+def test_the_connections_that_the_page_shows_have_fields_of_the_form() -> None:
+    page = (ROOT / "docs" / "connection.md").read_text(encoding="utf-8")
+    shown = [json.loads(one) for one in re.findall(r"^\{.*\}$", page, re.MULTILINE)]
+
+    assert len(shown) >= 6
+    assert {name for one in shown for name in one["extra"]} <= set(connection_type_info()["conn-fields"])
