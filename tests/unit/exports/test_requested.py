@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow_ee_provider.earth_engine.ee_client.objects import place_of
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.protocol.starting import Export, Import, Start
-from airflow_ee_provider.exports.requested import Made, only_operations, superseded
+from airflow_ee_provider.exports.requested import Made, superseded
 
 EXPORT = Export("image", {"fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}}})
 IMPORT = Import("table", {"name": "projects/p/assets/t"})
@@ -37,10 +37,3 @@ def test_the_last_operation_that_writes_something_supersedes_the_others() -> Non
     started = {"a": to_asset("x"), "b": to_asset("y"), "c": to_asset("x"), "d": to_asset("x")}
 
     assert superseded(started) == ["a", "c"]
-
-
-def test_operations_of_which_nothing_else_is_known_are_their_own_value() -> None:
-    asked = only_operations(["projects/p/operations/A", "projects/p/operations/B"])
-
-    assert asked.names({}) == asked.in_value == ["projects/p/operations/A", "projects/p/operations/B"]
-    assert asked.value == [place_of(0), place_of(1)]
