@@ -32,7 +32,6 @@ class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):
     """Call a function with ``ee`` initialised, and own what it starts and returns; see `earth_engine_task`."""
 
     template_fields: Sequence[str] = (
-        "templates_dict",
         "op_args",
         "op_kwargs",
         "earth_engine_conn_id",
