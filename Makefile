@@ -47,7 +47,9 @@ lint: $(VENV_3)/installed  ## Style, types and layers
 
 # A real Airflow lets a core idle for most of the time.
 beside: $(VENV_3)/installed $(VENV_2)/installed
-	@$(MAKE) --jobs=1 unit-3 unit-2 model PROCESSES=2
+	@$(MAKE) unit-3 PROCESSES=2
+	@$(MAKE) unit-2 PROCESSES=2
+	@$(MAKE) model
 
 # More processes than cores: most tests wait for a clock or a server most of the time.
 unit-3: $(VENV_3)/installed  ## Unit and integration tests on Airflow 3
