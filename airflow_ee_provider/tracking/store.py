@@ -187,10 +187,11 @@ def _written_so_far(context: Context) -> _Written:
     if known and known.parts and value == known.parts[-1].as_json():
         return known
     last = None if value is None else Record.from_json(value)
-    if last and is_of_an_earlier_try(last, ti):  # One whose worker stood still has written over this one's.
-        if known and known.parts:
+    if known and last and is_of_an_earlier_try(last, ti):
+        # One whose worker stood still has written over it. In another process of this try, it is all that is known.
+        if known.parts:
             _write(context, OPERATIONS_KEY, known.parts[-1])
-        return known or _Written(ti, [], set())
+        return known
     parts = records_of_task(context) if last else []
     names = {name for part in parts for name in part.operation_names}
     # Airflow deletes what a try has recorded as the next one begins.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,8 @@ from instances import TaskInstance
 
 from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.tracking.requests import Asked, keep
+from airflow_ee_provider.tracking.store import started_by_task
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
@@ -45,6 +48,8 @@ def test_an_export_is_waited_for_and_not_started_again(emulator: Emulator) -> No
     context: Any = {"ti": TaskInstance()}
     operator.pre_execute(context)
     operator.execute(context)
+    [key] = started_by_task(context)  # What a process that defers keeps for the next one:
+    keep(context, Asked(operations=[key], in_value=[key]), [], logging.getLogger(), "deferrable")
     resumed = EarthEngineExportOperator(task_id="task", kind="image", body=BODY, deferrable=True, poll_interval=1)
     resumed.pre_execute(context)
 
