@@ -42,7 +42,7 @@ os.environ.update(
 )
 
 # What users may not do, and tests may: to poll ten times a second.
-waiting.LEAST_POLL_INTERVAL = 0.01
+waiting.SHORTEST_POLL_INTERVAL = 0.0
 
 
 def pytest_unconfigure() -> None:

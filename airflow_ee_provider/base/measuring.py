@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, TypeVar
 
-from airflow_ee_provider.earth_engine.model.metrics import flush, measure
+from airflow_ee_provider.base.time_limit import in_time
+from airflow_ee_provider.earth_engine.model.metrics import flush, interrupting, is_flushed, measure
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from airflow_ee_provider.earth_engine.model.results import OperationDict
+
+T = TypeVar("T")
+
+#: Seconds that a collector has to take what a kill has measured: it may be in a lock that the kill has interrupted.
+COLLECTED_WITHIN = 1.0
 
 
 def measure_ended(operations: Iterable[OperationDict], dag_id: str | None) -> None:
@@ -37,3 +45,17 @@ def measure_cancels(outcomes: Iterable[CancelOutcome | str], cause: str, dag_id:
     for outcome in outcomes:
         measure("cancels", cause=cause, outcome=CancelOutcome(outcome).value.lower(), dag_id=dag_id)
     flush()
+
+
+def measured_at_its_end(on_kill: Callable[[T], None]) -> Callable[[T], None]:
+    """Let an ``on_kill`` wait for no collector: what it measures is handed over when all else is done."""
+
+    @wraps(on_kill)
+    def measured(task: T) -> None:
+        with interrupting():
+            on_kill(task)
+        if not is_flushed():
+            with suppress(TimeoutError):
+                in_time(flush, COLLECTED_WITHIN)
+
+    return measured

@@ -105,7 +105,7 @@ class PollInterval(Seconds):
 
     def read(self, value: Any) -> Any:
         """Return seconds."""
-        return replace(Seconds(self.name), least=waiting.LEAST_POLL_INTERVAL).read(value)
+        return replace(Seconds(self.name), least=waiting.SHORTEST_POLL_INTERVAL).read(value)
 
 
 class Age(Seconds):

@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.base.errors import has_tries_left, is_final
+from airflow_ee_provider.base.measuring import measured_at_its_end
 from airflow_ee_provider.base.process import (
     is_a_task_test,
     is_asking_airflow,
@@ -90,6 +91,7 @@ class OwningTask(ActingTask):
 
     # What has happened
 
+    @measured_at_its_end
     def on_kill(self) -> None:
         """Decide what is cancelled, because Airflow ends this process."""
         if self._phase is Phase.CANCELLING and not AIRFLOW_3:  # Its handler raises, which ends that half-way.

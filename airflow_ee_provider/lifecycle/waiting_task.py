@@ -12,6 +12,7 @@ from airflow_ee_provider.base.airflow_versions import trigger_timed_out
 from airflow_ee_provider.base.connection import account_of
 from airflow_ee_provider.base.process import can_run_a_trigger, is_a_dag_test
 from airflow_ee_provider.earth_engine.model.log_text import some_lines
+from airflow_ee_provider.earth_engine.model.metrics import flush
 from airflow_ee_provider.lifecycle.acting import Phase
 from airflow_ee_provider.lifecycle.handover import Handover
 from airflow_ee_provider.lifecycle.owning_task import OwningTask
@@ -92,6 +93,7 @@ class WaitingTask(OwningTask):
             handover.begin()
         self._phase = Phase.DEFERRED
         bound = None if timeout_at is None else timedelta(seconds=max(0.0, timeout_at - now))
+        flush()
         self.defer(trigger=trigger, method_name=method, timeout=bound)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

@@ -11,7 +11,7 @@ from airflow_ee_provider.base import parameters
 from airflow_ee_provider.base.airflow_versions import trigger_timed_out
 from airflow_ee_provider.base.connection import account_of
 from airflow_ee_provider.base.errors import airflow_exception, log_instead_of_raising, result_or_raise
-from airflow_ee_provider.base.measuring import measure_cancels
+from airflow_ee_provider.base.measuring import measure_cancels, measured_at_its_end
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.model.log_text import some_lines, some_of
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
@@ -113,6 +113,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
             return self.raise_unless_cancelled(self._outcomes(groups, wait_here=False))
         return super().resume_execution(next_method, next_kwargs, context)
 
+    @measured_at_its_end
     def on_kill(self) -> None:
         """Request the cancels that a kill of this task came before."""
         if names := [name for _, names in self._groups for name in names]:

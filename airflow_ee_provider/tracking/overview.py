@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
-from airflow_ee_provider.earth_engine.model.metrics import measure
+from airflow_ee_provider.earth_engine.model.metrics import flush, measure
 from airflow_ee_provider.earth_engine.model.operations import OperationState
 from airflow_ee_provider.tracking.database import read_holdings
 from airflow_ee_provider.tracking.holders import CLOCKS_DIFFER, HeldOperation, HeldOperationDict, with_holders
@@ -81,6 +81,7 @@ def read_overview(conn_ids: Iterable[str], project_id: str | None = None) -> Ove
         for (conn_id, _), one in zip(found.values(), held, strict=True)
     ]
     measure("orphans", sum(one.held.orphaned for one in together))
+    flush()
     together.sort(key=lambda one: str(one.held.operation.create_time or ""), reverse=True)
     return Overview(together, {conn_id: text for conn_id, text in listings.items() if isinstance(text, str)})
 

@@ -9,7 +9,6 @@ from ran import Ran
 from task_states import set_states
 
 from airflow_ee_provider.base import process
-from airflow_ee_provider.earth_engine.protocol import waiting
 from airflow_ee_provider.lifecycle.handover import Handover
 from airflow_ee_provider.lifecycle.process_end import ProcessEnd
 
@@ -25,12 +24,6 @@ def airflow_database() -> None:
     from airflow.utils.db import initdb
 
     initdb()
-
-
-@pytest.fixture(autouse=True)
-def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let tests poll the emulator more often: it takes less than a second for what takes Earth Engine minutes."""
-    monkeypatch.setattr(waiting, "SHORTEST_POLL_INTERVAL", 0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections import deque
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,7 @@ from eventually import eventually
 from statsd_server import StatsdServer
 
 from airflow_ee_provider.earth_engine.model import metrics
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +96,7 @@ def test_a_collector_that_fails_or_hangs_costs_no_task_anything(monkeypatch: pyt
 
     for _ in range(1000):
         metrics.measure("requests", status=200)
+        metrics.flush()
 
 
 def test_a_collector_that_cannot_be_had_costs_no_task_anything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,15 +110,51 @@ def test_a_collector_that_cannot_be_had_costs_no_task_anything(monkeypatch: pyte
     metrics.measure("requests", status=200)
 
 
+class Hanging:
+    """A collector in whose lock the interrupted code is."""
+
+    def __init__(self) -> None:
+        self.asked, self.is_over = threading.Event(), threading.Event()
+
+    def incr(self, *_: object, **__: object) -> None:
+        self.asked.set()
+        self.is_over.wait()
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+    collector = Hanging()
+    import_module("airflow_ee_provider.hooks.earth_engine")  # It says where Airflow's collector is found.
+    monkeypatch.setattr(metrics, "find_collector", lambda: collector)
+    monkeypatch.setattr(metrics, "_process", None)
+    monkeypatch.setattr(metrics, "_collector", None)
+    monkeypatch.setattr(metrics, "_noted", deque())
+    yield collector
+    collector.is_over.set()
+
+
+def test_a_kill_waits_for_no_collector(hanging: Hanging, earth_engine_emulator: Emulator) -> None:
+    service = earth_engine_emulator.service
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
+    name = service.add("x")
+    sensor = EarthEngineOperationSensor(task_id="a", operation_names=[name], cancel_on_kill=True)
+    sensor.hook.make_ready()
+
+    sensor.on_kill()
+
+    assert service.state(name) == "CANCELLED"
+    assert hanging.asked.is_set()  # By a thread, once all else was done.
+
+
 def test_nothing_is_kept_where_nobody_collects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "find_collector", lambda: None)
     monkeypatch.setattr(metrics, "_process", None)
     monkeypatch.setattr(metrics, "_collector", None)
-    before = metrics._waiting.qsize()
+    before = len(metrics._noted)
 
     metrics.measure("requests", status=200)
 
-    assert metrics._waiting.qsize() == before
+    assert len(metrics._noted) == before
 
 
 def test_the_page_has_every_metric_and_the_dashboard_no_other() -> None:

@@ -65,14 +65,14 @@ def test_an_import_refuses_what_only_exports_have() -> None:
 def test_a_poll_interval_below_a_second_is_refused(
     cls: Any, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LEAST_POLL_INTERVAL", 1.0)
+    monkeypatch.setattr(waiting, "SHORTEST_POLL_INTERVAL", 1.0)
 
     with pytest.raises(ValueError, match="poll_interval is 0"):
         cls(task_id="t", poll_interval=0, **how)
 
 
 def test_a_notifier_refuses_it_too_and_a_sensor_that_pokes_that_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "LEAST_POLL_INTERVAL", 1.0)
+    monkeypatch.setattr(waiting, "SHORTEST_POLL_INTERVAL", 1.0)
 
     with pytest.raises(ValueError, match=r"poll_interval is 0\.5"):
         EarthEngineCancelOperationsNotifier(poll_interval=0.5)

@@ -58,8 +58,7 @@ class TlsAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Connect with the context."""
-        more: Any = {**kwargs, **self._tls}
-        super().init_poolmanager(*args, **more)
+        super().init_poolmanager(*args, **{**kwargs, **self._tls})
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Do the same through a proxy."""

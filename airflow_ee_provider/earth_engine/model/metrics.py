@@ -1,20 +1,18 @@
-"""What is measured, on its way to whoever collects it.
+"""What is measured, on its way to whoever collects it: noted where it happens, handed over between two steps.
 
-Measurements are handed over by a thread: an ``on_kill`` runs in a signal handler, and must not wait for a lock of the
-collector's that the interrupted code may hold.
+An ``on_kill`` runs in a signal handler, and must not wait for a lock of the collector's that the interrupted code may
+hold: meanwhile, nothing is handed over.
 """
 
 from __future__ import annotations
 
-import _thread
-import asyncio
 import os
-from contextlib import suppress
-from queue import SimpleQueue
+from collections import deque
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Kind = Literal["incr", "gauge", "timing"]
 
@@ -60,56 +58,65 @@ class Collector(Protocol):
 #: Returns the collector, or None if nothing is to be collected; asked once, with the first measurement.
 find_collector: Callable[[], Collector | None] = lambda: None  # noqa: E731 (replaced by whoever has one)
 
-#: Measurements, and what is called once those before it are handed over.
-_waiting: SimpleQueue[tuple[str, float, dict[str, Any]] | Callable[[], None]] = SimpleQueue()
+#: Measurements that are not handed over yet.
+_noted: deque[tuple[str, float, dict[str, Any]]] = deque()
 _collector: Collector | None = None
 _process: int | None = None
+#: How many signal handlers are running.
+_interrupted = 0
 
 
 def measure(name: str, value: float = 1, **tags: Any) -> None:
-    """Hand a measurement over; never raises, never waits.
+    """Note a measurement, for `flush` to hand over; never raises, never waits.
 
     :param name: one of `METRICS`, without ``earth_engine.``.
     :param tags: those that are None are left out.
     """
-    global _collector, _process  # noqa: PLW0603 (a fork has no thread yet)
+    global _collector, _process  # noqa: PLW0603 (a fork has a collector of its own, and nothing noted)
     if _process != os.getpid():
         _process = os.getpid()
+        _noted.clear()
         _collector = None
         with suppress(Exception):  # Whatever it is, no task depends on it.
             _collector = find_collector()
-        if _collector is not None:
-            _thread.start_new_thread(_hand_over, (_collector,))
     if _collector is not None:
         known = {tag: str(text) for tag, text in tags.items() if text is not None}
-        _waiting.put((f"earth_engine.{name}", value, known))
+        _noted.append((f"earth_engine.{name}", value, known))
 
 
-def flush(timeout: float = 1.0) -> None:
-    """Wait until everything is handed over: a task's process ends without any ceremony. Not on an event loop.
+def is_flushed() -> bool:
+    """Whether there is nothing to hand over."""
+    return not _noted or _process != os.getpid()
 
-    :param timeout: seconds.
-    """
-    if _collector is None or _process != os.getpid() or asyncio._get_running_loop() is not None:  # noqa: SLF001
+
+def flush() -> None:
+    """Hand over what is noted; while a handler is `interrupting`, do nothing. It may wait for the collector."""
+    if is_flushed() or _interrupted:
         return
-    handed_over = _thread.allocate_lock()
-    handed_over.acquire()
-    _waiting.put(handed_over.release)
-    handed_over.acquire(timeout=timeout)
+    with suppress(IndexError):  # Until nothing is left; another thread may take some of it.
+        while True:
+            item = _noted.popleft()
+            with suppress(Exception):  # Whatever it is, no task depends on it.
+                _hand_over(*item)
 
 
-def _hand_over(collector: Collector) -> None:
-    while True:
-        item = _waiting.get()
-        if callable(item):
-            item()
-            continue
-        name, value, tags = item
-        kind, _, _ = METRICS[name]
-        with suppress(Exception):  # Whatever it is, no task depends on it.
-            if kind == "incr":
-                collector.incr(name, round(value), tags=tags)
-            elif kind == "gauge":
-                collector.gauge(name, value, tags=tags)
-            else:
-                collector.timing(name, value, tags=tags)
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Hand nothing over, in no thread, while a signal handler runs."""
+    global _interrupted  # noqa: PLW0603 (a process has its signals in common)
+    _interrupted += 1
+    try:
+        yield
+    finally:
+        _interrupted -= 1
+
+
+def _hand_over(name: str, value: float, tags: dict[str, Any]) -> None:
+    kind, _, _ = METRICS[name]
+    assert _collector is not None  # noqa: S101 (nothing is noted without one)
+    if kind == "incr":
+        _collector.incr(name, round(value), tags=tags)
+    elif kind == "gauge":
+        _collector.gauge(name, value, tags=tags)
+    else:
+        _collector.timing(name, value, tags=tags)

@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 #: Seconds between two reads of what runs, at most.
 POLL_INTERVAL = 30.0
 
-#: The least of it: faster polls take the quota of everything else in the project.
-LEAST_POLL_INTERVAL = 1.0
-
 #: The share that has to have ended before it is said when the others may.
 SHARE_FOR_ESTIMATE = 0.1
 
@@ -52,7 +49,6 @@ FIRST_INTERVAL, INTERVAL_GROWTH = 5.0, 0.1
 
 #: By how much a share of operations may be short of a whole number.
 ROUNDED = 1e-6
-
 
 #: Seconds between two polls, at least: Earth Engine allows 100 requests a second for a project and a user.
 SHORTEST_POLL_INTERVAL = 1.0

@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from airflow_ee_provider.earth_engine.model.limits import CONCURRENT, LARGE_ANSWER
-from airflow_ee_provider.earth_engine.model.metrics import measure
+from airflow_ee_provider.earth_engine.model.metrics import flush, measure
 from airflow_ee_provider.earth_engine.protocol.effects import (
     Flow,
     LogMessage,
@@ -237,6 +237,7 @@ def _until(effect: ReadOperations) -> float | None:
 
 def _measured(answer: Response | NoResponse) -> Response | NoResponse:
     measure("requests", status=answer.status if isinstance(answer, Response) else "no_response")
+    flush()
     return answer
 
 

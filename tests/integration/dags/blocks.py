@@ -7,6 +7,9 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG, BaseOperator, task
 
 from airflow_ee_provider.client import earth_engine
+from airflow_ee_provider.earth_engine.protocol import waiting
+
+waiting.SHORTEST_POLL_INTERVAL = 0.0  # Of tests, also in a process of their own.
 
 try:
     from airflow.providers.standard.operators.python import PythonOperator

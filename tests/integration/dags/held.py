@@ -6,8 +6,11 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, BaseOperator
 
+from airflow_ee_provider.earth_engine.protocol import waiting
 from airflow_ee_provider.operators.earth_engine import EarthEngineCancelStaleOperationsOperator
 from airflow_ee_provider.records import record_operations
+
+waiting.SHORTEST_POLL_INTERVAL = 0.0  # Of tests, also in a process of their own.
 
 
 class Hold(BaseOperator):

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
+from airflow_ee_provider.earth_engine.protocol import waiting
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
     EarthEngineCancelOperationOperator,
@@ -15,6 +16,8 @@ from airflow_ee_provider.operators.earth_engine import (
     EarthEngineImportOperator,
 )
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+
+waiting.SHORTEST_POLL_INTERVAL = 0.0  # Of tests, also in a process of their own.
 
 NAMES = "{{ dag_run.conf['operation_names'] }}"
 
