@@ -7,6 +7,10 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, AirflowException, task
 
+from airflow_ee_provider.earth_engine.protocol import waiting
+
+waiting.SHORTEST_POLL_INTERVAL = 0.0  # Of tests, also in a process of their own.
+
 
 def image_export(description: str, **kwargs: Any) -> Any:
     import ee
