@@ -70,7 +70,10 @@ def test_what_goes_wrong_in_a_thread_is_raised_once_all_others_are_done(earth_en
     assert not earth_engine_emulator.service.journal
 
 
-def test_where_no_thread_can_be_started_flows_run_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_thread_can_be_started_flows_run_one_by_one(
+    earth_engine_emulator: Emulator,  # noqa: ARG001 (its connection)
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def refuse(*_: Any) -> int:
         raise RuntimeError("can't start new thread")
 

@@ -241,7 +241,7 @@ def test_whatever_ends_the_task_for_good_cancels_what_it_has_started(emulator: E
         (EarthEngineOperationSensor, {"max_eecu_seconds": "many"}),
         (EarthEngineOperationSensor, {"cancel_on_failure": "perhaps"}),
         (EarthEngineOperationSensor, {"poll_interval": "soon"}),
-        (EarthEngineCancelOperationOperator, {"timeout": "soon"}),
+        (EarthEngineCancelOperationOperator, {"cancel_timeout": "soon"}),
         (EarthEngineCancelOperationOperator, {"poll_interval": None}),
         (EarthEngineCancelStaleOperationsOperator, {"older_than": "yesterday"}),
         (EarthEngineCancelStaleOperationsOperator, {"limit": "all"}),
@@ -249,7 +249,7 @@ def test_whatever_ends_the_task_for_good_cancels_what_it_has_started(emulator: E
         (EarthEngineCancelOperationOperator, {"scope": "everything"}),
         (EarthEngineCancelStaleOperationsOperator, {"operation_names": ["x"]}),
         (EarthEngineCancelStaleOperationsOperator, {"age_since": "update_time"}),
-        (EarthEngineCancelOperationsNotifier, {"timeout": "soon"}),
+        (EarthEngineCancelOperationsNotifier, {"cancel_timeout": "soon"}),
         (EarthEngineCancelOperationsNotifier, {"scope": "everything"}),
     ],
 )
@@ -268,7 +268,7 @@ def test_a_parameter_that_cannot_be_right_is_refused_by_its_name_when_the_dag_is
 @pytest.mark.parametrize(
     ("operator", "right"),
     [
-        (EarthEngineCancelOperationOperator, {"timeout": timedelta(minutes=1), "poll_interval": "{{ 5 }}"}),
+        (EarthEngineCancelOperationOperator, {"cancel_timeout": timedelta(minutes=1), "poll_interval": "{{ 5 }}"}),
         (EarthEngineCancelStaleOperationsOperator, {"older_than": 3600, "limit": "{{ params.limit }}"}),
         (EarthEngineCancelStaleOperationsOperator, {"older_than": "{{ macros.timedelta(days=1) }}"}),
         (EarthEngineExportOperator, {"kind": "{{ params.kind }}", "body": {}, "cancel_on_kill": "{{ params.own }}"}),

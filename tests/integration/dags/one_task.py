@@ -99,7 +99,7 @@ for starting, cases, what in (
 JANITORS: dict[str, dict[str, Any]] = {
     "tidy": {"description": "stale-*", "keep": NAMES, "poll_interval": 0.2},
     "tidy_one": {"description": "stale-*", "limit": 1, "poll_interval": 0.2},
-    "tidy_dry": {"older_than": timedelta(0), "dry_run": True},
+    "tidy_dry": {"older_than": timedelta(0), "select_all": True, "dry_run": True},
     "tidy_everything": {"states": "PENDING"},
 }
 

@@ -31,7 +31,7 @@ def stale(**criteria: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", CRITERIA)
-@pytest.mark.parametrize("rendered", ["", " ", "None", None, [], ()])
+@pytest.mark.parametrize("rendered", ["", " ", "None", "[]", None, [], ()])
 def test_a_criterion_that_a_template_makes_empty_is_refused_by_its_name(name: str, rendered: Any) -> None:
     operator = stale(**{"older_than": 60, name: "{{ params.x }}"})
     setattr(operator, name, rendered)  # As Airflow does when it renders.
