@@ -300,7 +300,7 @@ def test_google_auth_finds_where_an_account_may_be_used(service: Service, monkey
         )
         hook = EarthEngineHook()
         hook.get_operation(service.add("x"))
-        credentials = hook.account.credentials
+        credentials: Any = hook.account.credentials
         eventually(lambda: credentials.regional_access_boundary == "0xA30", "the boundary", within=60)
 
 
