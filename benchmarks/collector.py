@@ -76,6 +76,7 @@ def fill(connection: object) -> None:
             "run_started": None,
             "ownership": "owner",
             "cancel_on": ["kill", "failure", "timeout"],
+            "parts_before": 0,
         }
     )
     shared = "n, 'dag_' || (n % 100), 'scheduled__' || n, 'task_' || t, -1"
