@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +113,8 @@ def answering() -> Iterator[Answer]:
     os.dup2(2, 1)
     file = os.fdopen(os.dup(own), "w", encoding="utf-8")
     try:
-        yield Answer(file)
+        with redirect_stdout(sys.stderr):  # What has kept the object in place of the descriptor.
+            yield Answer(file)
         file.flush()
     except BrokenPipeError:
         # Its buffer is written when it is closed.
