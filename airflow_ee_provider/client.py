@@ -125,12 +125,12 @@ def earth_engine(
 
 
 def _own(owner: _Block, context: Any, started: StartedOperations) -> Iterator[StartedOperations]:
-    from airflow_ee_provider.earth_engine.ee_client.session import lent_client
+    from airflow_ee_provider.earth_engine.ee_client.session import ee_session
 
     with owner.owned(context):
         owner.begin(context)
         starter = owner.new_starter(context)
-        with airflow_errors(), lent_client(owner.hook.account, starter, owner.log):
+        with airflow_errors(), ee_session(owner.hook.account, starter, owner.log):
             yield started
         started.operations = owner.carry_out_all(context, starter)
 

@@ -72,15 +72,15 @@ def together(names: list[str]) -> str:
     command = [sys.executable, "-c", SHARE]
     processes = [subprocess.Popen([*command, *share], stdout=subprocess.PIPE, text=True) for share in shares]
     lines = [line for process in processes for line in process.communicate()[0].splitlines()]
-    return counted(line.split()[1] for line in lines if line.startswith("outcome "))
+    return count_by(line.split()[1] for line in lines if line.startswith("outcome "))
 
 
 def outcomes(results: list[Any]) -> str:
     """Count what became of them."""
-    return counted(result.outcome.value for result in results)
+    return count_by(result.outcome.value for result in results)
 
 
-def counted(words: Iterable[str]) -> str:
+def count_by(words: Iterable[str]) -> str:
     """Say how often there is each."""
     return ", ".join(f"{number:,} {outcome}" for outcome, number in Counter(words).items())
 

@@ -9,15 +9,15 @@ from statistics import quantiles
 
 from serving import Served, emulator, table
 
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
-from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
+from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationsTrigger
 
 REPEATED = 50
 
 
 async def trigger_killed(name: str) -> float:
     """Kill a trigger that waits, as Airflow does; returns when."""
-    trigger = EarthEngineOperationTrigger(
+    trigger = EarthEngineOperationsTrigger(
         operation_names=[name], earth_engine_conn_id="earth_engine_default", poll_interval=30, cancel_on_kill=True
     )
     running = asyncio.create_task(anext(trigger.run()))  # type: ignore[arg-type]
@@ -32,7 +32,7 @@ async def trigger_killed(name: str) -> float:
 
 def sensor_killed(name: str) -> float:
     """Kill a task that waits in a worker; returns when."""
-    sensor = EarthEngineOperationSensor(task_id="wait", operation_names=[name], cancel_on_kill=True)
+    sensor = EarthEngineOperationsSensor(task_id="wait", operation_names=[name], cancel_on_kill=True)
     sensor.poke({})
     killed = time.time()
     sensor.on_kill()

@@ -23,7 +23,7 @@ and 40 at once, for a project and a user.
 TITLES = {
     "watch": """## Waiting
 
-*One watcher* is `EarthEngineOperationTrigger`, one trigger for each operation: those of one connection share a poller,
+*One watcher* is `EarthEngineOperationsTrigger`, one trigger for each operation: those of one connection share a poller,
 which asks for few operations by name and reads many from the pages of a list. *One by one* is a coroutine for each
 operation that polls it by itself, with one HTTP session for all; that is what a trigger does in other providers. *Late*
 is the time from an operation's end to the trigger's event. *Loop blocked* is the longest time for which nothing else

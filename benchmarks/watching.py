@@ -26,7 +26,7 @@ from airflow_ee_provider.earth_engine.transport.drivers import run_async
 from airflow_ee_provider.earth_engine.transport.rate_limiter import RateLimiter
 from airflow_ee_provider.earth_engine.transport.transports import AiohttpTransport, aiohttp_session
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
-from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationsTrigger
 
 LOG = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ async def with_triggers(names: list[str], interval: float, ended: dict[str, floa
     """Run the product's triggers, one for each operation, as the triggerer does."""
 
     async def wait(name: str) -> None:
-        trigger = EarthEngineOperationTrigger(
+        trigger = EarthEngineOperationsTrigger(
             operation_names=[name], earth_engine_conn_id="earth_engine_default", poll_interval=interval
         )
         async for event in trigger.run():

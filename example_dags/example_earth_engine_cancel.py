@@ -12,8 +12,8 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
-from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationsOperator
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 ARGUMENTS: dict[str, Any] = {
     "catchup": False,
@@ -50,7 +50,7 @@ with DAG(
     **ARGUMENTS,
 ):
     operation = start_export()
-    wait = EarthEngineOperationSensor(task_id="wait", operation_names=operation, deferrable=True)
+    wait = EarthEngineOperationsSensor(task_id="wait", operation_names=operation, deferrable=True)
     operation >> check_inputs() >> wait
 
 
@@ -74,7 +74,7 @@ with DAG(
     on_failure_callback=EarthEngineCancelOperationsNotifier(scope="run"),
     **ARGUMENTS,
 ):
-    EarthEngineOperationSensor(
+    EarthEngineOperationsSensor(
         task_id="wait",
         operation_names=start_export(),
         deferrable=True,
@@ -87,8 +87,8 @@ with DAG(
 # As soon as one task fails, the operator cancels the export. The run continues when Earth Engine has confirmed it.
 with DAG("example_earth_engine_cancel_operator", schedule=None, **ARGUMENTS):
     operation = start_export()
-    wait = EarthEngineOperationSensor(task_id="wait", operation_names=operation, deferrable=True)
-    cancel = EarthEngineCancelOperationOperator(
+    wait = EarthEngineOperationsSensor(task_id="wait", operation_names=operation, deferrable=True)
+    cancel = EarthEngineCancelOperationsOperator(
         task_id="cancel", operation_names=operation, trigger_rule="one_failed", deferrable=True
     )
     operation >> check_inputs() >> cancel
@@ -97,7 +97,7 @@ with DAG("example_earth_engine_cancel_operator", schedule=None, **ARGUMENTS):
 # A teardown without names cancels the operations that the tasks upstream of it have recorded. Airflow runs a teardown
 # when a user marks the run failed, and calls no callback then. Airflow does not run it at `dagrun_timeout`.
 with DAG("example_earth_engine_cancel_teardown", schedule=None, **ARGUMENTS):
-    wait = EarthEngineOperationSensor(
+    wait = EarthEngineOperationsSensor(
         task_id="wait", operation_names=start_export(), mode="reschedule", poll_interval=15
     )
-    wait >> EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()
+    wait >> EarthEngineCancelOperationsOperator(task_id="clean_up").as_teardown()

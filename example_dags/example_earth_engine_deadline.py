@@ -10,7 +10,7 @@ from datetime import timedelta
 from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 try:
     from airflow.sdk.definitions.deadline import AsyncCallback, DeadlineAlert, DeadlineReference
@@ -34,6 +34,6 @@ if deadline:
         params={"operation_names": Param([], type="array", description="Operations that the run waits for.")},
         **deadline,
     ):
-        EarthEngineOperationSensor(
+        EarthEngineOperationsSensor(
             task_id="wait", operation_names="{{ params.operation_names }}", deferrable=True, soft_fail=True
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
-from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationsOperator
 
 #: Degrees: west, south, east, north of Switzerland, and the side of a tile.
 REGION, TILE = (6.0, 45.5, 10.5, 48.0), 0.2
@@ -61,4 +61,4 @@ with DAG(
         tiles = [operation for operation in operations if operation["state"] == "SUCCEEDED"]
         print(len(tiles), "tiles,", sum(tile["batch_eecu_usage_seconds"] or 0 for tile in tiles), "EECU-seconds")  # noqa: T201
 
-    use(export_tiles()) >> EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()
+    use(export_tiles()) >> EarthEngineCancelOperationsOperator(task_id="clean_up").as_teardown()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 #: The parameters that say in whose name Earth Engine is asked; the same for operators, sensors, triggers, notifiers.
-ACCOUNT_PARAMETERS = ("earth_engine_conn_id", "project_id", "impersonation_chain")
+CONNECTION_FIELDS = ("earth_engine_conn_id", "project_id", "impersonation_chain")
 
 
-def account_of(holder: object) -> dict[str, Any]:
+def connection_kwargs(holder: object) -> dict[str, Any]:
     """Return what says in whose name a task, trigger or notifier asks: what a hook is made with."""
-    return {name: _plain(getattr(holder, name)) for name in ACCOUNT_PARAMETERS}
+    return {name: _plain(getattr(holder, name)) for name in CONNECTION_FIELDS}
 
 
 def _plain(value: Any) -> Any:

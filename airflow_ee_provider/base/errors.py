@@ -21,7 +21,7 @@ CANNOT_BEGIN = "cannot_begin"
 
 
 @contextmanager
-def log_instead_of_raising(log: Log) -> Iterator[None]:
+def log_errors(log: Log) -> Iterator[None]:
     """Log an error instead of raising it, so that the failure that led here stays the visible one."""
     try:
         yield

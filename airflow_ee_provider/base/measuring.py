@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import wraps
 from typing import TYPE_CHECKING, TypeVar
 
-from airflow_ee_provider.base.time_limit import in_time
+from airflow_ee_provider.base.time_limit import run_with_timeout
 from airflow_ee_provider.earth_engine.model.metrics import flush, interrupting, is_flushed, measure
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome
 
@@ -56,6 +56,6 @@ def measured_at_its_end(on_kill: Callable[[T], None]) -> Callable[[T], None]:
             on_kill(task)
         if not is_flushed():
             with suppress(TimeoutError):
-                in_time(flush, COLLECTED_WITHIN)
+                run_with_timeout(flush, COLLECTED_WITHIN)
 
     return measured

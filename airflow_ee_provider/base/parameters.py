@@ -61,7 +61,7 @@ class Number:
         return number
 
 
-class Whole(Number):
+class Integer(Number):
     """A parameter that is a whole number."""
 
     expected = "a whole number"
@@ -74,7 +74,7 @@ class Whole(Number):
         return int(number)
 
 
-class Allowance(Number):
+class FailureBudget(Number):
     """A parameter that is a whole number, or a share below 1."""
 
     expected = "a whole number, or a share below 1,"

@@ -41,7 +41,7 @@ def is_writing_to_the_log() -> bool:
     """Whether the code that a signal handler has interrupted is just writing a log line of Airflow 3's.
 
     structlog holds a lock meanwhile that a second line, written in the handler, would wait for without end. The signal
-    that `tell_again` sends comes often there: Python switches threads where one waits for the system.
+    that `resend_sigterm` sends comes often there: Python switches threads where one waits for the system.
     """
     return _interrupts("structlog")
 
@@ -56,7 +56,7 @@ def _interrupts(module: str) -> bool:
     return False
 
 
-def tell_again(seconds: float) -> None:
+def resend_sigterm(seconds: float) -> None:
     """Let Airflow 3 call ``on_kill`` once more, from its handler of SIGTERM, when what that has interrupted is over."""
 
     def tell() -> None:

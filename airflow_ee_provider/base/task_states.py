@@ -25,7 +25,7 @@ def own_state(ti: Any) -> str:
     return _state_from_supervisor(ti) if AIRFLOW_3 else _state_from_database(ti)[0]
 
 
-def run_goes_on(ti: Any) -> bool:
+def is_run_active_now(ti: Any) -> bool:
     """Whether the DAG run of a task instance has not ended.
 
     :raises Exception: whatever keeps Airflow from saying so.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def in_time(look_up: Callable[[], T], seconds: float) -> T:
+def run_with_timeout(look_up: Callable[[], T], seconds: float) -> T:
     """Return what a look-up returns, in a thread of its own: an answer that never comes must not hold the process.
 
     It can be called in a signal handler: nothing here waits for a lock that the interrupted code may hold.

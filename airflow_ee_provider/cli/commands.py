@@ -12,12 +12,12 @@ from airflow.utils.providers_configuration_loader import providers_configuration
 
 from airflow_ee_provider.base.measuring import measure_cancels
 from airflow_ee_provider.cli.output import CANCEL_COLUMNS, LONGEST_CELL, OPERATION_COLUMNS, Answer, answering, ask
-from airflow_ee_provider.earth_engine.model.operations import Operation, printable
+from airflow_ee_provider.earth_engine.model.operations import Operation, escaped_for_log
 from airflow_ee_provider.earth_engine.protocol.cancelling import CANCEL_TIMEOUT
 from airflow_ee_provider.earth_engine.protocol.stale import StaleCriteria
-from airflow_ee_provider.tracking.database import connections_shown, read_holdings
+from airflow_ee_provider.tracking.database import read_holdings, visible_connections
 from airflow_ee_provider.tracking.holders import HeldOperation, with_holders
-from airflow_ee_provider.tracking.overview import ShownOperation, read_overview
+from airflow_ee_provider.tracking.overview import ListedOperation, read_overview
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -34,7 +34,7 @@ _CRITERIA = ("description", "description_regex", "older_than", "max_priority", "
 def list_command(args: Namespace) -> None:
     """List operations, and which task holds each."""
     with _answering() as answer:
-        answer.show([_row(one) for one in _chosen(args, also_ended=args.also_ended)], OPERATION_COLUMNS, args.output)
+        answer.show([_row(one) for one in _selected(args, also_ended=args.also_ended)], OPERATION_COLUMNS, args.output)
 
 
 @providers_configuration_loaded
@@ -43,7 +43,7 @@ def show_command(args: Namespace) -> None:
     with _answering() as answer:
         hook = _hook(args)
         operations = [hook.get_operation(name) for name in hook.account.names(args.operation_names)]
-        rows = [_row(ShownOperation(args.conn_id, one)) for one in with_holders(operations, read_holdings)]
+        rows = [_row(ListedOperation(args.conn_id, one)) for one in with_holders(operations, read_holdings)]
         if args.output != "table":
             answer.show(rows, OPERATION_COLUMNS, args.output)
             return
@@ -61,7 +61,7 @@ def cancel_command(args: Namespace) -> None:
             read = hook.read_operations(names)
             found = [operation for operation in read.values() if isinstance(operation, Operation)]
             held = [
-                ShownOperation(args.conn_id, one)
+                ListedOperation(args.conn_id, one)
                 for one in with_holders(found, read_holdings)
                 if not one.operation.done
             ]
@@ -69,7 +69,7 @@ def cancel_command(args: Namespace) -> None:
             sys.exit("Name operations, or choose some with a filter: without one, everybody's would be cancelled.")
         else:
             args.conn_ids = [args.conn_id]
-            held = _chosen(args)
+            held = _selected(args)
             names = [str(one.held.operation.name) for one in held]
         _cancel(held, args, {args.conn_id: names}, answer)
 
@@ -78,7 +78,7 @@ def cancel_command(args: Namespace) -> None:
 def orphans_command(args: Namespace) -> None:
     """List, or cancel, what tasks have recorded and no task wants any more."""
     with _answering() as answer:
-        orphans = [one for one in _chosen(args) if one.held.orphaned]
+        orphans = [one for one in _selected(args) if one.held.orphaned]
         if not args.cancel:
             answer.show([_row(one) for one in orphans], OPERATION_COLUMNS, args.output)
             return
@@ -95,7 +95,7 @@ def wait_command(args: Namespace) -> None:
         operations = _hook(args).wait_for_operations(
             args.operation_names, poll_interval=args.poll_interval, timeout=args.timeout, stop_at_failure=False
         )
-        rows = [_row(ShownOperation(args.conn_id, one)) for one in with_holders(operations, read_holdings)]
+        rows = [_row(ListedOperation(args.conn_id, one)) for one in with_holders(operations, read_holdings)]
         answer.show(rows, OPERATION_COLUMNS, args.output)
         if not all(operation.succeeded for operation in operations):
             sys.exit(1)
@@ -123,9 +123,9 @@ def _criteria(args: Namespace, *, select_all: bool = True) -> StaleCriteria | No
     return StaleCriteria(**given, types=tuple(args.types or ()), select_all=select_all)
 
 
-def _chosen(args: Namespace, *, also_ended: bool = False) -> list[ShownOperation]:
+def _selected(args: Namespace, *, also_ended: bool = False) -> list[ListedOperation]:
     """Return the operations that the filters choose; a project that cannot be listed ends the command."""
-    overview = read_overview(args.conn_ids or connections_shown(), args.project_id)
+    overview = read_overview(args.conn_ids or visible_connections(), args.project_id)
     for conn_id, error in overview.errors.items():
         print(f"{conn_id}: {error}", file=sys.stderr)  # noqa: T201 (the command line)
     if overview.errors and not overview.operations:
@@ -144,7 +144,7 @@ def _chosen(args: Namespace, *, also_ended: bool = False) -> list[ShownOperation
     return [one for one in overview.operations if is_chosen(one.held)]
 
 
-def _cancel(held: Sequence[ShownOperation], args: Namespace, names: dict[str, list[str]], answer: Answer) -> None:
+def _cancel(held: Sequence[ListedOperation], args: Namespace, names: dict[str, list[str]], answer: Answer) -> None:
     """Ask, cancel, confirm; exit with 1 if one may still run."""
     if not any(names.values()):
         print("There is nothing to cancel.", file=sys.stderr)  # noqa: T201
@@ -175,14 +175,16 @@ def _holder_text(one: HeldOperation) -> str:
     return first.describe() + (f" and {others} more" if others else "")
 
 
-def _row(one: ShownOperation) -> dict[str, Any]:
+def _row(one: ListedOperation) -> dict[str, Any]:
     """Return an operation as the page and the hooks have it; a table shows some of its fields."""
     return _bounded({**one.as_dict()})
 
 
 def _bounded(row: dict[str, Any]) -> dict[str, Any]:
     """Return a result whose texts a terminal can show."""
-    return {name: printable(value, LONGEST_CELL) if isinstance(value, str) else value for name, value in row.items()}
+    return {
+        name: escaped_for_log(value, LONGEST_CELL) if isinstance(value, str) else value for name, value in row.items()
+    }
 
 
 @contextmanager

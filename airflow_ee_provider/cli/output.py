@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
-from airflow_ee_provider.earth_engine.model.operations import printable
+from airflow_ee_provider.earth_engine.model.operations import escaped_for_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,10 +95,10 @@ def _text(value: Any) -> str:
     if value is None or value == []:
         return ""
     if isinstance(value, dict) and "message" in value:
-        return printable(value["message"], LONGEST_CELL)
+        return escaped_for_log(value["message"], LONGEST_CELL)
     if isinstance(value, (list, tuple)):
         return ", ".join(_holder(one) if isinstance(one, dict) and "dag_id" in one else _text(one) for one in value)
-    return printable(str(value), LONGEST_CELL)
+    return escaped_for_log(str(value), LONGEST_CELL)
 
 
 @contextmanager

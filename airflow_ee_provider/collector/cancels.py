@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.base.connection import ACCOUNT_PARAMETERS
+from airflow_ee_provider.base.connection import CONNECTION_FIELDS
 from airflow_ee_provider.base.measuring import measure_cancels
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, OperationNotFoundError
-from airflow_ee_provider.earth_engine.model.log_text import some_of
+from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
@@ -32,7 +32,7 @@ CONFIRM: dict[str, Any] = {"poll_interval": 2.0, "timeout": 20.0}
 ASKED_AGAIN_AFTER = (15.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 
 #: The account of what was recorded without one.
-_DEFAULT = dict.fromkeys(ACCOUNT_PARAMETERS) | {"earth_engine_conn_id": EarthEngineHook.default_conn_name}
+_DEFAULT = dict.fromkeys(CONNECTION_FIELDS) | {"earth_engine_conn_id": EarthEngineHook.default_conn_name}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class _Account:
 class Cancels:
     """Cancels, confirms, and asks again where Earth Engine was away.
 
-    :param open_hook: opens a hook with the `ACCOUNT_PARAMETERS`.
+    :param open_hook: opens a hook with the `CONNECTION_FIELDS`.
     :param audit: writes what is about to be cancelled into Airflow's audit log: owner, extra, holder of each.
     """
 
@@ -91,7 +91,7 @@ class Cancels:
         by_account: defaultdict[str, dict[str, Unneeded]] = defaultdict(dict)
         for one in unneeded:
             for recorded, name in one.operations:
-                parameters = {key: (recorded or _DEFAULT).get(key) for key in ACCOUNT_PARAMETERS}
+                parameters = {key: (recorded or _DEFAULT).get(key) for key in CONNECTION_FIELDS}
                 key = repr(sorted(parameters.items()))
                 self._accounts.setdefault(key, _Account(parameters))
                 by_account[key][name] = one
@@ -104,7 +104,7 @@ class Cancels:
             try:
                 finished = self._cancel(account, due)
             except Exception as error:  # noqa: BLE001 (a secrets backend, a database raise what they like)
-                self._say(account, f"{some_of(due)} cannot be cancelled now, which is tried again: {error}")
+                self._say(account, f"{abbreviated(due)} cannot be cancelled now, which is tried again: {error}")
                 account.pause.begin(self.now())
                 continue
             account.pause = _Pause()
@@ -128,8 +128,8 @@ class Cancels:
             self.log.warning(
                 "%s of %s belong to a project that neither the connection %r nor the record's account names, and are "
                 "left alone.",
-                some_of(sorted(foreign)),
-                some_of(sorted({of_name[name].instance.name for name in foreign})),
+                abbreviated(sorted(foreign)),
+                abbreviated(sorted({of_name[name].instance.name for name in foreign})),
                 account.parameters["earth_engine_conn_id"],
             )
         if not names:
@@ -143,7 +143,7 @@ class Cancels:
             error = errors[min(failed)]
             if len(failed) == len(found):
                 raise error
-            self._say(account, f"{some_of(sorted(failed))} cannot be read now, which is tried again: {error}")
+            self._say(account, f"{abbreviated(sorted(failed))} cannot be read now, which is tried again: {error}")
         done = set(foreign) | ended | unknown
         return done | (self._cancel_active(hook, account, active, of_name) if active else set())
 
@@ -177,7 +177,7 @@ class Cancels:
         for instance, ones in by_instance.items():
             reason = of_name[ones[0]].reason
             text = "%s %s; no task needs its operations: cancelling %s."
-            self.log.warning(text, instance.name, reason, some_of(ones))
+            self.log.warning(text, instance.name, reason, abbreviated(ones))
             key = instance.key
             holder = SimpleNamespace(
                 dag_id=instance.dag_id,

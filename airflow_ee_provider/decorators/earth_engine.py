@@ -62,9 +62,9 @@ class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):
 
     def _made(self, context: Context, starter: Starter) -> Made:
         from airflow_ee_provider.earth_engine.ee_client.objects import read_value
-        from airflow_ee_provider.earth_engine.ee_client.session import lent_client
+        from airflow_ee_provider.earth_engine.ee_client.session import ee_session
 
-        with lent_client(self.hook.account, starter, self.log) as client:
+        with ee_session(self.hook.account, starter, self.log) as client:
             kwargs = determine_kwargs(self.python_callable, self.op_args, context)
             returned = self.python_callable(*self.op_args, **kwargs)
             if isawaitable(returned):

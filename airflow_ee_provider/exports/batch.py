@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_ee_provider.earth_engine.model.destinations import console_url_of
-from airflow_ee_provider.earth_engine.model.log_text import are_few
+from airflow_ee_provider.earth_engine.model.log_text import is_short_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ class Batch:
         """Take an operation that was started, and record it, with others, within `RECORD_INTERVAL`."""
         self._count += 1
         self._unrecorded[name] = start.key
-        if are_few(self._total):
+        if is_short_list(self._total):
             log_started(self._log, start, name)
         if time.monotonic() - self._recorded_at >= RECORD_INTERVAL:
             self.record()
@@ -62,13 +62,13 @@ class Batch:
         self._record(self._unrecorded)
         self._unrecorded = {}
         self._recorded_at = now = time.monotonic()
-        if not are_few(self._total) and now - self._logged_at >= LOG_INTERVAL:
+        if not is_short_list(self._total) and now - self._logged_at >= LOG_INTERVAL:
             self._logged_at = now
             self._log.info("Started %s of %s.", f"{self._count:,}", f"{self._total:,}")
 
     def log_end(self) -> None:
         """Log how many are started, and which could not be."""
-        if not are_few(self._total):
+        if not is_short_list(self._total):
             seconds = time.monotonic() - self._began
             self._log.info("Started %s of %s in %.0f s.", f"{self._count:,}", f"{self._total:,}", seconds)
         if self.is_full:

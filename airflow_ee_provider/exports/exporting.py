@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, TaskDeferred
 
 from airflow_ee_provider.base.airflow_versions import trigger_timed_out
-from airflow_ee_provider.base.connection import account_of
+from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_errors, result_or_raise, waits_itself
 from airflow_ee_provider.base.measuring import measure_ended
-from airflow_ee_provider.earth_engine.model.log_text import some_of
+from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.earth_engine.protocol.starting import workload_tag_of
 from airflow_ee_provider.exports.filling import QueueFiller
@@ -22,7 +22,7 @@ from airflow_ee_provider.exports.requested import Made, Wanted, all_asked
 from airflow_ee_provider.exports.restarts import failed_to_restart, tries_so_far
 from airflow_ee_provider.exports.results import Results
 from airflow_ee_provider.exports.starter import Starter
-from airflow_ee_provider.lifecycle.interrupts import heeding_ctrl_c
+from airflow_ee_provider.lifecycle.interrupts import cancelling_on_ctrl_c
 from airflow_ee_provider.lifecycle.signals import handlers_put_back
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tracking.record import cancel_on_of
@@ -69,14 +69,14 @@ class ExportingOperator(ExportParameters):
                 self.continue_if_own()  # It may have had a signal that the function's own handler has taken.
                 asked = self.settle(context, starter, made)
             else:
-                self.log.info("Continuing with what the last try has started: %s.", some_of(self.operation_names))
+                self.log.info("Continuing with what the last try has started: %s.", abbreviated(self.operation_names))
                 check_value(context, asked.value)
             return self.carry_out(context, asked)
 
     def begin(self, context: Context) -> Asked | None:
         """Continue with what the last try has started; return what it had asked for, if all of that is started."""
         with airflow_errors():
-            self.hook.make_ready()
+            self.hook.preload()
             left = left_by_the_last_try(context)
             self.operation_names = names_in(left)  # A kill may come before Earth Engine says what they are.
             how = "cancel" if self.cancel_on_kill else "ignore"
@@ -87,7 +87,7 @@ class ExportingOperator(ExportParameters):
     def new_starter(self, context: Context, asked: Asked | None = None) -> Starter:
         """Let another `Starter` start for this process; it knows what this try has started or found."""
         forgotten = self._restarted | (asked.set_aside if asked else set())
-        account, cancel_on = account_of(self), cancel_on_of(self)
+        account, cancel_on = connection_kwargs(self), cancel_on_of(self)
         self._starter = Starter(
             self.hook,
             context,
@@ -142,9 +142,9 @@ class ExportingOperator(ExportParameters):
                 left, total, how = filler.unstarted, len(asked.operations), wait.as_trigger_kwargs()
                 self.log.info("%s of %s are left to be started. %s.", f"{len(left):,}", f"{total:,}", wait)
                 if self.deferrable and self._is_kept(context, asked, left, "max_active_operations"):
-                    from airflow_ee_provider.triggers.earth_engine import EarthEngineRoomTrigger
+                    from airflow_ee_provider.triggers.earth_engine import EarthEngineQueueTrigger
 
-                    self.wait_in_triggerer(context, filler.running, EarthEngineRoomTrigger, method="start_more", **how)
+                    self.wait_in_triggerer(context, filler.running, EarthEngineQueueTrigger, method="start_more", **how)
                 filler.wait(wait)
                 self._check_so_far(context, filler, asked)
         self._check_not_killed(starter)
@@ -170,16 +170,16 @@ class ExportingOperator(ExportParameters):
                 found = [progress.latest.get(name) or Operation.unread(name) for name in progress.names]
             elif not progress.is_over(self.wait_options):
                 if self.deferrable and self._is_kept(context, asked, [], "max_restarts"):
-                    from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+                    from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationsTrigger
 
-                    self.wait_in_triggerer(context, self.operation_names, EarthEngineOperationTrigger)
+                    self.wait_in_triggerer(context, self.operation_names, EarthEngineOperationsTrigger)
                 found = self.hook.wait_for_operations(self.operation_names, **self.wait_options.as_kwargs())
         return [operation.as_dict() for operation in found]
 
     def _are_to_restart(self, context: Context, operations: list[OperationDict], asked: Asked) -> bool:
         """Whether some have failed, and are started again: `_start_all` then takes them for not started."""
         if again := failed_to_restart(context, operations, self.max_restarts, asked.starts):
-            self.log.warning("These have failed in a way that can pass, and are started again: %s.", some_of(again))
+            self.log.warning("These have failed in a way that can pass, and are started again: %s.", abbreviated(again))
             self._restarted = set(again)
             self.new_starter(context, asked)
         return bool(again)
@@ -244,7 +244,7 @@ class ExportingOperator(ExportParameters):
         Airflow decides by the exception how the task ends, so it stays what it is; see `on_end` for what follows.
         """
         try:
-            with heeding_ctrl_c(self, context["ti"]):
+            with cancelling_on_ctrl_c(self, context["ti"]):
                 yield
         except TaskDeferred:
             raise
@@ -271,7 +271,7 @@ class ExportingOperator(ExportParameters):
             self._starter.cancel_late_starts()
 
     @property
-    def is_meant_to_run_on(self) -> bool:
+    def runs_on_after_task(self) -> bool:
         """Whether what the task has is to run on after it, for as long as its run has not failed."""
         return not self.wait_for_completion
 

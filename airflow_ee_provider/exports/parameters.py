@@ -85,11 +85,11 @@ class ExportParameters(WaitingTask, BaseOperator):
     checked_parameters: tuple[parameters.Parameter, ...] = (
         parameters.PollInterval("poll_interval"),
         *(parameters.Number(name, is_optional=True) for name in LIMITS),
-        parameters.Allowance("max_failures"),
-        parameters.Whole("max_restarts"),
-        parameters.Whole("max_active_operations", is_optional=True, least=1),
+        parameters.FailureBudget("max_failures"),
+        parameters.Integer("max_restarts"),
+        parameters.Integer("max_active_operations", is_optional=True, least=1),
         parameters.Seconds("queue_timeout", is_optional=True),
-        parameters.Whole("priority", is_optional=True, most=9999),
+        parameters.Integer("priority", is_optional=True, most=9999),
         parameters.Flag("stop_at_failure", is_optional=True),
         *map(parameters.Flag, FLAGS),
     )

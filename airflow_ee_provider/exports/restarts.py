@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from airflow_ee_provider.earth_engine.model.failures import can_pass
+from airflow_ee_provider.earth_engine.model.failures import is_transient
 from airflow_ee_provider.tracking.store import recorded_with_keys
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def failed_to_restart(
 
     def is_wanted(operation: OperationDict) -> bool:
         error, key = operation["error"], key_of.get(operation["name"], "")
-        return error is not None and key in repeatable and times[key] <= max_restarts and can_pass(error)
+        return error is not None and key in repeatable and times[key] <= max_restarts and is_transient(error)
 
     return [operation["name"] for operation in operations if is_wanted(operation)]
 

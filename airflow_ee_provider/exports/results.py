@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_ee_provider.base.errors import airflow_exception
 from airflow_ee_provider.earth_engine.ee_client.objects import with_operations
 from airflow_ee_provider.earth_engine.model.destinations import link_to
-from airflow_ee_provider.earth_engine.model.failures import can_pass
-from airflow_ee_provider.earth_engine.model.log_text import are_few, counted, some_lines
+from airflow_ee_provider.earth_engine.model.failures import is_transient
+from airflow_ee_provider.earth_engine.model.log_text import count_by, is_short_list, truncated_lines
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.exports.lineage import add_outlet_assets
 from airflow_ee_provider.lifecycle.waiting_task import line_of
@@ -62,7 +62,7 @@ class Results:
         if not options.allows(len(self.errors), total):
             raise airflow_exception(
                 f"{len(self.errors)} of {total} operations did not succeed:\n  " + "\n  ".join(lines),
-                permanent=not all(can_pass(error) for error in self.errors),
+                permanent=not all(is_transient(error) for error in self.errors),
             )
 
     def publish(self, context: Context, outlets: Iterable[Any], log: Log, *, as_xcoms: bool) -> None:
@@ -90,8 +90,8 @@ class Results:
 
 def lines_of(operations: Sequence[OperationDict]) -> list[str]:
     """Say how operations have ended: a line for each of a few; of many the numbers, and what has failed."""
-    if are_few(len(operations)):
+    if is_short_list(len(operations)):
         return [line_of(operation) for operation in operations]
     used = sum(operation["batch_eecu_usage_seconds"] or 0.0 for operation in operations)
-    total = f"{len(operations):,} exports: {counted(o['state'] for o in operations)}; {used:,.0f} EECU-seconds"
-    return [total, *some_lines([line_of(operation) for operation in operations if operation["error"]])]
+    total = f"{len(operations):,} exports: {count_by(o['state'] for o in operations)}; {used:,.0f} EECU-seconds"
+    return [total, *truncated_lines([line_of(operation) for operation in operations if operation["error"]])]

@@ -65,11 +65,11 @@ class EarthEngineHook(Methods):
         return authorized_session(self.account.credentials, self.account.endpoint)
 
     #: Whether Airflow may be asked: not in the signal handler that a kill runs in.
-    may_ask_airflow = True
+    may_reload_connection = True
 
     def renew(self) -> AuthorizedSession | None:
         """Read the connection again, because its credentials are not accepted any more; None if that cannot be."""
-        if not self.may_ask_airflow:
+        if not self.may_reload_connection:
             return None
         try:
             account = self._open()
@@ -84,7 +84,7 @@ class EarthEngineHook(Methods):
         """Whether the connection is read, so that nothing has to be asked of Airflow."""
         return "account" in self.__dict__
 
-    def make_ready(self) -> None:
+    def preload(self) -> None:
         """Read the connection and import what a request needs: a kill, in a signal handler, must wait for neither."""
         from airflow_ee_provider.earth_engine.transport import drivers, transports  # noqa: F401
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.base.errors import has_tries_left, log_instead_of_raising
+from airflow_ee_provider.base.errors import has_tries_left, log_errors
 from airflow_ee_provider.base.process import is_asking_airflow
-from airflow_ee_provider.base.time_limit import in_time
-from airflow_ee_provider.earth_engine.model.log_text import some_of
+from airflow_ee_provider.base.time_limit import run_with_timeout
+from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end, cancel_here, report_cancels
 from airflow_ee_provider.lifecycle.decision import Decision, Outcome
 from airflow_ee_provider.lifecycle.task import EarthEngineTask
@@ -52,7 +52,7 @@ class ActingTask(EarthEngineTask):
     _ti: Any = None
 
     @property
-    def is_meant_to_run_on(self) -> bool:
+    def runs_on_after_task(self) -> bool:
         """Whether what the task has is to run on after it, for as long as its run has not failed."""
         return False
 
@@ -78,7 +78,7 @@ class ActingTask(EarthEngineTask):
             self._cancel(why, [name for name in self.own_operations if name not in decision.keep], decision.cause)
 
     @property
-    def own_in_words(self) -> list[str]:
+    def owned_for_log(self) -> list[str]:
         """What the task has, and what it may have started, for the log."""
         return [*self.own_operations, *[start.describe() for start in self.own_starts]]
 
@@ -88,11 +88,11 @@ class ActingTask(EarthEngineTask):
         with self._cancelling():
             if not starts and not names:
                 return
-            shown = some_of([*names, *[start.describe() for start in starts]])
+            shown = abbreviated([*names, *[start.describe() for start in starts]])
             self.log.warning("%s; cancelling %s.", why, shown)
             # What a next try can cancel as well is not worth a process of its own.
             is_followed = cause == "timeout" and self._ti is not None and has_tries_left(self._ti)
-            with log_instead_of_raising(self.log):
+            with log_errors(self.log):
                 if is_followed:
                     results = cancel_here(self.hook, names, starts)
                 else:
@@ -119,6 +119,6 @@ class ActingTask(EarthEngineTask):
         if self._ti is None or is_asking_airflow():
             return
         try:
-            in_time(lambda: note_settled(self._ti), WRITTEN_WITHIN)
+            run_with_timeout(lambda: note_settled(self._ti), WRITTEN_WITHIN)
         except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
             self.log.debug("The collector will ask Earth Engine: %s", error)

@@ -6,9 +6,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.measuring import measure_cancels
-from airflow_ee_provider.base.time_limit import in_time
+from airflow_ee_provider.base.time_limit import run_with_timeout
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
-from airflow_ee_provider.earth_engine.model.log_text import are_few, some_lines, some_of
+from airflow_ee_provider.earth_engine.model.log_text import abbreviated, is_short_list, truncated_lines
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.protocol.exit_cleanup import Left
 
@@ -62,7 +62,9 @@ def cancel_before_the_end(
     left, unanswered, unheard = Left([], []), parsed, list(starts)
     if len(parsed) + len(unheard) <= MOST_IN_TIME:
         with suppress(TimeoutError):
-            left = in_time(lambda: hook.cancel_what_is_left(parsed, starts, timeout=ASKED_FOR), ANSWERED_WITHIN)
+            left = run_with_timeout(
+                lambda: hook.cancel_what_is_left(parsed, starts, timeout=ASKED_FOR), ANSWERED_WITHIN
+            )
             unanswered, unheard = left.unanswered, left.starts
     limit = timeout if wait_for_completion else 0.0
     if not (unanswered or unheard):
@@ -81,7 +83,7 @@ def _finished_before(hook: EarthEngineHook, names: list[OperationName], timeout:
     if not timeout:
         return []
     with suppress(TimeoutError):
-        seen = in_time(lambda: hook.read_operations(names), min(timeout, SEEN_WITHIN)).values()
+        seen = run_with_timeout(lambda: hook.read_operations(names), min(timeout, SEEN_WITHIN)).values()
         ended = [o for o in seen if not isinstance(o, EarthEngineError) and o.done and not o.cancelled]
         return [CancelResult(operation.name, CancelOutcome.ALREADY_FINISHED, operation) for operation in ended]
     return []
@@ -113,7 +115,7 @@ def _is_handed_over(hook: EarthEngineHook, names: list[OperationName], starts: l
         "%s: the process %s, which outlives this one, cancels them, for %g s at most.",
         f"{count:,} operations are more than can be cancelled before Airflow kills this process"
         if count > MOST_IN_TIME
-        else f"Earth Engine does not answer about {some_of([*map(str, names), *[s.describe() for s in starts]])}",
+        else f"Earth Engine does not answer about {abbreviated([*map(str, names), *[s.describe() for s in starts]])}",
         process,
         TIMEOUT,
     )
@@ -129,7 +131,7 @@ def report_cancels(
     """
     measure_cancels([result.outcome for result in results], cause, dag_id)
     unclear = [result for result in results if not result.outcome.is_fine(not_found_ok=not_found_ok)]
-    for line in some_lines([f"{result.describe()}. It may still run." for result in unclear]):
+    for line in truncated_lines([f"{result.describe()}. It may still run." for result in unclear]):
         log.error("%s", line)
-    if not are_few(len(unclear)):
+    if not is_short_list(len(unclear)):
         log.error("%s of %s operations may still run.", f"{len(unclear):,}", f"{len(results):,}")

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.process import is_asking_airflow
-from airflow_ee_provider.base.task_states import ACTIVE_STATES, own_state, own_try, run_goes_on
-from airflow_ee_provider.base.time_limit import in_time
+from airflow_ee_provider.base.task_states import ACTIVE_STATES, is_run_active_now, own_state, own_try
+from airflow_ee_provider.base.time_limit import run_with_timeout
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.tracking.record import TRY_KEY
 from airflow_ee_provider.tracking.store import is_later, operations_of_a_later_try
@@ -45,7 +45,7 @@ def decide_by_asking(ti: Any, situation: Situation, log: Log) -> Decision:
             time.sleep(INTERVAL)
 
     try:
-        return in_time(look, patience + limit)
+        return run_with_timeout(look, patience + limit)
     except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
         log.info("Airflow does not say how the task stands: %s", error)
         return decide(situation)
@@ -57,7 +57,7 @@ def with_answers(ti: Any, situation: Situation) -> Situation:
     :raises Exception: whatever keeps Airflow from saying so.
     """
     state = own_state(ti)
-    is_run_active = state not in ("running", "deferred") or run_goes_on(ti)
+    is_run_active = state not in ("running", "deferred") or is_run_active_now(ti)
     later_try = frozenset(operations_of_a_later_try(ti))
     # Its record can be written over by an earlier try, whose worker stood still; its number stays.
     is_later_try = bool(later_try) or (state in ACTIVE_STATES and is_later(own_try(ti, TRY_KEY), ti))

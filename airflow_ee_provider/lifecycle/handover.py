@@ -17,7 +17,7 @@ from uuid import uuid4
 from airflow.listeners import hookimpl
 
 from airflow_ee_provider.base import process, stored_values
-from airflow_ee_provider.base.time_limit import in_time
+from airflow_ee_provider.base.time_limit import run_with_timeout
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.lifecycle.facts import with_answers
 
@@ -93,7 +93,7 @@ class Handover:
 
         :param seconds: in which Airflow has to answer.
         """
-        known = in_time(self._look, seconds)
+        known = run_with_timeout(self._look, seconds)
         decision = decide(known)
         if decision.outcome is Outcome.CANCEL:
             run = "" if known.is_run_active else ", and its run has ended"

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
-from airflow_ee_provider.base.errors import log_instead_of_raising
+from airflow_ee_provider.base.errors import log_errors
 from airflow_ee_provider.base.process import is_a_dag_test
-from airflow_ee_provider.base.time_limit import in_time
-from airflow_ee_provider.earth_engine.model.log_text import some_of
+from airflow_ee_provider.base.time_limit import run_with_timeout
+from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.lifecycle.cancelling import CONFIRM_LIMITS, report_cancels
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Trigger(Protocol):
 
 
 @contextmanager
-def heeding_ctrl_c(task: Task, ti: Any) -> Iterator[None]:
+def cancelling_on_ctrl_c(task: Task, ti: Any) -> Iterator[None]:
     """Cancel what a task holds when its author interrupts it.
 
     :raises AirflowFailException: in place of a `KeyboardInterrupt` on Airflow 3, which takes that for a failure like
@@ -84,9 +84,9 @@ def cancel_for_author(task: Task) -> None:
     """Cancel what an interrupted task holds, and say what became of it, or may still run; raise nothing."""
     held = [*task.own_operations, *[start.describe() for start in task.own_starts]]
     try:
-        with log_instead_of_raising(task.log):
+        with log_errors(task.log):
             # In a thread, which another Ctrl-C does not interrupt: it cancels for as long as the process lives.
-            in_time(task.on_interrupt, CANCELLED_WITHIN)
+            run_with_timeout(task.on_interrupt, CANCELLED_WITHIN)
         if held and not task.cancel_on_kill:
             _say_that_none_is_cancelled(task.log, held)
     except KeyboardInterrupt:
@@ -99,10 +99,10 @@ async def cancel_for_author_of(trigger: Trigger) -> None:
     if not trigger.cancel_on_kill:
         _say_that_none_is_cancelled(trigger.log, names)
         return
-    trigger.log.warning("The task was interrupted (Ctrl-C); cancelling %s.", some_of(names))
+    trigger.log.warning("The task was interrupted (Ctrl-C); cancelling %s.", abbreviated(names))
     is_over = False
     try:
-        with log_instead_of_raising(trigger.log):
+        with log_errors(trigger.log):
             results = await trigger.hook.cancel_operations(names, **CONFIRM_LIMITS)
             report_cancels(results, trigger.log, cause="kill")
         is_over = True
@@ -112,8 +112,8 @@ async def cancel_for_author_of(trigger: Trigger) -> None:
 
 
 def _say_that_none_is_cancelled(log: Log, held: Sequence[str]) -> None:
-    log.warning("The task was interrupted (Ctrl-C), and cancel_on_kill is off: %s may still run.", some_of(held))
+    log.warning("The task was interrupted (Ctrl-C), and cancel_on_kill is off: %s may still run.", abbreviated(held))
 
 
 def _say_what_may_run(log: Log, held: Sequence[str]) -> None:
-    log.error("Interrupted again: %s may still run.", some_of(held))
+    log.error("Interrupted again: %s may still run.", abbreviated(held))

@@ -20,10 +20,10 @@ from airflow_ee_provider.base.process import (
     is_a_task_test,
     is_asking_airflow,
     is_writing_to_the_log,
-    tell_again,
+    resend_sigterm,
     tells_of_the_end,
 )
-from airflow_ee_provider.earth_engine.model.log_text import some_of
+from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.lifecycle.acting import ActingTask, Phase
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, Standing, decide
 from airflow_ee_provider.lifecycle.facts import decide_by_asking
@@ -74,7 +74,7 @@ class OwningTask(ActingTask):
             started = getattr(context["ti"], "start_date", None) or datetime.now(timezone.utc)
             self._execution_ends = (started + self.execution_timeout).timestamp()
         with suppress(Exception):  # It is raised again where the task can say what it was.
-            self.hook.make_ready()
+            self.hook.preload()
             names = wanted_of_task(context) or self.hook.account.names(self.operation_names)
             self.operation_names = [str(name) for name in names]  # Plain: a lazy sequence asks Airflow.
         if self._phase is Phase.TOLD_EARLY:
@@ -106,7 +106,7 @@ class OwningTask(ActingTask):
         self.stop()
         if self._is_too_early():
             return
-        self.hook.may_ask_airflow = False
+        self.hook.may_reload_connection = False
         if not self._has_timed_out and self._execution_ends is not None and time.time() >= self._execution_ends:
             self.on_timeout("execution_timeout")
         else:
@@ -163,7 +163,7 @@ class OwningTask(ActingTask):
         is_again = is_writing_to_the_log() or (is_asking_airflow() and is_patient)
         self._signalled_since = since if is_again else None
         if is_again:
-            tell_again(SIGNALLED_AGAIN_AFTER)
+            resend_sigterm(SIGNALLED_AGAIN_AFTER)
         return is_again
 
     def on_timeout(self, what: object) -> None:
@@ -199,12 +199,12 @@ class OwningTask(ActingTask):
             return
         self.stop()
         is_followed = False
-        if ends_as != "success" and cancel_on_of(self) and self.own_in_words:
+        if ends_as != "success" and cancel_on_of(self) and self.owned_for_log:
             decision = self._decide(Event.END, f"{self.task_id} is {ends_as}", ends_as=ends_as)
             is_followed = decision.outcome is not Outcome.CANCEL and decision.standing is not Standing.OVER
         if self._phase is Phase.WORKING:
             self._phase = Phase.ENDING
-            if ends_as in ENDS_FOR_GOOD and not is_followed and not self.is_meant_to_run_on:
+            if ends_as in ENDS_FOR_GOOD and not is_followed and not self.runs_on_after_task:
                 self.note_nothing_left()
         if ends_as in ENDS_FOR_GOOD and not is_followed and self._ti is not None:
             with suppress(Exception):  # The collector deletes what is left.
@@ -233,6 +233,6 @@ class OwningTask(ActingTask):
         is_left = decision.outcome is Outcome.LEAVE and (
             event is Event.SIGNAL or known.get("ends_as") == "up_for_retry"
         )
-        if is_left and (own := self.own_in_words):
-            self.log.warning("The next try of %s continues with %s.", self.task_id, some_of(own))
+        if is_left and (own := self.owned_for_log):
+            self.log.warning("The next try of %s continues with %s.", self.task_id, abbreviated(own))
         return decision

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
-from airflow_ee_provider.base.connection import account_of
+from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_errors
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.tracking.record import cancel_on_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class EarthEngineTask:
-    """A mixin for operators and sensors with the parameters `ACCOUNT_PARAMETERS`."""
+    """A mixin for operators and sensors with the parameters `CONNECTION_FIELDS`."""
 
     operator_extra_links: Any = (EarthEngineTasksLink(),)
 
@@ -35,7 +35,7 @@ class EarthEngineTask:
         """The task's hook."""
         from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
-        return EarthEngineHook(**account_of(self))
+        return EarthEngineHook(**connection_kwargs(self))
 
 
 def record_names(task: Any, context: Context, ownership: Ownership) -> list[OperationName]:
@@ -51,7 +51,7 @@ def record_names(task: Any, context: Context, ownership: Ownership) -> list[Oper
     if not names:
         raise AirflowSkipException(f"{task.task_id} was given no Earth Engine operation: there is nothing to do.")
     task.operation_names = [str(name) for name in names]
-    task.hook.make_ready()
-    record_started(context, dict.fromkeys(map(str, names), ""), account_of(task), ownership, cancel_on_of(task))
+    task.hook.preload()
+    record_started(context, dict.fromkeys(map(str, names), ""), connection_kwargs(task), ownership, cancel_on_of(task))
     EarthEngineTasksLink.persist_for(context, names)
     return names

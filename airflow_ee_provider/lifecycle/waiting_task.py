@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_ee_provider.base.airflow_versions import trigger_timed_out
-from airflow_ee_provider.base.connection import account_of
+from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.process import can_run_a_trigger, is_a_dag_test
-from airflow_ee_provider.earth_engine.model.log_text import some_lines
+from airflow_ee_provider.earth_engine.model.log_text import truncated_lines
 from airflow_ee_provider.earth_engine.model.metrics import flush
 from airflow_ee_provider.lifecycle.acting import Phase
 from airflow_ee_provider.lifecycle.handover import Handover
@@ -63,7 +63,7 @@ class WaitingTask(OwningTask):
     ) -> None:
         """Defer to a trigger; return where nothing would run it.
 
-        :param trigger_class: of the trigger, such as `EarthEngineOperationTrigger`.
+        :param trigger_class: of the trigger, such as `EarthEngineOperationsTrigger`.
         :param method: of the task, called with the trigger's event.
         :param timeout: seconds; besides ``execution_timeout``.
         :param more: parameters of that trigger.
@@ -86,7 +86,7 @@ class WaitingTask(OwningTask):
             cancel_on_kill=self.cancel_on_kill,
             timeout_at=None if self.cancel_on_timeout else timeout_at,
             handover=handover.token if handover else None,
-            **account_of(self),
+            **connection_kwargs(self),
             **more,
         )
         if handover:
@@ -110,20 +110,20 @@ def raise_for_failures(operations: list[OperationDict], options: WaitOptions) ->
     """
     failed = [operation for operation in operations if operation["error"]]
     if not options.allows(len(failed), len(operations)):
-        details = "\n".join(some_lines([f"  {line_of(operation)}" for operation in failed]))
+        details = "\n".join(truncated_lines([f"  {line_of(operation)}" for operation in failed]))
         raise AirflowFailException(f"{len(failed)} of the Earth Engine operations did not succeed:\n{details}")
     return operations
 
 
 def line_of(operation: OperationDict) -> str:
     """Say in one line how an operation, as plain JSON, has ended."""
-    from airflow_ee_provider.earth_engine.model.operations import label, printable
+    from airflow_ee_provider.earth_engine.model.operations import escaped_for_log, label
 
     parts = [f"{label(operation['name'], operation['description'])}: {operation['state']}"]
     if error := operation["error"]:
-        parts.append(f"code {error['code']}: {printable(error['message'], 1000)}")
+        parts.append(f"code {error['code']}: {escaped_for_log(error['message'], 1000)}")
     if operation["duration_seconds"] is not None:
         parts.append(f"{operation['duration_seconds']:.0f} s")
     if operation["batch_eecu_usage_seconds"]:
         parts.append(f"{operation['batch_eecu_usage_seconds']:g} EECU-seconds")
-    return ", ".join(parts) + "".join(f" → {printable(uri)}" for uri in operation["destination_uris"])
+    return ", ".join(parts) + "".join(f" → {escaped_for_log(uri)}" for uri in operation["destination_uris"])

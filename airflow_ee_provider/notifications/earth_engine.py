@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.providers.common.compat.sdk import BaseNotifier
 
 from airflow_ee_provider.base import parameters
-from airflow_ee_provider.base.connection import account_of
-from airflow_ee_provider.base.errors import has_tries_left, log_instead_of_raising
+from airflow_ee_provider.base.connection import connection_kwargs
+from airflow_ee_provider.base.errors import has_tries_left, log_errors
 from airflow_ee_provider.base.process import runs_a_task
-from airflow_ee_provider.base.time_limit import in_time
-from airflow_ee_provider.earth_engine.model.log_text import some_of
+from airflow_ee_provider.base.time_limit import run_with_timeout
+from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end, report_cancels
-from airflow_ee_provider.tracking.run import by_account, records_of_run, within_bounds
+from airflow_ee_provider.tracking.run import authorized_records, by_account, records_of_run
 from airflow_ee_provider.tracking.store import records_of_task
 
 if TYPE_CHECKING:
@@ -116,10 +116,10 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
         groups: list[tuple[dict[str, Any], Any]] = []
-        with log_instead_of_raising(self.log):
+        with log_errors(self.log):
             groups = _in_time(lambda: self._groups(context)) if "ti" not in context else self._groups(context)
         for account, names in groups:
-            with log_instead_of_raising(self.log):
+            with log_errors(self.log):
                 hook = EarthEngineHook(**account)
                 if self._is_followed_by_a_try(context):  # It may go on with what is not cancelled by now.
                     results = hook.cancel_operations(names, **self._how)
@@ -134,10 +134,10 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
         groups: list[tuple[dict[str, Any], Any]] = []
-        with log_instead_of_raising(self.log):
+        with log_errors(self.log):
             groups = await sync_to_async(self._groups)(context)
         for account, names in groups:
-            with log_instead_of_raising(self.log):
+            with log_errors(self.log):
                 results = await EarthEngineAsyncHook(**account).cancel_operations(names, **self._how)
                 self._report(results, context)
 
@@ -163,11 +163,11 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         """Return what is to be cancelled, by the account that is to do it."""
         whose = self.scope or ("run" if _is_of_run(self._original or self, context) else "task")
         if self._are_given:
-            groups = [(account_of(self), self.operation_names)] if self.operation_names else []
+            groups = [(connection_kwargs(self), self.operation_names)] if self.operation_names else []
         else:
             found = records_of_run(context) if whose == "run" else records_of_task(context)
-            found = within_bounds(found, context, account_of(self))
-            groups = by_account(self._readable(found), account_of(self))
+            found = authorized_records(found, context, connection_kwargs(self))
+            groups = by_account(self._readable(found), connection_kwargs(self))
         for account, names in groups:
             self.log.warning(
                 "Cancelling the Earth Engine operations of the %s, as %s: %s.",
@@ -190,7 +190,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
 
 def _shown(names: Any) -> Any:
     """Return names as they stand in a log; what is given may be anything, until it is read."""
-    return names if isinstance(names, str) or not isinstance(names, Iterable) else some_of(names)
+    return names if isinstance(names, str) or not isinstance(names, Iterable) else abbreviated(names)
 
 
 def _is_of_run(notifier: EarthEngineCancelOperationsNotifier, context: Context) -> bool:
@@ -220,7 +220,7 @@ def _has_callback(holder: Any, notifier: object, names: Iterable[str] = _CALLBAC
 
 def _in_time(look_up: Callable[[], T]) -> T:
     try:
-        return in_time(look_up, LOOK_UP_TIMEOUT)
+        return run_with_timeout(look_up, LOOK_UP_TIMEOUT)
     except TimeoutError:
         raise TimeoutError(
             f"Airflow has not said in {LOOK_UP_TIMEOUT:g} s what the run holds, as it never does in a SyncCallback: "

@@ -9,18 +9,18 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperat
 
 from airflow_ee_provider.base import parameters
 from airflow_ee_provider.base.airflow_versions import trigger_timed_out
-from airflow_ee_provider.base.connection import account_of
-from airflow_ee_provider.base.errors import airflow_exception, log_instead_of_raising, result_or_raise
+from airflow_ee_provider.base.connection import connection_kwargs
+from airflow_ee_provider.base.errors import airflow_exception, log_errors, result_or_raise
 from airflow_ee_provider.base.measuring import measure_cancels, measured_at_its_end
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
-from airflow_ee_provider.earth_engine.model.log_text import some_lines, some_of
+from airflow_ee_provider.earth_engine.model.log_text import abbreviated, truncated_lines
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end, report_cancels
 from airflow_ee_provider.lifecycle.task import EarthEngineTask, record_names
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.tracking.record import Ownership
-from airflow_ee_provider.tracking.run import by_account, records_of_run, records_of_upstream, within_bounds
+from airflow_ee_provider.tracking.run import authorized_records, by_account, records_of_run, records_of_upstream
 from airflow_ee_provider.tracking.store import record_operations, records_of_task
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
     from airflow_ee_provider.tracking.record import Record
 
-#: Operations, and the `ACCOUNT_PARAMETERS` of whoever is to cancel them.
+#: Operations, and the `CONNECTION_FIELDS` of whoever is to cancel them.
 Group = tuple["dict[str, Any]", "list[str]"]
 
 
@@ -89,11 +89,11 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         return self.raise_unless_cancelled(outcomes)
 
     def _wait_in_triggerer(self, outcomes: list[CancelDict], waiting: set[str]) -> None:
-        from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger
+        from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationsTrigger
 
         groups = [(account, [name for name in names if name in waiting]) for account, names in self._groups]
         (account, names), *others = [group for group in groups if group[1]]
-        trigger = EarthEngineCancelOperationTrigger(
+        trigger = EarthEngineCancelOperationsTrigger(
             operation_names=names,
             outcomes=[{**outcome} for outcome in outcomes],
             others=[{**account, "operation_names": names} for account, names in others],
@@ -109,7 +109,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Look once more when the waiting in the triggerer timed out: the error must name what still runs."""
         if trigger_timed_out(next_method, next_kwargs):
-            groups = by_account(records_of_task(context), account_of(self))
+            groups = by_account(records_of_task(context), connection_kwargs(self))
             return self.raise_unless_cancelled(self._outcomes(groups, wait_here=False))
         return super().resume_execution(next_method, next_kwargs, context)
 
@@ -117,11 +117,11 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
     def on_kill(self) -> None:
         """Request the cancels that a kill of this task came before."""
         if names := [name for _, names in self._groups for name in names]:
-            self.log.warning("%s was killed; cancelling %s.", self.task_id, some_of(names))
+            self.log.warning("%s was killed; cancelling %s.", self.task_id, abbreviated(names))
             for account, names in self._groups:
-                with log_instead_of_raising(self.log):
+                with log_errors(self.log):
                     hook = self._hook(account)
-                    hook.may_ask_airflow = False
+                    hook.may_reload_connection = False
                     results = cancel_before_the_end(hook, names, self.log)
                     report_cancels(results, self.log, cause="kill", dag_id=self.dag_id)
 
@@ -133,7 +133,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         measure_cancels([outcome["outcome"] for outcome in outcomes], self.cause, self.dag_id)
         undone = [outcome for outcome in outcomes if not self._is_dealt_with(CancelOutcome(outcome["outcome"]))]
         if undone:
-            details = "\n".join(some_lines([f"  {_line_of(outcome)}" for outcome in undone]))
+            details = "\n".join(truncated_lines([f"  {_line_of(outcome)}" for outcome in undone]))
             raise airflow_exception(
                 f"{len(undone)} of {len(outcomes)} Earth Engine operations could not be cancelled and confirmed:\n"
                 f"{details}",
@@ -159,7 +159,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
 
     def _hook(self, account: Mapping[str, Any]) -> EarthEngineHook:
         """Return the account's hook, the same one each time: a kill must not read a connection."""
-        if dict(account) == account_of(self):
+        if dict(account) == connection_kwargs(self):
             return self.hook
         from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
@@ -183,7 +183,7 @@ def _line_of(outcome: CancelDict) -> str:
     return f"{error['message'] if error else outcome['name']}: {CancelOutcome(outcome['outcome']).text}"
 
 
-class EarthEngineCancelOperationOperator(CancellingOperator):
+class EarthEngineCancelOperationsOperator(CancellingOperator):
     """
     Cancel operations, and wait until Earth Engine says what became of them.
 
@@ -198,7 +198,7 @@ class EarthEngineCancelOperationOperator(CancellingOperator):
     also of tasks that still work.
 
     As a teardown at the end of a DAG it leaves nothing running behind the run:
-    ``work >> EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()``. Airflow runs it even where it
+    ``work >> EarthEngineCancelOperationsOperator(task_id="clean_up").as_teardown()``. Airflow runs it even where it
     calls no callback, as when somebody marks the run failed.
 
     Returns a list with what became of each operation, a `CancelDict`.
@@ -261,12 +261,12 @@ class EarthEngineCancelOperationOperator(CancellingOperator):
         """Cancel what has a name."""
         if self._are_given:
             return self.cancel(
-                [(account_of(self), [str(name) for name in record_names(self, context, Ownership.CANCELLER)])]
+                [(connection_kwargs(self), [str(name) for name in record_names(self, context, Ownership.CANCELLER)])]
             )
         unreadable: list[Exception] = []
         found = records_of_run(context) if self.scope == "run" else records_of_upstream(context, self)
-        found = within_bounds(found, context, account_of(self))
-        groups = by_account(_readable(found, unreadable), account_of(self))
+        found = authorized_records(found, context, connection_kwargs(self))
+        groups = by_account(_readable(found, unreadable), connection_kwargs(self))
         for error in unreadable:
             self.log.error("%s Its operations may still run.", error)
         if not groups and not unreadable:

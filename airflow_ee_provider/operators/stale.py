@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_ee_provider.base import parameters
-from airflow_ee_provider.base.connection import account_of
+from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_errors
-from airflow_ee_provider.earth_engine.model.log_text import counted, some_lines
+from airflow_ee_provider.earth_engine.model.log_text import count_by, truncated_lines
 from airflow_ee_provider.earth_engine.model.metrics import measure
-from airflow_ee_provider.earth_engine.model.operations import printable
+from airflow_ee_provider.earth_engine.model.operations import escaped_for_log
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.protocol.stale import AGE_FIELDS, StaleCriteria
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
@@ -72,7 +72,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
     A list shows the operations of every user of the project, and names no owner. So an operation has to meet every
     criterion that is given. A criterion that is given and is empty once it is rendered fails the task, and so do
     criteria that select every operation of the project, unless ``select_all`` is set. Each cancel is confirmed, as with
-    `EarthEngineCancelOperationOperator`; the log has a table of what was done and why.
+    `EarthEngineCancelOperationsOperator`; the log has a table of what was done and why.
 
     Returns a list with what became of each stale operation, a `CancelDict`.
 
@@ -136,9 +136,9 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         *CancellingOperator.checked_parameters,
         parameters.Age("older_than", is_optional=True),
         parameters.Choice("age_since", AGE_FIELDS),
-        parameters.Whole("max_priority", is_optional=True),
+        parameters.Integer("max_priority", is_optional=True),
         parameters.Number("min_eecu_seconds", is_optional=True),
-        parameters.Whole("limit", is_optional=True),
+        parameters.Integer("limit", is_optional=True),
         parameters.Flag("orphaned"),
         parameters.Text("description"),
         parameters.Text("description_regex"),
@@ -211,9 +211,9 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
             return outcomes
         self._reasons = {str(one.operation.name): one.reason for one in stale}
         names = list(self._reasons)
-        record_operations(context, names, **account_of(self), ownership=Ownership.CANCELLER)
+        record_operations(context, names, **connection_kwargs(self), ownership=Ownership.CANCELLER)
         context["ti"].xcom_push(key=REASONS_KEY, value=self._reasons)
-        return self.cancel([(account_of(self), names)])
+        return self.cancel([(connection_kwargs(self), names)])
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Know again why each operation was stale, which was said in another process."""
@@ -254,12 +254,12 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         from tabulate import tabulate
 
         rows = [
-            [CancelOutcome(o["outcome"]).text, o["name"], printable(o.get("description", "")), o["reason"]]
+            [CancelOutcome(o["outcome"]).text, o["name"], escaped_for_log(o.get("description", "")), o["reason"]]
             for o in outcomes
         ]
-        shown = some_lines(tabulate(rows, headers=("outcome", "name", "description", "reason")).splitlines())
+        shown = truncated_lines(tabulate(rows, headers=("outcome", "name", "description", "reason")).splitlines())
         if rows:
-            total = f"{len(rows):,} operations: {counted(row[0] for row in rows)}."
+            total = f"{len(rows):,} operations: {count_by(row[0] for row in rows)}."
             self.log.info("%s", "\n".join(["", *shown, total]))
 
 

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from airflow_ee_provider.tracking.database import connections_shown
+from airflow_ee_provider.tracking.database import visible_connections
 from airflow_ee_provider.tracking.overview import Overview, read_overview
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ PATIENCE = 10.0
 
 def read_all() -> Overview:
     """Read the overview of all connections that are shown."""
-    return read_overview(connections_shown())
+    return read_overview(visible_connections())
 
 
 class CachedOverview:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.model.results import CancelDict
     from airflow_ee_provider.tracking.holders import Holder
-    from airflow_ee_provider.tracking.overview import Overview, ShownOperation
+    from airflow_ee_provider.tracking.overview import ListedOperation, Overview
 
 #: Seconds that requesting the cancels may take.
 CANCEL_TIMEOUT = 120.0
@@ -76,7 +76,7 @@ def _price() -> float | None:
     return float(text) if text else None
 
 
-def _visible(operations: Iterable[ShownOperation], user: Any) -> tuple[list[ShownOperation], int]:
+def _visible(operations: Iterable[ListedOperation], user: Any) -> tuple[list[ListedOperation], int]:
     """Return what a user may see, and the number of the others."""
     everything = list(operations)
     connections = {conn_id for conn_id in {one.conn_id for one in everything} if may_use_connection(user, conn_id)}
@@ -89,7 +89,7 @@ def _visible(operations: Iterable[ShownOperation], user: Any) -> tuple[list[Show
     return visible, len(everything) - len(visible)
 
 
-def _is_mine(shown: ShownOperation, user_name: str) -> bool:
+def _is_mine(shown: ListedOperation, user_name: str) -> bool:
     return any(user_name in (holder.triggered_by, *holder.dag_owners) for holder in shown.held.holders)
 
 
@@ -131,7 +131,7 @@ def orphans(user: Any, names: Iterable[str], since: datetime) -> dict[str, str]:
     return orphans_among(names, holdings)
 
 
-def _audit(user: Any, operations: Iterable[ShownOperation]) -> None:
+def _audit(user: Any, operations: Iterable[ListedOperation]) -> None:
     """Write into Airflow's audit log what is about to be asked for, before it is."""
     with create_session() as session:
         for one in operations:

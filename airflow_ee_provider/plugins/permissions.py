@@ -18,7 +18,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_ee_provider.tracking.overview import ShownOperation
+    from airflow_ee_provider.tracking.overview import ListedOperation
 
 Method = Literal["GET", "PUT"]
 
@@ -41,7 +41,7 @@ def readable_dags(user: Any, dag_ids: Iterable[str], entity: DagAccessEntity = D
     return {dag_id for dag_id in set(dag_ids) if _may(user, dag_id, "GET", entity)}
 
 
-def what_forbids_cancel(user: Any, operations: Iterable[ShownOperation]) -> str:
+def what_forbids_cancel(user: Any, operations: Iterable[ListedOperation]) -> str:
     """Say which of the operations a user may not cancel, and why; empty if they may cancel all.
 
     Who may change the task instances of every DAG that holds it may; what no task holds is for those who may edit the

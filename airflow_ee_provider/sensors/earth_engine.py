@@ -19,7 +19,7 @@ from airflow_ee_provider.base import parameters
 from airflow_ee_provider.base.errors import airflow_errors, result_or_raise, waits_itself
 from airflow_ee_provider.base.measuring import measure_ended
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions, next_interval
-from airflow_ee_provider.lifecycle.interrupts import heeding_ctrl_c
+from airflow_ee_provider.lifecycle.interrupts import cancelling_on_ctrl_c
 from airflow_ee_provider.lifecycle.task import record_names
 from airflow_ee_provider.lifecycle.waiting_task import LIMITS, WaitingTask, raise_for_failures
 from airflow_ee_provider.tracking.record import Ownership
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 FLAGS = ("cancel_on_kill", "cancel_on_timeout", "cancel_on_failure", "stop_at_failure")
 
 
-class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
+class EarthEngineOperationsSensor(WaitingTask, BaseSensorOperator):
     """
     Wait until operations have succeeded; fail as soon as one has failed or was cancelled.
 
@@ -90,7 +90,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
     checked_parameters: tuple[parameters.Parameter, ...] = (
         parameters.PollInterval("poke_interval"),
         *(parameters.Number(name, is_optional=True) for name in LIMITS),
-        parameters.Allowance("max_failures"),
+        parameters.FailureBudget("max_failures"),
         *map(parameters.Flag, FLAGS),
     )
     ui_color = "#e6f1f2"
@@ -147,7 +147,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
-        with heeding_ctrl_c(self, self._ti):
+        with cancelling_on_ctrl_c(self, self._ti):
             return self._record_and_wait(context)
 
     def _record_and_wait(self, context: Context) -> Any:
@@ -177,9 +177,9 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
                 measure_ended(operations, self.dag_id_of_run)
                 raise_for_failures(operations, self.wait_options)
         if self.deferrable and not is_over:
-            from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+            from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationsTrigger
 
-            self.wait_in_triggerer(context, names, EarthEngineOperationTrigger, timeout=self.timeout)
+            self.wait_in_triggerer(context, names, EarthEngineOperationsTrigger, timeout=self.timeout)
         return PokeReturnValue(is_done=is_over, xcom_value=operations)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[OperationDict]:
@@ -187,7 +187,7 @@ class EarthEngineOperationSensor(WaitingTask, BaseSensorOperator):
         if waits_itself(self, event):
             found: list[OperationDict] = self._record_and_wait(context)
             return found
-        with heeding_ctrl_c(self, self._ti), self._failing():
+        with cancelling_on_ctrl_c(self, self._ti), self._failing():
             operations: list[OperationDict] = result_or_raise(event)
             measure_ended(operations, self.dag_id_of_run)
             return raise_for_failures(operations, self.wait_options)

@@ -60,7 +60,7 @@ def _by_instance(rows: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, dict[st
     return found.values()
 
 
-def connections_shown() -> list[str]:
+def visible_connections() -> list[str]:
     """Return the ids of the connections whose operations are shown to people.
 
     ``[earth_engine] connections`` says which; by default ``earth_engine_default`` and all others of our type that

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SIDE_BY_SIDE = 4
 
 
-class ShownOperationDict(HeldOperationDict):
+class ListedOperationDict(HeldOperationDict):
     """An operation as the page and the command line show it, as plain JSON."""
 
     #: The connection that lists it, and that can cancel it.
@@ -31,7 +31,7 @@ class ShownOperationDict(HeldOperationDict):
 
 
 @dataclass(frozen=True)
-class ShownOperation:
+class ListedOperation:
     """An operation, who holds it, and the connection that lists it.
 
     :param cancelled_because: why the collector has cancelled it; None if it has not.
@@ -41,7 +41,7 @@ class ShownOperation:
     held: HeldOperation
     cancelled_because: str | None = None
 
-    def as_dict(self) -> ShownOperationDict:
+    def as_dict(self) -> ListedOperationDict:
         """Return it as plain JSON."""
         return {**self.held.as_dict(), "conn_id": self.conn_id, "cancelled_because": self.cancelled_because}
 
@@ -53,7 +53,7 @@ class Overview:
     :param errors: by connection, why its project could not be listed.
     """
 
-    operations: list[ShownOperation]
+    operations: list[ListedOperation]
     errors: dict[str, str] = field(default_factory=dict)
 
 
@@ -77,7 +77,7 @@ def read_overview(conn_ids: Iterable[str], project_id: str | None = None) -> Ove
     held = with_holders(operations, read_holdings)
     reasons = _reasons(operations)
     together = [
-        ShownOperation(conn_id, one, reasons.get(str(one.operation.name)))
+        ListedOperation(conn_id, one, reasons.get(str(one.operation.name)))
         for (conn_id, _), one in zip(found.values(), held, strict=True)
     ]
     measure("orphans", sum(one.held.orphaned for one in together))

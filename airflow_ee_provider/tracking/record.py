@@ -72,7 +72,7 @@ class Record:
     """A part of what a task instance has recorded.
 
     :param start_keys: of each operation the `Start.key` under which this package has started it; empty for others.
-    :param account: the `ACCOUNT_PARAMETERS` of whoever started or adopted them; None if that is not known.
+    :param account: the `CONNECTION_FIELDS` of whoever started or adopted them; None if that is not known.
     :param try_number: of the try that recorded them.
     :param max_tries: of the task instance then: only a clear changes it.
     :param run_started: when its DAG run began, in ISO 8601: only the clear of a finished run changes it.

@@ -125,7 +125,7 @@ def _run_of(context: Context) -> tuple[str, str]:
     return run["dag_id"], run["dag_run_id"]
 
 
-def within_bounds(
+def authorized_records(
     records: Iterable[Record | Exception], context: Context, default: Mapping[str, Any]
 ) -> Iterator[Record | Exception]:
     """Yield records with the operations that may be acted on; an exception says what is left alone.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_ee_provider.base.airflow_versions import HAS_TASK_STATE_STORE
-from airflow_ee_provider.base.connection import ACCOUNT_PARAMETERS
+from airflow_ee_provider.base.connection import CONNECTION_FIELDS
 from airflow_ee_provider.base.stored_values import xcom
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 from airflow_ee_provider.tracking.record import (
@@ -80,7 +80,7 @@ def record_operations(
     if earth_engine_conn_id != "":
         chain = impersonation_chain if isinstance(impersonation_chain, str) else list(impersonation_chain or ()) or None
         values = (earth_engine_conn_id, project_id, chain)
-        account = dict(zip(ACCOUNT_PARAMETERS, values, strict=True))
+        account = dict(zip(CONNECTION_FIELDS, values, strict=True))
     parts = _record(context, dict.fromkeys(_full_names(names, account, project_id), ""), account, ownership)
     return [name for part in parts for name in part.operation_names]
 
@@ -187,7 +187,7 @@ def _written_so_far(context: Context) -> _Written:
     if known and known.parts and value == known.parts[-1].as_json():
         return known
     last = None if value is None else Record.from_json(value)
-    if known and last and is_of_an_earlier_try(last, ti):
+    if known and last and is_of_earlier_try(last, ti):
         # One whose worker stood still has written over it. In another process of this try, it is all that is known.
         if known.parts:
             _write(context, OPERATIONS_KEY, known.parts[-1])
@@ -196,7 +196,7 @@ def _written_so_far(context: Context) -> _Written:
     names = {name for part in parts for name in part.operation_names}
     # Airflow deletes what a try has recorded as the next one begins.
     is_gone = known is not None and not known.names <= names
-    if is_gone or (last and is_of_a_later_try(last, ti)):
+    if is_gone or (last and is_of_later_try(last, ti)):
         raise AirflowException("Another try of this task has begun: this one does not go on.")
     _written = _Written(ti, parts, names)
     return _written
@@ -250,12 +250,12 @@ def operations_of_a_later_try(ti: Any) -> set[str]:
         return xcom(key, ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti))
 
     last = read(OPERATIONS_KEY)
-    if last is None or not is_of_a_later_try(Record.from_json(last), ti):
+    if last is None or not is_of_later_try(Record.from_json(last), ti):
         return set()
     return {name for part in read_parts(read) for name in part.operation_names}
 
 
-def is_of_a_later_try(part: Record, ti: Any) -> bool:
+def is_of_later_try(part: Record, ti: Any) -> bool:
     """Whether another try has recorded this, which has begun although that of this task instance still runs."""
     return is_later(part.try_number, ti)
 
@@ -265,7 +265,7 @@ def is_later(try_number: int | None, ti: Any) -> bool:
     return try_number is not None and bool(try_number > ti.try_number)
 
 
-def is_of_an_earlier_try(part: Record, ti: Any) -> bool:
+def is_of_earlier_try(part: Record, ti: Any) -> bool:
     """Whether another try has recorded this, which still runs although that of this task instance has begun."""
     return part.try_number is not None and bool(part.try_number < ti.try_number)
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import TriggerEvent
 
 from airflow_ee_provider.base.airflow_versions import tells_triggers_of_kills
-from airflow_ee_provider.base.errors import log_instead_of_raising
+from airflow_ee_provider.base.errors import log_errors
 from airflow_ee_provider.base.process import is_an_inline_trigger
 from airflow_ee_provider.base.task_states import own_state, own_try
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
-from airflow_ee_provider.earth_engine.model.log_text import some_of
+from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
 from airflow_ee_provider.lifecycle.cancelling import CONFIRM_LIMITS, report_cancels
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
@@ -41,7 +41,7 @@ ASKED_AGAIN_AFTER = (0.0, 2.0, 6.0, 12.0)
 CANCELLED_AGAIN_AFTER = (0.0, 15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 900.0)
 
 
-class EarthEngineOperationTrigger(Trigger):
+class EarthEngineOperationsTrigger(Trigger):
     """
     Wait until operations have ended, or one has failed.
 
@@ -173,10 +173,10 @@ class EarthEngineOperationTrigger(Trigger):
     async def _decide_and_cancel(self, *, is_user_action: bool) -> None:
         decision = await self.decide(is_user_action=is_user_action)
         if decision.outcome is Outcome.CANCEL:
-            self.log.warning("The deferred task was killed; cancelling %s.", some_of(self.operation_names))
+            self.log.warning("The deferred task was killed; cancelling %s.", abbreviated(self.operation_names))
             await self._cancel_now()
         else:
-            self.log.info("Nobody has acted on the task; %s are not cancelled.", some_of(self.operation_names))
+            self.log.info("Nobody has acted on the task; %s are not cancelled.", abbreviated(self.operation_names))
             self._has_answered = False
 
     async def decide(self, *, is_user_action: bool) -> Decision:
@@ -217,9 +217,11 @@ class EarthEngineOperationTrigger(Trigger):
         names, dag_id = self.operation_names, getattr(self.task_instance, "dag_id", None)
         for pause in CANCELLED_AGAIN_AFTER:
             if pause:
-                self.log.warning("%s could not be cancelled now; that is tried again in %g s.", some_of(names), pause)
+                self.log.warning(
+                    "%s could not be cancelled now; that is tried again in %g s.", abbreviated(names), pause
+                )
             await asyncio.sleep(pause)
-            with log_instead_of_raising(self.log):
+            with log_errors(self.log):
                 results = await self.hook.cancel_operations(names, **CONFIRM_LIMITS)
                 report_cancels(results, self.log, cause="kill", dag_id=dag_id)
                 names = [str(result.name) for result in results if result.unanswered]
@@ -227,10 +229,10 @@ class EarthEngineOperationTrigger(Trigger):
                     await self._settle()
             if not names:
                 return
-        self.log.error("%s could not be cancelled in all this time, and may still run.", some_of(names))
+        self.log.error("%s could not be cancelled in all this time, and may still run.", abbreviated(names))
 
 
-class EarthEngineRoomTrigger(EarthEngineOperationTrigger):
+class EarthEngineQueueTrigger(EarthEngineOperationsTrigger):
     """
     Wait until a task can start more operations: until enough of those that it has started have ended.
 
@@ -238,7 +240,7 @@ class EarthEngineRoomTrigger(EarthEngineOperationTrigger):
     :param room_timeout: seconds after which the task tries all the same: others may have left the queue. None where
         only the task's own operations can make room.
     :param since: when the project's queue has become full, in seconds since the epoch; the event says it again.
-    :param kwargs: the parameters of `EarthEngineOperationTrigger`.
+    :param kwargs: the parameters of `EarthEngineOperationsTrigger`.
     """
 
     def __init__(self, *, unfinished: int, room_timeout: float | None, since: float | None, **kwargs: Any) -> None:
@@ -262,7 +264,7 @@ class EarthEngineRoomTrigger(EarthEngineOperationTrigger):
         )
 
 
-class EarthEngineCancelOperationTrigger(Trigger):
+class EarthEngineCancelOperationsTrigger(Trigger):
     """
     Wait until Earth Engine says what became of cancels that were requested before.
 

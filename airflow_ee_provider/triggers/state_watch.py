@@ -18,7 +18,7 @@ from airflow_ee_provider.base.task_states import instance_name, states_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+    from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationsTrigger
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class StateWatch:
     """Asks for the states of the tasks whose triggers wait in one event loop."""
 
     def __init__(self) -> None:
-        self.triggers: set[EarthEngineOperationTrigger] = set()
+        self.triggers: set[EarthEngineOperationsTrigger] = set()
         self.asking: asyncio.Task[None] | None = None
 
     async def ask_again_and_again(self) -> None:
@@ -42,16 +42,16 @@ class StateWatch:
             waiting = [trigger for trigger in found if trigger in self.triggers]
             await asyncio.gather(*(trigger.cancel_if_unneeded(is_user_action=False) for trigger in waiting))
 
-    async def _not_deferred(self) -> list[EarthEngineOperationTrigger]:
+    async def _not_deferred(self) -> list[EarthEngineOperationsTrigger]:
         from asgiref.sync import sync_to_async
 
         from airflow_ee_provider.earth_engine.transport.drivers import in_background
 
-        of_dag: defaultdict[str, dict[EarthEngineOperationTrigger, Any]] = defaultdict(dict)
+        of_dag: defaultdict[str, dict[EarthEngineOperationsTrigger, Any]] = defaultdict(dict)
         for trigger in self.triggers:
             ti: Any = trigger.task_instance
             of_dag[ti.dag_id][trigger] = ti
-        found: list[EarthEngineOperationTrigger] = []
+        found: list[EarthEngineOperationsTrigger] = []
         for dag_id, triggers in of_dag.items():
             tis = triggers.values()
             question = sync_to_async(states_of)(dag_id, {ti.run_id for ti in tis}, {ti.task_id for ti in tis})
@@ -73,7 +73,7 @@ _WATCHES: dict[asyncio.AbstractEventLoop, StateWatch] = {}
 
 
 @asynccontextmanager
-async def watched(trigger: EarthEngineOperationTrigger) -> AsyncIterator[None]:
+async def watched(trigger: EarthEngineOperationsTrigger) -> AsyncIterator[None]:
     """Ask every now and then whether a trigger's task still waits, and let it cancel if not."""
     if trigger.task_instance is None or not trigger.cancel_on_kill:
         yield

@@ -16,7 +16,7 @@ from airflow import __version__ as airflow_version
 
 from airflow_ee_provider.__main__ import main
 from airflow_ee_provider.tracking.holders import HeldOperationDict
-from airflow_ee_provider.tracking.overview import ShownOperationDict
+from airflow_ee_provider.tracking.overview import ListedOperationDict
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
@@ -158,7 +158,7 @@ def test_json_and_yaml_have_the_types_and_names_of_the_results(call: CommandLine
     [shown] = call.rows("show", orphan)
 
     assert {name: type(value) for name, value in listed.items()} == {n: type(value) for n, value in shown.items()}
-    assert set(ShownOperationDict.__annotations__) | set(HeldOperationDict.__annotations__) <= set(listed)
+    assert set(ListedOperationDict.__annotations__) | set(HeldOperationDict.__annotations__) <= set(listed)
     assert isinstance(listed["done"], bool)
     assert isinstance(listed["batch_eecu_usage_seconds"], float)
     [again] = yaml.safe_load(call("list", "--output", "yaml").stdout)

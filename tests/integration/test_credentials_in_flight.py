@@ -28,8 +28,8 @@ from tokens import TOKEN, TokenServer
 from airflow_ee_provider.earth_engine.auth.sessions import token_session
 from airflow_ee_provider.earth_engine.model import errors
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
-from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
+from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationsTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def in_a_worker(name: str) -> dict[str, Any]:
 
 
 def in_the_triggerer(name: str) -> dict[str, Any]:
-    trigger = EarthEngineOperationTrigger(
+    trigger = EarthEngineOperationsTrigger(
         operation_names=[name], earth_engine_conn_id="earth_engine_default", poll_interval=0.2
     )
 
@@ -130,8 +130,8 @@ def test_a_clean_up_says_loudly_what_it_could_not_cancel(
     service.fail("permission_denied", path="*:cancel")
 
     for name in (denied, revoked):
-        sensor = EarthEngineOperationSensor(task_id="a", operation_names=[name], cancel_on_kill=True)
-        sensor.hook.make_ready()
+        sensor = EarthEngineOperationsSensor(task_id="a", operation_names=[name], cancel_on_kill=True)
+        sensor.hook.preload()
         sensor.on_kill()
         tokens.revoked = True
 
@@ -184,8 +184,8 @@ def test_a_token_server_that_cannot_be_reached_for_a_moment_is_waited_for(
 def test_a_kill_reads_no_connection(service: Service, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """It runs in a signal handler, amid whatever the task asks Airflow."""
     name = service.add("x")
-    sensor = EarthEngineOperationSensor(task_id="a", operation_names=[name], cancel_on_kill=True)
-    sensor.hook.make_ready()
+    sensor = EarthEngineOperationsSensor(task_id="a", operation_names=[name], cancel_on_kill=True)
+    sensor.hook.preload()
     tokens.revoked = True
     monkeypatch.setattr(EarthEngineHook, "get_connection", lambda *_: pytest.fail("A connection was read."))
 

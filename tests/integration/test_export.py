@@ -17,11 +17,11 @@ from airflow_ee_provider.exports import queue
 from airflow_ee_provider.exports.exporting import ExportingOperator
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
-    EarthEngineCancelOperationOperator,
+    EarthEngineCancelOperationsOperator,
     EarthEngineCancelStaleOperationsOperator,
     EarthEngineExportOperator,
 )
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +141,7 @@ def test_after_a_kill_that_comes_before_anything_is_started_nothing_is(emulator:
 
 def test_a_kill_before_the_first_poll_asks_airflow_nothing(emulator: Emulator) -> None:
     names = [emulator.service.add("x", run_seconds=3600) for _ in range(2)]
-    sensor = EarthEngineOperationSensor(task_id="wait", operation_names=iter(names), cancel_on_kill=True)
+    sensor = EarthEngineOperationsSensor(task_id="wait", operation_names=iter(names), cancel_on_kill=True)
     sensor.pre_execute({"ti": TaskInstance()})
 
     assert sensor.operation_names == names
@@ -238,15 +238,15 @@ def test_whatever_ends_the_task_for_good_cancels_what_it_has_started(emulator: E
         (EarthEngineExportOperator, {"kind": "hologram"}),
         (EarthEngineExportOperator, {"cancel_on_kill": "perhaps"}),
         (EarthEngineExportOperator, {"stop_at_failure": "perhaps"}),
-        (EarthEngineOperationSensor, {"max_eecu_seconds": "many"}),
-        (EarthEngineOperationSensor, {"cancel_on_failure": "perhaps"}),
-        (EarthEngineOperationSensor, {"poll_interval": "soon"}),
-        (EarthEngineCancelOperationOperator, {"cancel_timeout": "soon"}),
-        (EarthEngineCancelOperationOperator, {"poll_interval": None}),
+        (EarthEngineOperationsSensor, {"max_eecu_seconds": "many"}),
+        (EarthEngineOperationsSensor, {"cancel_on_failure": "perhaps"}),
+        (EarthEngineOperationsSensor, {"poll_interval": "soon"}),
+        (EarthEngineCancelOperationsOperator, {"cancel_timeout": "soon"}),
+        (EarthEngineCancelOperationsOperator, {"poll_interval": None}),
         (EarthEngineCancelStaleOperationsOperator, {"older_than": "yesterday"}),
         (EarthEngineCancelStaleOperationsOperator, {"limit": "all"}),
-        (EarthEngineCancelOperationOperator, {"not_found_ok": None}),
-        (EarthEngineCancelOperationOperator, {"scope": "everything"}),
+        (EarthEngineCancelOperationsOperator, {"not_found_ok": None}),
+        (EarthEngineCancelOperationsOperator, {"scope": "everything"}),
         (EarthEngineCancelStaleOperationsOperator, {"operation_names": ["x"]}),
         (EarthEngineCancelStaleOperationsOperator, {"age_since": "update_time"}),
         (EarthEngineCancelOperationsNotifier, {"cancel_timeout": "soon"}),
@@ -259,7 +259,7 @@ def test_a_parameter_that_cannot_be_right_is_refused_by_its_name_when_the_dag_is
     [(name, _)] = wrong.items()
     needed: dict[str, Any] = {} if operator is EarthEngineCancelOperationsNotifier else {"task_id": "x"}
     needed |= {"kind": "image", "body": {}} if operator is EarthEngineExportOperator else {}
-    needed |= {"operation_names": "x"} if operator is EarthEngineOperationSensor else {}
+    needed |= {"operation_names": "x"} if operator is EarthEngineOperationsSensor else {}
 
     with pytest.raises((ValueError, TypeError, AirflowException), match=name):
         operator(**{**needed, **wrong})
@@ -268,7 +268,7 @@ def test_a_parameter_that_cannot_be_right_is_refused_by_its_name_when_the_dag_is
 @pytest.mark.parametrize(
     ("operator", "right"),
     [
-        (EarthEngineCancelOperationOperator, {"cancel_timeout": timedelta(minutes=1), "poll_interval": "{{ 5 }}"}),
+        (EarthEngineCancelOperationsOperator, {"cancel_timeout": timedelta(minutes=1), "poll_interval": "{{ 5 }}"}),
         (EarthEngineCancelStaleOperationsOperator, {"older_than": 3600, "limit": "{{ params.limit }}"}),
         (EarthEngineCancelStaleOperationsOperator, {"older_than": "{{ macros.timedelta(days=1) }}"}),
         (EarthEngineExportOperator, {"kind": "{{ params.kind }}", "body": {}, "cancel_on_kill": "{{ params.own }}"}),

@@ -15,7 +15,7 @@ from ee.data import exportImage
 from google.oauth2.credentials import Credentials
 
 from airflow_ee_provider.earth_engine.ee_client.objects import place_of, read_value
-from airflow_ee_provider.earth_engine.ee_client.session import lent_client
+from airflow_ee_provider.earth_engine.ee_client.session import ee_session
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, InvalidRequestError, PermissionDeniedError
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.protocol.starting import Export, check_export, with_defaults
@@ -25,7 +25,7 @@ from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_ee_provider.earth_engine.ee_client.session import LentClient
+    from airflow_ee_provider.earth_engine.ee_client.session import EeSession
     from airflow_ee_provider.emulator import Emulator
 
 
@@ -34,10 +34,10 @@ class TaskInstance:
 
 
 @contextmanager
-def lent(records: list[str] | None = None) -> Iterator[tuple[Starter, LentClient]]:
+def lent(records: list[str] | None = None) -> Iterator[tuple[Starter, EeSession]]:
     hook, context = EarthEngineHook(), {"ti": TaskInstance()}
     starter = Starter(hook, context, (records if records is not None else []).extend)  # type: ignore[arg-type]
-    with lent_client(hook.account, starter, hook.log) as client:
+    with ee_session(hook.account, starter, hook.log) as client:
         yield starter, client
 
 

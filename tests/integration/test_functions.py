@@ -142,7 +142,7 @@ def test_what_is_too_large_to_be_kept_waits_in_the_worker(
 
     assert len(tries.run()) == 4
 
-    assert [type(trigger).__name__ for trigger in tries.triggers] in ([], ["EarthEngineOperationTrigger"])
+    assert [type(trigger).__name__ for trigger in tries.triggers] in ([], ["EarthEngineOperationsTrigger"])
     captured = capfd.readouterr()
     assert "because of max_active_operations" in captured.out + captured.err + caplog.text
 

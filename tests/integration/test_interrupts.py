@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationsTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ def test_an_inline_trigger(
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
     name = service.add("tried")
-    trigger = EarthEngineOperationTrigger(
+    trigger = EarthEngineOperationsTrigger(
         operation_names=[name], earth_engine_conn_id="earth_engine_default", poll_interval=1, cancel_on_kill=cancels
     )
     with pytest.raises(KeyboardInterrupt):
@@ -69,7 +69,7 @@ def test_another_loop_that_ends_cancels_nothing(earth_engine_emulator: Emulator)
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=3600)
     name = service.add("watched")
-    trigger = EarthEngineOperationTrigger(
+    trigger = EarthEngineOperationsTrigger(
         operation_names=[name], earth_engine_conn_id="earth_engine_default", poll_interval=1, cancel_on_kill=True
     )
 

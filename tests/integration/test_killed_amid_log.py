@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KILLED_AMID_A_LINE = """
 import io, os, signal, sys, time
 from airflow.sdk.log import configure_logging
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 class Interrupted(io.RawIOBase):
     signals = 3
@@ -33,8 +33,8 @@ class Interrupted(io.RawIOBase):
             os.kill(os.getpid(), signal.SIGTERM)
         return len(line)
 
-sensor = EarthEngineOperationSensor(task_id="wait", operation_names=[sys.argv[1]], cancel_on_kill=True)
-sensor.hook.make_ready()
+sensor = EarthEngineOperationsSensor(task_id="wait", operation_names=[sys.argv[1]], cancel_on_kill=True)
+sensor.hook.preload()
 signal.signal(signal.SIGTERM, lambda *_: sensor.on_kill())
 configure_logging(json_output=True, output=Interrupted())
 sensor.log.info("A line, amid which the task is told to end.")

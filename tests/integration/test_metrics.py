@@ -15,7 +15,7 @@ from eventually import eventually
 from statsd_server import StatsdServer
 
 from airflow_ee_provider.earth_engine.model import metrics
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,8 +137,8 @@ def test_a_kill_waits_for_no_collector(hanging: Hanging, earth_engine_emulator: 
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
     name = service.add("x")
-    sensor = EarthEngineOperationSensor(task_id="a", operation_names=[name], cancel_on_kill=True)
-    sensor.hook.make_ready()
+    sensor = EarthEngineOperationsSensor(task_id="a", operation_names=[name], cancel_on_kill=True)
+    sensor.hook.preload()
 
     sensor.on_kill()
 

@@ -9,7 +9,7 @@ import pytest
 from instances import TaskInstance
 
 from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 from airflow_ee_provider.tracking.requests import Asked, keep
 from airflow_ee_provider.tracking.store import started_by_task
 
@@ -34,7 +34,7 @@ def emulator(earth_engine_emulator: Emulator) -> Emulator:
 
 def test_a_sensor_waits_itself(emulator: Emulator) -> None:
     name = emulator.service.add("a", run_seconds=0.5)
-    sensor = EarthEngineOperationSensor(task_id="task", operation_names=name, deferrable=True, poll_interval=1)
+    sensor = EarthEngineOperationsSensor(task_id="task", operation_names=name, deferrable=True, poll_interval=1)
     context: Any = {"ti": TaskInstance()}
     sensor.pre_execute(context)
 

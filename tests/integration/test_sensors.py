@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 from instances import TaskInstance
 
 from airflow_ee_provider.lifecycle.task import record_names
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,8 +92,8 @@ def test_a_sensor_is_told_what_becomes_of_the_others_when_one_fails(
 
 def test_a_poking_sensor_notices_a_short_export_soon() -> None:
     """As in the triggerer; with its default interval it would sleep for 30 s after the first poll."""
-    sensor = EarthEngineOperationSensor(task_id="a", operation_names="x")
-    rescheduled = EarthEngineOperationSensor(task_id="b", operation_names="x", mode="reschedule")
+    sensor = EarthEngineOperationsSensor(task_id="a", operation_names="x")
+    rescheduled = EarthEngineOperationsSensor(task_id="b", operation_names="x", mode="reschedule")
 
     def interval(waited: float) -> float:
         return sensor._get_next_poke_interval(0.0, lambda: waited, 1)
@@ -181,7 +181,7 @@ def test_a_kill_that_comes_before_there_is_what_it_needs_is_done_as_soon_as_ther
     """A rescheduled sensor holds its operation from one process to the next, and can be killed at their beginning."""
     emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
     name = emulator.service.add("x")
-    sensor = EarthEngineOperationSensor(task_id="a", operation_names=[name], cancel_on_kill=True, mode="reschedule")
+    sensor = EarthEngineOperationsSensor(task_id="a", operation_names=[name], cancel_on_kill=True, mode="reschedule")
 
     sensor.on_kill()
     with suppress(AirflowException):
@@ -208,7 +208,7 @@ class LazyNames(Sequence[str]):
 def test_a_kill_asks_for_no_names(emulator: Emulator) -> None:
     emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
     lazy = LazyNames([emulator.service.add("x") for _ in range(3)])
-    sensor = EarthEngineOperationSensor(task_id="a", operation_names=lazy, cancel_on_kill=True)
+    sensor = EarthEngineOperationsSensor(task_id="a", operation_names=lazy, cancel_on_kill=True)
     record_names(sensor, {"ti": TaskInstance()}, sensor.ownership)
 
     lazy.is_killing = True

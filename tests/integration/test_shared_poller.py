@@ -10,7 +10,7 @@ import pytest
 
 from airflow_ee_provider.earth_engine.transport import shared_client
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
-from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationsTrigger
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
@@ -26,7 +26,7 @@ def service(earth_engine_emulator: Emulator) -> Service:
 
 
 async def wait_for(*names: str, poll_interval: float = 0.5) -> Any:
-    trigger = EarthEngineOperationTrigger(
+    trigger = EarthEngineOperationsTrigger(
         operation_names=names, earth_engine_conn_id="earth_engine_default", poll_interval=poll_interval
     )
     async for event in trigger.run():

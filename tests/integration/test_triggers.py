@@ -15,7 +15,7 @@ from supervised import answer_as_supervisor
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, tells_triggers_of_kills
 from airflow_ee_provider.earth_engine.transport import shared_client
 from airflow_ee_provider.earth_engine.transport.transports import aiohttp_session
-from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger, EarthEngineOperationTrigger
+from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationsTrigger, EarthEngineOperationsTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ async def event_of(trigger: Any) -> Any:
 
 def test_a_trigger_survives_a_restart_and_tells_of_the_end(emulator: Emulator) -> None:
     names = [emulator.service.add("a", run_seconds=0.5), emulator.service.add("b", run_seconds=0)]
-    trigger = EarthEngineOperationTrigger(operation_names=names, cancel_on_kill=True, timeout_at=1e12, **HOOK)
+    trigger = EarthEngineOperationsTrigger(operation_names=names, cancel_on_kill=True, timeout_at=1e12, **HOOK)
 
     event = asyncio.run(event_of(restarted(trigger)))
 
@@ -58,7 +58,7 @@ def test_a_trigger_survives_a_restart_and_tells_of_the_end(emulator: Emulator) -
 def test_the_first_failure_ends_the_waiting(emulator: Emulator) -> None:
     names = [emulator.service.add("a"), emulator.service.add("b", run_seconds=0.3, outcome="FAILED")]
 
-    event = asyncio.run(event_of(EarthEngineOperationTrigger(operation_names=names, **HOOK)))
+    event = asyncio.run(event_of(EarthEngineOperationsTrigger(operation_names=names, **HOOK)))
 
     states = {operation["name"]: operation["state"] for operation in event["result"]}
     assert states.pop(names[1]) == "FAILED"
@@ -69,7 +69,7 @@ def test_an_error_is_an_event_that_says_whether_a_retry_can_help(emulator: Emula
     emulator.service.fail("permission_denied", times=None)
 
     event = asyncio.run(
-        event_of(EarthEngineOperationTrigger(operation_names=["projects/earth-demo/operations/A"], **HOOK))
+        event_of(EarthEngineOperationsTrigger(operation_names=["projects/earth-demo/operations/A"], **HOOK))
     )
 
     assert event["permanent"] is True
@@ -80,7 +80,7 @@ def test_the_confirmation_completes_what_is_known_of_the_others(emulator: Emulat
     name = emulator.service.add("a")
     emulator.service.cancel(name)
     outcomes = [{"name": "projects/earth-demo/operations/GONE", "outcome": "not found"}, {"name": name, "outcome": "?"}]
-    trigger = EarthEngineCancelOperationTrigger(operation_names=[name], outcomes=outcomes, **HOOK)
+    trigger = EarthEngineCancelOperationsTrigger(operation_names=[name], outcomes=outcomes, **HOOK)
 
     event = asyncio.run(event_of(restarted(trigger)))
 
@@ -102,7 +102,7 @@ def test_a_user_who_acts_on_the_task_cancels_where_that_is_wanted(
     emulator: Emulator, cancel_on_kill: bool, state: str
 ) -> None:
     name = emulator.service.add("a")
-    trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=cancel_on_kill, **HOOK)
+    trigger = EarthEngineOperationsTrigger(operation_names=[name], cancel_on_kill=cancel_on_kill, **HOOK)
 
     asyncio.run(kill(trigger))
 
@@ -115,7 +115,7 @@ def test_what_earth_engine_could_not_cancel_is_cancelled_once_it_is_back(
     monkeypatch.setattr("airflow_ee_provider.triggers.earth_engine.CANCELLED_AGAIN_AFTER", (0.0, 0.1))
     name = emulator.service.add("a")
     emulator.service.fail("unavailable", times=6, path=f"{name}:cancel")  # As often as a request is tried.
-    trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
+    trigger = EarthEngineOperationsTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
 
     asyncio.run(kill(trigger))
 
@@ -124,7 +124,7 @@ def test_what_earth_engine_could_not_cancel_is_cancelled_once_it_is_back(
 
 def test_an_impatient_triggerer_does_not_stop_the_cancel(emulator: Emulator) -> None:
     name = emulator.service.add("a")
-    trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
+    trigger = EarthEngineOperationsTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
 
     asyncio.run(kill(trigger, times=3))
 
@@ -145,7 +145,7 @@ def test_a_trigger_asks_whether_its_task_still_waits(
     async def wait_for_a_while() -> None:
         waiting = []
         for name in names:
-            trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
+            trigger = EarthEngineOperationsTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
             trigger.task_instance = task  # type: ignore[assignment]
             waiting.append(asyncio.create_task(event_of(trigger)))
         until = time.monotonic() + (60 if state == "CANCELLED" else 1.5)
@@ -164,15 +164,15 @@ def test_a_trigger_asks_whether_its_task_still_waits(
 def test_a_kill_uses_the_session_that_the_wait_has_opened(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
 
-    async def counted() -> Any:
+    async def count_by() -> Any:
         opened.append(await aiohttp_session())
         return opened[-1]
 
-    monkeypatch.setattr(shared_client, "aiohttp_session", counted)
+    monkeypatch.setattr(shared_client, "aiohttp_session", count_by)
     name = emulator.service.add("a")
     task = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
     answer_as_supervisor(monkeypatch, task, None)
-    trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
+    trigger = EarthEngineOperationsTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
     trigger.task_instance = task  # type: ignore[assignment]
 
     async def killed() -> None:
@@ -191,7 +191,7 @@ def test_a_kill_uses_the_session_that_the_wait_has_opened(emulator: Emulator, mo
 
 def test_a_trigger_that_cannot_open_its_connection_says_so(emulator: Emulator) -> None:
     name = emulator.service.add("a")
-    trigger = EarthEngineOperationTrigger(
+    trigger = EarthEngineOperationsTrigger(
         operation_names=[name], cancel_on_kill=True, **{**HOOK, "earth_engine_conn_id": "of_a_team"}
     )
 
@@ -254,7 +254,7 @@ def test_the_tasks_state_tells_a_user_from_a_restart_a_timeout_and_another_trigg
 
     async def cancelled_by_airflow() -> None:
         timeout_at = None if timeout_in is None else time.time() + timeout_in
-        trigger = EarthEngineOperationTrigger(
+        trigger = EarthEngineOperationsTrigger(
             operation_names=[name], cancel_on_kill=True, timeout_at=timeout_at, **HOOK
         )
         trigger.task_instance = task
@@ -278,7 +278,7 @@ def test_airflow_is_asked_again_before_its_word_is_taken(
 ) -> None:
     monkeypatch.setattr("airflow_ee_provider.triggers.earth_engine.ASKED_AGAIN_AFTER", (0.0, 0.1, 0.1))
     name = emulator.service.add("a")
-    trigger = EarthEngineOperationTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
+    trigger = EarthEngineOperationsTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
     trigger.task_instance = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
     answer_as_supervisor(monkeypatch, trigger.task_instance, "deferred", errors=errors)
 
@@ -293,7 +293,7 @@ def test_a_task_is_not_resumed_before_airflow_knows_that_its_process_has_ended(
     monkeypatch.setattr("airflow_ee_provider.triggers.earth_engine.SETTLE", 0.6)
     name = emulator.service.add("a")
     emulator.service.finish(name)
-    trigger = EarthEngineOperationTrigger(operation_names=[name], handover="a deferral", **HOOK)
+    trigger = EarthEngineOperationsTrigger(operation_names=[name], handover="a deferral", **HOOK)
     trigger.task_instance = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
     began = time.monotonic()
 
@@ -311,7 +311,7 @@ def test_what_airflow_says_as_it_cancels_a_trigger_comes_back_to_it(
     """Airflow 3.3 knows by it that a user has acted."""
     monkeypatch.setattr("airflow_ee_provider.triggers.earth_engine.SETTLE", 0.6)
     name = emulator.service.add("a")
-    trigger = EarthEngineOperationTrigger(operation_names=[name], handover=handover, **HOOK)
+    trigger = EarthEngineOperationsTrigger(operation_names=[name], handover=handover, **HOOK)
     if handover:
         trigger.task_instance = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
 

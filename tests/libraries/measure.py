@@ -21,7 +21,7 @@ import ee
 from helpers import helpers
 from instances import TaskInstance
 
-from airflow_ee_provider.earth_engine.ee_client.session import lent_client
+from airflow_ee_provider.earth_engine.ee_client.session import ee_session
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.emulator.operations import Behaviour
@@ -54,12 +54,12 @@ def row(name: str, count: int, helper: Callable[[], Any]) -> tuple[list[str], bo
         owned, after, said = 0, 0, ""
         try:
             starter = Starter(hook, {"ti": TaskInstance()}, lambda _: None, workload_tag="dag")  # type: ignore[arg-type]
-            with lent_client(hook.account, starter, hook.log):
+            with ee_session(hook.account, starter, hook.log):
                 helper()
             owned = len(set(starter.started) & set(service.operations))
             started = len(service.operations)
             killed = Starter(hook, {"ti": TaskInstance(task_id="b")}, lambda _: None)  # type: ignore[arg-type]
-            with lent_client(hook.account, killed, hook.log):
+            with ee_session(hook.account, killed, hook.log):
                 killed.stop()
                 try:
                     helper()
@@ -194,7 +194,7 @@ def main() -> int:
     with Emulator() as emulator:
         hook = _Hook(json.loads(emulator.airflow_connection()))
         starter = Starter(hook, {"ti": TaskInstance()}, lambda _: None)  # type: ignore[arg-type]
-        with lent_client(hook.account, starter, hook.log):
+        with ee_session(hook.account, starter, hook.log):
             made = helpers()
     cancelled = killed_in_airflow(made)
     for name, (count, helper) in made.items():

@@ -12,7 +12,7 @@ from world import Dead, Process
 
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
-    EarthEngineCancelOperationOperator,
+    EarthEngineCancelOperationsOperator,
     EarthEngineCancelStaleOperationsOperator,
 )
 
@@ -30,7 +30,7 @@ def dag_of_the_run() -> DAG:
     """Return the run's DAG: the task, its teardown, and a bystander beside them."""
     with DAG("dag", schedule=None) as dag:
         BaseOperator(task_id="bystander")
-        clean_up = EarthEngineCancelOperationOperator(task_id="clean_up", deferrable=False)
+        clean_up = EarthEngineCancelOperationsOperator(task_id="clean_up", deferrable=False)
         BaseOperator(task_id="task") >> clean_up.as_teardown()
     return dag
 

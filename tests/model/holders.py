@@ -9,8 +9,8 @@ import official
 
 from airflow_ee_provider.earth_engine.protocol.starting import Export
 from airflow_ee_provider.exports.exporting import ExportingOperator
-from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator, EarthEngineExportOperator
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationsOperator, EarthEngineExportOperator
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ BODY = {"expression": {"x": 1}, "description": "mine", "fileExportOptions": {"fi
 
 
 def sensor(names: list[str], **how: Any) -> Any:
-    return EarthEngineOperationSensor(
+    return EarthEngineOperationsSensor(
         task_id="task",
         operation_names=names,
         cancel_on_kill=True,
@@ -95,10 +95,10 @@ HOLDERS: dict[str, Callable[[list[str]], Any]] = {
     "sensor, poking": lambda names: sensor(names, deferrable=False),
     "sensor, deferred": lambda names: sensor(names, deferrable=True),
     "sensor, reschedule": lambda names: sensor(names, mode="reschedule", poll_interval=20),
-    "cancel, worker": lambda names: EarthEngineCancelOperationOperator(
+    "cancel, worker": lambda names: EarthEngineCancelOperationsOperator(
         task_id="task", operation_names=names, deferrable=False
     ),
-    "cancel, deferred": lambda names: EarthEngineCancelOperationOperator(
+    "cancel, deferred": lambda names: EarthEngineCancelOperationsOperator(
         task_id="task", operation_names=names, deferrable=True
     ),
 }

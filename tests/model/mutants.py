@@ -35,7 +35,7 @@ from airflow_ee_provider.tracking import holders, resuming, store
 from airflow_ee_provider.tracking.holders import HeldOperation, Holder
 from airflow_ee_provider.tracking.run import records_of_run
 from airflow_ee_provider.triggers import earth_engine as triggers
-from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationTrigger
+from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationsTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -233,8 +233,8 @@ MUTANTS = [
     Mutant(
         "a worker that stood still goes on writing the records of the next try",
         (
-            (store, "is_of_a_later_try", lambda *_: False),
-            (store, "is_of_an_earlier_try", lambda *_: False),
+            (store, "is_of_later_try", lambda *_: False),
+            (store, "is_of_earlier_try", lambda *_: False),
             (facts, "own_try", lambda *_: None),
             instead(Event.SIGNAL, _takes_a_deferral_for_an_end),
         ),
@@ -294,13 +294,13 @@ MUTANTS = [
     ),
     Mutant(
         "a trigger does not hear of a kill",
-        ((EarthEngineOperationTrigger, "cancel_if_unneeded", nothing_async),),
+        ((EarthEngineOperationsTrigger, "cancel_if_unneeded", nothing_async),),
         DEFERRED,
         strikes=USERS,
     ),
     Mutant(
         "a trigger does not ask why it is cancelled",
-        ((EarthEngineOperationTrigger, "_decide_and_cancel", nothing_async),),
+        ((EarthEngineOperationsTrigger, "_decide_and_cancel", nothing_async),),
         DEFERRED,
         ("3.1", "2.11"),
         USERS,
@@ -323,7 +323,7 @@ MUTANTS = [
         "a trigger cancels when its triggerer stops",
         (
             (triggers, "tells_triggers_of_kills", lambda: False),
-            (EarthEngineOperationTrigger, "_decide_and_cancel", _kills_when_stopped),
+            (EarthEngineOperationsTrigger, "_decide_and_cancel", _kills_when_stopped),
         ),
         DEFERRED,
         strikes=("triggerer_sigterm",),
@@ -432,7 +432,7 @@ MUTANTS = [
     ),
     Mutant(
         "a teardown cancels nothing",
-        ((cancel.EarthEngineCancelOperationOperator, "cancel", nothing),),
+        ((cancel.EarthEngineCancelOperationsOperator, "cancel", nothing),),
         ("sensor, reschedule",),
         strikes=("triggerer_sigkill", *USERS),
         cleaner="teardown",

@@ -54,7 +54,7 @@ def decorated(**how: Any) -> Any:
 
 
 def sender(world: World) -> Any:
-    """Return what stands for `WatchedTransport._send`."""
+    """Return what stands for `InterceptingTransport._send`."""
 
     def send(_transport: Any, uri: str, method: str, body: Any, headers: Any) -> tuple[Any, bytes]:
         del headers

@@ -20,7 +20,7 @@ from world import PROJECT, QUESTION, Process
 
 from airflow_ee_provider.base import process, run_xcoms, stored_values, task_states, time_limit
 from airflow_ee_provider.earth_engine.auth.credentials import Account
-from airflow_ee_provider.earth_engine.ee_client.intercepted import WatchedTransport
+from airflow_ee_provider.earth_engine.ee_client.intercepted import InterceptingTransport
 from airflow_ee_provider.earth_engine.protocol import retries
 from airflow_ee_provider.earth_engine.protocol.exit_cleanup import cancel_until_confirmed
 from airflow_ee_provider.earth_engine.transport import detached_cancel, drivers, shared_client, transports
@@ -79,7 +79,7 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Any]:  # noqa: C901 
             return "deleted"
         return "cleared" if airflow.row.state == "none" else airflow.row.state
 
-    def run_goes_on(_ti: Any) -> bool:
+    def is_run_active_now(_ti: Any) -> bool:
         world.step("run's state?")
         return airflow.run_state in ("running", "queued")
 
@@ -128,14 +128,14 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Any]:  # noqa: C901 
     def is_asking_airflow() -> bool:
         return not airflow.is_2 and world.is_asking
 
-    def tell_again(seconds: float) -> None:
+    def resend_sigterm(seconds: float) -> None:
         process = world.current
         assert process is not None
         world.after(seconds, lambda: process.signal(process.operator.on_kill))
 
     return {
         "own_state": state,
-        "run_goes_on": run_goes_on,
+        "is_run_active_now": is_run_active_now,
         "own_try": own_try,
         "xcom": xcom,
         "set_xcom": set_xcom,
@@ -152,7 +152,7 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Any]:  # noqa: C901 
         "tells_triggers_of_kills": lambda: airflow.version.tells_triggers,
         "is_a_dag_test": lambda _ti: False,
         "is_asking_airflow": is_asking_airflow,
-        "tell_again": tell_again,
+        "resend_sigterm": resend_sigterm,
         "threads_may_ask_airflow": lambda: True,
         "runs_a_task": lambda _ti: world.current is not None and world.current.kind.startswith("try"),
         "AIRFLOW_3": not airflow.is_2,
@@ -219,7 +219,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         (zones, "utcnow", lambda: datetime.fromtimestamp(world.now, timezone.utc)),
         (transports, "RequestsTransport", Transport),
         (detached_cancel, "cancel_in_another_process", in_another_process),
-        (WatchedTransport, "_send", sender(world)),
+        (InterceptingTransport, "_send", sender(world)),
         (stale, "find_orphans", find_orphans),
         (shared_client, "AiohttpTransport", AsyncTransport),
         (shared_client, "aiohttp_session", session),

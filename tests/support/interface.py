@@ -21,13 +21,13 @@ from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.hooks.methods import Methods
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
-    EarthEngineCancelOperationOperator,
+    EarthEngineCancelOperationsOperator,
     EarthEngineCancelStaleOperationsOperator,
     EarthEngineExportOperator,
     EarthEngineImportOperator,
 )
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
-from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationTrigger, EarthEngineOperationTrigger
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
+from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationsTrigger, EarthEngineOperationsTrigger
 
 PAGE = Path(__file__).parents[2] / "docs" / "interface.md"
 
@@ -36,14 +36,14 @@ CLASSES: dict[str, Any] = {
     "`@task.earth_engine`": _EarthEngineDecoratedOperator,
     "export": EarthEngineExportOperator,
     "import": EarthEngineImportOperator,
-    "sensor": EarthEngineOperationSensor,
-    "cancel": EarthEngineCancelOperationOperator,
+    "sensor": EarthEngineOperationsSensor,
+    "cancel": EarthEngineCancelOperationsOperator,
     "janitor": EarthEngineCancelStaleOperationsOperator,
     "notifier": EarthEngineCancelOperationsNotifier,
     "hook": EarthEngineHook,
 }
 
-TRIGGERS = (EarthEngineOperationTrigger, EarthEngineCancelOperationTrigger)
+TRIGGERS = (EarthEngineOperationsTrigger, EarthEngineCancelOperationsTrigger)
 
 DURATION = "seconds, or a `timedelta`"
 

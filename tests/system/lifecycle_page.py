@@ -53,8 +53,8 @@ your own code has started, recorded with `record_operations`, and not waited for
 
 [The collector](production.md) is part of this provider: it runs in the triggerer's process, looks at Airflow's database
 every 15 seconds, and cancels what no task needs any more, with nothing in the DAG. A notifier with `scope="run"` is
-faster where a task has failed. A teardown, `EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()`, runs
-even if a person marks the run failed, **but not at `dagrun_timeout`: Airflow skips it with the other tasks**.
+faster where a task has failed. A teardown, `EarthEngineCancelOperationsOperator(task_id="clean_up").as_teardown()`,
+runs even if a person marks the run failed, **but not at `dagrun_timeout`: Airflow skips it with the other tasks**.
 """
 
 INTRODUCTION = f"""
@@ -66,7 +66,7 @@ what is asserted; never edited by hand. The DAGs are [these](../tests/system/dag
 - **Columns** say who holds the operation: the cancel operator while it waits for the confirmation, in a worker and
   deferred; the sensor with `cancel_on_kill` and `cancel_on_timeout`, in its three modes; `@task.earth_engine`, and with
   it the export operator, in a worker and deferred; the latter in a DAG that ends with a teardown,
-  `EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()`; a plain task with one retry that starts the
+  `EarthEngineCancelOperationsOperator(task_id="clean_up").as_teardown()`; a plain task with one retry that starts the
   operation, records it (`record_operations`) and waits, and whose next try asks `resume_operations`; and a task that
   has started an operation, recorded it and succeeded, while the next task of the run works.
 - **Nobody helps the holder**: no DAG and no task has a callback, except in the rows that say so.

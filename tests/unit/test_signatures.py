@@ -13,12 +13,12 @@ from airflow_ee_provider.earth_engine.protocol import waiting
 from airflow_ee_provider.exports.parameters import ExportParameters
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
-    EarthEngineCancelOperationOperator,
+    EarthEngineCancelOperationsOperator,
     EarthEngineCancelStaleOperationsOperator,
     EarthEngineExportOperator,
     EarthEngineImportOperator,
 )
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 #: What starts exports, and which of the shared parameters it has no use for.
 STARTING: dict[str, tuple[Any, set[str]]] = {
@@ -57,8 +57,8 @@ def test_an_import_refuses_what_only_exports_have() -> None:
     [
         (EarthEngineExportOperator, {"kind": "image", "body": {}}),
         (EarthEngineImportOperator, {"kind": "image", "manifest": {}}),
-        (EarthEngineOperationSensor, {"operation_names": "x"}),
-        (EarthEngineCancelOperationOperator, {}),
+        (EarthEngineOperationsSensor, {"operation_names": "x"}),
+        (EarthEngineCancelOperationsOperator, {}),
         (EarthEngineCancelStaleOperationsOperator, {"description": "x"}),
     ],
 )
@@ -77,4 +77,4 @@ def test_a_notifier_refuses_it_too_and_a_sensor_that_pokes_that_fast(monkeypatch
     with pytest.raises(ValueError, match=r"poll_interval is 0\.5"):
         EarthEngineCancelOperationsNotifier(poll_interval=0.5)
     with pytest.raises(ValueError, match=r"poke_interval is 0\.5"):
-        EarthEngineOperationSensor(task_id="t", operation_names="x", poke_interval=0.5)
+        EarthEngineOperationsSensor(task_id="t", operation_names="x", poke_interval=0.5)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.earth_engine.auth.google_auth_errors import can_pass
+from airflow_ee_provider.earth_engine.auth.google_auth_errors import is_transient
 from airflow_ee_provider.earth_engine.auth.sessions import authorized_session
 from airflow_ee_provider.earth_engine.auth.settings import SCOPES
 from airflow_ee_provider.earth_engine.auth.trust import Trust, check_info, check_token_may_go_to, endpoint_of, is_local
@@ -153,7 +153,7 @@ def _credentials(settings: ConnectionSettings) -> tuple[Any, str]:
     except EarthEngineError:
         raise
     except Exception as error:  # noqa: BLE001 (google-auth, json, cryptography: none of their texts may be shown)
-        if can_pass(error):
+        if is_transient(error):
             raise TransientError(f"The credentials cannot be loaded now: {type(error).__name__}.") from None
         raise CredentialsError(f"There are no usable credentials: {_reason(source)}.", remedy=_WHERE_FROM) from None
 

@@ -17,7 +17,7 @@ OAUTH_ERRORS = (
 )
 
 
-def in_own_words(error: BaseException) -> str:
+def redacted_summary(error: BaseException) -> str:
     """Say what has happened to a request for a token, with nothing of what the server has written."""
     chain = [error]
     while inner := next(
@@ -29,7 +29,7 @@ def in_own_words(error: BaseException) -> str:
     return ": ".join([type(error).__name__, *words[:1], *system[:1]])
 
 
-def can_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether an error of google-auth's says that a server could not be reached, or is not well, for now.
 
     Its errors are not retryable by default, not even a refused connection; only what the token server itself has
@@ -40,4 +40,4 @@ def can_pass(error: BaseException) -> bool:
     if getattr(error, "retryable", False) or isinstance(error, (TransportError, OSError)):
         return True
     inner = [error.__cause__, *error.args]
-    return any(isinstance(one, BaseException) and can_pass(one) for one in inner)
+    return any(isinstance(one, BaseException) and is_transient(one) for one in inner)

@@ -15,13 +15,13 @@ from airflow_ee_provider.earth_engine.transport.transports import no_token
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_ee_provider.earth_engine.ee_client.session import LentClient
+    from airflow_ee_provider.earth_engine.ee_client.session import EeSession
 
 #: Seconds that the client's requests may take: Earth Engine itself ends an interactive one after five minutes.
 REQUEST_TIMEOUT = 330.0
 
 
-class Through:
+class PassthroughSender:
     """Sends our requests as the client sends its own, and keeps the last answer."""
 
     def __init__(self, send: Callable[..., tuple[Any, bytes]], base: str, headers: Mapping[str, str]) -> None:
@@ -49,13 +49,13 @@ class Through:
         return received
 
 
-class WatchedTransport:
+class InterceptingTransport:
     """The client's transport: like httplib2's, on requests, with time limits; a session for each thread and process.
 
     :param client: carries out what starts operations.
     """
 
-    def __init__(self, client: LentClient) -> None:
+    def __init__(self, client: EeSession) -> None:
         self._client = client
         self._sessions = threading.local()
 
@@ -86,10 +86,10 @@ class WatchedTransport:
         return httplib2.Response({**answer.headers, "status": answer.status_code}), answer.content
 
 
-class WatchedOther:
+class InterceptingWrapper:
     """Another transport of the client's, watched: one that the function has brought along."""
 
-    def __init__(self, http: Any, client: LentClient) -> None:
+    def __init__(self, http: Any, client: EeSession) -> None:
         self.http, self._client = http, client
 
     def request(

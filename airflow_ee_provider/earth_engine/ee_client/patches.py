@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.earth_engine.ee_client.intercepted import WatchedOther, WatchedTransport
+from airflow_ee_provider.earth_engine.ee_client.intercepted import InterceptingTransport, InterceptingWrapper
 from airflow_ee_provider.earth_engine.model.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from airflow_ee_provider.earth_engine.auth.credentials import Account
-    from airflow_ee_provider.earth_engine.ee_client.session import LentClient
+    from airflow_ee_provider.earth_engine.ee_client.session import EeSession
 
 #: Seconds for the list of deprecations that the client fetches from another host, without a limit of its own.
 DEPRECATIONS_TIMEOUT = 10.0
@@ -32,7 +32,7 @@ def limited_deprecations() -> Iterator[None]:
 
 
 def _initialize_again(
-    ee: Any, client: LentClient, account: Account, initialize: Callable[..., None]
+    ee: Any, client: EeSession, account: Account, initialize: Callable[..., None]
 ) -> Callable[..., None]:
     """Return what stands for ``ee.Initialize`` where the client is initialised already."""
 
@@ -40,7 +40,7 @@ def _initialize_again(
     def initialize_again(credentials: Any = "persistent", *args: Any, **kwargs: Any) -> None:
         if credentials not in ("persistent", None):
             client.tell_once("The function initialises ee with credentials of its own; this task cancels with its own.")
-            kwargs.setdefault("http_transport", WatchedTransport(client))
+            kwargs.setdefault("http_transport", InterceptingTransport(client))
             initialize(credentials, *args, **kwargs)
             return
         client.tell_once(
@@ -48,7 +48,7 @@ def _initialize_again(
         )
         project, url = kwargs.get("project"), str(kwargs.get("url") or kwargs.get("opt_url") or "".join(args[:1]))
         if client.uses(url):
-            how = {"url": url, "project": project or client.project, "http_transport": WatchedTransport(client)}
+            how = {"url": url, "project": project or client.project, "http_transport": InterceptingTransport(client)}
             with limited_deprecations():
                 initialize(account.credentials, **how)
         elif project:
@@ -68,7 +68,7 @@ def _authenticate(*args: Any, **kwargs: Any) -> bool:
 
 
 @contextmanager
-def patched(ee: Any, client: LentClient, account: Account) -> Iterator[Callable[..., None]]:
+def patched(ee: Any, client: EeSession, account: Account) -> Iterator[Callable[..., None]]:
     """Replace what would take the account or the watching transport away from the function, and put it back.
 
     :return: the client's own ``Initialize``.
@@ -77,8 +77,8 @@ def patched(ee: Any, client: LentClient, account: Account) -> Iterator[Callable[
 
     @wraps(execute)
     def watched_call(call: Any, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(getattr(call.http, "http", call.http), (WatchedTransport, WatchedOther)):
-            call.http = WatchedOther(call.http, client)
+        if not isinstance(getattr(call.http, "http", call.http), (InterceptingTransport, InterceptingWrapper)):
+            call.http = InterceptingWrapper(call.http, client)
         return execute(call, *args, **kwargs)
 
     changes = [

@@ -1,6 +1,6 @@
 """The official client, ``earthengine-api``, lent to a function: it calls as the account does, and its starts are seen.
 
-Every request of the client's goes through `WatchedTransport`; where a function initialises the client again,
+Every request of the client's goes through `InterceptingTransport`; where a function initialises the client again,
 `_execute_cloud_call` puts it back. A request that starts an operation is carried out by our own rules:
 once, under a ``requestId`` of ours, recorded before the function hears of it.
 
@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from airflow_ee_provider.earth_engine.ee_client.intercepted import Through, WatchedTransport
+from airflow_ee_provider.earth_engine.ee_client.intercepted import InterceptingTransport, PassthroughSender
 from airflow_ee_provider.earth_engine.ee_client.patches import limited_deprecations, patched
 from airflow_ee_provider.earth_engine.model.destinations import destination_of
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, InvalidRequestError
-from airflow_ee_provider.earth_engine.model.operations import printable
+from airflow_ee_provider.earth_engine.model.operations import escaped_for_log
 from airflow_ee_provider.earth_engine.protocol.api_methods import encode
 from airflow_ee_provider.earth_engine.protocol.effects import NoResponse, Request, Response
 from airflow_ee_provider.earth_engine.protocol.error_rules import parse_response
@@ -70,7 +70,7 @@ class OperationStarter(Protocol):
         """What the function has done by itself."""
 
 
-class LentClient:
+class EeSession:
     """The client for a function's time.
 
     :param account: whose credentials, project and endpoint it uses.
@@ -112,9 +112,9 @@ class LentClient:
         if self.closed:
             self._log.error("A thread that has outlived the task's function wanted to start %s.", match["method"])
             raise ee.EEException("The Airflow task's function has returned: nothing more is started. Wait for threads.")
-        return self._start(match, Through(send, match["base"], headers or {}), json.loads(body))
+        return self._start(match, PassthroughSender(send, match["base"], headers or {}), json.loads(body))
 
-    def _start(self, match: re.Match[str], through: Through, asked: dict[str, Any]) -> tuple[Any, bytes]:
+    def _start(self, match: re.Match[str], through: PassthroughSender, asked: dict[str, Any]) -> tuple[Any, bytes]:
         import ee
         import httplib2
 
@@ -136,7 +136,7 @@ class LentClient:
         shown = last if json.loads(last).get("name") == str(operation.name) else encode({"name": str(operation.name)})
         return httplib2.Response({"status": 200, "content-type": "application/json"}), shown
 
-    def _look_at_asset(self, through: Through, asked: dict[str, Any]) -> None:
+    def _look_at_asset(self, through: PassthroughSender, asked: dict[str, Any]) -> None:
         """See whether what an earlier try may have written is there: it can have been moved, or deleted, since."""
         asset = destination_of(asked)
         if not asset.startswith("projects/"):
@@ -155,7 +155,7 @@ class LentClient:
             self.tell_once(
                 "The function's ee.Initialize() names the endpoint %s, which is not Google's: it is not used. Whoever "
                 "runs Airflow can add it to [earth_engine] allowed_hosts.",
-                printable(url),
+                escaped_for_log(url),
             )
         return may
 
@@ -167,7 +167,7 @@ class LentClient:
 
 
 @contextmanager
-def lent_client(account: Account, starter: OperationStarter, log: Log) -> Iterator[LentClient]:
+def ee_session(account: Account, starter: OperationStarter, log: Log) -> Iterator[EeSession]:
     """Let ``ee`` call Earth Engine as the account does, for the block's time.
 
     :raises InvalidRequestError: if it is not installed.
@@ -179,13 +179,17 @@ def lent_client(account: Account, starter: OperationStarter, log: Log) -> Iterat
         raise InvalidRequestError(
             "The package earthengine-api is not installed.", remedy="pip install 'airflow-ee-provider[earthengine]'."
         ) from None
-    client = LentClient(account, starter, log)
+    client = EeSession(account, starter, log)
     threads = set(threading.enumerate())
     interrupted = False
     with patched(ee, client, account) as initialize:
         try:
             with _errors(f"projects/{account.project}"), limited_deprecations():
-                how = {"url": account.endpoint, "project": account.project, "http_transport": WatchedTransport(client)}
+                how = {
+                    "url": account.endpoint,
+                    "project": account.project,
+                    "http_transport": InterceptingTransport(client),
+                }
                 initialize(account.credentials, **how)
             yield client
         except Exception as error:

@@ -23,7 +23,7 @@ _LASTING = re.compile(
 )
 
 
-def can_pass(error: ErrorDict) -> bool:
+def is_transient(error: ErrorDict) -> bool:
     """Whether an operation that has failed like that may succeed if it is started again."""
     if _LASTING.search(error["message"]):
         return False

@@ -17,24 +17,24 @@ FEW = 10
 EXAMPLES = 3
 
 
-def are_few(number: int) -> bool:
+def is_short_list(number: int) -> bool:
     """Whether each of so many operations has a line of its own."""
     return number <= FEW
 
 
-def some_of(names: Iterable[object]) -> str:
+def abbreviated(names: Iterable[object]) -> str:
     """Return names for a person to read: all of a few, or some and the number of the others.
 
-    >>> some_of(f"projects/p/operations/{n}" for n in range(3000))
+    >>> abbreviated(f"projects/p/operations/{n}" for n in range(3000))
     'projects/p/operations/0, projects/p/operations/1, projects/p/operations/2 and 2,997 more'
     """
     texts = [str(name) for name in names]
-    if are_few(len(texts)):
+    if is_short_list(len(texts)):
         return ", ".join(texts)
     return f"{', '.join(texts[:EXAMPLES])} and {len(texts) - EXAMPLES:,} more"
 
 
-def some_lines(lines: Sequence[str], most: int = 50) -> list[str]:
+def truncated_lines(lines: Sequence[str], most: int = 50) -> list[str]:
     """Return lines for a person to read: all of some, or the first and last, and the number of those in between."""
     if len(lines) <= most:
         return list(lines)
@@ -42,10 +42,10 @@ def some_lines(lines: Sequence[str], most: int = 50) -> list[str]:
     return [*lines[:half], f"… {len(lines) - 2 * half:,} more …", *lines[-half:]]
 
 
-def counted(words: Iterable[str]) -> str:
+def count_by(words: Iterable[str]) -> str:
     """Return how often each word is there, the most frequent first.
 
-    >>> counted(["RUNNING", "SUCCEEDED", "RUNNING"])
+    >>> count_by(["RUNNING", "SUCCEEDED", "RUNNING"])
     '2 RUNNING, 1 SUCCEEDED'
     """
     return ", ".join(f"{number:,} {word}" for word, number in Counter(words).most_common())
@@ -58,7 +58,7 @@ def summary(operations: Sequence[Operation], total: int) -> str:
     :param total: how many there are.
     """
     unread = ["not read yet"] * (total - len(operations))
-    parts = [f"{total:,} operations: " + counted([*(operation.state.value for operation in operations), *unread])]
+    parts = [f"{total:,} operations: " + count_by([*(operation.state.value for operation in operations), *unread])]
     if used := eecu_seconds(operations):
         parts.append(f"{used:,.0f} EECU-seconds")
     if running := [o for o in operations if o.state.value == "RUNNING" and o.start_time]:

@@ -159,15 +159,14 @@ class Operation:
         if self.stages and not self.done:
             unfinished = (s for s in self.stages if s.complete_work_units < s.total_work_units)
             stage = next(unfinished, self.stages[-1])
-            parts.append(
-                f"{printable(stage.display_name)} {stage.complete_work_units:g}/{stage.total_work_units:g}".strip()
-            )
+            done = f"{stage.complete_work_units:g}/{stage.total_work_units:g}"
+            parts.append(f"{escaped_for_log(stage.display_name)} {done}".strip())
         if (self.attempt or 1) > 1:
             parts.append(f"attempt {self.attempt}")
         if self.batch_eecu_usage_seconds:
             parts.append(f"{self.batch_eecu_usage_seconds:g} EECU-seconds")
         if self.error and not self.cancelled:
-            parts.append(f"error {self.error.code}: {printable(self.error.message, 1000)}")
+            parts.append(f"error {self.error.code}: {escaped_for_log(self.error.message, 1000)}")
         return ", ".join(parts)
 
     @property
@@ -198,10 +197,10 @@ class Operation:
 
 def label(name: OperationName | str, description: str) -> str:
     """Return a name for a person to read, with the description where there is one; both on one line."""
-    return f"{name} ({printable(description)})" if description else str(name)
+    return f"{name} ({escaped_for_log(description)})" if description else str(name)
 
 
-def printable(text: str, most: int = 200) -> str:
+def escaped_for_log(text: str, most: int = 200) -> str:
     """Return a text from outside as one line of a log: no line break, no escape code, no more than that many signs."""
     shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text[:most])
     return shown + ("…" if len(text) > most else "")

@@ -15,7 +15,7 @@ from airflow_ee_provider.earth_engine.model.errors import (
     OperationNotFoundError,
     TransientError,
 )
-from airflow_ee_provider.earth_engine.model.log_text import are_few, counted, some_lines
+from airflow_ee_provider.earth_engine.model.log_text import count_by, is_short_list, truncated_lines
 from airflow_ee_provider.earth_engine.model.operations import Operation, OperationState
 from airflow_ee_provider.earth_engine.protocol.api_methods import cancel_operation, get_operation
 from airflow_ee_provider.earth_engine.protocol.effects import (
@@ -226,20 +226,20 @@ def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError) -> F
 
 def describe_results(results: Sequence[CancelResult]) -> list[str]:
     """Say what became of operations: a line for each of a few; of many the numbers, and what has not ended."""
-    if are_few(len(results)):
+    if is_short_list(len(results)):
         return [result.describe() for result in results]
     unclear = [result.describe() for result in results if not result.outcome.has_ended]
-    return [f"{len(results):,} operations: {counted(r.outcome.text for r in results)}", *some_lines(unclear)]
+    return [f"{len(results):,} operations: {count_by(r.outcome.text for r in results)}", *truncated_lines(unclear)]
 
 
 def _log(results: Sequence[CancelResult], total: int) -> Flow[None]:
     """Write the news into the log: a line for each of a few operations, one for many, and each error in full."""
-    if results and not are_few(total):
+    if results and not is_short_list(total):
         asked = {CancelOutcome.STILL_CANCELLING: "cancel requested"}
-        news = counted(asked.get(result.outcome, result.outcome.text) for result in results)
+        news = count_by(asked.get(result.outcome, result.outcome.text) for result in results)
         yield LogMessage(f"Of {total:,} operations to cancel: {news}.")
     for result in results:
-        if are_few(total) or result.outcome is CancelOutcome.ERROR:
+        if is_short_list(total) or result.outcome is CancelOutcome.ERROR:
             yield _log_line(result)
 
 

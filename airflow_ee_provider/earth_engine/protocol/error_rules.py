@@ -19,7 +19,7 @@ from airflow_ee_provider.earth_engine.model.errors import (
     TransientError,
     UnimplementedError,
 )
-from airflow_ee_provider.earth_engine.model.operations import printable
+from airflow_ee_provider.earth_engine.model.operations import escaped_for_log
 from airflow_ee_provider.earth_engine.protocol.effects import NoResponse, Request, Response
 
 #: Signs of a server's message that are shown.
@@ -147,7 +147,9 @@ def _error(request: Request, answer: Response, payload: Any) -> EarthEngineError
     if rule is None:
         rule = Rule("", answer.status, TransientError if answer.status >= 500 else InvalidRequestError)
     # One line of a log, whatever is written in it.
-    message = printable(str(error.get("message") or f"the server answered {_excerpt(answer.body)}").strip(), LONGEST)
+    message = escaped_for_log(
+        str(error.get("message") or f"the server answered {_excerpt(answer.body)}").strip(), LONGEST
+    )
     status = named if isinstance(named, str) else rule.status
     details = error.get("details")
     details = details if isinstance(details, list) else []

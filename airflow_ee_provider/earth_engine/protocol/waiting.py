@@ -18,13 +18,13 @@ from airflow_ee_provider.earth_engine.model.errors import (
     TransientError,
 )
 from airflow_ee_provider.earth_engine.model.log_text import (
-    are_few,
-    counted,
+    abbreviated,
+    count_by,
     eecu_seconds,
-    some_lines,
-    some_of,
+    is_short_list,
     summary,
     time_left,
+    truncated_lines,
 )
 from airflow_ee_provider.earth_engine.protocol.cancelling import cancel_and_confirm, describe_results
 from airflow_ee_provider.earth_engine.protocol.effects import Flow, LogMessage, MonotonicTime, ReadOperations, Sleep
@@ -219,13 +219,13 @@ def _timed_out(progress: Progress, timeout: float | None) -> OperationTimeoutErr
         lines.append(f"  {known.label}: {known.describe()}" if known else f"  {progress.last_errors.get(name, name)}")
     return OperationTimeoutError(
         f"{len(lines)} of {len(progress.names)} operations have not ended in {timeout or 0.0:g} s, and run on:\n"
-        + "\n".join(some_lines(lines))
+        + "\n".join(truncated_lines(lines))
     )
 
 
 def _merge_and_log(seen: ReadResults, progress: Progress) -> Flow[None]:
     """Keep what was read, and note what is new: of each of a few, or in one line for many."""
-    few = are_few(len(progress.names))
+    few = is_short_list(len(progress.names))
     unread: list[TransientError] = []
     for name, operation in seen.items():
         progress.last_errors.pop(name, None)
@@ -252,7 +252,7 @@ def _log_summary(progress: Progress) -> Flow[None]:
     ended, total = len(progress.names) - len(progress.unfinished), len(progress.names)
     if progress.began is None:
         progress.began, progress.ended_before = now, ended
-    said = counted([operation.state.value for operation in found])
+    said = count_by([operation.state.value for operation in found])
     if said == progress.said:
         return
     progress.said = said
@@ -268,7 +268,7 @@ def _enforce_limits(progress: Progress, options: WaitOptions) -> Flow[None]:
     running = [operation for operation in progress.found if not operation.done]
     most, most_together = options.max_eecu_seconds, options.max_total_eecu_seconds
     if most is not None and (over := [o for o in running if (o.batch_eecu_usage_seconds or 0.0) > most]):
-        used = some_of(f"{o.label} has used {o.batch_eecu_usage_seconds:g} EECU-seconds" for o in over)
+        used = abbreviated(f"{o.label} has used {o.batch_eecu_usage_seconds:g} EECU-seconds" for o in over)
         yield from _cancel_over_limit([o.name for o in over], used, f"{most:g} are allowed (max_eecu_seconds)")
     together = eecu_seconds(progress.found)
     if most_together is not None and together > most_together and progress.unfinished:
@@ -282,7 +282,7 @@ def _enforce_limits(progress: Progress, options: WaitOptions) -> Flow[None]:
 
 
 def _cancel_over_limit(names: list[OperationName], used: str, allowed: str) -> Flow[None]:
-    yield LogMessage(f"{used}, and {allowed}; cancelling {some_of(names)}.", warning=True)
+    yield LogMessage(f"{used}, and {allowed}; cancelling {abbreviated(names)}.", warning=True)
     results = yield from cancel_and_confirm(names)
     became = "; ".join(describe_results(results))
     raise ComputeLimitExceededError(

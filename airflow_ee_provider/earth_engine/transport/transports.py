@@ -11,7 +11,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode
 
-from airflow_ee_provider.earth_engine.auth.google_auth_errors import can_pass, in_own_words
+from airflow_ee_provider.earth_engine.auth.google_auth_errors import is_transient, redacted_summary
 from airflow_ee_provider.earth_engine.auth.sessions import proxy_for, tls_context, token_session
 from airflow_ee_provider.earth_engine.model import limits
 from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError
@@ -68,8 +68,8 @@ def no_token(error: Exception) -> NoResponse:
 
     Of what a token server has answered, only OAuth's own words are shown: it may be any server that a connection names.
     """
-    reason = f"no access token could be had: {in_own_words(error)}"
-    if can_pass(error):
+    reason = f"no access token could be had: {redacted_summary(error)}"
+    if is_transient(error):
         return NoResponse(reason)
     return NoResponse(reason, CredentialsError, "Check the connection's credentials: they may be revoked or expired.")
 

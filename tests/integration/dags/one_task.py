@@ -10,12 +10,12 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow_ee_provider.earth_engine.protocol import waiting
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
-    EarthEngineCancelOperationOperator,
+    EarthEngineCancelOperationsOperator,
     EarthEngineCancelStaleOperationsOperator,
     EarthEngineExportOperator,
     EarthEngineImportOperator,
 )
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 waiting.SHORTEST_POLL_INTERVAL = 0.0  # Of tests, also in a process of their own.
 
@@ -109,7 +109,7 @@ for case, parameters in JANITORS.items():
             EarthEngineCancelStaleOperationsOperator(task_id="task", deferrable=deferrable, **parameters)
         globals()[dag.dag_id] = dag
 
-for kind, cases in ((EarthEngineCancelOperationOperator, OPERATORS), (EarthEngineOperationSensor, SENSORS)):
+for kind, cases in ((EarthEngineCancelOperationsOperator, OPERATORS), (EarthEngineOperationsSensor, SENSORS)):
     for case, parameters in cases.items():
         for place, deferrable in places(case):
             with DAG(f"{case}_in_{place}", schedule=None) as dag:

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, task, task_group
 
 from airflow_ee_provider.earth_engine.protocol import waiting
-from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationsOperator
 from airflow_ee_provider.records import record_operations
 
 waiting.SHORTEST_POLL_INTERVAL = 0.0  # Of tests, also in a process of their own.
@@ -37,7 +37,7 @@ def only_the_first(name: Any, **context: Any) -> None:
 
 with DAG("scope_mapped_none", schedule=None) as dag:
     holding = hold.expand(name=names())
-    cancelling = EarthEngineCancelOperationOperator.partial(task_id="task").expand(operation_names=nothing())
+    cancelling = EarthEngineCancelOperationsOperator.partial(task_id="task").expand(operation_names=nothing())
     holding >> cancelling
 globals()[dag.dag_id] = dag
 
@@ -45,7 +45,7 @@ with DAG("scope_group", schedule=None) as dag:
 
     @task_group(group_id="group")
     def each(name: Any) -> None:
-        hold(name) >> only_the_first(name) >> EarthEngineCancelOperationOperator(task_id="clean", poll_interval=0.2)
+        hold(name) >> only_the_first(name) >> EarthEngineCancelOperationsOperator(task_id="clean", poll_interval=0.2)
 
     each.expand(name=names())
     task(lambda: None, task_id="task")()
@@ -61,13 +61,13 @@ with DAG("scope_upstream", schedule=None) as dag:
     def neighbour(**context: Any) -> None:
         record_operations(context, context["dag_run"].conf["operation_names"][1])
 
-    clean = EarthEngineCancelOperationOperator(task_id="task", poll_interval=0.2)
+    clean = EarthEngineCancelOperationsOperator(task_id="task", poll_interval=0.2)
     first() >> clean
     neighbour()
 globals()[dag.dag_id] = dag
 
 with DAG("scope_run", schedule=None) as dag:
-    clean = EarthEngineCancelOperationOperator(task_id="task", scope="run", poll_interval=0.2, trigger_rule="all_done")
+    clean = EarthEngineCancelOperationsOperator(task_id="task", scope="run", poll_interval=0.2, trigger_rule="all_done")
     [first(), hold.expand(name=names())] >> task(lambda: None, task_id="between")() >> clean
     neighbour()
 globals()[dag.dag_id] = dag
@@ -83,7 +83,7 @@ with DAG("scope_setup", schedule=None) as dag:
         record_operations(context, context["dag_run"].conf["operation_names"][0])
 
     prepared = set_up().as_setup()
-    clean = EarthEngineCancelOperationOperator(task_id="task", poll_interval=0.2)
+    clean = EarthEngineCancelOperationsOperator(task_id="task", poll_interval=0.2)
     before() >> prepared >> task(lambda: None, task_id="work")() >> clean.as_teardown(setups=prepared)
 globals()[dag.dag_id] = dag
 
@@ -98,7 +98,7 @@ for place, deferrable in (("worker", False), ("triggerer", True)):
         def theirs(**context: Any) -> None:
             record_operations(context, context["dag_run"].conf["operation_names"][1], earth_engine_conn_id="theirs")
 
-        clean = EarthEngineCancelOperationOperator(
+        clean = EarthEngineCancelOperationsOperator(
             task_id="task", earth_engine_conn_id="absent", poll_interval=0.2, deferrable=deferrable
         )
         [mine(), theirs()] >> clean

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_ee_provider.earth_engine.protocol import waiting
-from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationsOperator
 from airflow_ee_provider.records import record_operations
 
 waiting.SHORTEST_POLL_INTERVAL = 0.0  # Of tests, also in a process of their own.
@@ -29,7 +29,7 @@ for place, deferrable in (("worker", False), ("triggerer", True)):
         def fail() -> None:
             raise ValueError("The exports are not wanted any more.")
 
-        clean_up = EarthEngineCancelOperationOperator(task_id="task", poll_interval=0.2, deferrable=deferrable)
+        clean_up = EarthEngineCancelOperationsOperator(task_id="task", poll_interval=0.2, deferrable=deferrable)
         one.expand(name=all_but_two()) >> fail() >> clean_up.as_teardown()
     globals()[dag.dag_id] = dag
 
@@ -39,5 +39,5 @@ for place, deferrable in (("worker", False), ("triggerer", True)):
         def nothing() -> None:
             """Return no name at all."""
 
-        EarthEngineCancelOperationOperator(task_id="task", operation_names=nothing(), deferrable=deferrable)
+        EarthEngineCancelOperationsOperator(task_id="task", operation_names=nothing(), deferrable=deferrable)
     globals()[dag.dag_id] = dag

@@ -7,7 +7,7 @@ import time
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
-from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator, EarthEngineExportOperator
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationsOperator, EarthEngineExportOperator
 
 BODY = {
     "description": "changed_renamed",
@@ -25,5 +25,5 @@ with DAG("changed_renamed", schedule=None, catchup=False, on_failure_callback=NO
     def work() -> None:
         time.sleep(30)
 
-    clean_up = EarthEngineCancelOperationOperator(task_id="clean_up", poll_interval=1).as_teardown()
+    clean_up = EarthEngineCancelOperationsOperator(task_id="clean_up", poll_interval=1).as_teardown()
     start >> work() >> clean_up

@@ -20,11 +20,11 @@ from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
-    EarthEngineCancelOperationOperator,
+    EarthEngineCancelOperationsOperator,
     EarthEngineCancelStaleOperationsOperator,
 )
 from airflow_ee_provider.records import record_operations, resume_operations
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 try:
     from airflow.sdk.definitions.deadline import AsyncCallback, DeadlineAlert, DeadlineReference
@@ -127,16 +127,16 @@ def sensor(event: str, *, deferrable: bool = False, mode: str = "poke") -> None:
         how |= AGAIN
     elif event == "task_callback":
         how["on_failure_callback"] = EarthEngineCancelOperationsNotifier()
-    EarthEngineOperationSensor(task_id="hold", operation_names=NAMES, **how)
+    EarthEngineOperationsSensor(task_id="hold", operation_names=NAMES, **how)
 
 
 def cancel(event: str, *, deferrable: bool) -> None:
     how: dict[str, Any] = {"deferrable": deferrable}
     if event == "trigger_timeout":
-        how["timeout"] = TRIGGER_TIMEOUT
+        how["cancel_timeout"] = TRIGGER_TIMEOUT
     elif event == "execution_timeout":
         how["execution_timeout"] = timedelta(seconds=EXECUTION_TIMEOUT)
-    EarthEngineCancelOperationOperator(task_id="hold", operation_names=NAMES, poll_interval=1, **how)
+    EarthEngineCancelOperationsOperator(task_id="hold", operation_names=NAMES, poll_interval=1, **how)
 
 
 #: Those in which the function itself starts its export.
@@ -193,7 +193,7 @@ def export(event: str, *, deferrable: bool) -> Any:
 
 def torn_down(event: str) -> None:
     """Export, and leave nothing running behind."""
-    export(event, deferrable=True) >> EarthEngineCancelOperationOperator(task_id="clean_up").as_teardown()
+    export(event, deferrable=True) >> EarthEngineCancelOperationsOperator(task_id="clean_up").as_teardown()
 
 
 def start_operation(context: Any) -> list[str]:
@@ -339,7 +339,7 @@ with DAG("mapped__run_marked_failed", schedule=None, catchup=False) as made:
 
     @task_group(group_id="group")
     def wait_for_one(name: str) -> None:
-        EarthEngineOperationSensor(
+        EarthEngineOperationsSensor(
             task_id="hold", operation_names=name, poll_interval=1, deferrable=True, cancel_on_kill=True
         )
 
@@ -354,7 +354,7 @@ with DAG("lazy__task_marked_failed", schedule=None, catchup=False) as made:
         return found
 
     # What a mapped task returns is a lazy sequence, which asks Airflow each time that it is looked at.
-    EarthEngineOperationSensor(
+    EarthEngineOperationsSensor(
         task_id="hold", operation_names=name_of.expand(index=[0, 1, 2]), poll_interval=1, cancel_on_kill=True
     )
 globals()[made.dag_id] = made

@@ -9,7 +9,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 #: Seconds that a function works before it makes its exports: real ones take seconds to minutes.
 WORK = 3.0
@@ -57,7 +57,7 @@ def exporting_by_itself() -> None:
 def watching() -> None:
     """A sensor that has to cancel what another task has started and left."""
     start = EarthEngineExportOperator(task_id="start", kind="image", body=BODY, wait_for_completion=False)
-    hold = EarthEngineOperationSensor(
+    hold = EarthEngineOperationsSensor(
         task_id="hold",
         operation_names="{{ ti.xcom_pull('start') }}",
         deferrable=True,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
-from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationOperator, EarthEngineExportOperator
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationsOperator, EarthEngineExportOperator
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +61,7 @@ def neighbour() -> None:
 
 def clean_up(way: str) -> list[Any]:
     """Cancel at the end of a run what it has left, also where Airflow calls no callback."""
-    return [EarthEngineCancelOperationOperator(task_id="clean_up", **RETRIES).as_teardown()] if not way else []
+    return [EarthEngineCancelOperationsOperator(task_id="clean_up", **RETRIES).as_teardown()] if not way else []
 
 
 def dag_of(shape: str, way: str) -> DAG:
@@ -82,7 +82,7 @@ for way in WAYS:
     with dag_of("sensor", way):
         neighbour()
         (
-            EarthEngineOperationSensor(
+            EarthEngineOperationsSensor(
                 task_id="hold",
                 operation_names=task.earth_engine(task_id="start", wait_for_completion=False, **RETRIES)(exports(1))(),
                 deferrable=True,

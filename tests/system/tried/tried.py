@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationSensor
+from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 AGAIN: dict[str, Any] = {"retry_delay": timedelta(0), "poll_interval": 1}
 
@@ -29,7 +29,7 @@ def export_and_fail() -> None:
 
 def sensor(**options: Any) -> None:
     """Wait for an operation that it owns."""
-    EarthEngineOperationSensor(operation_names=os.environ.get("OPERATION", ""), cancel_on_kill=True, **options)
+    EarthEngineOperationsSensor(operation_names=os.environ.get("OPERATION", ""), cancel_on_kill=True, **options)
 
 
 STARTED = datetime(2026, 1, 1, tzinfo=timezone.utc)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from airflow_ee_provider.earth_engine.model.log_text import FEW, some_lines, some_of, summary, time_left
+from airflow_ee_provider.earth_engine.model.log_text import FEW, abbreviated, summary, time_left, truncated_lines
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.model.operations import Operation, OperationState
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult, describe_results
@@ -17,12 +17,12 @@ def name(number: int) -> OperationName:
 
 
 def test_a_few_names_are_all_shown_and_of_many_some() -> None:
-    assert some_of(["a", "b"]) == "a, b"
-    assert some_of(str(number) for number in range(FEW + 1)) == "0, 1, 2 and 8 more"
+    assert abbreviated(["a", "b"]) == "a, b"
+    assert abbreviated(str(number) for number in range(FEW + 1)) == "0, 1, 2 and 8 more"
 
 
 def test_of_many_lines_the_first_and_the_last_are_shown() -> None:
-    shown = some_lines([f"line {number}" for number in range(3000)])
+    shown = truncated_lines([f"line {number}" for number in range(3000)])
 
     assert len(shown) == 51
     assert (shown[0], shown[-1]) == ("line 0", "line 2999")
