@@ -45,7 +45,7 @@ class QueueState:
             self,
             unstarted=self.unstarted - started,
             running=self.running + started,
-            counted=self.count_by + started,
+            counted=self.counted + started,
             is_full=is_full,
             full_since=self.full_since if is_still_full else now if is_full else None,
             now=now,
@@ -97,10 +97,10 @@ def next_step(state: QueueState) -> StartMore | QueueWait | GiveUp | None:
     if not state.unstarted:
         return None
     limit = state.max_active_operations
-    free = None if limit is None else max(0, limit - state.count_by)
+    free = None if limit is None else max(0, limit - state.counted)
     if free != 0 and not state.is_full:
         return StartMore(free)
-    unfinished = state.running - max(1, int(state.count_by * REFILL_FRACTION))
+    unfinished = state.running - max(1, int(state.counted * REFILL_FRACTION))
     if not state.is_full:
         return QueueWait(state.running, unfinished)
     waited = 0.0 if state.full_since is None else state.now - state.full_since
