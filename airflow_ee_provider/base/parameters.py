@@ -253,10 +253,9 @@ def check_not_empty(holder: object, names: Iterable[str]) -> None:
 
 
 def _is_empty(value: Any) -> bool:
-    text = value.strip() if isinstance(value, str) else value
-    return (
-        text is None or text in ("", "None") or (isinstance(value, (list, tuple, set, frozenset, dict)) and not value)
-    )
+    if isinstance(value, str):
+        return value.strip() in ("", "None", "[]", "()")
+    return value is None or (isinstance(value, (list, tuple, set, frozenset, dict)) and not value)
 
 
 def refuse(operator: object, kwargs: Mapping[str, Any], *names: str) -> None:

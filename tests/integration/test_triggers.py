@@ -164,11 +164,11 @@ def test_a_trigger_asks_whether_its_task_still_waits(
 def test_a_kill_uses_the_session_that_the_wait_has_opened(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
 
-    async def count_by() -> Any:
+    async def counted() -> Any:
         opened.append(await aiohttp_session())
         return opened[-1]
 
-    monkeypatch.setattr(shared_client, "aiohttp_session", count_by)
+    monkeypatch.setattr(shared_client, "aiohttp_session", counted)
     name = emulator.service.add("a")
     task = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
     answer_as_supervisor(monkeypatch, task, None)

@@ -84,7 +84,7 @@ def test_the_time_for_which_the_queue_is_full_begins_again_with_each_start(
     after = state.after_start(started, is_full=is_full, now=NOW)
 
     assert after.full_since == since
-    assert (after.unstarted, after.running, after.count_by) == (12 - started, 2 + started, 1 + started)
+    assert (after.unstarted, after.running, after.counted) == (12 - started, 2 + started, 1 + started)
     assert (after.is_full, after.now) == (is_full, NOW)
 
 
@@ -105,17 +105,17 @@ def test_a_task_starts_all_and_never_more_than_it_may(
             wanted = state.unstarted if step.up_to is None else min(step.up_to, state.unstarted)
             taken = min(wanted, next(attempts, wanted))
             state = state.after_start(taken, is_full=taken < wanted, now=state.now)
-            assert limit is None or state.count_by <= limit
+            assert limit is None or state.counted <= limit
         elif isinstance(step, QueueWait):
             assert step.unfinished < state.running or not state.running
             assert step.timeout is not None or state.running
             ended = max(0, state.running - max(0, step.unfinished))
-            of_its_own = min(ended, state.count_by)
+            of_its_own = min(ended, state.counted)
             state = QueueState(
                 limit,
                 unstarted=state.unstarted,
                 running=state.running - ended,
-                counted=state.count_by - of_its_own,
+                counted=state.counted - of_its_own,
                 full_since=step.full_since,
                 now=state.now + (step.timeout or 0.0),
             )
