@@ -23,7 +23,7 @@ APART = $(patsubst %,tests/system/test_%.py,collector interrupt lifecycle_page w
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo quick test beside lint unit-3 unit-2 model system apart nightly walk explore matrix matrix-production bench soak soak-production google interface ui pictures libraries versions dist docs clean
+.PHONY: demo quick test beside lint unit-3 unit-2 model system apart nightly examples walk explore matrix matrix-production bench soak soak-production google interface ui pictures libraries versions dist docs clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -75,6 +75,9 @@ nightly: $(VENV_3)/installed $(VENV_2)/installed  ## What takes too long for `ma
 	$(VENV_2)/bin/python -m pytest tests/system/test_interrupt.py -m nightly
 	$(VENV_3)/bin/python -m pytest --numprocesses 2 tests/model -m nightly
 	$(VENV_2)/bin/python -m pytest --numprocesses 2 tests/model -m nightly
+
+examples: $(VENV_3)/installed  ## The code blocks of the documents, from example_dags/
+	$(VENV_3)/bin/python tests/support/examples_in_docs.py
 
 walk: $(VENV_3)/installed  ## How many files and functions one export goes through, and the package's lines
 	PYTHONPATH=$(CURDIR):tests/support:tests/model $(VENV_3)/bin/python tests/model/walk.py
