@@ -9,18 +9,18 @@ import json
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_ee_provider.base.stored_values import or_error, xcom_backend
 from airflow_ee_provider.collector.tables import Tables
 from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY, Ownership, Record, part_key, read_parts
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY, Record, part_key, read_parts
 from airflow_ee_provider.tracking.settled import settled_try
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
+    from datetime import datetime
 #: How many ids one statement names at most: databases have limits.
 MOST_NAMED = 1000
 
@@ -246,21 +246,12 @@ def _together(one: Seen, other: Seen) -> Seen:
 
 
 def _checked(record: Record, key: Key) -> Record:
-    """Return a part of a record; who may write XComs may have written anything.
+    """Return a part of a record.
 
-    :raises ValueError: if it is not what a task of that name can have written.
+    :raises ValueError: if another task than the one under which it was found has written it.
     """
-    numbers = (record.try_number, record.max_tries)
-    is_sound = (
-        (record.task_id, record.map_index) == (key.task_id, key.map_index)
-        and (record.account is None or isinstance(record.account, dict))
-        and all(number is None or isinstance(number, int) for number in numbers)
-        and record.ownership in {ownership.value for ownership in Ownership}
-    )
-    if not is_sound:
-        raise ValueError("This is not what the task itself writes.")
-    if record.run_started is not None:
-        datetime.fromisoformat(record.run_started)
+    if (record.task_id, record.map_index) != (key.task_id, key.map_index):
+        raise ValueError("Another task has written this.")
     return record
 
 

@@ -23,9 +23,11 @@ before Airflow 3.3, there would be as many Variables.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from airflow_ee_provider.base.connection import CONNECTION_FIELDS
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 
@@ -102,20 +104,22 @@ class Record:
 
     @classmethod
     def from_json(cls, value: Any) -> Record:
-        """Read what `as_json` has returned.
+        """Read what `as_json` has returned; fields that only a later version knows are left out.
 
-        :raises InvalidOperationNameError: if it is no record, such as the path of an object that is gone.
+        :raises InvalidOperationNameError: if it is no record, such as the path of an object that is gone, or one of its
+            fields cannot be what a task has written: whoever may write XComs may write anything.
         """
         if isinstance(value, Exception):
             raise value
-        parts_before = value.get("parts_before") if isinstance(value, dict) else None
-        is_record = isinstance(parts_before, int) and 0 <= parts_before <= MOST_PARTS
-        if not is_record or value.get("version") != VERSION:
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value} if _is_ours(value) else {}
+        wrong = [name for name, is_right in _FIELDS.items() if name in known and not is_right(known[name])]
+        if wrong or not known:
             raise InvalidOperationNameError(
-                f"A {type(value).__name__} is no record of Earth Engine operations.",
+                f"{_what(value, wrong)} is no record of Earth Engine operations.",
                 remedy="Is an object of the XCom backend gone, or was it written by a newer airflow-ee-provider?",
             )
-        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        if known.get("account") is not None:
+            known["account"] = {name: known["account"].get(name) for name in CONNECTION_FIELDS}
         names = texts_of(value["operation_names"])
         keys = tuple(str(key) for key in known.get("start_keys", ()))
         ends = known.get("cancel_on")
@@ -135,6 +139,68 @@ class Record:
     def is_like(self, other: Record) -> bool:
         """Whether both are recorded in the same name, for the same reason, so that one part has room for either's."""
         return (self.account, self.ownership, self.cancel_on) == (other.account, other.ownership, other.cancel_on)
+
+
+def _is_ours(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.get("version") == VERSION
+        and {"operation_names", "parts_before"} <= set(value)
+    )
+
+
+def _what(value: Any, wrong: list[str]) -> str:
+    if not wrong:
+        return f"A {type(value).__name__}"
+    return f"What has {', '.join(f'{name}={value[name]!r:.60}' for name in wrong)}"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(map(_is_text, value))
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _is_account(value: Any) -> bool:
+    if not isinstance(value, dict) or CONNECTION_FIELDS[0] not in value:
+        return False
+    conn_id, project, chain = (value.get(name) for name in CONNECTION_FIELDS)
+    return all(one is None or _is_text(one) for one in (conn_id, project)) and (
+        chain is None or _is_text(chain) or _are_texts(chain)
+    )
+
+
+def _or_none(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or is_right(value)
+
+
+#: What each field of a record is, as JSON; its names are read by `texts_of`.
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "account": _or_none(_is_account),
+    "task_id": _is_text,
+    "map_index": _is_number,
+    "try_number": _or_none(_is_number),
+    "max_tries": _or_none(_is_number),
+    "run_started": _or_none(_is_time),
+    "start_keys": _are_texts,
+    "ownership": lambda value: _is_text(value) and value in {one.value for one in Ownership},
+    "cancel_on": _or_none(_are_texts),
+    "parts_before": lambda value: _is_number(value) and 0 <= value <= MOST_PARTS,
+}
 
 
 def cancel_on_of(task: object) -> tuple[str, ...] | None:
