@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_ee_provider import PLUGIN_PATH
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.earth_engine.model.errors import CredentialsError, InvalidRequestError, TransientError
+from airflow_ee_provider.tracking.api_address import address_of
 from airflow_ee_provider.tracking.holders import earliest_record, orphans_among
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def ask_for_orphans(connection: Any, names: Sequence[str], since: datetime) -> d
     """
     import requests
 
-    url, asked = _url(connection), {"operation_names": list(names), "since": since.isoformat()}
+    url, asked = address_of(connection), {"operation_names": list(names), "since": since.isoformat()}
     try:
         with requests.Session() as session:
             session.headers["Authorization"] = f"Bearer {_token(session, url, connection)}"
@@ -65,13 +66,6 @@ def ask_for_orphans(connection: Any, names: Sequence[str], since: datetime) -> d
             return {str(name): str(owner) for name, owner in answer.json()["orphans"].items()}
     except (requests.RequestException, ValueError, KeyError, AttributeError) as error:
         raise TransientError(f"Airflow's API server does not say which are orphaned: {error}", subject=url) from None
-
-
-def _url(connection: Any) -> str:
-    host = (connection.host or "").rstrip("/")
-    if host and "://" not in host:
-        host = f"{connection.schema or 'http'}://{host}"
-    return f"{host}:{connection.port}" if connection.port else host
 
 
 def _token(session: Any, url: str, connection: Any) -> str:
