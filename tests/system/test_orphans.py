@@ -56,7 +56,7 @@ def test_an_orphan_is_seen_and_cancelled_and_what_is_wanted_is_not(
     with without_a_triggerer(airflow):
         airflow.mark_run(DAG_ID, run_id, "failed")
         wait_until(lambda: on_the_page(airflow)[orphan]["orphaned"], what="the page to call it orphaned")
-        orphans = [row["operation"] for row in command(airflow, "orphans")]
+        orphans = [row["name"] for row in command(airflow, "orphans")]
         assert orphan in orphans
         assert not {wanted, colleagues} & set(orphans)
 
