@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import suppress
 from datetime import datetime
@@ -16,6 +17,12 @@ T = TypeVar("T")
 
 #: Seconds after which something is taken for not happening at all, on a machine that has other work as well.
 PATIENCE = 600.0
+
+#: Seconds for an answer: longer than SQLite's lock is waited for, so that no second request meets the first one.
+ANSWERED_WITHIN = 90.0
+
+#: How often an answer may be a server's error.
+MOST_REFUSALS = 5
 
 #: What a task does not leave unless somebody acts; and for how many seconds it is in one before that is believed.
 FINAL_STATES = ("success", "failed", "skipped", "upstream_failed", "removed")
@@ -33,6 +40,8 @@ class AirflowApi:
             """The header of that name."""
 
     api_path = "/api/v2"
+    #: One request at a time: on SQLite, an API server that answers two that write can lock itself out for minutes.
+    _turn: ClassVar[threading.Lock] = threading.Lock()
     #: What a new DAG run is made with besides its conf.
     run_body: ClassVar[dict[str, Any]] = {"logical_date": None}
 
@@ -44,18 +53,21 @@ class AirflowApi:
         import requests
 
         url, headers = f"{self.url}{self.api_path}{path}", {"Authorization": self.authorization}
-        for attempt in range(5):  # SQLite is locked now and then.
+        until, refusals = time.monotonic() + PATIENCE, 0
+        for attempt in count():
             try:
-                answer = requests.request(method, url, json=body, headers=headers, timeout=20)
+                with self._turn:
+                    answer = requests.request(method, url, json=body, headers=headers, timeout=ANSWERED_WITHIN)
             except requests.Timeout:
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{method} {path}: Airflow's API does not answer.") from None
                 continue
             if answer.ok or (attempt and answer.status_code == 409):  # A former attempt has come through.
                 return answer.json() if answer.content else None
-            if answer.status_code < 500:
+            refusals += 1
+            if answer.status_code < 500 or refusals == MOST_REFUSALS:
                 break
-            time.sleep(1)
-        else:
-            raise TimeoutError(f"{method} {path}: Airflow's API does not answer.")
+            time.sleep(1)  # SQLite is locked now and then.
         raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
 
     def wait_for_dags(self, *dag_ids: str) -> None:
