@@ -15,9 +15,14 @@ from airflow_ee_provider.base.measuring import measure_cancels
 from airflow_ee_provider.hooks.connection import CONFIG_SECTION
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.plugins.cached_overview import read_all
-from airflow_ee_provider.plugins.permissions import may_use_connection, readable_dags, what_forbids_cancel
+from airflow_ee_provider.plugins.permissions import (
+    may_use_connection,
+    readable_dags,
+    reasons_against,
+    what_forbids_cancel,
+)
 from airflow_ee_provider.tracking.audit import audit_row
-from airflow_ee_provider.tracking.database import read_holdings
+from airflow_ee_provider.tracking.database import read_holdings, visible_connections
 from airflow_ee_provider.tracking.holders import orphans_among
 
 if TYPE_CHECKING:
@@ -57,11 +62,15 @@ class Wanted:
 def content(overview: Overview, age: float, user: Any, wanted: Wanted) -> str:
     """Return the page's JSON for a user: what they may see, and of what they may not, how many there are."""
     visible, hidden = _visible(overview.operations, user)
-    name = user.get_name()
+    name, why = user.get_name(), reasons_against(user)
     shown = [one for one in visible if wanted.is_all or any(wanted.has(holder) for holder in one.held.holders)]
     return json.dumps(
         {
-            "operations": [{**one.as_dict(), "mine": _is_mine(one, name)} for one in shown],
+            "operations": [
+                {**one.as_dict(), "mine": _is_mine(one, name), "forbidden": "" if one.held.operation.done else why(one)}
+                for one in shown
+            ],
+            "connections": [conn_id for conn_id in visible_connections() if may_use_connection(user, conn_id)],
             "hidden": hidden if wanted.is_all else 0,
             "age": round(age, 1),
             "errors": {conn_id: e for conn_id, e in overview.errors.items() if may_use_connection(user, conn_id)},

@@ -16,7 +16,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from airflow_ee_provider.tracking.overview import ListedOperation
 
@@ -47,6 +47,13 @@ def what_forbids_cancel(user: Any, operations: Iterable[ListedOperation]) -> str
     Who may change the task instances of every DAG that holds it may; what no task holds is for those who may edit the
     connection: they can do in its name what they like.
     """
+    forbids = reasons_against(user)
+    why = ((one.held.operation.name, forbids(one)) for one in operations)
+    return next((f"{name}: {reason}" for name, reason in why if reason), "")
+
+
+def reasons_against(user: Any) -> Callable[[ListedOperation], str]:
+    """Return what says why a user may not cancel an operation; it asks about each DAG and each connection once."""
 
     @cache
     def may_edit(conn_id: str) -> bool:
@@ -56,14 +63,15 @@ def what_forbids_cancel(user: Any, operations: Iterable[ListedOperation]) -> str
     def may_change(dag_id: str) -> bool:
         return _may(user, dag_id, "PUT", DagAccessEntity.TASK_INSTANCE)
 
-    for one in operations:
-        name, holders = one.held.operation.name, one.held.holders
-        if not holders and not may_edit(one.conn_id):
-            return f"{name}: no task holds it: only who may edit the connection {one.conn_id} may cancel it"
-        for holder in holders:
+    def reason(one: ListedOperation) -> str:
+        if not one.held.holders and not may_edit(one.conn_id):
+            return f"no task has recorded it: only users who may edit the connection {one.conn_id} may cancel it"
+        for holder in one.held.holders:
             if not may_change(holder.dag_id):
-                return f"{name}: it is held by the DAG {holder.dag_id}, whose tasks you may not change"
-    return ""
+                return f"it belongs to the DAG {holder.dag_id}, whose tasks you may not change"
+        return ""
+
+    return reason
 
 
 def _may(user: Any, dag_id: str, method: Method, entity: DagAccessEntity) -> bool:

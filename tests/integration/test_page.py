@@ -158,7 +158,7 @@ def test_all_are_cancelled_or_none(
     answer = api.post(CANCEL, headers=role("op"), json={"operation_names": [orphan, nobodys]})
 
     assert answer.status_code == 403
-    assert "no task holds it" in answer.json()["detail"]
+    assert "no task has recorded it" in answer.json()["detail"]
     assert earth_engine_emulator.service.state(orphan) == "RUNNING"
 
 

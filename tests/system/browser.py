@@ -68,10 +68,18 @@ class Browser:
         wait_until(clicked, what=f"a click on {xpath}")
 
     def write(self, xpath: str, text: str) -> None:
-        """Write into a field."""
+        """Write into a field, in place of what is there."""
+        from selenium.webdriver.common.by import By
+        from selenium.webdriver.common.keys import Keys
+
+        self.driver.find_element(By.XPATH, xpath).send_keys(Keys.CONTROL, "a")
+        self.driver.find_element(By.XPATH, xpath).send_keys(text)
+
+    def is_enabled(self, xpath: str) -> bool:
+        """Whether a button can be pressed."""
         from selenium.webdriver.common.by import By
 
-        self.driver.find_element(By.XPATH, xpath).send_keys(text)
+        return bool(self.driver.find_element(By.XPATH, xpath).is_enabled())
 
     def complaints(self) -> list[str]:
         """Return what axe finds serious on our part of the page."""

@@ -107,7 +107,59 @@ def test_the_keyboard_is_enough(window: Browser, emulator: Emulator) -> None:
     press(Keys.ESCAPE)
     wait_until(lambda: "Cancel this operation?" not in window.text, what="the question to go away")
 
+    assert window.driver.switch_to.active_element.text == "Cancel 1…"
     assert emulator.service.state(name) == "RUNNING"
+
+
+def test_what_is_not_shown_is_not_cancelled(window: Browser, emulator: Emulator) -> None:
+    service = emulator.service
+    others = [service.add(f"many-{number:02}", run_seconds=3600, project="earth-demo") for number in range(60)]
+    meant = service.add("meant", run_seconds=3600, project="earth-demo")
+    window.open(PAGE)
+    window.see_operations()
+    window.write("//input[@type='search']", "many-")
+    window.see("60 of ")
+    window.click("//input[@aria-label='Select all of this page']")
+    window.see("Cancel 50…")
+    window.click("//button[normalize-space()='Next']")
+    window.see("Cancel 50… (50 on other pages)")
+
+    window.write("//input[@type='search']", "meant")
+    window.see("1 of ")
+    window.click("//input[@aria-label='Select meant']")
+    window.click("//button[normalize-space()='Cancel 1…']")
+    window.click("//button[normalize-space()='Cancel it']")
+
+    wait_until(lambda: service.operations[meant].cancel_requested is not None, what="the cancel of what was meant")
+    assert [name for name in others if service.operations[name].cancel_requested is not None] == []
+
+
+def test_more_than_ten_are_cancelled_only_once_their_number_is_typed(window: Browser, emulator: Emulator) -> None:
+    service = emulator.service
+    names = [service.add(f"dozen-{number:02}", run_seconds=3600, project="earth-demo") for number in range(12)]
+    window.open(PAGE)
+    window.see_operations()
+    window.write("//input[@type='search']", "dozen-")
+    window.see("12 of ")
+    window.click("//input[@aria-label='Select all of this page']")
+    window.click("//button[normalize-space()='Cancel 12…']")
+    window.see("Type 12 to cancel them")
+    assert all(f"dozen-{number:02}" in window.text for number in range(12))
+    confirm = "//dialog//button[normalize-space()='Cancel them']"
+    assert not window.is_enabled(confirm)
+
+    window.write("//dialog//input", "12")
+    window.click(confirm)
+
+    wait_until(lambda: all(service.operations[n].cancel_requested for n in names), what="all to be asked to cancel")
+
+
+def test_an_empty_page_says_why(window: Browser) -> None:
+    window.open(PAGE)
+    window.see_operations()
+    window.write("//input[@type='search']", "there is no such thing")
+
+    window.see("No operation matches the filters. “Active” hides those that have ended.")
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 1400), ("light", 500)])

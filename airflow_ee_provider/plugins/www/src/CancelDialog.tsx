@@ -1,14 +1,22 @@
 import type { Operation } from "./api";
+import { asAsked, isWanted } from "./choosing";
 import { holderName } from "./format";
 
-const SHOWN = 12;
+/** Above that, the number is to be typed: so many are rarely meant by one click. */
+const FEW = 10;
 
-/** Asks before anything is cancelled: what it is, and who holds it. */
+/** Asks before anything is cancelled, and lists all of it: those first that a task still waits for. */
 export function CancelDialog(props: { operations: Operation[]; onAnswer: (cancel: boolean) => void }) {
   const { operations, onAnswer } = props;
   const dialog = React.useRef<HTMLDialogElement>(null);
-  React.useEffect(() => dialog.current?.showModal(), []);
-  const wanted = operations.filter((one) => one.holders.some((holder) => holder.wants)).length;
+  const [typed, setTyped] = React.useState("");
+  React.useEffect(() => {
+    const before = document.activeElement as HTMLElement | null;
+    dialog.current?.showModal();
+    return () => before?.focus();
+  }, []);
+  const wanted = operations.filter(isWanted).length;
+  const isMeant = operations.length <= FEW || typed.trim() === String(operations.length);
   const what = operations.length === 1 ? "this operation" : `these ${operations.length.toLocaleString()} operations`;
   return (
     <dialog
@@ -27,7 +35,7 @@ export function CancelDialog(props: { operations: Operation[]; onAnswer: (cancel
         </p>
       )}
       <ul>
-        {operations.slice(0, SHOWN).map((one) => (
+        {asAsked(operations).map((one) => (
           <li key={one.name}>
             <strong>{one.description || one.name}</strong>, {one.state.toLowerCase()}:{" "}
             {one.holders.length === 0
@@ -35,13 +43,18 @@ export function CancelDialog(props: { operations: Operation[]; onAnswer: (cancel
               : one.holders.map((holder) => `${holderName(holder)} (${holder.task_state ?? "no state"})`).join(", ")}
           </li>
         ))}
-        {operations.length > SHOWN && <li>and {(operations.length - SHOWN).toLocaleString()} more</li>}
       </ul>
+      {operations.length > FEW && (
+        <label>
+          Type {operations.length} to cancel them
+          <input inputMode="numeric" onChange={(event) => setTyped(event.target.value)} value={typed} />
+        </label>
+      )}
       <div className="ee-buttons">
         <button autoFocus onClick={() => onAnswer(false)} type="button">
           Keep
         </button>
-        <button className="ee-danger" onClick={() => onAnswer(true)} type="button">
+        <button className="ee-danger" disabled={!isMeant} onClick={() => onAnswer(true)} type="button">
           Cancel {operations.length === 1 ? "it" : "them"}
         </button>
       </div>

@@ -1,5 +1,5 @@
 import type { Answer, Operation } from "./api";
-import type { Column, Sorting } from "./choosing";
+import { type Column, type Sorting, canBeCancelled } from "./choosing";
 import { age, cost, destinationUrl, duration, holderName, holderUrl, number, runningTime } from "./format";
 
 const COLUMNS: [Column, string][] = [
@@ -24,7 +24,7 @@ export function OperationsTable(props: {
   sorting: Sorting;
 }) {
   const { answer, operations, selected, sorting } = props;
-  const selectable = operations.filter((one) => !one.done).map((one) => one.name);
+  const selectable = operations.filter(canBeCancelled).map((one) => one.name);
   const areAllSelected = selectable.length > 0 && selectable.every((name) => selected.has(name));
   return (
     <table className="ee-table">
@@ -94,8 +94,9 @@ function Row(props: {
         <input
           aria-label={`Select ${label}`}
           checked={props.isSelected}
-          disabled={operation.done}
+          disabled={!canBeCancelled(operation)}
           onChange={(event) => props.onSelect([operation.name], event.target.checked)}
+          title={operation.forbidden}
           type="checkbox"
         />
       </td>

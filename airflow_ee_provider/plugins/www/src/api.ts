@@ -29,6 +29,8 @@ export type Operation = {
   holders: Holder[];
   orphaned: boolean;
   mine: boolean;
+  /** Why this user may not cancel it; empty if they may, or it has ended. */
+  forbidden: string;
   conn_id: string;
   /** Why the collector has cancelled it. */
   cancelled_because: string | null;
@@ -40,6 +42,8 @@ export type Answer = {
   hidden: number;
   /** Seconds since they were read. */
   age: number;
+  /** The connections that were asked, as far as this user may read them. */
+  connections: string[];
   /** By connection, why its project could not be listed. */
   errors: Record<string, string>;
   eecu_hour_price: number | null;

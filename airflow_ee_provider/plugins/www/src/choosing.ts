@@ -28,6 +28,20 @@ export function choose(operations: Operation[], filters: Filters): Operation[] {
   );
 }
 
+export function canBeCancelled(operation: Operation): boolean {
+  return !operation.done && operation.forbidden === "";
+}
+
+/** In the order of the question: those first that a task still waits for, then by DAG. */
+export function asAsked(operations: Operation[]): Operation[] {
+  const key = (one: Operation) => [isWanted(one) ? 0 : 1, one.holders[0]?.dag_id ?? "~", one.description, one.name];
+  return [...operations].sort((a, b) => (key(a).join("\u0000") < key(b).join("\u0000") ? -1 : 1));
+}
+
+export function isWanted(operation: Operation): boolean {
+  return operation.holders.some((holder) => holder.wants);
+}
+
 function keyOf(operation: Operation, column: Column, now: number): number | string {
   const holder = operation.holders[0];
   switch (column) {

@@ -1,6 +1,6 @@
 import { type Answer, type Operation, type Place, cancelOperations, readOperations } from "./api";
 import { CancelDialog } from "./CancelDialog";
-import { type Filters, NO_FILTERS, type Sorting, choose, sort, totalsByDag } from "./choosing";
+import { type Filters, NO_FILTERS, type Sorting, canBeCancelled, choose, sort, totalsByDag } from "./choosing";
 import { FilterBar } from "./FilterBar";
 import { OperationsTable } from "./OperationsTable";
 import css from "./styles.css";
@@ -56,7 +56,8 @@ function Page(place: Place) {
     () => (answer ? sort(choose(answer.operations, filters), sorting, now) : []),
     [answer, filters, sorting],
   );
-  const toCancel = (answer?.operations ?? []).filter((one) => selected.has(one.name) && !one.done);
+  // Of what the filters show, and of nothing else.
+  const toCancel = chosen.filter((one) => selected.has(one.name) && canBeCancelled(one));
 
   const select = (names: string[], isSelected: boolean) => {
     const next = new Set(selected);
@@ -87,14 +88,29 @@ function Page(place: Place) {
   const isForAll = place.dagId === undefined;
   const pages = Math.max(1, Math.ceil(chosen.length / ROWS));
   const current = Math.min(pageNumber, pages - 1);
+  const shown = chosen.slice(current * ROWS, (current + 1) * ROWS);
+  const elsewhere = toCancel.filter((one) => !shown.includes(one)).length;
   return (
     <main className="ee-page">
       <style>{css}</style>
       <header>
         <h1>Earth Engine operations</h1>
-        <button className="ee-danger" disabled={toCancel.length === 0} onClick={() => setIsAsking(true)} type="button">
-          {toCancel.length === 0 ? "Cancel…" : `Cancel ${toCancel.length.toLocaleString()}…`}
-        </button>
+        <div className="ee-buttons">
+          {toCancel.length > 0 && (
+            <button onClick={() => setSelected(new Set())} type="button">
+              Select none
+            </button>
+          )}
+          <button
+            className="ee-danger"
+            disabled={toCancel.length === 0}
+            onClick={() => setIsAsking(true)}
+            type="button"
+          >
+            {toCancel.length === 0 ? "Cancel…" : `Cancel ${toCancel.length.toLocaleString()}…`}
+            {elsewhere > 0 && ` (${elsewhere.toLocaleString()} on other pages)`}
+          </button>
+        </div>
       </header>
       <FilterBar
         dags={dagsOf(answer)}
@@ -102,6 +118,8 @@ function Page(place: Place) {
         onChange={(next) => {
           setFilters(next);
           setPageNumber(0);
+          const left = new Set(choose(answer?.operations ?? [], next).map((one) => one.name));
+          setSelected(new Set([...selected].filter((name) => left.has(name))));
         }}
         showsDags={isForAll}
       />
@@ -126,11 +144,12 @@ function Page(place: Place) {
               now={now}
               onSelect={select}
               onSort={setSorting}
-              operations={chosen.slice(current * ROWS, (current + 1) * ROWS)}
+              operations={shown}
               selected={selected}
               sorting={sorting}
             />
           )}
+          {chosen.length === 0 && <p>{whyNone(answer, filters)}</p>}
           {pages > 1 && <Pager current={current} onChange={setPageNumber} pages={pages} />}
           {isForAll && <Totals answer={answer} totals={totalsByDag(chosen)} />}
         </>
@@ -155,7 +174,22 @@ function dagsOf(answer: Answer | undefined): string[] {
   return [...new Set(dags)].sort();
 }
 
+/** Says why no operation is shown. */
+function whyNone(answer: Answer, filters: Filters): string {
+  if (answer.operations.length > 0) {
+    return filters.state === "active"
+      ? "No operation matches the filters. “Active” hides those that have ended."
+      : "No operation matches the filters.";
+  }
+  return answer.connections.length === 0
+    ? "There is no connection whose operations you may see. An administrator names them in [earth_engine] connections."
+    : `Nothing is listed for the connections ${answer.connections.join(", ")}.`;
+}
+
 function summary(answer: Answer, chosen: Operation[]): string {
+  if (answer.operations.length === 0 && Object.keys(answer.errors).length > 0) {
+    return "The operations are not known: Earth Engine could not be asked.";
+  }
   const orphans = chosen.filter((one) => one.orphaned).length;
   return [
     `${chosen.length.toLocaleString()} of ${answer.operations.length.toLocaleString()} operations`,
@@ -184,5 +218,10 @@ function Pager(props: { current: number; pages: number; onChange: (page: number)
   );
 }
 
+/** Another tab or another DAG begins with no filter and nothing selected. */
+function PageOfPlace(place: Place) {
+  return <Page key={[place.dagId, place.runId, place.taskId, place.mapIndex].join(" ")} {...place} />;
+}
+
 // Airflow's UI takes the component from here.
-Reflect.set(globalThis, "AirflowPlugin", Page);
+Reflect.set(globalThis, "AirflowPlugin", PageOfPlace);
