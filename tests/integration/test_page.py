@@ -71,6 +71,7 @@ def test_the_page_says_of_each_operation_who_holds_it(api: TestClient, orphan: s
     assert operations[orphan]["orphaned"]
     assert operations[orphan]["holders"][0]["dag_id"] == "held_owner"
     assert operations[nobodys]["holders"] == []
+    assert api.get(OPERATIONS, headers=role("admin")).json()["connections"] == ["earth_engine_default"]
     assert shown(api, dag_id="held_owner").keys() == {orphan}
     assert shown(api, dag_id="another").keys() == set()
     assert shown(api, dag_id="held_owner", task_id="another").keys() == set()
@@ -154,6 +155,9 @@ def test_all_are_cancelled_or_none(
     manager = get_auth_manager()
     allowed = manager.is_authorized_connection
     monkeypatch.setattr(manager, "is_authorized_connection", lambda **what: what["method"] == "GET" and allowed(**what))
+    listed = shown(api, "op")
+    assert listed[orphan]["forbidden"] == ""
+    assert "only users who may edit the connection earth_engine_default" in listed[nobodys]["forbidden"]
 
     answer = api.post(CANCEL, headers=role("op"), json={"operation_names": [orphan, nobodys]})
 
