@@ -15,3 +15,11 @@ def test_nothing_needs_what_the_wheel_leaves_out() -> None:
 
     assert len(files) > 100
     assert [str(path.relative_to(ROOT)) for path in files if IMPORT.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_every_file_of_the_package_can_be_read_at_once() -> None:
+    lengths = {
+        path: path.read_text(encoding="utf-8").count("\n") for path in (ROOT / "airflow_ee_provider").rglob("*.py")
+    }
+
+    assert [str(path.relative_to(ROOT)) for path, length in lengths.items() if length > 300] == []

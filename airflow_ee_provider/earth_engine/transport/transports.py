@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sysconfig
 import threading
 import time
 from email.utils import formatdate
@@ -17,6 +15,7 @@ from airflow_ee_provider.earth_engine.model import limits
 from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError
 from airflow_ee_provider.earth_engine.protocol.effects import NoResponse, Request, Response
 from airflow_ee_provider.earth_engine.transport import bodies
+from airflow_ee_provider.earth_engine.transport.library_errors import unexpected
 from airflow_ee_provider.earth_engine.transport.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
@@ -26,20 +25,6 @@ if TYPE_CHECKING:
     import requests
     from google.auth.credentials import Credentials
     from google.auth.transport.requests import AuthorizedSession
-
-#: What a request passes through.
-_STANDARD_LIBRARY = sysconfig.get_path("stdlib")
-_LIBRARIES = (
-    "requests",
-    "urllib3",
-    "google",
-    "aiohttp",
-    "yarl",
-    "multidict",
-    "idna",
-    "charset_normalizer",
-    "cryptography",
-)
 
 #: How often a token that is not accepted is refreshed, as google-auth's own session does it; seconds between two
 #: readings of a connection whose credentials are not accepted.
@@ -78,22 +63,6 @@ def _insecure(error: Exception) -> NoResponse:
     return NoResponse(
         f"TLS failed: {error}", EarthEngineError, "Check the host's certificate and this machine's clock."
     )
-
-
-def _unexpected(error: Exception) -> NoResponse:
-    """Return what stands for an exception that a library does not document, such as one for an odd header."""
-    if not _is_of_library(error):
-        raise error
-    return NoResponse(f"{type(error).__name__}: {error}")
-
-
-def _is_of_library(error: Exception) -> bool:
-    """Whether a library raised it, rather than a signal handler of the task's function that ran amid the request."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    file = trace.tb_frame.f_code.co_filename if trace is not None else ""
-    return file.startswith((_STANDARD_LIBRARY, "<")) or any(f"{os.sep}{name}{os.sep}" in file for name in _LIBRARIES)
 
 
 class SyncTransport(Protocol):
@@ -166,7 +135,7 @@ class RequestsTransport:
         except (requests.RequestException, HTTPError) as error:
             return NoResponse(f"{type(error).__name__}: {error}")
         except Exception as error:  # noqa: BLE001 (see there)
-            return _unexpected(error)
+            return unexpected(error)
         self._limiter.answered(answer.status_code, time.monotonic())
         return body if isinstance(body, NoResponse) else _response(answer.status_code, body, answer.headers)
 
@@ -252,7 +221,7 @@ class AiohttpTransport:
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             return NoResponse(f"{type(error).__name__}: {error}")
         except Exception as error:  # noqa: BLE001 (see there)
-            return _unexpected(error)
+            return unexpected(error)
         return answer
 
     async def _send(self, request: Request, headers: dict[str, str]) -> Response | NoResponse:
