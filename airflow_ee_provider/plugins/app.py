@@ -10,15 +10,15 @@ import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep  # noqa: TC002 (FastAPI reads it)
-from fastapi import Body, FastAPI, HTTPException, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.staticfiles import StaticFiles
-from pydantic import AwareDatetime  # noqa: TC002 (the same)
 
 from airflow_ee_provider.plugins import page
+from airflow_ee_provider.plugins.asked import names_in, read_json, time_in
 from airflow_ee_provider.plugins.cached_overview import CachedOverview
 from airflow_ee_provider.plugins.permissions import may_read_runs
 
@@ -54,13 +54,12 @@ async def operations(
 
 
 @app.post("/operations/cancel")
-async def cancel(user: GetUserDep, operation_names: Annotated[list[str], Body(embed=True)]) -> Response:
-    """Ask Earth Engine to cancel operations; returns what became of each request."""
+async def cancel(user: GetUserDep, request: Request) -> Response:
+    """Ask Earth Engine to cancel the ``operation_names`` of the body; returns the result of each request."""
     await _refuse_unless(may_read_runs, user, needs="to read DAG runs")
-    if not 0 < len(operation_names) <= MOST_AT_ONCE:
-        raise HTTPException(422, f"operation_names has to name 1 to {MOST_AT_ONCE} operations.")
+    names = names_in(await read_json(request), 1, MOST_AT_ONCE)
     try:
-        results = await _in_thread(page.cancel, user, list(dict.fromkeys(operation_names)))
+        results = await _in_thread(page.cancel, user, list(dict.fromkeys(names)))
     except PermissionError as error:
         raise HTTPException(403, str(error)) from None
     except LookupError as error:
@@ -70,18 +69,16 @@ async def cancel(user: GetUserDep, operation_names: Annotated[list[str], Body(em
 
 
 @app.post("/orphans")
-async def orphans(
-    user: GetUserDep,
-    operation_names: Annotated[list[str], Body(max_length=MOST_ASKED)],
-    since: Annotated[AwareDatetime, Body()],
-) -> Response:
-    """Return which of some active operations are orphaned: for `airflow_ee_provider.tracking.api_client`.
+async def orphans(user: GetUserDep, request: Request) -> Response:
+    """Return which of the body's ``operation_names``, all active, are orphaned, from the records ``since`` a time.
 
-    The names of a full queue are too long for an address, so this is no GET.
+    For `airflow_ee_provider.tracking.api_client`. This is no GET: the names of a full queue are too long for a URL.
     """
     await _refuse_unless(may_read_runs, user, DagAccessEntity.XCOM, needs="to read the XComs of all DAGs")
+    asked = await read_json(request)
+    names, since = names_in(asked, 0, MOST_ASKED), time_in(asked, "since")
     try:
-        found = await _in_thread(page.orphans, user, operation_names, since)
+        found = await _in_thread(page.orphans, user, names, since)
     except PermissionError as error:
         raise HTTPException(403, str(error)) from None
     return _json({"orphans": found})

@@ -170,10 +170,39 @@ def test_nonsense_is_refused(api: TestClient, orphan: str) -> None:
     def post(body: Any) -> int:
         return int(api.post(CANCEL, headers=role("admin"), json=body).status_code)
 
+    def raw(body: str) -> int:
+        headers = {**role("admin"), "Content-Type": "application/json"}
+        return int(api.post(CANCEL, headers=headers, content=body).status_code)
+
     assert post({"operation_names": []}) == 422
     assert post({"operation_names": ["projects/p/operations/UNKNOWN"]}) == 404
     assert post({"operation_names": [orphan] * 3001}) == 422
     assert post([orphan]) == 422
+    assert post({"operation_names": [1] * 3}) == 422
+    assert raw('{"operation_names": ["projects/p/operations/A\\udcff"]}') == 422  # A half of a character.
+    assert raw('{"operation_names": [NaN]}') == 422
+    assert raw("not JSON") == 422
+    assert post({"operation_names": "x" * (3 * 2**20)}) == 413
+
+
+def test_nothing_of_a_body_is_read_before_the_permission_or_sent_back(
+    api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = {"operation_names": [7] * 500_000}
+
+    refused = api.post(CANCEL, headers=role("admin"), json=large)
+    monkeypatch.setattr("airflow_ee_provider.plugins.app.may_read_runs", lambda *_: False)
+
+    assert (refused.status_code, len(refused.content) < 200) == (422, True)
+    assert api.post(CANCEL, headers=role("admin"), json=large).status_code == 403
+    assert orphan
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-01-01T00:00:00", None, 5])
+def test_a_question_about_orphans_needs_a_time_with_a_zone(api: TestClient, orphan: str, since: Any) -> None:
+    answer = api.post(ORPHANS, headers=role("admin"), json={"operation_names": [orphan], "since": since})
+
+    assert answer.status_code == 422
 
 
 def test_a_form_of_another_site_cancels_nothing(api: TestClient, orphan: str, earth_engine_emulator: Emulator) -> None:

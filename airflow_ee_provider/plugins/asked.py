@@ -1,0 +1,70 @@
+"""What the page's endpoints are asked for: read within bounds, and only after the permission is checked.
+
+FastAPI would read and check a body first, on the API server's event loop, and send back what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from fastapi import HTTPException
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+#: Bytes of a body: of 30,000 names, with some to spare.
+LARGEST_BODY = 3 * 2**20
+
+#: Characters of an operation's name.
+LONGEST_NAME = 300
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """Return the JSON object that a request has as its body.
+
+    :raises HTTPException: 413 if it is too large, 422 if it is none. A form of another site sends no JSON.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(422, "The body has to be JSON, with the Content-Type application/json.")
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > LARGEST_BODY:
+            raise HTTPException(413, f"The body has more than {LARGEST_BODY:,} bytes.")
+    try:
+        value = await asyncio.to_thread(json.loads, bytes(body))
+    except (ValueError, RecursionError):
+        raise HTTPException(422, "The body is not JSON.") from None
+    if not isinstance(value, dict):
+        raise HTTPException(422, "The body is not a JSON object.")
+    return value
+
+
+def names_in(value: dict[str, Any], least: int, most: int) -> list[str]:
+    """Return the operations' names of a body.
+
+    :raises HTTPException: 422 if they are none, or too few or too many; nothing of what was sent is sent back.
+    """
+    names = value.get("operation_names")
+    if not isinstance(names, list) or not least <= len(names) <= most:
+        raise HTTPException(422, f"operation_names has to be a list of {least} to {most:,} operations' names.")
+    if not all(isinstance(one, str) and one.isascii() and len(one) <= LONGEST_NAME for one in names):
+        raise HTTPException(422, "operation_names has something that is no operation's name.")
+    return names
+
+
+def time_in(value: dict[str, Any], name: str) -> datetime:
+    """Return a time of a body.
+
+    :raises HTTPException: 422 if it is none, or has no time zone.
+    """
+    try:
+        found = datetime.fromisoformat(str(value.get(name)).replace("Z", "+00:00"))
+    except ValueError:
+        found = datetime.min  # noqa: DTZ901 (it has no time zone, and is refused)
+    if found.tzinfo is None:
+        raise HTTPException(422, f"{name} has to be a time with a time zone, in ISO 8601.")
+    return found
