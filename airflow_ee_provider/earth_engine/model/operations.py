@@ -18,6 +18,9 @@ from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.results import OperationDict
 
+#: Characters of a text, and items of a list, that are kept of an answer: they travel through XComs and to browsers.
+LONGEST_TEXT, MOST_ITEMS = 10_000, 1_000
+
 #: google.rpc.Code.CANCELLED, which a cancelled operation carries as ``error.code``.
 CANCELLED_CODE = 1
 
@@ -252,11 +255,11 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _list(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else []
+    return value[:MOST_ITEMS] if isinstance(value, list) else []
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return value[:LONGEST_TEXT] if isinstance(value, str) else ""
 
 
 def _number(value: Any) -> float | None:

@@ -168,3 +168,13 @@ def test_timestamps_have_any_number_of_digits(digits: str, zone: str) -> None:
 @pytest.mark.parametrize("text", ["1970-01-01T00:00:00Z", "", "soon", None, 17, "2026-13-01T00:00:00Z"])
 def test_a_time_that_has_not_come_or_makes_no_sense_is_none(text: Any) -> None:
     assert parse_timestamp(text) is None
+
+
+def test_what_is_kept_of_an_answer_is_bounded() -> None:
+    large = "x" * 10_000_000
+    metadata = {"state": "RUNNING", "description": large, "destinationUris": [large] * 5_000}
+
+    kept = Operation.from_api({"name": FULL, "metadata": metadata})
+
+    assert len(kept.description) == 10_000
+    assert (len(kept.destination_uris), len(kept.destination_uris[0])) == (1_000, 10_000)
