@@ -39,7 +39,7 @@ def has_react_apps() -> bool:
 
 
 def stats_if_collected() -> Any:
-    """Return Airflow's ``Stats``; None where nobody collects metrics."""
+    """Return Airflow's ``Stats``; None if no metrics backend is configured."""
     from airflow.providers.common.compat.sdk import Stats, conf
 
     ways = ("statsd_on", "statsd_datadog_enabled", "otel_on")
@@ -71,7 +71,7 @@ def database_of_its_own() -> Any:
     from sqlalchemy.pool import NullPool
 
     engine: Any = settings.engine
-    # Whatever Airflow's configuration connects with, certificates and arguments, is in there.
+    # Its creator connects as Airflow's configuration says, with certificates and arguments.
     return create_engine(engine.url, creator=engine.pool._creator, poolclass=NullPool)  # noqa: SLF001
 
 

@@ -14,5 +14,5 @@ def connection_kwargs(holder: object) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that can be stored, and that asks nobody: a template can make a lazy sequence of it."""
+    """Return a value that can be stored: a list in place of the lazy sequence that a template can return."""
     return value if value is None or isinstance(value, str) else list(value)

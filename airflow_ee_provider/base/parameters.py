@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_ee_provider.earth_engine.protocol import waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 
 class NotGiven:
@@ -220,16 +220,6 @@ def scope(value: str | None, words: tuple[str, ...], *, are_names_given: bool) -
 Parameter = Number | Flag | Choice | Text
 
 
-def passed_on(given: dict[str, Any], *own: str) -> dict[str, Any]:
-    """Return what an ``__init__`` hands to the one of its base class.
-
-    :param given: its ``locals()``, of which ``kwargs`` is what it has no name for.
-    :param own: parameters that the base class does not have.
-    """
-    named = {name: value for name, value in given.items() if name not in ("self", "kwargs", "__class__", *own)}
-    return {**named, **given["kwargs"]}
-
-
 def given(holder: object, names: Iterable[str]) -> tuple[str, ...]:
     """Return which of the parameters were given; call it before they are rendered.
 
@@ -256,15 +246,6 @@ def _is_empty(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip() in ("", "None", "[]", "()")
     return value is None or (isinstance(value, (list, tuple, set, frozenset, dict)) and not value)
-
-
-def refuse(operator: object, kwargs: Mapping[str, Any], *names: str) -> None:
-    """Refuse parameters that a base class has, and this operator has no use for.
-
-    :raises TypeError: if one is given.
-    """
-    if given := [name for name in names if name in kwargs]:
-        raise TypeError(f"{type(operator).__name__} has no parameter {', '.join(given)}.")
 
 
 def check(holder: Any, parameters: Iterable[Parameter]) -> None:

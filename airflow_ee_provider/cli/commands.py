@@ -16,7 +16,7 @@ from airflow_ee_provider.earth_engine.model.operations import Operation, escaped
 from airflow_ee_provider.earth_engine.protocol.cancelling import CANCEL_TIMEOUT
 from airflow_ee_provider.earth_engine.protocol.stale import StaleCriteria
 from airflow_ee_provider.tracking.database import read_holdings, visible_connections
-from airflow_ee_provider.tracking.holders import HeldOperation, with_holders
+from airflow_ee_provider.tracking.holders import HeldOperation, describe_holders, with_holders
 from airflow_ee_provider.tracking.overview import ListedOperation, read_overview
 
 if TYPE_CHECKING:
@@ -165,14 +165,8 @@ def _cancel(held: Sequence[ListedOperation], args: Namespace, names: dict[str, l
 
 
 def _question_line(one: HeldOperation) -> str:
-    return f"{one.operation.label}, {one.operation.describe()}: {_holder_text(one) or 'no task has recorded it'}"
-
-
-def _holder_text(one: HeldOperation) -> str:
-    if not one.holders:
-        return ""
-    first, others = one.holders[0], len(one.holders) - 1
-    return first.describe() + (f" and {others} more" if others else "")
+    holders = describe_holders([vars(holder) for holder in one.holders])
+    return f"{one.operation.label}, {one.operation.describe()}: {holders or 'no task has recorded it'}"
 
 
 def _row(one: ListedOperation) -> dict[str, Any]:

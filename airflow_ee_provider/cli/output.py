@@ -10,7 +10,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
-from airflow_ee_provider.earth_engine.model.operations import escaped_for_log
+from airflow_ee_provider.earth_engine.model.operations import escaped_for_log, parse_timestamp
+from airflow_ee_provider.tracking.holders import describe_holder, describe_holders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,22 +74,11 @@ class Answer:
 def _cell(name: str, row: dict[str, Any]) -> str:
     """Return what a table shows in a column; two of them say in words what other fields of the result have."""
     if name == "age":
-        created = row.get("create_time")
-        return "" if not created else str(datetime.now(timezone.utc) - _time(created)).partition(".")[0]
+        created = parse_timestamp(row.get("create_time"))
+        return "" if created is None else str(datetime.now(timezone.utc) - created).partition(".")[0]
     if name == "held_by":
-        first, *others = [_holder(one) for one in row.get("holders", ())] or [""]
-        return first + (f" and {len(others)} more" if others else "")
+        return describe_holders(row.get("holders", ()))
     return _text(row.get(name))
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
-
-
-def _holder(holder: dict[str, Any]) -> str:
-    index = "" if holder["map_index"] < 0 else f"[{holder['map_index']}]"
-    state, run_state = holder["task_state"] or "no state", holder["run_state"] or "no state"
-    return f"{holder['dag_id']}.{holder['task_id']}{index} of {holder['run_id']} (task: {state}, run: {run_state})"
 
 
 def _text(value: Any) -> str:
@@ -96,8 +86,12 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, dict) and "message" in value:
         return escaped_for_log(value["message"], LONGEST_CELL)
+    if isinstance(value, dict) and "dag_id" in value:
+        return describe_holder(value)
     if isinstance(value, (list, tuple)):
-        return ", ".join(_holder(one) if isinstance(one, dict) and "dag_id" in one else _text(one) for one in value)
+        return ", ".join(
+            describe_holder(one) if isinstance(one, dict) and "dag_id" in one else _text(one) for one in value
+        )
     return escaped_for_log(str(value), LONGEST_CELL)
 
 
@@ -134,7 +128,7 @@ def answering() -> Iterator[Answer]:
 
 
 def ask(question: str) -> None:
-    """Ask the person at the terminal, and go on only after a yes.
+    """Ask the person at the terminal, and return only after a yes.
 
     :raises SystemExit: without a yes, or without a terminal.
     """

@@ -12,6 +12,7 @@ from airflow_ee_provider.base.airflow_versions import trigger_timed_out
 from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_exception, log_errors, result_or_raise
 from airflow_ee_provider.base.measuring import measure_cancels, measured_at_its_end
+from airflow_ee_provider.base.signatures import passed_on
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated, truncated_lines
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
@@ -251,7 +252,7 @@ class EarthEngineCancelOperationsOperator(CancellingOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        super().__init__(**parameters.passed_on(locals(), "operation_names", "scope"))
+        super().__init__(**passed_on(locals(), CancellingOperator.__init__))
         self._are_given = operation_names is not parameters.NotGiven
         self.scope = parameters.scope(scope, ("upstream", "run"), are_names_given=self._are_given) or "upstream"
         self.operation_names = operation_names if self._are_given else ()

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_ee_provider.base import parameters
+from airflow_ee_provider.base.signatures import passed_on, refuse
 from airflow_ee_provider.earth_engine.ee_client.objects import place_of
 from airflow_ee_provider.earth_engine.protocol.api_methods import EXPORT_KINDS
 from airflow_ee_provider.earth_engine.protocol.starting import Export
 from airflow_ee_provider.exports.exporting import ExportingOperator
+from airflow_ee_provider.exports.parameters import ExportParameters
 from airflow_ee_provider.exports.requested import Made
 from airflow_ee_provider.operators.json_parameters import file_of, read_json
 
@@ -126,8 +128,8 @@ class EarthEngineExportOperator(ExportingOperator):
     ) -> None:
         self.kind = kind
         self.body = body
-        parameters.refuse(self, kwargs, "ignore_refused_starts")
-        super().__init__(**parameters.passed_on(locals(), "kind", "body"))
+        refuse(self, kwargs, "ignore_refused_starts")
+        super().__init__(**passed_on(locals(), ExportParameters.__init__))
 
     def resolve_template_files(self) -> None:
         """Read the body's file, if that is what it names."""

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_ee_provider.base import parameters
+from airflow_ee_provider.base.signatures import passed_on, refuse
 from airflow_ee_provider.earth_engine.ee_client.objects import place_of
 from airflow_ee_provider.earth_engine.protocol.starting import IMPORT_KINDS, Import
 from airflow_ee_provider.exports.exporting import ExportingOperator
+from airflow_ee_provider.exports.parameters import ExportParameters
 from airflow_ee_provider.exports.requested import Made
 from airflow_ee_provider.operators.json_parameters import file_of, read_json
 
@@ -121,8 +123,8 @@ class EarthEngineImportOperator(ExportingOperator):
         self.kind = kind
         self.manifest = manifest
         self.overwrite: Any = overwrite
-        parameters.refuse(self, kwargs, "workload_tag", "priority", "ignore_refused_starts")
-        super().__init__(**parameters.passed_on(locals(), "kind", "manifest", "overwrite"))
+        refuse(self, kwargs, "workload_tag", "priority", "ignore_refused_starts")
+        super().__init__(**passed_on(locals(), ExportParameters.__init__))
 
     def resolve_template_files(self) -> None:
         """Read the manifest's file, if that is what it names."""

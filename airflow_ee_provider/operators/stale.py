@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import conf
 from airflow_ee_provider.base import parameters
 from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_errors
+from airflow_ee_provider.base.signatures import passed_on
 from airflow_ee_provider.earth_engine.model.log_text import count_by, truncated_lines
 from airflow_ee_provider.earth_engine.model.metrics import measure
 from airflow_ee_provider.earth_engine.model.operations import escaped_for_log
@@ -29,24 +30,6 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.operation_names import OperationName
     from airflow_ee_provider.earth_engine.model.results import CancelDict
     from airflow_ee_provider.earth_engine.protocol.stale import StaleOperation
-
-#: The parameters that the other cancelling operator does not have.
-_OWN = (
-    "older_than",
-    "age_since",
-    "description",
-    "description_regex",
-    "types",
-    "max_priority",
-    "min_eecu_seconds",
-    "states",
-    "keep",
-    "limit",
-    "orphaned",
-    "airflow_conn_id",
-    "select_all",
-    "dry_run",
-)
 
 #: Parameters that choose fewer operations: where one is given, it is not empty.
 _NEVER_EMPTY = (
@@ -176,7 +159,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        super().__init__(**parameters.passed_on(locals(), *_OWN))
+        super().__init__(**passed_on(locals(), CancellingOperator.__init__))
         self.older_than: Any = older_than
         self.age_since = age_since
         self.description = description

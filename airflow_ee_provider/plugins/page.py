@@ -22,7 +22,7 @@ from airflow_ee_provider.plugins.permissions import (
     what_forbids_cancel,
 )
 from airflow_ee_provider.tracking.audit import audit_row
-from airflow_ee_provider.tracking.database import read_holdings, visible_connections
+from airflow_ee_provider.tracking.database import read_holdings
 from airflow_ee_provider.tracking.holders import orphans_among
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def content(overview: Overview, age: float, user: Any, wanted: Wanted) -> str:
                 {**one.as_dict(), "mine": _is_mine(one, name), "forbidden": "" if one.held.operation.done else why(one)}
                 for one in shown
             ],
-            "connections": [conn_id for conn_id in visible_connections() if may_use_connection(user, conn_id)],
+            "connections": [conn_id for conn_id in overview.connections if may_use_connection(user, conn_id)],
             "hidden": hidden if wanted.is_all else 0,
             "age": round(age, 1),
             "errors": {conn_id: e for conn_id, e in overview.errors.items() if may_use_connection(user, conn_id)},

@@ -11,7 +11,7 @@ from airflow_ee_provider.earth_engine.model.results import OperationDict
 from airflow_ee_provider.tracking.record import Ownership
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from airflow_ee_provider.earth_engine.model.operations import Operation
@@ -96,17 +96,36 @@ class Holder:
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
-        index = "" if self.map_index < 0 else f"[{self.map_index}]"
-        return f"{self.dag_id}.{self.task_id}{index} of {self.run_id}"
+        """The task instance and its run, for people."""
+        return _name_of(vars(self))
 
     def describe(self) -> str:
-        """Say who it is, and how far."""
-        return f"{self.name} ({self.task_state or 'no state'}; its run {self.run_state or 'has no state'})"
+        """Return its name, its state and its run's, for people."""
+        return describe_holder(vars(self))
 
     def as_dict(self) -> HolderDict:
         """Return it as plain JSON."""
         return {**asdict(self), "dag_owners": list(self.dag_owners), "wants": self.wants}  # type: ignore[typeddict-item]
+
+
+def describe_holders(holders: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first of some holders and the number of the others, for people; empty if there is none.
+
+    :param holders: each with the fields of a `HolderDict`.
+    """
+    if not holders:
+        return ""
+    return describe_holder(holders[0]) + (f" and {len(holders) - 1} more" if len(holders) > 1 else "")
+
+
+def describe_holder(holder: Mapping[str, Any]) -> str:
+    """Return a holder's name, its state and its run's, for people."""
+    return f"{_name_of(holder)} ({holder['task_state'] or 'no state'}; its run {holder['run_state'] or 'has no state'})"
+
+
+def _name_of(holder: Mapping[str, Any]) -> str:
+    index = "" if holder["map_index"] < 0 else f"[{holder['map_index']}]"
+    return f"{holder['dag_id']}.{holder['task_id']}{index} of {holder['run_id']}"
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,12 @@ class Overview:
     """What was found, the latest operation first.
 
     :param errors: by connection, why its project could not be listed.
+    :param connections: that were asked.
     """
 
     operations: list[ListedOperation]
     errors: dict[str, str] = field(default_factory=dict)
+    connections: tuple[str, ...] = ()
 
 
 def read_overview(conn_ids: Iterable[str], project_id: str | None = None) -> Overview:
@@ -83,7 +85,8 @@ def read_overview(conn_ids: Iterable[str], project_id: str | None = None) -> Ove
     measure("orphans", sum(one.held.orphaned for one in together))
     flush()
     together.sort(key=lambda one: str(one.held.operation.create_time or ""), reverse=True)
-    return Overview(together, {conn_id: text for conn_id, text in listings.items() if isinstance(text, str)})
+    errors = {conn_id: text for conn_id, text in listings.items() if isinstance(text, str)}
+    return Overview(together, errors, tuple(shown))
 
 
 def _reasons(operations: Iterable[Operation]) -> dict[str, str]:
