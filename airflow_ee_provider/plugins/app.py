@@ -18,7 +18,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.staticfiles import StaticFiles
 
 from airflow_ee_provider.plugins import page
-from airflow_ee_provider.plugins.asked import names_in, read_json, time_in
+from airflow_ee_provider.plugins.asked import choice_in, names_in, place_in, read_json, time_in
 from airflow_ee_provider.plugins.cached_overview import CachedOverview
 from airflow_ee_provider.plugins.permissions import may_read_runs
 
@@ -36,21 +36,26 @@ _threads = ThreadPoolExecutor(4, thread_name_prefix="earth-engine-page")
 
 
 @app.get("/operations")
-async def operations(
-    user: GetUserDep,
-    dag_id: str | None = None,
-    run_id: str | None = None,
-    task_id: str | None = None,
-    map_index: int | None = None,
-) -> Response:
-    """Return the operations that a user may see: all, or those that a DAG, a run, or a task of it holds."""
+async def operations(user: GetUserDep, request: Request) -> Response:
+    """Return the operations that a user may see: all, or those of a DAG, a run, or a task of it.
+
+    The query has the fields of `Place` (``dag_id``, ``run_id``, ``task_id``, ``map_index``) and of `Choice` (``state``,
+    ``dag``, ``conn_id``, ``text``, ``orphaned``, ``mine``, ``sort``, ``descending``, ``limit``, ``offset``). The answer
+    has those that are chosen as ``operations``, and about them: how many a user may see here (``total``), how many of
+    these are ``chosen`` and ``orphaned``, and the ``totals`` of those by DAG. With the ``ETag`` of an earlier answer
+    as ``If-None-Match``, it is 304 where nothing has changed since; ``Age`` says how old it is.
+    """
     await _refuse_unless(may_read_runs, user, needs="to read DAG runs")
+    place, choice = place_in(request.query_params), choice_in(request.query_params)
     try:
         overview, age = await _overview.get()
     except TimeoutError:
         raise HTTPException(504, "Earth Engine has not answered yet; it is being asked.") from None
-    wanted = page.Wanted(dag_id, run_id, task_id, map_index)
-    return _json(await _in_thread(page.content, overview, age, user, wanted))
+    content = await _in_thread(page.content, overview, age, user, place, choice)
+    about = {"Cache-Control": "no-store", "ETag": content.etag, "Age": f"{age:.0f}"}
+    if content.etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=about)
+    return Response(content.text, media_type="application/json", headers=about)
 
 
 @app.post("/operations/cancel")
@@ -65,7 +70,7 @@ async def cancel(user: GetUserDep, request: Request) -> Response:
     except LookupError as error:
         raise HTTPException(404, str(error)) from None
     _overview.forget()
-    return _json({"results": results})
+    return await _json({"results": results})
 
 
 @app.post("/orphans")
@@ -81,7 +86,7 @@ async def orphans(user: GetUserDep, request: Request) -> Response:
         found = await _in_thread(page.orphans, user, names, since)
     except PermissionError as error:
         raise HTTPException(403, str(error)) from None
-    return _json({"orphans": found})
+    return await _json({"orphans": found})
 
 
 async def _refuse_unless(may: Any, *args: Any, needs: str) -> None:
@@ -93,6 +98,6 @@ async def _in_thread(function: Any, *args: Any) -> Any:
     return await asyncio.get_running_loop().run_in_executor(_threads, function, *args)
 
 
-def _json(content: Any) -> Response:
-    text = content if isinstance(content, str) else json.dumps(content)
+async def _json(content: Any) -> Response:
+    text = await _in_thread(json.dumps, content)
     return Response(text, media_type="application/json", headers={"Cache-Control": "no-store"})

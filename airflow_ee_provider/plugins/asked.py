@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException
 
+from airflow_ee_provider.plugins.choosing import COLUMNS, Choice, Place
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastapi import Request
 
 #: Bytes of a body: of 30,000 names, with some to spare.
 LARGEST_BODY = 3 * 2**20
 
-#: Characters of an operation's name.
+#: Characters of an operation's name, and of any text that is asked for.
 LONGEST_NAME = 300
+
+#: How many operations one answer can have, where it is asked for so many.
+MOST_ROWS = 3000
 
 
 async def read_json(request: Request) -> dict[str, Any]:
@@ -68,3 +76,55 @@ def time_in(value: dict[str, Any], name: str) -> datetime:
     if found.tzinfo is None:
         raise HTTPException(422, f"{name} has to be a time with a time zone, in ISO 8601.")
     return found
+
+
+def place_in(params: Mapping[str, str]) -> Place:
+    """Return which task instances a query is about.
+
+    :raises HTTPException: 422 if a value cannot be one.
+    """
+    texts = {name: _text(params, name) for name in ("dag_id", "run_id", "task_id") if name in params}
+    return Place(**texts, map_index=_number(params, "map_index", -1, 2**31) if "map_index" in params else None)
+
+
+def choice_in(params: Mapping[str, str]) -> Choice:
+    """Return which operations a query chooses: ``state``, ``dag``, ``sort``…, as `Choice` has them.
+
+    :raises HTTPException: 422 if a value cannot be one.
+    """
+    sort = params.get("sort", "age")
+    if sort not in COLUMNS:
+        raise HTTPException(422, f"sort has to be one of {', '.join(COLUMNS)}.")
+    return Choice(
+        state=_text(params, "state"),
+        dag=_text(params, "dag"),
+        conn_id=_text(params, "conn_id"),
+        text=_text(params, "text"),
+        orphaned=_flag(params, "orphaned"),
+        mine=_flag(params, "mine"),
+        sort=sort,
+        descending=_flag(params, "descending"),
+        limit=_number(params, "limit", 0, MOST_ROWS) if "limit" in params else None,
+        offset=_number(params, "offset", 0, 2**31) if "offset" in params else 0,
+    )
+
+
+def _text(params: Mapping[str, str], name: str) -> str:
+    value = params.get(name, "")
+    if len(value) > LONGEST_NAME:
+        raise HTTPException(422, f"{name} has more than {LONGEST_NAME} characters.")
+    return value
+
+
+def _number(params: Mapping[str, str], name: str, least: int, most: int) -> int:
+    text = params.get(name, "")
+    if not re.fullmatch(r"-?\d{1,12}", text, re.ASCII) or not least <= int(text) <= most:
+        raise HTTPException(422, f"{name} has to be a number from {least} to {most}.")
+    return int(text)
+
+
+def _flag(params: Mapping[str, str], name: str) -> bool:
+    value = params.get(name, "false")
+    if value not in ("true", "false"):
+        raise HTTPException(422, f"{name} has to be true or false.")
+    return value == "true"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
@@ -15,6 +16,7 @@ from airflow_ee_provider.base.measuring import measure_cancels
 from airflow_ee_provider.hooks.connection import CONFIG_SECTION
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.plugins.cached_overview import read_all
+from airflow_ee_provider.plugins.choosing import MOST_TOTALS, totals
 from airflow_ee_provider.plugins.permissions import (
     may_use_connection,
     readable_dags,
@@ -26,58 +28,81 @@ from airflow_ee_provider.tracking.database import read_holdings
 from airflow_ee_provider.tracking.holders import orphans_among
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from airflow_ee_provider.earth_engine.model.results import CancelDict
-    from airflow_ee_provider.tracking.holders import Holder
+    from airflow_ee_provider.plugins.choosing import Choice, Place
     from airflow_ee_provider.tracking.overview import ListedOperation, Overview
 
 #: Seconds that requesting the cancels may take.
 CANCEL_TIMEOUT = 120.0
+
+#: Of an operation's result, and of its holders, what the page does not show.
+_NOT_SHOWN = frozenset({"priority", "duration_seconds", "dag_owners", "triggered_by"})
+
+#: How many of an operation's holders and destinations, and how many characters of its error, the page shows.
+MOST_SHOWN, LONGEST_MESSAGE = 5, 1000
 
 #: How far back records are read: an operation runs for ten days at most, and may wait before that.
 OLDEST = timedelta(days=60)
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which holders a page is about; None stands for all."""
+class Content:
+    """An answer of the page.
 
-    dag_id: str | None = None
-    run_id: str | None = None
-    task_id: str | None = None
-    map_index: int | None = None
+    :param text: as JSON.
+    :param etag: the same as long as what it shows has not changed.
+    """
 
-    def has(self, holder: Holder) -> bool:
-        """Whether the page is about that task instance."""
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        return all(getattr(holder, name) == value for name, value in given.items())
-
-    @property
-    def is_all(self) -> bool:
-        """Whether the page is about everything."""
-        return all(value is None for value in vars(self).values())
+    text: str
+    etag: str
 
 
-def content(overview: Overview, age: float, user: Any, wanted: Wanted) -> str:
+def content(overview: Overview, age: float, user: Any, place: Place, choice: Choice) -> Content:
     """Return the page's JSON for a user: what they may see, and of what they may not, how many there are."""
     visible, hidden = _visible(overview.operations, user)
     name, why = user.get_name(), reasons_against(user)
-    shown = [one for one in visible if wanted.is_all or any(wanted.has(holder) for holder in one.held.holders)]
-    return json.dumps(
-        {
-            "operations": [
-                {**one.as_dict(), "mine": _is_mine(one, name), "forbidden": "" if one.held.operation.done else why(one)}
-                for one in shown
-            ],
-            "connections": [conn_id for conn_id in overview.connections if may_use_connection(user, conn_id)],
-            "hidden": hidden if wanted.is_all else 0,
-            "age": round(age, 1),
-            "errors": {conn_id: e for conn_id, e in overview.errors.items() if may_use_connection(user, conn_id)},
-            "eecu_hour_price": _price(),
-            "currency": conf.get(CONFIG_SECTION, "currency", fallback="USD"),
-        }
-    )
+    here = [one for one in visible if place.is_all or any(place.has(holder) for holder in one.held.holders)]
+    chosen = choice.choose(here, lambda one: _is_mine(one, name))
+    by_dag = totals(chosen)
+    about = {
+        "total": len(here),
+        "chosen": len(chosen),
+        "orphaned": sum(one.held.orphaned for one in chosen),
+        "totals": by_dag[:MOST_TOTALS],
+        "other_dags": max(0, len(by_dag) - MOST_TOTALS),
+        "connections": [conn_id for conn_id in overview.connections if may_use_connection(user, conn_id)],
+        "hidden": hidden if place.is_all else 0,
+        "errors": {conn_id: e for conn_id, e in overview.errors.items() if may_use_connection(user, conn_id)},
+        "eecu_hour_price": _price(),
+        "currency": conf.get(CONFIG_SECTION, "currency", fallback="USD"),
+    }
+    # One by one: the encoder lets no other thread run before it has returned.
+    rows = (_row(one, name, why) for one in choice.rows(chosen))
+    text = f'{{"operations":[{",".join(map(_json, rows))}],{_json(about)[1:-1]}'
+    etag = blake2b(text.encode(), digest_size=16).hexdigest()
+    return Content(f'{text},"age":{age:.1f}}}', f'"{etag}"')
+
+
+def _row(one: ListedOperation, user_name: str, why: Callable[[ListedOperation], str]) -> dict[str, Any]:
+    """Return what the page shows of an operation: the fields of its type in www/src/api.ts."""
+    row: dict[str, Any] = {name: value for name, value in one.as_dict().items() if name not in _NOT_SHOWN}
+    if one.held.operation.error:
+        row["error"] = {**row["error"], "message": row["error"]["message"][:LONGEST_MESSAGE]}
+    row["destination_uris"] = row["destination_uris"][:MOST_SHOWN]
+    row["more_holders"] = max(0, len(one.held.holders) - MOST_SHOWN)
+    row["holders"] = [
+        {name: value for name, value in holder.items() if name not in _NOT_SHOWN}
+        for holder in row["holders"][:MOST_SHOWN]
+    ]
+    row["mine"] = _is_mine(one, user_name)
+    row["forbidden"] = "" if one.held.operation.done else why(one)
+    return row
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _price() -> float | None:

@@ -77,6 +77,59 @@ def test_the_page_says_of_each_operation_who_holds_it(api: TestClient, orphan: s
     assert shown(api, dag_id="held_owner", task_id="another").keys() == set()
 
 
+def test_the_page_gets_what_it_asks_for(api: TestClient, orphan: str, nobodys: str) -> None:
+    def asked(**params: Any) -> dict[str, Any]:
+        answer = api.get(OPERATIONS, headers=role("admin"), params=params)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    everything, orphans = asked(), asked(orphaned="true")
+    assert {one["name"] for one in everything["operations"]} == {orphan, nobodys}
+    assert [one["name"] for one in orphans["operations"]] == [orphan]
+    assert (orphans["total"], orphans["chosen"], orphans["orphaned"]) == (2, 1, 1)
+    assert [total["dag"] for total in orphans["totals"]] == ["held_owner"]
+    assert asked(dag="held_owner")["operations"] == orphans["operations"]
+    assert [one["name"] for one in asked(text="a colleague")["operations"]] == [nobodys]
+    assert asked(state="SUCCEEDED", conn_id="earth_engine_default")["chosen"] == 0
+    assert asked(conn_id="another")["chosen"] == 0
+    page = asked(sort="description", descending="true", limit="1", offset="1")
+    assert ([one["name"] for one in page["operations"]], page["chosen"]) == ([nobodys], 2)
+
+
+@pytest.mark.usefixtures("orphan")
+def test_what_has_not_changed_is_not_sent_again(api: TestClient, earth_engine_emulator: Emulator) -> None:
+    headers = role("admin")
+    answer = api.get(OPERATIONS, headers=headers, params={"state": "PENDING", "limit": 50})
+    unchanged = {**headers, "If-None-Match": answer.headers["ETag"]}
+
+    again = api.get(OPERATIONS, headers=unchanged, params={"state": "PENDING", "limit": 50})
+    assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", answer.headers["ETag"])
+    assert int(again.headers["Age"]) <= 5
+    earth_engine_emulator.service.behave(pending_seconds=3600)
+    earth_engine_emulator.service.add("another")
+    doors._overview.forget()
+    assert api.get(OPERATIONS, headers=unchanged, params={"state": "PENDING", "limit": 50}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"sort": "__class__"},
+        {"limit": "-1"},
+        {"limit": "3001"},
+        {"limit": "1e3"},
+        {"offset": "x"},
+        {"mine": "perhaps"},
+        {"map_index": ""},
+        {"text": "x" * 301},
+    ],
+)
+@pytest.mark.usefixtures("orphan")
+def test_a_choice_that_cannot_be_one_is_refused(api: TestClient, params: dict[str, str]) -> None:
+    assert api.get(OPERATIONS, headers=role("admin"), params=params).status_code == 422
+
+
 @pytest.mark.skipif(airflow_version < "3.1", reason="the page is for Airflow 3.1 and later")
 def test_what_is_mine_is_what_my_dags_hold(api: TestClient, orphan: str, nobodys: str) -> None:
     assert not shown(api)[orphan]["mine"]
