@@ -85,27 +85,27 @@ examples: $(VENV_3)/installed  ## The code blocks of the documents, from example
 walk: $(VENV_3)/installed  ## How many files and functions one export goes through, and the package's lines
 	PYTHONPATH=$(CURDIR):tests/support:tests/model $(VENV_3)/bin/python tests/model/walk.py
 
-matrix: $(VERSIONS:%=.demo/matrix-%.json) $(VERSIONS:%=.demo/moments-%.json)  ## Every way a run can end: docs/lifecycle.md
-	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $(VERSIONS:%=.demo/matrix-%.json) \
+matrix: $(VERSIONS:%=.demo/matrix-%.json) $(VERSIONS:%=.demo/moments-%.json)  ## Every way a run can end: docs/results/lifecycle.md
+	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/results/lifecycle.md $(VERSIONS:%=.demo/matrix-%.json) \
 		--moments $(VERSIONS:%=.demo/moments-%.json)
 
 matrix-production: $(IN_PRODUCTION:%=.demo/matrix-%-production.json)  ## The same as in production (PostgreSQL, Redis)
-	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/lifecycle.md $^
+	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/results/lifecycle.md $^
 
-soak: $(VENV_3)/installed  ## Half an hour of a bad day on a real Airflow: docs/reliability.md
-	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/soak.py docs/reliability.md $(SOAK)
+soak: $(VENV_3)/installed  ## Half an hour of a bad day on a real Airflow: docs/results/reliability.md
+	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/soak.py docs/results/reliability.md $(SOAK)
 
-soak-production: $(VENV_3)/installed  ## The same as in production: docs/reliability-in-production.md (PostgreSQL, Redis)
-	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/soak.py docs/reliability-in-production.md --production \
+soak-production: $(VENV_3)/installed  ## The same as in production: docs/results/reliability-in-production.md (PostgreSQL, Redis)
+	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/soak.py docs/results/reliability-in-production.md --production \
 		--minutes 60 --exports 1250 $(SOAK)
 
-explore: $(EVERY_VERSION:%=explore-%)  ## The model, on each version for as long as MINUTES says: docs/reliability.md
+explore: $(EVERY_VERSION:%=explore-%)  ## The model, on each version for as long as MINUTES says: docs/results/reliability.md
 
 explore-%: .venv-%/installed
-	PYTHONPATH=$(CURDIR):tests/support:tests/model .venv-$*/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/reliability.md
+	PYTHONPATH=$(CURDIR):tests/support:tests/model .venv-$*/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/results/reliability.md
 
-bench: $(VENV_3)/installed .venv-google/installed  ## What it costs: docs/performance.md (an hour; ONLY="start cancel" takes less)
-	PYTHONPATH=$(CURDIR) PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/performance.md $(ONLY)
+bench: $(VENV_3)/installed .venv-google/installed  ## What it costs: docs/results/performance.md (an hour; ONLY="start cancel" takes less)
+	PYTHONPATH=$(CURDIR) PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/results/performance.md $(ONLY)
 
 google: .venv-google/installed  ## A connection of Google's provider: both parsers side by side
 	.venv-google/bin/python -m pytest tests/integration/test_google_connection.py
@@ -119,12 +119,12 @@ ui:  ## The page in Airflow's UI, bundled; needs Node.js and npm
 pictures: $(VENV_3)/installed  ## The page, in pictures: docs/page-*.png (needs Chromium)
 	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/pictures.py docs
 
-libraries: .venv-libraries/installed  ## Libraries that people use, inside @task.earth_engine: docs/libraries.md
-	PYTHONPATH=$(CURDIR):tests/support:tests/libraries/dags .venv-libraries/bin/python tests/libraries/measure.py docs/libraries.md
+libraries: .venv-libraries/installed  ## Libraries that people use, inside @task.earth_engine: docs/results/libraries.md
+	PYTHONPATH=$(CURDIR):tests/support:tests/libraries/dags .venv-libraries/bin/python tests/libraries/measure.py docs/results/libraries.md
 	.venv-libraries/bin/python -m pytest tests/integration/test_pages.py
 
-versions: .venv-uv/installed  ## Every version that is claimed: docs/versions.md (ONLY="3.0 newest" takes less)
-	.venv-uv/bin/python tests/versions/measure.py docs/versions.md $(ONLY)
+versions: .venv-uv/installed  ## Every version that is claimed: docs/results/versions.md (ONLY="3.0 newest" takes less)
+	.venv-uv/bin/python tests/versions/measure.py docs/results/versions.md $(ONLY)
 
 dist: .venv-uv/installed  ## Wheel, sdist and their bill of materials, checked as a user meets them: dist/
 	rm -rf dist

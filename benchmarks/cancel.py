@@ -76,7 +76,7 @@ def together(names: list[str]) -> str:
 
 
 def outcomes(results: list[Any]) -> str:
-    """Count what became of them."""
+    """Count result."""
     return count_by(result.outcome.value for result in results)
 
 
@@ -141,11 +141,11 @@ def main() -> None:
         for way, (seconds, said, statuses) in measured.items()
     ]
     print("RESULT")
-    print(f"Cancelling {count:,} pending operations, 50 ms away, at 100 requests a second and 40 at once: no one can")
-    print(f"send {count:,} cancels in less than {limit:g} s.\n")
     print(
-        table(rows, "with", "seconds", "times the limit", "times faster", "requests", "refused", "what became of them")
+        f"Cancelling {count:,} pending operations at 50 ms latency, 100 requests a second, 40 concurrent. The shortest"
     )
+    print(f"possible time is {limit:g} s.\n")
+    print(table(rows, "with", "seconds", "times the limit", "times faster", "requests", "refused", "result"))
 
 
 if __name__ == "__main__":

@@ -171,10 +171,10 @@ def measure() -> None:
     print("RESULT")
     print(
         f"PostgreSQL with {counts['dag_run']:,} runs, {counts['task_instance']:,} task instances and"
-        f" {counts['xcom']:,} XComs. *Quiet*: an hour, 240 looks, in which 2,000 runs have ended as usual and none is"
+        f" {counts['xcom']:,} XComs. *Quiet*: an hour, 240 passes, in which 2,000 runs end as usual and none is"
         " active.\n"
     )
-    print("| | statements a look | a look takes | at most | processor time of the thread, an hour | requests |")
+    print("| | statements per pass | median per pass | maximum | CPU time of the thread per hour | requests |")
     print("|---|---:|---:|---:|---:|---:|")
     for name, row in ((f"{ACTIVE} active runs, {ACTIVE} deferred tasks", busy), ("quiet", quiet)):
         print(f"| {name} | {row[0]:.1f} | {row[1]:.0f} ms | {row[2]:.0f} ms | {row[3]:.1f} s | {row[4]} |")

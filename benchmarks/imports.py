@@ -56,7 +56,7 @@ def main() -> None:
     if peer := os.environ.get("PYTHON_WITH_GOOGLE"):
         rows += [[f"`{name}`", *map("{:.1f}".format, measure(module, peer))] for name, module in PEER.items()]
     print("RESULT")
-    print(f"Beyond `{BASE}`, in a new process each; the median of {REPEATED}.\n")
+    print(f"In addition to `{BASE}`, in a new process each; the median of {REPEATED}.\n")
     print(table(rows, "module", "ms", "MiB"))
 
 

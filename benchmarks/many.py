@@ -91,7 +91,7 @@ def main() -> None:
             rows.append(row.split(" | "))
     print("RESULT")
     print("On a real Airflow with SQLite and the LocalExecutor, against the emulator.\n")
-    print(table(rows, "what happens", "what becomes of it"))
+    print(table(rows, "scenario", "result"))
 
 
 if __name__ == "__main__":

@@ -98,11 +98,11 @@ def main() -> None:
             measured = list(rows(airflow, window, (served.add([behaviour] * step) for step in steps)))
     print("RESULT")
     print(
-        "The door of the page lists the project and joins it with Airflow's database (SQLite, here) when nobody has "
-        "looked for five seconds; otherwise it answers from what it has. *Painted*: from opening Airflow's page, its "
-        "own UI included, to the table in Chromium; a letter in the filter is work of the browser only.\n"
+        "The page's endpoint lists the project's operations and joins them with Airflow's database (SQLite here); for "
+        "the next five seconds it answers from memory. *Painted*: from opening Airflow's page, including Airflow's own "
+        "UI, to the complete table in Chromium. *A letter*: typing into the filter, which only the browser handles.\n"
     )
-    headings = ("operations", "door, ms", "door again, ms", "MB", "painted, ms", "a letter, ms")
+    headings = ("operations", "endpoint, ms", "from memory, ms", "MB", "painted, ms", "a letter, ms")
     print(table(measured, *headings))
 
 

@@ -60,7 +60,10 @@ def main() -> None:
             cut = quantiles(found, n=100)
             rows.append([who, f"{cut[49]:.0f}", f"{cut[98]:.0f}"])
     print("RESULT")
-    print(f"From `on_kill` to the cancel request, {REPEATED} times each; it reads the operation's state first.\n")
+    print(
+        f"From `on_kill` to the cancel request, {REPEATED} times each. The provider reads the operation's state "
+        "first.\n"
+    )
     print(table(rows, "killed", "median, ms", "99 %, ms"))
 
 

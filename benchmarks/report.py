@@ -1,4 +1,4 @@
-"""``make bench``: run all benchmarks, and write what they print into docs/performance.md."""
+"""``make bench``: run all benchmarks, and write what they print into docs/results/performance.md."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pathlib import Path
 HERE = Path(__file__).parent
 BENCHMARKS = ("watch", "start", "many", "cancel", "reaction", "page", "collector", "imports")
 
-INTRODUCTION = """# What it costs
+INTRODUCTION = """# Performance
 
-Written by `make bench`, never edited by hand. The [benchmarks](../benchmarks) run against the emulator, in a process of
-its own, on one machine: read the ratios, not the figures. Earth Engine allows 100 requests a second (6,000 a minute)
-and 40 at once, for a project and a user.
+`make bench` writes this page. The [benchmarks](../../benchmarks) run against the emulator, which has its own process,
+on one machine: compare the ratios, not the absolute figures. Earth Engine allows each project and user 100 requests a
+second (6,000 a minute) and 40 concurrent requests.
 """
 
 TITLES = {
     "watch": """## Waiting
 
-*One watcher* is `EarthEngineOperationsTrigger`, one trigger for each operation: those of one connection share a poller,
-which asks for few operations by name and reads many from the pages of a list. *One by one* is a coroutine for each
-operation that polls it by itself, with one HTTP session for all; that is what a trigger does in other providers. *Late*
-is the time from an operation's end to the trigger's event. *Loop blocked* is the longest time for which nothing else
-could run: with many thousands of triggers, that is Python's garbage collector going through all objects of the process
-(Airflow's own take it a tenth of a second), whatever the triggers do.
+*One watcher* is `EarthEngineOperationsTrigger`, one trigger for each operation. The triggers of one connection share a
+poller, which reads few operations by name and many operations from a list. *One by one* is a coroutine for each
+operation that polls separately, with a shared HTTP session, as the triggers of other providers do. *Late* is the time
+from an operation's end to the trigger's event. *Loop blocked* is the longest time in which the event loop ran nothing
+else. With thousands of triggers, that is Python's garbage collector, which visits all objects of the process; it takes
+a tenth of a second for Airflow's own objects.
 """,
     "start": "## Starting\n",
     "many": "## Thousands from one task\n",
@@ -51,7 +51,7 @@ def main() -> None:
         heading, _, text = TITLES[name].partition("\n")
         sections[name] = "\n".join(filter(None, [f"{heading}\n\n{_where()}\n", text.lstrip("\n"), f"{result}\n"]))
         measured = [sections[name] for name in BENCHMARKS if name in sections]
-        page.write_text("\n".join([INTRODUCTION, *measured]), encoding="utf-8")
+        page.write_text("\n".join([INTRODUCTION, *(section.strip() + "\n" for section in measured)]), encoding="utf-8")
 
 
 def _sections(page: Path) -> dict[str, str]:

@@ -105,9 +105,10 @@ def main() -> None:
         )
     print("RESULT")
     print(
-        "`@task.earth_engine` with that many exports, against a loop of `task.start()` in a PythonOperator, 50 ms away;"
+        "`@task.earth_engine` with that many exports, and a loop of `task.start()` in a PythonOperator, at 50 ms "
+        "latency."
     )
-    print(f"*times the limit*: at {PER_SECOND} requests a second, nobody can start them faster than that.\n")
+    print(f"*times the limit*: 1.00 is the shortest time that {PER_SECOND} requests a second allow.\n")
     headings = ("exports", "seconds", "times the limit", "a loop's", "times faster", "refused", "written", "memory")
     print(table(rows, *headings))
 

@@ -89,7 +89,7 @@ def main() -> None:
             last = (folder / f"{how}-{count}.log").read_text(encoding="utf-8").splitlines()[-1]
             rows.append(row(how, count, projects, json.loads(last), served.journal()))
     print("RESULT")
-    print(f"Waiting for {options.minutes:g} minutes at an interval of 30 s; half of the operations end meanwhile.\n")
+    print(f"Waiting for {options.minutes:g} minutes at an interval of 30 s; half of the operations end in that time.\n")
     use = ("requests/min", "of the quota", "refused", "of a core", "CPU-s per operation-hour", "KiB per operation")
     print(table(rows, "operations", "how", *use, "late, median s", "99 %, s", "loop blocked, ms"))
 

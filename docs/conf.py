@@ -24,9 +24,10 @@ add_module_names = False
 nitpicky = False
 
 
-def _without_links_out_of_the_site(_app: Any, _page: str, source: list[str]) -> None:
+def _without_links_out_of_the_site(_app: Any, page: str, source: list[str]) -> None:
     """Name a file of the repository in place of a link to it: the site does not have it."""
-    source[0] = re.sub(r"\[([^\]]+)\]\(\.\./([^)]+)\)", _named, source[0])
+    out_of_the_site = "../" * (page.count("/") + 1)
+    source[0] = re.sub(rf"\[([^\]]+)\]\({re.escape(out_of_the_site)}([^)]+)\)", _named, source[0])
 
 
 def _named(link: re.Match[str]) -> str:

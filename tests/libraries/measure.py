@@ -1,6 +1,6 @@
-"""``make libraries``: libraries that people use with Earth Engine, as they are, with the client that a task lends them.
+"""``make libraries``: libraries that people use with Earth Engine, as they are, with the client that a task gives them.
 
-Writes ``docs/libraries.md``. The exit code says whether everything that was started is owned.
+Writes ``docs/results/libraries.md``. The exit code says whether everything that was started is owned.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def row(name: str, count: int, helper: Callable[[], Any]) -> tuple[list[str], bo
                 try:
                     helper()
                 except (ee.EEException, EarthEngineError):
-                    said = "its error is raised"
+                    said = "raises the error"
                 else:
-                    said = "swallows the error"
+                    said = "hides the error"
             after = len(service.operations) - started
         except Exception as error:  # noqa: BLE001 (it is the table's)
             return [f"`{name}`", "-", "-", "-", f"{type(error).__name__}: {error!s:.120}"], False
@@ -133,44 +133,10 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-PAGE = """# Libraries inside `@task.earth_engine`
+PAGE = """# Libraries: measured inside `@task.earth_engine`
 
-Written by `make libraries` from a run with earthengine-api {ee} and Airflow {airflow}, against the emulator; never
-edited by hand. The libraries are installed with Airflow's constraints beside them: {conflicts}
-
-## How to use them
-
-- Import them **inside the function**: what stands at a DAG file's top is imported at every parse, in the dag-processor
-  and in every worker.
-- Make no `ee` object at a file's top: there, `ee` is not initialised.
-- Call their export helpers as they are. What they start is the task's from that moment on: it is waited for, cancelled
-  on a kill, and found again by a retry. A helper that swallows the error of a start cannot hide it: the task fails at
-  the function's end, names it, and cancels what else was started.
-- In `ee.Initialize()`, leave the credentials out: the connection's account is kept. `ee.Authenticate()` returns True.
-  Another endpoint (`opt_url`, the high-volume one) is used if it is Google's, or allowed in Airflow's configuration.
-- A client that does not go through `ee` bypasses all this: `ee-client` (httpx, an account of its own), plain REST, the
-  `earthengine` command. Nothing sees what it starts. Return its `Task` object, or the operation's name, and the
-  operation is the task's from then on.
-
-### Child processes
-
-A child process can *make* exports, and start none: Airflow's task would not own them. Let it return `ee.batch.Task`
-objects, not started, and return these from the task's function:
-
-```python
-@task.earth_engine
-def tiles():
-    import ee
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(4, get_context("fork")) as pool:
-        return list(pool.map(make_export, range(100)))
-```
-
-A forked process has the client. One that is spawned has not (“Earth Engine client library not initialized”). Airflow's
-handler of SIGTERM keeps a `multiprocessing.Pool` from ending, so use `concurrent.futures`. Threads need nothing of
-this: what they start is the task's, if the function waits for them.
+`make libraries` writes this page from a run with earthengine-api {ee} and Airflow {airflow} against the emulator. [Use
+libraries](../libraries.md) is the guide. The libraries are installed with Airflow's constraints: {conflicts}
 
 ## What importing them costs
 
@@ -178,8 +144,11 @@ this: what they start is the task's, if the function waits for them.
 
 ## Their exports
 
-*started*: operations that the helper starts. *owned*: of these, the task's. *once stopped*: started after a kill.
-*cancelled*: on a real Airflow, in a task that is marked failed while its function, which has called the helper, works.
+- *started*: operations that the helper starts.
+- *owned*: how many of these belong to the task.
+- *after a kill*: operations that the helper starts after the task was killed.
+- *cancelled*: on a real Airflow, in a task that is marked failed after its function has called the helper.
+- *refused start*: what the helper does with the error.
 
 {helpers}
 """
@@ -206,14 +175,14 @@ def main() -> int:
         good = good and is_good
     checked = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
     conflicts = (
-        "`pip check` finds no conflict." if not checked.returncode else f"`pip check` says: {checked.stdout.strip()}"
+        "`pip check` finds no conflict." if not checked.returncode else f"`pip check` reports: {checked.stdout.strip()}"
     )
     text = PAGE.format(
         ee=version("earthengine-api"),
         airflow=version("apache-airflow"),
         conflicts=conflicts,
         imports=table(["library", "version", "CPU time", "memory"], [imported(library) for library in LIBRARIES]),
-        helpers=table(["helper", "started", "owned", "once stopped", "cancelled", "a refused start"], rows),
+        helpers=table(["helper", "started", "owned", "after a kill", "cancelled", "refused start"], rows),
     )
     options.page.write_text(text, encoding="utf-8")
     return 0 if good else 1

@@ -1,7 +1,7 @@
 """A model of Airflow: one task, its tries, its trigger, and what users and failures do to them.
 
-Each transition is one that was seen on a real Airflow (`shared/airflow.md`, docs/lifecycle.md); what differs between
-its versions is in `database_model.VERSIONS`.
+Each transition is one that was seen on a real Airflow (`shared/airflow.md`, docs/results/lifecycle.md); what
+differs between its versions is in `database_model.VERSIONS`.
 """
 
 from __future__ import annotations

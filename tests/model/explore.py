@@ -209,26 +209,28 @@ def _batches(plans: Iterable[Plan]) -> Iterator[list[Plan]]:
 
 SECTION = """## Every moment, in a model
 
-Written by `make explore`: the product's own code runs in a [model of Airflow](../tests/model) in virtual time, and
-something strikes at a step: a user who marks, clears, deletes, and the heartbeat that tells of it, later or at once; a
-timeout; a worker or triggerer that is told to end, or killed; a worker that stands still until its next try has begun;
-a triggerer that is late, so that another one takes its triggers over; a scheduler that loses sight of a worker; an
-answer of Earth Engine's that is lost before or after it has acted, or refused; Earth Engine that refuses everything for
-a while. *Each step*: each strike at each step of each holder. *Cleaned up*: the same, with whoever cleans up: a
-teardown, the DAG's notifier, the task's, the janitor. *Pairs*: two strikes at two steps. Of these two, as many as there
-was time for, evenly spread. *At random*: up to four, drawn by Hypothesis. What must hold: nothing runs on that nobody
-wants any more, but where docs/lifecycle.md says *janitor*, and nothing at all of what whoever cleans up has found;
-nothing is cancelled that its task still wants, and nothing of others, mapped siblings included; each export is started
-once, and written down before anything waits; a deferral is resumed when Airflow can bear it; a cancel is confirmed by
-Earth Engine.
+`make explore` writes this section. The provider's own code runs in a [model of Airflow](../../tests/model) with a
+virtual clock. At a step of the run, an event happens: a user marks, clears or deletes; a time-out; a worker or a
+triggerer is stopped, killed or suspended; another triggerer takes over; the scheduler loses a worker's heartbeats;
+Earth Engine's response is lost or an error; Earth Engine refuses all requests for a while.
 
-Known, and left: a next try that is ended before it has found again what the last one has started, where nothing but the
-`requestId` leads to that: before Airflow 3.3 without `retries`, and where the run is deleted (docs/lifecycle.md).
+- *Each step*: each event at each step of each kind of task.
+- *With clean-up*: the same, with a teardown, the DAG's notifier, the task's notifier, or the stale-operations operator.
+- *Pairs*: two events at two steps. Of these two columns, as many as there was time for, evenly spread.
+- *At random*: up to four events, drawn by Hypothesis.
 
-`make test` runs one of 18 strikes at each step, and some hundred random histories, on each version. `make nightly`
-finds each of the [faults](../tests/model/mutants.py) that were really made, or nearly, by name.
+A run is a violation unless all of this is true: no operation keeps running that no task needs, except where none of
+the provider's code can run and nothing cleans up; no operation is cancelled that a task needs, or that belongs to
+another task; each export is started once, and recorded before the task waits; a deferred task resumes only when Airflow
+accepts that; Earth Engine confirms each cancel.
 
-| Airflow | minutes | each step | cleaned up | pairs | at random | steps | strikes | violations |
+A known limitation is excluded: the next try ends before it has found an export of the earlier try again, and only the
+`requestId` leads to that export (before Airflow 3.3 without `retries`, or after the run was deleted).
+
+`make test` runs one of 18 events at each step, and some hundred random runs, on each version. `make nightly` checks
+that the model finds each of a list of [known faults](../../tests/model/mutants.py).
+
+| Airflow | minutes | each step | with clean-up | pairs | at random | steps | events | violations |
 |---|---|---|---|---|---|---|---|---|
 """
 

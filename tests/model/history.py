@@ -252,7 +252,7 @@ class Run:
         """Whether an earlier try has left an operation, and the latest one was ended before it had found it again.
 
         Before 3.3 nothing but the `requestId` leads from a try to the one before it where the task has no retries,
-        nor does anything where the run is deleted (docs/lifecycle.md).
+        nor does anything where the run is deleted (docs/results/lifecycle.md).
         """
         airflow = self.airflow
         is_another_trys = self.world.service.operations[name].created < airflow.row.started
@@ -262,7 +262,7 @@ class Run:
         return is_another_trys and not remembers and name not in airflow.recorded()
 
     def _may_be_left(self) -> bool:
-        """Whether docs/lifecycle.md says *janitor* for it."""
+        """Whether docs/results/lifecycle.md has *janitor* for it."""
         if self.airflow.was_unheard and self.plan.holder.startswith("sensor"):
             return True  # It was started elsewhere, and this task had nothing to do with it yet.
         if self.plan.cleaner == "collector":  # It can only miss a run that was deleted before it has looked at it.

@@ -12,7 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 #: A marked block: the comment with the file and the part, and the code.
 MARKED = re.compile(r"(<!-- (example_dags/\w+\.py)(?:#(\w+))? -->\n```python\n)(.*?)(?=```)", re.DOTALL)

@@ -33,7 +33,9 @@ def task_renamed(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[bool, 
 def retries_lowered(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[bool, str]:
     """Lower a task's retries while it waits for its next try: that must not take itself for a cleared one."""
     state, states = _change_between_tries(airflow, emulator, "changed_retries", "retries=3", "retries=1")
-    return state == "success" and states == ["SUCCEEDED"], f"the next try goes on with its export: {', '.join(states)}"
+    return state == "success" and states == [
+        "SUCCEEDED"
+    ], f"the next try continues with its export: {', '.join(states)}"
 
 
 def function_changed(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[bool, str]:

@@ -1,4 +1,4 @@
-"""The rows of the lifecycle matrix: how something is done, to whom, what is promised, and who answers for it."""
+"""The rows of the lifecycle matrix: an event, the tasks that it applies to, what is promised, and what cancels."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ EVENTS: dict[str, Event] = {
         ends_by_itself=True,
     ),
     "dag_paused": Event(
-        "nobody while it is paused; then `dagrun_timeout`, and `cancel_on_kill`",
+        "nothing while it is paused; then `cancel_on_kill`, at `dagrun_timeout`",
         actions.pause,
         ("sensor_running", "sensor_deferred", "export_running", "export_deferred"),
     ),
@@ -158,7 +158,7 @@ EVENTS: dict[str, Event] = {
         IN_WORKER,
     ),
     "worker_evicted": Event(
-        "nobody: the next try goes on with it",
+        "nothing: the next try continues",
         actions.now(actions.stop_worker),
         ("sensor_running", "export_running"),
         dict.fromkeys(HOLDS_ON, RESUMED),
@@ -170,19 +170,19 @@ EVENTS: dict[str, Event] = {
         {"starting": RESUMED},
     ),
     "worker_callback": Event(
-        "the DAG's notifier, once the heartbeat is missed",
+        "the DAG's notifier, after the heartbeat timeout",
         actions.now(actions.kill_worker),
         ("sensor_running", "export_running", "started"),
     ),
     "worker_lost_sight_of": Event(
-        "the next try goes on with it, and the last one, which is told to end, leaves it alone",
+        "nothing: the next try continues, and the earlier try does not cancel",
         actions.lose_sight_of_worker,
         ("sensor_running", "export_running"),
         dict.fromkeys(HOLDS_ON, RESUMED),
         first=(3, 0),  # Airflow 2 lets the two go on side by side, and fails the task in the end.
     ),
     "worker_stood_still": Event(
-        "the next try goes on with it, and the last one, which finds it begun, leaves it alone",
+        "nothing: the next try continues, and the earlier try does not cancel",
         actions.let_worker_stand_still,
         ("export_deferred",),
         dict.fromkeys(HOLDS_ON, RESUMED),
@@ -196,10 +196,10 @@ EVENTS: dict[str, Event] = {
         ends_by_itself=True,
         first=(3, 1),
     ),
-    "triggerer_sigterm": outage("nobody: it runs on", DEFERRED),
-    "triggerer_sigkill": outage("nobody: it runs on", DEFERRED),
+    "triggerer_sigterm": outage("nothing: it keeps running", DEFERRED),
+    "triggerer_sigkill": outage("nothing: it keeps running", DEFERRED),
     "scheduler_sigkill": outage(
-        "nobody: it runs on",
+        "nothing: it keeps running",
         (*DEFERRED, "sensor_running", "export_running"),
     ),
     "cleared_without_triggerer": Event(
@@ -259,57 +259,57 @@ EVENTS: dict[str, Event] = {
         while_working=True,
     ),
     "cleared_while_paused": Event(
-        "the collector, or the trigger, which asks once a minute",
+        "the collector, or the trigger, which checks once a minute",
         actions.clear_while_paused,
         ("sensor_deferred", "export_deferred"),
         within=COLLECTED_WITHIN,
     ),
-    "one_triggerer_sigterm": outage("nobody: the other one takes over", DEFERRED, production=True),
-    "one_triggerer_sigkill": outage("nobody: the other one takes over", DEFERRED, production=True),
+    "one_triggerer_sigterm": outage("nothing: the other one takes over", DEFERRED, production=True),
+    "one_triggerer_sigkill": outage("nothing: the other one takes over", DEFERRED, production=True),
     "one_triggerer_stands_still": outage(
-        "nobody: the other one has taken over",
+        "nothing: the other one has taken over",
         DEFERRED,
         production=True,
     ),
     "celery_warm": outage(
-        "nobody: they end their tasks first",
+        "nothing: they finish their tasks first",
         WORKING,
         production=True,
     ),
     "celery_sigterm_twice": outage(
-        "the next try, which goes on",
+        "nothing: the next try continues",
         WORKING,
         production=True,
     ),
     "celery_cold": outage(
-        "the next try, which goes on",
+        "nothing: the next try continues",
         WORKING,
         production=True,
     ),
     "celery_sigkill": outage(
-        "the next try, which goes on",
+        "nothing: the next try continues",
         WORKING,
         production=True,
     ),
     "redelivered": outage(
-        "nobody: Airflow refuses the second one",
+        "nothing: Airflow refuses the second one",
         WORKING,
         production=True,
     ),
     "database_away": outage(
-        "nobody: it runs on",
+        "nothing: it keeps running",
         (*DEFERRED, *WORKING),
         production=True,
     ),
-    "broker_away": outage("nobody: it runs on", (*DEFERRED, *WORKING), production=True),
+    "broker_away": outage("nothing: it keeps running", (*DEFERRED, *WORKING), production=True),
     "api_server_restarts": outage(
-        "nobody: it runs on",
+        "nothing: it keeps running",
         (*DEFERRED, *WORKING),
         first=(3, 0),
         production=True,
     ),
     "earth_engine_away": outage(
-        "nobody: it runs on, and its end is noticed",
+        "nothing: it keeps running, and the task receives its result",
         (*DEFERRED, *WORKING),
         production=True,
     ),

@@ -1,7 +1,7 @@
 """``make matrix``: every way in which a run can end, measured on one Airflow after the other.
 
 ``measure`` runs all cells on the Airflow of the running interpreter and writes what it saw as JSON; ``render`` writes
-``docs/lifecycle.md`` from that. The exit code says whether every cell was as promised.
+``docs/results/lifecycle.md`` from that. The exit code says whether every cell was as promised.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``make soak``: half an hour of a bad day on a real Airflow, and what became of every export: docs/reliability.md."""
+"""``make soak``: half an hour of failures on a real Airflow, and the result of each export: reliability.md."""
 
 from __future__ import annotations
 

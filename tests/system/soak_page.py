@@ -1,4 +1,4 @@
-"""What ``make soak`` writes: ``docs/reliability.md``."""
+"""What ``make soak`` writes: ``docs/results/reliability.md``."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
     from soak import Soaked
 
 IN_PRODUCTION = """
-It runs as in production: PostgreSQL, Redis, Celery with two workers, two triggerers, an API server for the tasks alone.
-The clock of one worker is an hour behind all the time, and that of one triggerer an hour ahead. Runs may take three
-times as long as in [the other one](reliability.md): what is away is away for a minute.
+It runs as in production: PostgreSQL, Redis, Celery with two workers, two triggerers, and a separate API server for the
+tasks. One worker's clock is an hour late, one triggerer's an hour early. An outage lasts a minute, so runs may take
+three times as long as in [the test without production services](reliability.md).
 """
 
-INTRODUCTION = """# A bad day{title}
+INTRODUCTION = """# Reliability{title}: a long run with failures
 
-Written by `make soak`, never edited by hand: a real Airflow with runs of DAGs of
-[several shapes](../tests/system/dags/soak.py), to which [things are done](../tests/system/soak.py) at random, while
-{rate:.0%} of all requests to the emulated Earth Engine meet a fault ({faults}), and what Airflow consists of is killed.
-Two of three runs are of DAGs that have the notifier as their callback, and a teardown for runs that are marked failed
-while no triggerer runs; the others have neither ({bare} runs): what their tasks leave, the collector cancels
-({collected} operations). Each DAG has another task, whose export runs on unless the whole run is ended.
+`make soak` writes this page. A real Airflow runs DAGs of [several shapes](../../tests/system/dags/soak.py). Tasks and
+runs are [cleared, marked and timed out](../../tests/system/soak.py) at random, Airflow's processes are killed, and
+{rate:.0%} of all requests to the emulated Earth Engine fail ({faults}).
+Two of three runs have a notifier as their DAG's callback, and a teardown. The others have neither ({bare} runs): the
+collector cancels operations that their tasks did not cancel ({collected} operations). Each DAG has another task, whose
+export must keep running unless the whole run ends.
 {production}
-{when}, Airflow {version}, {minutes:g} minutes, seed {seed}: {exports} exports of {runs} runs, {requests:,} requests of
-which {faulty:,} met a fault.
+{when}, Airflow {version}, {minutes:g} minutes, seed {seed}: {exports} exports of {runs} runs, {requests:,} requests, of
+which {faulty:,} failed.
 """
 
 
 CONNECTIONS = """Connections to PostgreSQL: {middle:g} in the second third, {end:g} at the end. Each of the {processes}
-processes of Celery's two workers keeps one from its first task on; after others have taken their place, there are fewer
-for a while."""
+processes of Celery's two workers opens one with its first task and keeps it. After the workers are replaced, there are
+fewer for a while."""
 
 
 def page(options: argparse.Namespace, soaked: Soaked, faults: Sequence[str], rate: float) -> str:
@@ -68,7 +68,7 @@ def page(options: argparse.Namespace, soaked: Soaked, faults: Sequence[str], rat
         event = (
             SENTENCES[run.event]
             if run.acted or run.event in ("nothing", "times_out")
-            else "ended before anything was done"
+            else "the run ended before its event"
         )
         outcomes[event].update(o.state(service.clock.now()) for o in run.exports(service))
     done = Counter({SENTENCES.get(what, what): times for what, times in soaked.done.items()})
@@ -79,13 +79,13 @@ def page(options: argparse.Namespace, soaked: Soaked, faults: Sequence[str], rat
     known = {event for event, *_ in became}
     became += [[what, times, ""] for what, times in done.items() if what not in known]
     tables = [
-        tabulate(became, ["what was done", "times", "what became of the exports"], tablefmt="github"),
+        tabulate(became, ["Event", "Times", "Exports at the end"], tablefmt="github"),
         tabulate(
-            [[what, len(which)] for what, which in soaked.wrong.items()], ["exports that", "number"], tablefmt="github"
+            [[what, len(which)] for what, which in soaked.wrong.items()], ["Exports that", "Number"], tablefmt="github"
         ),
         tabulate(
             soaked.processes.rows(),
-            ["process", "MiB, second third", "MiB, at the end", "open files, second third", "open files, at the end"],
+            ["Process", "MiB, second third", "MiB, at the end", "Open files, second third", "Open files, at the end"],
             tablefmt="github",
         ),
     ]

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from lifecycle_page import page
 
-DOCS = Path(__file__).parents[2] / "docs"
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 VERSION, CELL = "3.3.2", "sensor_deferred__task_cleared"
 
 
 @pytest.fixture
 def before() -> str:
-    return (DOCS / "lifecycle.md").read_text(encoding="utf-8")
+    return (RESULTS / "lifecycle.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("version", [VERSION, f"{VERSION}, as in production"])

@@ -1,4 +1,4 @@
-"""``make versions``: the unit and integration tests on every version that is claimed: docs/versions.md."""
+"""``make versions``: the unit and integration tests on every version that is claimed: docs/results/versions.md."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ AS_OF_THEN = (
     "apache-airflow-providers-common-compat=2026-11-01",
 )
 
-PAGE = """# Versions
+PAGE = """# Versions: tested combinations
 
-Written by `make versions`: the unit and integration tests, on what `pyproject.toml` claims; dependencies as in
-`constraints/`. *Lowest*: the lowest versions of the direct dependencies that are allowed. *Newest*: whatever PyPI had
-that day, without constraints.
+`make versions` runs the unit and integration tests on the versions that `pyproject.toml` names, and writes this page.
+*constraints*: dependencies as in `constraints/`. *lowest*: the lowest versions that the direct dependencies may have.
+*newest*: the versions that PyPI had on that day, without constraints.
 
 {table}
 """
