@@ -1,16 +1,15 @@
 """The doors of the page: what operations there are, who holds them, and cancelling some.
 
-Earth Engine and the database are asked in threads of our own, so that neither can hold up the API server's event loop
-or the threads of other pages; the browser is answered within seconds, with what was read last if need be.
+Earth Engine, the database and the auth manager are asked in threads of our own, so that none can hold up the API
+server's event loop or the threads of other pages; the browser is answered within seconds, if need be with what was read
+last.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep  # noqa: TC002 (FastAPI reads it)
@@ -20,7 +19,11 @@ from fastapi.staticfiles import StaticFiles
 from airflow_ee_provider.plugins import page
 from airflow_ee_provider.plugins.asked import choice_in, names_in, place_in, read_json, time_in
 from airflow_ee_provider.plugins.cached_overview import CachedOverview
-from airflow_ee_provider.plugins.permissions import may_read_runs
+from airflow_ee_provider.plugins.permissions import permissions_of
+from airflow_ee_provider.plugins.pools import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: How many operations one request may name: as many as a project's queue holds.
 MOST_AT_ONCE = 3000
@@ -32,7 +35,10 @@ app = FastAPI(title="Google Earth Engine's operations", docs_url=None, redoc_url
 app.mount("/static", StaticFiles(directory=Path(__file__).parent / "www" / "dist"), name="static")
 
 _overview = CachedOverview()
-_threads = ThreadPoolExecutor(4, thread_name_prefix="earth-engine-page")
+_permissions = Pool("permissions", threads=4, waiting=400)
+_answers = Pool("answers", threads=4, waiting=400)
+#: Each may take `page.CANCEL_TIMEOUT`.
+_cancels = Pool("cancels", threads=8, waiting=32)
 
 
 @app.get("/operations")
@@ -45,13 +51,13 @@ async def operations(user: GetUserDep, request: Request) -> Response:
     these are ``chosen`` and ``orphaned``, and the ``totals`` of those by DAG. With the ``ETag`` of an earlier answer
     as ``If-None-Match``, it is 304 where nothing has changed since; ``Age`` says how old it is.
     """
-    await _refuse_unless(may_read_runs, user, needs="to read DAG runs")
+    await _refuse_unless(_may_open, user, needs="to read the runs of a DAG")
     place, choice = place_in(request.query_params), choice_in(request.query_params)
     try:
         overview, age = await _overview.get()
     except TimeoutError:
         raise HTTPException(504, "Earth Engine has not answered yet; it is being asked.") from None
-    content = await _in_thread(page.content, overview, age, user, place, choice)
+    content = await _answers.run(page.content, overview, age, user, place, choice)
     about = {"Cache-Control": "no-store", "ETag": content.etag, "Age": f"{age:.0f}"}
     if content.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=about)
@@ -61,10 +67,10 @@ async def operations(user: GetUserDep, request: Request) -> Response:
 @app.post("/operations/cancel")
 async def cancel(user: GetUserDep, request: Request) -> Response:
     """Ask Earth Engine to cancel the ``operation_names`` of the body; returns the result of each request."""
-    await _refuse_unless(may_read_runs, user, needs="to read DAG runs")
+    await _refuse_unless(_may_open, user, needs="to read the runs of a DAG")
     names = names_in(await read_json(request), 1, MOST_AT_ONCE)
     try:
-        results = await _in_thread(page.cancel, user, list(dict.fromkeys(names)))
+        results = await _cancels.run(page.cancel, user, list(dict.fromkeys(names)))
     except PermissionError as error:
         raise HTTPException(403, str(error)) from None
     except LookupError as error:
@@ -79,25 +85,29 @@ async def orphans(user: GetUserDep, request: Request) -> Response:
 
     For `airflow_ee_provider.tracking.api_client`. This is no GET: the names of a full queue are too long for a URL.
     """
-    await _refuse_unless(may_read_runs, user, DagAccessEntity.XCOM, needs="to read the XComs of all DAGs")
+    await _refuse_unless(_may_read_xcoms, user, needs="to read the XComs of all DAGs")
     asked = await read_json(request)
     names, since = names_in(asked, 0, MOST_ASKED), time_in(asked, "since")
     try:
-        found = await _in_thread(page.orphans, user, names, since)
+        found = await _answers.run(page.orphans, user, names, since)
     except PermissionError as error:
         raise HTTPException(403, str(error)) from None
     return await _json({"orphans": found})
 
 
-async def _refuse_unless(may: Any, *args: Any, needs: str) -> None:
-    if not await _in_thread(may, *args):
+def _may_open(user: Any) -> bool:
+    return permissions_of(user).may_open()
+
+
+def _may_read_xcoms(user: Any) -> bool:
+    return permissions_of(user).may_read_all(DagAccessEntity.XCOM)
+
+
+async def _refuse_unless(may: Callable[[Any], bool], user: Any, needs: str) -> None:
+    if not await _permissions.run(may, user):
         raise HTTPException(403, f"You need the permission {needs}.")
 
 
-async def _in_thread(function: Any, *args: Any) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(_threads, function, *args)
-
-
 async def _json(content: Any) -> Response:
-    text = await _in_thread(json.dumps, content)
+    text = await _answers.run(json.dumps, content)
     return Response(text, media_type="application/json", headers={"Cache-Control": "no-store"})

@@ -29,15 +29,12 @@ class Place:
     task_id: str | None = None
     map_index: int | None = None
 
-    def has(self, holder: Holder) -> bool:
-        """Whether the page is about that task instance."""
+    def is_about(self, holders: Iterable[Holder]) -> bool:
+        """Whether the page is about one of some task instances, or about everything."""
         given = {name: value for name, value in vars(self).items() if value is not None}
-        return all(getattr(holder, name) == value for name, value in given.items())
-
-    @property
-    def is_all(self) -> bool:
-        """Whether the page is about everything."""
-        return all(value is None for value in vars(self).values())
+        return not given or any(
+            all(getattr(holder, name) == value for name, value in given.items()) for holder in holders
+        )
 
 
 @dataclass(frozen=True)

@@ -17,21 +17,18 @@ from airflow_ee_provider.hooks.connection import CONFIG_SECTION
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.plugins.cached_overview import read_all
 from airflow_ee_provider.plugins.choosing import MOST_TOTALS, totals
-from airflow_ee_provider.plugins.permissions import (
-    may_use_connection,
-    readable_dags,
-    reasons_against,
-    what_forbids_cancel,
-)
+from airflow_ee_provider.plugins.permissions import Permissions, permissions_of
+from airflow_ee_provider.plugins.visibility import as_seen, editable, readable
 from airflow_ee_provider.tracking.audit import audit_row
 from airflow_ee_provider.tracking.database import read_holdings
 from airflow_ee_provider.tracking.holders import orphans_among
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from airflow_ee_provider.earth_engine.model.results import CancelDict
     from airflow_ee_provider.plugins.choosing import Choice, Place
+    from airflow_ee_provider.plugins.visibility import Seen
     from airflow_ee_provider.tracking.overview import ListedOperation, Overview
 
 #: Seconds that requesting the cancels may take.
@@ -61,32 +58,42 @@ class Content:
 
 def content(overview: Overview, age: float, user: Any, place: Place, choice: Choice) -> Content:
     """Return the page's JSON for a user: what they may see, and of what they may not, how many there are."""
-    visible, hidden = _visible(overview.operations, user)
-    name, why = user.get_name(), reasons_against(user)
-    here = [one for one in visible if place.is_all or any(place.has(holder) for holder in one.held.holders)]
-    chosen = choice.choose(here, lambda one: _is_mine(one, name))
+    permissions, user_name = permissions_of(user), user.get_name()
+    everything = [one for one in overview.operations if place.is_about(one.held.holders)]
+    may_read = readable(everything, permissions)
+    seen = [
+        found for one in everything if (found := as_seen(one, may_read)) and place.is_about(found.listed.held.holders)
+    ]
+    by_name = {one.name: one for one in seen}
+    chosen = choice.choose([one.listed for one in seen], lambda one: _is_mine(one, user_name))
+    shown = [by_name[str(one.held.operation.name)] for one in choice.rows(chosen)]
+    may_edit = editable(shown, permissions)
     by_dag = totals(chosen)
+    connections = permissions.connections(overview.connections, "GET")
+    errors = {conn_id: error for conn_id, error in overview.errors.items() if conn_id in connections}
     about = {
-        "total": len(here),
+        "total": len(seen),
         "chosen": len(chosen),
         "orphaned": sum(one.held.orphaned for one in chosen),
         "totals": by_dag[:MOST_TOTALS],
         "other_dags": max(0, len(by_dag) - MOST_TOTALS),
-        "connections": [conn_id for conn_id in overview.connections if may_use_connection(user, conn_id)],
-        "hidden": hidden if place.is_all else 0,
-        "errors": {conn_id: e for conn_id, e in overview.errors.items() if may_use_connection(user, conn_id)},
+        "connections": [conn_id for conn_id in overview.connections if conn_id in connections],
+        "hidden": len(everything) - len(seen),
+        "errors": errors,
+        "hidden_errors": len(overview.errors) - len(errors),
         "eecu_hour_price": _price(),
         "currency": conf.get(CONFIG_SECTION, "currency", fallback="USD"),
     }
     # One by one: the encoder lets no other thread run before it has returned.
-    rows = (_row(one, name, why) for one in choice.rows(chosen))
+    rows = (_row(one, user_name, one.forbids(may_edit)) for one in shown)
     text = f'{{"operations":[{",".join(map(_json, rows))}],{_json(about)[1:-1]}'
     etag = blake2b(text.encode(), digest_size=16).hexdigest()
     return Content(f'{text},"age":{age:.1f}}}', f'"{etag}"')
 
 
-def _row(one: ListedOperation, user_name: str, why: Callable[[ListedOperation], str]) -> dict[str, Any]:
+def _row(seen: Seen, user_name: str, forbidden: str) -> dict[str, Any]:
     """Return what the page shows of an operation: the fields of its type in www/src/api.ts."""
+    one = seen.listed
     row: dict[str, Any] = {name: value for name, value in one.as_dict().items() if name not in _NOT_SHOWN}
     if one.held.operation.error:
         row["error"] = {**row["error"], "message": row["error"]["message"][:LONGEST_MESSAGE]}
@@ -96,9 +103,8 @@ def _row(one: ListedOperation, user_name: str, why: Callable[[ListedOperation], 
         {name: value for name, value in holder.items() if name not in _NOT_SHOWN}
         for holder in row["holders"][:MOST_SHOWN]
     ]
-    row["mine"] = _is_mine(one, user_name)
-    row["forbidden"] = "" if one.held.operation.done else why(one)
-    return row
+    row |= {"hidden_holders": seen.hidden_holders, "wanted": seen.wanted}
+    return row | {"mine": _is_mine(one, user_name), "forbidden": forbidden}
 
 
 def _json(value: Any) -> str:
@@ -108,19 +114,6 @@ def _json(value: Any) -> str:
 def _price() -> float | None:
     text = conf.get(CONFIG_SECTION, "eecu_hour_price", fallback="")
     return float(text) if text else None
-
-
-def _visible(operations: Iterable[ListedOperation], user: Any) -> tuple[list[ListedOperation], int]:
-    """Return what a user may see, and the number of the others."""
-    everything = list(operations)
-    connections = {conn_id for conn_id in {one.conn_id for one in everything} if may_use_connection(user, conn_id)}
-    dags = readable_dags(user, {holder.dag_id for one in everything for holder in one.held.holders})
-    visible = [
-        one
-        for one in everything
-        if one.conn_id in connections and all(holder.dag_id in dags for holder in one.held.holders)
-    ]
-    return visible, len(everything) - len(visible)
 
 
 def _is_mine(shown: ListedOperation, user_name: str) -> bool:
@@ -133,13 +126,17 @@ def cancel(user: Any, names: list[str]) -> list[CancelDict]:
     :raises LookupError: if one of them is not listed.
     :raises PermissionError: if the user may not cancel one of them; says why.
     """
-    visible, _ = _visible(read_all().operations, user)  # Who holds them now, not five seconds ago.
-    listed = {str(one.held.operation.name): one for one in visible}
-    if unknown := [name for name in names if name not in listed]:
+    # Who holds them now, and what the user may do now: not seconds ago.
+    listed = {str(one.held.operation.name): one for one in read_all().operations}
+    chosen = [listed[name] for name in names if name in listed]
+    permissions = Permissions(user)
+    may_read = readable(chosen, permissions)
+    seen = {found.name: found for one in chosen if (found := as_seen(one, may_read))}
+    if unknown := [name for name in names if name not in seen]:
         raise LookupError(f"{', '.join(unknown[:3])}: no such operation is listed for you.")
-    chosen = [listed[name] for name in names]
-    if why := what_forbids_cancel(user, chosen):
-        raise PermissionError(f"Nothing was cancelled. {why}.")
+    may_edit = editable(seen.values(), permissions)
+    if forbidden := [f"{name}: {why}" for name, one in seen.items() if (why := one.forbids(may_edit))]:
+        raise PermissionError(f"Nothing was cancelled. {forbidden[0]}.")
     _audit(user, chosen)
     results: list[CancelDict] = []
     for conn_id in dict.fromkeys(one.conn_id for one in chosen):
@@ -160,7 +157,7 @@ def orphans(user: Any, names: Iterable[str], since: datetime) -> dict[str, str]:
     """
     holdings = read_holdings(max(since, datetime.now(timezone.utc) - OLDEST))
     dags = {one.holder.dag_id for one in holdings}
-    if readable_dags(user, dags, DagAccessEntity.XCOM) != dags:
+    if Permissions(user).dags(dags, "GET", DagAccessEntity.XCOM) != dags:
         raise PermissionError("You need the permission to read the XComs of all DAGs.")
     return orphans_among(names, holdings)
 

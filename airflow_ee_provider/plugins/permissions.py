@@ -1,11 +1,15 @@
-"""Who may see and do what on the page: Airflow's auth manager says, as it does for Airflow's own pages.
+"""What a user may do on the page: Airflow's auth manager decides, as it does for Airflow's own pages.
 
-Airflow does not protect what plugins serve.
+Airflow does not protect what plugins serve. An auth manager may ask a server of its own, so it is asked about many DAGs
+at once, and an answer is kept for some seconds.
 """
 
 from __future__ import annotations
 
-from functools import cache
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -16,74 +20,152 @@ from airflow.api_fastapi.auth.managers.models.resource_details import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from airflow_ee_provider.tracking.overview import ListedOperation
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 Method = Literal["GET", "PUT"]
 
+#: For how long an answer of the auth manager is kept, in seconds.
+KEPT = 30.0
 
-def may_read_runs(user: Any, entity: DagAccessEntity = DagAccessEntity.RUN) -> bool:
-    """Whether a user may read DAG runs, or another part, of all DAGs that are not forbidden one by one."""
-    return bool(get_auth_manager().is_authorized_dag(method="GET", access_entity=entity, user=user))
-
-
-def may_use_connection(user: Any, conn_id: str, method: Method = "GET") -> bool:
-    """Whether a user may read, or edit, a connection."""
-    from airflow.models.connection import Connection
-
-    details = ConnectionDetails(conn_id=conn_id, **_team(Connection, conn_id))
-    return bool(get_auth_manager().is_authorized_connection(method=method, details=details, user=user))
+#: How many questions to the auth manager are open at the same time, for one user.
+SIDE_BY_SIDE = 10
 
 
-def readable_dags(user: Any, dag_ids: Iterable[str], entity: DagAccessEntity = DagAccessEntity.RUN) -> set[str]:
-    """Return those of the DAGs whose runs, or another part, a user may read."""
-    return {dag_id for dag_id in set(dag_ids) if _may(user, dag_id, "GET", entity)}
+class Permissions:
+    """What one user may read and change. The auth manager is asked about each DAG and each connection once.
 
-
-def what_forbids_cancel(user: Any, operations: Iterable[ListedOperation]) -> str:
-    """Say which of the operations a user may not cancel, and why; empty if they may cancel all.
-
-    Who may change the task instances of every DAG that holds it may; what no task holds is for those who may edit the
-    connection: they can do in its name what they like.
+    :param user: as the auth manager knows them.
     """
-    forbids = reasons_against(user)
-    why = ((one.held.operation.name, forbids(one)) for one in operations)
-    return next((f"{name}: {reason}" for name, reason in why if reason), "")
+
+    def __init__(self, user: Any) -> None:
+        self.user = user
+        self._known: dict[tuple[str, ...], dict[str, bool]] = {}
+        self.asked_at = time.monotonic()
+
+    def may_open(self) -> bool:
+        """Whether the user may read the runs of all DAGs that are not forbidden one by one, or may read some DAG."""
+
+        def ask() -> bool:
+            manager = get_auth_manager()
+            return manager.is_authorized_dag(method="GET", access_entity=DagAccessEntity.RUN, user=self.user) or bool(
+                manager.get_authorized_dag_ids(user=self.user)
+            )
+
+        return self._once("may open", ask)
+
+    def may_read_all(self, entity: DagAccessEntity) -> bool:
+        """Whether the user may read a part of all DAGs that are not forbidden one by one."""
+
+        def ask() -> bool:
+            return bool(get_auth_manager().is_authorized_dag(method="GET", access_entity=entity, user=self.user))
+
+        return self._once(f"all {entity.value}", ask)
+
+    def dags(self, dag_ids: Iterable[str], method: Method, entity: DagAccessEntity) -> frozenset[str]:
+        """Return those of the DAGs of which the user may read, or change, a part."""
+        manager = get_auth_manager()
+        return self._allowed(
+            ("dag", method, entity.value),
+            dag_ids,
+            lambda ids: _dag_requests(ids, method, entity),
+            lambda request: manager.is_authorized_dag(**request, user=self.user),
+            lambda requests: manager.batch_is_authorized_dag(requests, user=self.user),
+        )
+
+    def connections(self, conn_ids: Iterable[str], method: Method) -> frozenset[str]:
+        """Return those of the connections that the user may read, or edit."""
+        manager = get_auth_manager()
+        return self._allowed(
+            ("connection", method),
+            conn_ids,
+            lambda ids: _connection_requests(ids, method),
+            lambda request: manager.is_authorized_connection(**request, user=self.user),
+            lambda requests: manager.batch_is_authorized_connection(requests, user=self.user),
+        )
+
+    def _once(self, question: str, ask: Callable[[], bool]) -> bool:
+        known = self._known.setdefault(("general",), {})
+        if question not in known:
+            known[question] = ask()
+        return known[question]
+
+    def _allowed(
+        self,
+        question: tuple[str, ...],
+        ids: Iterable[str],
+        requests_for: Callable[[Collection[str]], Mapping[str, Any]],
+        ask: Callable[[Any], bool],
+        ask_for_all: Callable[[Any], bool],
+    ) -> frozenset[str]:
+        """Return the allowed ones: most users may read all, or none, so that one question for all is asked first."""
+        wanted, known = frozenset(ids), self._known.setdefault(question, {})
+        if missing := wanted - known.keys():
+            requests = requests_for(missing)
+            if ask_for_all(list(requests.values())):
+                known.update(dict.fromkeys(missing, True))
+            elif len(missing) == 1:
+                known.update(dict.fromkeys(missing, False))
+            else:
+                with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(missing))) as threads:
+                    known.update(zip(requests, threads.map(ask, requests.values()), strict=True))
+        return frozenset(one for one in wanted if known[one])
 
 
-def reasons_against(user: Any) -> Callable[[ListedOperation], str]:
-    """Return what says why a user may not cancel an operation; it asks about each DAG and each connection once."""
-
-    @cache
-    def may_edit(conn_id: str) -> bool:
-        return may_use_connection(user, conn_id, "PUT")
-
-    @cache
-    def may_change(dag_id: str) -> bool:
-        return _may(user, dag_id, "PUT", DagAccessEntity.TASK_INSTANCE)
-
-    def reason(one: ListedOperation) -> str:
-        if not one.held.holders and not may_edit(one.conn_id):
-            return f"no task has recorded it: only users who may edit the connection {one.conn_id} may cancel it"
-        for holder in one.held.holders:
-            if not may_change(holder.dag_id):
-                return f"it belongs to the DAG {holder.dag_id}, whose tasks you may not change"
-        return ""
-
-    return reason
+_kept: dict[str, Permissions] = {}
 
 
-def _may(user: Any, dag_id: str, method: Method, entity: DagAccessEntity) -> bool:
+def permissions_of(user: Any) -> Permissions:
+    """Return what is known of a user, from the last seconds; for what is only shown."""
+    key = json.dumps(get_auth_manager().serialize_user(user), sort_keys=True, default=str)
+    now = time.monotonic()
+    for other in [one for one, permissions in list(_kept.items()) if now - permissions.asked_at > KEPT]:
+        _kept.pop(other, None)
+    permissions = _kept.setdefault(key, Permissions(user))
+    permissions.user = user  # Its token may have been renewed.
+    return permissions
+
+
+def forget_permissions() -> None:
+    """Ask again about all users."""
+    _kept.clear()
+
+
+def teams_of_dags(dag_ids: Collection[str]) -> dict[str, str]:
+    """Return which team each DAG belongs to; nothing for a DAG of no team, and where Airflow has no teams."""
     from airflow.models.dag import DagModel
 
-    details = DagDetails(id=dag_id, **_team(DagModel, dag_id))
-    manager = get_auth_manager()
-    return bool(manager.is_authorized_dag(method=method, access_entity=entity, details=details, user=user))
+    return _teams(getattr(DagModel, "get_dag_id_to_team_name_mapping", None), dag_ids)
 
 
-def _team(model: Any, name: str) -> dict[str, str]:
-    """Return whose a DAG or a connection is, where Airflow has teams."""
-    find = getattr(model, "get_team_name", None)
-    team = find(name) if find else None
-    return {"team_name": team} if team else {}
+def teams_of_connections(conn_ids: Collection[str]) -> dict[str, str]:
+    """Return which team each connection belongs to; nothing for one of no team, and where Airflow has no teams."""
+    from airflow.models.connection import Connection
+
+    return _teams(getattr(Connection, "get_conn_id_to_team_name_mapping", None), conn_ids)
+
+
+def _teams(find: Callable[[list[str]], dict[str, str | None]] | None, ids: Collection[str]) -> dict[str, str]:
+    found = find(list(ids)) if find is not None and ids else {}
+    return {one: team for one, team in found.items() if team}
+
+
+def _dag_requests(dag_ids: Collection[str], method: Method, entity: DagAccessEntity) -> dict[str, dict[str, Any]]:
+    teams = teams_of_dags(dag_ids)
+    return {
+        dag_id: {"method": method, "access_entity": entity, "details": _with_team(DagDetails, teams, id=dag_id)}
+        for dag_id in dag_ids
+    }
+
+
+def _connection_requests(conn_ids: Collection[str], method: Method) -> dict[str, dict[str, Any]]:
+    teams = teams_of_connections(conn_ids)
+    return {
+        conn_id: {"method": method, "details": _with_team(ConnectionDetails, teams, conn_id=conn_id)}
+        for conn_id in conn_ids
+    }
+
+
+def _with_team(details: Any, teams: Mapping[str, str], **name: str) -> Any:
+    [one] = name.values()
+    has_teams = any(field.name == "team_name" for field in fields(details))  # Airflow 3.0 has none.
+    return details(**name, **({"team_name": teams.get(one)} if has_teams else {}))

@@ -20,10 +20,13 @@ if not AIRFLOW_3:
 
 from airflow.api_fastapi.app import create_app, get_auth_manager, purge_cached_app
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from fastapi import HTTPException
 from fastapi.testclient import TestClient
 
 from airflow_ee_provider.plugins import app as doors
 from airflow_ee_provider.plugins.cached_overview import CachedOverview
+from airflow_ee_provider.plugins.permissions import Permissions, forget_permissions
+from airflow_ee_provider.plugins.pools import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +49,7 @@ def api(airflow_database: None) -> Iterator[TestClient]:  # noqa: ARG001 (its ta
 @pytest.fixture(autouse=True)
 def _nothing_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doors, "_overview", CachedOverview())
+    forget_permissions()
 
 
 def role(name: str) -> dict[str, str]:
@@ -148,14 +152,75 @@ def test_nobody_gets_in_without_a_user(api: TestClient, method: str, path: str) 
     assert api.request(method, path, json=asked, headers={"Authorization": "Bearer nonsense"}).status_code == 403
 
 
-def test_who_may_not_read_the_connection_sees_that_there_is_something_and_nothing_of_it(
-    api: TestClient, orphan: str
+def test_who_may_read_the_dag_sees_what_it_owns_and_the_number_of_the_others(
+    api: TestClient, orphan: str, nobodys: str
 ) -> None:
+    """The simple auth manager's viewer may read DAGs, and no connection."""
     answer = api.get(OPERATIONS, headers=role("viewer"))
+
+    [seen] = answer.json()["operations"]
+    assert (seen["name"], answer.json()["hidden"]) == (orphan, 1)
+    assert "the DAG held_owner, whose task instances you may not edit" in seen["forbidden"]
+    assert nobodys not in answer.text
+    assert shown(api, "user")[orphan]["forbidden"] == ""
+    assert shown(api, "op").keys() == {orphan, nobodys}
+
+
+def deny(monkeypatch: pytest.MonkeyPatch, *dag_ids: str | None) -> None:
+    """Let nobody do anything with some DAGs; None stands for the question about all of them."""
+    manager = get_auth_manager()
+    allowed = manager.is_authorized_dag
+    monkeypatch.setattr(
+        manager,
+        "is_authorized_dag",
+        lambda **what: getattr(what.get("details"), "id", None) not in dag_ids and allowed(**what),
+    )
+
+
+def test_what_is_hidden_is_counted_in_the_tab_of_a_dag_as_well(
+    api: TestClient, orphan: str, nobodys: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deny(monkeypatch, "held_owner")
+
+    answer = api.get(OPERATIONS, headers=role("op"), params={"dag_id": "held_owner", "task_id": "task"})
 
     assert (answer.json()["operations"], answer.json()["hidden"]) == ([], 1)
     assert orphan not in answer.text
-    assert shown(api, "op").keys() == {orphan}
+    assert shown(api, "op").keys() == {nobodys}
+
+
+def test_who_may_read_one_dag_alone_gets_in(api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = get_auth_manager()
+    deny(monkeypatch, None)
+    assert api.get(OPERATIONS, headers=role("user")).status_code == 200
+    assert shown(api, "user").keys() == {orphan}
+
+    forget_permissions()
+    monkeypatch.setattr(manager, "get_authorized_dag_ids", lambda **_: set())
+    assert api.get(OPERATIONS, headers=role("user")).status_code == 403
+
+
+def test_the_auth_manager_is_asked_once_for_all_and_its_answer_is_kept(
+    api: TestClient, orphan: str, nobodys: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager, asked = get_auth_manager(), []
+    for name in ("batch_is_authorized_dag", "batch_is_authorized_connection"):
+        allowed = getattr(manager, name)
+
+        def ask(requests: Any, *, user: Any, name: str = name, allowed: Any = allowed) -> bool:
+            asked.append((name, requests[0]["method"]))
+            return bool(allowed(requests, user=user))
+
+        monkeypatch.setattr(manager, name, ask)
+
+    for _ in range(3):
+        assert shown(api, "op").keys() == {orphan, nobodys}
+
+    assert sorted(asked) == [
+        (name, method)
+        for name in ("batch_is_authorized_connection", "batch_is_authorized_dag")
+        for method in ("GET", "PUT")
+    ]
 
 
 def test_no_detail_of_a_connection_reaches_the_browser(
@@ -168,14 +233,17 @@ def test_no_detail_of_a_connection_reaches_the_browser(
     assert "is_anonymous" not in text
 
 
-@pytest.mark.parametrize("name", ["viewer", "user"])
-def test_who_may_not_see_an_operation_cannot_cancel_it(
-    api: TestClient, orphan: str, name: str, earth_engine_emulator: Emulator
+def test_who_may_not_see_or_change_an_operation_cannot_cancel_it(
+    api: TestClient, orphan: str, nobodys: str, earth_engine_emulator: Emulator
 ) -> None:
-    answer = api.post(CANCEL, headers=role(name), json={"operation_names": [orphan]})
+    def cancel(user: str, name: str) -> int:
+        return int(api.post(CANCEL, headers=role(user), json={"operation_names": [name]}).status_code)
 
-    assert answer.status_code == 404
-    assert earth_engine_emulator.service.state(orphan) == "RUNNING"
+    assert cancel("viewer", orphan) == 403
+    assert cancel("viewer", nobodys) == 404
+    assert cancel("user", nobodys) == 404
+    assert [earth_engine_emulator.service.state(name) for name in (orphan, nobodys)] == ["RUNNING"] * 2
+    assert cancel("user", orphan) == 200
 
 
 def test_a_cancel_reaches_earth_engine_and_the_audit_log(
@@ -215,7 +283,7 @@ def test_all_are_cancelled_or_none(
     answer = api.post(CANCEL, headers=role("op"), json={"operation_names": [orphan, nobodys]})
 
     assert answer.status_code == 403
-    assert "no task has recorded it" in answer.json()["detail"]
+    assert "no task owns it" in answer.json()["detail"]
     assert earth_engine_emulator.service.state(orphan) == "RUNNING"
 
 
@@ -244,7 +312,7 @@ def test_nothing_of_a_body_is_read_before_the_permission_or_sent_back(
     large = {"operation_names": [7] * 500_000}
 
     refused = api.post(CANCEL, headers=role("admin"), json=large)
-    monkeypatch.setattr("airflow_ee_provider.plugins.app.may_read_runs", lambda *_: False)
+    monkeypatch.setattr(Permissions, "may_open", lambda _: False)
 
     assert (refused.status_code, len(refused.content) < 200) == (422, True)
     assert api.post(CANCEL, headers=role("admin"), json=large).status_code == 403
@@ -291,13 +359,7 @@ def test_a_janitor_that_may_not_read_every_dag_is_told_nothing(
     api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would call orphaned what a task of such a DAG still wants."""
-    manager = get_auth_manager()
-    allowed = manager.is_authorized_dag
-    monkeypatch.setattr(
-        manager,
-        "is_authorized_dag",
-        lambda **what: getattr(what.get("details"), "id", None) != "held_owner" and allowed(**what),
-    )
+    deny(monkeypatch, "held_owner")
     answer = api.post(ORPHANS, headers=role("op"), json=asked_about(orphan))
 
     assert answer.status_code == 403
@@ -307,14 +369,24 @@ def test_a_janitor_that_may_not_read_every_dag_is_told_nothing(
 
 def test_teams_are_asked_about(api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Airflow has teams, a DAG of another team is not shown."""
+    from airflow.models.connection import Connection
     from airflow.models.dag import DagModel
 
-    if not hasattr(SimpleAuthManagerUser(username="a", role="op"), "teams"):
-        pytest.skip("This Airflow's simple auth manager has no teams")
-    monkeypatch.setattr(DagModel, "get_team_name", staticmethod(lambda dag_id, **_: f"team-of-{dag_id}"))
+    if not hasattr(DagModel, "get_dag_id_to_team_name_mapping"):
+        pytest.skip("This Airflow has no teams")
+
+    def teams(ids: list[str], **_: Any) -> dict[str, str]:
+        return dict.fromkeys(ids, "marine")
+
+    monkeypatch.setattr(DagModel, "get_dag_id_to_team_name_mapping", staticmethod(teams))
 
     assert orphan not in shown(api, "op")
     assert orphan in shown(api, "admin")
+    # Of another team than its connection's, a DAG owns nothing there, whatever it records.
+    monkeypatch.setattr(DagModel, "get_dag_id_to_team_name_mapping", staticmethod(lambda *_, **__: {}))
+    monkeypatch.setattr(Connection, "get_conn_id_to_team_name_mapping", staticmethod(teams))
+    forget_permissions()
+    assert orphan not in shown(api, "user")
 
 
 def test_a_project_that_cannot_be_listed_is_an_error_on_the_page(
@@ -325,7 +397,8 @@ def test_a_project_that_cannot_be_listed_is_an_error_on_the_page(
     answer = api.get(OPERATIONS, headers=role("admin"))
 
     assert "is not registered to use Earth Engine" in answer.json()["errors"]["earth_engine_default"]
-    assert api.get(OPERATIONS, headers=role("viewer")).json()["errors"] == {}
+    unnamed = api.get(OPERATIONS, headers=role("viewer")).json()
+    assert (unnamed["errors"], unnamed["hidden_errors"]) == ({}, 1)
 
 
 def test_a_slow_earth_engine_is_asked_once_and_holds_up_nothing() -> None:
@@ -351,3 +424,20 @@ def test_a_slow_earth_engine_is_asked_once_and_holds_up_nothing() -> None:
         answers.set()
 
     asyncio.run(look())
+
+
+def test_slow_work_of_one_kind_holds_up_no_other_kind() -> None:
+    ends = threading.Event()
+
+    async def work() -> None:
+        cancels, permissions = Pool("cancels", threads=2, waiting=1), Pool("permissions", threads=1, waiting=1)
+        slow = [asyncio.ensure_future(cancels.run(ends.wait, 30)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert await permissions.run(lambda: "answered") == "answered"
+        with pytest.raises(HTTPException, match="503"):
+            await cancels.run(lambda: None)
+        ends.set()
+        assert await asyncio.gather(*slow) == [True] * 3
+        assert await cancels.run(lambda: "again") == "again"
+
+    asyncio.run(work())

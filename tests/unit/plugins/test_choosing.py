@@ -76,9 +76,10 @@ def test_by_no_column_do_unknown_values_stand_in_the_way(sort: str) -> None:
 
 
 def test_a_place_has_its_task_instances() -> None:
-    assert Place().is_all
-    assert Place("a_dag", "run", "task", 3).has(ACTIVE)
-    assert not Place("a_dag", map_index=-1).has(ACTIVE)
+    assert Place().is_about([])
+    assert Place("a_dag", "run", "task", 3).is_about([ACTIVE])
+    assert not Place("a_dag", map_index=-1).is_about([ACTIVE])
+    assert not Place("a_dag").is_about([])
 
 
 def test_the_totals_begin_with_the_dag_that_has_most() -> None:
