@@ -17,7 +17,7 @@ BASE = main
 # Earth Engine's API, its emulator and the documents: the same whichever Airflow there is.
 KNOWS_NO_AIRFLOW = tests/unit/earth_engine tests/unit/emulator tests/unit/test_*.py \
 	$(patsubst %,tests/integration/test_%.py,credentials_in_flight drivers emulator exports_of faults hostile_answers \
-	official_client pages shared_poller transports)
+	pages shared_poller transports)
 # System tests that do not use the Airflow that the others share: they boot their own, or none.
 APART = $(patsubst %,tests/system/test_%.py,collector interrupt lifecycle_page who_may)
 VENV_3 = .venv-$(AIRFLOW_3)

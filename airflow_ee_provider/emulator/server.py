@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from airflow_ee_provider.emulator.discovery import discovery_document
 from airflow_ee_provider.emulator.faults import ERRORS, MALFORMED_OPERATION, ApiError, Fault
 from airflow_ee_provider.emulator.guard import Handler, guard
-from airflow_ee_provider.emulator.official_client import algorithms, discovery_document
+from airflow_ee_provider.emulator.official_client import algorithms
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator.service import Service
@@ -62,6 +63,8 @@ class _Api:
         return web.json_response(discovery_document(f"{request.scheme}://{request.host}"))
 
     async def algorithms(self, request: web.Request) -> web.Response:
+        if self._service.has_answer(request.method, f"projects/{request.match_info['project']}/algorithms"):
+            return await self.anything_else(request)
         return web.Response(body=algorithms(), content_type="application/json")
 
     async def list(self, request: web.Request) -> web.Response:
@@ -91,15 +94,17 @@ class _Api:
 
     async def export(self, request: web.Request) -> web.Response:
         project, kind = request.match_info["project"], request.match_info["kind"]
-        return web.json_response(self._service.export(project, kind, await request.read()))
+        return web.json_response(self._service.start(project, kind, await request.read()))
 
     async def start_import(self, request: web.Request) -> web.Response:
         project, kind = request.match_info["project"], request.match_info["kind"]
-        return web.json_response(self._service.start_import(project, kind, await request.read()))
+        return web.json_response(self._service.start(project, f"{kind}:import", await request.read()))
 
     async def anything_else(self, request: web.Request) -> web.Response:
-        body = _readable(await request.read()) or None
-        return web.json_response(self._service.anything_else(request.method, request.match_info["path"], body))
+        body = await request.read()
+        path = request.path.lstrip("/").partition("/")[2]
+        answer = self._service.anything_else(request.method, path, _readable(body) if body else None)
+        return web.Response(body=answer) if isinstance(answer, bytes) else web.json_response(answer)
 
     async def read_journal(self, request: web.Request) -> web.Response:
         return web.json_response(self._service.journal)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from airflow_ee_provider.emulator.faults import ApiError, Fault
 from airflow_ee_provider.emulator.limits import Gate, Limits
 from airflow_ee_provider.emulator.operations import FRACTION_DIGITS, TYPES, Behaviour, Clock, EmulatedOperation
+from airflow_ee_provider.emulator.request_checks import FIELDS, check_request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _PROJECT = re.compile(r"[A-Za-z0-9.:_-]+")
-_REQUEST_ID = re.compile(r"[a-zA-Z0-9-]{1,60}")
 _LARGEST_PAGE = 500
 
 
@@ -51,6 +51,8 @@ class Service:
         self.operations: dict[str, EmulatedOperation] = {}
         self._behaviours: list[tuple[str, Behaviour]] = []
         self._answers: list[tuple[str, str, Any]] = []
+        #: Requests, such as ``POST projects/p/value:compute``, to which no answer was defined.
+        self.unanswered: list[str] = []
         #: By project, what has not ended when it was looked last.
         self._waiting: dict[str, list[EmulatedOperation]] = {}
         self._started: dict[tuple[str, str], tuple[str, str]] = {}
@@ -77,23 +79,37 @@ class Service:
         """Let requests for what is not an operation be answered: values, assets, maps; the latest that matches counts.
 
         :param path: of the request, without the version, as a glob: ``projects/*/value:compute``.
-        :param answer: the answer's JSON, or a function that makes it of the request's (None for a GET). What
-            ``getInfo()`` returns is ``{"result": …}`` as an answer to ``value:compute``.
+        :param answer: the answer's JSON, or its bytes, or a function that makes it of the request's JSON (None for one
+            without a body). What ``getInfo()`` returns is ``{"result": …}`` as an answer to ``value:compute``.
+        :param method: of the request, as a glob.
         """
         with self._lock:
-            self._answers.insert(0, (method, path, answer))
+            self._answers.insert(0, (method.upper(), path, answer))
+
+    def has_answer(self, method: str, path: str) -> bool:
+        """Whether a test has defined an answer to such a request."""
+        return self._defined(method, path) is not None
 
     def anything_else(self, method: str, path: str, body: Any) -> Any:
-        """Answer what is no operation's business, as a test has said."""
-        with self._lock:
-            found = next((a for m, p, a in self._answers if fnmatchcase(method, m) and fnmatchcase(path, p)), None)
-        if found is None:
+        """Answer what is no operation's business, as a test has defined.
+
+        :raises ApiError: if none has: with a status that no client repeats, and what helps first.
+        """
+        defined = self._defined(method, path)
+        if defined is None:
+            self.unanswered.append(f"{method} {path}")
+            pattern = re.sub(r"^projects/[^/]+/", "projects/*/", path)
             raise ApiError(
-                "UNIMPLEMENTED",
-                f"The emulator runs operations and computes nothing: it knows no answer to {method} {path}. A test can "
-                "give one with service.answer(path, answer).",
+                "FAILED_PRECONDITION",
+                f'The emulator computes nothing: define its answer with service.answer("{pattern}", ...). It has none '
+                f"to {method} {path}.",
             )
-        return found(body) if callable(found) else found
+        [answer] = defined
+        return answer(body) if callable(answer) else answer
+
+    def _defined(self, method: str, path: str) -> tuple[Any] | None:
+        with self._lock:
+            return next(((a,) for m, p, a in self._answers if fnmatchcase(method, m) and fnmatchcase(path, p)), None)
 
     def fault_for(self, method: str, path: str) -> Fault | None:
         """Take the fault that this request meets."""
@@ -165,26 +181,16 @@ class Service:
             del self.operations[self._find(name).name]
         return {}
 
-    def export(self, project: str, kind: str, body: bytes) -> dict[str, Any]:
-        """``{kind}.export``: start an operation, or find the one that the same requestId has started."""
-        request = _json(body)
-        if kind not in TYPES or not request.get("expression"):
-            raise ApiError("INVALID_ARGUMENT", f"Invalid JSON payload received for {kind}:export: no expression.")
-        if not any(name.endswith("ExportOptions") for name in request):
-            raise ApiError("INVALID_ARGUMENT", "Exactly one of the export options must be set.")
-        return self._start(project, kind, request)
+    def start(self, project: str, kind: str, body: bytes) -> dict[str, Any]:
+        """``{kind}.export`` or ``.import``: start an operation, or find the one that the same requestId has started.
 
-    def start_import(self, project: str, kind: str, body: bytes) -> dict[str, Any]:
-        """``{kind}.import``: the same for an ingestion."""
+        :param kind: ``image``, or ``image:import``.
+        """
+        if kind not in FIELDS:
+            raise ApiError("NOT_FOUND", f"The API has no method {kind}.")
         request = _json(body)
-        if f"{kind}:import" not in TYPES or not request.get(f"{kind}Manifest"):
-            raise ApiError("INVALID_ARGUMENT", f"Invalid JSON payload received for {kind}:import: no manifest.")
-        return self._start(project, f"{kind}:import", request)
-
-    def _start(self, project: str, kind: str, request: dict[str, Any]) -> dict[str, Any]:
+        check_request(kind, request)
         request_id = request.get("requestId") or ""
-        if request_id and not _REQUEST_ID.fullmatch(request_id):
-            raise ApiError("INVALID_ARGUMENT", f"Invalid request id {request_id!r}.")
         canonical = json.dumps(request, sort_keys=True)
         with self._lock:
             if request_id and (known := self._started.get((project, request_id))):

@@ -97,7 +97,7 @@ def test_what_makes_no_sense_breaks_no_later_answer(url: str, what: str, body: d
 
 
 def test_what_it_does_not_know_is_answered_as_the_api_does(url: str) -> None:
-    assert get(url, "v1/projects/earth-demo/assets")["error"]["status"] == "UNIMPLEMENTED"
+    assert get(url, "v1/projects/earth-demo/assets")["error"]["status"] == "FAILED_PRECONDITION"
     assert get(url, "v1/projects/earth-demo/operations/UNKNOWN")["error"]["status"] == "NOT_FOUND"
     assert post(url, "faults", what="earthquake")["error"]["status"] == "INVALID_ARGUMENT"
     waited = requests.post(f"{url}/v1/projects/earth-demo/operations/A:wait", json={"timeout": "1s"}, timeout=10)

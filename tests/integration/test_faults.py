@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.emulator.service import Service
 
-BODY = {"description": "ndvi", "expression": {"result": "0"}, "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
+BODY = {
+    "description": "ndvi",
+    "expression": {"result": "0"},
+    "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}},
+}
 QUICK: dict[str, Any] = {"poll_interval": 0.05}
 
 #: What passes: each is met once, or for ever.

@@ -16,7 +16,11 @@ from airflow_ee_provider.tracking.store import started_by_task
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
 
-BODY = {"expression": {"x": 1}, "description": "mine", "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
+BODY = {
+    "expression": {"x": 1},
+    "description": "mine",
+    "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}},
+}
 
 #: What a trigger says that has no connection: the triggerer of Airflow 3.3 reads none of a team's.
 EVENT = {

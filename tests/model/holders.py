@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.exports.starter import Starter
 
-BODY = {"expression": {"x": 1}, "description": "mine", "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
+BODY = {
+    "expression": {"x": 1},
+    "description": "mine",
+    "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}},
+}
 
 
 def sensor(names: list[str], **how: Any) -> Any:

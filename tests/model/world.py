@@ -286,7 +286,7 @@ class World:
         if method == "cancel":
             return self.service.cancel(path)
         if method == "export":
-            return self.service.export(PROJECT, path.rpartition("/")[2], request.body or b"")
+            return self.service.start(PROJECT, path.rpartition("/")[2], request.body or b"")
         raise AssertionError(request)
 
     def send(self, request: Request) -> Response | NoResponse:

@@ -75,7 +75,9 @@ def test_an_export_has_a_tag_and_a_priority_unless_it_has_its_own() -> None:
 
 
 def test_a_tag_that_cannot_be_right_is_refused_before_anything_is_sent() -> None:
-    export = Export("image", {"expression": {"x": 1}, "fileExportOptions": {"fileFormat": "GEO_TIFF"}})
+    export = Export(
+        "image", {"expression": {"x": 1}, "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}}}
+    )
 
     starter(workload_tag="mine").check([export])
     with pytest.raises(InvalidRequestError, match="workloadTag"):

@@ -21,7 +21,7 @@ from airflow_ee_provider.earth_engine.protocol.starting import (
     workload_tag_of,
 )
 
-BODY = {"expression": {"result": "0"}, "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
+BODY = {"expression": {"result": "0"}, "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}}}
 NEXT = "projects/p/operations/NEXT"
 
 

@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from airflow_ee_provider.emulator import Emulator
-
-
-@pytest.fixture
-def ee(earth_engine_emulator: Emulator) -> Iterator[Any]:
-    import ee as client
-    import google.oauth2.credentials
-
-    # It also fetches a list of deprecations from another host, without a time limit of its own.
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(5)
-    try:
-        client.Initialize(
-            credentials=google.oauth2.credentials.Credentials(token="t"),  # noqa: S106
-            url=earth_engine_emulator.url,
-            project="earth-demo",
-        )
-    finally:
-        socket.setdefaulttimeout(before)
-    yield client
-    client.Reset()
 
 
 def test_it_starts_lists_gets_and_cancels_an_image_export(ee: Any, earth_engine_emulator: Emulator) -> None:
@@ -121,7 +98,31 @@ def test_a_test_says_what_values_assets_and_maps_are(ee: Any, earth_engine_emula
     assert ee.data.getAsset("projects/earth-demo/assets/x")["type"] == "IMAGE"
 
 
-def test_what_nobody_has_said_is_unimplemented_with_a_sentence(ee: Any) -> None:
-    ee.data.setMaxRetries(0)
-    with pytest.raises(ee.EEException, match=r"computes nothing: .* service\.answer"):
+def test_the_client_raises_at_once_what_has_no_answer(ee: Any, earth_engine_emulator: Emulator) -> None:
+    service = earth_engine_emulator.service
+
+    with pytest.raises(ee.EEException, match=r'define its answer with service\.answer\("projects/\*/value:compute"'):
         ee.Number(1).getInfo()
+
+    assert service.unanswered == ["POST projects/earth-demo/value:compute"]
+    service.unanswered.clear()
+
+
+def test_an_answer_can_be_bytes_and_replaces_the_list_of_functions(ee: Any, earth_engine_emulator: Emulator) -> None:
+    service = earth_engine_emulator.service
+    service.answer("projects/*/image:computePixels", b"\x89PNG", method="post")
+    service.answer("projects/*/algorithms", {"algorithms": [{"name": "algorithms/Mine"}]})
+    service.answer("projects/*/assets/*", None)
+
+    assert ee.data.computePixels({"expression": ee.Image(1), "fileFormat": "PNG"}) == b"\x89PNG"
+    assert list(ee.data.getAlgorithms()) == ["Mine"]
+    assert ee.data.getAsset("projects/earth-demo/assets/x") is None
+
+
+def test_a_classifier_and_a_feature_view_are_exported(ee: Any, earth_engine_emulator: Emulator) -> None:
+    classifier = ee.Classifier.smileRandomForest(3)
+    ee.batch.Export.classifier.toAsset(classifier, "trees", "projects/earth-demo/assets/trees").start()
+    ee.batch.Export.table.toFeatureView(ee.FeatureCollection([]), "sites", "projects/earth-demo/assets/sites").start()
+
+    kinds = [operation.kind for operation in earth_engine_emulator.service.operations.values()]
+    assert kinds == ["classifier", "table"]
