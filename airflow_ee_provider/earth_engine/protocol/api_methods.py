@@ -41,17 +41,31 @@ def get_operation(name: OperationName) -> Flow[Operation]:
     """``projects.operations.get``.
 
     :raises TransientError: if the answer is about another operation: what was asked for is all that is acted on.
+    :raises EarthEngineError: if it is about one of another project, which no repeated request changes.
     """
     payload = yield from call(Request("GET", str(name), str(name)))
     answered = OperationName.parse(payload.get("name", ""))
-    if answered.id != name.id or not _is_same_project(answered.project, name.project):
+    if answered.id != name.id:
         raise TransientError(f"Earth Engine has answered about another operation, {answered}.", subject=str(name))
+    if not is_same_project(answered.project, name.project):
+        raise EarthEngineError(
+            f"Earth Engine has answered about an operation of another project, {answered}.",
+            subject=str(name),
+            remedy="Give the operation's full name as Earth Engine has it, with the project that started it.",
+        )
     return Operation.from_api(payload, name)
 
 
-def _is_same_project(answered: str, asked: str) -> bool:
-    """Whether an answer's project is the one that was asked for: it may be named by its number."""
-    return answered == asked or answered.isdecimal()
+#: Operations of any project have a name in it as well.
+_LEGACY = "earthengine-legacy"
+
+
+def is_same_project(answered: str, asked: str) -> bool:
+    """Whether the names of two projects can be one's: by its id and by its number, or as the legacy project.
+
+    Which number a project has is not known here; of an operation, the id decides, which no two have.
+    """
+    return answered == asked or _LEGACY in (answered, asked) or answered.isdecimal() != asked.isdecimal()
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,7 @@ def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None =
         for payload in page:
             with suppress(InvalidOperationNameError):  # Whatever that is, it must not cost the others.
                 name = OperationName.parse(payload.get("name", ""))
-                if not _is_same_project(name.project, project):
+                if not is_same_project(name.project, project):
                     foreign.append(str(name))
                     continue
                 name = OperationName(project, name.id)
@@ -100,7 +114,7 @@ def find_operations(
 
     :param most_pages: how many pages are read at most.
     """
-    wanted = {str(name): name for name in names}
+    wanted = {name.id: name for name in names}
     found: dict[OperationName, Operation] = {}
     pages = 0
 
@@ -109,7 +123,8 @@ def find_operations(
         pages += 1
         # A page is full of what nobody asked for: only the rest of it is read.
         for payload in page:
-            if name := wanted.get(str(payload.get("name"))):
+            answered, _, operation_id = str(payload.get("name")).removeprefix("projects/").partition("/operations/")
+            if (name := wanted.get(operation_id)) and is_same_project(answered, name.project):
                 found[name] = Operation.from_api(payload, name)
         return len(found) == len(wanted) or pages >= most_pages
 
@@ -192,15 +207,21 @@ def start_operation(
 ) -> Flow[Operation]:
     """Start an operation with a method such as ``image:export`` or ``table:import``.
 
-    :raises EarthEngineError: if the answer is about an operation of another project, which is nobody's here.
+    :raises InvalidRequestError: before anything is sent, if ``body`` is no object.
+    :raises EarthEngineError: if the answer is about an operation of another project, which no task here owns.
     """
+    if not isinstance(body, Mapping):
+        raise InvalidRequestError(
+            f"The body of {method} is a {type(body).__name__}, not an object.",
+            remedy="Give the API's own JSON as a dict; json.loads makes one of a text.",
+        )
     payload = {**body, "requestId": request_id} if request_id else dict(body)
     subject = f"projects/{check_project(project)}"
     repeatable = bool(payload.get("requestId"))
     request = Request("POST", f"{subject}/{method}", subject, body=encode(payload), repeatable=repeatable)
     answer = yield from call(request)
     name = OperationName.parse(answer.get("name", ""))
-    if not _is_same_project(name.project, project):
+    if not is_same_project(name.project, project):
         raise EarthEngineError(
             f"Earth Engine has answered a start with an operation of another project, {name}: it is not owned.",
             subject=subject,

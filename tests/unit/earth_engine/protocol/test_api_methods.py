@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from playing import NAME, lost, ok, operation, play
 
 from airflow_ee_provider.earth_engine.model import errors
@@ -36,13 +37,47 @@ def test_a_list_whose_page_repeats_is_an_error_rather_than_a_loop() -> None:
 def test_an_answer_about_another_operation_is_nobodys() -> None:
     other = play(api_methods.get_operation(ABC), [ok(operation("RUNNING", str(XYZ)))])
     foreign = play(api_methods.get_operation(ABC), [ok(operation("RUNNING", "projects/theirs/operations/ABC"))])
-    numbered = play(api_methods.get_operation(ABC), [ok(operation("RUNNING", "projects/123/operations/ABC"))])
 
     assert isinstance(other.error, errors.TransientError)
     assert "another operation, projects/p/operations/XYZ" in str(other.error)
-    assert isinstance(foreign.error, errors.TransientError)
-    assert numbered.result
-    assert numbered.result.name == ABC
+    assert foreign.error
+    assert foreign.error.permanent  # It would be answered again for ever.
+    assert "another project, projects/theirs/operations/ABC. Give the operation's full name" in str(foreign.error)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "same"),
+    [
+        ("p", "p", True),
+        ("p", "123", True),
+        ("123", "p", True),
+        ("p", "earthengine-legacy", True),
+        ("earthengine-legacy", "p", True),
+        ("p", "theirs", False),
+        ("123", "456", False),
+    ],
+)
+def test_an_operation_may_be_named_by_its_projects_number_or_as_a_legacy_one(
+    asked: str, answered: str, *, same: bool
+) -> None:
+    name, answer = OperationName(asked, "ABC"), operation("RUNNING", f"projects/{answered}/operations/ABC")
+
+    got = play(api_methods.get_operation(name), [ok(answer)])
+    found = play(api_methods.find_operations(asked, [name], most_pages=1), [ok({"operations": [answer]})])
+    listed = play(api_methods.list_operations(asked), [ok({"operations": [answer]})])
+    started = play(api_methods.start_export(asked, "image", {}), [ok(answer)])
+
+    assert (got.result is not None, started.result is not None) == (same, same)
+    assert [str(one) for one in found.result or ()] == [str(name)] * same
+    assert listed.result
+    assert [str(one.name) for one in listed.result.operations] == [str(name)] * same
+
+
+def test_a_body_that_is_no_object_is_refused_before_anything_is_sent() -> None:
+    played = play(api_methods.start_export("p", "image", "{broken"), [])  # type: ignore[arg-type]
+
+    assert isinstance(played.error, errors.InvalidRequestError)
+    assert str(played.error).startswith("The body of image:export is a str, not an object.")
 
 
 def test_a_list_has_nothing_of_another_project() -> None:
