@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow_ee_provider.earth_engine.auth.credentials import Account, open_account
 from airflow_ee_provider.earth_engine.auth.settings import ConnectionSettings, comma_separated, with_overrides
 from airflow_ee_provider.earth_engine.auth.trust import Trust
-from airflow_ee_provider.earth_engine.model.errors import ConnectionMissingError
+from airflow_ee_provider.earth_engine.model.errors import ConnectionMissingError, CredentialsError
 from airflow_ee_provider.hooks import connection_form
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 #: The section of Airflow's configuration; see `get_provider_info`.
 CONFIG_SECTION = "earth_engine"
+
+#: Types of connections whose fields are understood: ours, and that of Google's provider.
+_TYPES = (connection_form.CONNECTION_TYPE, "google_cloud_platform")
 
 
 class ConnectionHook(BaseHook):
@@ -64,6 +67,12 @@ class ConnectionHook(BaseHook):
                 remedy="Add a connection of the type Google Earth Engine; an empty one stands for the machine's "
                 "Application Default Credentials, and so does earth_engine_conn_id=None.",
             ) from None
+        # Without it, an empty one of another type would stand for the machine's own account.
+        if connection.conn_type and connection.conn_type not in _TYPES:
+            raise CredentialsError(
+                f"The connection {self.earth_engine_conn_id!r} is of the type {connection.conn_type!r}.",
+                remedy=f"Give one of the type {' or '.join(_TYPES)}.",
+            )
         return replace(ConnectionSettings.from_extra(connection.extra_dejson, _host(connection)), trust=_trust())
 
 

@@ -282,26 +282,53 @@ def test_a_client_certificate_of_googles_is_shown(
     assert "client certificate cannot be used" in gone["error"]
 
 
-def test_google_auth_finds_where_an_account_may_be_used(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
+@pytest.mark.skipif(OLD_GOOGLE_AUTH, reason="google-auth looks for no certificate_config.json yet")
+def test_a_workloads_certificate_is_shown_where_no_variable_says_otherwise(
+    wait: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with TlsServer(tmp_path) as server:
+        connection = {"conn_type": "earth_engine", "host": server.url, "extra": {"project": "p", "is_anonymous": True}}
+        monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
+        server.show_to_google_auth(monkeypatch)
+        server.key.unlink()  # So that an attempt to show it is an error.
+        for variable, shows in (("", True), ("false", False), ("yes", False)):
+            monkeypatch.setenv("GOOGLE_API_USE_CLIENT_CERTIFICATE", variable)
+
+            error = wait("projects/p/operations/A")["error"]
+
+            assert ("client certificate cannot be used" in error) is shows
+
+
+class Locations(LoopbackServer):
+    """Google's list of where an account may be used, and an Earth Engine whose operation ends once that has come."""
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        allowed = request.headers.get("x-allowed-locations")
+        metadata = {"state": "SUCCEEDED" if allowed == "0xA30" else "RUNNING"}
+        operation = {"name": "projects/p/operations/A", "metadata": metadata, "done": allowed == "0xA30"}
+        locations = {"locations": ["europe-west1"], "encodedLocations": "0xA30"}
+        send(request, json.dumps(locations if "allowedLocations" in request.path else operation).encode())
+
+
+@pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
+def test_google_auth_finds_where_an_account_may_be_used(
+    wait: Callable[[str], dict[str, Any]], tokens: TokenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It looks in a thread, with a copy of the session that fetched the token; without a copy, it does not look."""
     switch = getattr(environment_vars, "GOOGLE_SDK_EXPERIMENTAL_PYTHON_REGIONAL_ACCESS_BOUNDARY_LOOKUP_ENABLED", None)
     if switch is None:
         pytest.skip("google-auth has no regional access boundaries yet")
-
-    class Locations(LoopbackServer):
-        def answer(self, request: BaseHTTPRequestHandler) -> None:
-            send(request, json.dumps({"locations": ["europe-west1"], "encodedLocations": "0xA30"}).encode())
-
     monkeypatch.setenv(switch, "true")
+    tokens.expires_in = 3600
     with Locations() as server:
         of_locations = f"{server.url}/allowedLocations"
         monkeypatch.setattr(
             service_account.Credentials, "_build_regional_access_boundary_lookup_url", lambda *_, **__: of_locations
         )
-        hook = EarthEngineHook()
-        hook.get_operation(service.add("x"))
-        credentials: Any = hook.account.credentials
-        eventually(lambda: credentials.regional_access_boundary == "0xA30", "the boundary", within=60)
+        monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", tokens.airflow_connection(server.url))
+
+        assert wait("projects/p/operations/A")["result"][0]["state"] == "SUCCEEDED"
 
 
 def test_google_auth_refreshes_a_token_in_a_thread_of_its_own(tokens: TokenServer) -> None:

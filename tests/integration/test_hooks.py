@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 #: That of users; `conftest.py` lets tests poll more often.
 SHORTEST_POLL_INTERVAL = 1.0
-BODY = {"description": "ndvi", "expression": {"result": "0"}, "fileExportOptions": {"fileFormat": "GEO_TIFF"}}
+BODY = {
+    "description": "ndvi",
+    "expression": {"result": "0"},
+    "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}},
+}
 
 
 @pytest.fixture
@@ -197,6 +201,13 @@ def test_a_connection_of_the_google_provider_works_as_it_is(
 
     assert EarthEngineHook("gcp").list_operations() == []
     assert emulator.service.requests("GET", "projects/theirs/operations")
+
+
+def test_a_connection_of_another_type_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgres://reader@db/x")
+
+    with pytest.raises(errors.CredentialsError, match=r"'warehouse' is .* 'postgres'.*google_cloud_platform"):
+        _ = EarthEngineHook("warehouse").account
 
 
 @pytest.mark.usefixtures("airflow_database")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_ee_provider.earth_engine.auth.application_default import application_default
 from airflow_ee_provider.earth_engine.auth.google_auth_errors import is_transient
 from airflow_ee_provider.earth_engine.auth.sessions import authorized_session
 from airflow_ee_provider.earth_engine.auth.settings import SCOPES
@@ -23,8 +24,6 @@ from airflow_ee_provider.earth_engine.model.errors import (
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName, check_project
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from google.auth.credentials import Credentials
 
     from airflow_ee_provider.earth_engine.auth.settings import ConnectionSettings
@@ -175,10 +174,17 @@ def _load(source: str, settings: ConnectionSettings) -> tuple[Any, str]:
         return _from_info(info, settings, source, is_in_connection=not is_path)
     if source == "key_secret_name":
         return _from_info(_secret(settings), settings, source)
-    return _application_default(settings.scopes)
+    return application_default(settings.scopes)
 
 
-def _content(value: Any, field_name: str) -> Any:
+#: What to do about what is no JSON object, by whether it is a file: nobody is to paste one into a field that is shown.
+_NO_OBJECT = {
+    False: "Paste the whole key file.",
+    True: "Give the path of a key file as Google gave it: the file that is there is another.",
+}
+
+
+def _content(value: Any, field_name: str, *, is_file: bool = False) -> Any:
     """Read a key's JSON, or the object itself.
 
     :raises CredentialsError: if it is neither; its text is not shown.
@@ -194,7 +200,7 @@ def _content(value: Any, field_name: str) -> Any:
         content = None
     if isinstance(content, Mapping):
         return content
-    raise CredentialsError(f"The connection's {field_name} is not a JSON object.", remedy="Paste the whole key file.")
+    raise CredentialsError(f"The connection's {field_name} is not a JSON object.", remedy=_NO_OBJECT[is_file])
 
 
 def _file_content(path: str, field_name: str) -> Any:
@@ -212,19 +218,13 @@ def _file_content(path: str, field_name: str) -> Any:
         file = Path(path)
         if not file.is_file() or file.stat().st_size > _LARGEST_KEY_FILE:
             raise ValueError  # noqa: TRY301
-        return _content(file.read_text(encoding="utf-8"), field_name)
+        text = file.read_text(encoding="utf-8")
     except (OSError, ValueError):
         raise CredentialsError(
             f"The connection's {field_name} names no key file that can be read where this runs.",
             remedy="Check that the path leads to a JSON key file there, and that Airflow's user may read it.",
         ) from None
-
-
-def _application_default(scopes: Sequence[str]) -> tuple[Any, str]:
-    import google.auth
-
-    credentials, project = google.auth.default(scopes=scopes)
-    return credentials, project or ""
+    return _content(text, field_name, is_file=True)
 
 
 def _from_info(
@@ -251,7 +251,7 @@ def _secret(settings: ConnectionSettings) -> Any:
 
     Follows https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions/access
     """
-    credentials, project = _application_default(SCOPES[1:])
+    credentials, project = application_default(SCOPES[1:])
     project = check_project(settings.key_secret_project or project or settings.project)
     secret = settings.key_secret_name
     if not _SECRET_NAME.fullmatch(secret):

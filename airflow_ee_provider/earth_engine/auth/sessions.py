@@ -35,8 +35,17 @@ def certificates() -> str:
 
 
 def shows_a_certificate() -> bool:
-    """Whether this machine is to show a certificate of its own (mTLS), as google-auth's documents have it."""
-    return os.environ.get("GOOGLE_API_USE_CLIENT_CERTIFICATE", "").lower() == "true"
+    """Whether this machine is to show a certificate of its own (mTLS): google-auth's rule.
+
+    From 2.43 on, google-auth turns it on without the variable where a workload's certificate is configured; of some
+    configurations, versions before 2.47 do not find the certificate.
+    """
+    from google.auth.transport import mtls
+
+    variable = os.environ.get("GOOGLE_API_USE_CLIENT_CERTIFICATE", "")
+    if not hasattr(mtls, "should_use_client_cert"):
+        return variable.lower() == "true"
+    return bool(mtls.should_use_client_cert() and (variable or mtls.has_default_client_cert_source()))
 
 
 def tls_context() -> ssl.SSLContext:
@@ -65,7 +74,7 @@ def _load_own_certificate(context: ssl.SSLContext) -> None:
     except (GoogleAuthError, OSError, ValueError) as error:  # Without their text: it may be a key's.
         raise CredentialsError(
             f"This machine's client certificate cannot be used: {type(error).__name__}.",
-            remedy="Check what GOOGLE_API_CERTIFICATE_CONFIG names, or unset GOOGLE_API_USE_CLIENT_CERTIFICATE.",
+            remedy="Check what GOOGLE_API_CERTIFICATE_CONFIG names, or set GOOGLE_API_USE_CLIENT_CERTIFICATE=false.",
         ) from None
 
 

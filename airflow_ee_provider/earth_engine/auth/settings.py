@@ -73,7 +73,7 @@ class ConnectionSettings:
                 remedy="Give such a file as key_path or credential_config_file.",
             )
         return cls(
-            project=str(known.get("project", "")),
+            project=str(known.get("project") or known.get("project_id", "")),
             quota_project=str(known.get("quota_project_id") or known.get("quota_project", "")),
             host=host or str(known.get("host", DEFAULT_HOST)),
             api_version=str(known.get("api_version", "v1")),

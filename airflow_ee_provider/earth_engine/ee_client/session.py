@@ -177,7 +177,8 @@ def ee_session(account: Account, starter: OperationStarter, log: Log) -> Iterato
         import ee
     except ImportError:
         raise InvalidRequestError(
-            "The package earthengine-api is not installed.", remedy="pip install 'airflow-ee-provider[earthengine]'."
+            "The package earthengine-api is not installed.",
+            remedy="Install it where the task runs: pip install earthengine-api.",
         ) from None
     client = EeSession(account, starter, log)
     threads = set(threading.enumerate())

@@ -192,6 +192,20 @@ def test_what_stands_in_a_connections_field_is_shown_nowhere(
     assert not any(mark in text for mark in marks)
 
 
+def test_a_key_path_that_is_no_key_asks_nobody_to_paste_a_key_there(tmp_path: Path) -> None:
+    (tmp_path / "key.p12").write_text("no JSON")
+
+    with pytest.raises(CredentialsError, match="key_path is not a JSON object") as caught:
+        open_account(ConnectionSettings.from_extra({"key_path": str(tmp_path / "key.p12")}))
+
+    assert "Give the path of a key file" in str(caught.value)
+
+
+def test_the_project_may_be_called_as_its_field_is_labelled() -> None:
+    assert ConnectionSettings.from_extra({"project_id": "p"}).project == "p"
+    assert ConnectionSettings.from_extra({"project_id": "p", "project": "q"}).project == "q"
+
+
 def test_a_key_whose_line_breaks_are_escaped_is_a_key(key: dict[str, str]) -> None:
     escaped = {**key, "private_key": key["private_key"].replace("\n", "\\n")}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from google.auth.exceptions import RefreshError, TransportError
@@ -134,3 +135,16 @@ def test_an_empty_connection_is_still_the_machines_own_account(tmp_path: Path, m
     assert open_account(ConnectionSettings(project="p")).project == "p"
     with pytest.raises(EarthEngineError, match="no token is sent there"):
         open_account(ConnectionSettings(project="p", host="https://evil.example"))
+
+
+def test_where_google_auth_asks_about_an_account_is_googles(tmp_path: Path) -> None:
+    """With regional access boundaries turned on, google-auth sends the token there, without asking us."""
+    (tmp_path / "federation.json").write_text(json.dumps(FEDERATION))
+    impersonating = settings(keyfile_dict=USER, impersonation_chain="ee@p.iam.gserviceaccount.com")
+    for given in (impersonating, settings(key_path=str(tmp_path / "federation.json"))):
+        credentials: Any = open_account(given).credentials
+        if not hasattr(credentials, "_build_regional_access_boundary_lookup_url"):
+            pytest.skip("google-auth has no regional access boundaries yet")
+        address = endpoint_of(urlsplit(credentials._build_regional_access_boundary_lookup_url()).netloc)
+
+        check_token_may_go_to(address, credentials, Trust())
