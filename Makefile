@@ -23,7 +23,7 @@ APART = $(patsubst %,tests/system/test_%.py,collector interrupt lifecycle_page w
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo quick test units apart-and-model lint unit-3 unit-2 model system apart nightly examples walk explore matrix matrix-production bench soak soak-production google interface ui pictures libraries versions dist docs clean
+.PHONY: demo quick test units apart-and-model lint unit-3 unit-2 model system apart nightly examples walk explore matrix matrix-production bench soak soak-production google interface ui node pictures libraries versions dist docs clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -115,6 +115,10 @@ interface: $(VENV_3)/installed  ## Every parameter, method and result: docs/inte
 
 ui:  ## The page in Airflow's UI, bundled; needs Node.js and npm
 	cd airflow_ee_provider/plugins/www && npm install --no-package-lock --no-audit --no-fund && npm run check && npm run build
+
+node: $(VENV_3)/installed  ## The JavaScript client against the emulator; needs Node.js and npm
+	npm install --prefix .demo/node --no-package-lock --no-save --no-audit --no-fund @google/earthengine@1.7.45
+	$(VENV_3)/bin/python -m pytest tests/unit/emulator/test_node_client.py
 
 pictures: $(VENV_3)/installed  ## The page, in pictures: docs/page-*.png (needs Chromium)
 	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/pictures.py docs

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from airflow_ee_provider.emulator.batch import CONTENT_TYPE as BATCH
 from airflow_ee_provider.emulator.faults import ApiError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -28,8 +29,10 @@ def _problem(request: web.Request) -> str:
     name = request.transport.get_extra_info("sockname") if request.transport else None
     if name and _is_loopback(name[0]) and not _is_loopback(_host(request)):
         return "The emulator is asked for by another name than this machine's."
-    if request.can_read_body and request.content_type != "application/json":
-        return "The emulator reads application/json only."
+    # A page cannot send it elsewhere unasked either: it is none of a form's kinds of content.
+    expected = BATCH if request.path == "/batch" else "application/json"
+    if request.can_read_body and request.content_type != expected:
+        return f"The emulator reads {expected} only."
     return ""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from airflow_ee_provider.emulator.batch import answer_batch
 from airflow_ee_provider.emulator.discovery import discovery_document
 from airflow_ee_provider.emulator.faults import ERRORS, MALFORMED_OPERATION, ApiError, Fault
 from airflow_ee_provider.emulator.guard import Handler, guard
@@ -43,6 +44,7 @@ def make_app(service: Service) -> web.Application:
             web.post(_VERSION + "/projects/{project}/{kind}:export", api.export),
             web.post(_VERSION + "/projects/{project}/{kind}:import", api.start_import),
             web.route("*", _VERSION + "/{path:.*}", api.anything_else),
+            web.post("/batch", answer_batch),
             web.get("/emulator/journal", api.read_journal),
             web.post("/emulator/faults", api.add_fault),
             web.post("/emulator/behaviours", api.add_behaviour),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PROJECT = re.compile(r"[A-Za-z0-9.:_-]+")
 _LARGEST_PAGE = 500
+_LEGACY = "projects/earthengine-legacy/operations/"
 
 
 class Service:
@@ -230,6 +231,12 @@ class Service:
     def _find(self, name: str) -> EmulatedOperation:
         if operation := self.operations.get(name):
             return operation
+        if name.startswith(_LEGACY):  # Where the JavaScript client looks for a bare id, of whichever project.
+            operation_id = name.removeprefix(_LEGACY)
+            if found := [
+                one for one in self.operations.values() if one.name.partition("/operations/")[2] == operation_id
+            ]:
+                return found[0]
         raise ApiError("NOT_FOUND", f"Operation {name!r} not found.")
 
 

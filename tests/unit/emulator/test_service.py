@@ -143,3 +143,13 @@ def test_an_operation_can_be_let_end_now(service: Service) -> None:
     service.finish(name, "FAILED")
 
     assert service.state(name) == "FAILED"
+
+
+def test_the_legacy_project_knows_the_operations_of_all(service: Service) -> None:
+    name = service.add("x", project="p")
+
+    legacy = f"projects/earthengine-legacy/operations/{name.rpartition('/')[2]}"
+    assert service.get(legacy)["name"] == name
+    service.cancel(legacy)
+    assert service.state(name) == "CANCELLING"
+    assert service.list("earthengine-legacy", 0, "") == {}
