@@ -110,8 +110,8 @@ bench: $(VENV_3)/installed .venv-google/installed  ## What it costs: docs/result
 google: .venv-google/installed  ## A connection of Google's provider: both parsers side by side
 	.venv-google/bin/python -m pytest tests/integration/test_google_connection.py
 
-interface: $(VENV_3)/installed  ## Every parameter, method and result: docs/interface.md
-	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/support/interface.py docs/interface.md
+interface: $(VENV_3)/installed  ## The reference, from the classes: docs/reference
+	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/support/interface.py docs/reference
 
 ui:  ## The page in Airflow's UI, bundled; needs Node.js and npm
 	cd airflow_ee_provider/plugins/www && npm install --no-package-lock --no-audit --no-fund && npm run check && npm run build

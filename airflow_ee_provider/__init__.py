@@ -1,4 +1,4 @@
-"""Google Earth Engine for Apache Airflow: watch operations, cancel them, and know that they are cancelled."""
+"""Google Earth Engine for Apache Airflow: start, watch and cancel exports."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 __version__ = "0.2.0"
 
-#: Where the provider's plugin answers, below the API server's address.
+#: The path of the provider's plugin at the API server.
 PLUGIN_PATH = "/earth-engine"
 
 
 def _configuration() -> dict[str, Any]:
-    """Return what an administrator can set in Airflow's configuration."""
+    """Return the options in Airflow's configuration."""
 
     def option(description: str, kind: str, default: str) -> dict[str, Any]:
         return {
@@ -22,24 +22,25 @@ def _configuration() -> dict[str, Any]:
             "default": default,
         }
 
-    hosts = "Hosts, comma-separated, besides Google's own to which a connection may have its access token sent."
+    hosts = "Hosts, comma-separated, that may receive a connection's access token, in addition to Google's."
     external = (
-        "Whether a connection itself may hold a configuration, such as a workload identity federation's, that makes "
-        "google-auth read files of this machine or ask other servers. Those in files are always allowed."
+        "Whether a connection itself may contain a configuration, for example of a workload identity federation, that "
+        "makes google-auth read files of this machine or call other servers. Such a configuration in a file is always "
+        "allowed."
     )
     shown = (
-        "Connections whose operations the page in Airflow's UI and the command line show, comma-separated; by default "
-        "earth_engine_default and all others of the type earth_engine in Airflow's database."
+        "Connections, comma-separated, whose operations the page in Airflow's UI and the command line show. By "
+        "default earth_engine_default and all others of the type earth_engine in Airflow's database."
     )
     collects = (
-        "Whether operations that a task owned and that no active task needs are cancelled automatically, from the "
-        "triggerer's process, or from the scheduler's where there is no triggerer."
+        "Whether the collector runs: it cancels operations that a task owned and that no active task needs. It is a "
+        "thread in the triggerer, or in the scheduler if no triggerer runs."
     )
-    grace = "Seconds from the look that first finds an operation unneeded to its automatic cancel."
-    price = "What an EECU-hour costs, for the page in Airflow's UI; without it, no costs are shown."
+    grace = "Seconds that an operation must be unneeded before the collector cancels it."
+    price = "The price of an EECU-hour. The page in Airflow's UI shows costs if it is set."
     return {
         "earth_engine": {
-            "description": "What connections of the Google Earth Engine provider may do.",
+            "description": "Options of the Google Earth Engine provider.",
             "options": {
                 "allowed_hosts": option(hosts, "string", ""),
                 "allow_external_accounts": option(external, "boolean", "False"),
@@ -47,14 +48,14 @@ def _configuration() -> dict[str, Any]:
                 "cancel_orphans": option(collects, "boolean", "True"),
                 "cancel_orphans_after": option(grace, "float", "30"),
                 "eecu_hour_price": option(price, "float", ""),
-                "currency": option("The currency of that price.", "string", "USD"),
+                "currency": option("The currency of ``eecu_hour_price``.", "string", "USD"),
             },
         }
     }
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Tell Airflow what this package provides (the entry point ``apache_airflow_provider``)."""
+    """Return what this package provides to Airflow (the entry point ``apache_airflow_provider``)."""
     from airflow_ee_provider.hooks.connection_form import connection_type_info
 
     integration = "Google Earth Engine"
@@ -65,7 +66,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-ee-provider",
         "name": integration,
-        "description": "Google Earth Engine: watch exports cheaply, cancel them when a DAG no longer wants them.",
+        "description": "Google Earth Engine: start exports, wait for them, and cancel them when no task needs them.",
         "versions": [__version__],
         "integrations": [
             {

@@ -1,4 +1,4 @@
-"""``ee`` in any task: a plain ``@task``, a PythonOperator, an operator of one's own."""
+"""``ee`` in any task: a plain ``@task``, a PythonOperator, your own operator."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ __all__ = ["StartedOperations", "earth_engine"]
 
 
 class StartedOperations:
-    """What was started in a block of `earth_engine`; complete once the block has ended."""
+    """The operations that a block of `earth_engine` started; complete once the block has ended."""
 
     def __init__(self) -> None:
-        #: Each operation as it was when the block ended: with ``wait_for_completion``, that is its end.
+        #: Each operation at the end of the block; with ``wait_for_completion``, it has ended by then.
         self.operations: list[OperationDict] = []
 
     @property
     def operation_names(self) -> list[str]:
-        """Their names, for a sensor."""
+        """The names of the operations, for example for a sensor."""
         return [operation["name"] for operation in self.operations]
 
 
 class _Block(ExportingOperator):
-    """Owns what is started in a block, in place of the task that runs it."""
+    """Owns the operations that a block starts, in place of the task that runs the block."""
 
     def carry_out_all(self, context: Context, starter: Starter) -> list[OperationDict]:
-        """Wait for what the block has started, if that is wanted, and return it."""
+        """Wait for the block's operations, if ``wait_for_completion`` is set, and return them."""
         asked = self.settle(context, starter, Made(None, []))
         self.carry_out(context, asked)
         return list(self.results.operations)
@@ -70,17 +70,18 @@ def earth_engine(
     ignore_refused_starts: bool | str = False,
 ) -> Iterator[StartedOperations]:
     """
-    Initialise ``ee`` from the Airflow connection for the block's time, and own what is started in it.
+    Initialise ``ee`` from the Airflow connection within a ``with`` block, in any task.
 
-    What the block starts (``task.start()``, a library's helper) is recorded, and is the task's from that moment on: it
-    is cancelled when the task is killed while the block runs, or when an exception leaves the block and no try follows;
-    otherwise the next try finds it. Each is started exactly once, as in ``@task.earth_engine``. A start that Earth
-    Engine refuses fails the block at its end, unless ``ignore_refused_starts`` is set.
+    The task owns each operation that the block starts (``task.start()``, a library's helper): it records the operation,
+    and cancels it if the task is killed while the block runs, or if the block raises and the task has no further try.
+    A further try finds the operation. Each is started exactly once, as in ``@task.earth_engine``. If Earth Engine
+    refuses a start, the block raises at its end, unless ``ignore_refused_starts`` is set.
 
-    It needs the task's own process: a notebook's kernel is another one.
+    The block must run in the task's own process, not in a notebook's kernel.
 
-    :param context: the task's; by default that of the task that runs.
-    :param wait_for_completion: wait, in the worker, until all have succeeded; otherwise they run on after the block.
+    :param context: The task's context. By default the context of the current task.
+    :param wait_for_completion: Wait in the worker until all operations have succeeded. If False, they keep running
+        after the block.
     :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials.
     :param project_id: The Cloud project that runs the exports. By default the connection's project.
     :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine.
@@ -137,7 +138,7 @@ def _own(owner: _Block, context: Any, started: StartedOperations) -> Iterator[St
 
 @contextmanager
 def _told_of_kills(task: Any, owner: _Block) -> Iterator[None]:
-    """Let Airflow, when it kills the task, call what cancels for the block, and then what the task has of its own."""
+    """Let a kill of the task cancel the block's operations first, and then call the task's own `on_kill`."""
     if task is None:
         yield
         return

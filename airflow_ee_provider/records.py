@@ -1,4 +1,4 @@
-"""Which operations a task holds: what a task's own code calls, to record them and to find them again."""
+"""Functions for your own code: record operations, and find them again in the next try."""
 
 from __future__ import annotations
 

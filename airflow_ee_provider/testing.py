@@ -19,10 +19,11 @@ class UnansweredRequestsWarning(pytest.PytestWarning):
 
 @pytest.fixture
 def earth_engine_emulator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """Run an emulator, and let the connection ``earth_engine_default`` lead to it.
+    """Run an emulator, and set the connection ``earth_engine_default`` to it.
 
-    Its ``service`` sets the scene and shows what happened: ``behave``, ``fail``, ``add``, ``clock.advance``;
-    ``state``, ``requests``, ``operations``. At the test's end, a warning lists the requests that it did not answer.
+    Its ``service`` prepares the test (``behave``, ``fail``, ``add``, ``answer``, ``clock.advance``) and reports what
+    happened (``state``, ``requests``, ``operations``). At the test's end, a warning lists the requests that it did not
+    answer.
     """
     from airflow_ee_provider.emulator import Emulator
 

@@ -52,7 +52,7 @@ def marked(airflow: StandaloneAirflow, emulator: Emulator) -> str:
     count, left = len(started(emulator, run_id)), len(running(emulator, run_id))
     return (
         f"{MAPPED} mapped tasks with an export each, their run marked failed amid their start | {count} were started; "
-        f"{left} left running, the last one cancelled after {took:.0f} s"
+        f"{left} still running, the last one cancelled after {took:.0f} s"
     )
 
 

@@ -1,4 +1,4 @@
-"""What the command line takes; Airflow reads it whenever ``airflow`` is called, so it imports nothing else of ours."""
+"""The command line's arguments. It imports no other module of the package, because each ``airflow`` call reads it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def duration(text: str) -> timedelta:
     """Read ``90``, ``90s``, ``15m``, ``6h`` or ``2d``."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 90s, 15m, 6h or 2d")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration. Write 90s, 15m, 6h or 2d")
     return timedelta(**{_UNITS[found[2]]: float(found[1])})
 
 
@@ -35,7 +35,7 @@ ARG_OUTPUT = Arg(
     ("-o", "--output"),
     choices=("table", "plain", "json", "yaml", "name"),
     default="table",
-    help="how the answer is written; name writes the operations' names only (default: %(default)s)",
+    help="the format; name writes only the operations' names (default: %(default)s)",
 )
 ARG_CONN_ID = Arg(("--conn-id",), default="earth_engine_default", help="the connection (default: %(default)s)")
 ARG_CONN_IDS = Arg(
@@ -44,24 +44,34 @@ ARG_CONN_IDS = Arg(
     dest="conn_ids",
     help="a connection whose project is listed; can be repeated (default: [earth_engine] connections)",
 )
-ARG_PROJECT_ID = Arg(("--project-id",), help="the Cloud project, in place of the connection's")
-ARG_ALL = Arg(("--all",), action="store_true", dest="also_ended", help="also what has ended")
+ARG_PROJECT_ID = Arg(("--project-id",), help="the Cloud project (default: the connection's)")
+ARG_ALL = Arg(("--all",), action="store_true", dest="also_ended", help="include operations that have ended")
 ARG_YES = Arg(("-y", "--yes"), action="store_true", help="do not ask first")
 ARG_CANCEL = Arg(("--cancel",), action="store_true", help="cancel them, and confirm it")
-ARG_TIMEOUT = Arg(("--timeout",), type=duration, help="give up after that long, such as 90s, 15m, 6h or 2d")
+ARG_TIMEOUT = Arg(("--timeout",), type=duration, help="maximum time to wait, such as 90s, 15m, 6h or 2d")
 ARG_POLL_INTERVAL = Arg(
-    ("--poll-interval",), type=duration, default=duration("30s"), help="between two looks (default: 30s)"
+    ("--poll-interval",), type=duration, default=duration("30s"), help="maximum time between two polls (default: 30s)"
 )
 
 FILTERS = (
-    Arg(("--dag-id",), help="held by a task of this DAG"),
-    Arg(("--description",), help="a glob that the whole description matches, such as 'ndvi-*'"),
-    Arg(("--description-regex",), help="a regular expression that is found in the description"),
-    Arg(("--type",), action="append", dest="types", help="such as EXPORT_IMAGE; can be repeated"),
-    Arg(("--state",), action="append", dest="states", help="PENDING, RUNNING or CANCELLING; can be repeated"),
-    Arg(("--older-than",), type=duration, help="created longer ago than that, such as 90s, 15m, 6h or 2d"),
-    Arg(("--max-priority",), type=int, help="of this priority or a lower one"),
-    Arg(("--min-eecu-seconds",), type=float, help="has used that many EECU-seconds or more"),
+    Arg(("--dag-id",), help="operations of tasks of this DAG"),
+    Arg(("--description",), help="operations whose whole description matches this glob, such as 'ndvi-*'"),
+    Arg(("--description-regex",), help="operations in whose description this regular expression is found"),
+    Arg(
+        ("--type",),
+        action="append",
+        dest="types",
+        help="operations of this type, such as EXPORT_IMAGE; can be repeated",
+    ),
+    Arg(
+        ("--state",),
+        action="append",
+        dest="states",
+        help="operations in this state: PENDING, RUNNING or CANCELLING; can be repeated",
+    ),
+    Arg(("--older-than",), type=duration, help="operations that are older than this, such as 90s, 15m, 6h or 2d"),
+    Arg(("--max-priority",), type=int, help="operations of this priority or a lower one"),
+    Arg(("--min-eecu-seconds",), type=float, help="operations that have used this many EECU-seconds or more"),
 )
 
 
@@ -75,26 +85,26 @@ def get_earth_engine_cli_commands() -> list[CLICommand]:
     subcommands = (
         _command(
             "list",
-            "List operations, and which task holds each",
+            "List operations and the tasks that they belong to",
             *(ARG_CONN_IDS, ARG_PROJECT_ID, ARG_ALL, ARG_OUTPUT),
             *FILTERS,
         ),
         _command("show", "Show operations in full", ARG_NAMES, ARG_CONN_ID, ARG_PROJECT_ID, ARG_OUTPUT),
         _command(
             "cancel",
-            "Cancel operations, and confirm it; fails if one may still run",
+            "Cancel operations and confirm it; exit code 1 if one may still run",
             *(ARG_NAMES_OR_NONE, ARG_CONN_ID, ARG_PROJECT_ID, ARG_YES, ARG_TIMEOUT, ARG_OUTPUT),
             *FILTERS,
         ),
         _command(
             "orphans",
-            "List, or cancel, what tasks have recorded and no task wants any more",
+            "List or cancel orphaned operations: a task has recorded them, and no active task needs them",
             *(ARG_CONN_IDS, ARG_PROJECT_ID, ARG_CANCEL, ARG_YES, ARG_TIMEOUT, ARG_OUTPUT),
             *FILTERS,
         ),
         _command(
             "wait",
-            "Wait until operations have ended; fails if one has not succeeded",
+            "Wait until operations have ended; exit code 1 if one has not succeeded",
             *(ARG_NAMES, ARG_CONN_ID, ARG_PROJECT_ID, ARG_TIMEOUT, ARG_POLL_INTERVAL, ARG_OUTPUT),
         ),
     )

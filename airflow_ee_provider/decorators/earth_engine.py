@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):
-    """Call a function with ``ee`` initialised, and own what it starts and returns; see `earth_engine_task`."""
+    """Calls a function with ``ee`` initialised, and owns what it starts or returns; see `earth_engine_task`."""
 
     template_fields: Sequence[str] = (
         "op_args",
@@ -56,7 +56,7 @@ class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):
     custom_operator_name = "@task.earth_engine"
 
     def execute(self, context: Context) -> Any:
-        """Call the function, own what it starts, write its names down, wait, and return its value."""
+        """Call the function, record the operations that it starts, wait for them, and return its value."""
         context_merge(context, self.op_kwargs)
         return self.start_and_wait(context, lambda starter: self._made(context, starter))
 
@@ -71,11 +71,11 @@ class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):
                 returned = asyncio.run(_awaited(returned))
             if self.multiple_outputs and not isinstance(returned, Mapping):
                 raise AirflowFailException(
-                    f"The function returned {type(returned).__name__}, and multiple_outputs wants a dict."
+                    f"The function returned {type(returned).__name__}, but multiple_outputs needs a dict."
                 )
             made = read_value(returned, client.project, {*starter.started, *self.operation_names})
             if client.project != self.hook.account.project:
-                self.log.info("The function has set the project to %s: its exports run there.", client.project)
+                self.log.info("The function set the project to %s; its exports run there.", client.project)
         return Made(*made)
 
 
@@ -93,24 +93,24 @@ async def _awaited(returned: Awaitable[Any]) -> Any:
 
 def _earth_engine_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
     """
-    Make a task of a function that makes or starts exports; as ``@task.earth_engine``. Needs the extra ``earthengine``.
+    Make a task of a function that creates or starts exports. It needs the extra ``earthengine``.
 
-    The function is called once in a try, with ``ee`` initialised from the Airflow connection; a coroutine is awaited.
-    What it starts by itself (``task.start()``, ``ee.data.exportImage(…)``, ``ee.data.startIngestion(…)``, a library's
-    helper) is the task's from that moment on, whatever the function returns or raises then. The operations in its value
-    are the task's as well: ``ee.batch.Task`` objects, which need not be started, operations' names or ids, and those
-    that it has started as dicts. Each is started exactly once, whatever dies in between, as long as the function makes
-    the same ones again; what an earlier try has started stays the task's, whether or not it is made again.
+    Each try calls the function once, with ``ee`` initialised from the Airflow connection. The function can be a
+    coroutine. The task owns each operation that the function starts (``task.start()``, ``ee.data.exportImage(…)``,
+    ``ee.data.startIngestion(…)``, a library's helper), from the start request on. It also owns the operations in the
+    returned value: ``ee.batch.Task`` objects, started or not; names or ids of operations; dicts of operations that the
+    function started. The task starts each export exactly once, also after a crash, if the function creates the same
+    exports in each try. Exports of an earlier try stay with the task.
 
-    Returns the function's value, once all have succeeded: in place of each operation an `OperationDict`, everything
-    else as it is. The XComs ``operations`` and ``operation_names`` have all of them.
+    When all operations have succeeded, the task returns the function's value, with an `OperationDict` in place of each
+    operation. The XComs ``operations`` and ``operation_names`` contain all operations.
 
-    A start that Earth Engine refuses fails the task at the function's end, even if the function has swallowed the
-    error, unless the same start succeeds later, or ``ignore_refused_starts`` is set. What the function cancels by
-    itself, and what has failed before it has started another one in its place, is no failure.
+    If Earth Engine refuses a start, the task fails at the end of the function, even if the function caught the error,
+    unless the same start succeeds later or ``ignore_refused_starts`` is set. An operation that the function itself
+    cancels is no failure. Nor is one that failed before the function started another one in its place.
 
-    :param python_callable: the function; context variables are passed for arguments of their names.
-    :param multiple_outputs: push each key of the returned dict as an XCom of its own.
+    :param python_callable: The function. Airflow passes context variables for parameters with their names.
+    :param multiple_outputs: Push each key of the returned dict as a separate XCom.
     :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials (templated).
     :param project_id: The Cloud project that runs the exports. By default the connection's project (templated).
     :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine
@@ -145,9 +145,9 @@ def _earth_engine_task(python_callable: Callable[..., Any] | None = None, **kwar
     :param ignore_refused_starts: Do not fail the task for a start that the function made itself and Earth Engine
         refused: the function handles it (templated).
     :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
-    :param kwargs: the parameters of every task, such as ``retries``.
-    :raises AirflowFailException: where trying again cannot help: an export failed, or cannot be right, or the function
-        has returned what XCom cannot hold.
+    :param kwargs: The parameters of all Airflow tasks, for example ``retries``.
+    :raises AirflowFailException: If a retry cannot succeed: an export failed or is invalid, or the function returned a
+        value that XCom cannot store.
     """
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=_EarthEngineDecoratedOperator, **kwargs
@@ -185,6 +185,6 @@ if TYPE_CHECKING:
         raise NotImplementedError
 
 else:
-    # What is not given must not be handed on, or a DAG's default_args would have no effect.
+    # Parameters that are not given must not be passed on, or a DAG's default_args would have no effect.
     earth_engine_task = _earth_engine_task
     earth_engine_task.__signature__ = _full_signature()

@@ -1,4 +1,4 @@
-"""Hooks for Earth Engine's long-running operations; the only place that reads Airflow's connections."""
+"""Hooks for Earth Engine's long-running operations."""
 
 from __future__ import annotations
 
@@ -35,22 +35,23 @@ MAX_AGE = 3600.0
 
 class EarthEngineHook(Methods):
     """
-    Talk to Earth Engine's ``projects.operations`` with requests and google-auth.
+    Reads, lists, cancels and starts Earth Engine operations, with requests and google-auth.
 
-    Every method raises `EarthEngineError`: a permanent one at once, a `TransientError` after its retries.
+    Each method raises an `EarthEngineError`: at once if it is permanent, and after retries if it is transient.
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.operations
 
-    :param earth_engine_conn_id: the connection, of the type ``earth_engine`` or ``google_cloud_platform``; None, or an
-        empty connection, stands for the machine's Application Default Credentials.
-    :param project_id: the Cloud project, in place of the connection's.
-    :param impersonation_chain: service accounts (a list, or a text with commas), the last of which calls.
+    :param earth_engine_conn_id: The connection, of the type ``earth_engine`` or ``google_cloud_platform``; None, or an
+        empty connection, for Application Default Credentials.
+    :param project_id: The Cloud project. By default the connection's project.
+    :param impersonation_chain: One service account to impersonate, or a chain of them (a list, or a comma-separated
+        text); the last one calls Earth Engine.
     """
 
     def run(self, flow: Flow[T]) -> T:
-        """Drive a flow to its result, with a session of its own.
+        """Run a flow, with a new session.
 
-        `on_kill` runs in a signal handler, amid another request of the same hook.
+        The session is new because `on_kill` runs in a signal handler, possibly during another request of this hook.
         """
         from airflow_ee_provider.earth_engine.transport.drivers import run
         from airflow_ee_provider.earth_engine.transport.transports import RequestsTransport
@@ -64,16 +65,16 @@ class EarthEngineHook(Methods):
 
         return authorized_session(self.account.credentials, self.account.endpoint)
 
-    #: Whether Airflow may be asked: not in the signal handler that a kill runs in.
+    #: Whether the hook may ask Airflow for the connection: not in the signal handler of a kill.
     may_reload_connection = True
 
     def renew(self) -> AuthorizedSession | None:
-        """Read the connection again, because its credentials are not accepted any more; None if that cannot be."""
+        """Read the connection again after Earth Engine refused its credentials; None if that is impossible."""
         if not self.may_reload_connection:
             return None
         try:
             account = self._open()
-        except Exception as error:  # noqa: BLE001 (the answer that was refused says what is wrong)
+        except Exception as error:  # noqa: BLE001 (the refused answer has the reason)
             self.log.warning("The connection could not be read again: %s", error)
             return None
         self.account = account
@@ -81,17 +82,17 @@ class EarthEngineHook(Methods):
 
     @property
     def is_ready(self) -> bool:
-        """Whether the connection is read, so that nothing has to be asked of Airflow."""
+        """Whether the connection is read already."""
         return "account" in self.__dict__
 
     def preload(self) -> None:
-        """Read the connection and import what a request needs: a kill, in a signal handler, must wait for neither."""
+        """Read the connection and import the request code, so that a kill, in a signal handler, need not do it."""
         from airflow_ee_provider.earth_engine.transport import drivers, transports  # noqa: F401
 
         self.get_conn().close()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask Earth Engine for one operation, and say in one sentence what is wrong and what to do."""
+        """Read one operation, and return whether that worked, and a sentence: what is wrong and what to do."""
         try:
             self.run(list_operations(self.account.project, page_size=1, most=1))
         except EarthEngineError as error:
@@ -112,21 +113,21 @@ class EarthEngineHook(Methods):
 
 class EarthEngineAsyncHook(Methods):
     """
-    `EarthEngineHook`'s methods as coroutines, for the triggerer's event loop, with aiohttp; none of them blocks it.
+    The methods of `EarthEngineHook` as coroutines that do not block the event loop, with aiohttp.
 
-    Hooks of the same connection, project and impersonation chain that are in use at the same time share one HTTP
-    session, one token, one rate limiter and one poller.
+    Hooks with the same connection, project and impersonation chain share one HTTP session, one token, one rate limiter
+    and one poller while they are in use.
 
-    :param earth_engine_conn_id: the connection; see `EarthEngineHook`.
-    :param project_id: the Cloud project, in place of the connection's.
-    :param impersonation_chain: service accounts, the last of which calls.
+    :param earth_engine_conn_id: The connection; see `EarthEngineHook`.
+    :param project_id: The Cloud project. By default the connection's project.
+    :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine.
     """
 
     is_awaited = True
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        """Use the client that hooks of the same account share; it stays open until its last user leaves."""
+        """Use the client that hooks of the same account share; it closes after its last user."""
         from airflow_ee_provider.earth_engine.transport.shared_client import shared_client
 
         async with shared_client(self.key, self.open) as client:
@@ -135,7 +136,7 @@ class EarthEngineAsyncHook(Methods):
 
     @cached_property
     def key(self) -> Hashable:
-        """What hooks have in common that share a client: the account, and the hour in which they use it first."""
+        """The key of the shared client: the account, and the hour in which this hook first used it."""
         hour = time.monotonic() // MAX_AGE
         return self.earth_engine_conn_id, self.project_id, comma_separated(self.impersonation_chain), hour
 

@@ -1,4 +1,4 @@
-"""What both hooks offer: each method is written once, as a flow, and names and durations are read here.
+"""The methods of both hooks. Each is written once, as a flow; names and durations are parsed here.
 
 Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations
 """
@@ -39,46 +39,47 @@ if TYPE_CHECKING:
 
 
 class Methods(ConnectionHook):
-    """The table of the hooks' methods.
+    """Base of both hooks.
 
-    :cvar is_awaited: whether the methods are coroutines.
+    :cvar is_awaited: Whether the methods are coroutines.
     """
 
     is_awaited = False
 
     @hook_method
     def get_operation(self, name: str | OperationName) -> Flow[Operation]:
-        """Return the operation as it is now.
+        """Read an operation.
 
         :param name: ``projects/PROJECT/operations/ID``, or an id of the hook's project.
-        :raises OperationNotFoundError: if Earth Engine does not know it.
+        :raises OperationNotFoundError: If Earth Engine does not know it.
         """
         return api_methods.get_operation(self.account.name(name))
 
     @hook_method
     def list_operations(self, project_id: str | None = None) -> Flow[list[Operation]]:
-        """Return all operations of a project, of every user; those that ended some days ago included.
+        """List the operations of a project, of all users, including those that ended in the last days.
 
-        :param project_id: by default the hook's project.
+        :param project_id: The Cloud project. By default the hook's project.
         """
         return (yield from api_methods.list_operations(project_id or self.account.project)).operations
 
     @hook_method
     def list_stale_operations(self, criteria: StaleCriteria, limit: int | None = None) -> Flow[list[StaleOperation]]:
-        """Return the project's stale operations, the oldest first, each with the reason.
+        """List the project's stale operations, the oldest first, each with the reason.
 
-        Ages are by Earth Engine's clock.
+        Ages are measured by Earth Engine's clock.
 
-        :param criteria: what makes an operation stale.
-        :param limit: how many at most; None for all.
+        :param criteria: The criteria, with the names of the stale-operations operator's parameters.
+        :param limit: Maximum number of operations. None for all.
         """
         return stale.list_stale_operations(self.account.project, criteria, limit)
 
     @hook_method
     def cancel_operation(self, name: str | OperationName) -> Flow[None]:
-        """Ask Earth Engine to cancel, and return without knowing whether it will.
+        """Request a cancel, and return without confirmation.
 
-        :raises FailedPreconditionError: if the operation cannot be cancelled any more.
+        :param name: ``projects/PROJECT/operations/ID``, or an id of the hook's project.
+        :raises FailedPreconditionError: If the operation has already ended.
         """
         return api_methods.cancel_operation(self.account.name(name))
 
@@ -91,16 +92,15 @@ class Methods(ConnectionHook):
         poll_interval: float | timedelta = CANCEL_POLL_INTERVAL,
         timeout: float | timedelta = CANCEL_TIMEOUT,
     ) -> Flow[list[CancelResult]]:
-        """Cancel what runs and confirm it; one outcome for each, errors included, and no exception for them.
+        """Cancel operations and confirm each cancel. Errors of single operations are outcomes, not exceptions.
 
-        :param names: one name or several.
-        :param wait_for_completion: False returns once the cancels are requested.
-        :param poll_interval: between two polls of what is still cancelling, at most; in seconds, or as a timedelta;
-            1 s or more.
-        :param timeout: to wait for the confirmation, in seconds or as a timedelta; what is not confirmed by then has
-            the outcome STILL_CANCELLING.
-        :raises InvalidOperationNameError: before anything is sent, if one of them is not a name.
-        :raises ValueError: before anything is sent, if ``poll_interval`` is shorter than 1 s.
+        :param names: One name or several.
+        :param wait_for_completion: Wait for the confirmation. If False, return once the cancels are requested.
+        :param poll_interval: Maximum time between two polls, in seconds or as a timedelta; at least 1 second.
+        :param timeout: Maximum time to wait for the confirmation, in seconds or as a timedelta. After it, the outcome
+            of unconfirmed cancels is STILL_CANCELLING.
+        :raises InvalidOperationNameError: If one is not an operation's name; no request was sent.
+        :raises ValueError: If ``poll_interval`` is shorter than 1 second; no request was sent.
         """
         parsed, interval, limit = self.account.names(names), interval_in_seconds(poll_interval), in_seconds(timeout)
         if not wait_for_completion:
@@ -115,7 +115,13 @@ class Methods(ConnectionHook):
         poll_interval: float | timedelta = CANCEL_POLL_INTERVAL,
         timeout: float | timedelta = CANCEL_TIMEOUT,
     ) -> Flow[list[CancelResult]]:
-        """Wait for the confirmation of cancels that were requested before; see `cancel_operations`."""
+        """Wait for the confirmation of cancels that were requested earlier.
+
+        :param names: One name or several.
+        :param poll_interval: Maximum time between two polls, in seconds or as a timedelta; at least 1 second.
+        :param timeout: Maximum time to wait for the confirmation, in seconds or as a timedelta. After it, the outcome
+            of unconfirmed cancels is STILL_CANCELLING.
+        """
         requested = [CancelResult(name, CancelOutcome.STILL_CANCELLING) for name in self.account.names(names)]
         interval, limit = interval_in_seconds(poll_interval), in_seconds(timeout)
         return cancelling.confirm_cancels(requested, poll_interval=interval, timeout=limit)
@@ -129,15 +135,15 @@ class Methods(ConnectionHook):
         max_total_eecu_seconds: float | None = None,
         progress: Progress | None = None,
     ) -> Flow[Progress]:
-        """Read once what has not ended yet, and return what is known of all.
+        """Read the operations that have not ended, once, and return the progress of all.
 
-        :param names: one name or several.
-        :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled; None for no limit.
-        :param max_total_eecu_seconds: EECU-seconds that all may use together before what runs is cancelled; None for
-            no limit.
-        :param progress: what the last call has returned: what has ended is not read again, and the log shows only what
-            is new since.
-        :raises ComputeLimitExceededError: if one used more, once it is known what became of it.
+        :param names: One name or several.
+        :param max_eecu_seconds: EECU-seconds that each operation may use before it is cancelled. None for no limit.
+        :param max_total_eecu_seconds: EECU-seconds that all operations may use together before those that run are
+            cancelled. None for no limit.
+        :param progress: The return value of the last call. With it, operations that have ended are not read again, and
+            only changes are logged.
+        :raises ComputeLimitExceededError: If operations used more, after their cancel.
         """
         progress = Progress(self.account.names(names)) if progress is None else progress
         limits = WaitOptions(max_eecu_seconds=max_eecu_seconds, max_total_eecu_seconds=max_total_eecu_seconds)
@@ -153,7 +159,15 @@ class Methods(ConnectionHook):
         timeout: float | timedelta | None = None,
         max_eecu_seconds: float | None = None,
     ) -> Flow[Operation]:
-        """Poll until the operation has ended, well or not, and return it; the parameters of `wait_for_operations`."""
+        """Poll until the operation has succeeded, failed or was cancelled, and return it.
+
+        :param name: ``projects/PROJECT/operations/ID``, or an id of the hook's project.
+        :param poll_interval: Maximum time between two polls, in seconds or as a timedelta; at least 1 second.
+        :param timeout: Maximum time to wait, in seconds or as a timedelta. None for no limit.
+        :param max_eecu_seconds: EECU-seconds that the operation may use before it is cancelled. None for no limit.
+        :raises OperationTimeoutError: If it has not ended in that time; it keeps running.
+        :raises ComputeLimitExceededError: If it used more, after its cancel.
+        """
         options = WaitOptions(interval_in_seconds(poll_interval), max_eecu_seconds=max_eecu_seconds)
         limit = None if timeout is None else in_seconds(timeout)
         [operation] = yield from waiting.wait_for_operations([self.account.name(name)], options, timeout=limit)
@@ -171,20 +185,21 @@ class Methods(ConnectionHook):
         max_total_eecu_seconds: float | None = None,
         max_failures: float = 0,
     ) -> Flow[list[Operation]]:
-        """Poll until all have ended, or one more than may fail has failed, and return them.
+        """Poll until all operations have ended, or more than ``max_failures`` have failed, and return them.
 
-        :param names: one name or several.
-        :param poll_interval: between two polls, at most; what has just begun is read more often. In seconds, or as a
-            timedelta; 1 s or more.
-        :param timeout: to wait, in seconds or as a timedelta; None for no limit.
-        :param stop_at_failure: False waits for the others although one has failed.
-        :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled; None for no limit.
-        :param max_total_eecu_seconds: EECU-seconds that all may use together before what runs is cancelled; None for
-            no limit.
-        :param max_failures: how many may fail: a number, or a share below 1.
-        :raises OperationTimeoutError: if some have not ended by then; they run on.
-        :raises ComputeLimitExceededError: if one used more, once it is known what became of it.
-        :raises ValueError: before anything is sent, if ``poll_interval`` is shorter than 1 s.
+        :param names: One name or several.
+        :param poll_interval: Maximum time between two polls, in seconds or as a timedelta; at least 1 second. New
+            operations are polled more often.
+        :param timeout: Maximum time to wait, in seconds or as a timedelta. None for no limit.
+        :param stop_at_failure: Return as soon as more than ``max_failures`` have failed. If False, wait for the others
+            first.
+        :param max_eecu_seconds: EECU-seconds that each operation may use before it is cancelled. None for no limit.
+        :param max_total_eecu_seconds: EECU-seconds that all operations may use together before those that run are
+            cancelled. None for no limit.
+        :param max_failures: How many operations may fail: a whole number, or a share below 1.
+        :raises OperationTimeoutError: If some have not ended in that time; they keep running.
+        :raises ComputeLimitExceededError: If operations used more, after their cancel.
+        :raises ValueError: If ``poll_interval`` is shorter than 1 second; no request was sent.
         """
         interval = interval_in_seconds(poll_interval)
         options = WaitOptions(interval, stop_at_failure, max_eecu_seconds, max_total_eecu_seconds, max_failures)
@@ -193,27 +208,30 @@ class Methods(ConnectionHook):
 
     @hook_method
     def delete_operation(self, name: str | OperationName) -> Flow[None]:
-        """Make Earth Engine forget an operation. This does not cancel it."""
+        """Delete an operation from Earth Engine's list. This does not cancel it.
+
+        :param name: ``projects/PROJECT/operations/ID``, or an id of the hook's project.
+        """
         return api_methods.delete_operation(self.account.name(name))
 
     @hook_method
     def start_export(self, kind: str, body: Mapping[str, Any], request_id: str | None = None) -> Flow[Operation]:
-        """Start an export and return its operation, PENDING.
+        """Start an export and return its operation, which is PENDING.
 
         :param kind: ``image``, ``table``, ``video``, ``videoMap``, ``map`` or ``classifier``.
-        :param body: the API's own JSON, for example an ExportImageRequest.
-        :param request_id: up to 60 letters, digits and ``-``. Earth Engine starts only one operation for it, so that
-            a lost answer is asked for again; without it, a lost answer is an error.
+        :param body: The request's JSON, for example an ExportImageRequest.
+        :param request_id: Up to 60 letters, digits and ``-``. Earth Engine starts only one operation for it, so the
+            hook repeats the request if the answer is lost. Without it, a lost answer is an error.
         """
         return api_methods.start_export(self.account.project, kind, body, request_id)
 
     @hook_method
     def start_once(self, start: Start, stopped: Callable[[], bool] = lambda: False) -> Flow[Operation]:
-        """Start an operation, or find the one that an earlier try of the same task has started, and return it.
+        """Start an operation, or find the one that an earlier try of the same task started, and return it.
 
-        :param start: what, and for whom.
-        :param stopped: asked before each request that starts something: True once nothing more is to be started.
-        :raises TransientError: if nothing more is to be started.
+        :param start: The request, and the task that it belongs to.
+        :param stopped: Called before each start request; returns True if no more operations may be started.
+        :raises TransientError: If no more operations may be started.
         """
         return starting.start_once(self.account.project, start, stopped)
 
@@ -224,27 +242,27 @@ class Methods(ConnectionHook):
         stopped: Callable[[Start], bool],
         as_done: Callable[[tuple[Start, Operation | EarthEngineError]], None],
     ) -> Flow[None]:
-        """Start operations side by side, at the API's pace; see `start_once`.
+        """Start operations concurrently, within the API's rate limit; see `start_once`.
 
-        :param as_done: called with each operation, or why it was not started, as soon as that is known.
+        :param as_done: Called with each operation, or with the error of its start, as soon as it is known.
         """
         return starting.start_all(self.account.project, starts, stopped, as_done)
 
     @hook_method
     def cancel_what_is_left(self, names: Any, starts: Sequence[Start], *, timeout: float) -> Flow[Left]:
-        """Request the cancels of operations, and of what was asked to be started and is not answered yet.
+        """Request the cancels of operations, and of starts that have no answer yet.
 
-        :param names: one name or several.
-        :param timeout: seconds for all of it.
+        :param names: One name or several.
+        :param timeout: Seconds for all requests together.
         """
         account = self.account
         return exit_cleanup.cancel_what_is_left(account.default_project, account.names(names), starts, timeout=timeout)
 
     @hook_method
     def read_operations(self, names: Any) -> Flow[dict[OperationName, Operation | EarthEngineError]]:
-        """Read operations once, with the fewest requests; an error is the answer for its operation alone.
+        """Read operations once, with few requests. The error of one operation does not affect the others.
 
-        :param names: one name or several.
+        :param names: One name or several.
         """
         found: dict[OperationName, Operation | EarthEngineError] = yield ReadOperations(
             tuple(self.account.names(names))
@@ -255,6 +273,6 @@ class Methods(ConnectionHook):
     def wait_for_room(
         self, names: Any, *, unfinished: int, timeout: float | None, options: WaitOptions
     ) -> Flow[list[Operation]]:
-        """Poll until no more than ``unfinished`` of a task's operations run, or for so many seconds; return them."""
+        """Poll until at most ``unfinished`` of a task's operations run, or until ``timeout``; return them."""
         interval_in_seconds(options.poll_interval)
         return waiting.wait_for_room(self.account.names(names), options, unfinished=unfinished, timeout=timeout)

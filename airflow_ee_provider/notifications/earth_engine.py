@@ -48,18 +48,18 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
     """
     Cancel operations from a callback of a task or a DAG, such as ``on_failure_callback``.
 
-    Without names, ``scope`` says whose recorded operations it cancels, each in the name of the connection, project and
-    impersonation chain that started it. It cancels all that it can, logs what became of each, and raises nothing: the
-    error that it was called for stays the one that users see.
+    Without ``operation_names``, the notifier cancels operations that tasks have recorded, each with the connection,
+    project and impersonation chain that started it. It logs the outcome of each cancel and raises no error, so that
+    users see the error that the callback was called for.
 
-    For a `DeadlineAlert`, use an ``AsyncCallback``: what a ``SyncCallback`` asks about a run is never answered by
-    Airflow, so that one has to be given the names.
+    For a `DeadlineAlert`, use an ``AsyncCallback``. In a ``SyncCallback``, Airflow does not answer questions about the
+    run, so you must set ``operation_names`` there.
 
-    :param operation_names: one name or several (templated; names that are rendered to nothing cancel nothing). Without
-        it, see ``scope``.
-    :param scope: whose operations to cancel, where no names are given: ``task``, what the task has recorded whose
-        callback this is, or ``run``, what all tasks of the run have. By default the task's as a callback of a task, and
-        the run's as one of a DAG or of a deadline.
+    :param operation_names: One name or a list of names, ``projects/PROJECT/operations/ID`` or an id of the connection's
+        project. If a template renders it to an empty value, nothing is cancelled (templated).
+    :param scope: The tasks whose recorded operations are cancelled if you do not set ``operation_names``: ``task`` (the
+        task whose callback this is) or ``run`` (all tasks of the run). By default ``task`` in a callback of a task, and
+        ``run`` in a callback of a DAG or of a deadline.
     :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials (templated).
     :param project_id: The Cloud project of bare ids. By default the connection's project (templated).
     :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine

@@ -1,4 +1,4 @@
-"""The operator that cancels operations, and what it shares with the janitor."""
+"""The operator that cancels operations, and the code that it shares with the stale-operations operator."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
     from airflow_ee_provider.tracking.record import Record
 
-#: Operations, and the `CONNECTION_FIELDS` of whoever is to cancel them.
+#: The `CONNECTION_FIELDS` of an account, and the operations that it cancels.
 Group = tuple["dict[str, Any]", "list[str]"]
 
 
 class CancellingOperator(EarthEngineTask, BaseOperator):
-    """What the cancelling operators share: request every cancel at once, then wait here or in the triggerer."""
+    """Base of the cancelling operators: request all cancels at once, then wait in the worker or in the triggerer."""
 
-    #: Of its cancels, for the metrics.
+    #: The cause of its cancels, for the metrics.
     cause = "operator"
 
     checked_parameters: tuple[parameters.Parameter, ...] = (
@@ -76,12 +76,12 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         self._hooks: dict[str, EarthEngineHook] = {}
 
     def pre_execute(self, context: Context) -> None:
-        """Check what was rendered, before anything is sent."""
+        """Check the rendered parameters before any request."""
         super().pre_execute(context)
         parameters.check_rendered(self, self.checked_parameters)
 
     def cancel(self, groups: Sequence[Group]) -> list[CancelDict]:
-        """Cancel, confirm, and return what became of each."""
+        """Cancel, confirm, and return the outcome of each cancel."""
         self._groups = list(groups)
         outcomes = self._outcomes(groups, wait_here=self.wait_for_completion and not self.deferrable)
         waiting = {o["name"] for o in outcomes if o["outcome"] == CancelOutcome.STILL_CANCELLING.value}
@@ -104,11 +104,11 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=self.cancel_timeout))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[CancelDict]:
-        """Conclude from what Earth Engine said in the end."""
+        """Return the outcomes that the trigger found, or raise."""
         return self.raise_unless_cancelled(result_or_raise(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Look once more when the waiting in the triggerer timed out: the error must name what still runs."""
+        """Read the operations once more after the trigger timed out: the error must name those that still run."""
         if trigger_timed_out(next_method, next_kwargs):
             groups = by_account(records_of_task(context), connection_kwargs(self))
             return self.raise_unless_cancelled(self._outcomes(groups, wait_here=False))
@@ -116,7 +116,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
 
     @measured_at_its_end
     def on_kill(self) -> None:
-        """Request the cancels that a kill of this task came before."""
+        """Request the cancels that were not yet requested when the task was killed."""
         if names := [name for _, names in self._groups for name in names]:
             self.log.warning("%s was killed; cancelling %s.", self.task_id, abbreviated(names))
             for account, names in self._groups:
@@ -127,9 +127,9 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
                     report_cancels(results, self.log, cause="kill", dag_id=self.dag_id)
 
     def raise_unless_cancelled(self, outcomes: list[CancelDict]) -> list[CancelDict]:
-        """Return the outcomes if all operations were dealt with.
+        """Return the outcomes if each operation is cancelled or needs no cancel.
 
-        :raises AirflowException: naming each that was not.
+        :raises AirflowException: If one may still run; the message names each.
         """
         measure_cancels([outcome["outcome"] for outcome in outcomes], self.cause, self.dag_id)
         undone = [outcome for outcome in outcomes if not self._is_dealt_with(CancelOutcome(outcome["outcome"]))]
@@ -143,7 +143,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         return outcomes
 
     def _outcomes(self, groups: Sequence[Group], *, wait_here: bool) -> list[CancelDict]:
-        """Cancel each group in its own name; who cannot be asked in one name may be in another."""
+        """Cancel each group with its own account; an error of one account does not stop the others."""
         outcomes: list[CancelDict] = []
         for account, names in groups:
             try:
@@ -159,7 +159,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
         return outcomes
 
     def _hook(self, account: Mapping[str, Any]) -> EarthEngineHook:
-        """Return the account's hook, the same one each time: a kill must not read a connection."""
+        """Return the account's hook, the same object each time: a kill must not read a connection."""
         if dict(account) == connection_kwargs(self):
             return self.hook
         from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
@@ -173,7 +173,7 @@ class CancellingOperator(EarthEngineTask, BaseOperator):
 
 
 def _not_asked(name: str, account: Mapping[str, Any], error: EarthEngineError) -> CancelDict:
-    """Stand for an operation whose account cannot be asked in."""
+    """Return the outcome for an operation whose account failed."""
     said = f"{name}, of the connection {account['earth_engine_conn_id']!r}: {error}"
     result = CancelResult(OperationName.parse(name), CancelOutcome.ERROR, error=error).as_dict()
     return {**result, "error": {"code": error.code, "message": said}}
@@ -186,29 +186,30 @@ def _line_of(outcome: CancelDict) -> str:
 
 class EarthEngineCancelOperationsOperator(CancellingOperator):
     """
-    Cancel operations, and wait until Earth Engine says what became of them.
+    Cancel operations, and wait until Earth Engine confirms each cancel.
 
-    A cancel is asynchronous and best effort: an operation counts as cancelled only once ``operations.get`` says so.
-    What has already ended is no error, so that the task can be run again and again; no name at all skips it. One
-    operation's error never stops the others, and the task's error names each that was not dealt with.
+    A cancel is asynchronous: Earth Engine accepts the request, and the operation may still finish. The operator reports
+    an operation as cancelled only after Earth Engine confirms it. Operations that have already ended are no error, so
+    you can run the task again. If one cancel fails, the others continue; the task's error names each operation that may
+    still run. If there is no operation, the task is skipped.
 
-    Without names, ``scope`` says whose recorded operations it cancels, each in the name of the connection that started
-    it. ``upstream``: those of the tasks that lead to it in this run, directly or not; as a teardown with setups, of
-    those between the setups and itself; in a mapped task group, of those of its own map index in the group; and of a
-    task that the DAG's file no longer has, if that is not active any more. ``run``: those of every task of the run,
-    also of tasks that still work.
+    Without ``operation_names``, the operator cancels operations that tasks of this run have recorded, each with the
+    connection that started it. ``scope="upstream"``: the tasks upstream of this one; for a teardown with setups, the
+    tasks between them; in a mapped task group, those of the same map index; and a task that the DAG's file no longer
+    has, if it is not active. ``scope="run"``: all tasks of the run, including tasks that still run.
 
-    As a teardown at the end of a DAG it leaves nothing running behind the run:
-    ``work >> EarthEngineCancelOperationsOperator(task_id="clean_up").as_teardown()``. Airflow runs it even where it
-    calls no callback, as when somebody marks the run failed.
+    Use it as a teardown to cancel when a person marks the run failed, because Airflow calls no callback then:
+    ``work >> EarthEngineCancelOperationsOperator(task_id="clean_up").as_teardown()``. Airflow skips teardowns at
+    ``dagrun_timeout``.
 
-    Returns a list with what became of each operation, a `CancelDict`.
+    The task returns a list with the outcome of each cancel, a `CancelDict`.
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/cancel
 
-    :param operation_names: one name or several, ``projects/PROJECT/operations/ID`` or an id of the connection's
-        project (templated; a list, or another task's output; nothing at all skips the task). Without it, see ``scope``.
-    :param scope: whose operations to cancel, where no names are given: ``upstream`` or ``run``.
+    :param operation_names: One name or a list of names, ``projects/PROJECT/operations/ID`` or an id of the connection's
+        project; or another task's output. If a template renders it to an empty value, the task is skipped (templated).
+    :param scope: The tasks whose recorded operations are cancelled if you do not set ``operation_names``: ``upstream``
+        or ``run``.
     :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials (templated).
     :param project_id: The Cloud project of bare ids. By default the connection's project (templated).
     :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine
@@ -221,8 +222,8 @@ class EarthEngineCancelOperationsOperator(CancellingOperator):
         fails, and Airflow may retry it (templated).
     :param not_found_ok: Do not fail for an operation that Earth Engine does not know (templated).
     :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
-    :raises AirflowFailException: where trying again cannot help, for example without the permission
-        ``earthengine.operations.update``, or where the server answers UNIMPLEMENTED.
+    :raises AirflowFailException: If a retry cannot succeed, for example without the permission
+        ``earthengine.operations.update``, or if the server answers UNIMPLEMENTED.
     """
 
     template_fields: Sequence[str] = (
@@ -259,7 +260,7 @@ class EarthEngineCancelOperationsOperator(CancellingOperator):
         parameters.check(self, self.checked_parameters)
 
     def execute(self, context: Context) -> list[CancelDict]:
-        """Cancel what has a name."""
+        """Cancel the operations."""
         if self._are_given:
             return self.cancel(
                 [(connection_kwargs(self), [str(name) for name in record_names(self, context, Ownership.CANCELLER)])]
@@ -271,7 +272,9 @@ class EarthEngineCancelOperationsOperator(CancellingOperator):
         for error in unreadable:
             self.log.error("%s Its operations may still run.", error)
         if not groups and not unreadable:
-            raise AirflowSkipException(f"{self.task_id}: the tasks of its {self.scope} hold no Earth Engine operation.")
+            raise AirflowSkipException(
+                f"{self.task_id}: no task of its {self.scope} has recorded an Earth Engine operation."
+            )
         for account, names in groups:
             record_operations(context, names, **account, ownership=Ownership.CANCELLER)
             EarthEngineTasksLink.persist_for(context, OperationName.parse_all(names))

@@ -1,4 +1,4 @@
-"""The operator that starts an export from the API's own JSON."""
+"""The operator that starts an export from the JSON of Earth Engine's REST API."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ if TYPE_CHECKING:
 
 class EarthEngineExportOperator(ExportingOperator):
     """
-    Start an export exactly once, and wait until it has succeeded.
+    Start an export exactly once, from the JSON of Earth Engine's REST API, and wait until it has succeeded.
 
-    The ``requestId`` derives from the task instance and from what is asked for, so that a retry after a crash finds the
-    export that the last try has started, even if it died before it could write that down. An export that has failed in
-    a way that can pass (an internal error of Earth Engine's, a time-out) is started again by the next try, if there are
-    ``retries``; any other failure fails the task for good.
+    Each start has a ``requestId`` that is computed from the task instance and the request. So a retry finds the export
+    that an earlier try started, even if that try crashed before it recorded the name. After a transient failure (an
+    internal error of Earth Engine, a time-out), the next try starts the export again, if the task has ``retries``. Any
+    other failure fails the task without a retry.
 
-    Returns the operation, an `OperationDict`.
+    The task returns the operation, an `OperationDict`.
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export
 
-    :param kind: ``image``, ``table``, ``video``, ``videoMap``, ``map`` or ``classifier`` (templated).
-    :param body: the API's own JSON, such as an ExportImageRequest without ``requestId`` (templated, but for its
-        ``expression``; also a text of JSON, or the name of a ``.json`` template file).
+    :param kind: The kind of export: ``image``, ``table``, ``video``, ``videoMap``, ``map`` or ``classifier``
+        (templated).
+    :param body: The request's JSON, for example an ExportImageRequest without ``requestId``: a dict, a text of JSON, or
+        the name of a ``.json`` template file. Its ``expression`` is not rendered (templated).
     :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials (templated).
     :param project_id: The Cloud project that runs the exports. By default the connection's project (templated).
     :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine
@@ -74,7 +75,7 @@ class EarthEngineExportOperator(ExportingOperator):
     :param stop_at_failure: Fail as soon as more than ``max_failures`` exports have failed. If False, wait for the other
         exports first. By default the same as ``cancel_on_failure`` (templated).
     :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
-    :raises AirflowFailException: where trying again cannot help, for example for a body that cannot be right.
+    :raises AirflowFailException: If a retry cannot succeed, for example if the body is invalid.
     """
 
     template_fields: Sequence[str] = (
@@ -132,11 +133,11 @@ class EarthEngineExportOperator(ExportingOperator):
         super().__init__(**passed_on(locals(), ExportParameters.__init__))
 
     def resolve_template_files(self) -> None:
-        """Read the body's file, if that is what it names."""
+        """Read the body from its file, if it names one."""
         self.body = file_of(self, self.body)
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
-        """Render everything but the body's expression, whose texts are Earth Engine's own."""
+        """Render all fields except the body's expression, which may contain braces of its own."""
         expression = None
         if isinstance(self.body, Mapping) and "expression" in self.body:
             expression = self.body["expression"]
@@ -146,7 +147,7 @@ class EarthEngineExportOperator(ExportingOperator):
             self.body = {**self.body, "expression": expression}
 
     def execute(self, context: Context) -> OperationDict:
-        """Start it, write its name down, wait."""
+        """Start the export, record its name, and wait."""
         operation: OperationDict = self.start_and_wait(context, lambda _: self._made())
         return operation
 

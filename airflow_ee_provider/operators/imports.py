@@ -1,4 +1,4 @@
-"""The operator that imports an asset: what the official client calls an ingestion."""
+"""The operator that imports an asset; the official client calls that an ingestion."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ if TYPE_CHECKING:
 
 class EarthEngineImportOperator(ExportingOperator):
     """
-    Import an image or a table as an asset, exactly once, and wait until that has succeeded.
+    Import an image or a table as an asset, exactly once, and wait until the import has succeeded.
 
-    What holds for exports holds for it: a retry finds the import that the last try has started, a failure that can pass
-    is started again by the next try, and whoever ends the task has it cancelled.
+    Imports behave like exports: a retry finds the import that an earlier try started, the next try starts it again
+    after a transient failure, and the task cancels it if the task itself ends.
 
-    Returns the operation, an `OperationDict`.
+    The task returns the operation, an `OperationDict`.
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/import
 
-    :param kind: ``image`` or ``table`` (templated).
-    :param manifest: the API's own ImageManifest or TableManifest, with the asset's ``name`` (templated; also a text of
-        JSON, or the name of a ``.json`` template file).
-    :param overwrite: replace an asset that is there already; otherwise Earth Engine fails the import (templated).
+    :param kind: The kind of asset: ``image`` or ``table`` (templated).
+    :param manifest: An ImageManifest or TableManifest with the asset's ``name``: a dict, a text of JSON, or the name of
+        a ``.json`` template file (templated).
+    :param overwrite: Replace an existing asset. If False, Earth Engine refuses to import to an existing asset
+        (templated).
     :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials (templated).
     :param project_id: The Cloud project that runs the import. By default the connection's project (templated).
     :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine
@@ -66,7 +67,7 @@ class EarthEngineImportOperator(ExportingOperator):
     :param stop_at_failure: Fail as soon as more than ``max_failures`` imports have failed. If False, wait for the other
         imports first. By default the same as ``cancel_on_failure`` (templated).
     :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
-    :raises AirflowFailException: where trying again cannot help, for example for a manifest that cannot be right.
+    :raises AirflowFailException: If a retry cannot succeed, for example if the manifest is invalid.
     """
 
     template_fields: Sequence[str] = (
@@ -127,11 +128,11 @@ class EarthEngineImportOperator(ExportingOperator):
         super().__init__(**passed_on(locals(), ExportParameters.__init__))
 
     def resolve_template_files(self) -> None:
-        """Read the manifest's file, if that is what it names."""
+        """Read the manifest from its file, if it names one."""
         self.manifest = file_of(self, self.manifest)
 
     def execute(self, context: Context) -> OperationDict:
-        """Start it, write its name down, wait."""
+        """Start the import, record its name, and wait."""
         operation: OperationDict = self.start_and_wait(context, lambda _: Made(place_of(0), [self._import()]))
         return operation
 

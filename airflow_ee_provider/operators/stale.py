@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.results import CancelDict
     from airflow_ee_provider.earth_engine.protocol.stale import StaleOperation
 
-#: Parameters that choose fewer operations: where one is given, it is not empty.
+#: Parameters that select fewer operations; they must not be empty if they are given.
 _NEVER_EMPTY = (
     "older_than",
     "description",
@@ -44,41 +44,43 @@ _NEVER_EMPTY = (
     "limit",
 )
 
-#: The XCom's key for why the janitor has found each operation stale.
+#: The XCom's key for the reason why each operation is stale.
 REASONS_KEY = "_earth_engine_stale_reasons"
 
 
 class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
     """
-    Cancel a project's stale operations: the janitor, to be run on a schedule.
+    Cancel a project's stale operations, on a schedule.
 
-    A list shows the operations of every user of the project, and names no owner. So an operation has to meet every
-    criterion that is given. A criterion that is given and is empty once it is rendered fails the task, and so do
-    criteria that select every operation of the project, unless ``select_all`` is set. Each cancel is confirmed, as with
-    `EarthEngineCancelOperationsOperator`; the log has a table of what was done and why.
+    Earth Engine lists the operations of all users of the project, without owners. So an operation must match all
+    criteria that you set. The task fails and cancels nothing if a template renders a criterion to an empty value, or if
+    the criteria select every operation of the project and ``select_all`` is not set. The operator confirms each cancel,
+    as `EarthEngineCancelOperationsOperator` does. The task's log has a table of the outcomes and reasons.
 
-    Returns a list with what became of each stale operation, a `CancelDict`.
+    The task returns a list with the outcome of each cancel, a `CancelDict`.
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/list
 
-    :param older_than: created (or started, see ``age_since``) longer ago than this, by Earth Engine's clock; a
-        timedelta, or seconds (templated).
-    :param age_since: ``create_time`` or ``start_time`` (templated).
-    :param description: a glob that the whole description matches, such as ``ndvi-*`` (templated).
-    :param description_regex: a regular expression that is found in the description (templated).
-    :param types: such as ``EXPORT_IMAGE``; one or several (templated).
-    :param max_priority: of this priority or a lower one (templated).
-    :param min_eecu_seconds: has used that many EECU-seconds or more (templated).
-    :param states: the states to look at; PENDING and RUNNING by default (templated). Not a criterion by itself.
-    :param keep: names of operations that are never cancelled (templated).
-    :param limit: how many are cancelled in one go, the oldest first; None for all (templated).
-    :param orphaned: what tasks have recorded as their own, and no task that could still want it is active (templated).
-        Looks at all DAGs: on Airflow 2 in Airflow's database, on Airflow 3 through ``airflow_conn_id``.
-    :param airflow_conn_id: for ``orphaned`` on Airflow 3: a connection of the type HTTP with the API server's address
-        as its host, and a user as login and password, or a token as its password; one that may read the DAG runs and
-        XComs of all DAGs (templated).
-    :param select_all: allow criteria that select every operation of the project.
-    :param dry_run: only say what would be cancelled: the outcome is WOULD_BE_CANCELLED.
+    :param older_than: Select operations that are older than this, by Earth Engine's clock; a timedelta, or seconds. See
+        ``age_since`` (templated).
+    :param age_since: The time from which ages are counted: ``create_time`` or ``start_time`` (templated).
+    :param description: Select operations whose whole description matches this glob (templated).
+    :param description_regex: Select operations in whose description this regular expression is found (templated).
+    :param types: Select operations of this type, or of these types (templated).
+    :param max_priority: Select operations of this priority or a lower one (templated).
+    :param min_eecu_seconds: Select operations that have used this many EECU-seconds or more (templated).
+    :param states: The states to select. It is no criterion: another one must be set as well (templated).
+    :param keep: Names of operations that are never cancelled (templated).
+    :param limit: Maximum number of operations that one run of the task cancels, the oldest first. None for all
+        (templated).
+    :param orphaned: Select operations that a task has recorded as its own and no active task needs. The operator reads
+        the records of all DAGs: on Airflow 2 from Airflow's database, on Airflow 3 through ``airflow_conn_id``
+        (templated).
+    :param airflow_conn_id: A connection of the type HTTP to Airflow's API server, for ``orphaned`` on Airflow 3. Its
+        host is the server's address; its login and password are a user's, or its password is a token. The user must be
+        allowed to read the DAG runs and XComs of all DAGs (templated).
+    :param select_all: Allow criteria that select every operation of the project.
+    :param dry_run: Cancel nothing, and report the operations as WOULD_BE_CANCELLED.
     :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials (templated).
     :param project_id: The Cloud project whose operations are listed. By default the connection's project (templated).
     :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine
@@ -91,7 +93,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         fails, and Airflow may retry it (templated).
     :param not_found_ok: Do not fail for an operation that Earth Engine does not know (templated).
     :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
-    :raises AirflowFailException: for criteria that are empty or select everything, or where trying again cannot help.
+    :raises AirflowFailException: If criteria are empty or select every operation, or if a retry cannot succeed.
     """
 
     template_fields: Sequence[str] = (

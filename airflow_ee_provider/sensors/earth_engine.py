@@ -42,20 +42,22 @@ class EarthEngineOperationsSensor(WaitingTask, BaseSensorOperator):
     """
     Wait until operations have succeeded; fail as soon as one has failed or was cancelled.
 
-    Returns a list with the operations, each an `OperationDict`. Progress is logged when it changes. A fault that passes
-    does not end the waiting.
+    The sensor logs progress when it changes. It continues to wait after transient errors of Earth Engine. By default it
+    never cancels.
+
+    The task returns a list with the operations, each an `OperationDict`.
 
     .. seealso:: https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/get
 
-    :param operation_names: one name or several, ``projects/PROJECT/operations/ID`` or an id of the connection's
-        project (templated; a list, or another task's output).
+    :param operation_names: One name or a list of names, ``projects/PROJECT/operations/ID`` or an id of the connection's
+        project; or another task's output (templated).
     :param earth_engine_conn_id: The connection to Earth Engine; None for Application Default Credentials (templated).
     :param project_id: The Cloud project of bare ids. By default the connection's project (templated).
     :param impersonation_chain: One service account to impersonate, or a chain of them; the last one calls Earth Engine
         (templated).
-    :param poll_interval: Maximum time between two polls, in seconds or as a timedelta; at least 1 second. What has just
-        begun is polled more often, except in the mode ``reschedule``. The same as ``poke_interval``, which takes
-        precedence.
+    :param poll_interval: Maximum time between two polls, in seconds or as a timedelta; at least 1 second. New
+        operations are polled more often, except in the mode ``reschedule``. ``poke_interval`` is another name for it,
+        and takes precedence.
     :param max_eecu_seconds: EECU-seconds that each operation may use. An operation that uses more is cancelled, and the
         task fails. None for no limit (templated).
     :param max_total_eecu_seconds: EECU-seconds that all operations may use together. When they have used more, those
@@ -70,8 +72,8 @@ class EarthEngineOperationsSensor(WaitingTask, BaseSensorOperator):
     :param stop_at_failure: Fail as soon as more than ``max_failures`` operations have failed. If False, wait for the
         others first (templated).
     :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
-    :raises AirflowFailException: with Earth Engine's own code and message, if an operation failed or was cancelled; or
-        with what it used and what was allowed.
+    :raises AirflowFailException: If an operation failed or was cancelled, with Earth Engine's code and message; or if
+        it used more EECU-seconds than allowed.
     """
 
     template_fields: Sequence[str] = (

@@ -41,18 +41,18 @@ MOST_REMEMBERED = 60_000
 def resume_operations(
     context: Context, hook: EarthEngineHook, *, on_retry: str = "reattach", on_clear: str = "cancel"
 ) -> list[str]:
-    """Meet what the last try of this task has left; call it before starting anything.
+    """Find the operations that the last try of this task recorded. Call it before you start any operation.
 
-    Airflow 3.3's ``task_state_store`` remembers it; before 3.3, Airflow's Variables do, if the task has ``retries``.
+    Airflow 3.3's ``task_state_store`` keeps the names; before 3.3, Airflow Variables do, if the task has ``retries``.
 
-    :param context: the running task's context.
-    :param hook: asks for the operations' states, and cancels.
-    :param on_retry: after a failure or a crash: ``reattach`` goes on with what is active or has succeeded;
-        ``cancel`` cancels and confirms it; ``ignore`` leaves it alone.
-    :param on_clear: the same after the task was cleared. One that was cleared while it ran can look like a retry to
-        its next try; a sensor or an operator with ``cancel_on_kill`` is told of the kill before that.
-    :return: the operations to go on with, recorded for this try; none if the task is to start again from the beginning.
-    :raises EarthEngineError: if something left could not be cancelled: nothing new must be started beside it.
+    :param context: The running task's context.
+    :param hook: The hook that reads the operations and cancels them.
+    :param on_retry: After a failure or a crash: ``reattach`` continues with operations that are active or have
+        succeeded; ``cancel`` cancels them and confirms it; ``ignore`` does nothing.
+    :param on_clear: The same after the task was cleared. If the task was cleared while it ran, ``on_retry`` may apply
+        instead, because Airflow does not always distinguish the two.
+    :return: The operations to continue with, recorded for this try. If it is empty, start again from the beginning.
+    :raises EarthEngineError: If an operation could not be cancelled. Do not start a new one then.
     """
     return _resume(context, hook, left_by_the_last_try(context), on_retry=on_retry, on_clear=on_clear)
 

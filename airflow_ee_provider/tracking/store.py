@@ -55,26 +55,26 @@ def record_operations(
     impersonation_chain: str | Sequence[str] | None = None,
     ownership: str = "owner",
 ) -> list[str]:
-    """Write down that this task holds these operations, in addition to those that it recorded before.
+    """Record that operations belong to this task, in addition to those that it recorded before.
 
-    Call it as soon as a name is known: what is recorded is found by `EarthEngineCancelOperationsNotifier`. The XCom
-    is gone when the task is cleared or tried again; Airflow 3.3's ``task_state_store`` still has the names then, and
-    before 3.3 an Airflow Variable, if the task has ``retries``.
+    Call it as soon as you know a name. Notifiers, teardowns, the page and the collector find recorded operations.
+    Airflow deletes the task's XComs when the task is cleared or retried; Airflow 3.3's ``task_state_store`` keeps the
+    names, and before 3.3 an Airflow Variable does, if the task has ``retries``.
 
-    :param context: the running task's context.
-    :param names: one name or several, ``projects/PROJECT/operations/ID``, or an id of ``project_id`` or of the
+    :param context: The running task's context.
+    :param names: One name or several, ``projects/PROJECT/operations/ID``, or an id of ``project_id`` or of the
         connection's project.
-    :param earth_engine_conn_id: the connection that started them, and that is to cancel them. By default whoever
-        cleans up uses a connection of its own.
-    :param project_id: the Cloud project that they were started with, if it is not the connection's.
-    :param impersonation_chain: service accounts, the last of which started them.
-    :param ownership: ``owner`` if no task needs them any more once this one has failed, or its run has ended;
-        ``handed_off`` if they are meant to run on unless the run fails; ``observer`` if they are of another task;
+    :param earth_engine_conn_id: The connection that started the operations, and that cancels them. By default, the
+        notifier or operator that cancels them uses its own connection.
+    :param project_id: The Cloud project of the operations, if it is not the connection's.
+    :param impersonation_chain: One service account, or a chain of them; the last one started the operations.
+    :param ownership: ``owner`` if no other task needs them once this task has failed or its run has ended;
+        ``handed_off`` if they keep running unless the run fails; ``observer`` if they belong to another task;
         ``canceller`` if the task only cancels them.
-    :return: all names recorded by this try of the task.
-    :raises InvalidOperationNameError: if one of them is not a name, or is an id of which the project is not known;
-        nothing is recorded then.
-    :raises ValueError: if ``ownership`` is none of these words; nothing is recorded then.
+    :return: All names that this try of the task has recorded.
+    :raises InvalidOperationNameError: If one is not an operation's name, or is an id without a known project. Nothing
+        is recorded then.
+    :raises ValueError: If ``ownership`` is another word. Nothing is recorded then.
     """
     account = None
     if earth_engine_conn_id != "":

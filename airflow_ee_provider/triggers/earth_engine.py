@@ -45,19 +45,21 @@ class EarthEngineOperationsTrigger(Trigger):
     """
     Wait until operations have ended, or one has failed.
 
-    A restart of the triggerer never cancels them; a user's action on the task does where ``cancel_on_kill`` is set.
-    A timeout of the trigger is dealt with by the task, in ``resume_execution``.
+    A restart of the triggerer never cancels them. A user's action on the task cancels them if ``cancel_on_kill`` is
+    set. After a time-out of the trigger, the task resumes and decides.
 
-    :param operation_names: full names.
-    :param poll_interval: seconds between two polls, at most.
-    :param cancel_on_kill: cancel when a user clears or marks the deferred task, or its DAG run times out.
-    :param max_eecu_seconds: EECU-seconds that each may use before it is cancelled.
-    :param max_total_eecu_seconds: EECU-seconds that all may use together before what runs is cancelled.
-    :param max_failures: how many may fail: a number, or a share below 1.
-    :param stop_at_failure: False waits for the others although one has failed.
-    :param timeout_at: when the trigger times out, in seconds since the epoch, if a timeout must not cancel; needed
-        before Airflow 3.3, where nothing else tells it from a user's action.
-    :param handover: what the task's process waits for the trigger to write down, before it ends; see `Handover`.
+    :param operation_names: Full names, ``projects/PROJECT/operations/ID``.
+    :param poll_interval: Maximum time between two polls, in seconds.
+    :param cancel_on_kill: Cancel when a user clears or marks the deferred task, or when its DAG run times out.
+    :param max_eecu_seconds: EECU-seconds that each operation may use before it is cancelled. None for no limit.
+    :param max_total_eecu_seconds: EECU-seconds that all operations may use together before those that run are
+        cancelled. None for no limit.
+    :param max_failures: How many operations may fail: a whole number, or a share below 1.
+    :param stop_at_failure: Return as soon as more than ``max_failures`` have failed. If False, wait for the others
+        first.
+    :param timeout_at: The time at which the trigger times out, in seconds since the epoch, if the time-out must not
+        cancel. Before Airflow 3.3, the trigger cannot distinguish a time-out from a user's action without it.
+    :param handover: A token that the trigger records when it starts; the task's process waits for that.
     """
 
     def __init__(

@@ -262,7 +262,7 @@ class Run:
         return is_another_trys and not remembers and name not in airflow.recorded()
 
     def _may_be_left(self) -> bool:
-        """Whether docs/results/lifecycle.md has *janitor* for it."""
+        """Whether docs/results/lifecycle.md has *stale* for it."""
         if self.airflow.was_unheard and self.plan.holder.startswith("sensor"):
             return True  # It was started elsewhere, and this task had nothing to do with it yet.
         if self.plan.cleaner == "collector":  # It can only miss a run that was deleted before it has looked at it.

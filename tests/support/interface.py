@@ -1,23 +1,26 @@
-"""``make interface``: every public parameter, method and result, read from the classes, as ``docs/interface.md``.
+"""``make interface``: the reference, ``docs/reference``, read from the classes: a page for each, and others.
 
-A parameter has one row in `PARAMETERS`, and so one meaning, whichever class has it; a test compares the page with the
-classes, and the classes with each other.
+Parameters, types and defaults come from the signatures, texts from the docstrings; `EXAMPLES` has a value for each
+parameter, and a test makes the classes with it.
 """
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from docstrings import described, markdown
+from examples_in_docs import filled
+from facts_in_docs import command_line, configuration, errors, results
 
 from airflow_ee_provider.base.parameters import NotGiven
-from airflow_ee_provider.decorators.earth_engine import _EarthEngineDecoratedOperator
-from airflow_ee_provider.earth_engine.model import results
-from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome
-from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+from airflow_ee_provider.client import earth_engine
+from airflow_ee_provider.decorators.earth_engine import _EarthEngineDecoratedOperator, earth_engine_task
+from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
 from airflow_ee_provider.hooks.methods import Methods
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
@@ -26,132 +29,191 @@ from airflow_ee_provider.operators.earth_engine import (
     EarthEngineExportOperator,
     EarthEngineImportOperator,
 )
+from airflow_ee_provider.records import record_operations, resume_operations
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
-from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationsTrigger, EarthEngineOperationsTrigger
 
-PAGE = Path(__file__).parents[2] / "docs" / "interface.md"
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-#: The page's columns.
+FOLDER = Path(__file__).parents[2] / "docs" / "reference"
+
+#: What the documents call with parameters.
 CLASSES: dict[str, Any] = {
-    "`@task.earth_engine`": _EarthEngineDecoratedOperator,
+    "@task.earth_engine": _EarthEngineDecoratedOperator,
     "export": EarthEngineExportOperator,
     "import": EarthEngineImportOperator,
     "sensor": EarthEngineOperationsSensor,
     "cancel": EarthEngineCancelOperationsOperator,
-    "janitor": EarthEngineCancelStaleOperationsOperator,
+    "stale": EarthEngineCancelStaleOperationsOperator,
     "notifier": EarthEngineCancelOperationsNotifier,
     "hook": EarthEngineHook,
 }
 
-TRIGGERS = (EarthEngineOperationsTrigger, EarthEngineCancelOperationsTrigger)
+#: A value of each parameter.
+EXAMPLES = {
+    "operation_names": '"projects/my-project/operations/FNVLBTDLZP474YXJJ7QLFRMH"',
+    "scope": '"run"',
+    "kind": '"image"',
+    "body": '"export.json"',
+    "manifest": '"manifest.json"',
+    "overwrite": "True",
+    "earth_engine_conn_id": '"earth_engine_reports"',
+    "project_id": '"my-project"',
+    "impersonation_chain": '"exporter@my-project.iam.gserviceaccount.com"',
+    "workload_tag": '"ndvi"',
+    "priority": "50",
+    "wait_for_completion": "False",
+    "poll_interval": "timedelta(minutes=1)",
+    "timeout": "timedelta(hours=12).total_seconds()",
+    "cancel_timeout": "timedelta(minutes=20)",
+    "deferrable": "True",
+    "max_eecu_seconds": "3600",
+    "max_total_eecu_seconds": "36_000",
+    "max_restarts": "2",
+    "ignore_refused_starts": "True",
+    "max_active_operations": "500",
+    "queue_timeout": "timedelta(hours=2)",
+    "max_failures": "0.05",
+    "cancel_on_kill": "False",
+    "cancel_on_timeout": "False",
+    "cancel_on_failure": "False",
+    "stop_at_failure": "False",
+    "not_found_ok": "True",
+    "older_than": "timedelta(hours=12)",
+    "age_since": '"start_time"',
+    "description": '"ndvi-*"',
+    "description_regex": '"^ndvi-20[0-9]{2}"',
+    "types": '["EXPORT_IMAGE"]',
+    "max_priority": "50",
+    "min_eecu_seconds": "3600",
+    "states": '"PENDING"',
+    "keep": '["projects/my-project/operations/FNVLBTDLZP474YXJJ7QLFRMH"]',
+    "orphaned": "True",
+    "airflow_conn_id": '"airflow_api"',
+    "limit": "100",
+    "select_all": "True",
+    "dry_run": "True",
+}
+#: What is on where others are off.
+FLIPPED = {"sensor": {"cancel_on_kill": "True", "cancel_on_timeout": "True", "cancel_on_failure": "True"}}
 
-DURATION = "seconds, or a `timedelta`"
-
-#: Type and unit, and meaning: one for all classes.
-PARAMETERS: dict[str, tuple[str, str]] = {
-    "operation_names": (
-        "one name or several",
-        "`projects/PROJECT/operations/ID`, or an id of the connection's project",
-    ),
-    "scope": ("a word", "whose recorded operations are meant, where no names are given"),
-    "kind": ("a word", "of export: `image`, `table`, `video`, `videoMap`, `map`, `classifier`"),
-    "body": ("JSON", "the export, as the API has it"),
-    "manifest": ("JSON", "the asset to import, as the API has it"),
-    "overwrite": ("true or false", "replace an asset that is there already"),
-    "earth_engine_conn_id": ("a text, or None", "the connection; None stands for Application Default Credentials"),
-    "project_id": ("a text", "the Cloud project, in place of the connection's"),
-    "impersonation_chain": ("a text or several", "service accounts, the last of which calls Earth Engine"),
-    "workload_tag": ("a text", "under which Cloud Monitoring shows the costs; by default made of the DAG's id"),
-    "priority": ("0 to 9999", "where an export has none of its own"),
-    "wait_for_completion": ("true or false", "wait until the operations have ended, or their cancels are confirmed"),
-    "poll_interval": (DURATION, "between two polls, at most: what has just begun is read more often"),
-    "timeout": (DURATION, "maximum time to wait; what then, see below"),
-    "cancel_timeout": (DURATION, "maximum time to wait for the confirmation; what then, see below"),
-    "deferrable": ("true or false", "wait in the triggerer"),
-    "max_eecu_seconds": (
-        "EECU-seconds",
-        "that each operation may use; one that uses more is cancelled, and the task fails",
-    ),
-    "max_total_eecu_seconds": (
-        "EECU-seconds",
-        "that all may use together; then what still runs is cancelled, and the task fails",
-    ),
-    "max_restarts": ("a whole number", "how often, in one try, what failed in a way that can pass is started again"),
-    "ignore_refused_starts": (
-        "true or false",
-        "succeed although Earth Engine has refused starts of the function's own: it deals with that",
-    ),
-    "max_active_operations": ("a whole number", "how many may be in Earth Engine at once; None for any number"),
-    "queue_timeout": (DURATION, "how long is waited for room in the project's queue, while nothing is started"),
-    "max_failures": ("a whole number, or a share below 1", "how many may fail without failing the task"),
-    "cancel_on_kill": ("true or false", "cancel when the task is cleared or marked, or its run times out"),
-    "cancel_on_timeout": (
-        "true or false",
-        "cancel when the time is over: `execution_timeout`, or the sensor's `timeout`",
-    ),
-    "cancel_on_failure": ("true or false", "cancel the others when more than `max_failures` have failed"),
-    "stop_at_failure": (
-        "true or false",
-        "fail as soon as more than `max_failures` have failed; false waits for the others first",
-    ),
-    "not_found_ok": ("true or false", "an operation that Earth Engine does not know is no failure"),
-    "older_than": (DURATION, "created, or started, longer ago than that, by Earth Engine's clock"),
-    "age_since": ("a word", "from which time on ages are counted: `create_time` or `start_time`"),
-    "description": ("a glob", "that the whole description matches"),
-    "description_regex": ("a regular expression", "that is found in the description"),
-    "types": ("one or several", "such as `EXPORT_IMAGE`"),
-    "max_priority": ("0 to 9999", "of this priority or a lower one"),
-    "min_eecu_seconds": ("EECU-seconds", "has used that many or more"),
-    "states": ("one or several", "the states that are looked at"),
-    "keep": ("one name or several", "operations that are never cancelled"),
-    "orphaned": (
-        "true or false",
-        "what tasks have recorded as their own, and no task that could still want it is active",
-    ),
-    "airflow_conn_id": ("a connection's id", "to Airflow's own API server: for `orphaned` on Airflow 3"),
-    "limit": ("a whole number", "how many are cancelled in one go, the oldest first; None for all"),
-    "select_all": ("true or false", "allow criteria that select every operation of the project"),
-    "dry_run": ("true or false", "only say what would be cancelled"),
+#: Defaults that the signature does not have.
+DEFAULTS = {
+    "deferrable": "`[operators] default_deferrable`",
+    "workload_tag": "made from the DAG's id",
+    "timeout": "7 days",
 }
 
-#: What the signature does not tell.
-CELLS = {
-    ("timeout", "sensor"): "7 days (Airflow's)",
-    ("workload_tag", "`@task.earth_engine`"): "made of the DAG's id †",
-    ("workload_tag", "export"): "made of the DAG's id †",
-    ("stop_at_failure", "import"): "as `cancel_on_failure` †",
-    ("stop_at_failure", "`@task.earth_engine`"): "as `cancel_on_failure` †",
-    ("stop_at_failure", "export"): "as `cancel_on_failure` †",
-    ("not_found_ok", "janitor"): "`True` †",
-    ("scope", "cancel"): "`upstream`",
-    ("scope", "notifier"): "whose callback it is",
+#: Types that are plainer than in the signature.
+TYPES = {
+    "operation_names": "str | list[str]",
+    "names": "str | list[str]",
+    "name": "str",
+    "body": "dict | str",
+    "manifest": "dict | str",
+    "impersonation_chain": "str | list[str]",
+    "states": "str | list[str]",
+    "types": "str | list[str]",
+    "keep": "str | list[str]",
 }
 
-INTRODUCTION = """# Every parameter, method and result
+#: Of Airflow's sensors.
+TIMEOUT = "Maximum time to wait, in seconds. After it, the sensor fails without a retry, as all Airflow sensors do."
 
-Written by `make interface` from the classes themselves; a test compares the two. The same thing has the same name, unit
-and shape everywhere. A cell is the default; † marks what is templated, and checked once it is rendered, before anything
-is sent. What is not templated, though it could be: `deferrable`, which Airflow reads when it parses the DAG; `dry_run`,
-whose name is a method of Airflow's operators; a sensor's `poll_interval` and `timeout`, which Airflow checks then; and
-a notifier's numbers, since a callback that cannot be rendered would cancel nothing.
 
-## Parameters
+@dataclass(frozen=True)
+class Page:
+    """A page about one class or function."""
 
-"""
+    file: str
+    title: str
+    path: str
+    described: Any
+    name: str = ""
+    example: str = ""
 
-AFTER_PARAMETERS = """
-**When time is over.** A sensor's `timeout` fails it for good, as every sensor's does. The `cancel_timeout` of
-an operator fails its task, and Airflow may retry it, since the cancel may still succeed. A notifier's ends its waiting,
-and logs what is not confirmed. A hook's method raises `OperationTimeoutError`; `cancel_operations` and
-`confirm_cancels` return what is not confirmed as `STILL_CANCELLING`. Exports have Airflow's own `execution_timeout`,
-and no second name for it.
 
-**When names are left out.** A sensor, and the hook, refuse that. The cancel operator cancels what the tasks that
-lead to it have recorded; all of the run only with `scope="run"`. A notifier cancels what the task has recorded whose
-callback it is, and, as a callback of a DAG or of a deadline, what its run has; `scope` says it in words. The janitor
-refuses to run without a criterion. Names that are given, and are rendered to nothing, never stand for more: they skip
-the task, or cancel nothing.
-"""
+def _code(text: str) -> str:
+    return f"```python\n{inspect.cleandoc(text)}\n```"
+
+
+PAGES = (
+    Page(
+        "task-earth-engine",
+        "`@task.earth_engine`",
+        "from airflow.sdk import task",
+        earth_engine_task,
+        "@task.earth_engine",
+        "<!-- example_dags/example_earth_engine_export.py -->\n```python\n```",
+    ),
+    Page(
+        "export-operator",
+        "`EarthEngineExportOperator`",
+        "from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator",
+        EarthEngineExportOperator,
+        "export",
+        _code("""
+        EarthEngineExportOperator(
+            task_id="export",
+            kind="image",
+            body={
+                "description": "ndvi",
+                "expression": {"result": "0", "values": {"0": {"constantValue": 1}}},
+                "fileExportOptions": {"cloudStorageDestination": {"bucket": "my-bucket"}},
+            },
+            deferrable=True,
+        )"""),
+    ),
+    Page(
+        "import-operator",
+        "`EarthEngineImportOperator`",
+        "from airflow_ee_provider.operators.earth_engine import EarthEngineImportOperator",
+        EarthEngineImportOperator,
+        "import",
+        _code("""
+        EarthEngineImportOperator(
+            task_id="import",
+            kind="image",
+            manifest={
+                "name": "projects/my-project/assets/ndvi",
+                "tilesets": [{"sources": [{"uris": ["gs://my-bucket/ndvi.tif"]}]}],
+            },
+            deferrable=True,
+        )"""),
+    ),
+    Page(
+        "sensor",
+        "`EarthEngineOperationsSensor`",
+        "from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor",
+        EarthEngineOperationsSensor,
+        "sensor",
+        "<!-- example_dags/example_earth_engine_cancel.py#example_earth_engine_cancel_on_kill -->\n```python\n```",
+    ),
+    Page(
+        "cancel-operator",
+        "`EarthEngineCancelOperationsOperator`",
+        "from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationsOperator",
+        EarthEngineCancelOperationsOperator,
+        "cancel",
+        "<!-- example_dags/example_earth_engine_cancel.py#example_earth_engine_cancel_operator -->\n```python\n```",
+    ),
+    Page(
+        "stale-operations-operator",
+        "`EarthEngineCancelStaleOperationsOperator`",
+        "from airflow_ee_provider.operators.earth_engine import EarthEngineCancelStaleOperationsOperator",
+        EarthEngineCancelStaleOperationsOperator,
+        "stale",
+        "<!-- example_dags/example_earth_engine_janitor.py -->\n```python\n```",
+    ),
+    Page(
+        "notifier",
+        "`EarthEngineCancelOperationsNotifier`",
+        "from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier",
+        EarthEngineCancelOperationsNotifier,
+        "notifier",
+        "<!-- example_dags/example_earth_engine_cancel.py#example_earth_engine_cancel_on_failure -->\n```python\n```",
+    ),
+)
 
 
 def parameters_of(cls: Any) -> dict[str, inspect.Parameter]:
@@ -174,98 +236,193 @@ def type_of(parameter: inspect.Parameter) -> str:
     return " | ".join(sorted(parts - {"str"} or parts))
 
 
-def _cell(name: str, heading: str, cls: Any) -> str:
-    if (name, heading) in CELLS:
-        return CELLS[name, heading]
-    parameter = parameters_of(cls).get(name)
-    if parameter is None:
-        return ""
-    templated = " †" if name in getattr(cls, "template_fields", ()) else ""
-    if parameter.default is parameter.empty:
-        return f"required{templated}"
-    if name == "deferrable":
-        return "as Airflow says"
-    if parameter.default is NotGiven:
-        return f"see below{templated}"
-    shown = {None: "none", (): "none", "": "none"}.get(parameter.default)
+def example_of(name: str, kind: str) -> str:
+    """Return a value of a parameter, as code."""
+    return FLIPPED.get(kind, {}).get(name, EXAMPLES.get(name, ""))
+
+
+def _parameter(name: str, parameter: inspect.Parameter, text: str, *, templated: bool, example: str) -> str:
+    about = [f"`{TYPES.get(name) or type_of(parameter)}`"] if parameter.annotation is not parameter.empty else []
+    about.append("required" if _is_required(parameter) else f"default {_default(name, parameter)}")
+    if templated:
+        about.append("templated")
+    shown = f" Example: `{name}={example}`." if example else ""
+    return f"- **`{name}`** ({', '.join(about)}): {text}{shown}"
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty
+
+
+def _default(name: str, parameter: inspect.Parameter) -> str:
+    if name in DEFAULTS:
+        return DEFAULTS[name]
     value = parameter.default
-    text = (
-        f"`{value:g}`" if isinstance(value, float) else f"`{', '.join(value) if isinstance(value, tuple) else value}`"
-    )
-    return f"{shown or text}{templated}"
+    if value is NotGiven:
+        return "not set"
+    if isinstance(value, tuple):
+        return f"`{list(value)}`".replace("'", '"')
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
 
 
-def _table(headings: list[str], rows: list[list[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+def _parameters(page: Page, texts: dict[str, str]) -> list[str]:
+    cls = CLASSES[page.name]
+    templated = getattr(cls, "template_fields", ())
+    found = parameters_of(cls)
+    lines = [
+        _parameter(name, one, texts[name], templated=name in templated, example=example_of(name, page.name))
+        for name, one in found.items()
+    ]
+    if page.name == "sensor":
+        lines.append(f"- **`timeout`** (`float`, default 7 days): {TIMEOUT} Example: `timeout={EXAMPLES['timeout']}`.")
+    if page.name == "@task.earth_engine":
+        lines.append(f"- **`multiple_outputs`** (`bool`, default `None`): {texts['multiple_outputs']}")
+    return lines
+
+
+def class_page(page: Page) -> str:
+    """Return the page about a class with parameters."""
+    about = described(page.described)
+    parts = [
+        f"# {page.title}",
+        about.text,
+        _code(page.path).replace("```python", "```py"),
+        page.example,
+        "## Parameters",
+    ]
+    if page.name != "notifier":
+        parts.append("All parameters of Airflow's tasks also work, for example `retries` and `execution_timeout`.")
+    parts += ["\n".join(_parameters(page, about.parameters)), *_raised(about.raises)]
+    return "\n\n".join(filter(None, parts))
+
+
+def _raised(raises: dict[str, str]) -> list[str]:
+    return ["## Errors", "\n".join(f"- `{name}`: {text}" for name, text in raises.items())] if raises else []
+
+
+def _signature(function: Callable[..., Any], *, method: bool) -> str:
+    parameters = list(inspect.signature(function).parameters.values())[1 if method else 0 :]
+    if len(parameters) > 7:
+        return "…"
+    return ", ".join(one.name if _is_required(one) else f"{one.name}=…" for one in parameters)
+
+
+def _function(name: str, function: Callable[..., Any], level: str, *, method: bool) -> str:
+    about = described(function)
+    found = inspect.signature(function)
+    lines = [
+        _parameter(one, parameter, about.parameters[one], templated=False, example="")
+        for one, parameter in found.parameters.items()
+        if one in about.parameters
+    ]
+    returned = str(found.return_annotation)
+    lines += [f"- **Returns** `{returned}`. {about.returns}".rstrip()] if returned not in ("None", "") else []
+    lines += [f"- **Raises** `{error}`: {text}" for error, text in about.raises.items()]
+    return "\n\n".join(
+        [f"{level} `{name}({_signature(function, method=method)})`", about.text, "\n".join(lines)]
+    ).strip()
 
 
 #: The hooks' methods that are for the tasks of this package.
 FOR_TASKS = ("start_once", "start_all", "cancel_what_is_left", "read_operations", "wait_for_room")
 
 
-def _methods() -> str:
-    """Return a table of what a DAG's author calls."""
-    rows = []
-    for name in vars(Methods):
-        method = getattr(EarthEngineHook, name)
-        if name.startswith("_") or name in FOR_TASKS or not inspect.isfunction(method):
-            continue
-        signature = inspect.signature(method)
-        arguments = ", ".join(
-            f"{p.name}={p.default:g}" if isinstance(p.default, float) else str(p).partition(":")[0] + _default(p)
-            for p in list(signature.parameters.values())[1:]
-        )
-        rows.append([f"`{name}({arguments})`", f"`{signature.return_annotation}`".replace("|", "\\|")])
-    return _table(["method", "returns"], rows)
+AS_DICT = """`as_dict()` of an `Operation` returns an [`OperationDict`](results.md#operationdict); of a `CancelResult`,
+a [`CancelDict`](results.md#canceldict)."""
 
 
-def _default(parameter: inspect.Parameter) -> str:
-    return "" if parameter.default is parameter.empty else f"={parameter.default}"
-
-
-def _shapes() -> str:
-    """Return a table for each `TypedDict`, with the comments that its source has."""
-    source = inspect.getsource(results)
-    parts = []
-    for node in ast.parse(source).body:
-        if not isinstance(node, ast.ClassDef):
-            continue
-        rows = []
-        for field in node.body:
-            if isinstance(field, ast.AnnAssign):
-                comment = []
-                for line in reversed(source.splitlines()[: field.lineno - 1]):
-                    if not (match := re.match(r"\s+#: ?(.*)", line)):
-                        break
-                    comment.insert(0, match[1])
-                kind = ast.unparse(field.annotation).replace("|", "\\|")
-                rows.append([f"`{ast.unparse(field.target)}`", f"`{kind}`", " ".join(comment)])
-        parts.append(f"### `{node.name}`\n\n{ast.get_docstring(node)}\n\n{_table(['field', 'type', ''], rows)}")
-    return "\n".join(parts)
-
-
-def page() -> str:
-    """Return the whole page."""
-    rows = [
-        [f"`{name}`", kind, meaning, *(_cell(name, heading, cls) for heading, cls in CLASSES.items())]
-        for name, (kind, meaning) in PARAMETERS.items()
+def hooks_page() -> str:
+    """Return the page about the hooks and their methods."""
+    about, others = described(EarthEngineHook), described(EarthEngineAsyncHook)
+    methods = [
+        _function(name, getattr(EarthEngineHook, name), "###", method=True)
+        for name in vars(Methods)
+        if not name.startswith("_") and name not in FOR_TASKS and inspect.isfunction(getattr(EarthEngineHook, name))
     ]
-    outcomes = "\n".join(f"- `{outcome.value}`" for outcome in CancelOutcome)
+    example = """
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+    hook = EarthEngineHook("earth_engine_default")
+    operation = hook.get_operation("projects/my-project/operations/FNVLBTDLZP474YXJJ7QLFRMH")
+    print(operation.as_dict())
+    """
     parts = [
-        INTRODUCTION,
-        _table(["", "type, unit", "meaning", *CLASSES], rows),
-        AFTER_PARAMETERS,
-        "\n## The hooks' methods\n\nThe same in `EarthEngineHook` and, as coroutines, in `EarthEngineAsyncHook`. Each ",
-        "raises\n`EarthEngineError`; `help()` has the rest.\n\n",
-        _methods(),
-        "\n## Results\n\nWhat tasks return, what XComs and events hold, and what `as_dict()` of a hook's `Operation` ",
-        "and `CancelResult` gives; the types\nare in `airflow_ee_provider.earth_engine.model.results`.\n\n",
-        _shapes(),
-        f"\nThe outcomes are stable words; the log has them in lower case.\n\n{outcomes}\n",
+        "# Hooks",
+        f"**`EarthEngineHook`**: {about.text}",
+        f"**`EarthEngineAsyncHook`**: {others.text}",
+        _code(example).replace("```python", "```py"),
+        AS_DICT,
+        "## Parameters",
+        "\n".join(_parameters(Page("", "", "", EarthEngineHook, "hook"), about.parameters)),
+        "## Methods",
+        *methods,
     ]
-    return "".join(parts)
+    return "\n\n".join(parts)
+
+
+def functions_page() -> str:
+    """Return the page about functions for an author's own code."""
+    parts = [
+        "# Functions",
+        "Functions for your own code. The fixture `earth_engine_emulator` is in [Test your DAGs](../testing.md).",
+        "`from airflow_ee_provider.client import earth_engine`",
+        _function("earth_engine", inspect.unwrap(earth_engine), "##", method=False),
+        "`from airflow_ee_provider.records import record_operations, resume_operations`",
+        _function("record_operations", record_operations, "##", method=False),
+        _function("resume_operations", resume_operations, "##", method=False),
+    ]
+    return "\n\n".join(parts)
+
+
+OTHERS: dict[str, tuple[str, Callable[[], str]]] = {
+    "hooks": ("Earth Engine's methods, for your own code.", hooks_page),
+    "functions": ("`earth_engine`, `record_operations` and `resume_operations`.", functions_page),
+    "results": ("Results, XComs and outcomes.", results),
+    "errors": ("Error classes, and Earth Engine's HTTP errors.", errors),
+    "configuration": ("Options of `airflow.cfg`.", configuration),
+    "command-line": ("`airflow earth-engine`.", command_line),
+}
+
+INDEX = """# Reference
+
+`make interface` writes these pages from the classes.
+
+**Templates.** Parameters that are marked as templated are checked when they are rendered, before any request. Airflow
+reads `deferrable` when it parses the DAG, so it is not templated. `dry_run` is not, because Airflow's operators have a
+method of that name. Nor are a sensor's `poll_interval` and `timeout`, and a notifier's numbers.
+
+**Time limits.** A sensor's `timeout` fails it without a retry. An operator's `cancel_timeout` fails the task, and
+Airflow may retry it. A notifier's `cancel_timeout` ends its waiting, and it logs the cancels that are not confirmed. A
+hook's methods raise `OperationTimeoutError`; `cancel_operations` and `confirm_cancels` return the outcome
+`STILL_CANCELLING`. Exports have Airflow's `execution_timeout`.
+
+**Empty names.** If a template renders `operation_names` to an empty value, the task is skipped, or the notifier cancels
+nothing. It never means *all operations*.
+
+"""
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=\.)\s", text.replace("\n", " "))[0].partition(" It needs the extra")[0]
+
+
+def pages() -> dict[str, str]:
+    """Return all pages by the names of their files."""
+    listed = [f"- [{page.title}]({page.file}.md): {_first_sentence(described(page.described).text)}" for page in PAGES]
+    listed += [f"- [{_title(render())}]({file}.md): {text}" for file, (text, render) in OTHERS.items()]
+    listed.append("- [Metrics](../metrics.md): Counters, timings and gauges.")
+    found = {page.file: class_page(page) for page in PAGES}
+    found |= {file: render() for file, (_, render) in OTHERS.items()}
+    texts = {f"{file}.md": filled(text.strip() + "\n") for file, text in found.items()}
+    return {"index.md": INDEX + "\n".join(listed) + "\n", **texts}
+
+
+def _title(text: str) -> str:
+    return markdown(text.splitlines()[0].removeprefix("# "))
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(page(), encoding="utf-8")
+    for file, text in pages().items():
+        (Path(sys.argv[1]) / file).write_text(text, encoding="utf-8")

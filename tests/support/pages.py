@@ -15,7 +15,7 @@ def _blocks(text: str) -> list[str]:
 
 
 BLOCKS = {
-    f"{page.name}, block {number}": block
+    f"{page.relative_to(ROOT)}, block {number}": block
     for page in PAGES
     for number, block in enumerate(_blocks(page.read_text(encoding="utf-8")), 1)
     if page.name != "libraries.md"  # Its block calls a function that the reader has.

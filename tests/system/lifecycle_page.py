@@ -61,7 +61,7 @@ cancelled](../lifecycle.md) is the summary. The DAGs are in
 """
 
 #: Only while cells of an earlier measurement are on the page.
-EARLIER = """- *orphaned*, *janitor*: cells that were measured before the provider had the collector. The operation kept
+EARLIER = """- *orphaned*, *stale*: cells that were measured before the provider had the collector. The operation kept
   running until `EarthEngineCancelStaleOperationsOperator` cancelled it: with `orphaned=True`, or by its description.
 """
 
@@ -106,7 +106,7 @@ def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]], before
         heading = f"## Airflow {result['version']}"
         lines = _tables(result["version"], result["cells"], sections.get(heading, ""), broken)
         sections[heading] = "\n".join([heading, *lines])
-    earlier = EARLIER if re.search(r"\| (orphaned|janitor) ", "".join(sections.values())) else ""
+    earlier = EARLIER if re.search(r"\| (orphaned|stale) ", "".join(sections.values())) else ""
     text = "\n\n".join([(INTRODUCTION + earlier).rstrip(), *sections.values()]) + "\n"
     return text + (moments(at_moments) if at_moments else MOMENTS + known_moments), broken
 
@@ -168,6 +168,8 @@ def _changes(cells: dict[str, Any], version: str, broken: list[str]) -> list[str
 
 
 def _text(cell: dict[str, Any]) -> str:
+    if cell["observed"] == "janitor":  # Of earlier measurements.
+        return "stale"
     if cell["kept"]:
         # A deadline's own time is known a moment less exactly than the request's.
         return re.sub(r"^-0\.\d", "0.0", str(cell["observed"]))

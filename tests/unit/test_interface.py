@@ -5,31 +5,40 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator
-from interface import CLASSES, PAGE, PARAMETERS, TRIGGERS, page, parameters_of, type_of
+from interface import CLASSES, EXAMPLES, FOLDER, example_of, pages, parameters_of, type_of
 from pages import BLOCKS, ROOT
 
-#: What only this package's own code passes.
-INTERNAL = {"timeout_at", "handover", "outcomes", "others"}
-
 #: Names of this package that documents and examples call.
-CALLED = {cls.__name__: cls for cls in CLASSES.values()} | {"task.earth_engine": CLASSES["`@task.earth_engine`"]}
+CALLED = {cls.__name__: cls for cls in CLASSES.values()} | {"task.earth_engine": CLASSES["@task.earth_engine"]}
 
 
-def test_the_page_is_what_the_classes_are() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "Run `make interface`."
+def test_the_pages_are_what_the_classes_are() -> None:
+    written = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.md")}
+
+    assert written == pages(), "Run `make interface`."
 
 
-def test_every_parameter_has_a_row_and_every_row_a_parameter() -> None:
-    there = {name for cls in (*CLASSES.values(), *TRIGGERS) for name in parameters_of(cls)} - INTERNAL
+@pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind != "@task.earth_engine"])
+def test_each_example_of_a_parameter_is_accepted(kind: str) -> None:
+    cls = CLASSES[kind]
+    required = {name: EXAMPLES[name] for name, one in parameters_of(cls).items() if one.default is one.empty}
+    for name in parameters_of(cls):
+        values = required | {name: example_of(name, kind)}
+        given = {one: eval(text, {"timedelta": timedelta}) for one, text in values.items()}  # noqa: S307
 
-    assert there | {"timeout"} == set(PARAMETERS)
+        cls(**given, **({"task_id": "a"} if issubclass(cls, BaseOperator) else {}))
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+def test_each_parameter_has_an_example_and_each_example_a_parameter() -> None:
+    assert {name for cls in CLASSES.values() for name in parameters_of(cls)} | {"timeout"} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_a_parameter_is_of_the_same_type_in_every_class(name: str) -> None:
     parameters = [parameters_of(cls).get(name) for cls in CLASSES.values()]
 
@@ -47,7 +56,6 @@ def test_every_parameter_is_documented(cls: Any) -> None:
 
 @pytest.mark.parametrize("cls", CLASSES.values(), ids=lambda cls: cls.__name__)
 def test_what_is_templated_is_documented_so(cls: Any) -> None:
-    """Where the parameter is described; the janitor's shared ones are described with the cancel operator."""
     text = " ".join((inspect.getdoc(base) or "") for base in cls.__mro__ if base.__module__.startswith("airflow_ee"))
     for name in set(getattr(cls, "template_fields", ())) & set(parameters_of(cls)):
         described = re.search(rf":param {name}:(.*?)(?=:param|:raises|$)", text, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""What can go wrong between us and Earth Engine, by what a caller can do about it."""
+"""The errors of requests to Earth Engine, by what a caller can do about them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.results import ErrorDict
 
-#: google.rpc.Code, by the name that an answer has of it.
+#: Each google.rpc.Code by its name in an answer.
 CODES = {
     "CANCELLED": 1,
     "UNKNOWN": 2,
@@ -31,14 +31,14 @@ CODES = {
 class EarthEngineError(Exception):
     """Base of all errors of this package: what happened, to which operation, and what to do next.
 
-    :param message: what happened, with the server's own words where there are any.
-    :param subject: the operation or project that it happened to, for example ``projects/p/operations/ABC``.
-    :param status: the google.rpc status, for example ``PERMISSION_DENIED``; empty where no server answered.
-    :param http_status: the HTTP status code; 0 where no server answered.
-    :param remedy: what to do next; empty where there is nothing to say.
+    :param message: What happened, with the server's own text if there is one.
+    :param subject: The operation or project, for example ``projects/p/operations/ABC``.
+    :param status: The google.rpc status, for example ``PERMISSION_DENIED``; empty if the server did not answer.
+    :param http_status: The HTTP status code; 0 if the server did not answer.
+    :param remedy: What to do next, or an empty text.
     """
 
-    #: True where doing the same again cannot help, so that an Airflow task must not be retried.
+    #: Whether the same request cannot succeed later, so that Airflow must not retry the task.
     permanent = True
 
     def __init__(
@@ -53,7 +53,7 @@ class EarthEngineError(Exception):
 
     @property
     def code(self) -> int:
-        """google.rpc.Code; UNKNOWN (2) where no server answered."""
+        """The google.rpc.Code; UNKNOWN (2) if the server did not answer."""
         return CODES.get(self.status, CODES["UNKNOWN"])
 
     def as_dict(self) -> ErrorDict:
@@ -72,33 +72,33 @@ class EarthEngineError(Exception):
 
 
 class InvalidOperationNameError(EarthEngineError, ValueError):
-    """A text is not the name of an Earth Engine operation; nothing was sent."""
+    """A text is not the name of an Earth Engine operation. No request was sent."""
 
 
 class InvalidRequestError(EarthEngineError, ValueError):
-    """Earth Engine, or a check before anything was sent, refused the request as malformed (400)."""
+    """Earth Engine, or a check before the request, refused the request as invalid (400)."""
 
 
 class FailedPreconditionError(EarthEngineError):
-    """The operation is not in a state in which this can be done (400 FAILED_PRECONDITION)."""
+    """The operation's state does not allow this, for example a cancel after its end (400 FAILED_PRECONDITION)."""
 
 
 class CredentialsError(EarthEngineError):
-    """There are no usable credentials, or no project, or Earth Engine does not accept them (401)."""
+    """Credentials or project are missing or unusable, or Earth Engine does not accept them (401)."""
 
 
 class ConnectionMissingError(CredentialsError):
-    """Airflow knows no such connection, or could not ask whoever keeps it: the two cannot be told apart."""
+    """The connection does not exist, or a secrets backend is unavailable; Airflow does not report which."""
 
     permanent = False
 
 
 class PermissionDeniedError(EarthEngineError):
-    """The caller may not do this, or the project is not set up for Earth Engine (403)."""
+    """The caller has no permission, or the project is not set up for Earth Engine (403)."""
 
 
 class OperationNotFoundError(EarthEngineError):
-    """Earth Engine knows no such operation (404)."""
+    """Earth Engine does not know the operation (404)."""
 
 
 class UnimplementedError(EarthEngineError):
@@ -106,22 +106,22 @@ class UnimplementedError(EarthEngineError):
 
 
 class TransientError(EarthEngineError):
-    """Every attempt met a fault that passes: an overloaded server, a broken connection, a half answer."""
+    """All attempts failed with a transient error: an overloaded server, a broken connection, an incomplete answer."""
 
     permanent = False
 
 
 class QueueFullError(TransientError):
-    """As many operations as can wait in the project's queue do: there is room when some of them have ended."""
+    """The project's queue is full. It has room again when some operations have ended."""
 
 
 class OperationTimeoutError(TransientError):
-    """Operations have not ended in the time that there was for them; they run on."""
+    """Operations have not ended within the time limit. They keep running."""
 
 
 class QuotaExceededError(EarthEngineError):
-    """A quota that does not refill while we wait is used up, for example the daily EECU-time."""
+    """A quota that does not refill soon is used up, for example the daily EECU time."""
 
 
 class ComputeLimitExceededError(EarthEngineError):
-    """An operation has used more EECU-seconds than it was allowed, and was asked to cancel."""
+    """An operation used more EECU-seconds than allowed. Its cancel was requested."""

@@ -1,4 +1,4 @@
-"""What operations and cancels look like as plain JSON: the same in XComs, events, and a hook's ``as_dict()``."""
+"""Operations and outcomes of cancels as plain JSON, in XComs, events, and a hook's ``as_dict()``."""
 
 from __future__ import annotations
 
@@ -6,53 +6,59 @@ from typing import TypedDict
 
 
 class ErrorDict(TypedDict):
-    """What is wrong, be it Earth Engine's own error of an operation, or why it could not be cancelled."""
+    """The error of a failed operation, or the reason why a cancel failed."""
 
-    #: google.rpc.Code: 1 for cancelled, 3 for a bad request, 7 for no permission; 2 where no server answered.
+    #: The google.rpc.Code: 1 cancelled, 3 invalid request, 7 permission denied; 2 without an answer from the server.
     code: int
+    #: A sentence, with Earth Engine's own text.
     message: str
 
 
 class OperationDict(TypedDict):
-    """An operation. Times are ISO 8601 in UTC; None stands for what has not happened, or is not known."""
+    """An operation. Times are texts in ISO 8601, in UTC; they are None if they are not known yet."""
 
-    #: ``projects/PROJECT/operations/ID``
+    #: ``projects/PROJECT/operations/ID``.
     name: str
     #: PENDING, RUNNING, CANCELLING, SUCCEEDED, CANCELLED or FAILED; STATE_UNSPECIFIED if it could not be read yet.
     state: str
+    #: Whether the operation has ended.
     done: bool
-    #: Of one that has failed or was cancelled.
+    #: The error of an operation that failed or was cancelled; otherwise None.
     error: ErrorDict | None
+    #: The description that its author gave it.
     description: str
-    #: Such as EXPORT_IMAGE.
+    #: For example ``EXPORT_IMAGE``.
     type: str
-    #: Where its results are: addresses that a person can open.
+    #: The addresses of its results, which open in a browser.
     destination_uris: list[str]
-    #: EECU-seconds that it has used.
+    #: The EECU-seconds that it has used.
     batch_eecu_usage_seconds: float | None
-    #: How often Earth Engine itself has tried it.
+    #: How often Earth Engine has started to process it.
     attempt: int | None
+    #: When Earth Engine accepted it.
     create_time: str | None
+    #: When Earth Engine started to process it.
     start_time: str | None
+    #: When it ended.
     end_time: str | None
-    #: Seconds from its start to its end.
+    #: Seconds from ``start_time`` to ``end_time``.
     duration_seconds: float | None
 
 
 class CancelDict(TypedDict):
-    """What became of an operation that was to be cancelled."""
+    """The outcome of a cancel."""
 
-    #: ``projects/PROJECT/operations/ID``
+    #: ``projects/PROJECT/operations/ID``.
     name: str
+    #: The operation's description, if it was read.
     description: str
-    #: Why it was to be cancelled, where the janitor has found it; empty elsewhere.
+    #: Why the stale-operations operator selected it; empty for other cancels.
     reason: str
-    #: A `CancelOutcome`: CANCELLED, ALREADY_FINISHED, FINISHED_DESPITE_CANCEL, NOT_FOUND, STILL_CANCELLING, ERROR, or,
-    #: of a janitor's dry run, WOULD_BE_CANCELLED.
+    #: A `CancelOutcome`; see *Outcomes of a cancel*.
     outcome: str
-    #: What Earth Engine said last, as in `OperationDict`; None if it said nothing.
+    #: The last state that Earth Engine returned, as in `OperationDict`; None without an answer.
     state: str | None
-    #: What stood in the way; None if nothing did.
+    #: The error of the cancel; None if there was none.
     error: ErrorDict | None
-    #: Whether trying again cannot change the error.
+    #: Whether a retry cannot succeed.
     permanent: bool

@@ -33,29 +33,35 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.operation_names import OperationName
     from airflow_ee_provider.earth_engine.model.results import CancelDict
 
-#: Seconds between two looks at what is cancelling, and for a cancel to be confirmed.
+#: Seconds between two polls of operations that are cancelling, and for a cancel to be confirmed.
 CANCEL_POLL_INTERVAL, CANCEL_TIMEOUT = 5.0, 600.0
 
-#: The share of that time for reading which operations still run: what cannot be read by then is cancelled unread.
+#: The share of that time for reading which operations still run; the others are cancelled without being read.
 READING_SHARE = 0.125
 
-#: Seconds until the first look, then twice as many, and so on: most cancels are a matter of seconds.
+#: Seconds until the first poll; the interval then doubles, because most cancels take seconds.
 FIRST_INTERVAL = 1.0
 
-#: Seconds after which an operation that does not look cancelled is asked to cancel once more.
+#: Seconds after which the cancel of an operation is requested again.
 REPEAT_CANCEL_AFTER = 30.0
 
 
 class CancelOutcome(str, Enum):
-    """What became of an operation that was to be cancelled."""
+    """The outcome of a cancel."""
 
+    #: Earth Engine has confirmed the cancel.
     CANCELLED = "CANCELLED"
+    #: The operation had ended before the request.
     ALREADY_FINISHED = "ALREADY_FINISHED"
+    #: Earth Engine accepted the request, and the operation succeeded or failed before the cancel took effect.
     FINISHED_DESPITE_CANCEL = "FINISHED_DESPITE_CANCEL"
+    #: Earth Engine does not know the operation.
     NOT_FOUND = "NOT_FOUND"
+    #: Earth Engine accepted the request and has not confirmed the cancel yet.
     STILL_CANCELLING = "STILL_CANCELLING"
+    #: The request failed; the operation may still run.
     ERROR = "ERROR"
-    #: Of a dry run.
+    #: A dry run of the stale-operations operator selected the operation.
     WOULD_BE_CANCELLED = "WOULD_BE_CANCELLED"
 
     @property
@@ -65,20 +71,20 @@ class CancelOutcome(str, Enum):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the operation is known not to run any more."""
+        """Whether the operation has ended."""
         return self in (self.CANCELLED, self.ALREADY_FINISHED, self.FINISHED_DESPITE_CANCEL)
 
     def is_fine(self, *, not_found_ok: bool) -> bool:
-        """Whether there is nothing left to do about the operation.
+        """Whether the operation needs no further cancel.
 
-        :param not_found_ok: whether that holds for one that Earth Engine does not know.
+        :param not_found_ok: Whether that includes an operation that Earth Engine does not know.
         """
         return self.has_ended or (not_found_ok and self is CancelOutcome.NOT_FOUND)
 
 
 @dataclass(frozen=True)
 class CancelResult:
-    """One operation's outcome; ``operation`` is what Earth Engine said last, ``error`` what stood in the way."""
+    """One operation's outcome, with the operation as Earth Engine last returned it, and the error if there was one."""
 
     name: OperationName
     outcome: CancelOutcome
@@ -87,16 +93,16 @@ class CancelResult:
 
     @property
     def permanent(self) -> bool:
-        """Whether trying again cannot change it."""
+        """Whether a retry cannot change the outcome."""
         return self.error is not None and self.error.permanent
 
     @property
     def unanswered(self) -> bool:
-        """Whether Earth Engine was not heard: asking again may help."""
+        """Whether Earth Engine did not answer, so that a retry may help."""
         return isinstance(self.error, TransientError)
 
     def describe(self) -> str:
-        """Say it in one line, for a person."""
+        """Return the outcome as one line of a log."""
         said = str(self.error).removeprefix(f"{self.name}: ") if self.error else ""
         said = said or (self.operation.describe() if self.operation else "")
         called = self.operation.label if self.operation else str(self.name)

@@ -1,4 +1,4 @@
-"""What an answer of Earth Engine's means: its JSON, or which error, whether it is retried, what to do about it."""
+"""Reads Earth Engine's answers: JSON, or an error with a class, a rule for retries, and a sentence on what to do."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from airflow_ee_provider.earth_engine.model.errors import (
 from airflow_ee_provider.earth_engine.model.operations import escaped_for_log
 from airflow_ee_provider.earth_engine.protocol.effects import NoResponse, Request, Response
 
-#: Signs of a server's message that are shown.
+#: Maximum number of characters of a server's message in an error.
 LONGEST = 2000
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What one kind of error means to us."""
+    """The error class for a status."""
 
     status: str
     http_status: int
     error: type[EarthEngineError]
 
 
-#: Which errors are retried, and which are not: a `TransientError` is, nothing else.
-#: The first row of an HTTP status serves answers that name no status.
+#: Only a `TransientError` is retried.
+#: The first row of an HTTP status applies to answers without a google.rpc status.
 RULES = (
     Rule("INVALID_ARGUMENT", 400, InvalidRequestError),
     Rule("FAILED_PRECONDITION", 400, FailedPreconditionError),
@@ -60,7 +60,7 @@ RULES = (
 
 @dataclass(frozen=True)
 class Remedy:
-    """What a person can do about an error that its message gives away; ``error`` replaces the rule's class."""
+    """What to do about an error, by a pattern of its message; ``error`` replaces the rule's class."""
 
     pattern: str
     text: str
@@ -69,15 +69,15 @@ class Remedy:
 
 #: The first row whose pattern is found in "STATUS message" applies.
 REMEDIES = (
-    # Whatever its HTTP status is: it passes.
+    # Transient for each HTTP status.
     Remedy(
         r"Too many tasks already in the queue",
-        "Cancel operations that nobody needs, or wait for some to end.",
+        "Cancel operations that are not needed, or wait until some have ended.",
         QueueFullError,
     ),
     Remedy(
         r"daily_eecu_usage_time|exceeded the custom quota",
-        "The project's own quota is used up: wait until it resets, or raise it under IAM & Admin > Quotas.",
+        "The project's own quota is used up. Wait until it resets, or raise it under IAM & Admin > Quotas.",
         QuotaExceededError,
     ),
     Remedy(
@@ -107,32 +107,32 @@ REMEDIES = (
     ),
     Remedy(
         r"^UNIMPLEMENTED",
-        "This server does not support the method: cancel the operation at https://code.earthengine.google.com/tasks.",
+        "This server does not support the method. Cancel the operation at https://code.earthengine.google.com/tasks.",
     ),
     Remedy(
         r"^NOT_FOUND",
-        "Check the name and its project; operations are forgotten some days after their end.",
+        "Check the name and its project. Earth Engine deletes operations some days after their end.",
     ),
 )
 
 
 def parse_response(request: Request, answer: Response | NoResponse) -> dict[str, Any] | EarthEngineError:
-    """Return what an answer means: its JSON object, or the error that `RULES` and `REMEDIES` make of it."""
+    """Return an answer's JSON object, or the error that `RULES` and `REMEDIES` define for it."""
     if isinstance(answer, NoResponse):
         message = f"No answer from Earth Engine to {request.method}: {answer.reason.rstrip('.')}."
         return answer.error(message, subject=request.subject, remedy=answer.remedy)
     try:
         payload = json.loads(answer.body)
-    except (ValueError, RecursionError):  # Nested without an end, it is as good as cut short.
+    except (ValueError, RecursionError):  # Endless nesting is treated as an incomplete answer.
         payload = None
-    # Which error a 400 is, only its JSON says: one that cannot be cancelled any more, a queue that is full.
+    # Only the JSON of a 400 has the reason: the operation has ended, or the queue is full.
     says_nothing = payload is None and answer.status == 400 and answer.body.lstrip().startswith(b"{")
     if not (200 <= answer.status < 300 or says_nothing):
         return _error(request, answer, payload)
     if isinstance(payload, dict):
         return payload
     return TransientError(
-        f"Earth Engine's answer to {request.method} was cut short or is not JSON: {_excerpt(answer.body)}.",
+        f"Earth Engine's answer to {request.method} is incomplete or is not JSON: {_excerpt(answer.body)}.",
         subject=request.subject,
         http_status=answer.status,
     )
@@ -146,7 +146,7 @@ def _error(request: Request, answer: Response, payload: Any) -> EarthEngineError
     rule = rule or next((r for r in RULES if r.http_status == answer.status), None)
     if rule is None:
         rule = Rule("", answer.status, TransientError if answer.status >= 500 else InvalidRequestError)
-    # One line of a log, whatever is written in it.
+    # Escaped, so that it is one line of a log.
     message = escaped_for_log(
         str(error.get("message") or f"the server answered {_excerpt(answer.body)}").strip(), LONGEST
     )
@@ -166,7 +166,7 @@ def _error(request: Request, answer: Response, payload: Any) -> EarthEngineError
 
 
 def _excerpt(body: bytes, length: int = 200) -> str:
-    """Return what can be shown of a body that is not ours to understand, such as a proxy's HTML page."""
+    """Return the readable text of an unknown body, for example a proxy's HTML page."""
     text = re.sub(
         r"<(script|style).*?</\1>|<[^>]*>",
         " ",
