@@ -1,4 +1,4 @@
-"""Errors as Airflow understands them: which it retries, and which it does not."""
+"""Errors and failed operations as Airflow understands them: which it retries, and which it does not."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_ee_provider.base.process import is_a_task_test
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.model.log_text import truncated_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from airflow_ee_provider.earth_engine.model.results import OperationDict
+    from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
     from airflow_ee_provider.earth_engine.transport.drivers import Log
 
 
@@ -80,3 +83,29 @@ def result_or_raise(event: Mapping[str, Any]) -> list[Any]:
         raise airflow_exception(event["error"], permanent=event["permanent"])
     result: list[Any] = event["result"]
     return result
+
+
+def raise_for_failures(operations: list[OperationDict], options: WaitOptions) -> list[OperationDict]:
+    """Return the operations if no more than may fail have failed.
+
+    :raises AirflowFailException: naming each that has, with Earth Engine's code and message.
+    """
+    failed = [operation for operation in operations if operation["error"]]
+    if not options.allows(len(failed), len(operations)):
+        details = "\n".join(truncated_lines([f"  {line_of(operation)}" for operation in failed]))
+        raise AirflowFailException(f"{len(failed)} of the Earth Engine operations did not succeed:\n{details}")
+    return operations
+
+
+def line_of(operation: OperationDict) -> str:
+    """Say in one line how an operation, as plain JSON, has ended."""
+    from airflow_ee_provider.earth_engine.model.operations import escaped_for_log, label
+
+    parts = [f"{label(operation['name'], operation['description'])}: {operation['state']}"]
+    if error := operation["error"]:
+        parts.append(f"code {error['code']}: {escaped_for_log(error['message'], 1000)}")
+    if operation["duration_seconds"] is not None:
+        parts.append(f"{operation['duration_seconds']:.0f} s")
+    if operation["batch_eecu_usage_seconds"]:
+        parts.append(f"{operation['batch_eecu_usage_seconds']:g} EECU-seconds")
+    return ", ".join(parts) + "".join(f" → {escaped_for_log(uri)}" for uri in operation["destination_uris"])

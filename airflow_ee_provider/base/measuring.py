@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import wraps
 from typing import TYPE_CHECKING, TypeVar
 
-from airflow_ee_provider.base.time_limit import run_with_timeout
+from airflow_ee_provider.base.process import run_with_timeout
 from airflow_ee_provider.earth_engine.model.metrics import flush, interrupting, is_flushed, measure
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from airflow_ee_provider.collector.cancels import Cancels
+    from airflow_ee_provider.collector.decision import Decision
     from airflow_ee_provider.collector.look import Database, Seen
+    from airflow_ee_provider.tracking.record import Record
 
 #: Seconds for which a run is looked at after its end: a late answer is recorded after it.
 LINGER = 600.0
@@ -116,40 +118,47 @@ class Collector:
             self._runs.setdefault(run, ended)
 
     def _collect(self) -> float | None:
-        """Cancel what has been unneeded for long enough; returns in how many seconds more is."""
-        waits: list[float] = []
+        """Cancel what no task has needed for long enough; return in how many seconds more is due."""
+        found = [(known, self._unneeded(known)) for known in self.memory]
+        needed = self.memory.wanted() if any(one.operations for _, one in found) else set()
         due: list[tuple[Known, Unneeded]] = []
-        for known in list(self.memory):
-            unneeded = self._unneeded(known)
-            if unneeded is None:
-                known.unwanted_since = None
-                continue
-            if known.unwanted_since is None:
-                known.unwanted_since = self.now()
-            left = known.unwanted_since + self.grace - self.now()
-            if left > 0:
-                waits.append(left)
-            else:
-                due.append((known, unneeded))
+        waits: list[float] = []
+        for known, of_its_task in found:
+            known.has_unneeded = bool(of_its_task.operations)
+            unneeded = self._but_for(of_its_task, needed)
+            since = {name: known.unneeded_since.get(name, self.now()) for _, name in unneeded.operations}
+            left = {name: began + self.grace - self.now() for name, began in since.items()}
+            known.unneeded_since = since
+            waits += [seconds for seconds in left.values() if seconds > 0]
+            if operations := tuple(one for one in unneeded.operations if left[one[1]] <= 0):
+                due.append((known, replace(unneeded, operations=operations)))
         if due:
-            wanted = self.memory.wanted()
-            asked = [(known, self._but_for(unneeded, wanted)) for known, unneeded in due]
-            done = self.cancels.cancel([unneeded for _, unneeded in asked if unneeded.operations])
-            for known, unneeded in asked:
+            done = self.cancels.cancel([unneeded for _, unneeded in due])
+            for known, unneeded in due:
                 known.dealt_with |= done & {name for _, name in unneeded.operations}
         return min(waits, default=None)
 
-    def _unneeded(self, known: Known) -> Unneeded | None:
-        """Return what no task needs of a record; None if there is nothing."""
+    def _unneeded(self, known: Known) -> Unneeded:
+        """Return which operations of a record its task does not need."""
         operations: list[tuple[dict[str, Any] | None, str]] = []
         reason = ""
-        for part, decision in known.decide():
+        for part, decision in self._decided(known):
             if decision.verdict is Verdict.CANCEL:
                 reason = decision.reason
                 operations += [(part.account, name) for name in part.operation_names if name not in known.dealt_with]
             elif decision.verdict is Verdict.UNCLEAR:
                 self._tell(known, f"{known.instance.name} {decision.reason}: its operations are left alone.")
-        return Unneeded(known.instance, reason, tuple(operations)) if operations else None
+        return Unneeded(known.instance, reason, tuple(operations))
+
+    def _decided(self, known: Known) -> list[tuple[Record, Decision]]:
+        """Say of each part what is to be done; ask the audit log where no look has seen the task before it failed."""
+        decisions = known.decide()
+        is_unclear = any(decision.verdict is Verdict.UNCLEAR for _, decision in decisions)
+        if not is_unclear or known.instance.state != "failed" or known.has_asked_log:
+            return decisions
+        known.has_asked_log = True
+        known.was_waiting = known.was_waiting or self.database.was_waiting(known.instance)
+        return known.decide()
 
     def _but_for(self, unneeded: Unneeded, wanted: Collection[str]) -> Unneeded:
         """Leave out what another task wants."""
@@ -166,7 +175,7 @@ class Collector:
 
     def _forget(self) -> None:
         """Forget the runs that ended a while ago, but for those that have something left."""
-        kept = {known.instance.key.run for known in self.memory if known.unwanted_since is not None}
+        kept = {known.instance.key.run for known in self.memory if known.has_unneeded}
         over = {run for run, seen in self._runs.items() if self.now() - seen >= LINGER and run not in kept}
         for run in over:
             del self._runs[run]

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_ee_provider.base.stored_values import or_error, xcom_backend
+from airflow_ee_provider.collector.decision import WAITS_WITHOUT_A_PROCESS
 from airflow_ee_provider.collector.tables import Tables
 from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY, Record, part_key, read_parts
@@ -217,6 +218,16 @@ class Database:
                             read = json.loads if stored else backend.deserialize_value
                             values[key, row.key] = or_error(read, row.value if stored else value)
         return values
+
+    def was_waiting(self, one: Instance) -> bool:
+        """Whether a task instance that has ended had no process when it did, as Airflow's audit log has it.
+
+        Airflow 3 logs each state that a task's process gives it. A state that a user gives it is another event.
+        """
+        instance = {"dag_id": one.dag_id, "run_id": one.run_id, "task_id": one.key.task_id}
+        states = {"running", *WAITS_WITHOUT_A_PROCESS}
+        rows = self._ask(self._tables.of_states({**instance, "map_index": one.key.map_index}, states))
+        return bool(rows) and rows[0].event != "running"
 
     def newest_run(self) -> int:
         """Return the number of the newest run; 0 where there is none."""

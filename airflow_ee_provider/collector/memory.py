@@ -5,9 +5,10 @@ Airflow deletes what a try has recorded as the next one begins. So what a look f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_ee_provider.base.task_states import ACTIVE_STATES
 from airflow_ee_provider.collector.decision import GONE, WAITS_WITHOUT_A_PROCESS, Decision, Facts, Verdict, decide
 from airflow_ee_provider.tracking.record import Ownership, Record
 
@@ -23,16 +24,20 @@ class Known:
 
     :param was_waiting: whether it was in a state without a process when it was active last.
     :param is_replaced: whether the next try has begun.
-    :param unwanted_since: in seconds of the monotonic clock.
+    :param unneeded_since: since when no task needs an operation, by its name; in seconds of the monotonic clock.
     :param dealt_with: operations of which nothing is left to do.
+    :param has_unneeded: whether its own task does not need some of its operations; another task may.
+    :param has_asked_log: whether Airflow's audit log was asked how the task instance was before it failed.
     """
 
     instance: Instance
     parts: list[Record]
     was_waiting: bool = False
     is_replaced: bool = False
-    unwanted_since: float | None = None
+    unneeded_since: dict[str, float] = field(default_factory=dict)
     dealt_with: frozenset[str] = frozenset()
+    has_unneeded: bool = False
+    has_asked_log: bool = False
 
     def decide(self) -> list[tuple[Record, Decision]]:
         """Say of each part what is to be done about it."""
@@ -169,6 +174,8 @@ class Memory:
         elif now.try_number > known.recorded_by:
             del self._present[known.instance.key]
             self._replace(known, now)
+        elif now.state in ACTIVE_STATES:
+            known.see(now)  # Before 3.3, each poke of a rescheduled sensor deletes its record, and writes it again.
         else:
             self._log.info("The record of %s is gone: its operations are left alone.", known.instance.name)
             self.drop(known)

@@ -7,10 +7,13 @@ the runs, by outer joins, so that no planner begins with all XComs of a key.
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.stored_values import xcom_table
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Tables:
@@ -20,12 +23,14 @@ class Tables:
     """
 
     def __init__(self) -> None:
+        from airflow.models import Log
         from airflow.models.dagrun import DagRun
         from airflow.models.taskinstance import TaskInstance
 
         self.xcom: Any = xcom_table()
         self.run: Any = DagRun.__table__
         self.task: Any = TaskInstance.__table__
+        self.log: Any = Log.__table__
         self.store: Any = None
         if find_spec("airflow.models.task_state_store") is not None:
             from airflow.models.task_state_store import TaskStateStoreModel
@@ -71,6 +76,17 @@ class Tables:
             is_of_task = and_(xcom.c.task_id == task.c.task_id, xcom.c.map_index == task.c.map_index)
             joined = joined.outerjoin(xcom, and_(xcom.c.dag_run_id == run.c.id, is_of_task, xcom.c.key == key))
         return select(*self._columns(task.c, record.c.timestamp, settled.c.value)).select_from(joined).where(scope)
+
+    def of_states(self, instance: dict[str, Any], states: Iterable[str]) -> Any:
+        """Return the statement about the last of some states that a task instance had, as the audit log has it.
+
+        :param instance: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
+        """
+        from sqlalchemy import select
+
+        log = self.log.c
+        is_its_own = [getattr(log, name) == value for name, value in instance.items()]
+        return select(log.event).where(*is_its_own, log.event.in_(sorted(states))).order_by(log.id.desc()).limit(1)
 
     def _columns(self, record: Any, timestamp: Any, settled: Any, *, stored: bool = False) -> list[Any]:
         from sqlalchemy import literal

@@ -22,8 +22,7 @@ from airflow_ee_provider.exports.requested import Made, Wanted, all_asked
 from airflow_ee_provider.exports.restarts import failed_to_restart, tries_so_far
 from airflow_ee_provider.exports.results import Results
 from airflow_ee_provider.exports.starter import Starter
-from airflow_ee_provider.lifecycle.interrupts import cancelling_on_ctrl_c
-from airflow_ee_provider.lifecycle.signals import handlers_put_back
+from airflow_ee_provider.lifecycle.signals import cancelling_on_ctrl_c, handlers_put_back
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tracking.record import cancel_on_of
 from airflow_ee_provider.tracking.requests import Asked, check_value, keep, kept, let_go
@@ -66,7 +65,7 @@ class ExportingOperator(ExportParameters):
                 starter = self.new_starter(context)
                 with airflow_errors(), handlers_put_back():
                     made = make_exports(starter)
-                self.continue_if_own()  # It may have had a signal that the function's own handler has taken.
+                self.ending.end_unless_own()  # It may have had a signal that the function's own handler has taken.
                 asked = self.settle(context, starter, made)
             else:
                 self.log.info("Continuing with what the last try has started: %s.", abbreviated(self.operation_names))
@@ -81,7 +80,7 @@ class ExportingOperator(ExportParameters):
             self.operation_names = names_in(left)  # A kill may come before Earth Engine says what they are.
             how = "cancel" if self.cancel_on_kill else "ignore"
             self.operation_names, asked = resume_started(context, self.hook, left, on_clear=how)
-        self.end_if_told()
+        self.ending.end_if_told()
         return asked
 
     def new_starter(self, context: Context, asked: Asked | None = None) -> Starter:
@@ -98,7 +97,7 @@ class ExportingOperator(ExportParameters):
             workload_tag=workload_tag_of(context["ti"].dag_id) if self.workload_tag is None else self.workload_tag,
             priority=self.priority,
         )
-        self.end_if_told()
+        self.ending.end_if_told()
         return self._starter
 
     def settle(self, context: Context, starter: Starter, made: Made | Sequence[Wanted]) -> Asked:
@@ -187,8 +186,8 @@ class ExportingOperator(ExportParameters):
     def _finish(self, context: Context, operations: list[OperationDict], asked: Asked) -> Any:
         """Return the function's value with its operations in it, if no more than may fail have failed."""
         results = Results(operations)
-        self.end_if_cancelled()
-        measure_ended(operations, self.dag_id_of_run)
+        self.ending.end_if_cancelled()
+        measure_ended(operations, self.ending.dag_id)
         self._check_results(results)
         self._destination_uris = results.destination_uris
         results.publish(context, self.outlets, self.log, as_xcoms=self.do_xcom_push)
@@ -198,7 +197,7 @@ class ExportingOperator(ExportParameters):
 
     def _check_results(self, results: Results) -> None:
         """Say how operations have ended, and fail if more have failed than may: `on_end` cancels the others."""
-        self.end_if_cancelled()
+        self.ending.end_if_cancelled()
         self.results = results
         results.log_and_check(len(self.operation_names), self.wait_options, self.log)
 
@@ -244,16 +243,16 @@ class ExportingOperator(ExportParameters):
         Airflow decides by the exception how the task ends, so it stays what it is; see `on_end` for what follows.
         """
         try:
-            with cancelling_on_ctrl_c(self, context["ti"]):
+            with cancelling_on_ctrl_c(self.ending):
                 yield
         except TaskDeferred:
             raise
         except AirflowTaskTimeout as error:
-            self.on_timeout(error)
+            self.ending.on_timeout(error)
             raise
         except BaseException as error:
             self.stop()
-            self.on_failure(error)
+            self.ending.on_failure(error)
             raise
 
     def left_by_the_last_try(self, context: Context) -> list[str]:

@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_ee_provider.base import parameters
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
-from airflow_ee_provider.lifecycle.waiting_task import LIMITS, WaitingTask
+from airflow_ee_provider.lifecycle.owning_task import LIMITS, OwningTask
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tracking.record import Ownership
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FLAGS = ("wait_for_completion", "cancel_on_kill", "cancel_on_timeout", "cancel_on_failure", "ignore_refused_starts")
 
 
-class ExportParameters(WaitingTask, BaseOperator):
+class ExportParameters(OwningTask, BaseOperator):
     """
     The parameters of a task that starts exports, and waits until all have succeeded.
 

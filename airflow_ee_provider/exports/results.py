@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.base.errors import airflow_exception
+from airflow_ee_provider.base.errors import airflow_exception, line_of
 from airflow_ee_provider.earth_engine.ee_client.objects import with_operations
 from airflow_ee_provider.earth_engine.model.destinations import link_to
 from airflow_ee_provider.earth_engine.model.failures import is_transient
 from airflow_ee_provider.earth_engine.model.log_text import count_by, is_short_list, truncated_lines
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.exports.lineage import add_outlet_assets
-from airflow_ee_provider.lifecycle.waiting_task import line_of
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink
 
 if TYPE_CHECKING:

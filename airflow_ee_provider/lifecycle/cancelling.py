@@ -1,12 +1,13 @@
-"""What tasks, triggers and notifiers share: how a clean-up reports, and which errors Airflow is to retry."""
+"""How tasks, triggers and notifiers cancel on the way out, and how they report it."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_ee_provider.base.errors import log_errors
 from airflow_ee_provider.base.measuring import measure_cancels
-from airflow_ee_provider.base.time_limit import run_with_timeout
+from airflow_ee_provider.base.process import run_with_timeout
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated, is_short_list, truncated_lines
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
@@ -32,6 +33,61 @@ ASKED_FOR, ANSWERED_WITHIN = 1.2, 1.5
 
 #: Seconds in which it has to be seen which of many had ended before.
 SEEN_WITHIN = 5.0
+
+
+class Owner(Protocol):
+    """A task with operations of its own, as far as an end concerns them."""
+
+    task_id: str
+    cancel_on_kill: bool
+    hook: EarthEngineHook
+    log: Log
+
+    @property
+    def own_operations(self) -> list[str]:
+        """The task's operations that are not known to have ended."""
+
+    @property
+    def own_starts(self) -> list[Start]:
+        """Starts that Earth Engine has not answered yet."""
+
+    @property
+    def runs_on_after_task(self) -> bool:
+        """Whether the operations run on after the task."""
+
+    def stop(self) -> None:
+        """Start nothing more."""
+
+    def cancel_late_starts(self) -> None:
+        """Cancel each operation whose start Earth Engine answers from now on."""
+
+
+def cancel_own(task: Owner, why: str, names: list[str], *, cause: str, dag_id: str | None, is_followed: bool) -> bool:
+    """Cancel a task's operations on the way out, log the state in which each is then, and raise nothing.
+
+    :param why: for the log.
+    :param cause: of the cancels, for the metrics.
+    :param is_followed: whether a next try can cancel them as well.
+    :return: whether all of them have ended.
+    """
+    starts = task.own_starts
+    if not starts and not names:
+        return False
+    task.log.warning("%s; cancelling %s.", why, abbreviated([*names, *[start.describe() for start in starts]]))
+    with log_errors(task.log):
+        if is_followed:
+            results = cancel_here(task.hook, names, starts)
+        else:
+            results = cancel_before_the_end(task.hook, names, task.log, starts)
+        report_cancels(results, task.log, cause=cause, dag_id=dag_id)
+        return all(result.outcome.is_fine(not_found_ok=True) for result in results)
+    return False
+
+
+def owned_for_log(task: Owner) -> str:
+    """Return a task's operations, and what it may have started, for the log; an empty text if there are none."""
+    owned = [*task.own_operations, *[start.describe() for start in task.own_starts]]
+    return abbreviated(owned) if owned else ""
 
 
 def cancel_here(hook: EarthEngineHook, names: Any, starts: Sequence[Start]) -> list[CancelResult]:

@@ -6,9 +6,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.base.process import is_asking_airflow
+from airflow_ee_provider.base.process import is_asking_airflow, run_with_timeout
 from airflow_ee_provider.base.task_states import ACTIVE_STATES, is_run_active_now, own_state, own_try
-from airflow_ee_provider.base.time_limit import run_with_timeout
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.tracking.record import TRY_KEY
 from airflow_ee_provider.tracking.store import is_later, operations_of_a_later_try

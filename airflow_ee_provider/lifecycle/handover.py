@@ -17,7 +17,7 @@ from uuid import uuid4
 from airflow.listeners import hookimpl
 
 from airflow_ee_provider.base import process, stored_values
-from airflow_ee_provider.base.time_limit import run_with_timeout
+from airflow_ee_provider.base.process import run_with_timeout
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.lifecycle.facts import with_answers
 

@@ -1,8 +1,7 @@
-"""What all operators and sensors share: a hook, links, and how they read the operations that they are given."""
+"""What all operators and sensors share: a hook, and how they read the operations that they are given."""
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -21,21 +20,11 @@ if TYPE_CHECKING:
     from airflow_ee_provider.tracking.record import Ownership
 
 
-class EarthEngineTask:
-    """A mixin for operators and sensors with the parameters `CONNECTION_FIELDS`."""
+def hook_of(task: Any) -> EarthEngineHook:
+    """Return a hook with a task's connection parameters."""
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
-    operator_extra_links: Any = (EarthEngineTasksLink(),)
-
-    if TYPE_CHECKING:
-        log: Any
-        task_id: str
-
-    @cached_property
-    def hook(self) -> EarthEngineHook:
-        """The task's hook."""
-        from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-
-        return EarthEngineHook(**connection_kwargs(self))
+    return EarthEngineHook(**connection_kwargs(task))
 
 
 def record_names(task: Any, context: Context, ownership: Ownership) -> list[OperationName]:

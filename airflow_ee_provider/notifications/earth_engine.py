@@ -11,8 +11,7 @@ from airflow.providers.common.compat.sdk import BaseNotifier
 from airflow_ee_provider.base import parameters
 from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import has_tries_left, log_errors
-from airflow_ee_provider.base.process import runs_a_task
-from airflow_ee_provider.base.time_limit import run_with_timeout
+from airflow_ee_provider.base.process import run_with_timeout, runs_a_task
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end, report_cancels
 from airflow_ee_provider.tracking.run import authorized_records, by_account, records_of_run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, conf
@@ -18,7 +19,7 @@ from airflow_ee_provider.earth_engine.model.log_text import abbreviated, truncat
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end, report_cancels
-from airflow_ee_provider.lifecycle.task import EarthEngineTask, record_names
+from airflow_ee_provider.lifecycle.task import hook_of, record_names
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.tracking.record import Ownership
 from airflow_ee_provider.tracking.run import authorized_records, by_account, records_of_run, records_of_upstream
@@ -37,11 +38,15 @@ if TYPE_CHECKING:
 Group = tuple["dict[str, Any]", "list[str]"]
 
 
-class CancellingOperator(EarthEngineTask, BaseOperator):
+class CancellingOperator(BaseOperator):
     """Base of the cancelling operators: request all cancels at once, then wait in the worker or in the triggerer."""
 
     #: The cause of its cancels, for the metrics.
     cause = "operator"
+
+    operator_extra_links = (EarthEngineTasksLink(),)
+
+    hook = cached_property(hook_of)
 
     checked_parameters: tuple[parameters.Parameter, ...] = (
         parameters.PollInterval("poll_interval"),

@@ -16,12 +16,12 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_ee_provider.base import parameters
-from airflow_ee_provider.base.errors import airflow_errors, result_or_raise, waits_itself
+from airflow_ee_provider.base.errors import airflow_errors, raise_for_failures, result_or_raise, waits_itself
 from airflow_ee_provider.base.measuring import measure_ended
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions, next_interval
-from airflow_ee_provider.lifecycle.interrupts import cancelling_on_ctrl_c
+from airflow_ee_provider.lifecycle.owning_task import LIMITS, OwningTask
+from airflow_ee_provider.lifecycle.signals import cancelling_on_ctrl_c
 from airflow_ee_provider.lifecycle.task import record_names
-from airflow_ee_provider.lifecycle.waiting_task import LIMITS, WaitingTask, raise_for_failures
 from airflow_ee_provider.tracking.record import Ownership
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 FLAGS = ("cancel_on_kill", "cancel_on_timeout", "cancel_on_failure", "stop_at_failure")
 
 
-class EarthEngineOperationsSensor(WaitingTask, BaseSensorOperator):
+class EarthEngineOperationsSensor(OwningTask, BaseSensorOperator):
     """
     Wait until operations have succeeded; fail as soon as one has failed or was cancelled.
 
@@ -149,7 +149,7 @@ class EarthEngineOperationsSensor(WaitingTask, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""
-        with cancelling_on_ctrl_c(self, self._ti):
+        with cancelling_on_ctrl_c(self.ending):
             return self._record_and_wait(context)
 
     def _record_and_wait(self, context: Context) -> Any:
@@ -159,12 +159,12 @@ class EarthEngineOperationsSensor(WaitingTask, BaseSensorOperator):
             # Without Airflow's guard, which takes the call of a base class for one from outside of a task.
             return inspect.unwrap(BaseSensorOperator.execute)(self, context)
         except (AirflowSensorTimeout, AirflowTaskTimeout) as error:
-            self.on_timeout(error)
+            self.ending.on_timeout(error)
             raise
         except AirflowSkipException as skip:
             # soft_fail turns everything into a skip; one without a cause is the sensor's own timeout.
             if skip.__cause__ is None or isinstance(skip.__cause__, (AirflowSensorTimeout, AirflowTaskTimeout)):
-                self.on_timeout(skip)
+                self.ending.on_timeout(skip)
             raise
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -175,8 +175,8 @@ class EarthEngineOperationsSensor(WaitingTask, BaseSensorOperator):
             operations = [operation.as_dict() for operation in self._progress.found]
             is_over = self._progress.is_over(self.wait_options)
             if is_over:
-                self.end_if_cancelled()
-                measure_ended(operations, self.dag_id_of_run)
+                self.ending.end_if_cancelled()
+                measure_ended(operations, self.ending.dag_id)
                 raise_for_failures(operations, self.wait_options)
         if self.deferrable and not is_over:
             from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationsTrigger
@@ -189,9 +189,9 @@ class EarthEngineOperationsSensor(WaitingTask, BaseSensorOperator):
         if waits_itself(self, event):
             found: list[OperationDict] = self._record_and_wait(context)
             return found
-        with cancelling_on_ctrl_c(self, self._ti), self._failing():
+        with cancelling_on_ctrl_c(self.ending), self._failing():
             operations: list[OperationDict] = result_or_raise(event)
-            measure_ended(operations, self.dag_id_of_run)
+            measure_ended(operations, self.ending.dag_id)
             return raise_for_failures(operations, self.wait_options)
 
     @contextmanager
@@ -200,7 +200,7 @@ class EarthEngineOperationsSensor(WaitingTask, BaseSensorOperator):
         try:
             yield
         except Exception as error:
-            self.on_failure(error)
+            self.ending.on_failure(error)
             raise
 
     def _get_next_poke_interval(self, started_at: Any, run_duration: Callable[[], float], poke_count: int) -> float:

@@ -1,7 +1,7 @@
 """What one try of a task leaves to the next: Airflow 3.3's ``task_state_store``; before 3.3, Airflow's Variables.
 
-Airflow deletes a task's XComs as its next try begins, and before 3.3 it keeps nothing else of a task. So a task that
-may be tried again writes what the next try needs into Variables. They are deleted when the task has ended: by its
+Airflow deletes a task's XComs as its next try begins, and before 3.3 it keeps nothing else of a task. So a task writes
+what a next try, after a failure or a clear, needs into Variables. They are deleted when the task has ended: by its
 process, or by the collector.
 """
 
@@ -111,7 +111,5 @@ def _store_of(context: Context) -> Memory | None:
 
 
 def _uses_variables(ti: Any) -> bool:
-    """Whether a task instance's process remembers by Variables: a task that has no retries has no next try."""
-    if HAS_TASK_STATE_STORE or not getattr(ti, "max_tries", 0):
-        return False
-    return runs_a_task(ti) and not is_a_task_test(ti)
+    """Whether a task instance's process remembers by Variables; also without ``retries``, since a clear adds a try."""
+    return not HAS_TASK_STATE_STORE and runs_a_task(ti) and not is_a_task_test(ti)

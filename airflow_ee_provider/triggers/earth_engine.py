@@ -20,7 +20,7 @@ from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
 from airflow_ee_provider.lifecycle.cancelling import CONFIRM_LIMITS, report_cancels
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.lifecycle.handover import SETTLE, take_over
-from airflow_ee_provider.lifecycle.interrupts import cancel_for_author_of
+from airflow_ee_provider.lifecycle.signals import cancel_for_author_of
 from airflow_ee_provider.tracking.record import TRY_KEY
 from airflow_ee_provider.tracking.settled import note_settled
 from airflow_ee_provider.triggers.base import Trigger, finish, sleep_until
@@ -33,10 +33,8 @@ if TYPE_CHECKING:
 
 #: Seconds for which a kill is waited for at most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
 ON_KILL_TIMEOUT = 28.0
-
 #: Seconds to the first question for its task's state, and after one that was not answered: Airflow may just come back.
 ASKED_AGAIN_AFTER = (0.0, 2.0, 6.0, 12.0)
-
 #: Seconds to the first attempt to cancel, and after each that Earth Engine did not answer; half an hour in all.
 CANCELLED_AGAIN_AFTER = (0.0, 15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 900.0)
 

@@ -9,8 +9,8 @@ from ran import Ran
 from task_states import set_states
 
 from airflow_ee_provider.base import process
+from airflow_ee_provider.lifecycle.ending import Ending
 from airflow_ee_provider.lifecycle.handover import Handover
-from airflow_ee_provider.lifecycle.process_end import ProcessEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ def no_listeners_left() -> Iterator[None]:
     """Forget the listeners of a test's own tasks: no process of theirs has ended, and Airflow would call them later."""
     yield
     manager = process._listener_manager().pm
-    for plugin in [one for one in manager.get_plugins() if isinstance(one, (Handover, ProcessEnd))]:
+    for plugin in [one for one in manager.get_plugins() if isinstance(one, (Handover, Ending))]:
         manager.unregister(plugin)
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import threading
+from copy import copy
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +153,20 @@ def requests(emulator: Emulator) -> int:
     return len(emulator.service.journal)
 
 
+def log_states(dag_id: str, *states: str) -> None:
+    """Let Airflow's audit log have these states of a DAG's task, in this order, and no others."""
+    from airflow.models import Log
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.query(Log).filter(Log.dag_id == dag_id).delete()
+        ti = session.query(TaskInstance).filter(TaskInstance.dag_id == dag_id).one()
+        for state in states:
+            session.add(Log(state, ti))
+            session.flush()
+
+
 def look_twice(collector: Collector, clock: Clock) -> None:
     """Look, and once more after the time of grace."""
     collector.look()
@@ -189,6 +204,38 @@ def test_what_no_task_needs_is_cancelled_after_the_time_of_grace(
     clock.now += 3600
     collector.look()
     assert requests(earth_engine_emulator) == sent, "What is dealt with is not asked about again."
+
+
+@pytest.mark.parametrize(
+    ("logged", "state"),
+    [
+        (("running", "up_for_reschedule"), "CANCELLED"),
+        (("running", "up_for_retry"), "CANCELLED"),
+        (("running",), "RUNNING"),
+        (("deferred", "running"), "RUNNING"),
+    ],
+)
+def test_the_audit_log_says_whether_a_failed_task_was_marked_while_it_waited(
+    collector: Collector,
+    clock: Clock,
+    earth_engine_emulator: Emulator,
+    run_dag: Callable[..., Ran],
+    *,
+    logged: tuple[str, ...],
+    state: str,
+) -> None:
+    """Without ``cancel_on_failure``, a worker that was lost is no reason for a cancel, and a user's mark is."""
+    forget_runs()
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+    name = earth_engine_emulator.service.add("ndvi")
+    run_dag("owned_until_killed", name)
+    log_states("owned_until_killed", *logged)
+    set_states("owned_until_killed", "failed", "running")
+
+    for _ in range(2):
+        look_twice(collector, clock)
+
+    assert earth_engine_emulator.service.state(name) == state
 
 
 def test_it_says_what_it_has_cancelled_and_why(
@@ -306,6 +353,46 @@ def test_what_another_task_wants_is_cancelled_once_that_does_not_need_it_either(
     look_twice(collector, clock)
 
     assert earth_engine_emulator.service.state(owned) == "CANCELLED"
+
+
+def test_what_another_task_has_needed_has_its_time_of_grace_from_then_on(
+    owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]
+) -> None:
+    run_dag("owned_too", owned)
+    set_states("owned", "failed", "failed")
+    set_states("owned_too", "running", "running")
+    look_twice(collector, clock)
+
+    set_states("owned_too", "failed", "failed")
+    collector.look()
+    assert requests(earth_engine_emulator) == 0
+    set_states("owned_too", "running", "running")
+    look_twice(collector, clock)
+
+    assert requests(earth_engine_emulator) == 0
+
+
+def test_a_record_that_each_poke_writes_again_is_still_one_while_it_is_away(
+    owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator
+) -> None:
+    """Before 3.3, Airflow deletes a rescheduled sensor's XComs as each poke begins; here it was cleared before."""
+    own = OwningInstance()
+    set_states("owned", "up_for_reschedule", "running")
+    collector.look()
+    own.try_number = 2
+    for _ in range(3):
+        delete_xcoms()
+        has_stored(forget=True)
+        change("task", state="running", try_number=2, max_tries=1)
+        collector.look()
+        another_process: Any = {"ti": copy(own)}
+        record_started(another_process, {owned: ""}, ACCOUNT, cancel_on=("kill",))
+        look_twice(collector, clock)
+        set_states("owned", "up_for_reschedule", "running")
+        look_twice(collector, clock)
+
+    assert earth_engine_emulator.service.state(owned) == "RUNNING"
+    assert requests(earth_engine_emulator) == 0
 
 
 def test_it_tries_again_where_earth_engine_was_away(

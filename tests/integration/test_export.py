@@ -158,7 +158,7 @@ def test_a_trigger_that_fails_leaves_the_export_to_the_next_try_if_there_is_one(
 
     with pytest.raises(AirflowException, match="Trigger failure"):
         operator.resume_execution("__fail__", {"error": "Trigger failure"}, context)
-    operator.on_end("up_for_retry" if tries == 1 else "failed")
+    operator.ending.on_end("up_for_retry" if tries == 1 else "failed")
 
     assert emulator.service.state(name) == state
 
@@ -221,7 +221,7 @@ def test_whatever_ends_the_task_for_good_cancels_what_it_has_started(emulator: E
 
     with pytest.raises(TypeError):
         operator.execute({"ti": TaskInstance(), "dag_run": None})
-    operator.on_end("failed")
+    operator.ending.on_end("failed")
 
     [name] = emulator.service.operations
     assert emulator.service.state(name) == "CANCELLED"

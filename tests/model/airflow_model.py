@@ -102,7 +102,9 @@ class Airflow(Database):
             self.want_no_more()
 
             def handler() -> None:
-                process.operator._execution_ends = self.world.now  # It strikes when it strikes, not by a parameter.
+                process.operator.ending.execution_ends = (
+                    self.world.now
+                )  # It strikes when it strikes, not by a parameter.
                 raise AirflowTaskTimeout("Timeout")
 
             process.signal(handler)

@@ -24,11 +24,11 @@ from airflow_ee_provider.exports import exporting
 from airflow_ee_provider.exports.exporting import ExportingOperator
 from airflow_ee_provider.exports.starter import Starter
 from airflow_ee_provider.lifecycle import cancelling as task_cancelling
-from airflow_ee_provider.lifecycle import decision, facts, owning_task, waiting_task
+from airflow_ee_provider.lifecycle import decision, ending, facts, owning_task
 from airflow_ee_provider.lifecycle.decision import Event, Outcome, Situation
+from airflow_ee_provider.lifecycle.ending import Ending, Phase
 from airflow_ee_provider.lifecycle.handover import HEARD_WITHIN, Handover
-from airflow_ee_provider.lifecycle.owning_task import OwningTask, Phase
-from airflow_ee_provider.lifecycle.waiting_task import WaitingTask
+from airflow_ee_provider.lifecycle.owning_task import OwningTask
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import cancel
 from airflow_ee_provider.tracking import holders, resuming, store
@@ -109,8 +109,8 @@ def without(**known: Any) -> Any:
 
 @contextmanager
 def _cancelled_before_it_is(self: Any) -> Iterator[None]:
-    """`OwningTask._cancelling` that knows of nothing that is still to be done."""
-    self._phase = Phase.CANCELLED
+    """`Ending._cancelling` that knows of nothing that is still to be done."""
+    self.phase = Phase.CANCELLED
     yield
 
 
@@ -133,7 +133,7 @@ ALL = ("export, worker", "sensor, poking", "export, deferred", "sensor, deferred
 USERS = ("task_marked_failed", "task_marked_failed_at_once", "run_marked_failed", "task_cleared_at_once")
 
 MUTANTS = [
-    Mutant("a kill cancels nothing", ((WaitingTask, "on_kill", nothing),), ALL, strikes=USERS),
+    Mutant("a kill cancels nothing", ((OwningTask, "on_kill", nothing),), ALL, strikes=USERS),
     Mutant(
         "a kill forgets what is being started",
         ((Starter, "in_flight", never(())), (Starter, "cancel_late_starts", nothing)),
@@ -156,7 +156,7 @@ MUTANTS = [
     ),
     Mutant(
         "a user is not heeded amid what a timeout cancels",
-        ((OwningTask, "_cancelling", _cancelled_before_it_is),),
+        ((Ending, "_cancelling", _cancelled_before_it_is),),
         ("export, worker",),
         ("3.3", "3.1"),
         ("run_marked_failed",),
@@ -194,7 +194,7 @@ MUTANTS = [
     ),
     Mutant(
         "a kill that comes early is forgotten",
-        ((OwningTask, "_is_too_early", lambda self: owning_task.AIRFLOW_3 and not self.hook.is_ready),),
+        ((Ending, "_is_too_early", lambda self: ending.AIRFLOW_3 and not self.task.hook.is_ready),),
         ("sensor, poking",),
         ("3.3", "3.1"),
         USERS,
@@ -208,14 +208,14 @@ MUTANTS = [
     ),
     Mutant(
         "a kill amid a question to Airflow is not looked at again",
-        ((OwningTask, "_is_signalled_again", lambda _: owning_task.is_asking_airflow()),),
+        ((Ending, "_is_signalled_again", lambda _: ending.is_asking_airflow()),),
         ("export, worker", "sensor, poking"),
         ("3.3", "3.1"),
         USERS,
     ),
     Mutant(
         "a kill amid a question to Airflow cancels what the next try wants",
-        ((OwningTask, "_is_signalled_again", lambda _: False), (owning_task, "has_tries_left", lambda _ti: False)),
+        ((Ending, "_is_signalled_again", lambda _: False), (ending, "has_tries_left", lambda _ti: False)),
         ("export, worker",),
         ("3.3", "3.1"),
         ("worker_sigterm",),
@@ -243,7 +243,7 @@ MUTANTS = [
     ),
     Mutant(
         "what an evicted worker has left is not cancelled where a user acts before its end",
-        ((OwningTask, "continue_if_own", nothing), (Handover, "before_stopping", nothing)),
+        ((Ending, "end_unless_own", nothing), (Handover, "before_stopping", nothing)),
         ("sensor, deferred", "export, deferred"),
         ("3.3", "3.1"),
         strikes=("run_marked_failed",),
@@ -252,13 +252,13 @@ MUTANTS = [
     ),
     Mutant(
         "a worker that goes takes with it what the next try wants",
-        ((owning_task, "has_tries_left", lambda _ti: False),),
+        ((ending, "has_tries_left", lambda _ti: False),),
         ("export, worker", "sensor, poking"),
         strikes=("worker_sigterm",),
     ),
     Mutant(
         "a worker that goes leaves what nobody follows to want",
-        ((owning_task, "has_tries_left", lambda _ti: True), (OwningTask, "on_end", nothing)),
+        ((ending, "has_tries_left", lambda _ti: True), (Ending, "on_end", nothing)),
         ("export, worker", "sensor, poking"),
         strikes=("worker_sigterm",),
     ),
@@ -276,7 +276,7 @@ MUTANTS = [
     ),
     Mutant(
         "the time of a task is not minded",
-        ((WaitingTask, "on_timeout", nothing),),
+        ((Ending, "on_timeout", nothing),),
         ALL,
         versions=("3.3",),
         strikes=("execution_timeout", "trigger_timeout"),
@@ -284,9 +284,9 @@ MUTANTS = [
     Mutant(
         "a timeout's words are others",
         (
-            (waiting_task, "trigger_timed_out", lambda *_: False),
+            (owning_task, "trigger_timed_out", lambda *_: False),
             (exporting, "trigger_timed_out", lambda *_: False),
-            (OwningTask, "on_end", nothing),
+            (Ending, "on_end", nothing),
         ),
         ("sensor, deferred",),
         versions=("3.3",),
@@ -344,14 +344,14 @@ MUTANTS = [
     ),
     Mutant(
         "a task does not ask for its state before it defers",
-        ((OwningTask, "continue_if_own", nothing),),
+        ((Ending, "end_unless_own", nothing),),
         DEFERRED,
         ("3.1",),
         USERS,
     ),
     Mutant(
         "a task whose record is refused does not ask who has ended it",
-        ((OwningTask, "check", nothing), (OwningTask, "on_end", nothing)),
+        ((Ending, "check", nothing), (Ending, "on_end", nothing)),
         ("export, worker", "sensor, deferred"),
         ("3.3",),
         ("task_cleared",),
@@ -371,7 +371,7 @@ MUTANTS = [
     ),
     Mutant(
         "a process that ends does not see that a user has ended its task",
-        (instead(Event.END, without(state="running")), (OwningTask, "check", nothing)),
+        (instead(Event.END, without(state="running")), (Ending, "check", nothing)),
         ("export, worker", "sensor, poking"),
         ("3.3", "2.11"),
         USERS,
@@ -380,7 +380,7 @@ MUTANTS = [
     ),
     Mutant(
         "a process that has been told to end, and lives on, cancels nothing any more",
-        ((OwningTask, "on_end", nothing), (OwningTask, "check", nothing)),
+        ((Ending, "on_end", nothing), (Ending, "check", nothing)),
         ("sensor, poking", "export, worker"),
         ("3.3",),
         ("retry_policy",),

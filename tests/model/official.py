@@ -14,7 +14,8 @@ from google.auth.credentials import AnonymousCredentials
 
 from airflow_ee_provider.decorators.earth_engine import _EarthEngineDecoratedOperator
 from airflow_ee_provider.earth_engine.protocol.effects import Request, Response
-from airflow_ee_provider.emulator.official_client import algorithms, discovery_document
+from airflow_ee_provider.emulator.discovery import discovery_document
+from airflow_ee_provider.emulator.official_client import algorithms
 
 if TYPE_CHECKING:
     from world import World

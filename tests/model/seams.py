@@ -18,14 +18,14 @@ from database_model import TASK
 from official import CREDENTIALS, ENDPOINT, sender
 from world import PROJECT, QUESTION, Process
 
-from airflow_ee_provider.base import process, run_xcoms, stored_values, task_states, time_limit
+from airflow_ee_provider.base import process, run_xcoms, stored_values, task_states
 from airflow_ee_provider.earth_engine.auth.credentials import Account
 from airflow_ee_provider.earth_engine.ee_client.intercepted import InterceptingTransport
 from airflow_ee_provider.earth_engine.protocol import retries
 from airflow_ee_provider.earth_engine.protocol.exit_cleanup import cancel_until_confirmed
 from airflow_ee_provider.earth_engine.transport import detached_cancel, drivers, shared_client, transports
 from airflow_ee_provider.hooks.connection import ConnectionHook
-from airflow_ee_provider.lifecycle import acting, facts, handover, owning_task, process_end, waiting_task
+from airflow_ee_provider.lifecycle import ending, facts, handover, owning_task
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import stale
 from airflow_ee_provider.sensors import earth_engine as sensors
@@ -214,7 +214,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         (time, "monotonic", lambda: world.now),
         (_thread, "start_new_thread", world.start_thread),
         (drivers, "SimpleQueue", world.queue),
-        (time_limit, "SimpleQueue", world.queue),
+        (process, "SimpleQueue", world.queue),
         (owning_task, "datetime", VirtualDatetime),
         (zones, "utcnow", lambda: datetime.fromtimestamp(world.now, timezone.utc)),
         (transports, "RequestsTransport", Transport),
@@ -242,11 +242,9 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         run_xcoms,
         stored_values,
         task_states,
-        process_end,
-        waiting_task,
         owning_task,
+        ending,
         facts,
-        acting,
         settled,
         handover,
         store,

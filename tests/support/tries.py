@@ -71,10 +71,10 @@ class Tries:
                 method, kwargs = deferred.method_name, {"event": asyncio.run(_event_of(deferred.trigger))}
             except Exception as error:
                 is_final = isinstance(error, AirflowFailException) or self.try_number > self._retries
-                task.on_end("failed" if is_final else "up_for_retry")  # As a process's end has Airflow do.
+                task.ending.on_end("failed" if is_final else "up_for_retry")  # As a process's end has Airflow do.
                 raise
             else:
-                task.on_end("success")
+                task.ending.on_end("success")
                 return value
 
     def xcom(self, key: str) -> Any:

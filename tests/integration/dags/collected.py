@@ -15,18 +15,25 @@ ACCOUNT = {"earth_engine_conn_id": "earth_engine_default", "project_id": None, "
 class Own(BaseOperator):
     """Own operations, and say at the end whether there is nothing left of them."""
 
-    def __init__(self, *, settles: bool, **kwargs: Any) -> None:
+    def __init__(self, *, settles: bool, cancel_on: tuple[str, ...], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.settles = settles
+        self.settles, self.cancel_on = settles, cancel_on
 
     def execute(self, context: Any) -> None:
         names = dict.fromkeys(context["dag_run"].conf["operation_names"], "")
-        record_started(context, names, ACCOUNT, cancel_on=("kill", "failure", "timeout"))
+        record_started(context, names, ACCOUNT, cancel_on=self.cancel_on)
         if self.settles:
             note_settled(context["ti"])
 
 
-for dag_id, settles in (("owned", False), ("owned_and_settled", True), ("owned_too", False)):
+ALL_ENDS = ("kill", "failure", "timeout")
+
+for dag_id, settles, cancel_on in (
+    ("owned", False, ALL_ENDS),
+    ("owned_and_settled", True, ALL_ENDS),
+    ("owned_too", False, ALL_ENDS),
+    ("owned_until_killed", False, ("kill",)),
+):
     with DAG(dag_id, schedule=None) as dag:
-        Own(task_id="task", settles=settles)
+        Own(task_id="task", settles=settles, cancel_on=cancel_on)
     globals()[dag_id] = dag

@@ -1,0 +1,291 @@
+"""What a task's process does with the task's operations when the task, its process or its time ends.
+
+`lifecycle.decision` decides what is cancelled. `Ending` collects the facts for that in the task's process, and acts on
+the decision. The facts that it keeps are a `Phase`, whether the process was told to end, and whether the task is over
+its time.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, suppress
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from airflow.listeners import hookimpl
+from airflow.providers.common.compat.sdk import AirflowException
+
+from airflow_ee_provider.base import process
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.base.errors import has_tries_left, is_final
+from airflow_ee_provider.base.process import is_asking_airflow, run_with_timeout
+from airflow_ee_provider.lifecycle.cancelling import cancel_own, owned_for_log
+from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, Standing, decide
+from airflow_ee_provider.lifecycle.facts import decide_by_asking
+from airflow_ee_provider.tracking.record import cancel_on_of
+from airflow_ee_provider.tracking.retry_memory import forget_tries
+from airflow_ee_provider.tracking.settled import note_settled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_ee_provider.lifecycle.cancelling import Owner
+
+#: Seconds for which a signal that interrupts a question to Airflow is sent again, and between two of them.
+SIGNALLED_AGAIN_FOR, SIGNALLED_AGAIN_AFTER = 1.0, 0.05
+
+#: Seconds in which Airflow has to store that no operation is left: a process that was told to end has five in all.
+WRITTEN_WITHIN = 1.0
+
+#: States in which a process lets its task end without another try.
+ENDS_FOR_GOOD = ("success", "failed", "skipped")
+
+
+class Phase(str, Enum):
+    """How far a task's process is."""
+
+    WORKING = "working"
+    #: Airflow told it to end before it had what a cancel needs.
+    TOLD_EARLY = "told early"
+    CANCELLING = "cancelling"
+    #: It has cancelled its operations; only the way in which it ends is still open.
+    CANCELLED = "cancelled"
+    #: It has asked to be deferred: its trigger, or `Handover`, decides from now on.
+    DEFERRED = "deferred"
+    #: Airflow has decided how it ends.
+    ENDING = "ending"
+
+
+class Ending:
+    """Decides what is cancelled in this process of a task, and cancels it.
+
+    :param task: whose operations they are.
+    """
+
+    def __init__(self, task: Owner) -> None:
+        self.task = task
+        self.phase = Phase.WORKING
+        #: The task instance that runs; None before `begin`.
+        self.ti: Any = None
+        #: When the ``execution_timeout`` passes, in seconds since the epoch.
+        self.execution_ends: float | None = None
+        self._is_told_to_end = self._has_timed_out = False
+        #: Since when a signal is sent again, in seconds of the monotonic clock.
+        self._signalled_since: float | None = None
+
+    @property
+    def dag_id(self) -> str | None:
+        """The DAG's id, for the metrics; None before the task runs."""
+        return getattr(self.ti, "dag_id", None)
+
+    def begin(self, ti: Any, execution_ends: float | None) -> None:
+        """Begin to run a task instance. In a ``dag.test()``, a deferred task resumes in the same object."""
+        self.ti, self.execution_ends = ti, execution_ends
+        if self.phase is not Phase.TOLD_EARLY:
+            self.phase = Phase.WORKING
+
+    def end_if_told_early(self) -> None:
+        """Deal with a kill that came before the process had what a cancel needs; otherwise expect the process' end.
+
+        :raises AirflowException: if there was one.
+        """
+        if self.phase is Phase.TOLD_EARLY:
+            self._decide(Event.SIGNAL, f"{self.task.task_id} was killed")
+            raise AirflowException(f"{self.task.task_id} was killed before it began.")
+        process.add_listener(self)
+
+    # What can happen
+
+    def on_signal(self) -> None:
+        """Decide what is cancelled, because Airflow ends this process (``on_kill``)."""
+        if self.phase is Phase.CANCELLING and not AIRFLOW_3:  # Its handler raises, which ends that half-way.
+            self._cancel(f"{self.task.task_id} is told to end again", self.task.own_operations, "kill")
+            return
+        is_amid_timeout = self.phase is Phase.CANCELLING and self._has_timed_out
+        if self.phase is not Phase.WORKING and not is_amid_timeout:
+            return
+        if (self._has_timed_out and not is_amid_timeout) or self._is_signalled_again():
+            return
+        self._is_told_to_end = True
+        self.task.stop()
+        if self._is_too_early():
+            return
+        self.task.hook.may_reload_connection = False
+        if not self._has_timed_out and self.execution_ends is not None and time.time() >= self.execution_ends:
+            self.on_timeout("execution_timeout")
+        else:
+            self._decide(Event.SIGNAL, f"{self.task.task_id} was killed")
+
+    def on_timeout(self, what: object) -> None:
+        """Decide what is cancelled, because the task is over its time."""
+        self._has_timed_out = True
+        self._decide(Event.TIMEOUT, f"{self.task.task_id} timed out ({what})")
+
+    def on_interrupt(self) -> None:
+        """Cancel, because the author of the DAG has pressed Ctrl-C."""
+        self.task.stop()
+        self._decide(Event.INTERRUPT, f"{self.task.task_id} was interrupted (Ctrl-C)")
+        if self.phase is Phase.WORKING:
+            self.phase = Phase.ENDING
+
+    def on_failure(self, error: BaseException) -> None:
+        """Check whether a user has ended the task, because it fails; `on_end` decides the rest."""
+        self.check()
+        if self.ti is not None and not process.tells_of_the_end(self.ti):
+            self.on_end("failed" if is_final(error, self.ti) else "up_for_retry")
+
+    @hookimpl
+    def before_stopping(self, component: Any) -> None:
+        """Decide once Airflow has decided how the task ends; Airflow calls it at the end of the task's process.
+
+        Airflow applies ``retries``, a retry policy and the class of the exception after ``execute`` has raised.
+        """
+        del component
+        process.remove_listener(self)
+        state = getattr(self.ti, "state", None)
+        ends_as = str(getattr(state, "value", state) or "")
+        # In `airflow tasks test`, Airflow says that a task is to be tried again, and never does it.
+        is_over = ends_as == "up_for_retry" and process.is_a_task_test(self.ti)
+        self.on_end("failed" if is_over else ends_as)
+
+    def on_end(self, ends_as: str) -> None:
+        """Decide what is cancelled, once Airflow has decided how this try ends.
+
+        :param ends_as: the task instance's state.
+        """
+        if self.phase is not Phase.WORKING:
+            return
+        self.task.stop()
+        is_followed = False
+        if ends_as != "success" and cancel_on_of(self.task) and owned_for_log(self.task):
+            decision = self._decide(Event.END, f"{self.task.task_id} is {ends_as}", ends_as=ends_as)
+            is_followed = decision.outcome is not Outcome.CANCEL and decision.standing is not Standing.OVER
+        is_last = ends_as in ENDS_FOR_GOOD and not is_followed
+        if self.phase is Phase.WORKING:
+            self.phase = Phase.ENDING
+            if is_last and not self.task.runs_on_after_task:
+                self._note_nothing_left()
+        if is_last and self.ti is not None:
+            with suppress(Exception):  # The collector deletes it otherwise.
+                forget_tries(self.ti, ends_as)
+
+    # What the task asks amid its work
+
+    def check(self) -> Decision | None:
+        """Ask for the task's state, and cancel if a user has ended the task; None where all is decided already.
+
+        Airflow 3.3 refuses what a cleared task writes, so that no record would name what it has just started; and it
+        does not tell a task that fails what a user has done.
+        """
+        if self._signalled_since is not None:
+            self.on_signal()
+        if self.phase is not Phase.WORKING or not self.task.cancel_on_kill:
+            return None
+        return self._decide(Event.CHECK)
+
+    def end_unless_own(self) -> None:
+        """Ask for the task's state where a signal may have been missed.
+
+        :raises AirflowException: if the task instance is not this process's any more. If a user has ended it, the
+            operations are cancelled first.
+        """
+        decision = self.check()
+        if decision is not None and decision.standing not in (Standing.OWN, Standing.UNKNOWN):
+            raise AirflowException(f"{self.task.task_id} does not run any more, as Airflow says: this process ends.")
+
+    def end_if_told(self) -> None:
+        """Begin nothing after a signal that came before there was something to decide about.
+
+        :raises AirflowException: if there was one.
+        """
+        if self._is_told_to_end:
+            if self.phase is Phase.WORKING:
+                self._decide(Event.SIGNAL, f"{self.task.task_id} was killed")
+            raise AirflowException(f"{self.task.task_id} was killed before it has started anything.")
+
+    def end_if_cancelled(self) -> None:
+        """End with one line where this process has cancelled its operations: the log says how they ended.
+
+        :raises AirflowException: if it has.
+        """
+        if self.phase is Phase.CANCELLED and not self._has_timed_out:
+            raise AirflowException(f"{self.task.task_id} was killed, and has cancelled its operations.")
+
+    # How it decides and acts
+
+    def _is_too_early(self) -> bool:
+        """Whether a kill comes before the process has what a cancel needs; `end_if_told_early` deals with it then.
+
+        A signal handler must not read the connection while the task itself asks Airflow something. Airflow 3 lets the
+        task run for some more seconds.
+        """
+        is_too_early = AIRFLOW_3 and not self.task.hook.is_ready
+        if is_too_early and self.task.cancel_on_kill:
+            self.phase = Phase.TOLD_EARLY
+        return is_too_early
+
+    def _is_signalled_again(self) -> bool:
+        """Send the signal again where it interrupts a question to Airflow, or a line that is being logged.
+
+        Airflow cannot be asked amid the one, nor anything logged amid the other. Airflow 3's handler of SIGTERM
+        returns, so that either ends. It waits no longer than `SIGNALLED_AGAIN_FOR` for Airflow's answer.
+        """
+        now = time.monotonic()
+        since = now if self._signalled_since is None else self._signalled_since
+        is_patient = now < since + SIGNALLED_AGAIN_FOR
+        is_again = process.is_writing_to_the_log() or (is_asking_airflow() and is_patient)
+        self._signalled_since = since if is_again else None
+        if is_again:
+            process.resend_sigterm(SIGNALLED_AGAIN_AFTER)
+        return is_again
+
+    def _decide(self, event: Event, why: str = "", **known: Any) -> Decision:
+        situation = Situation(
+            event,
+            has_tries_left=self.ti is not None and has_tries_left(self.ti),
+            has_timed_out=self._has_timed_out,
+            cancel_on=frozenset(cancel_on_of(self.task) or ()),
+            **known,
+        )
+        # In `airflow tasks test`, Airflow says of a task that it is tried again, which never happens; a `dag.test()` of
+        # Airflow 2 lets it run as "scheduled".
+        is_tried = process.is_a_task_test(self.ti) or not process.tells_of_the_end(self.ti)
+        is_certain = self.ti is None or is_tried or event in (Event.TIMEOUT, Event.INTERRUPT)
+        decision = decide(situation) if is_certain else decide_by_asking(self.ti, situation, self.task.log)
+        self.act(decision, why or f"{self.task.task_id} is {decision.state}")
+        is_kept = decision.outcome is Outcome.LEAVE and (
+            event is Event.SIGNAL or known.get("ends_as") == "up_for_retry"
+        )
+        if is_kept and (shown := owned_for_log(self.task)):
+            self.task.log.warning("The next try of %s continues with %s.", self.task.task_id, shown)
+        return decision
+
+    def act(self, decision: Decision, why: str) -> None:
+        """Cancel, if that was decided."""
+        if decision.outcome is Outcome.CANCEL:
+            self.task.cancel_late_starts()
+            names = [name for name in self.task.own_operations if name not in decision.keep]
+            self._cancel(why, names, decision.cause)
+
+    def _cancel(self, why: str, names: list[str], cause: str) -> None:
+        # What a next try can cancel as well is not worth a process of its own.
+        is_followed = cause == "timeout" and self.ti is not None and has_tries_left(self.ti)
+        with self._cancelling():
+            are_over = cancel_own(self.task, why, names, cause=cause, dag_id=self.dag_id, is_followed=is_followed)
+        if are_over and not is_followed:
+            self._note_nothing_left()
+
+    @contextmanager
+    def _cancelling(self) -> Iterator[None]:
+        self.phase = Phase.CANCELLING
+        yield
+        self.phase = Phase.CANCELLED
+
+    def _note_nothing_left(self) -> None:
+        """Store that no operation is left to cancel, so that the collector need not ask Earth Engine."""
+        if self.ti is None or is_asking_airflow():
+            return
+        try:
+            run_with_timeout(lambda: note_settled(self.ti), WRITTEN_WITHIN)
+        except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
+            self.task.log.info("The collector will ask Earth Engine: %s", error)
