@@ -32,7 +32,7 @@ _CRITERIA = ("description", "description_regex", "older_than", "max_priority", "
 
 @providers_configuration_loaded
 def list_command(args: Namespace) -> None:
-    """List operations, and which task holds each."""
+    """List operations and the tasks that they belong to."""
     with _answering() as answer:
         answer.show([_row(one) for one in _selected(args, also_ended=args.also_ended)], OPERATION_COLUMNS, args.output)
 
@@ -76,7 +76,7 @@ def cancel_command(args: Namespace) -> None:
 
 @providers_configuration_loaded
 def orphans_command(args: Namespace) -> None:
-    """List, or cancel, what tasks have recorded and no task wants any more."""
+    """List or cancel orphaned operations: a task has recorded them, and no active task needs them."""
     with _answering() as answer:
         orphans = [one for one in _selected(args) if one.held.orphaned]
         if not args.cancel:

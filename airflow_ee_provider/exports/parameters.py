@@ -1,4 +1,4 @@
-"""What people say about exports: how to connect, start, wait, cancel; the same for everything that starts some."""
+"""The parameters of all tasks that start exports: connection, start, wait, cancel."""
 
 from __future__ import annotations
 
@@ -144,13 +144,13 @@ class ExportParameters(OwningTask, BaseOperator):
         parameters.check(self, self.checked_parameters)
 
     def pre_execute(self, context: Context) -> None:
-        """Have in the process what a kill needs, and check what was rendered, before anything is sent."""
+        """Prepare the process for a kill, and check the rendered parameters, before any request."""
         super().pre_execute(context)
         parameters.check_rendered(self, self.checked_parameters)
 
     @property
     def ownership(self) -> Ownership:
-        """Whether they are its own until they end: those that it waits for, and cancels when it is killed."""
+        """The task owns its exports if it waits for them, and cancels them when it is killed."""
         return Ownership.OWNER if self.cancel_on_kill and self.wait_for_completion else Ownership.HANDED_OFF
 
     @property

@@ -16,41 +16,41 @@ TASKS_URL = "https://console.cloud.google.com/earth-engine/tasks?project={projec
 
 
 class _PersistedLink(BaseOperatorLink):
-    """A link whose URL is an XCom: written as soon as it is known, so that it works while the task still runs."""
+    """A link whose URL is an XCom. The task writes it as soon as it is known, so it works while the task runs."""
 
     name: ClassVar[str]
     key: ClassVar[str]
 
     @property
     def xcom_key(self) -> str:
-        """Where Airflow 3 looks for the URL."""
+        """The XCom's key, from which Airflow 3 reads the URL."""
         return self.key
 
     @classmethod
     def persist(cls, context: Context, url: str) -> None:
-        """Write the URL down."""
+        """Write the URL into the XCom."""
         context["ti"].xcom_push(key=cls.key, value=url)
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
-        """Return the URL; empty where there is none yet."""
+        """Return the URL, or an empty text if there is none yet."""
         return XCom.get_value(key=self.key, ti_key=ti_key) or ""
 
 
 class EarthEngineTasksLink(_PersistedLink):
-    """The task manager of the operations' project, where an operation can also be cancelled by hand."""
+    """A link to the project's task manager, where a person can also cancel operations."""
 
     name: ClassVar[str] = "Earth Engine Tasks"
     key: ClassVar[str] = "earth_engine_tasks_link"
 
     @classmethod
     def persist_for(cls, context: Context, names: list[OperationName]) -> None:
-        """Write down where the operations are shown; with several projects, the page of the first."""
+        """Write the URL of the page that shows the operations; with several projects, that of the first."""
         if names:
             cls.persist(context, TASKS_URL.format(project=names[0].project))
 
 
 class EarthEngineOutputLink(_PersistedLink):
-    """What the export wrote: a bucket, a Drive folder, an asset, a table."""
+    """A link to the export's output: a bucket, a Drive folder, an asset or a table."""
 
     name: ClassVar[str] = "Export Output"
     key: ClassVar[str] = "earth_engine_output_link"

@@ -107,7 +107,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         notifier._original = self  # noqa: SLF001 (it is of this class)
         super(EarthEngineCancelOperationsNotifier, notifier).__call__(*args)
 
-    #: What the DAG's file has made, and Airflow's callbacks hold.
+    #: The notifier that the DAG's file made; Airflow's list of callbacks contains that one.
     _original: EarthEngineCancelOperationsNotifier | None = None
 
     def notify(self, context: Context) -> None:
@@ -120,7 +120,9 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         for account, names in groups:
             with log_errors(self.log):
                 hook = EarthEngineHook(**account)
-                if self._is_followed_by_a_try(context):  # It may go on with what is not cancelled by now.
+                if self._is_followed_by_a_try(
+                    context
+                ):  # The next try may continue with operations that are not cancelled by now.
                     results = hook.cancel_operations(names, **self._how)
                 else:
                     results = cancel_before_the_end(hook, names, self.log, **self._how)
@@ -159,7 +161,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         }
 
     def _groups(self, context: Context) -> list[tuple[dict[str, Any], Any]]:
-        """Return what is to be cancelled, by the account that is to do it."""
+        """Return the operations to cancel, by the account that cancels them."""
         whose = self.scope or ("run" if _is_of_run(self._original or self, context) else "task")
         if self._are_given:
             groups = [(connection_kwargs(self), self.operation_names)] if self.operation_names else []
@@ -175,11 +177,11 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
                 _shown(names),
             )
         if not groups:
-            self.log.info("The %s holds no Earth Engine operation: there is nothing to cancel.", whose)
+            self.log.info("The %s has recorded no Earth Engine operation: there is nothing to cancel.", whose)
         return groups
 
     def _readable(self, found: Iterable[Record | Exception]) -> Iterator[Record]:
-        """Yield what may be acted on, and say what may not, or could not be read."""
+        """Yield the records that may be used, and log the others."""
         for record in found:
             if isinstance(record, Exception):
                 self.log.error("%s Its operations may still run.", record)
@@ -188,22 +190,22 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
 
 
 def _shown(names: Any) -> Any:
-    """Return names as they stand in a log; what is given may be anything, until it is read."""
+    """Return names as text for a log; the value may be anything, because it is not parsed yet."""
     return names if isinstance(names, str) or not isinstance(names, Iterable) else abbreviated(names)
 
 
 def _is_of_run(notifier: EarthEngineCancelOperationsNotifier, context: Context) -> bool:
     """Whether a notifier was called as a callback of the DAG, or of a deadline, rather than of a task.
 
-    No key of the context proves it where the task itself runs: a function's arguments are merged into that. Where a
-    DAG's callback runs, nothing is, and its context has a reason.
+    In the task's own process, no key of the context proves it, because a function's arguments are merged into the
+    context. A DAG's callback runs elsewhere, and its context has a reason.
     """
     ti = context.get("ti")
     if ti is None:
         return True
-    holds = [_has_callback(context.get("dag"), notifier), _has_callback(getattr(ti, "task", None), notifier)]
-    if holds in ([True, False], [False, True]):
-        return holds[0]
+    has = [_has_callback(context.get("dag"), notifier), _has_callback(getattr(ti, "task", None), notifier)]
+    if has in ([True, False], [False, True]):
+        return has[0]
     return "reason" in context and not runs_a_task(ti)
 
 
@@ -222,6 +224,6 @@ def _in_time(look_up: Callable[[], T]) -> T:
         return run_with_timeout(look_up, LOOK_UP_TIMEOUT)
     except TimeoutError:
         raise TimeoutError(
-            f"Airflow has not said in {LOOK_UP_TIMEOUT:g} s what the run holds, as it never does in a SyncCallback: "
-            "use AsyncCallback for the deadline, or give operation_names."
+            f"Airflow did not return the run's operations within {LOOK_UP_TIMEOUT:g} s; in a SyncCallback it never "
+            "does. Use AsyncCallback for the deadline, or set operation_names."
         ) from None

@@ -290,7 +290,7 @@ class EarthEngineCancelOperationsOperator(CancellingOperator):
 
 
 def _readable(found: Iterable[Record | Exception], unreadable: list[Exception]) -> Iterator[Record]:
-    """Yield what could be read, and keep what could not."""
+    """Yield the records that could be read, and collect the errors of the others."""
     for record in found:
         if isinstance(record, Exception):
             unreadable.append(record)

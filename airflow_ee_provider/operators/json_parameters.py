@@ -1,4 +1,4 @@
-"""Parameters that are JSON: given as such, as a text of it, or as the name of a template file."""
+"""Parameters that are JSON: an object, a text of JSON, or the name of a template file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def file_of(operator: BaseOperator, value: Any) -> Any:
-    """Return the content of a ``.json`` template file, if that is what a value names; no other text names one."""
+    """Return the content of a template file if the value is a text that ends with ``.json``; otherwise the value."""
     if not (isinstance(value, str) and value.strip().endswith(".json")):
         return value
     environment = operator.get_template_env()
@@ -22,10 +22,10 @@ def file_of(operator: BaseOperator, value: Any) -> Any:
 
 
 def read_json(value: Any, what: str) -> Mapping[str, Any]:
-    """Return the JSON object that a rendered value is, or is a text of.
+    """Return the JSON object of a rendered value.
 
-    :param what: it is, for the error.
-    :raises AirflowFailException: if it is none.
+    :param what: What the value is, for the error.
+    :raises AirflowFailException: If it is not a JSON object.
     """
     try:
         found = json.loads(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""The janitor: the operator that cancels a project's stale operations."""
+"""The operator that cancels a project's stale operations."""
 
 from __future__ import annotations
 
@@ -181,12 +181,12 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         parameters.check(self, self.checked_parameters)
 
     def pre_execute(self, context: Context) -> None:
-        """Refuse a criterion that a template has made empty: without it, more would be cancelled."""
+        """Refuse a criterion that a template rendered to an empty value: without it, more would be cancelled."""
         parameters.check_not_empty(self, self._given)
         super().pre_execute(context)
 
     def execute(self, context: Context) -> list[CancelDict]:
-        """List, choose, cancel."""
+        """List the operations, select those that match, and cancel them."""
         with airflow_errors():
             stale = self.hook.list_stale_operations(self._criteria(), self.limit)
         EarthEngineTasksLink.persist_for(context, [one.operation.name for one in stale])
@@ -201,13 +201,13 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         return self.cancel([(connection_kwargs(self), names)])
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Know again why each operation was stale, which was said in another process."""
+        """Read the reasons again, which another process recorded."""
         ti = context["ti"]
         self._reasons = ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index, key=REASONS_KEY) or {}
         return super().resume_execution(next_method, next_kwargs, context)
 
     def raise_unless_cancelled(self, outcomes: list[CancelDict]) -> list[CancelDict]:
-        """Say why each was cancelled, and log the table, whether or not all were."""
+        """Add the reasons to the outcomes, and log the table, in any case."""
         for outcome in outcomes:
             outcome["reason"] = self._reasons.get(outcome["name"], "")
         self._log_table(outcomes)
@@ -229,7 +229,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         )
 
     def _orphans(self) -> dict[OperationName, str]:
-        """Return the project's orphaned operations, each with who held it last."""
+        """Return the project's orphaned operations, each with the task that it belonged to."""
         active = [operation for operation in self.hook.list_operations() if not operation.done]
         orphans = find_orphans(active, self.airflow_conn_id)
         measure("orphans", len(orphans))

@@ -133,13 +133,13 @@ class EarthEngineOperationsSensor(OwningTask, BaseSensorOperator):
         parameters.check(self, self.checked_parameters)
 
     def pre_execute(self, context: Context) -> None:
-        """Have in the process what a kill needs, and check what was rendered, before anything is sent."""
+        """Prepare the process for a kill, and check the rendered parameters, before any request."""
         super().pre_execute(context)
         parameters.check_rendered(self, self.checked_parameters)
 
     @property
     def ownership(self) -> Ownership:
-        """Whether they are its own: those that it cancels when it is killed."""
+        """The sensor owns its operations if it cancels them when it is killed."""
         return Ownership.OWNER if self.cancel_on_kill else Ownership.OBSERVER
 
     @property
@@ -156,7 +156,7 @@ class EarthEngineOperationsSensor(OwningTask, BaseSensorOperator):
         with self._failing():
             record_names(self, context, self.ownership)
         try:
-            # Without Airflow's guard, which takes the call of a base class for one from outside of a task.
+            # Unwrapped: Airflow's guard would refuse the call of a base class's method.
             return inspect.unwrap(BaseSensorOperator.execute)(self, context)
         except (AirflowSensorTimeout, AirflowTaskTimeout) as error:
             self.ending.on_timeout(error)
@@ -168,7 +168,7 @@ class EarthEngineOperationsSensor(OwningTask, BaseSensorOperator):
             raise
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask for the state of what has not ended yet; leave the waiting to the triggerer if that is wanted."""
+        """Read the operations that have not ended; defer to the triggerer if ``deferrable`` is set."""
         names = self.hook.account.names(self.operation_names)
         with self._failing(), airflow_errors():
             self._progress = self.hook.poll_operations(names, **self.limits, progress=self._progress)
@@ -185,7 +185,7 @@ class EarthEngineOperationsSensor(OwningTask, BaseSensorOperator):
         return PokeReturnValue(is_done=is_over, xcom_value=operations)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[OperationDict]:
-        """Return the operations, or fail as they did."""
+        """Return the operations that the trigger found, or raise."""
         if waits_itself(self, event):
             found: list[OperationDict] = self._record_and_wait(context)
             return found
@@ -196,7 +196,7 @@ class EarthEngineOperationsSensor(OwningTask, BaseSensorOperator):
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """Let no error leave the task before a user's act is dealt with; see `on_end` for the rest."""
+        """Handle a user's action before an error leaves the task; `on_end` handles the rest."""
         try:
             yield
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What the documents name is there."""
+"""What the documents name is there, and their words, and the code's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from examples_in_docs import MARKED, filled
+from words_in_code import words_in
 
 from airflow_ee_provider.hooks.connection_form import connection_type_info
 
@@ -64,6 +65,29 @@ def test_a_page_is_short_and_uses_no_banned_word(page: Path) -> None:
 
     assert len(text.split()) <= 1500 or page.name == "lifecycle.md"
     assert [found[0] for found in BANNED.finditer(words)] == []
+
+
+#: Parts of the package whose words are still to be changed: this list only gets shorter.
+NOT_YET = (
+    "base",
+    "collector",
+    "earth_engine/auth",
+    "earth_engine/ee_client",
+    "earth_engine/transport",
+    "emulator",
+    "exports",
+    "lifecycle",
+    "plugins",
+    "tracking",
+    "triggers",
+)
+PACKAGE = ROOT / "airflow_ee_provider"
+CODE = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@pytest.mark.parametrize("name", [name for name in CODE if not name.startswith(tuple(f"{part}/" for part in NOT_YET))])
+def test_docstrings_comments_and_messages_use_no_banned_word(name: str) -> None:
+    assert [(line, found[0]) for line, text in words_in(CODE[name]) for found in BANNED.finditer(text)] == []
 
 
 def test_the_documents_are_short() -> None:

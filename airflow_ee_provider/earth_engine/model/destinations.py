@@ -18,7 +18,7 @@ _ASSETS = "https://code.earthengine.google.com/?asset="
 
 
 def console_url_of(body: Mapping[str, Any]) -> str:
-    """Return where an export's output will be seen, as far as its request says so; empty where it does not."""
+    """Return the address of an export's output, from its request; empty if the request does not contain it."""
     options = next((v for k, v in body.items() if k.endswith("ExportOptions") and isinstance(v, Mapping)), {})
 
     def of(destination: str, field: str) -> str:
@@ -56,9 +56,9 @@ def destination_of(body: Mapping[str, Any]) -> str:
 
 
 def link_to(uri: str) -> str:
-    """Return the address under which a person can look at one of an operation's ``destination_uris``.
+    """Return the address at which a person can open one of an operation's ``destination_uris``.
 
-    :return: empty for what is none, or not one to be clicked: whatever Earth Engine answers gets into the UI so.
+    :return: An empty text for other addresses, because Earth Engine's answer becomes a link in the UI.
 
     >>> link_to("gs://my-bucket/ndvi/2024.tif")
     'https://console.cloud.google.com/storage/browser/my-bucket/ndvi/2024.tif'
@@ -88,7 +88,7 @@ def openlineage_dataset(uri: str) -> tuple[str, str]:
     """
     try:
         url = urlsplit(uri)
-    except ValueError:  # Whatever that is, the export has succeeded.
+    except ValueError:  # Odd, but the export has succeeded.
         return "unknown", uri
     _, in_bucket, path = url.path.partition("/storage/browser/")
     if in_bucket:

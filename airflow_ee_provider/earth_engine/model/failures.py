@@ -1,6 +1,6 @@
-"""Which failures of an operation can pass, so that starting it again may help: the one table of them.
+"""The table of transient failures of operations: a restart may succeed.
 
-An operation that has failed says why in a code and a message, and nothing more (a google.rpc.Status).
+A failed operation has only a code and a message (a google.rpc.Status).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 #: google.rpc.Code: ABORTED, INTERNAL, UNAVAILABLE.
 _PASSING_CODES = frozenset({10, 13, 14})
 
-#: What Earth Engine says of itself, whatever the code beside it.
+#: Messages about Earth Engine itself, with any code.
 _PASSING = re.compile(r"internal error|timed out|deadline exceeded|unavailable|too many tasks|try again", re.IGNORECASE)
 
-#: What is wrong with the request: it fails again, whatever the code beside it.
+#: Messages about the request, with any code: it would fail again.
 _LASTING = re.compile(
     r"memory limit|too large|too many (pixels|features)|not found|permission|invalid|no band|unable to", re.IGNORECASE
 )

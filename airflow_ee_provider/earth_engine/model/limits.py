@@ -17,5 +17,5 @@ LARGEST_ANSWER, LARGEST_TOKEN_ANSWER = 32 * 2**20, 2**20
 #: Bytes that are read at once, compressed ones: each can become a thousand.
 PIECE = 4096
 
-#: Bytes of an answer that is understood in a thread, so that the event loop goes on.
+#: Answers of more bytes are parsed in a thread, so that the event loop is not blocked.
 LARGE_ANSWER = 2**20

@@ -73,10 +73,10 @@ def eecu_seconds(operations: Iterable[Operation]) -> float:
 
 
 def time_left(ended: int, unfinished: int, waited: float) -> str:
-    """Say when the others will have ended if they go on as so far.
+    """Return an estimate of the time until the others have ended, at the pace so far.
 
-    :param ended: how many have ended while somebody waited.
-    :param waited: seconds so far.
+    :param ended: How many have ended while the task waited.
+    :param waited: Seconds so far.
     """
     minutes = round(waited * unfinished / ended / 60)
     return f"about {minutes // 60} h {minutes % 60:02} min left at this pace"

@@ -1,7 +1,7 @@
-"""What is measured, on its way to whoever collects it: noted where it happens, handed over between two steps.
+"""Metrics: noted where they are measured, and handed over to Airflow's metrics backend between two steps.
 
-An ``on_kill`` runs in a signal handler, and must not wait for a lock of the collector's that the interrupted code may
-hold: meanwhile, nothing is handed over.
+An ``on_kill`` runs in a signal handler. It must not wait for a lock of the backend that the interrupted code may have
+locked, so nothing is handed over during it.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ def measure(name: str, value: float = 1, **tags: Any) -> None:
     """Note a measurement, for `flush` to hand over; never raises, never waits.
 
     :param name: one of `METRICS`, without ``earth_engine.``.
-    :param tags: those that are None are left out.
+    :param tags: Tags; those that are None are omitted.
     """
     global _collector, _process  # noqa: PLW0603 (a fork has a collector of its own, and nothing noted)
     if _process != os.getpid():
         _process = os.getpid()
         _noted.clear()
         _collector = None
-        with suppress(Exception):  # Whatever it is, no task depends on it.
+        with suppress(Exception):  # No task depends on metrics.
             _collector = find_collector()
     if _collector is not None:
         known = {tag: str(text) for tag, text in tags.items() if text is not None}
@@ -93,10 +93,10 @@ def flush() -> None:
     """Hand over what is noted; while a handler is `interrupting`, do nothing. It may wait for the collector."""
     if is_flushed() or _interrupted:
         return
-    with suppress(IndexError):  # Until nothing is left; another thread may take some of it.
+    with suppress(IndexError):  # Until it is empty; another thread may take some of it.
         while True:
             item = _noted.popleft()
-            with suppress(Exception):  # Whatever it is, no task depends on it.
+            with suppress(Exception):  # No task depends on metrics.
                 _hand_over(*item)
 
 

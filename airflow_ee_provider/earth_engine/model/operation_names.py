@@ -65,7 +65,7 @@ class OperationName:
 
     @classmethod
     def parse_all(cls, texts: Any, project: str | None = None) -> list[OperationName]:
-        """Parse one name, several, or none; ``None`` and empty texts are left out, repeated names kept once.
+        """Parse one name, several, or none; ``None`` and empty texts are ignored, repeated names kept once.
 
         A rendered template or an XCom gives any nesting of texts and lists, or a list that Jinja turned into a text:
         JSON, Python's own, or words with commas or blanks between. An operation as plain JSON stands for its name.
@@ -83,7 +83,7 @@ class OperationName:
 #: What templates make of "nothing", in any case: Jinja, JSON, pandas, JavaScript.
 _NOTHING = frozenset({"", "none", "null", "nan", "undefined"})
 
-#: Texts longer than that are not parsed as lists: nobody's names are, and a parser may choke on them.
+#: Longer texts are not parsed as lists: they are no names, and could exhaust the parser.
 _LONGEST_LIST = 1_000_000
 
 
@@ -94,7 +94,7 @@ def _flatten(texts: Any) -> Iterable[Any]:
         return
     if isinstance(texts, Mapping):  # An operation as plain JSON, what a task has recorded, or `task.status()`.
         texts = next((texts[key] for key in ("operation_names", "name", "id") if key in texts), texts)
-    # A text is itself a sequence; anything that is neither is left to the parser, which refuses it.
+    # A text is itself a sequence. Other types go to the parser, which refuses them.
     if isinstance(texts, (str, Mapping, OperationName)) or not isinstance(texts, Iterable):
         yield texts
         return

@@ -86,7 +86,7 @@ def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None =
 
     def take(page: list[Mapping[str, Any]]) -> bool:
         for payload in page:
-            with suppress(InvalidOperationNameError):  # Whatever that is, it must not cost the others.
+            with suppress(InvalidOperationNameError):  # An odd entry must not hide the others.
                 name = OperationName.parse(payload.get("name", ""))
                 if not is_same_project(name.project, project):
                     foreign.append(str(name))
@@ -98,8 +98,8 @@ def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None =
     read = yield from _pages(project, page_size, take)
     if foreign:
         yield LogMessage(
-            f"The list of projects/{project} has {len(foreign)} operations of other projects, such as {foreign[0]}: "
-            "they are left out.",
+            f"The list of projects/{project} has {len(foreign)} operations of other projects, such as {foreign[0]}. "
+            "They are ignored.",
             warning=True,
         )
     if read.came_round:
@@ -121,7 +121,7 @@ def find_operations(
     def take(page: list[Mapping[str, Any]]) -> bool:
         nonlocal pages
         pages += 1
-        # A page is full of what nobody asked for: only the rest of it is read.
+        # A page mostly has other operations, which are not parsed.
         for payload in page:
             answered, _, operation_id = str(payload.get("name")).removeprefix("projects/").partition("/operations/")
             if (name := wanted.get(operation_id)) and is_same_project(answered, name.project):

@@ -1,4 +1,4 @@
-"""Cancel, then confirm: what counts as cancelled, and what became of what did not.
+"""Cancel operations and confirm each cancel; the outcomes.
 
 Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/cancel
 """
@@ -127,18 +127,18 @@ def cancel_and_confirm(
     poll_interval: float = CANCEL_POLL_INTERVAL,
     timeout: float = CANCEL_TIMEOUT,
 ) -> Flow[list[CancelResult]]:
-    """Request all cancels, then wait until Earth Engine says what became of each; raises nothing."""
+    """Request all cancels, then wait until Earth Engine confirms each; raises nothing."""
     results = yield from request_cancels(names, timeout=timeout)
     return (yield from confirm_cancels(results, poll_interval=poll_interval, timeout=timeout))
 
 
 def request_cancels(names: Iterable[OperationName], *, timeout: float = CANCEL_TIMEOUT) -> Flow[list[CancelResult]]:
-    """Read the operations' states and ask those that run to cancel; one's error never stops the others.
+    """Read the operations' states and request the cancels of those that run. An error does not stop the others.
 
-    What was asked to cancel is `STILL_CANCELLING`: only `confirm_cancels` can say more. What cannot be read in the time
-    that there is for that is asked to cancel unread.
+    Their outcome is `STILL_CANCELLING` until `confirm_cancels` has read them. Operations that cannot be read in time
+    are cancelled without being read.
 
-    :param timeout: seconds for all of it; no wait that Earth Engine asks for goes beyond.
+    :param timeout: Seconds for all requests; no wait that Earth Engine asks for exceeds them.
     """
     names = list(names)
     until = (yield MonotonicTime()) + timeout
@@ -151,11 +151,11 @@ def request_cancels(names: Iterable[OperationName], *, timeout: float = CANCEL_T
 def confirm_cancels(
     results: Sequence[CancelResult], *, poll_interval: float, timeout: float
 ) -> Flow[list[CancelResult]]:
-    """Read the operations that are still cancelling until Earth Engine says what became of them.
+    """Read the operations that are still cancelling until Earth Engine confirms the cancels.
 
-    A cancel is best effort, so an operation that goes on running is asked again now and then.
+    A cancel is best effort, so it is requested again now and then while the operation keeps running.
 
-    :param timeout: seconds after which what has not ended stays `STILL_CANCELLING`.
+    :param timeout: Seconds after which the outcome of unconfirmed cancels stays `STILL_CANCELLING`.
     """
     latest = {result.name: result for result in results}
     interval = FIRST_INTERVAL
@@ -231,7 +231,7 @@ def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError) -> F
 
 
 def describe_results(results: Sequence[CancelResult]) -> list[str]:
-    """Say what became of operations: a line for each of a few; of many the numbers, and what has not ended."""
+    """Return the outcomes as lines: one for each of a few operations; for many, totals and those that may run."""
     if is_short_list(len(results)):
         return [result.describe() for result in results]
     unclear = [result.describe() for result in results if not result.outcome.has_ended]
@@ -252,5 +252,5 @@ def _log(results: Sequence[CancelResult], total: int) -> Flow[None]:
 def _log_line(result: CancelResult) -> LogMessage:
     if result.outcome is CancelOutcome.STILL_CANCELLING:
         called = result.operation.label if result.operation else result.name
-        return LogMessage(f"{called}: cancel requested; it counts as cancelled once Earth Engine says so.")
+        return LogMessage(f"{called}: cancel requested; waiting for Earth Engine's confirmation.")
     return LogMessage(f"{result.describe()}.", warning=not result.outcome.has_ended)

@@ -101,7 +101,7 @@ class SideBySide:
     """Carry out flows side by side, as many at once as the API allows; answered with the list of their results."""
 
     flows: Sequence[Flow[Any]]
-    #: Told of each result as it comes, one at a time, by whoever drives the flow that asks for it.
+    #: Called with each result as it comes, one at a time.
     as_done: Callable[[Any], None] = lambda _result: None
 
 

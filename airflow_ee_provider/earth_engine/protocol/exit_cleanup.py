@@ -1,7 +1,6 @@
-"""Cancel what a process leaves that is about to end: operations, and starts whose answers nobody has heard.
+"""Cancels for a process that is about to end: of its operations, and of starts that have no answer yet.
 
-A start that is asked for again with its ``requestId`` names the operation, whether or not the first request came
-through; so it can be cancelled.
+A repeated start request with the same ``requestId`` returns the operation's name, so that it can be cancelled.
 """
 
 from __future__ import annotations
@@ -25,30 +24,29 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 
-#: Seconds after which what Earth Engine has not answered is asked again, and for which one round waits for the
-#: confirmation of its cancels.
+#: Seconds after which unanswered requests are repeated, and for which one round waits for confirmations.
 AGAIN_AFTER, ROUND = 5.0, 60.0
 
 
 class Left(NamedTuple):
-    """What became of it so far: of each operation, and the starts of which nothing is known still."""
+    """The outcomes so far, and the starts that still have no answer."""
 
     results: list[CancelResult]
     starts: list[Start]
 
     @property
     def unanswered(self) -> list[OperationName]:
-        """The operations that Earth Engine was not heard to cancel."""
+        """The operations whose cancel requests have no answer."""
         return [result.name for result in self.results if result.unanswered]
 
 
 def cancel_what_is_left(
     project: str, names: Iterable[OperationName], starts: Sequence[Start], *, timeout: float
 ) -> Flow[Left]:
-    """Request the cancels of operations, and of what is found to be started.
+    """Request the cancels of operations, and of starts that turn out to have succeeded.
 
-    :param project: where a start names none.
-    :param timeout: seconds for all of it.
+    :param project: The project of starts that name none.
+    :param timeout: Seconds for all requests together.
     """
     until = (yield MonotonicTime()) + timeout
     unheard: list[Start] = []

@@ -59,7 +59,7 @@ class PollPlan:
         return waiter
 
     def remove(self, waiter: Waiter) -> None:
-        """Forget a waiter: it has its answer, or does not want it any more."""
+        """Forget a waiter: it has its answer, or no longer needs it."""
         self.ticks.get(waiter.tick, set()).discard(waiter)
         for name in waiter.read.names:
             self._by_name[name].discard(waiter)

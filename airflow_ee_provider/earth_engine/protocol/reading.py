@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.operation_names import OperationName
     from airflow_ee_provider.earth_engine.model.operations import Operation
 
-#: How many gets a page of a list is worth: it holds 500 operations, few of which may be ours.
+#: How many gets a page of a list is worth: it has 500 operations, few of which may be ours.
 GETS_PER_LIST_PAGE = 20
 
 ReadResults = dict["OperationName", "Operation | EarthEngineError"]
@@ -33,8 +33,7 @@ def list_is_cheaper(operations: int) -> bool:
 def read_list(project: str, names: Collection[OperationName]) -> Flow[ReadResults]:
     """Read operations in the pages of a list; names that are missing from the answer must be read one by one.
 
-    The list is left where its pages cost more than the gets that it is read in place of: a project can have listed
-    many thousands since.
+    It stops once the pages cost more than single gets would: a project can have many thousands of newer operations.
     """
     listed = yield from attempt(find_operations(project, names, most_pages=len(names) // GETS_PER_LIST_PAGE))
     if isinstance(listed, TransientError):

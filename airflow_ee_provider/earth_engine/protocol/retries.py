@@ -79,7 +79,7 @@ def request_with_answer(request: Request, backoff: Backoff = BACKOFF) -> Flow[tu
         if not isinstance(result, EarthEngineError):
             return result, answer
         delay = backoff.delay(attempt, _retry_after(answer))
-        # There is room in a queue again after minutes, not seconds: whoever starts something waits for that.
+        # A queue has room again after minutes, not seconds: the code that starts exports waits for that.
         is_hopeless = result.permanent or isinstance(result, QueueFullError)
         if is_hopeless or not request.repeatable or delay is None:
             raise result
@@ -115,10 +115,10 @@ def checked(flow: Flow[T], check: Callable[[Effect], Flow[None]]) -> Flow[T]:
 
 
 def within(flow: Flow[T], until: float | None) -> Flow[T]:
-    """Carry a flow on while there is time: it does not wait beyond a moment of the monotonic clock.
+    """Run a flow that must not wait beyond a moment of the monotonic clock.
 
-    :param until: None for no limit.
-    :raises TransientError: if the flow wants to wait longer than that.
+    :param until: The moment; None for no limit.
+    :raises TransientError: If the flow would have to wait longer.
     """
     if until is None:
         return flow
@@ -129,7 +129,9 @@ def within(flow: Flow[T], until: float | None) -> Flow[T]:
         if isinstance(effect, Request):
             subject = effect.subject
         if isinstance(effect, Sleep) and (yield MonotonicTime()) + effect.seconds > until:
-            raise TransientError("There is no time to wait as long as Earth Engine wants.", subject=subject)
+            raise TransientError(
+                "Earth Engine asked to wait longer (Retry-After) than the remaining time.", subject=subject
+            )
 
     return checked(flow, check)
 

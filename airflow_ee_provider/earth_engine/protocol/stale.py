@@ -1,4 +1,4 @@
-"""Which operations of a project are stale: the janitor's criteria, and why an operation meets them."""
+"""Which operations of a project are stale: the criteria, and the reason for each operation."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 AGE_FIELDS = ("create_time", "start_time")
 
 
-#: By how much Earth Engine's clock and this machine's may differ. One of them is wrong then, and whichever it is: what
-#: seems old may be new.
+#: By how much Earth Engine's clock and this machine's may differ. Beyond that, one of them is wrong, and an operation
+#: that looks old may be new.
 CLOCKS_DIFFER = timedelta(days=2)
 
-#: How much of a description is matched: Earth Engine's own are 100 signs long, and a pattern can take for ever to match
-#: a long one.
+#: How many characters of a description are matched: Earth Engine allows 100, and a pattern can take very long to match
+#: a long text.
 LONGEST_DESCRIPTION = 256
 
 #: The highest priority that an operation can have; Earth Engine runs those of a higher one first.
@@ -48,7 +48,7 @@ class StaleCriteria:
     :param types: such as ``EXPORT_IMAGE``.
     :param max_priority: of this priority or a lower one.
     :param min_eecu_seconds: has used that many EECU-seconds or more.
-    :param states: the states to look at; not a criterion by itself.
+    :param states: The states to select; no criterion without another one.
     :param keep: never stale.
     :param among: only these can be stale, each with a reason; None for all.
     :param select_all: whether the criteria may select every operation of the project.

@@ -1,4 +1,4 @@
-"""Start an operation exactly once, whatever is lost or dies in between.
+"""Start an operation exactly once, also if a request is lost or a process dies.
 
 Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export (``requestId``)
 """
@@ -114,15 +114,15 @@ def workload_tag_of(text: str) -> str:
 
 @dataclass(frozen=True)
 class Start:
-    """A start that happens once: the same start has the same ``requestId``, whoever repeats it and in which order.
+    """A start that happens once: the same start always has the same ``requestId``.
 
     :param method: ``image:export``, ``table:import`` and so on.
-    :param body: the API's own JSON; its ``requestId`` is replaced.
-    :param identity: of the task, across its retries; not across its clears, after which a user wants another one.
-    :param repeat: how many equal starts came before, for a task that wants the same thing several times.
+    :param body: The request's JSON; its ``requestId`` is replaced.
+    :param identity: The task's identity: the same in all retries, another one after a clear.
+    :param repeat: How many equal starts the task made before this one.
     :param tries: how often the task may have tried, this try included.
-    :param gone_since: when what it writes was not there, in seconds since the epoch by Earth Engine's clock: an
-        operation that had succeeded by then has to be started anew. None if that is not known.
+    :param gone_since: When its output did not exist, in seconds since the epoch by Earth Engine's clock: an operation
+        that succeeded before that is started again. None if that is not known.
     """
 
     method: str
@@ -135,7 +135,7 @@ class Start:
 
     @cached_property
     def asked(self) -> tuple[str, str, str]:
-        """What is asked for, whoever asks and how often."""
+        """The request's content, without its id."""
         body = encode({name: value for name, value in self.body.items() if name != "requestId"})
         return self.method, self.project, sha256(body).hexdigest()
 
@@ -215,10 +215,10 @@ def start_all(
     stopped: Callable[[Start], bool],
     as_done: Callable[[tuple[Start, Operation | EarthEngineError]], None],
 ) -> Flow[None]:
-    """Start operations side by side, each as `start_once` does; one's error stops no other.
+    """Start operations concurrently, each as `start_once` does. An error does not stop the others.
 
-    :param stopped: asked before each request that starts something: True once that is not wanted any more.
-    :param as_done: told of each operation, or why it was not started, as soon as that is known.
+    :param stopped: Called before each start request; returns True if no more operations may be started.
+    :param as_done: Called with each operation, or with the error of its start, as soon as it is known.
     """
 
     def start_one(start: Start) -> Flow[tuple[Start, Operation | EarthEngineError]]:
@@ -230,13 +230,13 @@ def start_all(
 def start_once(project: str, start: Start, stopped: Callable[[], bool] = lambda: False) -> Flow[Operation]:
     """Start an operation, or find the one that an earlier try of the same task has started.
 
-    A request that is repeated with its ``requestId`` finds the operation that it started, so nothing has to be
-    remembered: a try finds what the tries before it have left, whether or not they lived to write it down. It goes on
-    with what is active or has succeeded; after what has failed or was cancelled, it starts the next one.
+    A repeated request with the same ``requestId`` returns the operation that the first one started. So a try finds the
+    operations of earlier tries, even if these crashed before they recorded the names. It continues with an operation
+    that is active or has succeeded. After one that failed or was cancelled, it starts the next one.
 
-    :param project: the project that runs it, where ``start`` names none.
-    :param stopped: asked before each request that starts something: True once nothing more is to be started.
-    :raises TransientError: if nothing more is to be started.
+    :param project: The project that runs it, if ``start`` names none.
+    :param stopped: Called before each start request; returns True if no more operations may be started.
+    :raises TransientError: If no more operations may be started.
     """
     return _unless(stopped, _start_once(start.project or project, start))
 
@@ -258,7 +258,7 @@ def _start_once(project: str, start: Start) -> Flow[Operation]:
 
 
 def _unless(stopped: Callable[[], bool], flow: Flow[Operation]) -> Flow[Operation]:
-    """Carry a flow on until it wants to start something although that is not wanted any more."""
+    """Run a flow, and raise before a start request if no more operations may be started."""
 
     def check(effect: Effect) -> Flow[None]:
         if isinstance(effect, Request) and effect.method == "POST" and stopped():

@@ -126,7 +126,7 @@ class Progress:
         return [self.latest[name] for name in self.names if name in self.latest]
 
     def is_over(self, options: WaitOptions) -> bool:
-        """Whether there is nothing left to wait for."""
+        """Whether the wait is over."""
         if not self.unfinished:
             return True
         failures = sum(operation.failed for operation in self.found)
@@ -134,11 +134,11 @@ class Progress:
 
 
 def poll_operations(progress: Progress, options: WaitOptions, after: float = 0.0) -> Flow[int]:
-    """Read what has not ended, once, and note what is new; a fault that passes costs only its operation.
+    """Read the operations that have not ended, once, and log changes. A transient error affects only its operation.
 
-    :param after: seconds to wait first.
-    :return: how many were read; fewer than are unfinished where some have ended early.
-    :raises ComputeLimitExceededError: once Earth Engine has said what became of those that used more than they may.
+    :param after: Seconds to wait first.
+    :return: How many were read; fewer than are unfinished if some ended early.
+    :raises ComputeLimitExceededError: If operations used more compute than allowed, after their cancel.
     """
     seen: ReadResults = yield ReadOperations(progress.unfinished, after)
     yield from _merge_and_log(seen, progress)
@@ -264,12 +264,12 @@ def _log_summary(progress: Progress) -> Flow[None]:
 
 
 def _enforce_limits(progress: Progress, options: WaitOptions) -> Flow[None]:
-    """Cancel, and confirm, what runs and has used more compute than it may, by itself or together."""
+    """Cancel running operations that used more compute than allowed, each or together."""
     running = [operation for operation in progress.found if not operation.done]
     most, most_together = options.max_eecu_seconds, options.max_total_eecu_seconds
     if most is not None and (over := [o for o in running if (o.batch_eecu_usage_seconds or 0.0) > most]):
         used = abbreviated(f"{o.label} has used {o.batch_eecu_usage_seconds:g} EECU-seconds" for o in over)
-        yield from _cancel_over_limit([o.name for o in over], used, f"{most:g} are allowed (max_eecu_seconds)")
+        yield from _cancel_over_limit([o.name for o in over], used, most, "max_eecu_seconds")
     together = eecu_seconds(progress.found)
     if most_together is not None and together > most_together and progress.unfinished:
         used = f"The task's {len(progress.names):,} operations have used {together:,.0f} EECU-seconds together"
@@ -277,14 +277,15 @@ def _enforce_limits(progress: Progress, options: WaitOptions) -> Flow[None]:
         for operation in progress.found:
             by_state[operation.state.value] += round(operation.batch_eecu_usage_seconds or 0.0)
         used += f" ({', '.join(f'{state} {seconds:,}' for state, seconds in by_state.most_common())})"
-        allowed = f"{most_together:g} are allowed (max_total_eecu_seconds)"
-        yield from _cancel_over_limit(list(progress.unfinished), used, allowed)
+        yield from _cancel_over_limit(list(progress.unfinished), used, most_together, "max_total_eecu_seconds")
 
 
-def _cancel_over_limit(names: list[OperationName], used: str, allowed: str) -> Flow[None]:
+def _cancel_over_limit(names: list[OperationName], used: str, most: float, parameter: str) -> Flow[None]:
+    allowed = f"{most:g} are allowed ({parameter})"
     yield LogMessage(f"{used}, and {allowed}; cancelling {abbreviated(names)}.", warning=True)
     results = yield from cancel_and_confirm(names)
-    became = "; ".join(describe_results(results))
+    outcomes = "; ".join(describe_results(results))
     raise ComputeLimitExceededError(
-        f"{used}; {allowed}. What became of it: {became}.", remedy="Make the export smaller, or allow it more."
+        f"{used}; {allowed}. Result of the cancel: {outcomes}.",
+        remedy=f"Reduce the export's size, or raise {parameter}.",
     )

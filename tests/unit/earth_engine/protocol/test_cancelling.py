@@ -32,7 +32,7 @@ def test_a_cancel_counts_only_once_earth_engine_says_so() -> None:
     assert outcomes(played) == ["CANCELLED"]
     assert played.sent[:2] == [f"GET {NAME}", f"POST {NAME}:cancel"]
     assert not played.requests[1].body
-    assert "counts as cancelled once Earth Engine says so" in played.notes[0].message
+    assert "cancel requested; waiting for Earth Engine's confirmation" in played.notes[0].message
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "CANCELLED"])
@@ -144,7 +144,7 @@ def test_what_cannot_be_read_nor_asked_to_cancel_in_time_is_an_error() -> None:
     played = play(cancel([ABC], timeout=20.0), [later] * 10)
 
     assert outcomes(played) == ["ERROR"]
-    assert "no time to wait" in str(played.result[0].error)  # type: ignore[index]
+    assert "asked to wait longer" in str(played.result[0].error)  # type: ignore[index]
 
 
 def test_a_fault_while_confirming_is_no_news() -> None:

@@ -194,7 +194,7 @@ def test_what_is_used_together_is_bounded() -> None:
     assert isinstance(played.error, errors.ComputeLimitExceededError)
     assert (
         "The task's 2 operations have used 60 EECU-seconds together (SUCCEEDED 40, RUNNING 20); 50 are allowed "
-        "(max_total_eecu_seconds). What became of it: projects/p/operations/XYZ: cancelled"
+        "(max_total_eecu_seconds). Result of the cancel: projects/p/operations/XYZ: cancelled"
     ) in str(played.error)
     assert f"POST {XYZ}:cancel" in played.sent
     assert f"POST {ABC}:cancel" not in played.sent
