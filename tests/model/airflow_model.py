@@ -102,9 +102,8 @@ class Airflow(Database):
             self.want_no_more()
 
             def handler() -> None:
-                process.operator.ending.execution_ends = (
-                    self.world.now
-                )  # It strikes when it strikes, not by a parameter.
+                if ending := getattr(process.operator, "ending", None):
+                    ending.execution_ends = self.world.now  # It strikes when it strikes, not by a parameter.
                 raise AirflowTaskTimeout("Timeout")
 
             process.signal(handler)
