@@ -38,7 +38,7 @@ def measure_ended(operations: Iterable[OperationDict], dag_id: str | None) -> No
 
 
 def measure_cancels(outcomes: Iterable[CancelOutcome | str], cause: str, dag_id: str | None = None) -> None:
-    """Count what became of operations that were to be cancelled, by why.
+    """Count the outcomes of cancels, by their cause.
 
     :param cause: one of `CAUSES`.
     """

@@ -46,8 +46,8 @@ def is_asking_airflow() -> bool:
 def is_writing_to_the_log() -> bool:
     """Whether the code that a signal handler has interrupted is just writing a log line of Airflow 3's.
 
-    structlog holds a lock meanwhile that a second line, written in the handler, would wait for without end. The signal
-    that `resend_sigterm` sends comes often there: Python switches threads where one waits for the system.
+    structlog has locked a lock then, for which a second line, written in the handler, would wait without end. The
+    signal that `resend_sigterm` sends comes often there: Python switches threads where one waits for the system.
     """
     return _interrupts("structlog")
 
@@ -107,7 +107,7 @@ def is_a_dag_test(ti: Any) -> bool:
 
 
 def is_a_task_test(ti: Any) -> bool:
-    """Whether ``airflow tasks test`` runs the task: whatever happens there, no other try follows."""
+    """Whether ``airflow tasks test`` runs the task; no other try follows then."""
     return bool(getattr(ti, "test_mode", False)) or os.environ.get("AIRFLOW_TEST_MODE") == "True"
 
 
@@ -126,7 +126,7 @@ def can_run_a_trigger(ti: Any) -> bool:
 def is_an_inline_trigger() -> bool:
     """Whether ``dag.test()`` runs this trigger, on an event loop of its own in the process of the task."""
     running = asyncio.current_task()
-    # Nothing else tells: a trigger there has no task instance, and Airflow 2 leaves no trace of itself.
+    # The only sign: a trigger there has no task instance, and Airflow 2 sets nothing else.
     name = getattr(running.get_coro(), "__qualname__", "") if running else ""
     return name.startswith(("_run_inline_trigger.", "InProcessTestSupervisor.run_trigger_in_process."))
 
@@ -139,9 +139,9 @@ def _runs_in_triggerer() -> bool:
 
 
 def run_with_timeout(look_up: Callable[[], T], seconds: float) -> T:
-    """Return what a look-up returns, in a thread of its own: an answer that never comes must not hold the process.
+    """Return what a look-up returns, in a separate thread, because the answer may never come.
 
-    It can be called in a signal handler: nothing here waits for a lock that the interrupted code may hold.
+    It can be called in a signal handler: nothing here waits for a lock that the interrupted code may have locked.
 
     :raises TimeoutError: if there is no answer in time.
     """

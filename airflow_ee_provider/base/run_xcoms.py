@@ -21,7 +21,7 @@ def xcoms_of_run(
     An exception is the value of what could not be read.
 
     :param known_tasks: the ids of the tasks of the DAG's present file, each with whether it can be mapped.
-    :param wanted: whether a task's id is asked about.
+    :param wanted: Whether the XComs of a task id are needed.
     """
     return (_from_supervisor if AIRFLOW_3 else _from_database)(key, dag_id, run_id, known_tasks, wanted)
 

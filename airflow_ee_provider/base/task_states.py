@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-#: States of a task instance in which it may still want what it holds.
+#: States of a task instance in which it may still need its operations.
 ACTIVE_STATES = frozenset(
     {"scheduled", "queued", "running", "deferred", "restarting", "up_for_retry", "up_for_reschedule"}
 )
@@ -20,7 +20,7 @@ ACTIVE_STATES = frozenset(
 def own_state(ti: Any) -> str:
     """Return the state that Airflow has of a task instance now: ``cleared`` for none, ``deleted`` for no such instance.
 
-    :raises Exception: whatever keeps Airflow from saying so.
+    :raises Exception: If Airflow does not answer.
     """
     return _state_from_supervisor(ti) if AIRFLOW_3 else _state_from_database(ti)[0]
 
@@ -28,7 +28,7 @@ def own_state(ti: Any) -> str:
 def is_run_active_now(ti: Any) -> bool:
     """Whether the DAG run of a task instance has not ended.
 
-    :raises Exception: whatever keeps Airflow from saying so.
+    :raises Exception: If Airflow does not answer.
     """
     if not AIRFLOW_3:
         return _state_from_database(ti)[2]
@@ -83,7 +83,7 @@ def states_of(dag_id: str, run_ids: Collection[str], task_ids: Collection[str] =
     """Return the states of a DAG's task instances by run and name, a mapped one's with its index; one question.
 
     :param task_ids: of the tasks; all by default.
-    :raises Exception: whatever keeps Airflow from saying so.
+    :raises Exception: If Airflow does not answer.
     """
     if AIRFLOW_3:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
@@ -107,14 +107,14 @@ def instance_name(task_id: str, map_index: int) -> str:
 
 
 def own_try(ti: Any, try_key: str) -> int | None:
-    """Return the number of a task instance's try now; None where Airflow does not tell.
+    """Return the number of a task instance's try now; None if Airflow does not return it.
 
-    :param try_key: of the XCom in which the task has written its try down: Airflow 3 does not tell a trigger.
-    :raises Exception: whatever keeps Airflow from saying so.
+    :param try_key: of the XCom in which the task has written its try down: Airflow 3 does not give it to a trigger.
+    :raises Exception: If Airflow does not answer.
     """
     if not AIRFLOW_3:
         return _state_from_database(ti)[1]
     try_number = xcom(try_key, ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
     if try_number is not None and not isinstance(try_number, int):
-        raise TypeError(f"{try_key} holds {type(try_number).__name__}, not the number of a try.")
+        raise TypeError(f"{try_key} is a {type(try_number).__name__}, not the number of a try.")
     return try_number

@@ -1,4 +1,4 @@
-"""Whether an operation that a task has recorded is to be cancelled although its task does not: the collector's rule."""
+"""The collector's rule: whether to cancel an operation that a task has recorded and did not cancel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_ee_provider.tracking.record import Ownership
 if TYPE_CHECKING:
     from airflow_ee_provider.tracking.record import Record
 
-#: In place of a state: Airflow's database does not have the task instance any more.
+#: In place of a state: the task instance is no longer in Airflow's database.
 GONE = "gone"
 
 #: States of a task instance that no process runs.
@@ -27,11 +27,11 @@ TO_BE_STARTED = frozenset({None, "scheduled", "queued", "restarting"})
 class Verdict(str, Enum):
     """What is done about a record's operations now."""
 
-    #: A task wants them, or will say itself what it has left.
+    #: A task needs them, or will still record which ones it did not cancel.
     WANTED = "wanted"
-    #: They are not the collector's: they are meant to run on, or somebody else's.
+    #: The collector must not cancel them: they are meant to keep running, or belong to others.
     LEFT = "left"
-    #: Who wants them is not clear; nothing is cancelled, and the log says why.
+    #: It is not clear whether a task needs them. Nothing is cancelled, and the log has the reason.
     UNCLEAR = "unclear"
     #: No task needs them.
     CANCEL = "cancel"
@@ -55,8 +55,8 @@ class Facts:
     :param max_tries: of the task instance now: a clear changes it.
     :param run_started: when its run began: the clear of a finished run changes it.
     :param record: the first part of what the task has recorded.
-    :param settled_try: the try that has written down that nothing is left to cancel.
-    :param is_replaced: whether the record is not there any more, because the next try has begun.
+    :param settled_try: The try that has recorded that no operation needs a cancel.
+    :param is_replaced: Whether the next try has begun and the record was deleted.
     :param was_waiting: whether this try was seen in a state without a process last.
     """
 
@@ -77,7 +77,7 @@ class Facts:
 
     @property
     def is_settled(self) -> bool:
-        """Whether a try has written down that nothing is left; one after a clear does not know what was before it."""
+        """Whether a try has recorded that no operation needs a cancel; after a clear, that excludes earlier ones."""
         recorded_by = self.record.try_number or self.try_number
         is_of_it = self.settled_try is not None and self.settled_try >= recorded_by
         return is_of_it and not (self.is_replaced and self.was_cleared)
@@ -112,9 +112,9 @@ def decide(facts: Facts) -> Decision:
     if facts.is_replaced and facts.was_cleared:
         return _if_allowed(facts, "was cleared, and its next try has ended", ("kill",))
     if facts.is_replaced:
-        return _if_allowed(facts, f"{how}, and its last try has not gone on with them", ("kill",))
+        return _if_allowed(facts, f"{how}, and its last try did not continue with them", ("kill",))
     if facts.task_state == "failed" and not facts.was_waiting:
-        # It has failed by itself, or somebody has marked it: which of both, Airflow does not say.
+        # It has failed, or a user has marked it failed; Airflow does not record which.
         return _if_allowed(facts, how, ("kill", "failure"))
     return _if_allowed(facts, how, ("kill",))
 

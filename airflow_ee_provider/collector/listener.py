@@ -27,10 +27,10 @@ class CollectorListener:
 
     @hookimpl
     def on_starting(self, component: Any) -> None:
-        """Start the thread where a job begins; what kind of job it is, Airflow says later."""
+        """Start the thread when a job begins; Airflow sets the kind of job later."""
         if not hasattr(type(component), "job_type"):  # A task's process.
             return
-        with suppress(Exception):  # Whatever it is, Airflow itself must start.
+        with suppress(Exception):  # An error here must not stop Airflow.
             if conf.getboolean(_SECTION, "cancel_orphans", fallback=True):
                 grace = conf.getfloat(_SECTION, "cancel_orphans_after", fallback=30.0)
                 about = (component, grace)

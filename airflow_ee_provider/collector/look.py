@@ -55,7 +55,7 @@ class Instance:
 
     @property
     def is_settled(self) -> bool:
-        """Whether its latest try has left nothing to cancel."""
+        """Whether no operation of its latest try needs a cancel."""
         return self.settled_try is not None and self.settled_try >= self.try_number
 
     @property
@@ -71,7 +71,7 @@ class Seen:
 
     :param active: the numbers of the runs that are active.
     :param ended: the numbers of the others that were looked at.
-    :param instances: task instances that have recorded operations, and may have left some.
+    :param instances: Task instances that have recorded operations, some of which may need a cancel.
     """
 
     active: frozenset[int]
@@ -122,14 +122,14 @@ class Database:
         return {row.id: _word(row.state) in ACTIVE_RUN_STATES for row in self._ask(statement)}
 
     def look(self, newer_than: int, named: Collection[int] = ()) -> Seen:
-        """Look at the runs that are active, at those that are newer than one, and at those that are named."""
+        """Read the runs that are active, those that are newer than one, and those that are named."""
         from sqlalchemy import or_
 
         run = self._run.c
         return _together(self._look(or_(run.state.in_(ACTIVE_RUN_STATES), run.id > newer_than)), self.look_at(named))
 
     def look_at(self, runs: Collection[int]) -> Seen:
-        """Look at the runs that are named, and at no others."""
+        """Read only the runs that are named."""
         seen = Seen(frozenset(), frozenset(), ())
         for some in _some(sorted(runs)):
             seen = _together(seen, self._look(self._run.c.id.in_(some)))
@@ -162,7 +162,7 @@ class Database:
         )
 
     def again(self, keys: Iterable[Key]) -> dict[Key, Instance]:
-        """Return how task instances are that no look finds any more; without those that are not there any more."""
+        """Return task instances that the last read did not find, if they still exist."""
         from sqlalchemy import and_
 
         wanted: defaultdict[int, set[Key]] = defaultdict(set)
@@ -269,7 +269,7 @@ def _checked(record: Record, key: Key) -> Record:
 def _settled_try(value: Any) -> int | None:
     if value is None:
         return None
-    with suppress(Exception):  # Whatever the backend raises: then Earth Engine is asked.
+    with suppress(Exception):  # If the backend raises, the collector asks Earth Engine.
         return settled_try(xcom_backend().deserialize_value(SimpleNamespace(key=SETTLED_KEY, value=value)))
     return None
 

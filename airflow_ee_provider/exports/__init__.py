@@ -1,1 +1,1 @@
-"""Starts exports for a task: side by side, within a limit of active ones, and again after a failure that can pass."""
+"""Starts exports for a task: side by side, within a limit of active ones, and again after a transient failure."""

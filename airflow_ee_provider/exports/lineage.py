@@ -29,14 +29,14 @@ def add_outlet_assets(context: Context, outlets: Iterable[Any], destination_uris
     """Let each AssetAlias among a task's outlets stand for what the exports have written; never fail."""
     for uri in destination_uris:
         if not link_to(uri):
-            log.warning("Lineage cannot tell of the destination %s.", escaped_for_log(repr(uri)))
+            log.warning("No lineage for the destination %s: its address is not supported.", escaped_for_log(repr(uri)))
             continue
         namespace, name = openlineage_dataset(uri)
         if namespace.startswith("gs://"):
             try:
                 _add(context, outlets, Asset(f"{namespace}/{name}"))
             except Exception as error:  # noqa: BLE001 (Airflow raises what it likes, and the export has succeeded)
-                log.warning("Lineage cannot tell of the destination %s: %s", escaped_for_log(repr(uri)), error)
+                log.warning("No lineage for the destination %s: %s", escaped_for_log(repr(uri)), error)
 
 
 def _add(context: Context, outlets: Iterable[Any], asset: Asset) -> None:

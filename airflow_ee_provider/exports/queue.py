@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-#: The share of a task's operations that has to end before more are started: each time, the task's process begins anew.
+#: The share of a task's operations that has to end before more are started, each time in a new process.
 REFILL_FRACTION = 0.25
 
 #: Seconds after which a full queue is tried again although none of the task's own operations has ended: at first, and

@@ -1,4 +1,4 @@
-"""Exports that have failed in a way that can pass, and are started again within the same try of their task."""
+"""Restarts exports after transient failures, within the same try of their task."""
 
 from __future__ import annotations
 

@@ -17,15 +17,15 @@ AUDIT_EVENT = "earth_engine.cancel"
 #: Whose cancels the collector's are there.
 COLLECTOR = "earth_engine collector"
 
-#: What says of which task instance a row is.
+#: The columns that identify a row's task instance.
 _INSTANCE = ("dag_id", "run_id", "task_id", "map_index", "try_number")
 
 
 def audit_row(owner: str, extra: dict[str, Any], holder: Any = None) -> Log:
     """Return a row for the audit log, to be written before Earth Engine is asked.
 
-    :param extra: the ``operation``, the ``connection``, and what else there is to say.
-    :param holder: the task instance that holds the operation, if there is one.
+    :param extra: The ``operation``, the ``connection``, and other facts.
+    :param holder: The task instance that the operation belongs to, if there is one.
     """
     whose = {} if holder is None else {name: getattr(holder, name) for name in _INSTANCE}
     return Log(AUDIT_EVENT, owner=owner, owner_display_name=owner, extra=json.dumps(extra), **whose)

@@ -1,12 +1,12 @@
-"""What a record of operations looks like, in XCom and in Airflow 3.3's ``task_state_store``: parts, each versioned.
+"""The form of a record of operations, in XCom and in Airflow 3.3's ``task_state_store``: parts, each with a version.
 
-A record says which operations, in whose name, and by which try of which task instance. Its last part is under
-`OPERATIONS_KEY`: it is written again as operations are added, until it has `PART` of them, or those that follow are of
-another account. Then it moves to `part_key`, where it is never written again, and the last part says how many are
-there. So one read of one key tells whether there is a record, whose it is, and how many reads the rest takes.
+A record has the operations, the account, and the try of the task instance. Its last part is under `OPERATIONS_KEY`. It
+is written again as operations are added, until it has `PART` of them, or the next ones have another account. Then it
+moves to `part_key`, where it is never written again, and the last part has the number of these. So one read of one key
+shows whether there is a record, whose it is, and how many reads the rest takes.
 
-Of N operations, W writes a start takes, and R reads for everybody else (the next process of the task, its next try, a
-clean-up, the collector):
+For N operations, a start takes W writes, and each reader (the next process of the task, its next try, a clean-up, the
+collector) takes R reads:
 
 =====  =================================  ===================================
 N      two flushes a second (50 each)     one by one, by a function
@@ -43,7 +43,7 @@ TRY_KEY = "_earth_engine_try"
 #: The store's key for all operations that a task starts, once it has started and recorded the last of them.
 STARTED_KEY = "_earth_engine_started"
 
-#: The XCom's key under which a try writes down that it has ended, and that nothing of it is left to cancel.
+#: The XCom's key under which a try records that it has ended and that none of its operations needs a cancel.
 SETTLED_KEY = "_earth_engine_settled"
 
 #: What `Record.cancel_on` can have: an author's ``cancel_on_kill``, ``cancel_on_failure`` and ``cancel_on_timeout``.
@@ -52,16 +52,16 @@ CANCEL_ON = ("kill", "failure", "timeout")
 #: The form of the records that this version writes.
 VERSION = 1
 
-#: How many operations one part of a record holds, and how many parts can come before the last one.
+#: The maximum number of operations in a part, and of parts before the last one.
 PART, MOST_PARTS = 100, 1_000
 
 
 class Ownership(str, Enum):
     """Why a task records operations; whether they are cancelled after its end depends on it."""
 
-    #: The task needs them until they end: they are orphans once it has ended, and no other task holds them.
+    #: The task needs them until they end: they are orphans once it has ended, unless another task needs them.
     OWNER = "owner"
-    #: They are meant to run on after it: they are orphans only if its run has failed, and no other task holds them.
+    #: They keep running after the task: they are orphans only if its run has failed and no other task needs them.
     HANDED_OFF = "handed_off"
     #: The task only waits for them: another one owns them.
     OBSERVER = "observer"
@@ -73,14 +73,14 @@ class Ownership(str, Enum):
 class Record:
     """A part of what a task instance has recorded.
 
-    :param start_keys: of each operation the `Start.key` under which this package has started it; empty for others.
-    :param account: the `CONNECTION_FIELDS` of whoever started or adopted them; None if that is not known.
+    :param start_keys: The `Start.key` of each operation; empty if another program started it.
+    :param account: The `CONNECTION_FIELDS` of the account that started or adopted them; None if unknown.
     :param try_number: of the try that recorded them.
     :param max_tries: of the task instance then: only a clear changes it.
     :param run_started: when its DAG run began, in ISO 8601: only the clear of a finished run changes it.
     :param ownership: the value of an `Ownership`.
-    :param cancel_on: at which ends of the task its author wants them cancelled, out of `CANCEL_ON`; None if that is not
-        known: people's own code has recorded them.
+    :param cancel_on: The ends of the task at which they are cancelled, of `CANCEL_ON`; None if unknown, because the
+        author's own code has recorded them.
     :param parts_before: how many parts come before this one.
     """
 
@@ -104,10 +104,10 @@ class Record:
 
     @classmethod
     def from_json(cls, value: Any) -> Record:
-        """Read what `as_json` has returned; fields that only a later version knows are left out.
+        """Read the JSON that `as_json` returned; fields of later versions are ignored.
 
-        :raises InvalidOperationNameError: if it is no record, such as the path of an object that is gone, or one of its
-            fields cannot be what a task has written: whoever may write XComs may write anything.
+        :raises InvalidOperationNameError: If it is no record, for example the path of a deleted object, or a field is
+            invalid: users who may write XComs may write anything.
         """
         if isinstance(value, Exception):
             raise value
@@ -204,7 +204,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 
 
 def cancel_on_of(task: object) -> tuple[str, ...] | None:
-    """Return at which ends the author of a task wants its operations cancelled; None if it has no such parameters.
+    """Return the ends of a task at which its operations are cancelled; None if it has no such parameters.
 
     Call it once the parameters are rendered.
     """

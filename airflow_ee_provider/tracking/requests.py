@@ -1,7 +1,7 @@
-"""What a task's function has asked for, kept beside the records: the function is called once in a try.
+"""The requests and the value of a task's function, stored in XComs: the function is called once in a try.
 
-A task that waits in the triggerer goes on in another process. What is still to be started then, and the function's
-value, it finds in XComs of its own; a deferral is no new try, so Airflow leaves them there.
+A task that waits in the triggerer resumes in another process. That one reads the remaining requests and the function's
+value from XComs. A deferral is no new try, so Airflow does not delete them.
 
 The requests of a grid of tiles differ by a region and a name. So they are compressed together, with a window that has
 room for several large ones: 3,000 requests of 5 kB are 0.3 MB so, 3,000 of 200 kB 0.4 MB, 10,000 of 5 kB 0.9 MB.
@@ -50,14 +50,13 @@ _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 8 << 20}]
 
 @dataclass
 class Asked:
-    """What a function has asked for, and returned.
+    """The requests and the return value of a function.
 
-    An operation is meant by the `Start.key` under which the task has started it or will, or by its name if it was
-    adopted.
+    An operation is identified by its `Start.key`, or by its name if it was adopted.
 
     :param value: the function's value, with a `place_of` in place of each operation.
     :param in_value: the operations in these places, by their numbers.
-    :param operations: all that is waited for.
+    :param operations: All operations that the task waits for.
     :param starts: what is still to be started, or can be again.
     :param set_aside: operations of earlier tries that are to be followed by others.
     :param uncounted: what runs beside ``max_active_operations``.
@@ -74,11 +73,11 @@ class Asked:
 
     @property
     def is_kept(self) -> bool:
-        """Whether another process can go on with it."""
+        """Whether another process can continue with it."""
         return bool(self.parts)
 
     def names(self, started: Mapping[str, str]) -> list[str]:
-        """Return the operations that are waited for, as far as they are started.
+        """Return the operations that the task waits for and that are started.
 
         :param started: the latest operation of each `Start.key`.
         """
@@ -87,32 +86,32 @@ class Asked:
 
 
 def check_value(context: Context, value: Any) -> None:
-    """Write a function's value down, before anything waits: what XCom cannot hold fails the task now.
+    """Store a function's value before the task waits.
 
-    :raises AirflowFailException: if it cannot.
+    :raises AirflowFailException: If XCom cannot store it.
     """
     try:
         item_of(context, "ti").xcom_push(key=VALUE_KEY, value=value)
     except (TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise AirflowFailException(
-            f"The function returned what XCom cannot hold: {error} It fails before anything is waited for; return "
-            "numbers, texts, lists, dicts, operations."
+            f"The function returned a value that XCom cannot store: {error} The task fails before it waits. Return "
+            "numbers, texts, lists, dicts or operations."
         ) from error
 
 
 def keep(context: Context, asked: Asked, starts: list[Start], log: Log, parameter: str) -> bool:
-    """Write down what another process needs to go on, unless that is too much; return whether it is.
+    """Store what another process needs to continue, unless it is too large; return whether it is stored.
 
-    :param starts: those of `Asked.starts` that it may need.
-    :param parameter: that may have it send them.
+    :param starts: The `Asked.starts` that it may need.
+    :param parameter: The parameter because of which they may be sent.
     """
     if asked.is_kept:
         return True
     text = _packed(_lines(replace(asked, starts=starts)))
     if len(text) > MOST:
         log.warning(
-            "The requests that may still be sent because of %s are %.1f MB, compressed, and at most %.1f MB are kept: "
-            "the task waits here, in its worker.",
+            "The requests that may still be sent because of %s take %.1f MB, compressed; at most %.1f MB are stored. "
+            "The task waits in its worker.",
             parameter,
             len(text) / 1e6,
             MOST / 1e6,
@@ -127,10 +126,10 @@ def keep(context: Context, asked: Asked, starts: list[Start], log: Log, paramete
 
 
 def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) -> Asked:
-    """Return what the first process of this try has kept.
+    """Return what the first process of this try has stored.
 
-    :param started: by `Start.key`, what is not needed any more; what is `Asked.set_aside` is not meant.
-    :raises AirflowException: if a part of it is gone: the next try calls the function.
+    :param started: The operations that are started, by `Start.key`, except `Asked.set_aside`.
+    :raises AirflowException: If a part is missing; the next try calls the function.
     """
     texts, total = [], 1
     for number in count(1):
@@ -138,7 +137,9 @@ def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) ->
             break
         part = read_own(context, _part_key(number))
         if not isinstance(part, dict) or part.get("version") != VERSION:
-            raise AirflowException("What this task has kept to go on with is not in its XComs any more.")
+            raise AirflowException(
+                "The requests that this task stored in its XComs are missing; the next try calls the function again."
+            )
         total = int(part["parts"])
         texts.append(str(part["text"]))
     lines = _unpacked("".join(texts))

@@ -1,6 +1,6 @@
-"""What the last try of a task has left: the next one goes on with it, or cancels it.
+"""How the next try of a task finds the operations of the last one, and continues with them or cancels them.
 
-Airflow 3.3's ``task_state_store`` remembers it; before 3.3, Airflow's Variables do, for a task that has ``retries``.
+Airflow 3.3's ``task_state_store`` keeps their names; before 3.3, Airflow's Variables do, for a task with ``retries``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.operations import Operation
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
-#: What can be done with what the last try has left.
+#: What can be done with the operations of the last try.
 WAYS = ("reattach", "cancel", "ignore")
 
 #: How many characters are remembered under one key: `[state_store] max_value_storage_bytes`, and some to spare.
@@ -92,7 +92,7 @@ def left_by_the_last_try(context: Context) -> list[Record]:
 
 
 def names_in(parts: Iterable[Record]) -> list[str]:
-    """Return the operations of which records tell."""
+    """Return the operations in records."""
     return [name for part in parts for name in part.operation_names]
 
 
@@ -109,7 +109,7 @@ def _was_cleared(context: Context, parts: list[Record]) -> bool:
     """Whether the task was cleared since the last try recorded something.
 
     A clear raises the stored ``max_tries``, and that of a finished run begins the run again; a retry does neither,
-    whatever ``retries`` the DAG's file has by now.
+    also if ``retries`` has changed in the DAG's file.
     """
     if not parts or parts[0].max_tries is None:
         return False
@@ -137,7 +137,7 @@ def record_all_started(context: Context, asked: Asked) -> None:
 def resume_started(
     context: Context, hook: EarthEngineHook, parts: list[Record], **how: str
 ) -> tuple[list[str], Asked | None]:
-    """`resume_operations` with what the last try has left, and, if that is all that it was to start, what was asked."""
+    """`resume_operations` with the operations of the last try; also its requests, if it had started all of them."""
     left = names_in(parts)
     going_on = _resume(context, hook, parts, **how)
     text = _remembered(context, STARTED_KEY)

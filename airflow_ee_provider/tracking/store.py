@@ -92,7 +92,7 @@ def record_started(
     ownership: str = Ownership.OWNER,
     cancel_on: tuple[str, ...] | None = None,
 ) -> None:
-    """Write down what a task of this package holds: each operation, and the `Start.key` under which it was started.
+    """Record the operations of a task of this package, each with its `Start.key`.
 
     :param started: the key is empty for what the task has not started itself.
     :param cancel_on: see `cancel_on_of`.
@@ -106,7 +106,7 @@ def recorded_with_keys(context: Context) -> list[tuple[str, str]]:
 
 
 def started_by_task(context: Context) -> dict[str, str]:
-    """Return the operations that this try has started, or goes on with, by `Start.key`; the latest of each."""
+    """Return the operations that this try has started or continues with, by `Start.key`; the latest of each."""
     return {key: name for name, key in recorded_with_keys(context) if key}
 
 
@@ -159,7 +159,7 @@ def _record(
 def _add(context: Context, parts: list[Record], new: Mapping[str, str], empty: Record) -> None:
     """Add operations to the last part, as far as it has room for them, and to further ones.
 
-    What moves is written before the last part says that it has: whoever reads meanwhile finds all.
+    A part that moves is written before the last part refers to it, so that a reader always finds all.
     """
     number, items = len(parts), list(new.items())
     if not parts:
@@ -197,7 +197,7 @@ def _written_so_far(context: Context) -> _Written:
     # Airflow deletes what a try has recorded as the next one begins.
     is_gone = known is not None and not known.names <= names
     if is_gone or (last and is_of_later_try(last, ti)):
-        raise AirflowException("Another try of this task has begun: this one does not go on.")
+        raise AirflowException("Another try of this task has begun; this one ends.")
     _written = _Written(ti, parts, names)
     return _written
 
@@ -244,7 +244,7 @@ def read_own(context: Context, key: str) -> Any:
 
 
 def operations_of_a_later_try(ti: Any) -> set[str]:
-    """Return the operations that another try of a task instance holds, which has begun although this one still runs."""
+    """Return the operations of a later try of a task instance, which has begun although this one still runs."""
 
     def read(key: str) -> Any:
         return xcom(key, ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti))

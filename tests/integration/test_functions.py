@@ -361,7 +361,7 @@ def test_what_xcom_cannot_hold_fails_before_anything_waits(service: Service) -> 
         to_bucket("a").start()
         return [object(), to_bucket("b")]
 
-    with pytest.raises(AirflowFailException, match="what XCom cannot hold") as failed:
+    with pytest.raises(AirflowFailException, match="a value that XCom cannot store") as failed:
         Tries(function, retries=0).run()
 
     assert "a" in str(failed.value)

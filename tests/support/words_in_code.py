@@ -20,7 +20,7 @@ def words_in(path: Path) -> list[tuple[int, str]]:
     """Return the texts of a file that people read, each with its line, without names of code."""
     source = path.read_text(encoding="utf-8")
     found = [*_docstrings(ast.parse(source)), *_messages(ast.parse(source)), *_comments(source)]
-    return [(line, re.sub(r"``[^`]*``|`[^`]*`", "", text)) for line, text in found]
+    return [(line, re.sub(r"``[^`]*``|`[^`]*`|:param \w+:", "", text)) for line, text in found]
 
 
 def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:

@@ -28,20 +28,20 @@ _UNSUPPORTED = ("idp_issuer_url", "client_id", "client_secret", "idp_extra_param
 
 @dataclass(frozen=True)
 class ConnectionSettings:
-    """What a connection says; the names are those of Airflow's ``google_cloud_platform`` connection.
+    """The fields of a connection; the names are those of Airflow's ``google_cloud_platform`` connection.
 
     :param project: the Cloud project that runs the operations; by default that of the credentials.
     :param quota_project: the project that is charged for the requests, as ``X-Goog-User-Project``.
     :param host: the endpoint, ``https://…``; plain http only to this machine.
     :param api_version: ``v1``, ``v1beta`` or ``v1alpha``.
     :param key_path: a file with credentials of any type that google-auth knows.
-    :param keyfile: the content of such a file; whatever it is, it is checked when it is used.
+    :param keyfile: The content of such a file; it is checked when it is used.
     :param config: such a file, or its content.
-    :param key_secret_name: the name of a secret in Google Secret Manager that holds such content.
+    :param key_secret_name: the name of a secret in Google Secret Manager with such content.
     :param key_secret_project: the secret's project; by default that of the Application Default Credentials.
     :param impersonation_chain: service accounts, the last of which calls Earth Engine.
     :param is_anonymous: call without credentials; only for an emulator on this machine.
-    :param trust: what the deployment allows besides Google; a connection cannot say that.
+    :param trust: What the deployment allows in addition to Google; a connection cannot set it.
     """
 
     project: str = ""

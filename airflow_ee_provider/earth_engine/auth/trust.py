@@ -1,7 +1,7 @@
-"""Where tokens, and what credentials are made of, may be sent: to Google, and where the deployment allows it.
+"""The hosts that may receive tokens and credentials: Google's, and those that the deployment allows.
 
-A connection can be edited by people who may not see the key in it. Were its host enough, they could have the key's
-token sent to a server of theirs; so whatever is not Google's has to be allowed by Airflow's configuration.
+People who may edit a connection may not see the key in it. Otherwise they could redirect the key's token to their own
+server. So Airflow's configuration must allow each host that is not Google's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Trust:
     """What the deployment's configuration allows besides Google.
 
     :param hosts: names of hosts to which tokens may be sent, and from which they may be had.
-    :param external_accounts: whether a connection may hold a configuration that makes google-auth read files or ask
+    :param external_accounts: Whether a connection may contain a configuration that makes google-auth read files or ask
         servers, such as one of a workload identity federation.
     """
 
@@ -73,7 +73,7 @@ def is_local(url: SplitResult) -> bool:
 
 
 def check_token_may_go_to(url: SplitResult, credentials: Any, trust: Trust) -> None:
-    """Refuse to send a token to whoever is neither Google nor allowed.
+    """Refuse to send a token to a host that is neither Google's nor allowed.
 
     :param credentials: know in which universe of Google's they are.
     :raises InvalidRequestError: says which setting would allow it.
@@ -85,8 +85,8 @@ def check_token_may_go_to(url: SplitResult, credentials: Any, trust: Trust) -> N
     if url.scheme == "https" and universe and _is_in(host, universe):
         return
     raise InvalidRequestError(
-        "The connection's host is not Google's: no token is sent there.",
-        remedy="Leave it empty; or let whoever runs Airflow add it to [earth_engine] allowed_hosts.",
+        "The connection's host is not Google's; no token was sent to it.",
+        remedy="Leave it empty, or ask your Airflow administrator to add it to [earth_engine] allowed_hosts.",
     )
 
 
@@ -100,15 +100,15 @@ def check_info(info: Mapping[str, Any], trust: Trust, *, is_in_connection: bool,
     if is_in_connection and info.get("type") not in _PLAIN_TYPES and not trust.external_accounts:
         raise CredentialsError(
             f"The connection's {what} is no service account's key, and other configurations are taken from files only.",
-            remedy="Put it into a file and give its path as key_path; or let whoever runs Airflow set [earth_engine] "
+            remedy="Put it into a file and set key_path to it, or ask your Airflow administrator to set [earth_engine] "
             "allow_external_accounts.",
         )
     for name in _URLS:
         if (text := info.get(name)) and not _may_be_asked(text, trust):
             raise CredentialsError(
                 f"The {name} of the connection's {what} is not Google's.",
-                remedy="Use the key as Google gave it; or let whoever runs Airflow add the host to [earth_engine] "
-                "allowed_hosts.",
+                remedy="Use the key as Google gave it, or ask your Airflow administrator to add the host to "
+                "[earth_engine] allowed_hosts.",
             )
 
 

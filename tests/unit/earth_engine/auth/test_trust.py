@@ -43,7 +43,7 @@ def settings(trust: Trust | None = None, **extra: Any) -> ConnectionSettings:
     ],
 )
 def test_a_token_is_sent_to_google_only(host: str) -> None:
-    with pytest.raises(InvalidRequestError, match="no token is sent there"):
+    with pytest.raises(InvalidRequestError, match="no token was sent to it"):
         open_account(settings(keyfile_dict=USER, host=host))
 
 
@@ -133,7 +133,7 @@ def test_an_empty_connection_is_still_the_machines_own_account(tmp_path: Path, m
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "adc.json"))
 
     assert open_account(ConnectionSettings(project="p")).project == "p"
-    with pytest.raises(EarthEngineError, match="no token is sent there"):
+    with pytest.raises(EarthEngineError, match="no token was sent to it"):
         open_account(ConnectionSettings(project="p", host="https://evil.example"))
 
 
