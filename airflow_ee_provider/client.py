@@ -68,6 +68,7 @@ def earth_engine(
     cancel_on_failure: bool | str = True,
     stop_at_failure: bool | str | None = None,
     ignore_refused_starts: bool | str = False,
+    batch_starts: bool | str = False,
 ) -> Iterator[StartedOperations]:
     """
     Initialise ``ee`` from the Airflow connection within a ``with`` block, in any task.
@@ -108,6 +109,9 @@ def earth_engine(
         exports first. By default the same as ``cancel_on_failure``.
     :param ignore_refused_starts: Do not fail the task for a start that the function made itself and Earth Engine
         refused: the function handles it.
+    :param batch_starts: Start what the block starts itself in parallel at its end, within ``max_active_operations``, up
+        to 32 at once. An ``ee.batch.Task`` has no id until then. If the block reads an id or a status, or lists
+        operations, it waits until all that it has started so far is started.
     """
     parameters = {name: value for name, value in locals().items() if name not in ("context", "wait_for_completion")}
     current: Any = get_current_context() if context is None else context
@@ -131,9 +135,15 @@ def _own(owner: _Block, context: Any, started: StartedOperations) -> Iterator[St
     with owner.owned(context):
         owner.begin(context)
         starter = owner.new_starter(context)
-        with airflow_errors(), ee_session(owner.hook.account, starter, owner.log):
+        with (
+            airflow_errors(),
+            ee_session(owner.hook.account, starter, owner.log, owner.start_registered(starter)) as client,
+        ):
             yield started
+            client.function_returned()
         started.operations = owner.carry_out_all(context, starter)
+        if client.registering:
+            client.registering.fill_in()
 
 
 @contextmanager

@@ -52,6 +52,7 @@ class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):
         "cancel_on_failure",
         "stop_at_failure",
         "ignore_refused_starts",
+        "batch_starts",
     )
     custom_operator_name = "@task.earth_engine"
 
@@ -64,16 +65,18 @@ class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):
         from airflow_ee_provider.earth_engine.ee_client.objects import read_value
         from airflow_ee_provider.earth_engine.ee_client.session import ee_session
 
-        with ee_session(self.hook.account, starter, self.log) as client:
+        with ee_session(self.hook.account, starter, self.log, self.start_registered(starter)) as client:
             kwargs = determine_kwargs(self.python_callable, self.op_args, context)
             returned = self.python_callable(*self.op_args, **kwargs)
             if isawaitable(returned):
                 returned = asyncio.run(_awaited(returned))
+            client.function_returned()
             if self.multiple_outputs and not isinstance(returned, Mapping):
                 raise AirflowFailException(
                     f"The function returned {type(returned).__name__}, but multiple_outputs needs a dict."
                 )
-            made = read_value(returned, client.project, {*starter.started, *self.operation_names})
+            own = {*starter.started, *self.operation_names}
+            made = read_value(returned, client.project, own, client.registered_start_of)
             if client.project != self.hook.account.project:
                 self.log.info("The function set the project to %s; its exports run there.", client.project)
         return Made(*made)
@@ -144,6 +147,9 @@ def _earth_engine_task(python_callable: Callable[..., Any] | None = None, **kwar
         exports first. By default the same as ``cancel_on_failure`` (templated).
     :param ignore_refused_starts: Do not fail the task for a start that the function made itself and Earth Engine
         refused: the function handles it (templated).
+    :param batch_starts: Start what the function starts itself in parallel once it returns, as what it returns: within
+        ``max_active_operations``, up to 32 at once. An ``ee.batch.Task`` has no id until then. If the function reads an
+        id or a status, or lists operations, it waits until all that it has started so far is started (templated).
     :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
     :param kwargs: The parameters of all Airflow tasks, for example ``retries``.
     :raises AirflowFailException: If a retry cannot succeed: an export failed or is invalid, or the function returned a
@@ -178,6 +184,7 @@ if TYPE_CHECKING:
         cancel_on_failure: bool | str = True,
         stop_at_failure: bool | str | None = None,
         ignore_refused_starts: bool | str = False,
+        batch_starts: bool | str = False,
         deferrable: bool = ...,
         **kwargs: Any,
     ) -> TaskDecorator:

@@ -48,6 +48,7 @@ def make_app(service: Service) -> web.Application:
             web.get("/emulator/journal", api.read_journal),
             web.post("/emulator/faults", api.add_fault),
             web.post("/emulator/behaviours", api.add_behaviour),
+            web.post("/emulator/answers", api.add_answer),
             web.post("/emulator/clock", api.advance_clock),
             web.post("/emulator/operations", api.add_operation),
         ]
@@ -117,6 +118,10 @@ class _Api:
 
     async def add_behaviour(self, request: web.Request) -> web.Response:
         self._service.behave(**await request.json())
+        return web.json_response({})
+
+    async def add_answer(self, request: web.Request) -> web.Response:
+        self._service.answer(**await request.json())
         return web.json_response({})
 
     async def advance_clock(self, request: web.Request) -> web.Response:

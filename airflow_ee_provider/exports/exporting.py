@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, TaskDeferred
@@ -14,7 +15,7 @@ from airflow_ee_provider.base.measuring import measure_ended
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.earth_engine.protocol.starting import workload_tag_of
-from airflow_ee_provider.exports.filling import QueueFiller
+from airflow_ee_provider.exports.filling import QueueFiller, start_registered
 from airflow_ee_provider.exports.lineage import operator_lineage
 from airflow_ee_provider.exports.parameters import ExportParameters
 from airflow_ee_provider.exports.queue import QueueState
@@ -100,9 +101,14 @@ class ExportingOperator(ExportParameters):
         self.ending.end_if_told()
         return self._starter
 
+    def start_registered(self, starter: Starter) -> Callable[[], None] | None:
+        """Return what starts at once what a function has registered; None if it registers nothing."""
+        queue = QueueState(self.max_active_operations, self.queue_timeout)
+        return partial(start_registered, self.hook, starter, queue, self.wait_options) if self.batch_starts else None
+
     def settle(self, context: Context, starter: Starter, made: Made | Sequence[Wanted]) -> Asked:
         """Check what a function has made, once it has returned, and return what is to be started and waited for."""
-        left, made = list(self.operation_names), Made.of(made)
+        left, made = list(self.operation_names), Made.of(made).with_registered(starter.registered.values())
         with airflow_errors():
             starter.check(made.requests)
             starter.flush()

@@ -6,16 +6,16 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from airflow_ee_provider.earth_engine.model.errors import TransientError
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, TransientError
 from airflow_ee_provider.earth_engine.protocol.waiting import Progress
 from airflow_ee_provider.exports.queue import GiveUp, QueueState, QueueWait, StartMore, next_step
+from airflow_ee_provider.tracking.requests import Asked
 
 if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.protocol.starting import Start
     from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
     from airflow_ee_provider.exports.starter import Starter
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-    from airflow_ee_provider.tracking.requests import Asked
 
 
 class QueueFiller:
@@ -88,3 +88,34 @@ class QueueFiller:
     def wait(self, what: QueueWait) -> None:
         """Wait in this process."""
         self._hook.wait_for_room(self.running, unfinished=what.unfinished, timeout=what.timeout, options=self._options)
+
+
+def start_registered(hook: EarthEngineHook, starter: Starter, state: QueueState, options: WaitOptions) -> None:
+    """Start what a function has registered, because it needs it before it returns; wait in this process for room.
+
+    What is refused is `Starter.refusal_of`, and stops no other.
+
+    :raises EarthEngineError: if something else than a refusal has stopped it.
+    """
+    while starts := [starter.start_of(one) for one in list(starter.registered.values()) if not starter.name_of(one)]:
+        before = len(starter.registered)
+        starter.find(starts)
+        asked = Asked(operations=list(starter.registered), starts=starts)
+        try:
+            _fill_up(
+                QueueFiller(hook, starter, asked, state, options),
+                hook,
+                is_limited=state.max_active_operations is not None,
+            )
+        except EarthEngineError as error:
+            if not error.permanent or len(starter.registered) == before:
+                raise
+
+
+def _fill_up(filler: QueueFiller, hook: EarthEngineHook, *, is_limited: bool) -> None:
+    if is_limited:
+        filler.read()
+    while wait := filler.fill():
+        hook.log.info("The function needs %s more that it has started. %s.", f"{len(filler.unstarted):,}", wait)
+        filler.wait(wait)
+        filler.read()

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 #: Parameters that are true or false.
-FLAGS = ("wait_for_completion", "cancel_on_kill", "cancel_on_timeout", "cancel_on_failure", "ignore_refused_starts")
+FLAGS = (
+    "wait_for_completion",
+    "cancel_on_kill",
+    "cancel_on_timeout",
+    "cancel_on_failure",
+    "ignore_refused_starts",
+    "batch_starts",
+)
 
 
 class ExportParameters(OwningTask, BaseOperator):
@@ -59,6 +66,7 @@ class ExportParameters(OwningTask, BaseOperator):
         exports first. By default the same as ``cancel_on_failure`` (templated).
     :param ignore_refused_starts: Do not fail the task for a start that the function made itself and Earth Engine
         refused: the function handles it (templated).
+    :param batch_starts: Start what the function starts itself in parallel once it returns, not one by one (templated).
     :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
     """
 
@@ -81,6 +89,7 @@ class ExportParameters(OwningTask, BaseOperator):
         "cancel_on_failure",
         "stop_at_failure",
         "ignore_refused_starts",
+        "batch_starts",
     )
     checked_parameters: tuple[parameters.Parameter, ...] = (
         parameters.PollInterval("poll_interval"),
@@ -117,6 +126,7 @@ class ExportParameters(OwningTask, BaseOperator):
         cancel_on_failure: bool | str = True,
         stop_at_failure: bool | str | None = None,
         ignore_refused_starts: bool | str = False,
+        batch_starts: bool | str = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -139,6 +149,7 @@ class ExportParameters(OwningTask, BaseOperator):
         self.cancel_on_failure: Any = cancel_on_failure
         self.stop_at_failure: Any = stop_at_failure
         self.ignore_refused_starts: Any = ignore_refused_starts
+        self.batch_starts: Any = batch_starts
         self.deferrable = deferrable
         self.operation_names: list[str] = []
         parameters.check(self, self.checked_parameters)

@@ -8,18 +8,17 @@ from airflow_ee_provider.earth_engine.ee_client.objects import place_of
 from airflow_ee_provider.earth_engine.model.destinations import console_url_of, destination_of
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.model.operations import Operation
-from airflow_ee_provider.earth_engine.protocol.starting import Export, Import
+from airflow_ee_provider.earth_engine.protocol.starting import Export, Import, Start
 from airflow_ee_provider.tracking.requests import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from airflow_ee_provider.earth_engine.protocol.starting import Start
     from airflow_ee_provider.exports.starter import Starter
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
-#: What a task can own: it starts the first two, and adopts the third.
-Wanted = Export | Import | OperationName
+#: What a task can own: it starts the first three, of which the function has registered the last, and adopts the fourth.
+Wanted = Export | Import | Start | OperationName
 
 
 class Made(NamedTuple):
@@ -45,10 +44,15 @@ class Made(NamedTuple):
     @property
     def output_url(self) -> str:
         """Where the first export's output will be seen; empty if that is not known."""
-        return next((console_url_of(one.body) for one in self.operations if isinstance(one, Export)), "")
+        return next((console_url_of(one.body) for one in self.requests if not isinstance(one, Import)), "")
+
+    def with_registered(self, starts: Iterable[Start]) -> Made:
+        """Return this, with what the function has registered and not returned."""
+        placed = {one.key for one in self.operations if isinstance(one, Start)}
+        return self._replace(operations=[*self.operations, *(one for one in starts if one.key not in placed)])
 
     @property
-    def requests(self) -> list[Export | Import]:
+    def requests(self) -> list[Export | Import | Start]:
         """What is to be started."""
         return [one for one in self.operations if not isinstance(one, OperationName)]
 
@@ -65,7 +69,7 @@ def all_asked(
     :param recorded: what this try has recorded, each with its `Start.key`.
     """
     key_of = {name: key for name, key in recorded if key}
-    starts = {id(one): starter.prepare(one.method, one.body, one.project) for one in made.requests}
+    starts = {id(one): starter.start_of(one) for one in made.requests}
 
     def meant(one: Wanted) -> str:
         return key_of.get(str(one), str(one)) if isinstance(one, OperationName) else starts[id(one)].key

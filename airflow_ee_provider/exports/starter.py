@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.process import threads_may_ask_airflow
-from airflow_ee_provider.earth_engine.ee_client.side_effects import Deeds
-from airflow_ee_provider.earth_engine.model.destinations import destination_of
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, QueueFullError, TransientError
 from airflow_ee_provider.earth_engine.model.metrics import measure
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.earth_engine.protocol.starting import (
-    Export,
-    Import,
     Start,
-    check_export,
-    check_import,
     start_once,
-    with_defaults,
 )
 from airflow_ee_provider.earth_engine.transport.drivers import run
 from airflow_ee_provider.exports.batch import Batch, log_started
-from airflow_ee_provider.tracking.store import run_started
+from airflow_ee_provider.exports.start_maker import StartMaker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -42,21 +33,15 @@ if TYPE_CHECKING:
 #: Seconds after which a function's start is tried again where the project's queue is full.
 FUNCTION_RETRY_DELAY = 30.0
 
-#: How many equal starts of an earlier try are looked for beyond those that this one has asked for.
-LOOKED_AHEAD = 3
 
-
-class Starter:
+class Starter(StartMaker):
     """What one process of a task starts. Threads may share it; `stop` waits for none of them.
 
     :param hook: sends what a function does not send by its own transport.
     :param context: the task's, which makes the identity that its tries have in common.
     :param record: called with operations by name, each with its `Start.key`, before anything else is done with them.
-    :param known: what the task has started before, and continues with, by `Start.key`.
-    :param tries: how often each may have been started, this time included; by default the number of the task's try.
     :param queue_timeout: seconds for which a function's start waits for room; None for as long as it takes.
-    :param workload_tag: for what has none of its own; empty for none.
-    :param priority: for what has none of its own; None for Earth Engine's default.
+    :param making: the parameters of `StartMaker`.
     """
 
     def __init__(
@@ -65,75 +50,39 @@ class Starter:
         context: Context,
         record: Callable[[dict[str, str]], None],
         *,
-        known: Mapping[str, str] | None = None,
-        tries: int | None = None,
         queue_timeout: float | None = None,
-        workload_tag: str | None = None,
-        priority: int | None = None,
+        **making: Any,
     ) -> None:
+        super().__init__(context, **making)
         self._hook, self._log = hook, hook.log
         self._write, self._dag_id = record, context["ti"].dag_id
-        # What the tries of a task instance have in common: all but its clears, which change `max_tries`. When the run
-        # began tells it from one of the same name: in another deployment, or made again after it was deleted.
-        ti, began = context["ti"], run_started(context) or ""
-        self._identity = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}/{ti.max_tries}/{began}"
-        self._tries = max(1, ti.try_number) if tries is None else tries
         self._queue_timeout = queue_timeout
-        self._workload_tag, self._priority = workload_tag, priority
-        #: How many equal starts came before each that was asked for, and those of which the start has failed.
-        self._repeats: defaultdict[tuple[str, ...], set[int]] = defaultdict(set)
-        self._failed_repeats: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
         self._in_flight: dict[str, Start] = {}
         self._unrecorded: dict[str, str] = {}
         self._refused: dict[tuple[str, ...], tuple[Start, EarthEngineError]] = {}
-        #: What the task is known to have started, by `Start.key`.
-        self.known = dict(known or {})
-        #: What this process has started or found, by operation, in that order.
-        self.started: dict[str, Start] = {}
-        #: What else the function has done.
-        self.deeds = Deeds()
+        #: What the function has registered, by `Start.key`: it is started once the function has returned, or before.
+        self.registered: dict[str, Start] = {}
         #: No start is begun any more.
         self.stopped = False
         self._cancels_late_starts = False
 
-    def check(self, requests: Sequence[Export | Import]) -> None:
-        """Refuse what the API would refuse late.
+    def register(self, start: Start) -> None:
+        """Start it once the function has returned, or needs it.
 
-        :raises InvalidRequestError: says what is wrong.
+        :raises TransientError: if nothing more is to be started.
         """
-        for one in requests:
-            if isinstance(one, Import):
-                check_import(one)
-            else:
-                check_export(replace(one, body=with_defaults(one.body, self._workload_tag, self._priority)))
+        self._check_not_stopped(start)
+        self._refused.pop(start.asked, None)  # It is asked for again.
+        self.registered[start.key] = start
 
-    def prepare(self, method: str, body: Mapping[str, Any], project: str = "") -> Start:
-        """Return the start of what is asked for; asking for the same thing again is another start.
-
-        :param method: ``image:export``, ``table:import`` and so on.
-        :param body: the API's own JSON.
-        """
-        if method.endswith(":export"):
-            body = with_defaults(body, self._workload_tag, self._priority)
-        plain = {name: value for name, value in body.items() if name != "requestId"}
-        gone_since = self.deeds.gone_since(destination_of(plain))
-        start = Start(method, plain, self._identity, project, 0, self._tries, gone_since)
-        failed = self._failed_repeats[start.asked]
-        start = start.repeated(failed.pop() if failed else self._next_repeat(start))
-        self._repeats[start.asked].add(start.repeat)
+    def name_of(self, start: Start) -> str:
+        """Return the operation that this process has started, or found; empty if it has not yet."""
         name = self.known.get(start.key, "")
-        if name and (gone_since is not None or name in self.deeds.cancelled):
-            # It is asked for, and followed by another one if it was cancelled, or has written what is gone.
-            del self.known[start.key]
-            self.deeds.set_aside.add(name)
-        return start
+        return name if name in self.started else ""
 
-    def _next_repeat(self, start: Start) -> int:
-        """Return which of several equal starts this is: first of all, one that an earlier try has started."""
-        taken = self._repeats[start.asked]
-        unused = [number for number in range(len(taken) + LOOKED_AHEAD) if number not in taken]
-        known = (number for number in unused if self.known and start.repeated(number).key in self.known)
-        return next(known, unused[0])
+    def refusal_of(self, start: Start) -> EarthEngineError | None:
+        """Return why a start was refused."""
+        return self._refused.get(start.asked, (start, None))[1]
 
     def start(self, start: Start, transport: SyncTransport | None = None) -> Operation:
         """Start it, or find it started, and record it.
@@ -141,8 +90,7 @@ class Starter:
         :param transport: sends the requests; by default the hook's own.
         :raises EarthEngineError: if it could not be started, or nothing more is to be started.
         """
-        if self.stopped:
-            raise TransientError("Nothing more is started.", subject=start.describe())
+        self._check_not_stopped(start)
         if name := self.known.get(start.key):
             self.started[name] = start
             return Operation.unread(OperationName.parse(name))
@@ -150,10 +98,7 @@ class Starter:
         try:
             operation = self._send(start, transport)
         except EarthEngineError as error:
-            # Whoever asks for it again repeats this start: Earth Engine may have acted.
-            self._failed_repeats[start.asked].append(start.repeat)
-            if not self.stopped:
-                self._refused[start.asked] = (start, error)
+            self._note_refused(start, error)
             self._in_flight.pop(start.key, None)
             raise  # What a timeout or a signal interrupts stays in flight: a kill asks Earth Engine about it.
         name = str(operation.name)
@@ -169,6 +114,18 @@ class Starter:
         if is_new:
             log_started(self._log, start, name)
         return operation
+
+    def _check_not_stopped(self, start: Start) -> None:
+        if self.stopped:
+            raise TransientError("Nothing more is started.", subject=start.describe())
+
+    def _note_refused(self, start: Start, error: EarthEngineError) -> None:
+        """Remember what was refused: the function may deal with that, or swallow it, or ask for it again."""
+        # Whoever asks for it again repeats this start: Earth Engine may have acted.
+        self._failed_repeats[start.asked].append(start.repeat)
+        self.registered.pop(start.key, None)
+        if not self.stopped:
+            self._refused[start.asked] = (start, error)
 
     def _send(self, start: Start, transport: SyncTransport | None) -> Operation:
         """Start something for a function, which has to wait in its own thread where there is no room."""
@@ -193,6 +150,12 @@ class Starter:
         self.known[start.key] = name
         self._in_flight.pop(start.key, None)
 
+    def find(self, starts: Sequence[Start]) -> int:
+        """Continue with those that the last try has started; return how many that are."""
+        found = {self.known[start.key]: start for start in starts if start.key in self.known}
+        self.started.update(found)
+        return len(found)
+
     def start_all(self, starts: Sequence[Start], up_to: int | None = None) -> bool:
         """Start them side by side, or find them started, and record them a few at a time; those started are `known`.
 
@@ -200,10 +163,9 @@ class Starter:
         :return: whether there is no room for the others in the project's queue.
         :raises EarthEngineError: if one could not be started, once nothing more is in flight.
         """
-        found = {self.known[start.key]: start for start in starts if start.key in self.known}
-        self.started.update(found)
+        found = self.find(starts)
         todo = [start.with_tries(self._tries) for start in starts if start.key not in self.known]
-        batch = Batch(len(starts), len(found), self._record, self._log)
+        batch = Batch(len(starts), found, self._record, self._log)
         try:
             self._hook.start_all(todo[:up_to], partial(self._is_unwanted, batch), partial(self._take, batch))
         except BaseException:  # A timeout or a kill as well: what was started has to be found.
@@ -217,6 +179,7 @@ class Starter:
             raise TransientError("The task was killed: nothing more is started.")
         batch.log_end()
         if batch.failure:
+            self._note_refused(*batch.failure)
             raise batch.failure[1]
         return batch.is_full
 
@@ -267,11 +230,6 @@ class Starter:
     def in_flight(self) -> list[Start]:
         """What Earth Engine may have started although its answer is not here yet."""
         return list(self._in_flight.values())
-
-    @property
-    def is_retry(self) -> bool:
-        """Whether an earlier try may have started the same."""
-        return self._tries > 1
 
     def adopt(self, names: Sequence[str]) -> None:
         """Record operations that others have started."""

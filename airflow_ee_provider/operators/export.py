@@ -129,7 +129,7 @@ class EarthEngineExportOperator(ExportingOperator):
     ) -> None:
         self.kind = kind
         self.body = body
-        refuse(self, kwargs, "ignore_refused_starts")
+        refuse(self, kwargs, "ignore_refused_starts", "batch_starts")
         super().__init__(**passed_on(locals(), ExportParameters.__init__))
 
     def resolve_template_files(self) -> None:

@@ -124,7 +124,7 @@ class EarthEngineImportOperator(ExportingOperator):
         self.kind = kind
         self.manifest = manifest
         self.overwrite: Any = overwrite
-        refuse(self, kwargs, "workload_tag", "priority", "ignore_refused_starts")
+        refuse(self, kwargs, "workload_tag", "priority", "ignore_refused_starts", "batch_starts")
         super().__init__(**passed_on(locals(), ExportParameters.__init__))
 
     def resolve_template_files(self) -> None:

@@ -71,6 +71,7 @@ EXAMPLES = {
     "max_total_eecu_seconds": "36_000",
     "max_restarts": "2",
     "ignore_refused_starts": "True",
+    "batch_starts": "True",
     "max_active_operations": "500",
     "queue_timeout": "timedelta(hours=2)",
     "max_failures": "0.05",

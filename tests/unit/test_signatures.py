@@ -22,8 +22,11 @@ from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 #: What starts exports, and which of the shared parameters it has no use for.
 STARTING: dict[str, tuple[Any, set[str]]] = {
-    "export": (EarthEngineExportOperator.__init__, {"ignore_refused_starts"}),
-    "import": (EarthEngineImportOperator.__init__, {"workload_tag", "priority", "ignore_refused_starts"}),
+    "export": (EarthEngineExportOperator.__init__, {"ignore_refused_starts", "batch_starts"}),
+    "import": (
+        EarthEngineImportOperator.__init__,
+        {"workload_tag", "priority", "ignore_refused_starts", "batch_starts"},
+    ),
     "decorator": (earth_engine_task, set()),
     "block": (earth_engine, {"deferrable"}),
 }

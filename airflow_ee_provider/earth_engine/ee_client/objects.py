@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_ee_provider.earth_engine.model.errors import InvalidRequestError
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.model.results import OperationDict
-from airflow_ee_provider.earth_engine.protocol.starting import Export
+from airflow_ee_provider.earth_engine.protocol.starting import Export, Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -51,7 +51,7 @@ class Returned(NamedTuple):
     """
 
     value: Any
-    operations: list[Export | OperationName]
+    operations: list[Export | Start | OperationName]
 
 
 def place_of(number: int) -> dict[str, int]:
@@ -77,14 +77,20 @@ def with_operations(value: Any, operation_at: Callable[[int], Any]) -> Any:
     return value
 
 
-def read_value(returned: Any, project: str, own: Collection[str]) -> Returned:
+def read_value(
+    returned: Any,
+    project: str,
+    own: Collection[str],
+    start_of: Callable[[Any], Start | None] = lambda _: None,
+) -> Returned:
     """Read what a function has returned: export tasks, started or not, operations and their names, in any nesting.
 
     :param project: the Cloud project of bare ids, and the one in which what is not started yet is to run.
     :param own: the names of the operations that the task has started.
+    :param start_of: returns the start that is registered for an object; None for any other object.
     :raises InvalidRequestError: for operations that the function has only listed, which no XCom can hold as they are.
     """
-    reader = _Reader(project, own)
+    reader = _Reader(project, own, start_of)
     try:
         value = reader.read(returned)
     except RecursionError:
@@ -93,9 +99,9 @@ def read_value(returned: Any, project: str, own: Collection[str]) -> Returned:
 
 
 class _Reader:
-    def __init__(self, project: str, own: Collection[str]) -> None:
-        self._project, self._own = project, own
-        self.placed: list[Export | OperationName] = []
+    def __init__(self, project: str, own: Collection[str], start_of: Callable[[Any], Start | None]) -> None:
+        self._project, self._own, self._start_of = project, own, start_of
+        self.placed: list[Export | Start | OperationName] = []
         self.named: list[OperationName] = []
 
     def read(self, value: Any) -> Any:
@@ -124,8 +130,10 @@ class _Reader:
             return [self.read(item) for item in value]
         return value
 
-    def _operation(self, value: Any) -> Export | OperationName | None:
+    def _operation(self, value: Any) -> Export | Start | OperationName | None:
         """Return what an object stands for, if that is an operation of this task's."""
+        if (start := self._start_of(value)) is not None:
+            return start
         if isinstance(value, OperationName):
             return value
         if isinstance(value, Mapping):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: Seconds for the list of deprecations that the client fetches from another host, without a limit of its own.
 DEPRECATIONS_TIMEOUT = 10.0
 
+#: Stands for what the client has not.
+_ABSENT = object()
+
 
 @contextmanager
 def limited_deprecations() -> Iterator[None]:
@@ -87,11 +90,16 @@ def patched(ee: Any, client: EeSession, account: Account) -> Iterator[Callable[.
         (ee, "Initialize", _initialize_again(ee, client, account, initialize)),
         (ee, "Authenticate", _authenticate),
     ]
-    before = [(module, name, getattr(module, name)) for module, name, _ in changes]
-    for module, name, replacement in changes:
-        setattr(module, name, replacement)
+    if client.registering:
+        changes += client.registering.changes(ee)
+    before = [(owner, name, vars(owner).get(name, _ABSENT)) for owner, name, _ in changes]
+    for owner, name, replacement in changes:
+        setattr(owner, name, replacement)
     try:
         yield initialize
     finally:
-        for module, name, replaced in before:
-            setattr(module, name, replaced)
+        for owner, name, replaced in before:
+            if replaced is _ABSENT:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, replaced)

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from airflow_ee_provider.earth_engine.ee_client.intercepted import InterceptingTransport, PassthroughSender
+from airflow_ee_provider.earth_engine.ee_client.pace import Pace
 from airflow_ee_provider.earth_engine.ee_client.patches import limited_deprecations, patched
+from airflow_ee_provider.earth_engine.ee_client.registering import Registering, Registry
 from airflow_ee_provider.earth_engine.model.destinations import destination_of
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, InvalidRequestError
 from airflow_ee_provider.earth_engine.model.operations import escaped_for_log
@@ -48,16 +50,12 @@ _NOT_INITIALIZED = "client library not initialized"
 _START = re.compile(r"(?P<base>.*)/projects/(?P<project>[^/?]+)/(?P<method>[A-Za-z]+:(?:export|import))(?:\?.*)?")
 
 
-class OperationStarter(Protocol):
+class OperationStarter(Registry, Protocol):
     """Who starts what the function starts."""
 
     @property
     def in_flight(self) -> Sequence[Start]:
         """The starts of which the answers are not here yet."""
-
-    @property
-    def is_retry(self) -> bool:
-        """Whether an earlier try may have started the same."""
 
     def prepare(self, method: str, body: Mapping[str, Any], project: str) -> Start:
         """Return the start of what is asked for."""
@@ -75,10 +73,14 @@ class EeSession:
 
     :param account: whose credentials, project and endpoint it uses.
     :param starter: starts operations in its place.
+    :param registering: what is registered until the function returns; None to start it as the function asks for it.
     """
 
-    def __init__(self, account: Account, starter: OperationStarter, log: Log) -> None:
-        self._account, self._starter, self._log = account, starter, log
+    def __init__(
+        self, account: Account, starter: OperationStarter, log: Log, registering: Registering | None = None
+    ) -> None:
+        self._account, self._starter, self._log, self.registering = account, starter, log, registering
+        self._pace = Pace()
         self._starts: dict[tuple[str, str, str], Start] = {}
         self._lock = threading.Lock()
         self._process = os.getpid()
@@ -99,6 +101,9 @@ class EeSession:
         """Carry out a request of the client's, which ``send`` would send as it is."""
         match = _START.fullmatch(uri) if method == "POST" else None
         if match is None:
+            self._pace.request(uri)
+            if self.registering:
+                self.registering.before_request(uri)
             answer, content = send(uri, method=method, body=body, headers=headers)
             self._starter.deeds.observe(method, uri, body, answer)
             return answer, content
@@ -120,14 +125,18 @@ class EeSession:
 
         project, method = match["project"], match["method"]
         key = (project, method, str(asked.get("requestId") or ""))
-        if self._starter.is_retry and key not in self._starts:
+        is_registering = self.registering is not None and self.registering.is_registering
+        if self._starter.is_retry and key not in self._starts and not is_registering:
             self._look_at_asset(through, asked)
         with self._lock:  # The client repeats a request, and a function a start(), under the requestId it had.
             start = self._starts.get(key) if key[2] else None
             if start is None:
                 start = self._starts[key] = self._starter.prepare(method, asked, project)
         try:
-            operation = self._starter.start(start, through)
+            if self.registering and is_registering:
+                raise self.registering.register(start)
+            with self._pace.start():
+                operation = self._starter.start(start, through)
         except EarthEngineError as error:
             if through.last and through.last.status == 401:  # google-auth refreshes the token, and comes again.
                 return httplib2.Response({"status": 401}), through.last.body
@@ -145,6 +154,15 @@ class EeSession:
         if isinstance(answer, Response):
             self._starter.deeds.observe("GET", f"/{quote(asset)}", None, {**answer.headers, "status": answer.status})
         through.last = None  # It is no answer to the start.
+
+    def registered_start_of(self, thing: object) -> Start | None:
+        """Return the start that is registered for an object of the function's; None for any other object."""
+        return self.registering.start_of(thing) if self.registering else None
+
+    def function_returned(self) -> None:
+        """Say how the function could have started more in less time."""
+        if hint := self.registering.hint() if self.registering else self._pace.hint():
+            self._log.info("%s", hint)
 
     def uses(self, url: str) -> bool:
         """Whether the client is to call another endpoint, which the function names."""
@@ -167,9 +185,12 @@ class EeSession:
 
 
 @contextmanager
-def ee_session(account: Account, starter: OperationStarter, log: Log) -> Iterator[EeSession]:
+def ee_session(
+    account: Account, starter: OperationStarter, log: Log, start_registered: Callable[[], None] | None = None
+) -> Iterator[EeSession]:
     """Let ``ee`` call Earth Engine as the account does, for the block's time.
 
+    :param start_registered: starts what is registered, side by side; None to register nothing.
     :raises InvalidRequestError: if it is not installed.
     :raises EarthEngineError: for what Earth Engine answers while the client is initialised.
     """
@@ -180,7 +201,8 @@ def ee_session(account: Account, starter: OperationStarter, log: Log) -> Iterato
             "The package earthengine-api is not installed.",
             remedy="Install it where the task runs: pip install earthengine-api.",
         ) from None
-    client = EeSession(account, starter, log)
+    registering = Registering(starter, start_registered) if start_registered else None
+    client = EeSession(account, starter, log, registering)
     threads = set(threading.enumerate())
     interrupted = False
     with patched(ee, client, account) as initialize:
