@@ -27,16 +27,34 @@ if TYPE_CHECKING:
 KILLS, MAPPED, TILES, QUEUE = 10, 300, 10_000, 3_000
 
 
-def killed(airflow: StandaloneAirflow, emulator: Emulator) -> str:
+def killed(airflow: StandaloneAirflow, emulator: Emulator, dag_id: str = "many_in_worker") -> str:
     """Kill a task amid its start, again and again; returns what became of it."""
     emulator.service.behave("many*", pending_seconds=0, run_seconds=20, cancel_seconds=1)
     counts: Counter[int] = Counter()
     for _ in range(KILLS):
-        run_id = airflow.trigger("many_in_worker", die_after=random.uniform(0.0, STARTING))
-        airflow.wait_for_task("many_in_worker", run_id, "tiles", "success", "failed", timeout=300)
+        run_id = airflow.trigger(dag_id, die_after=random.uniform(0.0, STARTING))
+        airflow.wait_for_task(dag_id, run_id, "tiles", "success", "failed", timeout=300)
         counts[len(started(emulator, run_id))] += 1
     told = ", ".join(f"{times} times {count:,}" for count, times in counts.items())
-    return f"a task that starts {COUNT}, killed (SIGKILL) {KILLS} times at a random moment of it | exports: {told}"
+    how = ", with `batch_starts`" if dag_id == "many_batched" else ""
+    return f"a task that starts {COUNT}{how}, killed (SIGKILL) {KILLS} times at a random moment of it | exports: {told}"
+
+
+def killed_batched(airflow: StandaloneAirflow, emulator: Emulator) -> str:
+    """Do the same to a function that starts them in a loop."""
+    return killed(airflow, emulator, "many_batched")
+
+
+def marked_batched(airflow: StandaloneAirflow, emulator: Emulator) -> str:
+    """Mark a run failed amid the start of what a loop has registered."""
+    emulator.service.behave("many*", pending_seconds=0, run_seconds=3600, cancel_seconds=1)
+    run_id = airflow.trigger("many_batched")
+    wait_until(lambda: len(started(emulator, run_id)) >= COUNT // 3, timeout=300, what="a third to be started")
+    airflow.mark_run("many_batched", run_id, "failed")
+    wait_until(lambda: not running(emulator, run_id), timeout=300, what="the exports to end")
+    time.sleep(20)
+    count, left = len(started(emulator, run_id)), len(running(emulator, run_id))
+    return f"the same, its run marked failed amid their start | {count} were started; {left} left running"
 
 
 def marked(airflow: StandaloneAirflow, emulator: Emulator) -> str:
@@ -84,8 +102,8 @@ def main() -> None:
     service = Service(Behaviour(pending_seconds=1, run_seconds=3600), queue_limit=QUEUE)
     rows = []
     with Emulator(service) as emulator, booted(emulator) as airflow:
-        airflow.wait_for_dags("many_in_worker", "many_in_triggerer", "many_mapped")
-        for measure in (killed, queued, marked):
+        airflow.wait_for_dags("many_in_worker", "many_in_triggerer", "many_mapped", "many_batched")
+        for measure in (killed, killed_batched, marked_batched, queued, marked):
             row = measure(airflow, emulator)
             print(row, flush=True)
             rows.append(row.split(" | "))

@@ -18,6 +18,7 @@ os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(Path(__file__).parent / "dags")
 
 from cancel import LIMITS, PER_SECOND
+from loops import tables
 from serving import Served, emulator, table
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def main() -> None:
     print(f"*times the limit*: 1.00 is the shortest time that {PER_SECOND} requests a second allow.\n")
     headings = ("exports", "seconds", "times the limit", "a loop's", "times faster", "refused", "written", "memory")
     print(table(rows, *headings))
+    print("\n" + tables())
 
 
 if __name__ == "__main__":

@@ -507,8 +507,9 @@ def test_a_slow_loop_is_told_of_the_parameter_once(
     assert "one by one" not in written(caplog, capfd)
 
 
+@pytest.mark.usefixtures("service")
 def test_a_loop_that_polls_between_its_starts_is_not_told_of_it(
-    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: Any, capfd: Any
+    monkeypatch: pytest.MonkeyPatch, caplog: Any, capfd: Any
 ) -> None:
     monkeypatch.setattr(pace, "SLOW", 0.0)
     names = [f"tile-{number}" for number in range(pace.MANY)]

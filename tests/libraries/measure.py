@@ -68,9 +68,29 @@ def row(name: str, count: int, helper: Callable[[], Any]) -> tuple[list[str], bo
                 else:
                     said = "hides the error"
             after = len(service.operations) - started
+            batched = _batched(hook, service, helper, count)
         except Exception as error:  # noqa: BLE001 (it is the table's)
-            return [f"`{name}`", "-", "-", "-", f"{type(error).__name__}: {error!s:.120}"], False
-    return [f"`{name}`", str(started), str(owned), str(after), said], started == owned == count and not after
+            return [f"`{name}`", "-", "-", "-", "-", f"{type(error).__name__}: {error!s:.120}"], False
+    is_good = started == owned == count and not after and batched != "no"
+    return [f"`{name}`", str(started), str(owned), str(after), batched, said], is_good
+
+
+def _batched(hook: EarthEngineHook, service: Service, helper: Callable[[], Any], count: int) -> str:
+    """Say whether what the helper starts is registered until the function returns, and started then."""
+    starter = Starter(hook, {"ti": TaskInstance(task_id="c")}, lambda _: None)  # type: ignore[arg-type]
+    before, parts = len(service.operations), []
+
+    def start_all() -> None:
+        parts.append(len(starter.registered))
+        starter.start_all(list(starter.registered.values()))
+
+    with ee_session(hook.account, starter, hook.log, start_all):
+        helper()
+        is_registered = not parts and len(service.operations) == before
+    start_all()
+    if len(service.operations) - before != count:
+        return "no"
+    return "yes" if is_registered else "waits for an id"
 
 
 def killed_in_airflow(helpers: dict[str, tuple[int, Any]]) -> dict[str, str]:
@@ -148,6 +168,8 @@ libraries](../libraries.md) is the guide. The libraries are installed with Airfl
 - *owned*: how many of these belong to the task.
 - *after a kill*: operations that the helper starts after the task was killed.
 - *cancelled*: on a real Airflow, in a task that is marked failed after its function has called the helper.
+- *`batch_starts`*: whether the task starts the helper's exports in parallel once the function returns. *waits for an
+  id*: the helper reads an id while it works.
 - *refused start*: what the helper does with the error.
 
 {helpers}
@@ -182,7 +204,9 @@ def main() -> int:
         airflow=version("apache-airflow"),
         conflicts=conflicts,
         imports=table(["library", "version", "CPU time", "memory"], [imported(library) for library in LIBRARIES]),
-        helpers=table(["helper", "started", "owned", "after a kill", "cancelled", "refused start"], rows),
+        helpers=table(
+            ["helper", "started", "owned", "after a kill", "`batch_starts`", "cancelled", "refused start"], rows
+        ),
     )
     options.page.write_text(text, encoding="utf-8")
     return 0 if good else 1

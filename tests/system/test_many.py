@@ -36,28 +36,34 @@ def running(emulator: Emulator, run_id: str) -> list[str]:
     return [name for name, state in states.items() if state in ("PENDING", "RUNNING", "CANCELLING")]
 
 
+@pytest.mark.parametrize("dag_id", ["many_in_worker", "many_batched"])
 def test_each_is_started_once_although_the_task_is_killed_amid_their_start(
-    airflow: StandaloneAirflow, emulator: Emulator
+    airflow: StandaloneAirflow, emulator: Emulator, dag_id: str
 ) -> None:
     emulator.service.behave("many*", pending_seconds=0, run_seconds=20, cancel_seconds=1)
-    airflow.wait_for_dags("many_in_worker")
+    airflow.wait_for_dags(dag_id)
     moments = [random.uniform(0.0, STARTING) for _ in range(KILLED)]
-    runs = [airflow.trigger("many_in_worker", die_after=seconds) for seconds in moments]
+    runs = [airflow.trigger(dag_id, die_after=seconds) for seconds in moments]
     for run_id, seconds in zip(runs, moments, strict=True):
         wait_until(
-            lambda run_id=run_id: airflow.run("many_in_worker", run_id)["state"] in ("success", "failed"),  # type: ignore[misc]
+            lambda run_id=run_id: airflow.run(dag_id, run_id)["state"] in ("success", "failed"),  # type: ignore[misc]
             what=f"{run_id} to end",
         )
-        tries = airflow.task("many_in_worker", run_id, "tiles")["try_number"]
+        tries = airflow.task(dag_id, run_id, "tiles")["try_number"]
         print(f"killed after {seconds:.1f} s: {len(started(emulator, run_id))} exports, {tries} tries")
 
-    assert [airflow.run("many_in_worker", run_id)["state"] for run_id in runs] == ["success"] * KILLED
+    assert [airflow.run(dag_id, run_id)["state"] for run_id in runs] == ["success"] * KILLED
     assert [len(started(emulator, run_id)) for run_id in runs] == [COUNT] * KILLED
 
 
 @pytest.mark.parametrize(
     ("dag_id", "task_id", "count"),
-    [("many_in_worker", "tiles", COUNT), ("many_in_triggerer", "tiles", COUNT), ("many_mapped", "tile", 30)],
+    [
+        ("many_in_worker", "tiles", COUNT),
+        ("many_batched", "tiles", COUNT),
+        ("many_in_triggerer", "tiles", COUNT),
+        ("many_mapped", "tile", 30),
+    ],
 )
 def test_none_is_left_when_the_run_is_marked_failed_amid_their_start(
     airflow: StandaloneAirflow, emulator: Emulator, dag_id: str, task_id: str, count: int

@@ -54,6 +54,18 @@ for place in ("worker", "triggerer"):
         task.earth_engine(task_id="tiles", **how)(tiles)()
     globals()[made.dag_id] = made
 
+
+def start_tiles(dag_run: Any, ti: Any) -> None:
+    """Start a row of tiles in a loop."""
+    for export in tiles(dag_run, ti):
+        export.start()
+
+
+with DAG("many_batched", schedule=None, catchup=False) as batched:
+    task.earth_engine(
+        task_id="tiles", batch_starts=True, poll_interval=1, retries=5, retry_delay=timedelta(0), deferrable=True
+    )(start_tiles)()
+
 with DAG("many_mapped", schedule=None, catchup=False, params={"count": 30}) as mapped:
 
     @task
