@@ -1,4 +1,4 @@
-"""Make the start of what a task's function asks for: each try makes the same ones, in whatever order it asks."""
+"""Make the start of what a task's function asks for: each try makes the same ones, in any order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-#: How many equal starts of an earlier try are looked for beyond those that this one has asked for.
+#: How many equal starts of an earlier try to look for, beyond those that this one has asked for.
 LOOKED_AHEAD = 3
 
 
@@ -47,7 +47,7 @@ class StartMaker:
         priority: int | None = None,
     ) -> None:
         # What the tries of a task instance have in common: all but its clears, which change `max_tries`. When the run
-        # began tells it from one of the same name: in another deployment, or made again after it was deleted.
+        # began distinguishes it from one of the same name: in another deployment, or made again after it was deleted.
         ti, began = context["ti"], run_started(context) or ""
         self._identity = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}/{ti.max_tries}/{began}"
         self._tries = max(1, ti.try_number) if tries is None else tries

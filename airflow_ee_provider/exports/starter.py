@@ -121,7 +121,7 @@ class Starter(StartMaker):
 
     def _note_refused(self, start: Start, error: EarthEngineError) -> None:
         """Remember what was refused: the function may deal with that, or swallow it, or ask for it again."""
-        # Whoever asks for it again repeats this start: Earth Engine may have acted.
+        # A function that asks for it again repeats this start: Earth Engine may have acted.
         self._failed_repeats[start.asked].append(start.repeat)
         self.registered.pop(start.key, None)
         if not self.stopped:
