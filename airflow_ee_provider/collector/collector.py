@@ -157,7 +157,7 @@ class Collector:
         if not is_unclear or known.instance.state != "failed" or known.has_asked_log:
             return decisions
         known.has_asked_log = True
-        known.was_waiting = known.was_waiting or self.database.was_waiting(known.instance)
+        known.was_waiting = known.was_waiting or self.database.was_ended_by_a_user(known.instance)
         return known.decide()
 
     def _but_for(self, unneeded: Unneeded, wanted: Collection[str]) -> Unneeded:

@@ -219,14 +219,16 @@ class Database:
                             values[key, row.key] = or_error(read, row.value if stored else value)
         return values
 
-    def was_waiting(self, one: Instance) -> bool:
-        """Whether a task instance that has ended had no process when it did, as Airflow's audit log has it.
+    def was_ended_by_a_user(self, one: Instance) -> bool:
+        """Whether a task instance that has failed had no process when it did, as Airflow's audit log has it.
 
-        Airflow 3 logs each state that a task's process gives it. A state that a user gives it is another event.
+        Airflow logs what a user marks and, in later versions, each state that a task's process ends with.
         """
-        instance = {"dag_id": one.dag_id, "run_id": one.run_id, "task_id": one.key.task_id}
-        states = {"running", *WAITS_WITHOUT_A_PROCESS}
-        rows = self._ask(self._tables.of_states({**instance, "map_index": one.key.map_index}, states))
+        if one.recorded_at is None:
+            return False
+        key = one.key
+        instance = {"dag_id": one.dag_id, "run_id": one.run_id, "task_id": key.task_id, "map_index": key.map_index}
+        rows = self._ask(self._tables.of_events(instance, one.recorded_at, {"running", *WAITS_WITHOUT_A_PROCESS}))
         return bool(rows) and rows[0].event != "running"
 
     def newest_run(self) -> int:

@@ -14,6 +14,10 @@ from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
+
+#: The event in Airflow's audit log where a user has given a task instance a state.
+MARKED = "patch_task_instance"
 
 
 class Tables:
@@ -77,16 +81,20 @@ class Tables:
             joined = joined.outerjoin(xcom, and_(xcom.c.dag_run_id == run.c.id, is_of_task, xcom.c.key == key))
         return select(*self._columns(task.c, record.c.timestamp, settled.c.value)).select_from(joined).where(scope)
 
-    def of_states(self, instance: dict[str, Any], states: Iterable[str]) -> Any:
-        """Return the statement about the last of some states that a task instance had, as the audit log has it.
+    def of_events(self, instance: dict[str, Any], since: datetime, states: Iterable[str]) -> Any:
+        """Return the statement about the last event of a task instance in the audit log: a state, or a user's mark.
 
         :param instance: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
+        :param states: those that a task's process logs, from Airflow 3.2 on.
         """
-        from sqlalchemy import select
+        from sqlalchemy import and_, or_, select
 
-        log = self.log.c
-        is_its_own = [getattr(log, name) == value for name, value in instance.items()]
-        return select(log.event).where(*is_its_own, log.event.in_(sorted(states))).order_by(log.id.desc()).limit(1)
+        log, map_index = self.log.c, instance["map_index"]
+        is_its_own = [getattr(log, name) == instance[name] for name in ("dag_id", "run_id", "task_id")]
+        is_state = and_(log.event.in_(sorted(states)), log.map_index == map_index)
+        is_mark = and_(log.event == MARKED, log.extra.contains("new_state"))  # It does not say which map index.
+        is_event = or_(is_state, is_mark) if map_index < 0 else is_state
+        return select(log.event).where(*is_its_own, log.dttm >= since, is_event).order_by(log.id.desc()).limit(1)
 
     def _columns(self, record: Any, timestamp: Any, settled: Any, *, stored: bool = False) -> list[Any]:
         from sqlalchemy import literal

@@ -163,7 +163,8 @@ def log_states(dag_id: str, *states: str) -> None:
         session.query(Log).filter(Log.dag_id == dag_id).delete()
         ti = session.query(TaskInstance).filter(TaskInstance.dag_id == dag_id).one()
         for state in states:
-            session.add(Log(state, ti))
+            is_mark = state == "patch_task_instance"
+            session.add(Log(state, ti, extra='{"new_state": "failed"}' if is_mark else None))
             session.flush()
 
 
@@ -213,6 +214,8 @@ def test_what_no_task_needs_is_cancelled_after_the_time_of_grace(
         (("running", "up_for_retry"), "CANCELLED"),
         (("running",), "RUNNING"),
         (("deferred", "running"), "RUNNING"),
+        (("patch_task_instance",), "CANCELLED"),
+        ((), "RUNNING"),
     ],
 )
 def test_the_audit_log_says_whether_a_failed_task_was_marked_while_it_waited(

@@ -69,7 +69,7 @@ class CollectorDatabase:
     def records(self, instances: Iterable[Instance]) -> dict[Key, list[Record] | Exception]:
         return {one.key: read_parts(self._values(one.key, stored=one.stored).get) for one in instances}
 
-    def was_waiting(self, _one: Instance) -> bool:
+    def was_ended_by_a_user(self, _one: Instance) -> bool:
         return False  # Each task of the model has cancel_on_failure, so that it is never unclear.
 
     def _keys(self) -> list[Key]:
