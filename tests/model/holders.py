@@ -96,7 +96,6 @@ HOLDERS: dict[str, Callable[[list[str]], Any]] = {
     "waves, worker": lambda _: Waves(task_id="task", deferrable=False, max_active_operations=1),
     "waves, deferred": lambda _: Waves(task_id="task", deferrable=True, max_active_operations=1),
     "decorator, deferred": lambda _: official.decorated(deferrable=True),
-    "batched, deferred": lambda _: official.decorated(deferrable=True, batch_starts=True),
     "sensor, poking": lambda names: sensor(names, deferrable=False),
     "sensor, deferred": lambda names: sensor(names, deferrable=True),
     "sensor, reschedule": lambda names: sensor(names, mode="reschedule", poll_interval=20),
@@ -109,4 +108,4 @@ HOLDERS: dict[str, Callable[[list[str]], Any]] = {
 }
 
 #: How many each of them starts.
-EXPORTS = {"export": 1, "two exports": 2, "function": 2, "changing": 3, "waves": 2, "decorator": 2, "batched": 2}
+EXPORTS = {"export": 1, "two exports": 2, "function": 2, "changing": 3, "waves": 2, "decorator": 2}

@@ -33,15 +33,11 @@ else:
     _INITIALISED = [(_state, "_state", None)]
 
 #: The client is a process's own: what it has been initialised with, and what the product has replaced in it.
-for _name in ("id", "name"):  # It has them in its objects only.
-    setattr(ee.batch.Task, _name, None)
 _REPLACED = (
     (ee.data, "_execute_cloud_call"),
     (ee.data, "get_persistent_credentials"),
     (ee, "Initialize"),
     (ee, "Authenticate"),
-    *((ee.batch.Task, name) for name in ("start", "__repr__", "id", "name")),
-    *((ee.data, name) for name in ("_prepare_and_run_export", "_startIngestion", "startTableIngestion")),
 )
 GLOBALS = [*_INITIALISED, *((module, name, getattr(module, name)) for module, name in _REPLACED)]
 
