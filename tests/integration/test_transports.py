@@ -24,6 +24,7 @@ from airflow_ee_provider.earth_engine.protocol.api_methods import get_operation,
 from airflow_ee_provider.earth_engine.protocol.effects import Request
 from airflow_ee_provider.earth_engine.protocol.retries import call
 from airflow_ee_provider.earth_engine.transport import drivers, transports
+from airflow_ee_provider.earth_engine.transport.unreachable import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,8 +103,25 @@ def test_credentials_that_were_revoked_are_an_error_with_a_remedy(run: Callable[
 def test_a_host_that_does_not_answer_is_a_passing_fault(run: Callable[..., Any], account: Account) -> None:
     nowhere = replace(account, base_url="http://127.0.0.1:9/v1")
 
-    with pytest.raises(errors.TransientError, match="No answer from Earth Engine to GET"):
+    said = (
+        r"No answer from Earth Engine to GET: 127\.0\.0\.1:9 refuses connections\. Check the connection's host and port"
+    )
+    with pytest.raises(errors.TransientError, match=said):
         run(nowhere, call(Request("GET", "projects/earth-demo/operations", "projects/earth-demo", repeatable=False)))
+
+
+def test_a_host_that_is_not_known_is_named(run: Callable[..., Any], account: Account) -> None:
+    nowhere = replace(account, base_url="http://earthengine.invalid/v1")
+
+    with pytest.raises(
+        errors.TransientError, match=r"the host name in earthengine\.invalid cannot be resolved\. Check"
+    ):
+        run(nowhere, call(Request("GET", "projects/earth-demo/operations", "projects/earth-demo", repeatable=False)))
+
+
+def test_what_breaks_off_has_the_librarys_words() -> None:
+    assert unreachable(ConnectionResetError("reset"), "https://host/v1").reason == "ConnectionResetError: reset"
+    assert unreachable(TimeoutError(), "https://host:1/v1").reason == "host:1 has not answered in time"
 
 
 def test_a_certificate_that_cannot_be_checked_is_an_error_at_once(

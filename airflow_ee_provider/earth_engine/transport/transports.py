@@ -17,6 +17,7 @@ from airflow_ee_provider.earth_engine.protocol.effects import NoResponse, Reques
 from airflow_ee_provider.earth_engine.transport import bodies
 from airflow_ee_provider.earth_engine.transport.library_errors import unexpected
 from airflow_ee_provider.earth_engine.transport.rate_limiter import RateLimiter
+from airflow_ee_provider.earth_engine.transport.unreachable import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -133,7 +134,7 @@ class RequestsTransport:
         except requests.exceptions.SSLError as error:
             return _insecure(error)
         except (requests.RequestException, HTTPError) as error:
-            return NoResponse(f"{type(error).__name__}: {error}")
+            return unreachable(error, self._base_url)
         except Exception as error:  # noqa: BLE001 (see there)
             return unexpected(error)
         self._limiter.answered(answer.status_code, time.monotonic())
@@ -219,7 +220,7 @@ class AiohttpTransport:
         except aiohttp.ClientSSLError as error:
             return _insecure(error)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            return NoResponse(f"{type(error).__name__}: {error}")
+            return unreachable(error, self._base_url)
         except Exception as error:  # noqa: BLE001 (see there)
             return unexpected(error)
         return answer
