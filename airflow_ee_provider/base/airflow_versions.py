@@ -84,4 +84,14 @@ def connection_of_server(conn_id: str) -> Any:
     """
     from airflow.models.connection import Connection
 
-    return Connection.get_connection_from_secrets(conn_id)
+    # With `[core] multi_team`, Airflow finds a team's connection only for somebody who asks with the team.
+    teams = getattr(Connection, "get_conn_id_to_team_name_mapping", None) if has_teams() else None
+    team = teams([conn_id]).get(conn_id) if teams else None
+    return Connection.get_connection_from_secrets(conn_id, **({"team_name": team} if team else {}))
+
+
+def has_teams() -> bool:
+    """Whether DAGs and connections can belong to teams: ``[core] multi_team``, from Airflow 3.2 on."""
+    from airflow.providers.common.compat.sdk import conf
+
+    return bool(conf.getboolean("core", "multi_team", fallback=False))

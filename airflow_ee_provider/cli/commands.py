@@ -12,6 +12,7 @@ from airflow.utils.providers_configuration_loader import providers_configuration
 
 from airflow_ee_provider.base.measuring import measure_cancels
 from airflow_ee_provider.cli.output import CANCEL_COLUMNS, LONGEST_CELL, OPERATION_COLUMNS, Answer, answering, ask
+from airflow_ee_provider.cli.quiet import drop_warning_of_connection_types
 from airflow_ee_provider.earth_engine.model.operations import Operation, escaped_for_log
 from airflow_ee_provider.earth_engine.protocol.cancelling import CANCEL_TIMEOUT
 from airflow_ee_provider.earth_engine.protocol.stale import StaleCriteria
@@ -102,9 +103,9 @@ def wait_command(args: Namespace) -> None:
 
 
 def _hook(args: Namespace, conn_id: str | None = None) -> EarthEngineHook:
-    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+    from airflow_ee_provider.hooks.server import EarthEngineServerHook
 
-    return EarthEngineHook(conn_id or args.conn_id, args.project_id)
+    return EarthEngineServerHook(conn_id or args.conn_id, args.project_id)
 
 
 def _criteria(args: Namespace, *, select_all: bool = True) -> StaleCriteria | None:
@@ -185,5 +186,6 @@ def _bounded(row: dict[str, Any]) -> dict[str, Any]:
 def _answering() -> Iterator[Answer]:
     """Let connections come from Airflow's database meanwhile, as Airflow's own commands about connections do."""
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+    drop_warning_of_connection_types()
     with answering() as answer:
         yield answer

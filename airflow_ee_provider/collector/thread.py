@@ -11,7 +11,7 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.base.airflow_versions import connection_of_server, database_of_its_own
+from airflow_ee_provider.base.airflow_versions import database_of_its_own
 from airflow_ee_provider.collector.variables import delete_unneeded
 
 if TYPE_CHECKING:
@@ -85,13 +85,8 @@ def make_collector(engine: Any, grace: float) -> Collector:
     from airflow_ee_provider.collector.cancels import Cancels
     from airflow_ee_provider.collector.collector import Collector
     from airflow_ee_provider.collector.look import Database
-    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+    from airflow_ee_provider.hooks.server import EarthEngineServerHook
     from airflow_ee_provider.tracking.audit import audit_row
-
-    class Hook(EarthEngineHook):
-        @classmethod
-        def get_connection(cls, conn_id: str) -> Any:
-            return connection_of_server(conn_id)
 
     def audit(rows: Sequence[tuple[str, dict[str, Any], Any]]) -> None:
         from sqlalchemy.orm import Session
@@ -100,4 +95,4 @@ def make_collector(engine: Any, grace: float) -> Collector:
             session.add_all([audit_row(*row) for row in rows])
             session.commit()
 
-    return Collector(Database(engine.connect), Cancels(log, Hook, audit), log, grace)
+    return Collector(Database(engine.connect), Cancels(log, EarthEngineServerHook, audit), log, grace)

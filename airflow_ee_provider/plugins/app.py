@@ -51,7 +51,7 @@ async def operations(user: GetUserDep, request: Request) -> Response:
     these are ``chosen`` and ``orphaned``, and the ``totals`` of those by DAG. With the ``ETag`` of an earlier answer
     as ``If-None-Match``, it is 304 where nothing has changed since; ``Age`` says how old it is.
     """
-    await _refuse_unless(_may_open, user, needs="to read the runs of a DAG")
+    await _refuse_unless(_may_open, user, needs="to read the runs of a DAG, or connections")
     place, choice = place_in(request.query_params), choice_in(request.query_params)
     try:
         overview, age = await _overview.get()
@@ -67,7 +67,7 @@ async def operations(user: GetUserDep, request: Request) -> Response:
 @app.post("/operations/cancel")
 async def cancel(user: GetUserDep, request: Request) -> Response:
     """Ask Earth Engine to cancel the ``operation_names`` of the body; returns the result of each request."""
-    await _refuse_unless(_may_open, user, needs="to read the runs of a DAG")
+    await _refuse_unless(_may_open, user, needs="to read the runs of a DAG, or connections")
     names = names_in(await read_json(request), 1, MOST_AT_ONCE)
     try:
         results = await _cancels.run(page.cancel, user, list(dict.fromkeys(names)))

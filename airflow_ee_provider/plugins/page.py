@@ -14,7 +14,7 @@ from airflow.utils.session import create_session
 
 from airflow_ee_provider.base.measuring import measure_cancels
 from airflow_ee_provider.hooks.connection import CONFIG_SECTION
-from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+from airflow_ee_provider.hooks.server import EarthEngineServerHook
 from airflow_ee_provider.plugins.cached_overview import read_all
 from airflow_ee_provider.plugins.choosing import MOST_TOTALS, totals
 from airflow_ee_provider.plugins.permissions import Permissions, permissions_of
@@ -141,7 +141,7 @@ def cancel(user: Any, names: list[str]) -> list[CancelDict]:
     results: list[CancelDict] = []
     for conn_id in dict.fromkeys(one.conn_id for one in chosen):
         of_connection = [name for name in names if listed[name].conn_id == conn_id]
-        asked = EarthEngineHook(conn_id).cancel_operations(
+        asked = EarthEngineServerHook(conn_id).cancel_operations(
             of_connection, wait_for_completion=False, timeout=CANCEL_TIMEOUT
         )
         measure_cancels([result.outcome for result in asked], "page")

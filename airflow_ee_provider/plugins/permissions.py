@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +19,8 @@ from airflow.api_fastapi.auth.managers.models.resource_details import (
     DagAccessEntity,
     DagDetails,
 )
+
+from airflow_ee_provider.base.airflow_versions import has_teams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -43,12 +46,14 @@ class Permissions:
         self.asked_at = time.monotonic()
 
     def may_open(self) -> bool:
-        """Whether the user may read the runs of all DAGs that are not forbidden one by one, or may read some DAG."""
+        """Whether the user may read some DAG, or connections."""
 
         def ask() -> bool:
             manager = get_auth_manager()
-            return manager.is_authorized_dag(method="GET", access_entity=DagAccessEntity.RUN, user=self.user) or bool(
-                manager.get_authorized_dag_ids(user=self.user)
+            return bool(
+                manager.is_authorized_dag(method="GET", access_entity=DagAccessEntity.RUN, user=self.user)
+                or manager.is_authorized_connection(method="GET", user=self.user)
+                or manager.get_authorized_dag_ids(user=self.user)
             )
 
         return self._once("may open", ask)
@@ -107,7 +112,8 @@ class Permissions:
                 known.update(dict.fromkeys(missing, False))
             else:
                 with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(missing))) as threads:
-                    known.update(zip(requests, threads.map(ask, requests.values()), strict=True))
+                    asked = [threads.submit(copy_context().run, ask, one) for one in requests.values()]
+                    known.update(zip(requests, (one.result() for one in asked), strict=True))
         return frozenset(one for one in wanted if known[one])
 
 
@@ -145,7 +151,7 @@ def teams_of_connections(conn_ids: Collection[str]) -> dict[str, str]:
 
 
 def _teams(find: Callable[[list[str]], dict[str, str | None]] | None, ids: Collection[str]) -> dict[str, str]:
-    found = find(list(ids)) if find is not None and ids else {}
+    found = find(list(ids)) if find is not None and ids and has_teams() else {}
     return {one: team for one, team in found.items() if team}
 
 

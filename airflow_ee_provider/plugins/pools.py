@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException
@@ -31,7 +32,9 @@ class Pool:
         """
         if self._open >= self._most:
             raise HTTPException(503, "Too many requests are being answered; nothing was done. Try again in a minute.")
-        work = asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+        # In the caller's context, as Airflow's own endpoints are called: an auth manager may keep its app there.
+        context = copy_context()
+        work = asyncio.get_running_loop().run_in_executor(self._threads, context.run, function, *args)
         self._open += 1
         work.add_done_callback(self._done)
         return await work

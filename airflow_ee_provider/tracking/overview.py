@@ -104,9 +104,9 @@ def _reasons(operations: Iterable[Operation]) -> dict[str, str]:
 
 
 def _listing(conn_id: str, project_id: str | None) -> list[Operation] | str:
-    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+    from airflow_ee_provider.hooks.server import EarthEngineServerHook
 
     try:
-        return EarthEngineHook(conn_id, project_id).list_operations()
+        return EarthEngineServerHook(conn_id, project_id).list_operations()
     except EarthEngineError as error:
         return str(error)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from airflow import __version__ as airflow_version
+from eventually import eventually
+from typed import mistakes
 
 from airflow_ee_provider.__main__ import main
 from airflow_ee_provider.tracking.holders import HeldOperationDict
@@ -157,6 +161,8 @@ def test_json_and_yaml_have_the_types_and_names_of_the_results(call: CommandLine
     [listed] = call.rows("list")
     [shown] = call.rows("show", orphan)
 
+    for rows in (call.rows("orphans"), [listed], [shown], yaml.safe_load(call("orphans", "--output", "yaml").stdout)):
+        assert [mistakes(row, ListedOperationDict) for row in rows] == [[]]
     assert {name: type(value) for name, value in listed.items()} == {n: type(value) for n, value in shown.items()}
     assert set(ListedOperationDict.__annotations__) | set(HeldOperationDict.__annotations__) <= set(listed)
     assert isinstance(listed["done"], bool)
@@ -217,3 +223,35 @@ def test_the_program_answers_on_its_standard_output(orphan: str, program: tuple[
     )
 
     assert [row["name"] for row in json.loads(done.stdout)] == [orphan], done.stderr
+    assert "RFC3986" not in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
+def test_a_script_chooses_with_jq(orphan: str, bystander: str) -> None:
+    ours = " ".join(OURS)
+    chosen = "jq --raw-output '.[] | select(.orphaned | not) | .name'"
+    shell = f"{ours} list --output json | {chosen} | xargs {ours} show --output name"
+
+    done = subprocess.run(["bash", "-c", shell], check=False, capture_output=True, text=True, timeout=600)  # noqa: S603, S607
+
+    assert done.stdout == f"{bystander}\n", done.stderr
+    assert orphan not in done.stdout
+
+
+def test_ctrl_c_ends_a_cancel_that_is_being_confirmed_with_one_line(
+    orphan: str, earth_engine_emulator: Emulator
+) -> None:
+    service = earth_engine_emulator.service
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=3600)
+    command = [*OURS, "cancel", orphan, "--yes", "--timeout", "10m"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            eventually(lambda: service.operations[orphan].cancel_requested is not None, "the cancel")
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=300)
+        finally:
+            process.kill()
+
+    assert (process.returncode, stdout) == (130, "")
+    assert stderr.rstrip().endswith("Interrupted.")
+    assert "Traceback" not in stderr

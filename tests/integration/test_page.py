@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from fastapi import HTTPException
 from fastapi.testclient import TestClient
 
 from airflow_ee_provider.plugins import app as doors
+from airflow_ee_provider.plugins import page
 from airflow_ee_provider.plugins.cached_overview import CachedOverview
 from airflow_ee_provider.plugins.permissions import Permissions, forget_permissions
 from airflow_ee_provider.plugins.pools import Pool
@@ -378,6 +380,7 @@ def test_teams_are_asked_about(api: TestClient, orphan: str, monkeypatch: pytest
     def teams(ids: list[str], **_: Any) -> dict[str, str]:
         return dict.fromkeys(ids, "marine")
 
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
     monkeypatch.setattr(DagModel, "get_dag_id_to_team_name_mapping", staticmethod(teams))
 
     assert orphan not in shown(api, "op")
@@ -426,6 +429,22 @@ def test_a_slow_earth_engine_is_asked_once_and_holds_up_nothing() -> None:
     asyncio.run(look())
 
 
+@pytest.mark.usefixtures("nobodys")
+def test_slow_cancels_hold_up_no_look(api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = threading.Event()
+    monkeypatch.setattr(page, "cancel", lambda *_: [] if ends.wait(600) else None)
+    with ThreadPoolExecutor(10) as threads:
+        asked = {"operation_names": [orphan]}
+        cancels = [threads.submit(api.post, CANCEL, headers=role("admin"), json=asked) for _ in range(10)]
+        try:
+            assert orphan in shown(api)
+            assert api.post(ORPHANS, headers=role("admin"), json=asked_about(orphan)).status_code == 200
+            assert not any(cancel.done() for cancel in cancels)
+        finally:
+            ends.set()
+        assert {cancel.result().status_code for cancel in cancels} == {200}
+
+
 def test_slow_work_of_one_kind_holds_up_no_other_kind() -> None:
     ends = threading.Event()
 
@@ -441,3 +460,36 @@ def test_slow_work_of_one_kind_holds_up_no_other_kind() -> None:
         assert await cancels.run(lambda: "again") == "again"
 
     asyncio.run(work())
+
+
+def test_a_teams_connection_is_found(
+    api: TestClient, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.models.connection import Connection
+    from airflow.utils.session import create_session
+
+    if not hasattr(Connection, "get_conn_id_to_team_name_mapping"):
+        pytest.skip("This Airflow has no teams")
+    from airflow.models.team import Team
+
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    monkeypatch.setenv("AIRFLOW__EARTH_ENGINE__CONNECTIONS", "of_marine")
+    connection = Connection.from_json(earth_engine_emulator.airflow_connection(), "of_marine")
+    connection.team_name = "marine"
+    with create_session() as session:
+        session.merge(Team(name="marine"))
+        session.flush()
+        session.add(connection)
+    try:
+        name = earth_engine_emulator.service.add("a team's", run_seconds=3600)
+
+        answer = api.get(OPERATIONS, headers=role("admin")).json()
+        assert (answer["errors"], [one["name"] for one in answer["operations"]]) == ({}, [name])
+        assert shown(api, "op").keys() == set()
+        member = SimpleAuthManagerUser(username="ada", role="op", teams=["marine"])
+        headers = {"Authorization": f"Bearer {get_auth_manager().generate_jwt(member)}"}
+        assert api.get(OPERATIONS, headers=headers).json()["total"] == 1
+        assert api.post(CANCEL, headers=headers, json={"operation_names": [name]}).status_code == 200
+    finally:
+        with create_session() as session:
+            session.query(Connection).filter(Connection.conn_id == "of_marine").delete()
