@@ -29,7 +29,9 @@ class Browser:
 
     def open(self, path: str, *, theme: str = "light", width: int = 1400, height: int = 900) -> None:
         """Show a page of Airflow's."""
-        self.driver.set_window_size(width, height)
+        # A window of Chromium's own cannot be as narrow as a phone.
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get(f"{self._airflow.url}/earth-engine/static/icon.svg")
         self.driver.add_cookie({"name": "_token", "value": self._airflow.authorization.split()[1], "path": "/"})
         self.driver.execute_script("localStorage.setItem('theme', arguments[0])", theme)
@@ -75,6 +77,17 @@ class Browser:
         self.driver.find_element(By.XPATH, xpath).send_keys(Keys.CONTROL, "a")
         self.driver.find_element(By.XPATH, xpath).send_keys(text)
 
+    @property
+    def address(self) -> str:
+        """The page's address, from its path on."""
+        return str(self.driver.execute_script("return location.pathname + location.search"))
+
+    def value(self, xpath: str) -> str:
+        """Return what is in a field."""
+        from selenium.webdriver.common.by import By
+
+        return str(self.driver.find_element(By.XPATH, xpath).get_property("value"))
+
     def is_enabled(self, xpath: str) -> bool:
         """Whether a button can be pressed."""
         from selenium.webdriver.common.by import By
@@ -90,6 +103,16 @@ class Browser:
             "const done = arguments[0]; axe.run('.ee-page').then(result => done(result.violations))"
         )
         return [f"{one['id']}: {one['help']}" for one in found if one["impact"] in SERIOUS]
+
+    def is_too_wide(self) -> bool:
+        """Whether something has to be scrolled sideways, of our part of the page or around it."""
+        script = """
+            for (let one = document.querySelector('.ee-page'); one; one = one.parentElement) {
+              if (one.scrollWidth > one.clientWidth + 1) return true;
+            }
+            return false;
+        """
+        return bool(self.driver.execute_script(script))
 
     def picture(self, path: Path) -> None:
         """Save what is to be seen, once nothing moves any more."""

@@ -76,6 +76,75 @@ def test_filters_and_sorting(window: Browser, emulator: Emulator, held: tuple[st
     window.see("0 of ")
 
 
+SEARCH = "//input[@type='search']"
+
+
+def test_filters_and_order_stand_in_the_address(window: Browser, emulator: Emulator) -> None:
+    for description in ("addr-b", "addr-a", "other"):
+        emulator.service.add(description, run_seconds=3600, project="earth-demo")
+    window.open(f"{PAGE}?text=addr-&sort=description")
+    wait_until(lambda: len(window.rows()) == 2, what="what the link is about")
+    assert (window.value(SEARCH), "addr-a" in window.rows()[0]) == ("addr-", True)
+
+    window.click("//th//button[starts-with(normalize-space(), 'Description')]")
+    wait_until(lambda: "addr-b" in window.rows()[0], what="the other order")
+    assert window.address == f"{PAGE}?text=addr-&sort=description&descending=true"
+    window.driver.refresh()
+    wait_until(lambda: len(window.rows()) == 2, what="the same after a reload")
+    assert "addr-b" in window.rows()[0]
+
+    window.click("//label[normalize-space()='Only orphans']/input")
+    window.see("0 of ")
+    window.driver.back()
+    wait_until(lambda: len(window.rows()) == 2, what="what was there before")
+    window.driver.back()
+    wait_until(lambda: "addr-a" in window.rows()[0], what="the order that was there before")
+    window.click("//button[normalize-space()='Reset']")
+    wait_until(lambda: len(window.rows()) > 2, what="all")
+    assert window.address == f"{PAGE}?sort=description"
+
+
+def test_a_link_to_the_orphans_of_a_dag_is_one(window: Browser, held: tuple[str, str]) -> None:  # noqa: ARG001
+    window.open(f"{PAGE}?dag={DAG_ID}&orphaned=true&state=all")
+
+    window.see("0 of ")
+    assert window.value("//label[normalize-space(text())='Dag']/select") == DAG_ID
+    assert window.value("//label[normalize-space(text())='State']/select") == ""
+    window.open(f"{PAGE}?state=nonsense&sort=__proto__&page=-3&dag=")
+    window.see_operations()
+
+
+def test_going_back_drops_what_was_selected(window: Browser, emulator: Emulator) -> None:
+    emulator.service.add("dropped", run_seconds=3600, project="earth-demo")
+    window.open(PAGE)
+    window.see_operations()
+    window.click("//label[normalize-space()='Only mine']/input")
+    window.click("//label[normalize-space()='Only mine']/input")
+    window.write(SEARCH, "dropped")
+    window.see("1 of ")
+    window.click("//input[@aria-label='Select dropped']")
+    window.see("Cancel 1…")
+
+    window.driver.back()
+
+    wait_until(lambda: "Cancel 1…" not in window.text, what="the selection to end")
+    assert window.value(SEARCH) == ""
+
+
+def test_what_is_wrong_is_said_and_nothing_is_counted(window: Browser, emulator: Emulator) -> None:
+    emulator.service.fail("not_registered", times=None)
+    try:
+        window.open(PAGE)
+        window.see("The operations of the connection earth_engine_default are not known.")
+        window.see("The number of operations is not known.")
+        assert "is not registered to use Earth Engine" in window.text
+        assert "0 of 0" not in window.text
+        assert window.complaints() == []
+    finally:
+        emulator.service.faults.clear()
+    window.see(" operations")
+
+
 def test_the_keyboard_is_enough(window: Browser, emulator: Emulator) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
@@ -122,7 +191,7 @@ def test_what_is_not_shown_is_not_cancelled(window: Browser, emulator: Emulator)
     window.click("//input[@aria-label='Select all of this page']")
     window.see("Cancel 50…")
     window.click("//button[normalize-space()='Next']")
-    window.see("Cancel 50… (50 on other pages)")
+    window.see("Cancel 50… (50 not shown)")
 
     window.write("//input[@type='search']", "meant")
     window.see("1 of ")
@@ -162,12 +231,13 @@ def test_an_empty_page_says_why(window: Browser) -> None:
     window.see("No operation matches the filters. “Active” hides those that have ended.")
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 1400), ("light", 500)])
+@pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 1400), ("light", 390), ("dark", 390)])
 def test_nothing_serious_keeps_anybody_from_using_it(window: Browser, theme: str, width: int) -> None:
     window.open(PAGE, theme=theme, width=width)
     window.see_operations()
     window.click("//summary")
     assert window.complaints() == []
+    assert not window.is_too_wide()
 
     window.click("(//td//input[@type='checkbox' and not(@disabled)])[1]")
     window.click("//button[starts-with(normalize-space(), 'Cancel 1')]")

@@ -1,6 +1,6 @@
 import type { Operation } from "./api";
-import { asAsked, isWanted } from "./choosing";
-import { holderName } from "./format";
+import { asAsked } from "./choosing";
+import { heldBy } from "./format";
 
 /** Above that, the number is to be typed: so many are rarely meant by one click. */
 const FEW = 10;
@@ -15,7 +15,7 @@ export function CancelDialog(props: { operations: Operation[]; onAnswer: (cancel
     dialog.current?.showModal();
     return () => before?.focus();
   }, []);
-  const wanted = operations.filter(isWanted).length;
+  const wanted = operations.filter((one) => one.wanted).length;
   const isMeant = operations.length <= FEW || typed.trim() === String(operations.length);
   const what = operations.length === 1 ? "this operation" : `these ${operations.length.toLocaleString()} operations`;
   return (
@@ -38,9 +38,7 @@ export function CancelDialog(props: { operations: Operation[]; onAnswer: (cancel
         {asAsked(operations).map((one) => (
           <li key={one.name}>
             <strong>{one.description || one.name}</strong>, {one.state.toLowerCase()}:{" "}
-            {one.holders.length === 0
-              ? "no task has recorded it"
-              : one.holders.map((holder) => `${holderName(holder)} (${holder.task_state ?? "no state"})`).join(", ")}
+            {heldBy(one)}
           </li>
         ))}
       </ul>

@@ -1,4 +1,4 @@
-import { type Filters, NO_FILTERS } from "./choosing";
+import { FIRST_VIEW, type View } from "./view";
 
 const STATES: [string, string][] = [
   ["active", "Active"],
@@ -12,46 +12,63 @@ const STATES: [string, string][] = [
 ];
 
 export function FilterBar(props: {
+  connections: string[];
   dags: string[];
-  filters: Filters;
-  onChange: (filters: Filters) => void;
+  onChange: (part: Partial<View>) => void;
   showsDags: boolean;
+  view: View;
 }) {
-  const { filters, onChange } = props;
-  const change = (part: Partial<Filters>) => onChange({ ...filters, ...part });
+  const { connections, onChange, view } = props;
+  const { sort, descending } = view;
   return (
     <form className="ee-filters" onSubmit={(event) => event.preventDefault()} role="search">
-      <label>
-        State
-        <select onChange={(event) => change({ state: event.target.value })} value={filters.state}>
-          {STATES.map(([value, text]) => (
-            <option key={value} value={value}>
-              {text}
-            </option>
-          ))}
-        </select>
-      </label>
+      <Choice onChange={(state) => onChange({ state })} options={STATES} title="State" value={view.state} />
       {props.showsDags && (
-        <label>
-          Dag
-          <select onChange={(event) => change({ dag: event.target.value })} value={filters.dag}>
-            <option value="">All</option>
-            {props.dags.map((dag) => (
-              <option key={dag}>{dag}</option>
-            ))}
-          </select>
-        </label>
+        <Choice onChange={(dag) => onChange({ dag })} options={withAll(props.dags, view.dag)} title="Dag" value={view.dag} />
+      )}
+      {(connections.length > 1 || view.conn_id !== "") && (
+        <Choice
+          onChange={(conn_id) => onChange({ conn_id })}
+          options={withAll(connections, view.conn_id)}
+          title="Connection"
+          value={view.conn_id}
+        />
       )}
       <label className="ee-grow">
         Description or id
-        <input onChange={(event) => change({ text: event.target.value })} type="search" value={filters.text} />
+        <input maxLength={300} onChange={(event) => onChange({ text: event.target.value })} type="search" value={view.text} />
       </label>
-      <Tick isTicked={filters.onlyOrphans} onChange={(onlyOrphans) => change({ onlyOrphans })} text="Only orphans" />
-      <Tick isTicked={filters.onlyMine} onChange={(onlyMine) => change({ onlyMine })} text="Only mine" />
-      <button onClick={() => onChange(NO_FILTERS)} type="button">
+      <Tick isTicked={view.orphaned} onChange={(orphaned) => onChange({ orphaned })} text="Only orphans" />
+      <Tick isTicked={view.mine} onChange={(mine) => onChange({ mine })} text="Only mine" />
+      <button onClick={() => onChange({ ...FIRST_VIEW, sort, descending })} type="button">
         Reset
       </button>
     </form>
+  );
+}
+
+function withAll(names: string[], chosen: string): [string, string][] {
+  const all = [...new Set(chosen ? [...names, chosen] : names)].sort();
+  return [["", "All"], ...all.map((name): [string, string] => [name, name])];
+}
+
+function Choice(props: {
+  onChange: (value: string) => void;
+  options: [string, string][];
+  title: string;
+  value: string;
+}) {
+  return (
+    <label>
+      {props.title}
+      <select onChange={(event) => props.onChange(event.target.value)} value={props.value}>
+        {props.options.map(([value, text]) => (
+          <option key={value} value={value}>
+            {text}
+          </option>
+        ))}
+      </select>
+    </label>
   );
 }
 

@@ -1,8 +1,20 @@
 import type { Answer, Operation } from "./api";
-import { type Column, type Sorting, canBeCancelled } from "./choosing";
-import { age, cost, destinationUrl, duration, holderName, holderUrl, number, runningTime } from "./format";
+import { type Selection, canBeCancelled } from "./choosing";
+import {
+  age,
+  cost,
+  destinationUrl,
+  duration,
+  heldBy,
+  holderName,
+  holderUrl,
+  number,
+  otherHolders,
+  runningTime,
+} from "./format";
+import type { Column, View } from "./view";
 
-const COLUMNS: [Column, string][] = [
+const TITLES: [Column, string][] = [
   ["state", "State"],
   ["description", "Description"],
   ["type", "Type"],
@@ -16,18 +28,19 @@ const COLUMNS: [Column, string][] = [
 export function OperationsTable(props: {
   answer: Answer;
   cancelling: ReadonlySet<string>;
+  /** Whether these are not yet the operations that the filters choose. */
+  isStale: boolean;
   now: number;
-  onSelect: (names: string[], selected: boolean) => void;
-  onSort: (sorting: Sorting) => void;
-  operations: Operation[];
-  selected: ReadonlySet<string>;
-  sorting: Sorting;
+  onSelect: (operations: Operation[], isSelected: boolean) => void;
+  onSort: (part: Partial<View>) => void;
+  selection: Selection;
+  view: View;
 }) {
-  const { answer, operations, selected, sorting } = props;
-  const selectable = operations.filter(canBeCancelled).map((one) => one.name);
-  const areAllSelected = selectable.length > 0 && selectable.every((name) => selected.has(name));
+  const { answer, isStale, selection, view } = props;
+  const selectable = isStale ? [] : answer.operations.filter(canBeCancelled);
+  const areAllSelected = selectable.length > 0 && selectable.every((one) => selection.has(one.name));
   return (
-    <table className="ee-table">
+    <table aria-busy={isStale} className="ee-table">
       <thead>
         <tr>
           <th scope="col">
@@ -39,19 +52,20 @@ export function OperationsTable(props: {
               type="checkbox"
             />
           </th>
-          {COLUMNS.map(([column, title]) => (
-            <Heading column={column} key={column} onSort={props.onSort} sorting={sorting} title={title} />
+          {TITLES.map(([column, title]) => (
+            <Heading column={column} key={column} onSort={props.onSort} title={title} view={view} />
           ))}
           {answer.eecu_hour_price !== null && <th scope="col">Cost</th>}
           <th scope="col">Result</th>
         </tr>
       </thead>
       <tbody>
-        {operations.map((one) => (
+        {answer.operations.map((one) => (
           <Row
             answer={answer}
             isCancelling={props.cancelling.has(one.name)}
-            isSelected={selected.has(one.name)}
+            isSelectable={!isStale && canBeCancelled(one)}
+            isSelected={selection.has(one.name)}
             key={one.name}
             now={props.now}
             onSelect={props.onSelect}
@@ -63,15 +77,15 @@ export function OperationsTable(props: {
   );
 }
 
-function Heading(props: { column: Column; title: string; sorting: Sorting; onSort: (sorting: Sorting) => void }) {
-  const { column, sorting, title } = props;
-  const isSorted = sorting.column === column;
-  const order = sorting.descending ? "descending" : "ascending";
+function Heading(props: { column: Column; onSort: (part: Partial<View>) => void; title: string; view: View }) {
+  const { column, title, view } = props;
+  const isSorted = view.sort === column;
+  const order = view.descending ? "descending" : "ascending";
   return (
     <th aria-sort={isSorted ? order : "none"} scope="col">
-      <button onClick={() => props.onSort({ column, descending: isSorted && !sorting.descending })} type="button">
+      <button onClick={() => props.onSort({ sort: column, descending: isSorted && !view.descending })} type="button">
         {title}
-        <span aria-hidden="true">{isSorted ? (sorting.descending ? " ↓" : " ↑") : ""}</span>
+        <span aria-hidden="true">{isSorted ? (view.descending ? " ↓" : " ↑") : ""}</span>
       </button>
     </th>
   );
@@ -80,9 +94,10 @@ function Heading(props: { column: Column; title: string; sorting: Sorting; onSor
 function Row(props: {
   answer: Answer;
   isCancelling: boolean;
+  isSelectable: boolean;
   isSelected: boolean;
   now: number;
-  onSelect: (names: string[], selected: boolean) => void;
+  onSelect: (operations: Operation[], isSelected: boolean) => void;
   operation: Operation;
 }) {
   const { answer, now, operation } = props;
@@ -94,8 +109,8 @@ function Row(props: {
         <input
           aria-label={`Select ${label}`}
           checked={props.isSelected}
-          disabled={!canBeCancelled(operation)}
-          onChange={(event) => props.onSelect([operation.name], event.target.checked)}
+          disabled={!props.isSelectable}
+          onChange={(event) => props.onSelect([operation], event.target.checked)}
           title={operation.forbidden}
           type="checkbox"
         />
@@ -147,15 +162,16 @@ function State(props: { isCancelling: boolean; operation: Operation }) {
 }
 
 function HeldBy({ operation }: { operation: Operation }) {
-  const [first, ...others] = operation.holders;
+  const [first] = operation.holders;
+  const others = [operation.holders.length > 1 ? `+${operation.holders.length - 1}` : "", otherHolders(operation)];
   if (!first) {
-    return <span className="ee-muted">no task has recorded it</span>;
+    return <span className="ee-muted">{heldBy(operation)}</span>;
   }
   const title = operation.holders.map((one) => `${holderName(one)}, ${one.run_id}: ${one.task_state ?? "no state"}`);
   return (
     <span title={title.join("\n")}>
       <a href={holderUrl(first)}>{holderName(first)}</a>
-      {others.length > 0 && ` +${others.length}`}
+      {` ${others.filter(Boolean).join(", ")}`}
       <small>
         {first.task_state ?? "no state"}, try {first.try_number}
         {operation.orphaned && <strong className="ee-orphan">orphaned</strong>}

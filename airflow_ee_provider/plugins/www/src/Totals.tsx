@@ -1,10 +1,8 @@
 import type { Answer } from "./api";
-import type { Total } from "./choosing";
 import { cost, number } from "./format";
 
-const SHOWN = 20;
-
-export function Totals({ answer, totals }: { answer: Answer; totals: Total[] }) {
+/** By DAG, the one that has most first; of what the filters choose. */
+export function Totals({ answer, onChoose }: { answer: Answer; onChoose: (dag: string) => void }) {
   return (
     <details className="ee-totals">
       <summary>Totals by Dag</summary>
@@ -20,17 +18,26 @@ export function Totals({ answer, totals }: { answer: Answer; totals: Total[] }) 
           </tr>
         </thead>
         <tbody>
-          {totals.slice(0, SHOWN).map((total) => (
+          {answer.totals.map((total) => (
             <tr key={total.dag}>
-              <td data-label="Dag">{total.dag || <span className="ee-muted">no task has recorded them</span>}</td>
+              <td data-label="Dag">
+                {total.dag ? (
+                  <button className="ee-link" onClick={() => onChoose(total.dag)} type="button">
+                    {total.dag}
+                  </button>
+                ) : (
+                  <span className="ee-muted">no task has recorded them</span>
+                )}
+              </td>
               <td data-label="Active">{total.active.toLocaleString()}</td>
               <td data-label="Orphaned">{total.orphaned.toLocaleString()}</td>
-              <td data-label="EECU-seconds">{number(total.eecuSeconds)}</td>
-              {answer.eecu_hour_price !== null && <td data-label="Cost">{cost(total.eecuSeconds, answer)}</td>}
+              <td data-label="EECU-seconds">{number(total.eecu_seconds)}</td>
+              {answer.eecu_hour_price !== null && <td data-label="Cost">{cost(total.eecu_seconds, answer)}</td>}
             </tr>
           ))}
         </tbody>
       </table>
+      {answer.other_dags > 0 && <p className="ee-muted">and {answer.other_dags.toLocaleString()} more Dags</p>}
     </details>
   );
 }

@@ -50,6 +50,19 @@ export function cost(eecuSeconds: number | null, answer: Answer): string {
 export const holderName = (holder: Holder) =>
   `${holder.dag_id}.${holder.task_id}${holder.map_index >= 0 ? `[${holder.map_index}]` : ""}`;
 
+/** Of more holders than the answer has, and of those that this user may not see, the number is known. */
+export function otherHolders(operation: Operation): string {
+  const { hidden_holders: hidden, more_holders: more } = operation;
+  return [more > 0 ? `${more} more` : "", hidden > 0 ? `${hidden} that you may not see` : ""].filter(Boolean).join(", ");
+}
+
+/** The tasks that have recorded an operation, in a line. */
+export function heldBy(operation: Operation): string {
+  const names = operation.holders.map((holder) => `${holderName(holder)} (${holder.task_state ?? "no state"})`);
+  const others = otherHolders(operation);
+  return [...names, ...(others ? [`${others}`] : [])].join(", ") || "no task has recorded it";
+}
+
 export function holderUrl(holder: Holder): string {
   const [dag, run, task] = [holder.dag_id, holder.run_id, holder.task_id].map(encodeURIComponent);
   const mapped = holder.map_index >= 0 ? `/mapped/${holder.map_index}` : "";
