@@ -23,7 +23,7 @@ APART = $(patsubst %,tests/system/test_%.py,collector interrupt lifecycle_page w
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo quick test units apart-and-model lint unit-3 unit-2 model system apart nightly examples walk explore matrix matrix-production bench soak soak-production google interface ui node pictures libraries versions dist docs clean
+.PHONY: demo quick test units apart-and-model lint unit-3 unit-2 model system apart nightly examples walk explore matrix matrix-production bench soak soak-production google interface ui node pictures libraries roles versions dist docs clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -128,6 +128,9 @@ libraries: .venv-libraries/installed  ## Libraries that people use, inside @task
 	PYTHONPATH=$(CURDIR):tests/support:tests/libraries/dags .venv-libraries/bin/python tests/libraries/measure.py docs/results/libraries.md
 	.venv-libraries/bin/python -m pytest tests/integration/test_pages.py
 
+roles: .venv-roles/installed  ## Who sees and cancels what on the page, by role and auth manager: docs/results/roles.md
+	PYTHONPATH=$(CURDIR):tests/support:tests/roles .venv-roles/bin/python tests/roles/measure.py docs/results/roles.md
+
 versions: .venv-uv/installed  ## Every version that is claimed: docs/results/versions.md (ONLY="3.0 newest" takes less)
 	.venv-uv/bin/python tests/versions/measure.py docs/results/versions.md $(ONLY)
 
@@ -157,6 +160,16 @@ $(VENV_3)/docs: $(VENV_3)/installed
 	.venv-libraries/bin/pip install --quiet --disable-pip-version-check "pip==26.0"
 	.venv-libraries/bin/pip install --quiet --constraint constraints/airflow-$(AIRFLOW_3).txt \
 		"apache-airflow==$(AIRFLOW_3)" --editable ".[earthengine,testing]" psutil geemap geetools eemont xee
+	touch $@
+
+# Flask-AppBuilder needs a python-dateutil older than the constraints have.
+.venv-roles/installed: pyproject.toml constraints/airflow-$(AIRFLOW_3).txt
+	$(NEEDS_PYTHON)
+	$(PYTHON) -m venv --clear .venv-roles
+	.venv-roles/bin/pip install --quiet --disable-pip-version-check "pip==26.0"
+	grep -v "^python-dateutil==" constraints/airflow-$(AIRFLOW_3).txt > .venv-roles/constraints.txt
+	.venv-roles/bin/pip install --quiet --constraint .venv-roles/constraints.txt "apache-airflow==$(AIRFLOW_3)" \
+		--editable ".[demo,testing]" --group test apache-airflow-providers-fab apache-airflow-providers-keycloak
 	touch $@
 
 # The Google provider, whose imports are compared with ours, brings a hundred packages along.
