@@ -23,7 +23,7 @@ APART = $(patsubst %,tests/system/test_%.py,collector interrupt lifecycle_page w
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo quick test units apart-and-model lint unit-3 unit-2 model system apart nightly examples walk explore matrix matrix-production bench soak soak-production google interface ui node pictures libraries roles versions dist docs clean
+.PHONY: demo quick test units apart-and-model lint unit-3 unit-2 model system apart nightly examples walk explore matrix matrix-production bench soak soak-production google interface ui clients pictures libraries roles versions dist docs clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -117,9 +117,9 @@ interface: $(VENV_3)/installed  ## The reference, from the classes: docs/referen
 ui:  ## The page in Airflow's UI, bundled; needs Node.js and npm
 	cd airflow_ee_provider/plugins/www && npm install --no-package-lock --no-audit --no-fund && npm run check && npm run build
 
-node: $(VENV_3)/installed  ## The JavaScript client against the emulator; needs Node.js and npm
+clients: .venv-clients/installed  ## The JavaScript client, and the newest Python client with its own tests, against the emulator; needs npm
 	npm install --prefix .demo/node --no-package-lock --no-save --no-audit --no-fund @google/earthengine@1.7.45
-	$(VENV_3)/bin/python -m pytest tests/unit/emulator/test_node_client.py
+	.venv-clients/bin/python -m pytest -p airflow_ee_provider.testing tests/unit/emulator/test_*client*.py
 
 pictures: $(VENV_3)/installed  ## The page, in pictures: docs/page-*.png (needs Chromium)
 	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/pictures.py docs
@@ -152,6 +152,14 @@ $(VENV_3)/docs: $(VENV_3)/installed
 	$(PYTHON) -m venv --clear .venv-uv
 	.venv-uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.9" "tabulate>=0.9" \
 		"build>=1.2" "twine>=6" "cyclonedx-bom>=7"
+	touch $@
+
+# No Airflow: the newest clients as they are.
+.venv-clients/installed:
+	$(NEEDS_PYTHON)
+	$(PYTHON) -m venv --clear .venv-clients
+	.venv-clients/bin/pip install --quiet --disable-pip-version-check --upgrade earthengine-api aiohttp requests \
+		pytest hypothesis psutil absl-py geopandas numpy pandas
 	touch $@
 
 .venv-libraries/installed: pyproject.toml constraints/airflow-$(AIRFLOW_3).txt

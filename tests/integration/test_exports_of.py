@@ -249,6 +249,18 @@ def test_every_start_is_seen_as_it_happens_and_has_a_request_id_of_ours(
     assert {len(request["body"]["requestId"]) for request in service.requests("POST", "*:*port")} == {38}
 
 
+def test_an_ingestion_whose_answer_is_lost_is_started_once(earth_engine_emulator: Emulator) -> None:
+    """The client alone repeats it without an id, and starts two (``test_official_client.py``)."""
+    import ee
+
+    earth_engine_emulator.service.fail("reset_after", path="*:import")
+    with lent() as (starter, _):
+        ee.data.startIngestion("an-id", INGESTION)
+
+        assert list(earth_engine_emulator.service.operations) == list(starter.started)
+    assert len(earth_engine_emulator.service.requests("POST", "*:import")) == 2
+
+
 def test_a_second_try_finds_what_the_first_has_started_in_whatever_order(earth_engine_emulator: Emulator) -> None:
     import ee
 

@@ -71,4 +71,5 @@ def _has_file() -> bool:
 def _asks_metadata_server() -> bool:
     from google.auth.compute_engine import _metadata
 
-    return not _metadata._NO_GCE_CHECK  # noqa: SLF001 (google-auth reads the variable once, when it is imported)
+    # google-auth reads NO_GCE_CHECK once, when it is imported; older versions do not know it.
+    return not getattr(_metadata, "_NO_GCE_CHECK", False)

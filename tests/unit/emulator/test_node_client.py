@@ -1,6 +1,6 @@
 """The JavaScript client, the Code Editor's sibling, on Node: a second witness that the emulator is right.
 
-``make node`` installs it and runs this.
+``make clients`` installs it and runs this.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MODULES = Path(os.environ.get("NODE_PATH", ROOT / ".demo" / "node" / "node_modul
 
 
 @pytest.mark.skipif(
-    not shutil.which("node") or not (MODULES / "@google" / "earthengine").is_dir(), reason="`make node` installs it"
+    not shutil.which("node") or not (MODULES / "@google" / "earthengine").is_dir(), reason="`make clients` installs it"
 )
 def test_the_javascript_client_starts_lists_gets_and_cancels(earth_engine_emulator: Emulator) -> None:
     service = earth_engine_emulator.service

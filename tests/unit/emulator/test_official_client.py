@@ -86,6 +86,17 @@ def test_it_starts_ingestions(ee: Any, earth_engine_emulator: Emulator) -> None:
     assert ee.data.getOperation(answer["name"])["metadata"]["type"] == "INGEST_IMAGE"
 
 
+def test_an_ingestion_whose_answer_is_lost_is_started_twice(ee: Any, earth_engine_emulator: Emulator) -> None:
+    """The client repeats the request, and never sends the id that would make it one; in a task, it is one."""
+    service = earth_engine_emulator.service
+    service.fail("reset_after", path="*:import")
+
+    ee.data.startIngestion("an-id", {"name": "projects/earth-demo/assets/x", "tilesets": [{"sources": []}]})
+
+    assert len(service.operations) == 2
+    assert [entry["body"].get("requestId") for entry in service.requests("POST", "*:import")] == [None, None]
+
+
 def test_a_test_says_what_values_assets_and_maps_are(ee: Any, earth_engine_emulator: Emulator) -> None:
     service = earth_engine_emulator.service
     service.answer("projects/*/value:compute", {"result": 42})

@@ -39,13 +39,16 @@ class MetadataServer(LoopbackServer):
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MetadataServer]:
-    monkeypatch.setattr(_metadata, "_NO_GCE_CHECK", False)  # Read from its variable when it was imported.
+    monkeypatch.setattr(
+        _metadata, "_NO_GCE_CHECK", False, raising=False
+    )  # Read from its variable when it was imported.
     monkeypatch.setattr(
         _metadata, "_GCE_PRODUCT_NAME_FILE", str(tmp_path / "none")
     )  # This may be a machine of Google's.
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     with MetadataServer() as server:
         monkeypatch.setenv("GCE_METADATA_IP", server.url.removeprefix("http://"))
+        monkeypatch.setattr(_metadata, "_METADATA_IP_ROOT", server.url, raising=False)  # Of older versions.
         yield server
 
 
@@ -84,10 +87,9 @@ def test_a_missing_file_and_a_machine_that_asks_no_metadata_server_are_permanent
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json")
     with pytest.raises(CredentialsError, match="Application Default Credentials"):
         open_account(EMPTY)
+    assert server.asked == 0
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
-    monkeypatch.setattr(_metadata, "_NO_GCE_CHECK", True)
+    monkeypatch.setattr(_metadata, "_NO_GCE_CHECK", True, raising=False)
 
     with pytest.raises(CredentialsError, match="Application Default Credentials"):
         open_account(EMPTY)
-
-    assert server.asked == 0
