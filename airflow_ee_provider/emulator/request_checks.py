@@ -59,7 +59,7 @@ class Check:
 
     :param field: of the request.
     :param rule: what is right.
-    :param source: the page that says so.
+    :param source: the page with the rule.
     :param problem: says what is wrong with a request of a kind; empty if nothing is.
     """
 

@@ -219,7 +219,7 @@ def _broken(what: str, body: bytes) -> bytes:
 
 
 async def _guarded(request: web.Request, handler: Handler) -> web.Response:
-    """Answer with the API's JSON, whatever goes wrong."""
+    """Answer with the API's JSON, also for an error."""
     try:
         response = await handler(request)
     except ApiError as error:

@@ -29,7 +29,7 @@ _turn = threading.RLock()
 def application_default(scopes: Sequence[str]) -> tuple[Any, str]:
     """Return the credentials and their project.
 
-    :raises TransientError: if the metadata server of Google's machines does not answer, which can pass.
+    :raises TransientError: if the metadata server of Google's machines does not answer.
     :raises google.auth.exceptions.DefaultCredentialsError: if there are none, or they cannot be used.
     """
     import google.auth

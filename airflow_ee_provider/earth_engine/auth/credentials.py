@@ -123,7 +123,7 @@ def _impersonated(settings: ConnectionSettings) -> str:
 def _checked_project(project: str, what: str = "project") -> str:
     try:
         return check_project(project) if project else ""
-    except EarthEngineError:  # Without its text: whatever it is, somebody may have put it into the wrong field.
+    except EarthEngineError:  # Without its text: it may be a secret in the wrong field.
         raise CredentialsError(
             f"What the connection has for its {what} is no Cloud project id.", remedy="Give an id such as my-project."
         ) from None
@@ -177,7 +177,7 @@ def _load(source: str, settings: ConnectionSettings) -> tuple[Any, str]:
     return application_default(settings.scopes)
 
 
-#: What to do about what is no JSON object, by whether it is a file: nobody is to paste one into a field that is shown.
+#: What to do about what is no JSON object, by whether it is a file: no key may be pasted into a field that is shown.
 _NO_OBJECT = {
     False: "Paste the whole key file.",
     True: "Give the path of a key file as Google gave it: the file that is there is another.",
@@ -211,7 +211,7 @@ def _file_content(path: str, field_name: str) -> Any:
     """
     if path.lstrip().startswith("{"):
         raise CredentialsError(
-            f"The connection's {field_name} holds a key itself, and has to be a file's path.",
+            f"The connection's {field_name} is a key itself, and has to be a file's path.",
             remedy="Move the key to keyfile_dict.",
         )
     try:
