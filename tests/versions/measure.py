@@ -30,6 +30,9 @@ AS_OF_THEN = (
     "apache-airflow-providers-common-compat=2026-11-01",
 )
 
+#: What the clients have changed, or shown, since the first run: written by hand, at the end of the page.
+CHANGED = (Path(__file__).parent / "changed.md").read_text(encoding="utf-8")
+
 PAGE = """# Versions: tested combinations
 
 `make versions` runs the unit and integration tests on the versions that `pyproject.toml` names, and writes this page.
@@ -37,7 +40,8 @@ PAGE = """# Versions: tested combinations
 *newest*: the versions that PyPI had on that day, without constraints.
 
 {table}
-"""
+
+{changed}"""
 
 HEADERS = ["Airflow", "Python", "dependencies", "passed", "skipped", "failed", "earthengine-api", "measured"]
 
@@ -134,7 +138,7 @@ def main() -> int:
         good &= combination.measure()
         rows[tuple(combination.row[:3])] = combination.row
         table = tabulate(sorted(rows.values()), HEADERS, tablefmt="github", disable_numparse=True)
-        options.page.write_text(PAGE.format(table=table), encoding="utf-8")
+        options.page.write_text(PAGE.format(changed=CHANGED, table=table), encoding="utf-8")
     return 0 if good else 1
 
 
