@@ -49,5 +49,5 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
     for child in psutil.Process().children():  # What outlives a killed task asks for some minutes.
         with suppress(psutil.Error):
-            if "airflow_ee_provider.earth_engine.transport.detached_cancel" in child.cmdline():
+            if any("airflow_ee_provider.earth_engine.transport.detached_cancel" in word for word in child.cmdline()):
                 child.kill()

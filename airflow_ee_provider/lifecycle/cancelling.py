@@ -10,7 +10,7 @@ from airflow_ee_provider.base.measuring import measure_cancels
 from airflow_ee_provider.base.process import run_with_timeout
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated, is_short_list, truncated_lines
-from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
+from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult, ended_by_cancel
 from airflow_ee_provider.earth_engine.protocol.exit_cleanup import Left
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ MOST_IN_TIME = 150
 
 #: Seconds for which Earth Engine is asked in such a process, waits included; and in which its answers have to be here.
 ASKED_FOR, ANSWERED_WITHIN = 1.2, 1.5
+
+#: Seconds in which the process that outlives this one has to begin.
+BEGINS_WITHIN = 2.0
 
 #: Seconds in which it has to be seen which of many had ended before.
 SEEN_WITHIN = 5.0
@@ -116,8 +119,9 @@ def cancel_before_the_end(
     """
     parsed = hook.account.names(names)
     left, unanswered, unheard = Left([], []), parsed, list(starts)
-    if len(parsed) + len(unheard) <= MOST_IN_TIME:
-        with suppress(TimeoutError):
+    is_asked = len(parsed) + len(unheard) <= MOST_IN_TIME
+    if is_asked:
+        with suppress(Exception):  # Also where no thread or file can be had: it is asked again below.
             left = run_with_timeout(
                 lambda: hook.cancel_what_is_left(parsed, starts, timeout=ASKED_FOR), ANSWERED_WITHIN
             )
@@ -126,8 +130,9 @@ def cancel_before_the_end(
     if not (unanswered or unheard):
         return _confirmed(hook, left.results, poll_interval, limit)
     if not _is_handed_over(hook, unanswered, unheard, log):
-        left = hook.cancel_what_is_left(parsed, starts, timeout=timeout)
-        return _confirmed(hook, left.results, poll_interval, limit)
+        again = hook.cancel_what_is_left(unanswered, unheard, timeout=timeout).results
+        results = {result.name: result for result in [*left.results, *(ended_by_cancel(again) if is_asked else again)]}
+        return _confirmed(hook, list(results.values()), poll_interval, limit)
     results = {result.name: result for result in left.results}
     results.update((name, CancelResult(name, CancelOutcome.STILL_CANCELLING)) for name in unanswered)
     results.update((result.name, result) for result in _finished_before(hook, unanswered, limit))
@@ -138,7 +143,7 @@ def _finished_before(hook: EarthEngineHook, names: list[OperationName], timeout:
     """Return those that have ended before they could be cancelled, as far as Earth Engine says so in time."""
     if not timeout:
         return []
-    with suppress(TimeoutError):
+    with suppress(Exception):  # It is only said better.
         seen = run_with_timeout(lambda: hook.read_operations(names), min(timeout, SEEN_WITHIN)).values()
         ended = [o for o in seen if not isinstance(o, EarthEngineError) and o.done and not o.cancelled]
         return [CancelResult(operation.name, CancelOutcome.ALREADY_FINISHED, operation) for operation in ended]
@@ -162,13 +167,14 @@ def _is_handed_over(hook: EarthEngineHook, names: list[OperationName], starts: l
     from airflow_ee_provider.earth_engine.transport.detached_cancel import TIMEOUT, cancel_in_another_process
 
     try:
-        process = cancel_in_another_process(hook.account, names, starts)
+        process = run_with_timeout(lambda: cancel_in_another_process(hook.account, names, starts), BEGINS_WITHIN)
     except Exception as error:  # noqa: BLE001 (whatever it is, this process does what it can)
-        log.warning("No process could be started that outlives this one: %s", error)
+        log.warning("No process has begun that outlives this one, so this one cancels what it can: %s", error)
         return False
     count = len(names) + len(starts)
     log.warning(
-        "%s: the process %s, which outlives this one, cancels them, for %g s at most.",
+        "%s: the process %s, which outlives this one, cancels them, for %g s at most, and no longer than its container "
+        "runs.",
         f"{count:,} operations are more than can be cancelled before Airflow kills this process"
         if count > MOST_IN_TIME
         else f"Earth Engine does not answer about {abbreviated([*map(str, names), *[s.describe() for s in starts]])}",

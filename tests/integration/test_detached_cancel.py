@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -14,8 +15,10 @@ import pytest
 from eventually import eventually
 
 from airflow_ee_provider.earth_engine.protocol.starting import Start
-from airflow_ee_provider.earth_engine.transport.detached_cancel import cancel_in_another_process
+from airflow_ee_provider.earth_engine.transport import detached_cancel
+from airflow_ee_provider.earth_engine.transport.detached_cancel import PROGRAM, cancel_in_another_process
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+from airflow_ee_provider.lifecycle import cancelling
 from airflow_ee_provider.lifecycle.cancelling import MOST_IN_TIME, cancel_before_the_end
 
 if TYPE_CHECKING:
@@ -38,6 +41,12 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.fixture
 def service(earth_engine_emulator: Emulator) -> Service:
     return earth_engine_emulator.service
+
+
+@pytest.fixture(autouse=True)
+def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for such a process for as long as it takes."""
+    monkeypatch.setattr(cancelling, "BEGINS_WITHIN", 60.0)
 
 
 def add(service: Service, count: int) -> list[str]:
@@ -71,15 +80,93 @@ def test_all_are_cancelled_although_the_process_that_held_them_is_killed(service
     wait_for_end(int(ran.stdout.split()[-1]))
 
 
+@pytest.mark.parametrize("first", ["", "sys.path.insert(0, os.getcwd())", "sys.path.insert(0, '')"])
+def test_files_of_the_current_folder_are_not_taken_for_modules(service: Service, tmp_path: Path, first: str) -> None:
+    names = add(service, 3)
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    for name in ("json", "requests", "logging", "urllib3", "google", "dataclasses", "airflow_ee_provider", "idna"):
+        (here / f"{name}.py").write_text("raise SystemExit(__file__)")
+    program = elsewhere / "program.py"
+    program.write_text(KILLED.replace("print(", f"hook.get_conn()\n{first}\nprint("))
+
+    ran = subprocess.run(  # noqa: S603 (this interpreter)
+        [sys.executable, program, *names], capture_output=True, text=True, check=False, cwd=here
+    )
+
+    assert ran.returncode == -9, ran.stderr
+    wait_until_cancelled(service, names)
+    wait_for_end(int(ran.stdout.split()[-1]))
+
+
+def test_a_process_that_ends_at_once_is_not_reported_as_cancelling(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = add(service, MANY)
+    monkeypatch.setattr(detached_cancel, "PROGRAM", "raise ImportError('no requests here')")
+
+    results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"))
+
+    assert "ended at once: ImportError: no requests here" in caplog.text
+    assert "which outlives this one, cancels" not in caplog.text
+    assert {result.outcome.text for result in results} == {"cancelled"}
+
+
+def test_a_process_that_does_not_begin_is_not_waited_for(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = add(service, MANY)
+    monkeypatch.setattr(detached_cancel, "PROGRAM", "import time; time.sleep(20)")
+    monkeypatch.setattr(cancelling, "BEGINS_WITHIN", 0.3)
+
+    results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"))
+
+    assert "No process has begun that outlives this one" in caplog.text
+    assert {result.outcome.text for result in results} == {"cancelled"}
+
+
+def test_what_it_could_not_cancel_is_in_the_log_of_airflow(service: Service, capfd: pytest.CaptureFixture[str]) -> None:
+    [name] = add(service, 1)
+    service.fail("permission_denied", times=None, path="*:cancel")
+    hook = EarthEngineHook()
+
+    wait_for_end(cancel_in_another_process(hook.account, hook.account.names([name])))
+
+    assert f"{name}: error (" in capfd.readouterr().err
+
+
+#: As Airflow 3 starts a task: its standard error is a socket to the process that supervises it.
+SUPERVISED = """
+import os, socket, sys
+read, written = socket.socketpair()
+if not os.fork():
+    os.dup2(written.fileno(), 2)
+    from airflow_ee_provider.earth_engine.transport import detached_cancel
+    os.write(detached_cancel._open_log_of_airflow(), b"a line")
+    os._exit(0)
+written.close()
+os.wait()
+print("a socket has", read.recv(99))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Only Linux has this folder.")
+def test_the_log_of_airflow_is_not_the_socket_to_a_task() -> None:
+    ran = subprocess.run(  # noqa: S603 (this interpreter)
+        [sys.executable, "-c", SUPERVISED], capture_output=True, text=True, check=True
+    )
+
+    assert (ran.stderr, ran.stdout) == ("a line", "a socket has b''\n")
+
+
 def test_no_secret_is_in_its_command_line(service: Service) -> None:
     service.fail("unavailable", times=None)  # It is still there when it is looked at.
     hook = EarthEngineHook()
 
     process = cancel_in_another_process(hook.account, hook.account.names(add(service, 1)))
 
-    line = ["-m", "airflow_ee_provider.earth_engine.transport.detached_cancel"]
-    # It has none at first.
-    eventually(lambda: psutil.Process(process).cmdline()[1:] == line, "the process to have begun")
+    assert psutil.Process(process).cmdline()[1:] == ["-I", "-c", PROGRAM]
     service.faults.clear()
     wait_for_end(process)
 
@@ -106,6 +193,24 @@ def test_without_another_process_this_one_does_it(service: Service, monkeypatch:
     results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"))
 
     assert {result.outcome.text for result in results} == {"cancelled"}
+
+
+def test_what_it_has_cancelled_itself_is_not_reported_as_finished_before(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = add(service, 3)
+    service.fail("reset_after", times=None, path="*:cancel")
+
+    def start_none(*_: object) -> int:
+        service.faults.clear()
+        wait_until_cancelled(service, names)
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(detached_cancel, "cancel_in_another_process", start_none)
+
+    results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"))
+
+    assert [result.outcome.text for result in results] == ["cancelled"] * 3
 
 
 def wait_for_the_one_in(log: str) -> None:

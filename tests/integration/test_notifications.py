@@ -17,6 +17,7 @@ from instances import Store, TaskInstance
 from airflow_ee_provider.earth_engine.model.errors import PermissionDeniedError
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+from airflow_ee_provider.lifecycle import cancelling
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.tracking import run as run_records
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, PART, Record, part_key
@@ -452,10 +453,12 @@ def test_what_a_next_try_may_go_on_with_is_not_cancelled_later(
     emulator: Emulator,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
     callback: str,
     *,
     is_handed_over: bool,
 ) -> None:
+    monkeypatch.setattr(cancelling, "BEGINS_WITHIN", 60.0)  # However slow the machine is.
     name = emulator.service.add("x")
     notifier = EarthEngineCancelOperationsNotifier(poll_interval=0.1, cancel_timeout=1.5)
     ti = TaskInstance(max_tries=2)

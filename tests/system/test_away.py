@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from dev.airflow_api import wait_until
@@ -35,10 +33,9 @@ def test_a_killed_task_has_what_it_was_starting_cancelled(airflow: StandaloneAir
         what="the export to be started",
     )
     airflow.mark_run("away", run_id, "failed")
-    process = wait_until(lambda: _outliving(airflow, run_id), what="the task to be told to end")
+    wait_until(lambda: _is_passed_on(airflow, run_id), what="the task to be told to end")
     time.sleep(KILLED_AFTER)
     assert service.state(name) == "RUNNING"
-    assert psutil.Process(process).is_running()
 
     service.faults = [fault for fault in service.faults if not fault.path.startswith("projects/away/")]
 
@@ -46,8 +43,7 @@ def test_a_killed_task_has_what_it_was_starting_cancelled(airflow: StandaloneAir
     assert [o.description for o in service.operations.values()].count("away") == 1
 
 
-def _outliving(airflow: StandaloneAirflow, run_id: str) -> int:
-    """Return the process that goes on asking, as the task's log names it; 0 while it names none."""
+def _is_passed_on(airflow: StandaloneAirflow, run_id: str) -> bool:
+    """Whether the task's log speaks of a process that outlives the task, in time or not."""
     logs = [log.read_text(encoding="utf-8") for log in airflow.home.rglob(f"*run_id={run_id}/**/*.log")]
-    found = re.search(r"the process (\d+), which outlives this one", "".join(logs))
-    return int(found[1]) if found else 0
+    return "outlives this one" in "".join(logs)

@@ -5,7 +5,7 @@ Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.op
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -228,6 +228,19 @@ def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError) -> F
         if not operation.done and operation.state is not OperationState.CANCELLING:
             raise error from None
     return operation
+
+
+def ended_by_cancel(results: Iterable[CancelResult]) -> list[CancelResult]:
+    """Return the results of a second attempt: what has been cancelled by then was so by the first one.
+
+    The first one's answers may have been lost: where file descriptors are short, no connection can be opened.
+    """
+    return [
+        replace(result, outcome=CancelOutcome.CANCELLED)
+        if result.outcome is CancelOutcome.ALREADY_FINISHED and result.operation and result.operation.cancelled
+        else result
+        for result in results
+    ]
 
 
 def describe_results(results: Sequence[CancelResult]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, QueueFullError, TransientError
+from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.earth_engine.protocol.cancelling import (
     CANCEL_POLL_INTERVAL,
     CancelOutcome,
@@ -85,3 +86,5 @@ def cancel_until_confirmed(
         if not names and not starts:
             return
         yield Sleep(AGAIN_AFTER)
+    shown = abbreviated([*names, *[start.describe() for start in starts]])
+    yield LogMessage(f"{shown}: not confirmed as cancelled in {timeout:g} s, and may still run.", warning=True)
