@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_ee_provider.earth_engine.model.errors import InvalidRequestError
 from airflow_ee_provider.earth_engine.protocol import waiting
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Number:
     def read(self, value: Any) -> Any:
         """Return the value as it is used.
 
-        :raises ValueError: if it is none; says which parameter is wrong, and what is expected.
+        :raises InvalidRequestError: a `ValueError`, if it is none; says which parameter is wrong, and what is expected.
         """
         if self.is_optional and (value is None or (isinstance(value, str) and value.strip() in ("", "None"))):
             return None
@@ -50,7 +51,7 @@ class Number:
             number = math.nan
         if isinstance(value, bool) or not (self.least <= number <= (math.inf if self.most is None else self.most)):
             bounds = f"from {self.least:g}" + (f" to {self.most:g}" if self.most is not None else "")
-            raise ValueError(f"{self.name} is {value!r:.100} and has to be {self.expected} {bounds}.")
+            raise InvalidRequestError(f"{self.name} is {value!r:.100} and has to be {self.expected} {bounds}.")
         return number
 
     def convert(self, value: Any) -> float:
@@ -87,11 +88,15 @@ class FailureBudget(Number):
         return number
 
 
+#: Seconds of the longest duration: ten years.
+LONGEST = 10 * 365 * 86400.0
+
+
 @dataclass(frozen=True)
 class Seconds(Number):
-    """A duration: seconds, or a timedelta; ten years at most."""
+    """A duration: seconds, or a timedelta; `LONGEST` at most."""
 
-    most: float | None = 10 * 365 * 86400.0
+    most: float | None = LONGEST
 
     expected = "a number of seconds, or a timedelta,"
 
@@ -133,7 +138,7 @@ class Flag:
     def read(self, value: Any) -> Any:
         """Return the value as it is used.
 
-        :raises ValueError: if it is none; says which parameter is wrong.
+        :raises InvalidRequestError: a `ValueError`, if it is none; says which parameter is wrong.
         """
         text = str(value).strip().lower()
         if self.is_optional and text in ("", "none"):
@@ -142,7 +147,7 @@ class Flag:
             return True
         if text in ("false", "0"):
             return False
-        raise ValueError(f"{self.name} is {value!r:.100} and has to be true or false.")
+        raise InvalidRequestError(f"{self.name} is {value!r:.100} and has to be true or false.")
 
 
 @dataclass(frozen=True)
@@ -159,15 +164,15 @@ class Text:
     def read(self, value: Any) -> Any:
         """Return the value as it is used.
 
-        :raises ValueError: if it is none; says which parameter is wrong.
+        :raises InvalidRequestError: a `ValueError`, if it is none; says which parameter is wrong.
         """
         if not (value is None or self.is_right(value)):
-            raise ValueError(f"{self.name} is {value!r:.100} and has to be {self.expected}.")
+            raise InvalidRequestError(f"{self.name} is {value!r:.100} and has to be {self.expected}.")
         return value
 
     def is_right(self, value: Any) -> bool:
         """Whether a value is what is expected."""
-        return isinstance(value, str)
+        return _is_text(value)
 
 
 class Texts(Text):
@@ -178,8 +183,16 @@ class Texts(Text):
     def is_right(self, value: Any) -> bool:
         """Whether a value is what is expected."""
         if isinstance(value, Sequence) and not isinstance(value, str):
-            return all(isinstance(one, str) for one in value)
-        return isinstance(value, str)
+            return all(map(_is_text, value))
+        return _is_text(value)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value can be sent and stored as a text: JSON's escapes can make half a character."""
+    try:
+        return isinstance(value, str) and bool(value.encode() or True)
+    except UnicodeEncodeError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -196,10 +209,10 @@ class Choice:
     def read(self, value: Any) -> Any:
         """Return the value as it is used.
 
-        :raises ValueError: if it is none; says which parameter is wrong, and what it can be.
+        :raises InvalidRequestError: a `ValueError`, if it is none; says which parameter is wrong, and what it can be.
         """
         if value not in self.words:
-            raise ValueError(f"{self.name} is {value!r:.100} and has to be one of {', '.join(self.words)}.")
+            raise InvalidRequestError(f"{self.name} is {value!r:.100} and has to be one of {', '.join(self.words)}.")
         return value
 
 
@@ -215,6 +228,9 @@ def scope(value: str | None, words: tuple[str, ...], *, are_names_given: bool) -
     word: str = Choice("scope", words).read(value)
     return word
 
+
+#: In whose name Earth Engine is asked; the `CONNECTION_FIELDS` of everything that asks.
+CONNECTION = (Text("earth_engine_conn_id"), Text("project_id"), Texts("impersonation_chain"))
 
 #: What all of these have: a ``name``, and a ``read`` that returns the value as it is used, or raises ValueError.
 Parameter = Number | Flag | Choice | Text

@@ -155,7 +155,7 @@ def _cancel(held: Sequence[ListedOperation], args: Namespace, names: dict[str, l
             print(_question_line(one.held), file=sys.stderr)  # noqa: T201
         total = sum(map(len, names.values()))
         ask(f"Cancel {'this operation' if total == 1 else f'these {total:,} operations'}? [y/N] ")
-    timeout = args.timeout or CANCEL_TIMEOUT
+    timeout = CANCEL_TIMEOUT if args.timeout is None else args.timeout
     results: list[CancelResult] = []
     for conn_id, those in names.items():
         results += _hook(args, conn_id).cancel_operations(those, timeout=timeout)

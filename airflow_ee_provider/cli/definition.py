@@ -15,8 +15,11 @@ def duration(text: str) -> timedelta:
     """Read ``90``, ``90s``, ``15m``, ``6h`` or ``2d``."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration. Write 90s, 15m, 6h or 2d")
-    return timedelta(**{_UNITS[found[2]]: float(found[1])})
+        raise argparse.ArgumentTypeError(f"{text!r:.50} is not a duration. Write 90s, 15m, 6h or 2d")
+    try:
+        return timedelta(**{_UNITS[found[2]]: float(found[1])})
+    except OverflowError:
+        raise argparse.ArgumentTypeError(f"{text!r:.50} is longer than any duration can be") from None
 
 
 ARG_NAMES = Arg(

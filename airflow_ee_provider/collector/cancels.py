@@ -31,6 +31,10 @@ CONFIRM: dict[str, Any] = {"poll_interval": 2.0, "timeout": 20.0}
 #: Seconds until an account is asked again that could not be asked, or whose cancels are not confirmed.
 ASKED_AGAIN_AFTER = (15.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 
+#: How many operations of an account that no list shows are read in a look: a record can have thousands of names that
+#: Earth Engine does not know, and each costs a request.
+MOST_GETS = 500
+
 #: The account of what was recorded without one.
 _DEFAULT = dict.fromkeys(CONNECTION_FIELDS) | {"earth_engine_conn_id": EarthEngineHook.default_conn_name}
 
@@ -102,13 +106,13 @@ class Cancels:
             if not due or self.now() < account.pause.until:
                 continue
             try:
-                finished = self._cancel(account, due)
+                finished, unread = self._cancel(account, due)
             except Exception as error:  # noqa: BLE001 (a secrets backend, a database raise what they like)
                 self._say(account, f"{abbreviated(due)} cannot be cancelled now, which is tried again: {error}")
                 account.pause.begin(self.now())
                 continue
             account.pause = _Pause()
-            for name in due.keys() - finished:
+            for name in due.keys() - finished - unread:
                 self._unfinished.setdefault(name, _Pause()).begin(self.now())
             done |= finished
         self._announced -= done
@@ -118,8 +122,8 @@ class Cancels:
     def _is_due(self, name: str) -> bool:
         return name not in self._unfinished or self.now() >= self._unfinished[name].until
 
-    def _cancel(self, account: _Account, of_name: dict[str, Unneeded]) -> set[str]:
-        """Read what still runs, and cancel that."""
+    def _cancel(self, account: _Account, of_name: dict[str, Unneeded]) -> tuple[set[str], set[str]]:
+        """Read what still runs, and cancel that; return what is done, and what the next look reads."""
         hook = self.open_hook(**account.parameters)
         may = {hook.account.default_project, account.parameters["project_id"]}
         names = [name for name in of_name if OperationName.parse(name).project in may]
@@ -133,8 +137,8 @@ class Cancels:
                 account.parameters["earth_engine_conn_id"],
             )
         if not names:
-            return set(foreign)
-        found = {str(name): state for name, state in hook.read_operations(names).items()}
+            return set(foreign), set()
+        found = {str(name): state for name, state in hook.read_operations(names, most_gets=MOST_GETS).items()}
         errors = {name: state for name, state in found.items() if isinstance(state, EarthEngineError)}
         ended = {name for name, state in found.items() if name not in errors and state.done}  # type: ignore[union-attr]
         unknown = {name for name, error in errors.items() if isinstance(error, OperationNotFoundError)}
@@ -145,7 +149,9 @@ class Cancels:
                 raise error
             self._say(account, f"{abbreviated(sorted(failed))} cannot be read now, which is tried again: {error}")
         done = set(foreign) | ended | unknown
-        return done | (self._cancel_active(hook, account, active, of_name) if active else set())
+        if active:
+            done |= self._cancel_active(hook, account, active, of_name)
+        return done, set(names) - found.keys()
 
     def _cancel_active(
         self, hook: EarthEngineHook, account: _Account, active: list[str], of_name: dict[str, Unneeded]

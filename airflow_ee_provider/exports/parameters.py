@@ -92,6 +92,9 @@ class ExportParameters(OwningTask, BaseOperator):
         "batch_starts",
     )
     checked_parameters: tuple[parameters.Parameter, ...] = (
+        *parameters.CONNECTION,
+        parameters.Flag("deferrable"),
+        parameters.Text("workload_tag"),
         parameters.PollInterval("poll_interval"),
         *(parameters.Number(name, is_optional=True) for name in LIMITS),
         parameters.FailureBudget("max_failures"),

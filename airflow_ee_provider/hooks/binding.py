@@ -46,6 +46,7 @@ def _awaited(flow: Callable[Concatenate[Any, P], Flow[T]]) -> Callable[..., Coro
     @wraps(flow)
     async def method(hook: EarthEngineAsyncHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
         async with hook.client() as client:
+            hook.account = client.account
             return await client.run(flow(hook, *args, **kwargs), hook.log)
 
     return method

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, conf
 
+from airflow_ee_provider.base import parameters
 from airflow_ee_provider.earth_engine.auth.credentials import Account, open_account
 from airflow_ee_provider.earth_engine.auth.settings import ConnectionSettings, comma_separated, with_overrides
 from airflow_ee_provider.earth_engine.auth.trust import Trust
@@ -43,6 +44,7 @@ class ConnectionHook(BaseHook):
         self.earth_engine_conn_id = earth_engine_conn_id
         self.project_id = project_id
         self.impersonation_chain = impersonation_chain
+        parameters.check(self, parameters.CONNECTION)
 
     @cached_property
     def account(self) -> Account:

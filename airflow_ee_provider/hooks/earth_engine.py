@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_ee_provider.base.airflow_versions import stats_if_collected
 from airflow_ee_provider.earth_engine.auth.settings import comma_separated
 from airflow_ee_provider.earth_engine.model import metrics
-from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError
 from airflow_ee_provider.earth_engine.protocol.api_methods import list_operations
 from airflow_ee_provider.hooks import connection_form
 from airflow_ee_provider.hooks.methods import Methods
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable
+    from collections.abc import Hashable
 
     from google.auth.transport.requests import AuthorizedSession
 
     from airflow_ee_provider.earth_engine.auth.credentials import Account
     from airflow_ee_provider.earth_engine.protocol.effects import Flow
-    from airflow_ee_provider.earth_engine.transport.shared_client import Client
+    from airflow_ee_provider.earth_engine.transport.shared_client import SharedClient
 
 metrics.find_collector = stats_if_collected
 
@@ -96,9 +94,22 @@ class EarthEngineHook(Methods):
         try:
             self.run(list_operations(self.account.project, page_size=1, most=1))
         except EarthEngineError as error:
-            return False, str(error)
+            return False, self.describe(error)
         caller = getattr(self.account.credentials, "service_account_email", None)
         return True, f"Earth Engine answers for project {self.account.project}{f' to {caller}' if caller else ''}."
+
+    def describe(self, error: EarthEngineError) -> str:
+        """Return what people see of an error who may edit connections, or see the page.
+
+        An anonymous connection may name any port of this machine: what a server there has answered is not shown.
+        """
+        is_own = isinstance(error, CredentialsError) and not error.http_status
+        if is_own or not (self.is_ready and self.account.is_anonymous):
+            return str(error)
+        answered = (
+            f"answered with HTTP {error.http_status}" if error.http_status else "gave no answer of Earth Engine's"
+        )
+        return f"The server that this anonymous connection names {answered}. {error.remedy}".rstrip()
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -125,20 +136,21 @@ class EarthEngineAsyncHook(Methods):
 
     is_awaited = True
 
-    @asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
+    #: The hour in which this hook was first used.
+    _hour: float | None = None
+
+    def client(self) -> SharedClient:
         """Use the client that hooks of the same account share; it closes after its last user."""
-        from airflow_ee_provider.earth_engine.transport.shared_client import shared_client
+        from airflow_ee_provider.earth_engine.transport.shared_client import SharedClient
 
-        async with shared_client(self.key, self.open) as client:
-            self.account = client.account
-            yield client
+        return SharedClient(self.key, self.open)
 
-    @cached_property
+    @property
     def key(self) -> Hashable:
         """The key of the shared client: the account, and the hour in which this hook first used it."""
-        hour = time.monotonic() // MAX_AGE
-        return self.earth_engine_conn_id, self.project_id, comma_separated(self.impersonation_chain), hour
+        if self._hour is None:
+            self._hour = time.monotonic() // MAX_AGE
+        return self.earth_engine_conn_id, self.project_id, comma_separated(self.impersonation_chain), self._hour
 
     async def open(self, *, again: bool = False) -> Account:
         """Read the connection and load the credentials, off the event loop; once, unless ``again``."""

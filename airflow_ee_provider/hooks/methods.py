@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_ee_provider.base import parameters
 from airflow_ee_provider.earth_engine.protocol import api_methods, cancelling, exit_cleanup, stale, starting, waiting
 from airflow_ee_provider.earth_engine.protocol.cancelling import (
     CANCEL_POLL_INTERVAL,
@@ -19,8 +20,6 @@ from airflow_ee_provider.earth_engine.protocol.waiting import (
     POLL_INTERVAL,
     Progress,
     WaitOptions,
-    in_seconds,
-    interval_in_seconds,
 )
 from airflow_ee_provider.hooks.binding import hook_method
 from airflow_ee_provider.hooks.connection import ConnectionHook
@@ -36,6 +35,14 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.protocol.exit_cleanup import Left
     from airflow_ee_provider.earth_engine.protocol.stale import StaleCriteria, StaleOperation
     from airflow_ee_provider.earth_engine.protocol.starting import Start
+
+
+_INTERVAL = parameters.PollInterval("poll_interval")
+_TIMEOUT, _TIMEOUT_OR_NONE = parameters.Seconds("timeout"), parameters.Seconds("timeout", is_optional=True)
+_EECU_SECONDS = parameters.Number("max_eecu_seconds", is_optional=True)
+_TOTAL = parameters.Number("max_total_eecu_seconds", is_optional=True)
+_FAILURES = parameters.FailureBudget("max_failures")
+_LIMIT = parameters.Integer("limit", is_optional=True)
 
 
 class Methods(ConnectionHook):
@@ -72,7 +79,7 @@ class Methods(ConnectionHook):
         :param criteria: The criteria, with the names of the stale-operations operator's parameters.
         :param limit: Maximum number of operations. None for all.
         """
-        return stale.list_stale_operations(self.account.project, criteria, limit)
+        return stale.list_stale_operations(self.account.project, criteria, _LIMIT.read(limit))
 
     @hook_method
     def cancel_operation(self, name: str | OperationName) -> Flow[None]:
@@ -102,7 +109,7 @@ class Methods(ConnectionHook):
         :raises InvalidOperationNameError: If one is not an operation's name; no request was sent.
         :raises ValueError: If ``poll_interval`` is shorter than 1 second; no request was sent.
         """
-        parsed, interval, limit = self.account.names(names), interval_in_seconds(poll_interval), in_seconds(timeout)
+        parsed, interval, limit = self.account.names(names), _INTERVAL.read(poll_interval), _TIMEOUT.read(timeout)
         if not wait_for_completion:
             return cancelling.request_cancels(parsed, timeout=limit)
         return cancelling.cancel_and_confirm(parsed, poll_interval=interval, timeout=limit)
@@ -123,7 +130,7 @@ class Methods(ConnectionHook):
             of unconfirmed cancels is STILL_CANCELLING.
         """
         requested = [CancelResult(name, CancelOutcome.STILL_CANCELLING) for name in self.account.names(names)]
-        interval, limit = interval_in_seconds(poll_interval), in_seconds(timeout)
+        interval, limit = _INTERVAL.read(poll_interval), _TIMEOUT.read(timeout)
         return cancelling.confirm_cancels(requested, poll_interval=interval, timeout=limit)
 
     @hook_method
@@ -146,7 +153,10 @@ class Methods(ConnectionHook):
         :raises ComputeLimitExceededError: If operations used more, after their cancel.
         """
         progress = Progress(self.account.names(names)) if progress is None else progress
-        limits = WaitOptions(max_eecu_seconds=max_eecu_seconds, max_total_eecu_seconds=max_total_eecu_seconds)
+        limits = WaitOptions(
+            max_eecu_seconds=_EECU_SECONDS.read(max_eecu_seconds),
+            max_total_eecu_seconds=_TOTAL.read(max_total_eecu_seconds),
+        )
         yield from waiting.poll_operations(progress, limits)
         return progress
 
@@ -168,8 +178,8 @@ class Methods(ConnectionHook):
         :raises OperationTimeoutError: If it has not ended in that time; it keeps running.
         :raises ComputeLimitExceededError: If it used more, after its cancel.
         """
-        options = WaitOptions(interval_in_seconds(poll_interval), max_eecu_seconds=max_eecu_seconds)
-        limit = None if timeout is None else in_seconds(timeout)
+        options = WaitOptions(_INTERVAL.read(poll_interval), max_eecu_seconds=_EECU_SECONDS.read(max_eecu_seconds))
+        limit = _TIMEOUT_OR_NONE.read(timeout)
         [operation] = yield from waiting.wait_for_operations([self.account.name(name)], options, timeout=limit)
         return operation
 
@@ -201,9 +211,14 @@ class Methods(ConnectionHook):
         :raises ComputeLimitExceededError: If operations used more, after their cancel.
         :raises ValueError: If ``poll_interval`` is shorter than 1 second; no request was sent.
         """
-        interval = interval_in_seconds(poll_interval)
-        options = WaitOptions(interval, stop_at_failure, max_eecu_seconds, max_total_eecu_seconds, max_failures)
-        limit = None if timeout is None else in_seconds(timeout)
+        options = WaitOptions(
+            _INTERVAL.read(poll_interval),
+            stop_at_failure,
+            _EECU_SECONDS.read(max_eecu_seconds),
+            _TOTAL.read(max_total_eecu_seconds),
+            _FAILURES.read(max_failures),
+        )
+        limit = _TIMEOUT_OR_NONE.read(timeout)
         return waiting.wait_for_operations(self.account.names(names), options, timeout=limit)
 
     @hook_method
@@ -259,13 +274,17 @@ class Methods(ConnectionHook):
         return exit_cleanup.cancel_what_is_left(account.default_project, account.names(names), starts, timeout=timeout)
 
     @hook_method
-    def read_operations(self, names: Any) -> Flow[dict[OperationName, Operation | EarthEngineError]]:
+    def read_operations(
+        self, names: Any, *, most_gets: int | None = None
+    ) -> Flow[dict[OperationName, Operation | EarthEngineError]]:
         """Read operations once, with few requests. The error of one operation does not affect the others.
 
         :param names: One name or several.
+        :param most_gets: Maximum number of operations that are read one by one; others that the list does not show are
+            missing in the result. None for all. `EarthEngineAsyncHook` ignores it.
         """
         found: dict[OperationName, Operation | EarthEngineError] = yield ReadOperations(
-            tuple(self.account.names(names))
+            tuple(self.account.names(names)), most_gets=most_gets
         )
         return found
 
@@ -274,5 +293,5 @@ class Methods(ConnectionHook):
         self, names: Any, *, unfinished: int, timeout: float | None, options: WaitOptions
     ) -> Flow[list[Operation]]:
         """Poll until at most ``unfinished`` of a task's operations run, or until ``timeout``; return them."""
-        interval_in_seconds(options.poll_interval)
+        _INTERVAL.read(options.poll_interval)
         return waiting.wait_for_room(self.account.names(names), options, unfinished=unfinished, timeout=timeout)

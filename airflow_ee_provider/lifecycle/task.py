@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
 from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_errors
+from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.tracking.record import cancel_on_of
 from airflow_ee_provider.tracking.store import record_started
@@ -27,6 +28,20 @@ def hook_of(task: Any) -> EarthEngineHook:
     return EarthEngineHook(**connection_kwargs(task))
 
 
+def names_of(task: Any, parameter: str) -> list[OperationName]:
+    """Parse the operations' names that a parameter of a task is.
+
+    :raises AirflowFailException: naming the parameter, if one of them is no name.
+    """
+    with airflow_errors():
+        account = task.hook.account
+    try:
+        names: list[OperationName] = account.names(getattr(task, parameter))
+    except InvalidOperationNameError as error:
+        raise AirflowFailException(f"{parameter}: {error}") from None
+    return names
+
+
 def record_names(task: Any, context: Context, ownership: Ownership) -> list[OperationName]:
     """Parse a task's ``operation_names`` and record them, before anything waits on them.
 
@@ -35,8 +50,7 @@ def record_names(task: Any, context: Context, ownership: Ownership) -> list[Oper
     :param ownership: why the task has them.
     :raises AirflowSkipException: if there is no name at all: the upstream task started nothing.
     """
-    with airflow_errors():
-        names: list[OperationName] = task.hook.account.names(task.operation_names)
+    names = names_of(task, "operation_names")
     if not names:
         raise AirflowSkipException(f"{task.task_id} was given no Earth Engine operation: there is nothing to do.")
     task.operation_names = [str(name) for name in names]

@@ -36,6 +36,7 @@ _CALLBACKS = tuple(f"on_{event}_callback" for event in ("failure", "success", "r
 
 
 _CHECKED = (
+    *parameters.CONNECTION,
     parameters.PollInterval("poll_interval"),
     parameters.Seconds("cancel_timeout"),
     parameters.Flag("wait_for_completion"),
@@ -162,6 +163,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
 
     def _groups(self, context: Context) -> list[tuple[dict[str, Any], Any]]:
         """Return the operations to cancel, by the account that cancels them."""
+        parameters.check_rendered(self, parameters.CONNECTION)
         whose = self.scope or ("run" if _is_of_run(self._original or self, context) else "task")
         if self._are_given:
             groups = [(connection_kwargs(self), self.operation_names)] if self.operation_names else []

@@ -14,7 +14,7 @@ from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_exception, log_errors, result_or_raise
 from airflow_ee_provider.base.measuring import measure_cancels, measured_at_its_end
 from airflow_ee_provider.base.signatures import passed_on
-from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, TransientError
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated, truncated_lines
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
@@ -49,6 +49,8 @@ class CancellingOperator(BaseOperator):
     hook = cached_property(hook_of)
 
     checked_parameters: tuple[parameters.Parameter, ...] = (
+        *parameters.CONNECTION,
+        parameters.Flag("deferrable"),
         parameters.PollInterval("poll_interval"),
         parameters.Seconds("cancel_timeout"),
         parameters.Flag("wait_for_completion"),
@@ -155,12 +157,12 @@ class CancellingOperator(BaseOperator):
                 results = self._hook(account).cancel_operations(
                     names, wait_for_completion=wait_here, poll_interval=self.poll_interval, timeout=self.cancel_timeout
                 )
-            except EarthEngineError as error:
-                if len(groups) == 1:
-                    raise airflow_exception(str(error), permanent=error.permanent) from error
-                outcomes += [_not_asked(name, account, error) for name in names]
-            else:
                 outcomes += [result.as_dict() for result in results]
+            except Exception as raised:  # A secrets backend raises what it likes.
+                error = raised if isinstance(raised, EarthEngineError) else TransientError(str(raised))
+                if len(groups) == 1:
+                    raise airflow_exception(str(error), permanent=error.permanent) from raised
+                outcomes += [_not_asked(name, account, error) for name in names]
         return outcomes
 
     def _hook(self, account: Mapping[str, Any]) -> EarthEngineHook:

@@ -29,8 +29,10 @@ def read_json(value: Any, what: str) -> Mapping[str, Any]:
     """
     try:
         found = json.loads(value) if isinstance(value, str) else value
-    except ValueError as error:
-        raise AirflowFailException(f"The {what} is not JSON: {error}.") from None
+        # What Python takes for JSON and others do not: NaN, half a character, objects, depths without end.
+        json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise AirflowFailException(f"The {what} is not JSON: {error!s:.200}.") from None
     if not isinstance(found, Mapping):
         raise AirflowFailException(f"The {what} is not a JSON object.")
     return found

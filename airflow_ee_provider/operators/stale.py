@@ -15,6 +15,7 @@ from airflow_ee_provider.earth_engine.model.metrics import measure
 from airflow_ee_provider.earth_engine.model.operations import escaped_for_log
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.protocol.stale import AGE_FIELDS, StaleCriteria
+from airflow_ee_provider.lifecycle.task import names_of
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.cancel import CancellingOperator
 from airflow_ee_provider.tracking.api_client import find_orphans
@@ -130,6 +131,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         parameters.Texts("types"),
         parameters.Texts("states"),
         parameters.Text("airflow_conn_id"),
+        parameters.Flag("select_all"),
     )
     cause = "janitor"
     ui_color = "#e8f0e4"
@@ -176,7 +178,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         self.airflow_conn_id = airflow_conn_id
         self.select_all = select_all
         self._reasons: dict[str, str] = {}
-        self.is_dry_run = dry_run  # `dry_run` is a method of Airflow's operators.
+        self.is_dry_run = parameters.Flag("dry_run").read(dry_run)  # `dry_run` is a method of Airflow's operators.
         self._given = parameters.given(self, _NEVER_EMPTY)
         parameters.check(self, self.checked_parameters)
 
@@ -223,7 +225,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
             max_priority=self.max_priority,
             min_eecu_seconds=self.min_eecu_seconds,
             states=_texts(self.states),
-            keep=frozenset(self.hook.account.names(self.keep or ())),
+            keep=frozenset(names_of(self, "keep")),
             among=self._orphans() if self.orphaned else None,
             select_all=self.select_all,
         )

@@ -90,6 +90,9 @@ class EarthEngineOperationsSensor(OwningTask, BaseSensorOperator):
         "stop_at_failure",
     )
     checked_parameters: tuple[parameters.Parameter, ...] = (
+        *parameters.CONNECTION,
+        parameters.Flag("deferrable"),
+        parameters.Seconds("timeout"),
         parameters.PollInterval("poke_interval"),
         *(parameters.Number(name, is_optional=True) for name in LIMITS),
         parameters.FailureBudget("max_failures"),

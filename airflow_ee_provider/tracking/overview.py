@@ -106,7 +106,10 @@ def _reasons(operations: Iterable[Operation]) -> dict[str, str]:
 def _listing(conn_id: str, project_id: str | None) -> list[Operation] | str:
     from airflow_ee_provider.hooks.server import EarthEngineServerHook
 
+    hook = EarthEngineServerHook(conn_id, project_id)
     try:
-        return EarthEngineServerHook(conn_id, project_id).list_operations()
+        return hook.list_operations()
     except EarthEngineError as error:
-        return str(error)
+        return hook.describe(error)
+    except Exception as error:  # noqa: BLE001 (a secrets backend raises what it likes, and its text may be a secret's)
+        return f"The connection {conn_id!r} cannot be read: {type(error).__name__}."

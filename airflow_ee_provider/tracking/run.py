@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from airflow_ee_provider.base.run_xcoms import xcoms_of_run
 from airflow_ee_provider.base.stored_values import or_error
 from airflow_ee_provider.base.task_states import ACTIVE_STATES, states_of_run
-from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record, part_key
 from airflow_ee_provider.tracking.store import item_of, map_index_of
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from airflow.providers.common.compat.sdk import Context
-
-    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 
 def records_of_run(
@@ -136,8 +133,6 @@ def authorized_records(
 
     :param default: the account of whoever cancels.
     """
-    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-
     named, dag = {default["project_id"]}, context.get("dag")
     for task in map(dag.get_task, dag.task_ids) if dag is not None else ():
         named.add(getattr(task, "project_id", None) or getattr(task, "partial_kwargs", {}).get("project_id"))
@@ -150,7 +145,7 @@ def authorized_records(
         account = default if record.account is None else record.account
         connection = account["earth_engine_conn_id"]
         if connection not in of_connection:
-            of_connection[connection] = _project_of(EarthEngineHook(connection))
+            of_connection[connection] = _project_of(connection)
         may = {of_connection[connection], *named}
         if is_templated or dag is None:
             may.add(account.get("project_id"))
@@ -163,10 +158,12 @@ def authorized_records(
         yield replace(record, operation_names=tuple(str(name) for name in names if name.project in may), start_keys=())
 
 
-def _project_of(hook: EarthEngineHook) -> str:
+def _project_of(connection: str | None) -> str:
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
     try:
-        return hook.account.default_project
-    except EarthEngineError:  # It is met again by whoever asks in that name.
+        return EarthEngineHook(connection).account.default_project
+    except Exception:  # noqa: BLE001 (a secrets backend raises what it likes; whoever asks in that name meets it again)
         return ""
 
 

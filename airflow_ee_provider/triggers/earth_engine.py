@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_ee_provider.base.airflow_versions import tells_triggers_of_kills
 from airflow_ee_provider.base.errors import log_errors
+from airflow_ee_provider.base.parameters import LONGEST
 from airflow_ee_provider.base.process import is_an_inline_trigger
 from airflow_ee_provider.base.task_states import own_state, own_try
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
-from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
+from airflow_ee_provider.earth_engine.protocol.cancelling import ended_by_cancel
+from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions, wait_for_operations, wait_for_room
 from airflow_ee_provider.lifecycle.cancelling import CONFIRM_LIMITS, report_cancels
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.lifecycle.handover import SETTLE, take_over
@@ -24,12 +26,14 @@ from airflow_ee_provider.lifecycle.signals import cancel_for_author_of
 from airflow_ee_provider.tracking.record import TRY_KEY
 from airflow_ee_provider.tracking.settled import note_settled
 from airflow_ee_provider.triggers.base import Trigger, finish, sleep_until
-from airflow_ee_provider.triggers.state_watch import watched
+from airflow_ee_provider.triggers.state_watch import unwatch, watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
 
+    from airflow_ee_provider.earth_engine.auth.credentials import Account
     from airflow_ee_provider.earth_engine.model.operations import Operation
+    from airflow_ee_provider.earth_engine.protocol.effects import Flow
 
 #: Seconds for which a kill is waited for at most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
 ON_KILL_TIMEOUT = 28.0
@@ -89,44 +93,40 @@ class EarthEngineOperationsTrigger(Trigger):
 
     async def wait(self) -> list[Any]:
         """Wait for the end of all operations or the failure of one."""
-        async with AsyncExitStack() as kept_open:  # A kill uses the client that the waiting has used.
+        use, settled = self.hook.client(), 0.0  # A kill uses the client that the waiting has used.
+        try:
             try:
-                found = await self._wait(kept_open)
-            except asyncio.CancelledError as why:
-                if is_an_inline_trigger():
-                    await cancel_for_author_of(self)
-                # From 3.3 on, that a user has acted; it says nothing where the triggerer stops.
-                is_told = bool(why.args)
-                if self.task_instance is not None and (is_told or not tells_triggers_of_kills()):
-                    await self.cancel_if_unneeded(is_user_action=is_told)
-                raise
-        return [operation.as_dict() for operation in found]
-
-    async def _wait(self, kept_open: AsyncExitStack) -> list[Operation]:
-        await self._take_over()
-        settled = time.monotonic() + (SETTLE if self._has_process else 0)
-        async with watched(self):
-            try:
-                await kept_open.enter_async_context(self.hook.client())
-                found = await self._watch()
+                settled = await self._take_over()
+                watch(self)
+                client = await use.enter()
+                self.hook.account = client.account
+                found = await client.run(self._flow(client.account), self.log)
             except EarthEngineError:
                 await sleep_until(settled)
                 raise
             await sleep_until(settled)
-        return found
+        except asyncio.CancelledError as why:
+            unwatch(self)
+            if is_an_inline_trigger():
+                await cancel_for_author_of(self)
+            # From 3.3 on, that a user has acted; it says nothing where the triggerer stops.
+            is_told = bool(why.args)
+            if self.task_instance is not None and (is_told or not tells_triggers_of_kills()):
+                await self.cancel_if_unneeded(is_user_action=is_told)
+            raise
+        finally:
+            unwatch(self)
+            await use.leave()
+        return [operation.as_dict() for operation in found]
 
-    async def _watch(self) -> list[Operation]:
-        return await self.hook.wait_for_operations(self.operation_names, **self.options.as_kwargs())
+    def _flow(self, account: Account) -> Flow[list[Operation]]:
+        """Return the flow of the wait: a hook's method would be one more coroutine for each trigger."""
+        return wait_for_operations(account.names(self.operation_names), self.options)
 
-    @property
-    def _has_process(self) -> bool:
-        """Whether the process of the deferred task may still be there."""
-        return bool(self.handover) and self.task_instance is not None
-
-    async def _take_over(self) -> None:
-        """Let the task's process end: from now on, this trigger is told of a kill."""
-        if not self._has_process:
-            return
+    async def _take_over(self) -> float:
+        """Let the task's process end: from now on, this trigger is told of a kill; return when it will have ended."""
+        if not self.handover or self.task_instance is None:
+            return 0.0
         from asgiref.sync import sync_to_async
 
         from airflow_ee_provider.earth_engine.transport.drivers import in_background
@@ -137,6 +137,7 @@ class EarthEngineOperationsTrigger(Trigger):
             await asyncio.shield(in_background(writing))
         except Exception as error:  # noqa: BLE001 (the task's process then waits in vain for a while: no more)
             self.log.warning("It could not be written down that the trigger has begun: %s", error)
+        return time.monotonic() + SETTLE
 
     async def on_kill(self) -> None:
         """Cancel, because a user acted on the task; Airflow 3.3 calls this, and bounds it to 30 s.
@@ -206,14 +207,10 @@ class EarthEngineOperationsTrigger(Trigger):
         is_later_try = latest is not None and (mine is None or latest > mine)
         return replace(known, is_later_try=is_later_try)
 
-    async def _settle(self) -> None:
-        from asgiref.sync import sync_to_async
-
-        with suppress(Exception):  # The collector then asks Earth Engine, no more.
-            await sync_to_async(note_settled)(self.task_instance)
-
     async def _cancel_now(self) -> None:
         """Cancel, and again where Earth Engine was away: nobody else does."""
+        from asgiref.sync import sync_to_async
+
         names, dag_id = self.operation_names, getattr(self.task_instance, "dag_id", None)
         for pause in CANCELLED_AGAIN_AFTER:
             if pause:
@@ -223,10 +220,12 @@ class EarthEngineOperationsTrigger(Trigger):
             await asyncio.sleep(pause)
             with log_errors(self.log):
                 results = await self.hook.cancel_operations(names, **CONFIRM_LIMITS)
+                results = ended_by_cancel(results) if pause else results
                 report_cancels(results, self.log, cause="kill", dag_id=dag_id)
                 names = [str(result.name) for result in results if result.unanswered]
                 if all(result.outcome.is_fine(not_found_ok=True) for result in results):
-                    await self._settle()
+                    with suppress(Exception):  # The collector then asks Earth Engine, no more.
+                        await sync_to_async(note_settled)(self.task_instance)
             if not names:
                 return
         self.log.error("%s could not be cancelled in all this time, and may still run.", abbreviated(names))
@@ -258,10 +257,9 @@ class EarthEngineQueueTrigger(EarthEngineOperationsTrigger):
         async for event in super().run():
             yield TriggerEvent({**event.payload, "since": self.since})
 
-    async def _watch(self) -> list[Operation]:
-        return await self.hook.wait_for_room(
-            self.operation_names, unfinished=self.unfinished, timeout=self.room_timeout, options=self.options
-        )
+    def _flow(self, account: Account) -> Flow[list[Operation]]:
+        names = account.names(self.operation_names)
+        return wait_for_room(names, self.options, unfinished=self.unfinished, timeout=self.room_timeout)
 
 
 class EarthEngineCancelOperationsTrigger(Trigger):
@@ -293,7 +291,7 @@ class EarthEngineCancelOperationsTrigger(Trigger):
         for other in self.others:
             account = {name: value for name, value in other.items() if name != "operation_names"}
             groups.append((EarthEngineAsyncHook(**account), other["operation_names"]))
-        how: dict[str, Any] = {"poll_interval": self.poll_interval, "timeout": float("inf")}
+        how: dict[str, Any] = {"poll_interval": self.poll_interval, "timeout": LONGEST}
         results = await asyncio.gather(*(hook.confirm_cancels(names, **how) for hook, names in groups if names))
         confirmed = {str(result.name): result.as_dict() for group in results for result in group}
         return [{**outcome, **confirmed.get(outcome["name"], {})} for outcome in self.outcomes]

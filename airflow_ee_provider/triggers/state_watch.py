@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.task_states import instance_name, states_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
     from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationsTrigger
 
@@ -72,21 +71,24 @@ def _state(states: Mapping[tuple[str, str], str], ti: Any) -> str:
 _WATCHES: dict[asyncio.AbstractEventLoop, StateWatch] = {}
 
 
-@asynccontextmanager
-async def watched(trigger: EarthEngineOperationsTrigger) -> AsyncIterator[None]:
-    """Ask every now and then whether a trigger's task still waits, and let it cancel if not."""
+def watch(trigger: EarthEngineOperationsTrigger) -> None:
+    """Ask every now and then whether a trigger's task still waits, and let it cancel if not; until `unwatch`."""
     if trigger.task_instance is None or not trigger.cancel_on_kill:
-        yield
         return
+    watching = _WATCHES.setdefault(asyncio.get_running_loop(), StateWatch())
+    watching.triggers.add(trigger)
+    if watching.asking is None or watching.asking.done():
+        watching.asking = asyncio.ensure_future(watching.ask_again_and_again())
+
+
+def unwatch(trigger: EarthEngineOperationsTrigger) -> None:
+    """Ask no more for a trigger."""
     loop = asyncio.get_running_loop()
-    watch = _WATCHES.setdefault(loop, StateWatch())
-    watch.triggers.add(trigger)
-    if watch.asking is None or watch.asking.done():
-        watch.asking = asyncio.ensure_future(watch.ask_again_and_again())
-    try:
-        yield
-    finally:
-        watch.triggers.discard(trigger)
-        if not watch.triggers:
-            _WATCHES.pop(loop, None)
-            watch.asking.cancel()
+    watching = _WATCHES.get(loop)
+    if watching is None:
+        return
+    watching.triggers.discard(trigger)
+    if not watching.triggers:
+        del _WATCHES[loop]
+        if watching.asking is not None:
+            watching.asking.cancel()

@@ -7,7 +7,9 @@ import logging
 import os
 import threading
 from copy import copy
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,9 +17,11 @@ from task_states import set_states
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, database_of_its_own
 from airflow_ee_provider.base.stored_values import xcom_table
+from airflow_ee_provider.collector import cancels
 from airflow_ee_provider.collector import collector as collecting
 from airflow_ee_provider.collector.tables import Tables
 from airflow_ee_provider.collector.thread import is_first, make_collector
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.tracking.audit import COLLECTOR, cancelled_automatically
 from airflow_ee_provider.tracking.overview import read_overview
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY
@@ -597,3 +601,27 @@ def seen_by(collector: Collector) -> list[Record]:
     seen = collector.database.look(0)
     records = collector.database.records(seen.instances)
     return [part for parts in records.values() if not isinstance(parts, Exception) for part in parts]
+
+
+def test_names_that_earth_engine_does_not_know_cost_few_requests_a_look(
+    earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    service = earth_engine_emulator.service
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0)
+    monkeypatch.setattr(cancels, "MOST_GETS", 20)
+    own = service.add("ndvi")
+    names = [*(f"projects/earth-demo/operations/GONE{number}" for number in range(50)), own]
+    key = SimpleNamespace(task_id="t", map_index=-1)
+    instance: Any = SimpleNamespace(name="a task", dag_id="d", run_id="r", try_number=1, key=key)
+    unneeded = cancels.Unneeded(instance, "has failed", tuple((None, name) for name in names))
+    collects = cancels.Cancels(logging.getLogger(), EarthEngineHook, lambda _: None, clock)
+
+    requests, done = [], set[str]()
+    while len(done) < len(names):
+        before = len(service.journal)
+        done |= collects.cancel([replace(unneeded, operations=tuple((None, n) for n in names if n not in done))])
+        requests.append(len(service.journal) - before)
+
+    assert service.state(own) == "CANCELLED"
+    assert len(requests) == 3
+    assert max(requests) < 20 + 10

@@ -8,13 +8,16 @@ import json
 import threading
 import time
 import tracemalloc
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from loopback import LoopbackServer
 
 from airflow_ee_provider.earth_engine.model import errors, limits
+from airflow_ee_provider.earth_engine.transport import drivers
 from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
+from airflow_ee_provider.tracking.overview import read_overview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -217,6 +220,40 @@ def test_a_servers_message_is_one_line_of_a_log(server: Hostile, call: Callable[
         call("get_operation", NAME)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 3000
+
+
+#: What a service of this machine may answer that is not Earth Engine's emulator.
+FOREIGN = {
+    "a text": b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nS3CR3T",
+    "an error": b"HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\nS3CR3T",
+    "JSON": b'HTTP/1.1 403 No\r\nContent-Length: 33\r\n\r\n{"error": {"message": "S3CR3T-"}}',
+    "names": b'HTTP/1.1 200 OK\r\nContent-Length: 36\r\n\r\n{"operations": [{"name": "S3CR3T "}]}',
+    "a redirect": b"HTTP/1.1 302 Found\r\nLocation: http://S3CR3T/\r\nContent-Length: 0\r\n\r\n",
+    "a greeting": b"S3CR3T-2.0 a greeting\r\n",
+    "a length": b"HTTP/1.1 200 OK\r\nContent-Length: S3CR3T\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", FOREIGN.values(), ids=FOREIGN)
+def test_the_test_button_and_the_page_do_not_show_what_an_anonymous_connection_is_answered(
+    server: Hostile, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    at_once = SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic, time=time.time)
+    monkeypatch.setattr(drivers, "time", at_once)
+
+    def send(request: BaseHTTPRequestHandler) -> None:
+        request.close_connection = True
+        request.wfile.write(answer)
+
+    server.send = send
+
+    worked, said = EarthEngineHook().test_connection()
+    listed = read_overview(["earth_engine_default"])
+
+    assert not worked
+    assert not listed.operations
+    assert "The server that this anonymous connection names" in said
+    assert "S3CR3T" not in said + json.dumps(listed.errors)
 
 
 @pytest.mark.parametrize("send", [compressed(BOMB, "gzip"), endless, compressed(b" " * 2**21, "identity")])

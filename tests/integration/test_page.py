@@ -399,7 +399,7 @@ def test_a_project_that_cannot_be_listed_is_an_error_on_the_page(
 
     answer = api.get(OPERATIONS, headers=role("admin"))
 
-    assert "is not registered to use Earth Engine" in answer.json()["errors"]["earth_engine_default"]
+    assert "Register the project at" in answer.json()["errors"]["earth_engine_default"]
     unnamed = api.get(OPERATIONS, headers=role("viewer")).json()
     assert (unnamed["errors"], unnamed["hidden_errors"]) == ({}, 1)
 

@@ -52,16 +52,21 @@ class Account:
 
     def trusts(self, address: str) -> bool:
         """Whether its token may be sent to another endpoint, such as Earth Engine's own for many small requests."""
-        from google.auth.credentials import AnonymousCredentials
-
         try:
             url = endpoint_of(address)
-            if isinstance(self.credentials, AnonymousCredentials):
+            if self.is_anonymous:
                 return is_local(url)
             check_token_may_go_to(url, self.credentials, self.trust)
         except EarthEngineError:
             return False
         return True
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether it has no credentials: then it may only call a server on this machine."""
+        from google.auth.credentials import AnonymousCredentials
+
+        return isinstance(self.credentials, AnonymousCredentials)
 
     @property
     def endpoint(self) -> str:

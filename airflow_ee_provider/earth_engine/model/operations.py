@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
@@ -241,12 +242,16 @@ def _error(value: Any) -> OperationError:
     return OperationError(_integer(status.get("code")) or 0, _text(status.get("message")) or "no message given")
 
 
+#: Thousands of operations are in the same few stages.
+_shared_stage = lru_cache(maxsize=1000)(Stage)
+
+
 def _stage(value: Mapping[str, Any]) -> Stage:
-    return Stage(
-        display_name=_text(value.get("displayName")),
-        complete_work_units=_number(value.get("completeWorkUnits")) or 0.0,
-        total_work_units=_number(value.get("totalWorkUnits")) or 0.0,
-        description=_text(value.get("description")),
+    return _shared_stage(
+        _text(value.get("displayName")),
+        _number(value.get("completeWorkUnits")) or 0.0,
+        _number(value.get("totalWorkUnits")) or 0.0,
+        _text(value.get("description")),
     )
 
 

@@ -94,6 +94,8 @@ class ReadOperations:
     after: float = 0.0
     #: Seconds for the reading: what cannot be read by then is missing, or a `TransientError`. None for no limit.
     within: float | None = None
+    #: How many are read one by one, at most; others that no list shows are missing. None for all.
+    most_gets: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

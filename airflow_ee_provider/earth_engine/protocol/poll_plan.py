@@ -46,7 +46,8 @@ class PollPlan:
 
     def __init__(self) -> None:
         self.ticks: dict[float, set[Waiter]] = {}
-        self._by_name: defaultdict[OperationName, set[Waiter]] = defaultdict(set)
+        #: Tuples: nearly all have one waiter, and a set of one takes four times the memory.
+        self._by_name: dict[OperationName, tuple[Waiter, ...]] = {}
 
     def add(self, read: ReadOperations, now: float) -> Waiter:
         """Plan a tick for a new waiter."""
@@ -55,16 +56,17 @@ class PollPlan:
         waiter = Waiter(read, max(planned, default=latest))
         self.ticks.setdefault(waiter.tick, set()).add(waiter)
         for name in read.names:
-            self._by_name[name].add(waiter)
+            self._by_name[name] = (*self._by_name.get(name, ()), waiter)
         return waiter
 
     def remove(self, waiter: Waiter) -> None:
         """Forget a waiter: it has its answer, or no longer needs it."""
         self.ticks.get(waiter.tick, set()).discard(waiter)
         for name in waiter.read.names:
-            self._by_name[name].discard(waiter)
-            if not self._by_name[name]:
-                del self._by_name[name]
+            if others := tuple(one for one in self._by_name.get(name, ()) if one is not waiter):
+                self._by_name[name] = others
+            else:
+                self._by_name.pop(name, None)
 
     def waiting_for(self, names: Iterable[OperationName]) -> set[Waiter]:
         """Return the waiters of any of these operations."""

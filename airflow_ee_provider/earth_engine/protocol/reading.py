@@ -41,17 +41,20 @@ def read_list(project: str, names: Collection[OperationName]) -> Flow[ReadResult
     return {} if isinstance(listed, EarthEngineError) else {**listed}  # Who may not list may still get.
 
 
-def read_operations(names: Collection[OperationName], until: float | None = None) -> Flow[ReadResults]:
+def read_operations(
+    names: Collection[OperationName], until: float | None = None, most_gets: int | None = None
+) -> Flow[ReadResults]:
     """Read operations of one project or several; an error is the answer for its operation alone.
 
     :param until: the moment of the monotonic clock beyond which no request is waited with; None for no limit.
+    :param most_gets: how many operations of a project are read one by one, at most; None for all.
     """
     seen: ReadResults = {}
     for project in sorted({name.project for name in names}):
         mine = [name for name in names if name.project == project]
         if list_is_cheaper(len(mine)):
             seen.update((yield from within(read_list(project, mine), until)))
-        missing = [name for name in mine if name not in seen]
+        missing = [name for name in mine if name not in seen][:most_gets]
         reads = [attempt(within(get_operation(name), until)) for name in missing]
         seen.update(zip(missing, (yield SideBySide(reads)), strict=True))
     return seen

@@ -75,7 +75,7 @@ class StaleCriteria:
             raise InvalidRequestError(f"states has {sorted(unknown)}, and can have {', '.join(ACTIVE_STATES)}.")
         try:
             re.compile(self.description_regex)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise InvalidRequestError(
                 f"description_regex {self.description_regex!r} is not a regular expression: {error}."
             ) from None

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.model.errors import (
     ComputeLimitExceededError,
     EarthEngineError,
-    InvalidRequestError,
     OperationTimeoutError,
     TransientError,
 )
@@ -30,7 +28,7 @@ from airflow_ee_provider.earth_engine.protocol.cancelling import cancel_and_conf
 from airflow_ee_provider.earth_engine.protocol.effects import Flow, LogMessage, MonotonicTime, ReadOperations, Sleep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from airflow_ee_provider.earth_engine.model.operation_names import OperationName
     from airflow_ee_provider.earth_engine.model.operations import Operation
@@ -54,26 +52,7 @@ ROUNDED = 1e-6
 SHORTEST_POLL_INTERVAL = 1.0
 
 
-def in_seconds(duration: float | timedelta) -> float:
-    """Return a duration as seconds."""
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration
-
-
-def interval_in_seconds(poll_interval: float | timedelta) -> float:
-    """Return the time between two polls as seconds.
-
-    :raises InvalidRequestError: a `ValueError`, if it is shorter than `SHORTEST_POLL_INTERVAL`.
-    """
-    seconds = in_seconds(poll_interval)
-    if not seconds >= SHORTEST_POLL_INTERVAL:  # Not a number, either.
-        raise InvalidRequestError(
-            f"poll_interval is {seconds:g} s, and has to be {SHORTEST_POLL_INTERVAL:g} s or more.",
-            remedy="Earth Engine allows 100 requests a second for all of a project.",
-        )
-    return seconds
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WaitOptions:
     """How to wait: the same wherever it is done, from a task's parameters through its trigger to the flow.
 
@@ -101,7 +80,7 @@ class WaitOptions:
         return asdict(self)
 
 
-@dataclass
+@dataclass(slots=True)
 class Progress:
     """What is known of operations that somebody waits for; kept from poll to poll."""
 
@@ -158,7 +137,7 @@ def wait_for_operations(
     :raises ComputeLimitExceededError: see `poll_operations`.
     """
     progress = Progress(names)
-    if not (yield from _poll_until(lambda: progress.is_over(options), progress, options, timeout)):
+    if not (yield from _poll_until(progress, options, timeout)):
         raise _timed_out(progress, timeout)
     return progress.found
 
@@ -173,21 +152,18 @@ def wait_for_room(
     :param timeout: seconds to wait at most; None for no limit.
     """
     progress = Progress(names)
-
-    def is_over() -> bool:
-        return len(progress.unfinished) <= unfinished or progress.is_over(options)
-
     if names:
-        yield from _poll_until(is_over, progress, options, timeout)
+        yield from _poll_until(progress, options, timeout, enough=unfinished)
     else:
         yield Sleep(timeout or 0.0)
     return progress.found
 
 
-def _poll_until(
-    is_over: Callable[[], bool], progress: Progress, options: WaitOptions, timeout: float | None
-) -> Flow[bool]:
-    """Poll until it is over, which is True, or the time is."""
+def _poll_until(progress: Progress, options: WaitOptions, timeout: float | None, *, enough: int = 0) -> Flow[bool]:
+    """Poll until the wait is over, which is True, or its time is, which is False.
+
+    :param enough: how many may still run then.
+    """
     started = now = due = yield MonotonicTime()
     while True:
         unfinished = len(progress.unfinished)
@@ -195,7 +171,7 @@ def _poll_until(
         now = yield MonotonicTime()
         if read == unfinished:  # Otherwise there was early news, and the others are due as before.
             due = now + next_interval(now - started, options.poll_interval)
-        if is_over():
+        if len(progress.unfinished) <= enough or progress.is_over(options):
             return True
         if timeout is not None:
             if now - started >= timeout:

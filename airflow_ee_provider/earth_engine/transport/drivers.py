@@ -81,7 +81,7 @@ def run(flow: Flow[T], transport: SyncTransport, log: Log) -> T:
             time.sleep(effect.seconds)
         elif isinstance(effect, ReadOperations):
             time.sleep(effect.after)
-            answer = run(read_operations(effect.names, _until(effect)), transport, log)
+            answer = run(_reading(effect), transport, log)
         elif isinstance(effect, SideBySide):
             answer = _in_threads(effect, transport, log)
         else:
@@ -211,7 +211,7 @@ async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, read: 
             answer = await read(effect)
         elif isinstance(effect, ReadOperations):
             await asyncio.sleep(effect.after)
-            answer = await run_async(read_operations(effect.names, _until(effect)), transport, log)
+            answer = await run_async(_reading(effect), transport, log)
         elif isinstance(effect, SideBySide):
             answer = await _on_the_loop(effect, transport, log, read)
         else:
@@ -231,8 +231,9 @@ async def _on_the_loop(effect: SideBySide, transport: AiohttpTransport, log: Log
     return results
 
 
-def _until(effect: ReadOperations) -> float | None:
-    return None if effect.within is None else time.monotonic() + effect.within
+def _reading(effect: ReadOperations) -> Flow[ReadResults]:
+    until = None if effect.within is None else time.monotonic() + effect.within
+    return read_operations(effect.names, until, effect.most_gets)
 
 
 def _measured(answer: Response | NoResponse) -> Response | NoResponse:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from airflow_ee_provider.earth_engine.transport.shared_poller import SharedPolle
 from airflow_ee_provider.earth_engine.transport.transports import AiohttpTransport, aiohttp_session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+    from collections.abc import Callable, Coroutine, Hashable
 
     import aiohttp
     from google.auth.credentials import Credentials
@@ -40,9 +39,9 @@ class Client:
         self._transport = AiohttpTransport(session, account.base_url, account.credentials, self._renew)
         self._poller = SharedPoller(self._transport)
 
-    async def run(self, flow: Flow[T], log: Log) -> T:
+    def run(self, flow: Flow[T], log: Log) -> Coroutine[Any, Any, T]:
         """Drive a flow to its result."""
-        return await run_async(flow, self._transport, log, self._poller.read)
+        return run_async(flow, self._transport, log, self._poller.read)
 
     async def _renew(self) -> Credentials | None:
         """Return the credentials that the connection has by now, if it can be read."""
@@ -69,28 +68,52 @@ class _Shared:
 _CLIENTS: dict[Hashable, _Shared] = {}
 
 
-@asynccontextmanager
-async def shared_client(
-    key: Hashable, open_account: Callable[..., Coroutine[Any, Any, Account]]
-) -> AsyncIterator[Client]:
-    """Use the client that others with the same key use, or open one; the last to leave closes it.
+class SharedClient:
+    """The use of a client that others with the same key use as well, or that is opened; the last to leave closes it.
+
+    It is an asynchronous context manager, and no generator: a triggerer has one for each of its triggers.
 
     :param key: of the account.
     :param open_account: reads the connection, and must not block the event loop; with ``again``, another time.
     """
-    where = (asyncio.get_running_loop(), key)
-    shared = _CLIENTS.get(where)
-    if shared is None:
-        # In the background: whoever comes first may be cancelled, and the others still want it.
-        shared = _CLIENTS[where] = _Shared(in_background(_open(open_account)))
-    shared.users += 1
-    try:
-        yield await asyncio.shield(shared.client)
-    finally:
+
+    __slots__ = ("_key", "_open_account", "_shared", "_where")
+
+    def __init__(self, key: Hashable, open_account: Callable[..., Coroutine[Any, Any, Account]]) -> None:
+        self._key, self._open_account = key, open_account
+        self._where: Hashable = None
+        self._shared: _Shared | None = None
+
+    async def enter(self) -> Client:
+        """Return the client, once it is open."""
+        self._where = (asyncio.get_running_loop(), self._key)
+        shared = _CLIENTS.get(self._where)
+        if shared is None:
+            # In the background: whoever comes first may be cancelled, and the others still want it.
+            shared = _CLIENTS[self._where] = _Shared(in_background(_open(self._open_account)))
+        shared.users += 1
+        self._shared = shared
+        try:
+            return await asyncio.shield(shared.client)
+        except BaseException:
+            await self.leave()
+            raise
+
+    async def leave(self) -> None:
+        """Use it no more; nothing if it is not used."""
+        shared, self._shared = self._shared, None
+        if shared is None:
+            return
         shared.users -= 1
         if not shared.users:
-            del _CLIENTS[where]
+            del _CLIENTS[self._where]
             await asyncio.shield(in_background(_close(shared.client)))
+
+    async def __aenter__(self) -> Client:
+        return await self.enter()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.leave()
 
 
 async def _open(open_account: Callable[..., Coroutine[Any, Any, Account]]) -> Client:

@@ -54,7 +54,7 @@ class SharedPoller:
             self._timers[waiter.tick] = loop.call_at(waiter.tick, self._begin, waiter.tick, context=context)
         limit = None if read.within is None else max(read.after, SHORTEST_WAIT) + read.within
         try:
-            return await asyncio.wait_for(answer, limit)
+            return await (answer if limit is None else asyncio.wait_for(answer, limit))
         except asyncio.TimeoutError:
             return dict(waiter.seen)
         finally:
