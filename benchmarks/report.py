@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("watch", "start", "many", "cancel", "reaction", "page", "collector", "imports")
+BENCHMARKS = ("watch", "start", "many", "cancel", "reaction", "page", "size", "collector", "imports")
 
 INTRODUCTION = """# Performance
 
@@ -35,6 +35,7 @@ a tenth of a second for Airflow's own objects.
     "cancel": "## Cancelling\n",
     "reaction": "## Reacting\n",
     "page": "## The page\n",
+    "size": "## At the size of a company's Airflow\n",
     "collector": "## The collector\n",
     "imports": "## Importing\n",
 }

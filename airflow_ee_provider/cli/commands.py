@@ -126,7 +126,7 @@ def _criteria(args: Namespace, *, select_all: bool = True) -> StaleCriteria | No
 
 def _selected(args: Namespace, *, also_ended: bool = False) -> list[ListedOperation]:
     """Return the operations that the filters choose; a project that cannot be listed ends the command."""
-    overview = read_overview(args.conn_ids or visible_connections(), args.project_id)
+    overview = read_overview(args.conn_ids or visible_connections(), args.project_id, also_ended=also_ended)
     for conn_id, error in overview.errors.items():
         print(f"{conn_id}: {error}", file=sys.stderr)  # noqa: T201 (the command line)
     if overview.errors and not overview.operations:
@@ -134,10 +134,9 @@ def _selected(args: Namespace, *, also_ended: bool = False) -> list[ListedOperat
     criteria, now = _criteria(args), datetime.now(timezone.utc)
 
     def is_chosen(one: HeldOperation) -> bool:
-        state, done = one.operation.state.value, one.operation.done
+        state = one.operation.state.value
         return (
-            (also_ended or not done)
-            and (not args.states or state in args.states)
+            (not args.states or state in args.states)
             and (not args.dag_id or any(holder.dag_id == args.dag_id for holder in one.holders))
             and (criteria is None or bool(criteria.meets(one.operation, now)))
         )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.collector.cancels import Unneeded
 from airflow_ee_provider.collector.decision import Verdict
-from airflow_ee_provider.collector.memory import Known, Memory, id_of
+from airflow_ee_provider.collector.memory import Known, Memory
+from airflow_ee_provider.tracking.holders import id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

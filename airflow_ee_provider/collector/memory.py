@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.task_states import ACTIVE_STATES
 from airflow_ee_provider.collector.decision import GONE, WAITS_WITHOUT_A_PROCESS, Decision, Facts, Verdict, decide
+from airflow_ee_provider.tracking.holders import id_of
 from airflow_ee_provider.tracking.record import Ownership, Record
 
 if TYPE_CHECKING:
@@ -185,8 +186,3 @@ class Memory:
         known.instance = now
         if any(part.ownership in (Ownership.OWNER, Ownership.HANDED_OFF) for part in known.parts):
             self._earlier.append(known)
-
-
-def id_of(name: str) -> str:
-    """Return an operation's id: a project has a number beside its name."""
-    return name.partition("/operations/")[2]

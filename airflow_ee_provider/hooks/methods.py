@@ -63,12 +63,14 @@ class Methods(ConnectionHook):
         return api_methods.get_operation(self.account.name(name))
 
     @hook_method
-    def list_operations(self, project_id: str | None = None) -> Flow[list[Operation]]:
+    def list_operations(self, project_id: str | None = None, *, active_only: bool = False) -> Flow[list[Operation]]:
         """List the operations of a project, of all users, including those that ended in the last days.
 
         :param project_id: The Cloud project. By default the hook's project.
+        :param active_only: Leave out the operations that have ended. Earth Engine lists them all the same.
         """
-        return (yield from api_methods.list_operations(project_id or self.account.project)).operations
+        project = project_id or self.account.project
+        return (yield from api_methods.list_operations(project, active_only=active_only)).operations
 
     @hook_method
     def list_stale_operations(self, criteria: StaleCriteria, limit: int | None = None) -> Flow[list[StaleOperation]]:

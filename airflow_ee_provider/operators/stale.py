@@ -232,7 +232,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
 
     def _orphans(self) -> dict[OperationName, str]:
         """Return the project's orphaned operations, each with the task that it belonged to."""
-        active = [operation for operation in self.hook.list_operations() if not operation.done]
+        active = self.hook.list_operations(active_only=True)
         orphans = find_orphans(active, self.airflow_conn_id)
         measure("orphans", len(orphans))
         return {one.name: f"is orphaned: {orphans[str(one.name)]}" for one in active if str(one.name) in orphans}

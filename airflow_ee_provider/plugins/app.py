@@ -18,7 +18,7 @@ from fastapi.staticfiles import StaticFiles
 
 from airflow_ee_provider.plugins import page
 from airflow_ee_provider.plugins.asked import choice_in, names_in, place_in, read_json, time_in
-from airflow_ee_provider.plugins.cached_overview import CachedOverview
+from airflow_ee_provider.plugins.cached_overview import of_active, of_everything
 from airflow_ee_provider.plugins.permissions import permissions_of
 from airflow_ee_provider.plugins.pools import Pool
 
@@ -34,7 +34,7 @@ MOST_ASKED = 30_000
 app = FastAPI(title="Google Earth Engine's operations", docs_url=None, redoc_url=None, openapi_url=None)
 app.mount("/static", StaticFiles(directory=Path(__file__).parent / "www" / "dist"), name="static")
 
-_overview = CachedOverview()
+_active, _everything = of_active(), of_everything()
 _permissions = Pool("permissions", threads=4, waiting=400)
 _answers = Pool("answers", threads=4, waiting=400)
 #: Each may take `page.CANCEL_TIMEOUT`.
@@ -54,7 +54,7 @@ async def operations(user: GetUserDep, request: Request) -> Response:
     await _refuse_unless(_may_open, user, needs="to read the runs of a DAG, or connections")
     place, choice = place_in(request.query_params), choice_in(request.query_params)
     try:
-        overview, age = await _overview.get()
+        overview, age = await (_active if choice.is_of_active else _everything).get()
     except TimeoutError:
         raise HTTPException(504, "Earth Engine has not answered yet; it is being asked.") from None
     content = await _answers.run(page.content, overview, age, user, place, choice)
@@ -75,7 +75,8 @@ async def cancel(user: GetUserDep, request: Request) -> Response:
         raise HTTPException(403, str(error)) from None
     except LookupError as error:
         raise HTTPException(404, str(error)) from None
-    _overview.forget()
+    _active.forget()
+    _everything.forget()
     return await _json({"results": results})
 
 

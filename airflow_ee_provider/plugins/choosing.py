@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: In place of a state: all that have not ended.
 ACTIVE = "active"
 
+#: The states that only an active operation has.
+_ACTIVE_STATES = (ACTIVE, "PENDING", "RUNNING", "CANCELLING")
+
 #: How many DAGs the totals name.
 MOST_TOTALS = 20
 
@@ -61,6 +64,11 @@ class Choice:
     descending: bool = False
     limit: int | None = None
     offset: int = 0
+
+    @property
+    def is_of_active(self) -> bool:
+        """Whether it can have active operations only: what has ended is read when it is asked for."""
+        return self.state in _ACTIVE_STATES
 
     def choose(
         self, operations: Iterable[ListedOperation], is_mine: Callable[[ListedOperation], bool]

@@ -13,18 +13,20 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.utils.session import create_session
 
 from airflow_ee_provider.base.measuring import measure_cancels
+from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
+from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.hooks.connection import CONFIG_SECTION
 from airflow_ee_provider.hooks.server import EarthEngineServerHook
-from airflow_ee_provider.plugins.cached_overview import read_all
 from airflow_ee_provider.plugins.choosing import MOST_TOTALS, totals
 from airflow_ee_provider.plugins.permissions import Permissions, permissions_of
 from airflow_ee_provider.plugins.visibility import as_seen, editable, readable
 from airflow_ee_provider.tracking.audit import audit_row
-from airflow_ee_provider.tracking.database import read_holdings
+from airflow_ee_provider.tracking.database import read_holdings, visible_connections
 from airflow_ee_provider.tracking.holders import orphans_among
+from airflow_ee_provider.tracking.overview import read_named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from airflow_ee_provider.earth_engine.model.results import CancelDict
     from airflow_ee_provider.plugins.choosing import Choice, Place
@@ -126,8 +128,9 @@ def cancel(user: Any, names: list[str]) -> list[CancelDict]:
     :raises LookupError: if one of them is not listed.
     :raises PermissionError: if the user may not cancel one of them; says why.
     """
-    # Who holds them now, and what the user may do now: not seconds ago.
-    listed = {str(one.held.operation.name): one for one in read_all().operations}
+    parsed = {name for text in names if (name := _name(text))}
+    # What they are now, who holds them now, and what the user may do now: not seconds ago.
+    listed = {str(one.held.operation.name): one for one in read_named(visible_connections(), parsed)}
     chosen = [listed[name] for name in names if name in listed]
     permissions = Permissions(user)
     may_read = readable(chosen, permissions)
@@ -149,13 +152,20 @@ def cancel(user: Any, names: list[str]) -> list[CancelDict]:
     return results
 
 
-def orphans(user: Any, names: Iterable[str], since: datetime) -> dict[str, str]:
+def _name(text: str) -> OperationName | None:
+    try:
+        return OperationName.parse(text)
+    except InvalidOperationNameError:
+        return None
+
+
+def orphans(user: Any, names: Sequence[str], since: datetime) -> dict[str, str]:
     """Return which of some active operations are orphaned, each with the task instance that owned it, for people.
 
     :param since: records made before that are not read.
-    :raises PermissionError: if the user may not read what each DAG has recorded: a part of it would mislead.
+    :raises PermissionError: if the user may not read what each DAG has recorded of them: a part of it would mislead.
     """
-    holdings = read_holdings(max(since, datetime.now(timezone.utc) - OLDEST))
+    holdings = read_holdings(names, max(since, datetime.now(timezone.utc) - OLDEST))
     dags = {one.holder.dag_id for one in holdings}
     if Permissions(user).dags(dags, "GET", DagAccessEntity.XCOM) != dags:
         raise PermissionError("You need the permission to read the XComs of all DAGs.")

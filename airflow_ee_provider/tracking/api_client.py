@@ -36,7 +36,7 @@ def find_orphans(operations: Sequence[Operation], airflow_conn_id: str | None) -
     if not AIRFLOW_3:
         from airflow_ee_provider.tracking.database import read_holdings
 
-        return orphans_among(names, read_holdings(since))
+        return orphans_among(names, read_holdings(names, since))
     if not airflow_conn_id:
         raise InvalidRequestError(
             "On Airflow 3 a task may not read Airflow's database, so that it does not know who holds what.",

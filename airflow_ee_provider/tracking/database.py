@@ -5,59 +5,140 @@ The API server and the command line may; a task of Airflow 3 may not, and asks t
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import defaultdict
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
-from airflow_ee_provider.base.stored_values import or_error, xcom_backend
+from airflow_ee_provider.base.stored_values import or_error
 from airflow_ee_provider.earth_engine.auth.settings import comma_separated
 from airflow_ee_provider.hooks.connection import CONFIG_SECTION
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-from airflow_ee_provider.tracking.holders import Holder, Holding
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record, read_parts
+from airflow_ee_provider.tracking.holders import CLOCKS_DIFFER, Holder, Holding, earliest_record, id_of
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, read_parts
+from airflow_ee_provider.tracking.record_tables import (
+    Instance,
+    instance_of,
+    may_name,
+    parts_before,
+    record_tables,
+    runs_since,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from datetime import datetime
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from airflow_ee_provider.earth_engine.model.operations import Operation
+    from airflow_ee_provider.tracking.record import Record
+    from airflow_ee_provider.tracking.record_tables import RecordTable
 
 log = logging.getLogger(__name__)
 
-#: What names a task instance: the columns that XComs, stored states and task instances have in common.
-_INSTANCE = ("dag_id", "run_id", "task_id", "map_index")
+#: How many runs, or task instances, one statement names.
+AT_A_TIME = 1000
+
+T = TypeVar("T")
 
 
-def read_holdings(since: datetime) -> list[Holding]:
-    """Return what task instances have recorded, each with its present state.
+def read_holdings(names: Iterable[str], since: datetime) -> list[Holding]:
+    """Return which task instances have recorded some operations, each with its present state.
 
-    Reads two tables, or three from Airflow 3.3 on: what has been recorded since then, whatever the number of DAGs.
-
+    :param names: of the operations.
     :param since: records made before that are not read.
     """
-    from airflow.utils.session import create_session
-
-    names: defaultdict[Holder, dict[str, None]] = defaultdict(dict)
-    with create_session() as session:
-        for row, values in (*_by_instance(_xcoms(session, since)), *_by_instance(_stored(session, since))):
-            try:
-                parts = read_parts(values.get)
-            except Exception as error:  # noqa: BLE001 (an XCom backend raises what it likes; it must not cost the others)
-                log.warning("What %s.%s has recorded cannot be read: %s", row.dag_id, row.task_id, error)
-                continue
-            for part in parts:
-                names[_holder(row, part)].update(dict.fromkeys(part.operation_names))
-    return [Holding(holder, tuple(held)) for holder, held in names.items()]
+    return Recorded().read({id_of(name) for name in names}, since)
 
 
-def _by_instance(rows: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, dict[str, Any]]]:
-    """Return what each task instance has recorded: one of its rows, and its values by their keys."""
-    found: dict[tuple[Any, ...], tuple[Any, dict[str, Any]]] = {}
-    for row, value in rows:
-        instance = tuple(getattr(row, name) for name in _INSTANCE)
-        found.setdefault(instance, (row, {}))[1][row.key] = value
-    return found.values()
+@dataclass(frozen=True)
+class _Known:
+    """A record that names an operation: a row with its task instance's state, and its parts as they were read."""
+
+    row: Any
+    parts: tuple[Record, ...]
+
+    def names(self, ids: Collection[str]) -> bool:
+        """Whether it names one of these operations; one that cannot be read may."""
+        return not self.parts or any(id_of(name) in ids for part in self.parts for name in part.operation_names)
+
+
+class Recorded:
+    """What tasks have recorded of some operations, read again and again: each record is parsed once.
+
+    A reading takes a statement for the runs that were active since the last one, and one for each table and thousand of
+    these; and for the records that are known from before.
+    """
+
+    def __init__(self) -> None:
+        self._ids: Collection[str] = frozenset()
+        self._read_at: datetime | None = None
+        self._known: dict[str, dict[Instance, _Known]] = {}
+
+    def of(self, operations: Collection[Operation]) -> list[Holding]:
+        """Return what is recorded of these operations; of those that the last call had, only what is new is read."""
+        new = earliest_record(operation for operation in operations if operation.name.id not in self._ids)
+        times = [new, self._read_at and self._read_at - CLOCKS_DIFFER]
+        if since := min((time for time in times if time is not None), default=None):
+            return self.read({operation.name.id for operation in operations}, since)
+        return []
+
+    def read(self, ids: Collection[str], since: datetime) -> list[Holding]:
+        """Return what is recorded of operations, by their ids.
+
+        :param since: records made before that are not read, but for those that are known.
+        """
+        from airflow.utils.session import create_session
+
+        begun = datetime.now(timezone.utc)
+        with create_session() as session:
+            runs = [row.id for row in session.execute(runs_since(since))]
+            for table in record_tables():
+                known = {key: one for key, one in self._known.get(table.name, {}).items() if one.names(ids)}
+                rows = {
+                    instance_of(row): row
+                    for some in _portions(sorted({*runs, *(key.run for key in known)}))
+                    for row in session.execute(table.last_parts(some))
+                    if instance_of(row) in known or (row.changed >= since and may_name(row.value, ids))
+                }
+                same = {key for key, row in rows.items() if key in known and known[key].row.changed == row.changed}
+                parts = {key: known[key].parts for key in same}
+                parts |= _parts(session, table, {key: row for key, row in rows.items() if key not in same})
+                self._known[table.name] = {key: _Known(row, parts[key]) for key, row in rows.items()}
+        self._ids, self._read_at = ids, begun
+        return self._holdings(ids)
+
+    def _holdings(self, ids: Collection[str]) -> list[Holding]:
+        found: defaultdict[Holder, dict[str, None]] = defaultdict(dict)
+        for one in (one for known in self._known.values() for one in known.values()):
+            for part in one.parts:
+                if mine := [name for name in part.operation_names if id_of(name) in ids]:
+                    found[_holder(one.row, part)].update(dict.fromkeys(mine))
+        return [Holding(holder, tuple(held)) for holder, held in found.items()]
+
+
+def _portions(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    for begin in range(0, len(things), AT_A_TIME):
+        yield things[begin : begin + AT_A_TIME]
+
+
+def _parts(session: Any, table: RecordTable, rows: Mapping[Instance, Any]) -> dict[Instance, tuple[Record, ...]]:
+    """Read all parts of some records; none of one that cannot be read."""
+    values: dict[Instance, dict[str, Any]] = {
+        key: {OPERATIONS_KEY: or_error(table.read, row)} for key, row in rows.items()
+    }
+    before = {key: parts_before(one[OPERATIONS_KEY]) for key, one in values.items()}
+    for some in _portions([key for key, number in before.items() if number]):
+        for row in session.execute(table.parts(some, max(before.values()))):
+            if instance_of(row) in values:
+                values[instance_of(row)][row.key] = or_error(table.read, row)
+    found: dict[Instance, tuple[Record, ...]] = {}
+    for key, row in rows.items():
+        try:
+            found[key] = tuple(read_parts(values[key].get))
+        except Exception as error:  # noqa: BLE001 (an XCom backend raises what it likes; it must not cost the others)
+            log.warning("What %s.%s has recorded cannot be read: %s", row.dag_id, row.task_id, error)
+            found[key] = ()
+    return found
 
 
 def visible_connections() -> list[str]:
@@ -94,47 +175,3 @@ def _holder(row: Any, record: Record) -> Holder:
 
 def _word(state: Any) -> str | None:
     return None if state is None else str(getattr(state, "value", state))
-
-
-def _xcoms(session: Any, since: datetime) -> Iterator[tuple[Any, Any]]:
-    if AIRFLOW_3:
-        from airflow.models.xcom import XComModel as Model
-    else:
-        from airflow.models.xcom import BaseXCom as Model  # type: ignore[no-redef]
-    backend = xcom_backend()
-    for row in _with_states(session, Model, Model.timestamp >= since):
-        yield row, or_error(backend.deserialize_value, row)
-
-
-def _stored(session: Any, since: datetime) -> Iterator[tuple[Any, Any]]:
-    """Yield what Airflow's task_state_store has: a task's XComs are gone when its next try begins."""
-    if find_spec("airflow.models.task_state_store") is None:
-        return
-    from airflow.models.task_state_store import TaskStateStoreModel as Model
-
-    for row in _with_states(session, Model, Model.updated_at >= since):
-        yield row, or_error(json.loads, row.value)
-
-
-def _with_states(session: Any, model: Any, condition: Any) -> Iterable[Any]:
-    from airflow.models.dag import DagModel
-    from airflow.models.dagrun import DagRun
-    from airflow.models.taskinstance import TaskInstance
-    from sqlalchemy import and_
-
-    columns = [
-        *(getattr(model, column) for column in (*_INSTANCE, "key")),
-        model.value,
-        TaskInstance.state.label("task_state"),
-        TaskInstance.try_number.label("try_number"),
-        DagRun.state.label("run_state"),
-        DagModel.owners.label("owners"),
-    ]
-    if hasattr(DagRun, "triggering_user_name"):
-        columns.append(DagRun.triggering_user_name)
-    instance = and_(*(getattr(TaskInstance, column) == getattr(model, column) for column in _INSTANCE))
-    query = session.query(*columns).select_from(model).join(TaskInstance, instance)
-    query = query.join(DagRun, and_(DagRun.dag_id == model.dag_id, DagRun.run_id == model.run_id))
-    query = query.outerjoin(DagModel, DagModel.dag_id == model.dag_id)
-    found: Iterable[Any] = query.filter(model.key.startswith(OPERATIONS_KEY, autoescape=True), condition)
-    return found

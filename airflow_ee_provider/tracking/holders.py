@@ -173,22 +173,23 @@ def join(operations: Sequence[Operation], holdings: Iterable[Holding]) -> list[H
 
 def orphans_among(names: Iterable[str], holdings: Iterable[Holding]) -> dict[str, str]:
     """Return which of some active operations are orphaned, each with the task instance that owned it, for people."""
-    id_of = {name: _id_of(name) for name in names}
-    holders = _holders(id_of.values(), holdings)
-    return {name: holders[one][0].describe() for name, one in id_of.items() if is_unneeded(holders[one])}
+    ids = {name: id_of(name) for name in names}
+    holders = _holders(ids.values(), holdings)
+    return {name: holders[one][0].describe() for name, one in ids.items() if is_unneeded(holders[one])}
 
 
 def _holders(ids: Iterable[str], holdings: Iterable[Holding]) -> dict[str, tuple[Holder, ...]]:
-    """Return who holds operations, by their ids: a project has a number beside its name, and both are recorded."""
+    """Return who holds operations, by their ids."""
     found: dict[str, dict[Holder, None]] = {one: {} for one in ids}
     for holding in holdings:
         for name in holding.operation_names:
-            if (holders := found.get(_id_of(name))) is not None:
+            if (holders := found.get(id_of(name))) is not None:
                 holders[holding.holder] = None
     return {one: tuple(sorted(holders, key=_wanting_first)) for one, holders in found.items()}
 
 
-def _id_of(name: str) -> str:
+def id_of(name: str) -> str:
+    """Return an operation's id: a project has a number beside its name, and both are recorded."""
     return name.partition("/operations/")[2]
 
 
@@ -198,14 +199,15 @@ def _wanting_first(holder: Holder) -> tuple[Any, ...]:
 
 
 def with_holders(
-    operations: Sequence[Operation], read_holdings: Callable[[datetime], Iterable[Holding]]
+    operations: Sequence[Operation], read_holdings: Callable[[Iterable[str], datetime], Iterable[Holding]]
 ) -> list[HeldOperation]:
-    """`join` operations with what tasks have recorded since the oldest of them was made.
+    """`join` operations with what tasks have recorded of them since the oldest was made.
 
     :param read_holdings: reads it; not asked if there is nothing to look for.
     """
     since = earliest_record(operations)
-    return join(operations, () if since is None else read_holdings(since))
+    names = [str(operation.name) for operation in operations]
+    return join(operations, () if since is None else read_holdings(names, since))
 
 
 def earliest_record(operations: Iterable[Operation]) -> datetime | None:

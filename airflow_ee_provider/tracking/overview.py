@@ -1,24 +1,34 @@
-"""All operations of the connections that are shown, each with who holds it: for the page and the command line."""
+"""The operations of the connections that are shown, each with who holds it: for the page and the command line."""
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, OperationNotFoundError
 from airflow_ee_provider.earth_engine.model.metrics import flush, measure
-from airflow_ee_provider.earth_engine.model.operations import OperationState
-from airflow_ee_provider.tracking.database import read_holdings
-from airflow_ee_provider.tracking.holders import CLOCKS_DIFFER, HeldOperation, HeldOperationDict, with_holders
+from airflow_ee_provider.earth_engine.model.operations import Operation, OperationState
+from airflow_ee_provider.earth_engine.protocol.api_methods import list_operations
+from airflow_ee_provider.tracking.database import Recorded, read_holdings
+from airflow_ee_provider.tracking.holders import CLOCKS_DIFFER, HeldOperation, HeldOperationDict, join, with_holders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from airflow_ee_provider.earth_engine.model.operations import Operation
+    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+    from airflow_ee_provider.hooks.server import EarthEngineServerHook
 
 #: How many projects are listed side by side.
 SIDE_BY_SIDE = 4
+
+#: How many operations make a list a long one, and seconds for which what it had stands.
+LONG, LONG_STANDS = 1000, 60.0
+
+#: How many operations of a long list are read by their names meanwhile.
+READ_BY_NAME = 200
 
 
 class ListedOperationDict(HeldOperationDict):
@@ -52,32 +62,132 @@ class Overview:
 
     :param errors: by connection, why its project could not be listed.
     :param connections: that were asked.
+    :param age: seconds since the oldest of the lists was read, as the overview was made.
     """
 
     operations: list[ListedOperation]
     errors: dict[str, str] = field(default_factory=dict)
     connections: tuple[str, ...] = ()
+    age: float = 0.0
 
 
-def read_overview(conn_ids: Iterable[str], project_id: str | None = None) -> Overview:
+def read_overview(conn_ids: Iterable[str], project_id: str | None = None, *, also_ended: bool = False) -> Overview:
     """List the projects of connections, and join what is there with what Airflow's tasks have recorded.
 
-    One list and one look at Airflow's database, whatever the number of operations. A project that several connections
-    name is shown once, as the first of them.
+    A project that several connections name is shown once, as the first of them.
 
     :param project_id: to list instead of each connection's own.
+    :param also_ended: whether operations are shown that have ended: Earth Engine lists those of some days.
     """
-    shown = list(dict.fromkeys(conn_ids))
+    if not also_ended:
+        return ActiveOverviews(project_id).read(conn_ids)
+
+    hooks = {conn_id: _hook(conn_id, project_id) for conn_id in conn_ids}
+    held_by = partial(with_holders, read_holdings=read_holdings)
+    return _overview(hooks, lambda conn_id: hooks[conn_id].list_operations(), held_by)
+
+
+class ActiveOverviews:
+    """Reads again and again which operations are active; what the last reading has found makes the next one cheaper.
+
+    The API promises no order of a list, and no filter: so a long list is read once a minute, and meanwhile what was
+    active in it is read by name, as long as that is few.
+    """
+
+    def __init__(self, project_id: str | None = None) -> None:
+        self._project_id = project_id
+        self._recorded = Recorded()
+        self._lists: dict[str, _List] = {}
+
+    def read(self, conn_ids: Iterable[str]) -> Overview:
+        """Return what is active now; of a long list, what is new within a minute."""
+        hooks = {conn_id: _hook(conn_id, self._project_id) for conn_id in conn_ids}
+
+        def listed(conn_id: str) -> list[Operation]:
+            return self._listed(conn_id, hooks[conn_id])
+
+        return _overview(hooks, listed, self._with_holders, lambda conn_id: self._lists[conn_id].age)
+
+    def _with_holders(self, operations: Sequence[Operation]) -> list[HeldOperation]:
+        return join(operations, self._recorded.of(operations))
+
+    def _listed(self, conn_id: str, hook: EarthEngineServerHook) -> list[Operation]:
+        known = self._lists.pop(conn_id, None)
+        if known is None or known.length <= LONG or known.age >= LONG_STANDS:
+            listing = hook.run(list_operations(self._project_id or hook.account.project, active_only=True))
+            known = _List(listing.listed, {one.name: one for one in listing.operations})
+        elif 0 < len(known.active) <= READ_BY_NAME:
+            found = hook.read_operations(list(known.active))
+            known.active |= {name: one for name, one in found.items() if isinstance(one, Operation)}
+            gone = {name for name, one in found.items() if isinstance(one, OperationNotFoundError)}
+            known.active = {name: one for name, one in known.active.items() if not one.done and name not in gone}
+        self._lists[conn_id] = known
+        return list(known.active.values())
+
+
+@dataclass
+class _List:
+    """A project's list, as it was read last.
+
+    :param length: how many operations it has.
+    :param active: those that are active, as they were read last.
+    """
+
+    length: int
+    active: dict[OperationName, Operation]
+    read_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was read."""
+        return time.monotonic() - self.read_at
+
+
+def read_named(conn_ids: Iterable[str], names: Collection[OperationName]) -> list[ListedOperation]:
+    """Return some operations, as they are now, each with the first connection whose project it is of.
+
+    Those that are of no connection's project, or that cannot be read, are left out.
+    """
+    found: dict[OperationName, tuple[str, Operation]] = {}
+    for conn_id in dict.fromkeys(conn_ids):
+        try:
+            hook = _hook(conn_id)
+            mine = [name for name in names if name.project == hook.account.project and name not in found]
+            read = hook.read_operations(mine) if mine else {}
+        except Exception:  # noqa: BLE001, S112 (as above: the others are read)
+            continue
+        found |= {name: (conn_id, one) for name, one in read.items() if isinstance(one, Operation)}
+    held = with_holders([operation for _, operation in found.values()], read_holdings)
+    return [ListedOperation(conn_id, one) for (conn_id, _), one in zip(found.values(), held, strict=True)]
+
+
+def _overview(
+    hooks: Mapping[str, EarthEngineServerHook],
+    list_project: Callable[[str], list[Operation]],
+    held_by: Callable[[list[Operation]], list[HeldOperation]],
+    age: Callable[[str], float] = lambda _: 0.0,
+) -> Overview:
+    """List side by side, then ask the database, once, whatever the number of operations."""
+    shown = list(hooks)
+
+    def listing(conn_id: str) -> list[Operation] | str:
+        try:
+            return list_project(conn_id)
+        except EarthEngineError as error:
+            return hooks[conn_id].describe(error)
+        except Exception as error:  # noqa: BLE001 (a secrets backend raises what it likes, and its text may be a secret's)
+            return f"The connection {conn_id!r} cannot be read: {type(error).__name__}."
+
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
-        listings = dict(zip(shown, threads.map(lambda conn_id: _listing(conn_id, project_id), shown), strict=True))
+        listings = dict(zip(shown, threads.map(listing, shown), strict=True))
     found: dict[str, tuple[str, Operation]] = {}
-    for conn_id, listing in listings.items():
-        for operation in () if isinstance(listing, str) else listing:
+    for conn_id, operations in listings.items():
+        for operation in () if isinstance(operations, str) else operations:
             found.setdefault(str(operation.name), (conn_id, operation))
     # The database after the lists: what a task has begun to want by now is not called orphaned.
-    operations = [operation for _, operation in found.values()]
-    held = with_holders(operations, read_holdings)
-    reasons = _reasons(operations)
+    everything = [operation for _, operation in found.values()]
+    held = held_by(everything)
+    reasons = _reasons(everything)
     together = [
         ListedOperation(conn_id, one, reasons.get(str(one.operation.name)))
         for (conn_id, _), one in zip(found.values(), held, strict=True)
@@ -86,7 +196,8 @@ def read_overview(conn_ids: Iterable[str], project_id: str | None = None) -> Ove
     flush()
     together.sort(key=lambda one: str(one.held.operation.create_time or ""), reverse=True)
     errors = {conn_id: text for conn_id, text in listings.items() if isinstance(text, str)}
-    return Overview(together, errors, tuple(shown))
+    ages = [age(conn_id) for conn_id in shown if conn_id not in errors]
+    return Overview(together, errors, tuple(shown), max(ages, default=0.0))
 
 
 def _reasons(operations: Iterable[Operation]) -> dict[str, str]:
@@ -103,13 +214,7 @@ def _reasons(operations: Iterable[Operation]) -> dict[str, str]:
         return cancelled_automatically(session, min(times) - CLOCKS_DIFFER)
 
 
-def _listing(conn_id: str, project_id: str | None) -> list[Operation] | str:
+def _hook(conn_id: str, project_id: str | None = None) -> EarthEngineServerHook:
     from airflow_ee_provider.hooks.server import EarthEngineServerHook
 
-    hook = EarthEngineServerHook(conn_id, project_id)
-    try:
-        return hook.list_operations()
-    except EarthEngineError as error:
-        return hook.describe(error)
-    except Exception as error:  # noqa: BLE001 (a secrets backend raises what it likes, and its text may be a secret's)
-        return f"The connection {conn_id!r} cannot be read: {type(error).__name__}."
+    return EarthEngineServerHook(conn_id, project_id)

@@ -41,7 +41,9 @@ class ApiServer(LoopbackServer):
             send(request, b'{"access_token": "t"}')
             return
         asked = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
-        found = orphans_among(asked["operation_names"], read_holdings(datetime.fromisoformat(asked["since"])))
+        found = orphans_among(
+            asked["operation_names"], read_holdings(asked["operation_names"], datetime.fromisoformat(asked["since"]))
+        )
         send(request, json.dumps({"orphans": found}).encode(), self.status)
 
 

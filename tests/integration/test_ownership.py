@@ -7,12 +7,16 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import delete
 from task_states import set_states
 
 from airflow_ee_provider.earth_engine.model.operations import Operation
-from airflow_ee_provider.tracking.database import read_holdings
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+from airflow_ee_provider.tracking import overview
+from airflow_ee_provider.tracking.database import Recorded, read_holdings
 from airflow_ee_provider.tracking.holders import HeldOperation, Holder, Holding, join, orphans_among
 from airflow_ee_provider.tracking.overview import read_overview
+from airflow_ee_provider.tracking.record_tables import record_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,11 +106,71 @@ def recent() -> datetime:
 def test_what_a_task_has_recorded_is_found_in_the_database(running: str, run_dag: Callable[..., Ran]) -> None:
     run_dag("held_owner", running)
 
-    [holding] = [one for one in read_holdings(recent()) if running in one.operation_names]
+    [holding] = read_holdings([running], recent())
+    assert holding.operation_names == (running,)
     assert (holding.holder.dag_id, holding.holder.task_id, holding.holder.map_index) == ("held_owner", "task", -1)
     assert (holding.holder.task_state, holding.holder.run_state) == ("success", "success")
     assert holding.holder.ownership == "owner"
-    assert not [one for one in read_holdings(datetime.now(timezone.utc) + timedelta(hours=1)) if one.operation_names]
+    assert not read_holdings([running], datetime.now(timezone.utc) + timedelta(hours=1))
+    assert not read_holdings(["projects/p/operations/ANOTHER"], recent())
+
+
+def test_what_is_read_again_follows_what_has_changed(
+    earth_engine_emulator: Emulator, running: str, run_dag: Callable[..., Ran]
+) -> None:
+    """A record is known from the first reading; its task's state, another record, and its end are seen later."""
+    recorded, another = Recorded(), earth_engine_emulator.service.add("another")
+    run_dag("held_owner", running)
+
+    def read(*names: str) -> dict[str, list[str | None]]:
+        operations = [EarthEngineHook().get_operation(name) for name in names]
+        return {
+            str(one.operation.name).rpartition("/")[2]: [holder.task_state for holder in one.holders]
+            for one in join(operations, recorded.of(operations))
+        }
+
+    first, second = (name.rpartition("/")[2] for name in (running, another))
+    assert read(running) == {first: ["success"]}
+    set_states("held_owner", "failed", "failed")
+    assert read(running) == {first: ["failed"]}
+    run_dag("held_observer", running)
+    run_dag("held_canceller", another)
+    assert [len(states) for states in read(running, another).values()] == [2, 1]
+    forget_records("held_owner")
+    assert [len(states) for states in read(running, another).values()] == [1, 1]
+    assert read(another).keys() == {second}
+
+
+def test_a_long_list_is_read_once_a_minute_and_what_is_active_in_it_by_name(
+    earth_engine_emulator: Emulator, running: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "LONG", 1)
+    service = earth_engine_emulator.service
+    for _ in range(3):
+        service.add("ended", run_seconds=0)
+    overviews = overview.ActiveOverviews()
+
+    def read() -> list[str]:
+        return [str(one.held.operation.name) for one in overviews.read(["earth_engine_default"]).operations]
+
+    assert read() == [running]
+    assert read() == [running]
+    assert len(service.requests("GET", "*/operations")) == 1
+    assert len(service.requests("GET", f"*{running}")) == 1
+    service.finish(running)
+    new = service.add("new")
+    assert read() == []
+    monkeypatch.setattr(overview, "LONG_STANDS", 0)
+    assert read() == [new]
+
+
+def forget_records(dag_id: str) -> None:
+    """Delete what a DAG's tasks have recorded, as Airflow does when a task is cleared."""
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        for table in record_tables():
+            session.execute(delete(table.table).where(table.table.c.dag_id == dag_id))
 
 
 def test_the_overview_says_of_each_operation_who_holds_it(
@@ -116,11 +180,11 @@ def test_the_overview_says_of_each_operation_who_holds_it(
     run_dag("held_owner", running)
     set_states("held_owner", "failed", "failed")
 
-    overview = read_overview(["earth_engine_default", "not_defined"])
+    read = read_overview(["earth_engine_default", "not_defined"])
 
-    shown: dict[str, Any] = {one["name"]: one for one in (op.as_dict() for op in overview.operations)}
+    shown: dict[str, Any] = {one["name"]: one for one in (op.as_dict() for op in read.operations)}
     assert shown[running]["orphaned"]
     assert shown[running]["holders"][0]["dag_id"] == "held_owner"
     assert not shown[nobodys]["orphaned"]
     assert shown[nobodys]["holders"] == []
-    assert "not_defined" in overview.errors["not_defined"]
+    assert "not_defined" in read.errors["not_defined"]

@@ -26,7 +26,7 @@ from fastapi.testclient import TestClient
 
 from airflow_ee_provider.plugins import app as doors
 from airflow_ee_provider.plugins import page
-from airflow_ee_provider.plugins.cached_overview import CachedOverview
+from airflow_ee_provider.plugins.cached_overview import CachedOverview, of_active, of_everything
 from airflow_ee_provider.plugins.permissions import Permissions, forget_permissions
 from airflow_ee_provider.plugins.pools import Pool
 
@@ -50,7 +50,8 @@ def api(airflow_database: None) -> Iterator[TestClient]:  # noqa: ARG001 (its ta
 
 @pytest.fixture(autouse=True)
 def _nothing_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doors, "_overview", CachedOverview())
+    monkeypatch.setattr(doors, "_active", of_active())
+    monkeypatch.setattr(doors, "_everything", of_everything())
     forget_permissions()
 
 
@@ -97,6 +98,7 @@ def test_the_page_gets_what_it_asks_for(api: TestClient, orphan: str, nobodys: s
     assert [total["dag"] for total in orphans["totals"]] == ["held_owner"]
     assert asked(dag="held_owner")["operations"] == orphans["operations"]
     assert [one["name"] for one in asked(text="a colleague")["operations"]] == [nobodys]
+    assert [one["name"] for one in asked(state="active", orphaned="true")["operations"]] == [orphan]
     assert asked(state="SUCCEEDED", conn_id="earth_engine_default")["chosen"] == 0
     assert asked(conn_id="another")["chosen"] == 0
     page = asked(sort="description", descending="true", limit="1", offset="1")
@@ -114,7 +116,7 @@ def test_what_has_not_changed_is_not_sent_again(api: TestClient, earth_engine_em
     assert int(again.headers["Age"]) <= 5
     earth_engine_emulator.service.behave(pending_seconds=3600)
     earth_engine_emulator.service.add("another")
-    doors._overview.forget()
+    doors._active.forget()
     assert api.get(OPERATIONS, headers=unchanged, params={"state": "PENDING", "limit": 50}).status_code == 200
 
 

@@ -70,21 +70,33 @@ def is_same_project(answered: str, asked: str) -> bool:
 
 @dataclass(frozen=True)
 class Listing:
-    """A project's operations, and when the first page of them was read, by Earth Engine's clock."""
+    """A project's operations, and when the first page of them was read, by Earth Engine's clock.
+
+    :param listed: how many the list has, those included that were left out.
+    """
 
     operations: list[Operation]
     read_at: datetime | None
+    listed: int = 0
 
 
-def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None = None) -> Flow[Listing]:
+def list_operations(
+    project: str, page_size: int = PAGE_SIZE, most: int | None = None, *, active_only: bool = False
+) -> Flow[Listing]:
     """``projects.operations.list``, page after page; of every user of the project, and of no other project.
 
+    The API does not document what ``filter`` may have, nor an order of the list: so all pages are read.
+
     :param most: stop once that many are there; None for all.
+    :param active_only: leave out, and do not parse, those that have ended.
     """
     found: dict[OperationName, Operation] = {}
     foreign: list[str] = []
+    listed = 0
 
     def take(page: list[Mapping[str, Any]]) -> bool:
+        nonlocal listed
+        listed += len(page)
         for payload in page:
             with suppress(InvalidOperationNameError):  # An odd entry must not hide the others.
                 name = OperationName.parse(payload.get("name", ""))
@@ -92,7 +104,10 @@ def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None =
                     foreign.append(str(name))
                     continue
                 name = OperationName(project, name.id)
-                found[name] = Operation.from_api(payload, name)
+                if active_only and payload.get("done") is True:
+                    found.pop(name, None)  # It has ended since an earlier page, which had it as well.
+                else:
+                    found[name] = Operation.from_api(payload, name)
         return most is not None and len(found) >= most
 
     read = yield from _pages(project, page_size, take)
@@ -104,7 +119,7 @@ def list_operations(project: str, page_size: int = PAGE_SIZE, most: int | None =
         )
     if read.came_round:
         raise TransientError("Earth Engine's list of operations repeats a page.", subject=f"projects/{project}")
-    return Listing(list(found.values()), read.since)
+    return Listing(list(found.values()), read.since, listed)
 
 
 def find_operations(

@@ -28,6 +28,17 @@ def test_a_list_follows_its_pages_and_keeps_each_operation_once() -> None:
     assert play(api_methods.list_operations("p"), [ok()]).result == api_methods.Listing([], None)
 
 
+def test_a_list_of_active_operations_leaves_out_what_has_ended_also_between_two_pages() -> None:
+    first = {"operations": [operation("RUNNING"), operation("RUNNING", str(XYZ))], "nextPageToken": "2"}
+    second = {"operations": [operation("CANCELLED"), operation("SUCCEEDED", "projects/p/operations/OLD")]}
+
+    played = play(api_methods.list_operations("p", active_only=True), [ok(first), ok(second)])
+
+    assert played.result
+    assert [str(one.name) for one in played.result.operations] == [str(XYZ)]
+    assert played.result.listed == 4
+
+
 def test_a_list_whose_page_repeats_is_an_error_rather_than_a_loop() -> None:
     page = ok({"operations": [operation("RUNNING")], "nextPageToken": "again"})
 
