@@ -67,7 +67,7 @@ class Methods(ConnectionHook):
         """List the operations of a project, of all users, including those that ended in the last days.
 
         :param project_id: The Cloud project. By default the hook's project.
-        :param active_only: Leave out the operations that have ended. Earth Engine lists them all the same.
+        :param active_only: Return only operations that have not ended. Earth Engine lists all of them.
         """
         project = project_id or self.account.project
         return (yield from api_methods.list_operations(project, active_only=active_only)).operations

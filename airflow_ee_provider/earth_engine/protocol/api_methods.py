@@ -72,7 +72,7 @@ def is_same_project(answered: str, asked: str) -> bool:
 class Listing:
     """A project's operations, and when the first page of them was read, by Earth Engine's clock.
 
-    :param listed: how many the list has, those included that were left out.
+    :param listed: how many the list has, those included that have ended.
     """
 
     operations: list[Operation]
@@ -88,7 +88,7 @@ def list_operations(
     The API does not document what ``filter`` may have, nor an order of the list: so all pages are read.
 
     :param most: stop once that many are there; None for all.
-    :param active_only: leave out, and do not parse, those that have ended.
+    :param active_only: Do not parse or return operations that have ended.
     """
     found: dict[OperationName, Operation] = {}
     foreign: list[str] = []
@@ -105,7 +105,7 @@ def list_operations(
                     continue
                 name = OperationName(project, name.id)
                 if active_only and payload.get("done") is True:
-                    found.pop(name, None)  # It has ended since an earlier page, which had it as well.
+                    found.pop(name, None)  # It has ended since an earlier page was read.
                 else:
                     found[name] = Operation.from_api(payload, name)
         return most is not None and len(found) >= most
