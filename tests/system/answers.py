@@ -32,6 +32,7 @@ TOLD = {
     "`cancel_on_failure`": ("task_id=hold", r"hold is (failed|skipped); cancelling"),
     "the task's notifier": ("", "Cancelling the Earth Engine operations of the task"),
     "the DAG's notifier": ("", _OF_RUN),
+    "the DAG's notifier; of a sensor that just polls, `cancel_on_kill`": ("", f"{_OF_RUN}|{_KILLED}"),
     "the DAG's notifier, after the heartbeat timeout": ("", _OF_RUN),
     "the deadline's notifier": ("", _OF_RUN),
     "the teardown; without one, the collector": ("", f"cancel requested|{_COLLECTED}"),

@@ -147,7 +147,7 @@ EVENTS: dict[str, Event] = {
         ends_by_itself=True,
     ),
     "timeout_callback": Event(
-        "the DAG's notifier",
+        "the DAG's notifier; of a sensor that just polls, `cancel_on_kill`",
         actions.run_out_of_time,
         ("sensor_rescheduled", "started"),
         ends_by_itself=True,
