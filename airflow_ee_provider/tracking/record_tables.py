@@ -1,4 +1,4 @@
-"""The statements that read records of operations, where Airflow's database has them, whoever made them.
+"""The statements that read records of operations in Airflow's database, by whichever process they are executed.
 
 They name runs, and read records by their primary key (run, task, map index, key): so they cost what was active since
 a time, not what the tables have, with any planner. The key is never asked for by a pattern: no index serves that.
