@@ -269,7 +269,10 @@ def test_it_says_what_it_has_cancelled_and_why(
         assert (row.dag_id, row.task_id, json.loads(row.extra)["operation"]) == ("owned", "task", owned)
         reasons = cancelled_automatically(session, datetime.now(timezone.utc) - timedelta(minutes=5))
     assert reasons[owned] == "its task is failed"
-    shown = {one["name"]: one for one in (op.as_dict() for op in read_overview(["earth_engine_default"]).operations)}
+    shown = {
+        one["name"]: one
+        for one in (op.as_dict() for op in read_overview(["earth_engine_default"], also_ended=True).operations)
+    }
     assert shown[owned]["cancelled_because"] == "its task is failed"
     assert shown[bystander]["cancelled_because"] is None
 

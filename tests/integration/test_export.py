@@ -219,7 +219,7 @@ def test_whatever_ends_the_task_for_good_cancels_what_it_has_started(emulator: E
     operator = EarthEngineExportOperator(task_id="export", kind="image", body=BODY)
     operator.max_eecu_seconds = "five"  # As if nobody had checked it.
 
-    with pytest.raises(TypeError):
+    with pytest.raises(AirflowFailException, match="max_eecu_seconds is 'five'"):
         operator.execute({"ti": TaskInstance(), "dag_run": None})
     operator.ending.on_end("failed")
 
