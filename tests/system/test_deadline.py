@@ -29,10 +29,10 @@ def test_with_the_names_it_cancels_and_without_it_says_what_to_use_and_ends(
         lambda: [
             text
             for path in airflow.home.rglob("*.log")
-            if "use AsyncCallback" in (text := path.read_text(encoding="utf-8", errors="replace"))
+            if "Use AsyncCallback" in (text := path.read_text(encoding="utf-8", errors="replace"))
         ],
         what="what to use instead",
     )
 
-    assert "Callback executed successfully" in logs[0].partition("use AsyncCallback")[2]
+    assert "Callback executed successfully" in logs[0].partition("Use AsyncCallback")[2]
     assert emulator.service.state(recorded) == "RUNNING"
