@@ -57,7 +57,7 @@ def test_an_operation_is_found_and_cancelled_and_its_end_is_seen(
     window.click("//button[normalize-space()='Cancel it']")
     wait_until(lambda: "cancelling" in "".join(window.rows()), what="the row to say so", interval=0.1)
     wait_until(lambda: emulator.service.state(name) == "CANCELLED", what="Earth Engine to say so")
-    window.see("0 of ")
+    window.see("0 of 0 operations")
 
 
 def test_filters_and_sorting(window: Browser, emulator: Emulator, held: tuple[str, str]) -> None:  # noqa: ARG001
@@ -231,12 +231,23 @@ def test_an_empty_page_says_why(window: Browser) -> None:
     window.see("No operation matches the filters. “Active” hides those that have ended.")
 
 
+def test_the_name_of_a_task_wraps_on_a_phone(window: Browser, airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    emulator.service.behave(DAG_ID, pending_seconds=0, run_seconds=3600, cancel_seconds=2)
+    held_by_a_deferred_task(airflow)
+
+    window.open(f"{PAGE}?dag={DAG_ID}", width=390)
+
+    window.see(f"{DAG_ID}.wait")
+    assert not window.is_too_wide()
+
+
 @pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 1400), ("light", 390), ("dark", 390)])
 def test_nothing_serious_keeps_anybody_from_using_it(window: Browser, theme: str, width: int) -> None:
     window.open(PAGE, theme=theme, width=width)
     window.see_operations()
     window.click("//summary")
     assert window.complaints() == []
+    assert not window.is_too_wide()
 
     window.click("(//td//input[@type='checkbox' and not(@disabled)])[1]")
     window.click("//button[starts-with(normalize-space(), 'Cancel 1')]")
