@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
@@ -77,6 +78,15 @@ def xcom_table() -> Any:
     else:
         from airflow.models.xcom import BaseXCom as Model  # type: ignore[no-redef]
     return Model.__table__
+
+
+def task_store_table() -> Any:
+    """Return SQLAlchemy's table of what tasks have stored; None before Airflow 3.3."""
+    if find_spec("airflow.models.task_state_store") is None:
+        return None
+    from airflow.models.task_state_store import TaskStateStoreModel
+
+    return TaskStateStoreModel.__table__
 
 
 def or_error(function: Any, *args: Any, **kwargs: Any) -> Any:

@@ -48,8 +48,13 @@ def _state_from_supervisor(ti: Any) -> str:
     return "deleted"
 
 
+def word_of(state: Any) -> str | None:
+    """Return a state, which Airflow's tables have as a text or as an enum's member; None for no state."""
+    return None if state is None else str(getattr(state, "value", state))
+
+
 def _in_words(state: Any) -> str:
-    return "cleared" if state is None else str(getattr(state, "value", state))
+    return word_of(state) or "cleared"
 
 
 def _state_from_database(ti: Any) -> tuple[str, int | None, bool]:

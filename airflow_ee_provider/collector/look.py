@@ -10,13 +10,15 @@ from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.stored_values import or_error, xcom_backend
+from airflow_ee_provider.base.task_states import word_of
 from airflow_ee_provider.collector.decision import WAITS_WITHOUT_A_PROCESS
 from airflow_ee_provider.collector.tables import Tables
 from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY, Record, part_key, read_parts
+from airflow_ee_provider.tracking.record_tables import Key, key_of
 from airflow_ee_provider.tracking.settled import settled_try
 
 if TYPE_CHECKING:
@@ -27,14 +29,6 @@ MOST_NAMED = 1000
 
 #: How many parts that come before the last one are read at a time.
 PARTS = 32
-
-
-class Key(NamedTuple):
-    """What names a task instance in XComs: the DAG run by its number."""
-
-    run: int
-    task_id: str
-    map_index: int
 
 
 @dataclass(frozen=True)
@@ -119,7 +113,7 @@ class Database:
 
         run = self._run.c
         statement = select(run.id, run.state).where(or_(run.state.in_(ACTIVE_RUN_STATES), run.id > newer_than))
-        return {row.id: _word(row.state) in ACTIVE_RUN_STATES for row in self._ask(statement)}
+        return {row.id: word_of(row.state) in ACTIVE_RUN_STATES for row in self._ask(statement)}
 
     def look(self, newer_than: int, named: Collection[int] = ()) -> Seen:
         """Read the runs that are active, those that are newer than one, and those that are named."""
@@ -151,9 +145,9 @@ class Database:
             Key(row.run, row.task_id, row.map_index),
             row.dag_id,
             row.run_id,
-            _word(row.run_state),
+            word_of(row.run_state),
             row.run_started,
-            _word(row.state),
+            word_of(row.state),
             row.try_number or 0,
             row.max_tries,
             row.timestamp,
@@ -212,7 +206,7 @@ class Database:
                     c = table.c
                     scope = and_(c.dag_run_id.in_(runs), c.task_id.in_(ids), c.key.in_(keys))
                     for row in self._ask(select(c.dag_run_id, c.task_id, c.map_index, c.key, c.value).where(scope)):
-                        key = Key(row.dag_run_id, row.task_id, row.map_index)
+                        key = key_of(row)
                         if key in wanted:
                             value = SimpleNamespace(key=row.key, value=row.value)
                             read = json.loads if stored else backend.deserialize_value
@@ -279,7 +273,3 @@ def _settled_try(value: Any) -> int | None:
 def _some(things: list[Any]) -> Iterator[list[Any]]:
     for start in range(0, len(things), MOST_NAMED):
         yield things[start : start + MOST_NAMED]
-
-
-def _word(state: Any) -> str | None:
-    return None if state is None else str(getattr(state, "value", state))

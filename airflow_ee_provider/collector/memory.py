@@ -16,7 +16,8 @@ from airflow_ee_provider.tracking.record import Ownership, Record
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from airflow_ee_provider.collector.look import Database, Instance, Key, Seen
+    from airflow_ee_provider.collector.look import Database, Instance, Seen
+    from airflow_ee_provider.tracking.record_tables import Key
 
 
 @dataclass

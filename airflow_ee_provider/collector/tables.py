@@ -6,10 +6,9 @@ the runs, by outer joins, so that no planner begins with all XComs of a key.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.base.stored_values import xcom_table
+from airflow_ee_provider.base.stored_values import task_store_table, xcom_table
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY
 
 if TYPE_CHECKING:
@@ -35,11 +34,7 @@ class Tables:
         self.run: Any = DagRun.__table__
         self.task: Any = TaskInstance.__table__
         self.log: Any = Log.__table__
-        self.store: Any = None
-        if find_spec("airflow.models.task_state_store") is not None:
-            from airflow.models.task_state_store import TaskStateStoreModel
-
-            self.store = TaskStateStoreModel.__table__
+        self.store: Any = task_store_table()
         self._record, self._settled = self.xcom.alias("record"), self.xcom.alias("settled")
 
     def of_records(self, scope: Any) -> Any:

@@ -99,7 +99,7 @@ class Ending:
     def on_signal(self) -> None:
         """Decide what is cancelled, because Airflow ends this process (``on_kill``)."""
         if self.phase is Phase.CANCELLING and not AIRFLOW_3:  # Its handler raises, which ends that half-way.
-            self._cancel(f"{self.task.task_id} is told to end again", self.task.own_operations, "kill")
+            self._cancel(f"{self.task.task_id} received a second SIGTERM", self.task.own_operations, "kill")
             return
         is_amid_timeout = self.phase is Phase.CANCELLING and self._has_timed_out
         if self.phase is not Phase.WORKING and not is_amid_timeout:

@@ -12,14 +12,15 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_ee_provider.base.stored_values import or_error
+from airflow_ee_provider.base.task_states import word_of
 from airflow_ee_provider.earth_engine.auth.settings import comma_separated
 from airflow_ee_provider.hooks.connection import CONFIG_SECTION
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.tracking.holders import CLOCKS_DIFFER, Holder, Holding, earliest_record, id_of
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, read_parts
 from airflow_ee_provider.tracking.record_tables import (
-    Instance,
-    instance_of,
+    Key,
+    key_of,
     may_name,
     parts_before,
     record_tables,
@@ -72,7 +73,7 @@ class Recorded:
     def __init__(self) -> None:
         self._ids: Collection[str] = frozenset()
         self._read_at: datetime | None = None
-        self._known: dict[str, dict[Instance, _Known]] = {}
+        self._known: dict[str, dict[Key, _Known]] = {}
 
     def of(self, operations: Collection[Operation]) -> list[Holding]:
         """Return what is recorded of these operations; of those that the last call had, only what is new is read."""
@@ -95,10 +96,10 @@ class Recorded:
             for table in record_tables():
                 known = {key: one for key, one in self._known.get(table.name, {}).items() if one.names(ids)}
                 rows = {
-                    instance_of(row): row
+                    key_of(row): row
                     for some in _portions(sorted({*runs, *(key.run for key in known)}))
                     for row in session.execute(table.last_parts(some))
-                    if instance_of(row) in known or (row.changed >= since and may_name(row.value, ids))
+                    if key_of(row) in known or (row.changed >= since and may_name(row.value, ids))
                 }
                 same = {key for key, row in rows.items() if key in known and known[key].row.changed == row.changed}
                 parts = {key: known[key].parts for key in same}
@@ -121,17 +122,15 @@ def _portions(things: Sequence[T]) -> Iterator[Sequence[T]]:
         yield things[begin : begin + AT_A_TIME]
 
 
-def _parts(session: Any, table: RecordTable, rows: Mapping[Instance, Any]) -> dict[Instance, tuple[Record, ...]]:
+def _parts(session: Any, table: RecordTable, rows: Mapping[Key, Any]) -> dict[Key, tuple[Record, ...]]:
     """Read all parts of some records; none of one that cannot be read."""
-    values: dict[Instance, dict[str, Any]] = {
-        key: {OPERATIONS_KEY: or_error(table.read, row)} for key, row in rows.items()
-    }
+    values: dict[Key, dict[str, Any]] = {key: {OPERATIONS_KEY: or_error(table.read, row)} for key, row in rows.items()}
     before = {key: parts_before(one[OPERATIONS_KEY]) for key, one in values.items()}
     for some in _portions([key for key, number in before.items() if number]):
         for row in session.execute(table.parts(some, max(before.values()))):
-            if instance_of(row) in values:
-                values[instance_of(row)][row.key] = or_error(table.read, row)
-    found: dict[Instance, tuple[Record, ...]] = {}
+            if key_of(row) in values:
+                values[key_of(row)][row.key] = or_error(table.read, row)
+    found: dict[Key, tuple[Record, ...]] = {}
     for key, row in rows.items():
         try:
             found[key] = tuple(read_parts(values[key].get))
@@ -165,13 +164,9 @@ def _holder(row: Any, record: Record) -> Holder:
         task_id=row.task_id,
         map_index=row.map_index,
         try_number=row.try_number or 0,
-        task_state=_word(row.task_state),
-        run_state=_word(row.run_state),
+        task_state=word_of(row.task_state),
+        run_state=word_of(row.run_state),
         ownership=record.ownership,
         dag_owners=comma_separated(row.owners),
         triggered_by=getattr(row, "triggering_user_name", None),
     )
-
-
-def _word(state: Any) -> str | None:
-    return None if state is None else str(getattr(state, "value", state))

@@ -167,7 +167,7 @@ def _overview(
     held_by: Callable[[list[Operation]], list[HeldOperation]],
     age: Callable[[str], float] = lambda _: 0.0,
 ) -> Overview:
-    """List side by side, then ask the database, once, whatever the number of operations."""
+    """List the projects side by side; then read the database once for all operations."""
     shown = list(hooks)
 
     def listing(conn_id: str) -> list[Operation] | str:

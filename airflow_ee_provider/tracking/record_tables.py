@@ -1,4 +1,4 @@
-"""The statements that read records of operations in Airflow's database, by whichever process they are executed.
+"""The statements that read records of operations in Airflow's database.
 
 They name runs, and read records by their primary key (run, task, map index, key): so they cost what was active since
 a time, not what the tables have, with any planner. The key is never asked for by a pattern: no index serves that.
@@ -10,12 +10,11 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
-from airflow_ee_provider.base.stored_values import xcom_backend, xcom_table
+from airflow_ee_provider.base.stored_values import task_store_table, xcom_backend, xcom_table
 from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record, part_key
 
@@ -33,7 +32,7 @@ _INSTANCE = ("dag_run_id", "task_id", "map_index")
 _ID, _IS_WHOLE = re.compile(r'/operations/([^"\\]+)'), re.compile(r'"parts_before\\?": ?0\b')
 
 
-class Instance(NamedTuple):
+class Key(NamedTuple):
     """What names a task instance in a record: the DAG run by its number."""
 
     run: int
@@ -87,7 +86,7 @@ class RecordTable:
         joined = joined.outerjoin(dag, dag.c.dag_id == run.c.dag_id)
         return select(*columns).select_from(joined).where(record.c.dag_run_id.in_(runs))
 
-    def parts(self, instances: Collection[Instance], most: int) -> Any:
+    def parts(self, instances: Collection[Key], most: int) -> Any:
         """Return the statement for the parts that come before the last one, of these task instances and some others.
 
         :param most: how many one of them has.
@@ -120,10 +119,8 @@ def runs_since(since: datetime) -> Any:
 def record_tables() -> list[RecordTable]:
     """Return the tables that have records; from Airflow 3.3 on what tasks have stored outlives a try."""
     tables = [RecordTable(xcom_table(), "timestamp", _read_xcom)]
-    if find_spec("airflow.models.task_state_store") is not None:
-        from airflow.models.task_state_store import TaskStateStoreModel
-
-        tables.append(RecordTable(TaskStateStoreModel.__table__, "updated_at", lambda row: json.loads(row.value)))
+    if (store := task_store_table()) is not None:
+        tables.append(RecordTable(store, "updated_at", lambda row: json.loads(row.value)))
     return tables
 
 
@@ -133,9 +130,9 @@ def _read_xcom(row: Any) -> Any:
     return xcom_backend().deserialize_value(SimpleNamespace(key=row.key, value=value))
 
 
-def instance_of(row: Any) -> Instance:
+def key_of(row: Any) -> Key:
     """Return what names the task instance of a record."""
-    return Instance(row.dag_run_id, row.task_id, row.map_index)
+    return Key(row.dag_run_id, row.task_id, row.map_index)
 
 
 def may_name(value: Any, ids: Collection[str]) -> bool:

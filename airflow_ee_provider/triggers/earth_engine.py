@@ -124,7 +124,7 @@ class EarthEngineOperationsTrigger(Trigger):
         return wait_for_operations(account.names(self.operation_names), self.options)
 
     async def _take_over(self) -> float:
-        """Let the task's process end: from now on, this trigger is told of a kill; return when it will have ended."""
+        """Let the task's process end: Airflow now reports kills to this trigger; return when the process has ended."""
         if not self.handover or self.task_instance is None:
             return 0.0
         from asgiref.sync import sync_to_async

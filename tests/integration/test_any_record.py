@@ -1,4 +1,4 @@
-"""Whatever an XCom has in place of a record: it costs itself only, whoever reads it."""
+"""An XCom that is no valid record affects no other record, for each reader of records."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from assets import ASSETS, Assets
 from ee.data import exportImage
 from instances import Store, TaskInstance
 from requests_sent import sent
-from tries import Tries
+from tries import Tries, let_the_first_fail
 
 from airflow_ee_provider.base import task_states
 from airflow_ee_provider.client import earth_engine
@@ -390,14 +390,7 @@ def test_what_it_moves_away_before_it_fails_is_exported_again(service: Service) 
 
 @pytest.mark.parametrize("deferrable", PLACES)
 def test_a_transient_failure_is_started_again(service: Service, deferrable: bool) -> None:
-    create = service._create
-
-    def failing(project: str, kind: str, request: Any, behaviour: Any) -> Any:
-        if len(service.operations) < 2:
-            behaviour = {**behaviour, "outcome": "FAILED", "message": "Internal error."}
-        return create(project, kind, request, behaviour)
-
-    service._create = failing  # type: ignore[method-assign]
+    let_the_first_fail(service, 2)
     Tries(
         lambda: len(started(["a", "b"])),
         batch_starts=True,

@@ -34,7 +34,7 @@ class TaskInstance:
 
 
 @contextmanager
-def lent(records: list[str] | None = None) -> Iterator[tuple[Starter, EeSession]]:
+def ee_initialised(records: list[str] | None = None) -> Iterator[tuple[Starter, EeSession]]:
     hook, context = EarthEngineHook(), {"ti": TaskInstance()}
     starter = Starter(hook, context, (records if records is not None else []).extend)  # type: ignore[arg-type]
     with ee_session(hook.account, starter, hook.log) as client:
@@ -73,7 +73,7 @@ def test_it_is_what_the_official_client_sends(what: str, earth_engine_emulator: 
     ee.Initialize(CREDENTIALS, url=earth_engine_emulator.url, project="earth-demo")
     EXPORTS[what](ee).start()
     ee.Reset()
-    with lent():
+    with ee_initialised():
         [export] = read_value(EXPORTS[what](ee), "earth-demo", ()).operations
 
     [sent] = earth_engine_emulator.service.requests("POST", "*:export")
@@ -89,7 +89,7 @@ def test_a_classifier_is_exported_as_one(earth_engine_emulator: Emulator) -> Non
     assert earth_engine_emulator
     import ee
 
-    with lent():
+    with ee_initialised():
         classifier = ee.Classifier.smileCart()
         task = ee.batch.Export.classifier.toAsset(classifier, "x", "projects/earth-demo/assets/c")
         [export] = read_value(task, "earth-demo", ()).operations
@@ -103,7 +103,7 @@ def test_the_clients_own_workload_tag_is_kept(earth_engine_emulator: Emulator) -
     assert earth_engine_emulator
     import ee
 
-    with lent(), ee.data.workloadTagContext("mine"):
+    with ee_initialised(), ee.data.workloadTagContext("mine"):
         [export] = read_value(EXPORTS["image to Drive"](ee), "earth-demo", ()).operations
 
     assert isinstance(export, Export)
@@ -114,7 +114,7 @@ def returned_by(form: Callable[[Any], Any]) -> tuple[list[Any], str]:
     """Return what is made of a started task in some form, and the operation's name."""
     import ee
 
-    with lent() as (starter, client):
+    with ee_initialised() as (starter, client):
         task = EXPORTS["image to Drive"](ee)
         task.start()
         return read_value(form(task), client.project, starter.started).operations, task.name
@@ -152,7 +152,7 @@ def test_what_is_no_operation_stays_the_very_object_that_it_is(own: Any) -> None
 def test_an_operation_is_replaced_where_it_stands_and_a_text_stays() -> None:
     import ee
 
-    with lent() as (starter, client):
+    with ee_initialised() as (starter, client):
         task = EXPORTS["image to Drive"](ee)
         task.start()
         unstarted = EXPORTS["table to a bucket"](ee)
@@ -179,7 +179,7 @@ def test_what_was_only_listed_is_nobodys(earth_engine_emulator: Emulator) -> Non
     import ee
 
     earth_engine_emulator.service.add("somebody else's")
-    with lent(), pytest.raises(InvalidRequestError, match="a list shows everybody's"):
+    with ee_initialised(), pytest.raises(InvalidRequestError, match="a list shows everybody's"):
         read_value(ee.batch.Task.list(), "earth-demo", ())
 
 
@@ -187,7 +187,7 @@ def test_a_list_of_the_apis_own_adopts_none(earth_engine_emulator: Emulator) -> 
     import ee
 
     earth_engine_emulator.service.add("somebody else's")
-    with lent():
+    with ee_initialised():
         listed = ee.data.listOperations()
         assert read_value(listed, "earth-demo", ()) == (listed, [])
 
@@ -238,7 +238,7 @@ def test_every_start_is_seen_as_it_happens_and_has_a_request_id_of_ours(
     URL[:] = [earth_engine_emulator.url]
     recorded: list[str] = []
 
-    with lent(recorded) as (starter, _):
+    with ee_initialised(recorded) as (starter, _):
         STARTS[how](ee)
         starter.flush()  # Before Airflow 3.2, threads record nothing.
         assert sorted(starter.started) == sorted(recorded)
@@ -254,7 +254,7 @@ def test_an_ingestion_whose_answer_is_lost_is_started_once(earth_engine_emulator
     import ee
 
     earth_engine_emulator.service.fail("reset_after", path="*:import")
-    with lent() as (starter, _):
+    with ee_initialised() as (starter, _):
         ee.data.startIngestion("an-id", INGESTION)
 
         assert list(earth_engine_emulator.service.operations) == list(starter.started)
@@ -265,10 +265,10 @@ def test_a_second_try_finds_what_the_first_has_started_in_whatever_order(earth_e
     import ee
 
     tasks = ["image to Drive", "image to a bucket", "table to a bucket"]
-    with lent():
+    with ee_initialised():
         for what in tasks:
             EXPORTS[what](ee).start()
-    with lent() as (starter, _):
+    with ee_initialised() as (starter, _):
         for what in reversed(tasks):
             EXPORTS[what](ee).start()
 
@@ -280,7 +280,7 @@ def test_a_refused_start_is_remembered_until_it_succeeds(earth_engine_emulator: 
     import ee
 
     earth_engine_emulator.service.fail("permission_denied", path="*:export", times=2)
-    with lent() as (starter, _):
+    with ee_initialised() as (starter, _):
         for what in ("image to Drive", "image to a bucket", "image to Drive"):
             with suppress(ee.EEException):
                 EXPORTS[what](ee).start()
@@ -294,7 +294,7 @@ def test_a_refused_start_is_remembered_until_it_succeeds(earth_engine_emulator: 
 def test_after_a_kill_the_client_starts_nothing_more(earth_engine_emulator: Emulator) -> None:
     import ee
 
-    with lent() as (starter, _):
+    with ee_initialised() as (starter, _):
         starter.stop()
         with pytest.raises(ee.EEException, match="Nothing more is started"):
             EXPORTS["image to Drive"](ee).start()
@@ -316,7 +316,7 @@ def test_a_thread_that_outlives_the_function_is_waited_for_and_then_refused(eart
         except ee.EEException as error:
             second.append(str(error))
 
-    with lent(recorded):
+    with ee_initialised(recorded):
         thread = Thread(target=work, args=[first(ee)])
         thread.start()
         sleep(0.3)
@@ -333,10 +333,10 @@ def test_only_work_that_goes_on_is_named(
     assert earth_engine_emulator
     over = Event()
     pool = ThreadPoolExecutor(1, "idle-pool")
-    with lent():
+    with ee_initialised():
         pool.submit(int).result()
         Thread(target=over.wait, name="progress-bar", daemon=True).start()
-    with lent():
+    with ee_initialised():
         forgotten = Thread(target=over.wait, name="forgotten-work")
         forgotten.start()
     over.set()
@@ -354,7 +354,7 @@ def test_a_child_process_can_make_exports_and_cannot_start_them(earth_engine_emu
     import ee
 
     # Not a `multiprocessing.Pool`: that ends its processes by SIGTERM, for which Airflow has a handler of its own.
-    with lent(), ProcessPoolExecutor(2, get_context("fork")) as pool:
+    with ee_initialised(), ProcessPoolExecutor(2, get_context("fork")) as pool:
         made_there = list(pool.map(made, ["image to Drive", "table to a bucket"]))
         assert len(read_value(made_there, "earth-demo", ()).operations) == 2
         with pytest.raises(ee.EEException, match="child process cannot start"):
@@ -371,7 +371,7 @@ def test_a_spawned_process_has_no_client_and_the_log_says_what_to_do(
 
     with (
         pytest.raises(ee.EEException, match="not initialized"),
-        lent(),
+        ee_initialised(),
         ProcessPoolExecutor(1, get_context("spawn")) as pool,
     ):
         pool.submit(made, "image to Drive").result()
@@ -396,7 +396,7 @@ def test_a_function_cannot_wait_for_a_browser(earth_engine_emulator: Emulator) -
     assert earth_engine_emulator
     import ee
 
-    with lent():
+    with ee_initialised():
         assert ee.Authenticate() is True
         assert ee.Authenticate(auth_mode="notebook", force=False) is True
         with pytest.raises(InvalidRequestError, match="waits for a person with a browser"):
@@ -405,7 +405,7 @@ def test_a_function_cannot_wait_for_a_browser(earth_engine_emulator: Emulator) -
 
 def test_the_functions_own_sockets_have_no_time_limit_of_ours(earth_engine_emulator: Emulator) -> None:
     assert earth_engine_emulator
-    with lent():
+    with ee_initialised():
         assert socket.getdefaulttimeout() is None
 
 
@@ -415,7 +415,7 @@ def test_the_client_is_forgotten_afterwards(earth_engine_emulator: Emulator) -> 
     earth_engine_emulator.service.fail("not_registered", path="*/algorithms", times=None)
     with (
         pytest.raises(PermissionDeniedError, match="Register the project"),
-        lent(),
+        ee_initialised(),
     ):
         pass
 

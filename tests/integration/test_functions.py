@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from assets import ASSETS, Assets
 from instances import Store
 from requests_sent import sent
-from tries import Tries
+from tries import Tries, let_the_first_fail
 
 from airflow_ee_provider.base import task_states
 from airflow_ee_provider.exports import queue
@@ -114,14 +114,7 @@ def test_a_restart_calls_the_function_no_more(service: Service, deferrable: bool
         to_bucket(f"own-{uuid.uuid4().hex}").start()
         return [to_bucket(f"tile-{uuid.uuid4().hex}")]
 
-    create = service._create
-
-    def failing(project: str, kind: str, request: Any, behaviour: Any) -> Any:
-        if len(service.operations) < 2:
-            behaviour = {**behaviour, "outcome": "FAILED", "message": "Internal error."}
-        return create(project, kind, request, behaviour)
-
-    service._create = failing  # type: ignore[method-assign]
+    let_the_first_fail(service, 2)
     tries = Tries(stamped, max_restarts=1, stop_at_failure=False, deferrable=deferrable)
     value = tries.run()
 

@@ -1,4 +1,4 @@
-"""Whatever JSON or a template brings as a parameter: it is used, or one sentence names the parameter."""
+"""Any value that JSON or a template gives a parameter is used, or refused in one sentence that names the parameter."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def test_who_may_read_the_dag_sees_what_it_owns_and_the_number_of_the_others(
 
 
 def deny(monkeypatch: pytest.MonkeyPatch, *dag_ids: str | None) -> None:
-    """Let nobody do anything with some DAGs; None stands for the question about all of them."""
+    """Forbid all users everything with these DAGs; None stands for the question about all DAGs."""
     manager = get_auth_manager()
     allowed = manager.is_authorized_dag
     monkeypatch.setattr(
@@ -387,7 +387,7 @@ def test_teams_are_asked_about(api: TestClient, orphan: str, monkeypatch: pytest
 
     assert orphan not in shown(api, "op")
     assert orphan in shown(api, "admin")
-    # Of another team than its connection's, a DAG owns nothing there, whatever it records.
+    # A DAG owns no operation in the connection of another team, even if it has recorded one.
     monkeypatch.setattr(DagModel, "get_dag_id_to_team_name_mapping", staticmethod(lambda *_, **__: {}))
     monkeypatch.setattr(Connection, "get_conn_id_to_team_name_mapping", staticmethod(teams))
     forget_permissions()

@@ -51,13 +51,13 @@ def asked(manager: Manager) -> dict[str, list[bool]]:
         os.environ["AIRFLOW_CONN_EARTH_ENGINE_DEFAULT"] = emulator.airflow_connection()
         initdb()
         emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=3600)
-        owned, nobodys = emulator.service.add("owned"), emulator.service.add("nobody's")
+        owned, unowned = emulator.service.add("owned"), emulator.service.add("unowned")
         run_id = _run(owned)
         from airflow.api_fastapi.app import create_app
 
         with TestClient(create_app(apps="core"), raise_server_exceptions=False) as api:
             return {
-                role: _row(api, {"Authorization": f"Bearer {token}"}, owned, nobodys, run_id)
+                role: _row(api, {"Authorization": f"Bearer {token}"}, owned, unowned, run_id)
                 for role, token in manager.tokens().items()
             }
 
@@ -70,7 +70,7 @@ def _run(name: str) -> str:
     return str(DagBag(str(DAGS)).dags[DAG_ID].test(run_conf={"operation_names": [name]}).run_id)
 
 
-def _row(api: Any, headers: dict[str, str], owned: str, nobodys: str, run_id: str) -> list[bool]:
+def _row(api: Any, headers: dict[str, str], owned: str, unowned: str, run_id: str) -> list[bool]:
     def is_let(method: str, path: str, body: Any = None) -> bool:
         return api.request(method, path, headers=headers, json=body).status_code not in (401, 403)
 
@@ -88,8 +88,8 @@ def _row(api: Any, headers: dict[str, str], owned: str, nobodys: str, run_id: st
         answer.status_code == 200,
         *(owned in seen, is_let("GET", run)),
         *(is_cancelled(owned), is_let("PATCH", f"{run}/taskInstances/task/dry_run", {"new_state": "failed"})),
-        *(nobodys in seen, is_let("GET", connection)),
-        *(is_cancelled(nobodys), is_let("PATCH", connection, edited)),
+        *(unowned in seen, is_let("GET", connection)),
+        *(is_cancelled(unowned), is_let("PATCH", connection, edited)),
     ]
 
 

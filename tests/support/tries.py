@@ -16,6 +16,8 @@ from airflow_ee_provider.decorators.earth_engine import _EarthEngineDecoratedOpe
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_ee_provider.emulator.service import Service
+
 
 class SerialisingInstance(TaskInstance):
     """A task instance whose XComs are what Airflow makes of them."""
@@ -90,3 +92,18 @@ async def _event_of(trigger: Any) -> Any:
     async for event in again.run():
         return event.payload
     raise AssertionError("The trigger has ended without an event.")
+
+
+def let_the_first_fail(service: Service, number: int) -> None:
+    """Let the first operations of an emulator fail in a way that is started again.
+
+    :param number: how many of them.
+    """
+    create = service._create
+
+    def failing(project: str, kind: str, request: Any, behaviour: Any) -> Any:
+        if len(service.operations) < number:
+            behaviour = {**behaviour, "outcome": "FAILED", "message": "Internal error."}
+        return create(project, kind, request, behaviour)
+
+    service._create = failing  # type: ignore[method-assign]
