@@ -104,15 +104,19 @@ class Browser:
         )
         return [f"{one['id']}: {one['help']}" for one in found if one["impact"] in SERIOUS]
 
-    def is_too_wide(self) -> bool:
-        """Whether something has to be scrolled sideways, of our part of the page or around it."""
+    def sticks_out(self) -> list[str]:
+        """What has to be scrolled sideways, of our part of the page or around it, with what is too wide in it."""
         script = """
+            const found = [];
             for (let one = document.querySelector('.ee-page'); one; one = one.parentElement) {
-              if (one.scrollWidth > one.clientWidth + 1) return true;
+              if (one.scrollWidth <= one.clientWidth + 1) continue;
+              const edge = one.getBoundingClientRect().left + one.clientWidth + 1;
+              const wide = [...one.querySelectorAll('*')].filter(each => each.getBoundingClientRect().right > edge);
+              found.push(one.outerHTML.slice(0, 80), ...wide.slice(0, 9).map(each => each.outerHTML.slice(0, 300)));
             }
-            return false;
+            return found;
         """
-        return bool(self.driver.execute_script(script))
+        return [str(one) for one in self.driver.execute_script(script)]
 
     def picture(self, path: Path) -> None:
         """Save what is to be seen, once nothing moves any more."""
