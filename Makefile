@@ -167,7 +167,12 @@ $(VENV_3)/docs: $(VENV_3)/installed
 	$(PYTHON) -m venv --clear .venv-libraries
 	.venv-libraries/bin/pip install --quiet --disable-pip-version-check "pip==26.0"
 	.venv-libraries/bin/pip install --quiet --constraint constraints/airflow-$(AIRFLOW_3).txt \
-		"apache-airflow==$(AIRFLOW_3)" --editable ".[earthengine,testing]" psutil geemap geetools eemont xee
+		"apache-airflow==$(AIRFLOW_3)" --editable ".[earthengine,testing]" --group test psutil geemap geetools eemont xee \
+		geedim geeup hydrafloods openet-core ee-client
+	$(PYTHON) -m venv --clear .venv-libraries/older
+	.venv-libraries/older/bin/pip install --quiet --disable-pip-version-check "pip==24.0"
+	.venv-libraries/older/bin/pip install --quiet --disable-pip-version-check --no-deps --target .venv-libraries/beside eeUtil
+	rm -rf .venv-libraries/older
 	touch $@
 
 # Flask-AppBuilder needs a python-dateutil older than the constraints have.

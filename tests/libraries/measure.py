@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import ee
 from helpers import helpers
 from instances import TaskInstance
+from less_known import less_known, other_client
 
 from airflow_ee_provider.earth_engine.ee_client.session import ee_session
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
@@ -34,7 +35,17 @@ from dev.standalone import StandaloneAirflow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LIBRARIES = ("geemap", "geetools", "eemont", "xee")
+LIBRARIES = ("geemap", "geetools", "eemont", "xee", "geedim", "hydrafloods")
+
+#: What Earth Engine answers, by the outermost function.
+ANSWERS = {
+    "Image.clip": {
+        "bands": [
+            {"id": "b", "crs": "EPSG:4326", "crs_transform": [1, 0, 0, 0, -1, 0], "dimensions": [1, 1], "data_type": {}}
+        ]
+    },
+    "Geometry.bounds": {"coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]},
+}
 
 IMPORT = """
 import json, psutil, time
@@ -93,6 +104,16 @@ def _batched(hook: EarthEngineHook, service: Service, helper: Callable[[], Any],
     return "yes" if is_registered else "waits for an id"
 
 
+def past_the_task() -> tuple[int, int]:
+    """Return how many operations ee-client starts inside a task, and how many of them the task owns."""
+    with Emulator() as emulator:
+        hook = _Hook(json.loads(emulator.airflow_connection()))
+        starter = Starter(hook, {"ti": TaskInstance()}, lambda _: None)  # type: ignore[arg-type]
+        with ee_session(hook.account, starter, hook.log):
+            other_client(emulator.url, "token", "earth-demo")
+        return len(emulator.service.operations), len(starter.started)
+
+
 def killed_in_airflow(helpers: dict[str, tuple[int, Any]]) -> dict[str, str]:
     """Mark a task of a real Airflow as failed while its function works and has exported: what is cancelled then."""
     found: dict[str, str] = {}
@@ -136,9 +157,11 @@ class _Hook(EarthEngineHook):
 
 
 def _value(body: Any) -> Any:
-    """Answer what the helpers ask: how many images there are, and what they are called."""
-    text = json.dumps(body)
-    return 2 if re.search(r"functionName\W+Collection\.size|Element\.get", text) else ["0", "1"]
+    """Answer what the helpers ask: of an image, of a region, how many images there are, and what they are called."""
+    expression = body["expression"]
+    outermost = expression["values"][expression["result"]].get("functionInvocationValue", {}).get("functionName", "")
+    is_number = re.search(r"functionName\W+Collection\.size|Element\.get", json.dumps(body))
+    return ANSWERS.get(outermost, 2 if is_number else ["0", "1"])
 
 
 def imported(library: str) -> list[str]:
@@ -173,6 +196,13 @@ libraries](../libraries.md) is the guide. The libraries are installed with Airfl
 - *refused start*: what the helper does with the error.
 
 {helpers}
+
+## What is not owned, and what is not measured
+
+- ee-client {ee_client} has an HTTP client and an account of its own: it started {started}, and the task owned {owned}.
+- eeUtil {ee_util}: pip 24.1 and later refuse its metadata, so pip 24.0 installed it without its dependencies.
+- geeup uploads with a browser's cookies before it starts an ingestion; only the ingestion is measured.
+- eedl needs GDAL's library and its Python binding; it is not measured. It calls `task.start()`, as the others do.
 """
 
 
@@ -186,7 +216,7 @@ def main() -> int:
         hook = _Hook(json.loads(emulator.airflow_connection()))
         starter = Starter(hook, {"ti": TaskInstance()}, lambda _: None)  # type: ignore[arg-type]
         with ee_session(hook.account, starter, hook.log):
-            made = helpers()
+            made = helpers() | less_known()
     cancelled = killed_in_airflow(made)
     for name, (count, helper) in made.items():
         line, is_good = row(name, count, helper)
@@ -199,7 +229,12 @@ def main() -> int:
     conflicts = (
         "`pip check` finds no conflict." if not checked.returncode else f"`pip check` reports: {checked.stdout.strip()}"
     )
+    started, owned = past_the_task()
     text = PAGE.format(
+        ee_client=version("ee-client"),
+        ee_util=version("eeUtil"),
+        started=started,
+        owned=owned or "none",
         ee=version("earthengine-api"),
         airflow=version("apache-airflow"),
         conflicts=conflicts,

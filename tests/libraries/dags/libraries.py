@@ -12,8 +12,9 @@ with DAG("library", schedule=None, catchup=False):
     @task.earth_engine(task_id="hold", poll_interval=1)
     def hold(dag_run: Any) -> None:
         from helpers import helpers
+        from less_known import less_known
 
-        _, export = helpers()[dag_run.conf["helper"]]
+        _, export = (helpers() | less_known())[dag_run.conf["helper"]]
         export()
         time.sleep(600)
 
