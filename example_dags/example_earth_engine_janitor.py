@@ -26,4 +26,6 @@ with DAG(
         older_than=timedelta(hours=12),
         limit=100,
         deferrable=True,
+        retries=2,
+        retry_delay=timedelta(minutes=1),
     )
