@@ -275,3 +275,24 @@ def test_it_is_a_tab_of_what_holds_operations(window: Browser, held: tuple[str, 
 
     window.see("Earth Engine operations")
     window.see(" operations")
+
+
+def test_who_may_only_look_can_select_nothing_and_is_told_what_is_hidden(
+    airflow: StandaloneAirflow, emulator: Emulator
+) -> None:
+    emulator.service.behave(DAG_ID, pending_seconds=0, run_seconds=3600, cancel_seconds=2)
+    run_id, _ = held_by_a_deferred_task(airflow)
+    emulator.service.add("of no task", run_seconds=3600, project="earth-demo")
+    with browser(airflow) as window:
+        window.as_role("viewer")
+
+        window.open(f"/dags/{DAG_ID}/runs/{run_id}/plugin/earth-engine-of-run")
+        window.see(f"{DAG_ID}.wait")
+        box = f"//input[@aria-label='Select {DAG_ID}']"
+        assert not window.is_enabled(box)
+        assert "whose task instances you may not edit" in window.value(box, "title")
+        assert not window.is_enabled("//th//input[@type='checkbox']")
+
+        window.open(PAGE)
+        window.see("1 of 1 operations, 1 that you may not see")
+        assert "of no task" not in window.text
