@@ -23,7 +23,7 @@ APART = $(patsubst %,tests/system/test_%.py,collector interrupt lifecycle_page w
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo quick test units apart-and-model lint unit-3 unit-2 model system apart nightly examples walk explore matrix matrix-production bench soak soak-production google interface ui clients pictures libraries roles versions dist docs clean
+.PHONY: demo quick test units apart-and-model lint unit-3 unit-2 model system apart nightly examples walk explore matrix matrix-production bench soak soak-production evidence google interface ui clients pictures libraries roles versions dist docs clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -107,6 +107,9 @@ explore-%: .venv-%/installed
 bench: $(VENV_3)/installed .venv-google/installed .venv-libraries/installed  ## What it costs: docs/results/performance.md (an hour; ONLY="start cancel" takes less)
 	PYTHONPATH=$(CURDIR) PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python \
 		PYTHON_WITH_LIBRARIES=$(CURDIR)/.venv-libraries/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/results/performance.md $(ONLY)
+
+evidence: $(VENV_3)/installed  ## Which pages of test results are of this code
+	$(VENV_3)/bin/python -m dev.evidence
 
 google: .venv-google/installed  ## A connection of Google's provider: both parsers side by side
 	.venv-google/bin/python -m pytest tests/integration/test_google_connection.py

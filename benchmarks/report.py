@@ -7,10 +7,12 @@ import platform
 import re
 import subprocess
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from dev.evidence import stamp  # noqa: E402
+
 BENCHMARKS = ("watch", "start", "many", "cancel", "reaction", "page", "size", "collector", "imports")
 
 INTRODUCTION = """# Performance
@@ -50,7 +52,7 @@ def main() -> None:
         result = _run(name)
         print(result, flush=True)
         heading, _, text = TITLES[name].partition("\n")
-        sections[name] = "\n".join(filter(None, [f"{heading}\n\n{_where()}\n", text.lstrip("\n"), f"{result}\n"]))
+        sections[name] = "\n".join(filter(None, [f"{heading}\n\n{_where(name)}\n", text.lstrip("\n"), f"{result}\n"]))
         measured = [sections[name] for name in BENCHMARKS if name in sections]
         page.write_text("\n".join([INTRODUCTION, *(section.strip() + "\n" for section in measured)]), encoding="utf-8")
 
@@ -71,12 +73,11 @@ def _run(name: str) -> str:
     return "\n".join(lines[start + 1 :])
 
 
-def _where() -> str:
+def _where(name: str) -> str:
     """Say when and on what this was measured."""
     from airflow import __version__
 
-    today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
-    return f"{today}, Airflow {__version__}, Python {platform.python_version()}, {os.cpu_count()} cores."
+    return f"{stamp(name)}, Airflow {__version__}, Python {platform.python_version()}, {os.cpu_count()} cores."
 
 
 if __name__ == "__main__":

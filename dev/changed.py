@@ -9,8 +9,16 @@ from collections import Counter, deque
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-#: Where an absolute import is looked up: the root, and pytest's own paths (`pythonpath` in pyproject.toml).
-PATHS = ("", "tests/support/", "tests/system/", "tests/model/")
+#: Where an absolute import is looked up: the root, pytest's own paths (`pythonpath` in pyproject.toml), and the folders
+#: of programs.
+PATHS = (
+    "",
+    *(
+        f"tests/{folder}/"
+        for folder in ("support", "system", "model", "libraries", "libraries/dags", "roles", "versions")
+    ),
+    "benchmarks/",
+)
 #: As many test files as a minute has time for.
 MOST = 6
 

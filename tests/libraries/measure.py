@@ -30,6 +30,7 @@ from airflow_ee_provider.emulator.service import Service
 from airflow_ee_provider.exports.starter import Starter
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from dev.airflow_api import wait_until
+from dev.evidence import stamp
 from dev.standalone import StandaloneAirflow
 
 if TYPE_CHECKING:
@@ -178,8 +179,10 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 PAGE = """# Libraries: measured inside `@task.earth_engine`
 
-`make libraries` writes this page from a run with earthengine-api {ee} and Airflow {airflow} against the emulator. [Use
-libraries](../libraries.md) is the guide. The libraries are installed with Airflow's constraints: {conflicts}
+`make libraries` writes this page from a run with earthengine-api {ee} and Airflow {airflow} against the emulator.
+[Use libraries](../libraries.md) is the guide. The libraries are installed with Airflow's constraints: {conflicts}
+
+Measured: {stamp}.
 
 ## What importing them costs
 
@@ -236,6 +239,7 @@ def main() -> int:
         started=started,
         owned=owned or "none",
         ee=version("earthengine-api"),
+        stamp=stamp("libraries"),
         airflow=version("apache-airflow"),
         conflicts=conflicts,
         imports=table(["library", "version", "CPU time", "memory"], [imported(library) for library in LIBRARIES]),

@@ -26,6 +26,8 @@ from holders import HOLDERS
 from hypothesis import strategies as st
 from strikes import EITHER, STRIKES, UNWANTED
 
+from dev.evidence import stamp
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -230,8 +232,8 @@ A known limitation is excluded: the next try ends before it has found an export 
 `make test` runs one of 18 events at each step, and some hundred random runs, on each version. `make nightly` checks
 that the model finds each of a list of [known faults](../../tests/model/mutants.py).
 
-| Airflow | minutes | each step | with clean-up | pairs | at random | steps | events | violations |
-|---|---|---|---|---|---|---|---|---|
+| Airflow | minutes | each step | with clean-up | pairs | at random | steps | events | violations | measured |
+|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -269,7 +271,7 @@ def main() -> int:
         f"| {', '.join(VERSIONS)} | {(time.monotonic() - began) / 60:.0f} | {each_step.histories:,} | "
         f"{some_cleaned.histories:,} of {len(cleaned):,} | "
         f"{some_pairs.histories:,} of {len(pairs):,} | {at_random.histories:,} (from seed {options.seed}) | "
-        f"{found.steps:,} | {found.strikes:,} | {len(found.failing)} |"
+        f"{found.steps:,} | {found.strikes:,} | {len(found.failing)} | {stamp('explore')} |"
     )
     print(row)
     if options.page:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from managers import DAG_ID, MANAGERS
 from tabulate import tabulate
 
+from dev.evidence import stamp
+
 if TYPE_CHECKING:
     from managers import Manager
 
@@ -30,7 +32,7 @@ this page. *Of a DAG*: an operation that a task of a DAG owns. *Of no task*: an 
 user needs the connection. `make roles` also sends each user's requests to Airflow's own REST API, and fails if Airflow
 does not let the same users read the DAG's runs, edit the task instance, read the connection, and edit the connection.
 
-Auth managers: {managers}.
+Measured: {stamp}. Auth managers: {managers}.
 
 {table}
 
@@ -132,6 +134,7 @@ def main() -> int:
     )
     text = PAGE.format(
         airflow=version("apache-airflow"),
+        stamp=stamp("roles"),
         managers=f"Airflow's simple one, {managers} (Keycloak's server is the tests' own)",
         table=tabulate(rows, HEADERS, tablefmt="github"),
         notes="\n".join(notes),

@@ -66,6 +66,9 @@ EARLIER = """- *orphaned*, *stale*: cells that were measured before the provider
 """
 
 
+#: How the last line begins of what was measured on a version.
+MEASURED = "\nMeasured last: "
+
 MOMENTS = """
 ## At any moment of a start
 
@@ -104,8 +107,10 @@ def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]], before
     sections = {section.splitlines()[0]: section.strip() for section in known_sections}
     for result in results:
         heading = f"## Airflow {result['version']}"
-        lines = _tables(result["version"], result["cells"], sections.get(heading, ""), broken)
-        sections[heading] = "\n".join([heading, *lines])
+        known = sections.get(heading, "").partition(MEASURED)[0]
+        lines = _tables(result["version"], result["cells"], known, broken)
+        measured = [f"{MEASURED}{result['measured']}."] if "measured" in result else []
+        sections[heading] = "\n".join([heading, *lines, *measured])
     earlier = EARLIER if re.search(r"\| (orphaned|stale) ", "".join(sections.values())) else ""
     text = "\n\n".join([(INTRODUCTION + earlier).rstrip(), *sections.values()]) + "\n"
     return text + (moments(at_moments) if at_moments else MOMENTS + known_moments), broken

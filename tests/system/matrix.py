@@ -34,6 +34,7 @@ from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.emulator.operations import Behaviour
 from airflow_ee_provider.emulator.service import Service
 from dev.airflow_api import wait_until
+from dev.evidence import stamp
 from dev.standalone import StandaloneAirflow
 
 if TYPE_CHECKING:
@@ -272,7 +273,9 @@ def main() -> int:
         version = airflow_version + (", XComs in an object store" if options.object_store else "")
         version += ", as in production" if issubclass(airflow_class, ProductionAirflow) else ""
         version += ", two clocks wrong by an hour" if options.wrong_clocks else ""
-        options.result.write_text(json.dumps({"version": version, "cells": seen}, indent=1), encoding="utf-8")
+        measured = f"{len(cells):,} cells, {stamp('matrix')}"
+        result = {"version": version, "measured": measured, "cells": seen}
+        options.result.write_text(json.dumps(result, indent=1), encoding="utf-8")
         return 0
     results: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in options.results]
     at_moments = [json.loads(path.read_text(encoding="utf-8")) for path in options.moments]

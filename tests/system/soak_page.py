@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from datetime import datetime, timezone
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,8 @@ from airflow import __version__ as airflow_version
 from production import CONCURRENCY
 from tabulate import tabulate
 from vocabulary import SENTENCES
+
+from dev.evidence import stamp
 
 if TYPE_CHECKING:
     import argparse
@@ -52,7 +53,7 @@ def page(options: argparse.Namespace, soaked: Soaked, faults: Sequence[str], rat
         production=IN_PRODUCTION if options.production else "",
         rate=rate,
         faults=", ".join(faults),
-        when=f"{datetime.now(timezone.utc):%Y-%m-%d}",
+        when=stamp("soak"),
         version=airflow_version,
         minutes=options.minutes,
         seed=options.seed,

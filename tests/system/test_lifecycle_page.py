@@ -41,3 +41,14 @@ def test_what_was_broken_is_told_again_until_it_is_measured_again(before: str) -
 
     assert "**RUNNING**" in text
     assert broken == again == ["3.3.2: sensor_deferred task_cleared: RUNNING"]
+
+
+def test_the_page_says_when_and_on_which_code_the_last_cells_were_measured() -> None:
+    cells = {CELL: {"observed": "1.5 s", "kept": True}}
+    before, _ = page([{"version": VERSION, "measured": "2 cells, then", "cells": cells}], [], "")
+
+    text, _ = page([{"version": VERSION, "measured": "1 cells, now", "cells": {}}], [], before)
+
+    assert text.count("Measured last: ") == 1
+    assert "1.5 s" in text
+    assert "\n\nMeasured last: 1 cells, now.\n" in text

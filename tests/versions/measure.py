@@ -7,13 +7,15 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from tabulate import tabulate
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+from dev.evidence import stamp  # noqa: E402
+
 UV = str(Path(sys.executable).parent / "uv")
 
 #: The newest of each minor version of Airflow, with a file of constraints for each; and the Python of most of them.
@@ -97,9 +99,8 @@ class Combination:
         failed = int(seen["failures"]) + int(seen["errors"])
         skipped = int(seen["skipped"])
         passed = int(seen["tests"]) - failed - skipped
-        today = datetime.now(timezone.utc).date().isoformat()
         counts = (str(passed), str(skipped), str(failed))
-        versions = (self._version("earthengine-api"), today)
+        versions = (self._version("earthengine-api"), str(stamp("versions")))
         self.row = [self._version("apache-airflow"), self.python, self.dependencies, *counts, *versions]
         return not failed
 

@@ -1,0 +1,138 @@
+"""``make evidence``: which pages of test results are of this code, and which are older.
+
+A generated page has a stamp for what was measured: the day, a digest of the package and one of the program that
+measured. The digests leave out comments and docstrings, which change no result.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from datetime import datetime, timezone
+from functools import cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+from dev.changed import ROOT, imports_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE = "airflow_ee_provider"
+RESULTS = ROOT / "docs" / "results"
+#: Programs that measure: the file that is run, and the folders with what it runs elsewhere.
+PROGRAMS = {
+    "matrix": ("tests/system/matrix.py", "tests/system/dags"),
+    "moments": ("tests/system/moments.py", "tests/system/dags"),
+    "soak": ("tests/system/soak.py", "tests/system/dags"),
+    "explore": ("tests/model/explore.py",),
+    "libraries": ("tests/libraries/measure.py", "tests/libraries/dags"),
+    "roles": ("tests/roles/measure.py",),
+    "versions": ("tests/versions/measure.py", "tests/unit", "tests/integration"),
+    **{
+        name: (f"benchmarks/{name}.py", "benchmarks/dags")
+        for name in ("watch", "start", "many", "cancel", "reaction", "page", "size", "collector", "imports")
+    },
+}
+STAMP = re.compile(r"(?P<day>\d{4}-\d\d-\d\d), code (?P<package>[0-9a-f]{8})/(?P<name>\w+) (?P<program>[0-9a-f]{8})")
+
+
+class Stamp(NamedTuple):
+    """What a page says of when and on which code something was measured."""
+
+    day: str
+    package: str
+    name: str
+    program: str
+
+    def __str__(self) -> str:
+        return f"{self.day}, code {self.package}/{self.name} {self.program}"
+
+    @property
+    def changed(self) -> list[str]:
+        """What is not as it was when this was measured; nothing if all is."""
+        now = stamp(self.name)
+        parts = {"the package": self.package != now.package, PROGRAMS[self.name][0]: self.program != now.program}
+        return [part for part, is_changed in parts.items() if is_changed]
+
+
+def stamp(name: str) -> Stamp:
+    """Return the stamp of what a program measures now; its text goes into the page."""
+    return Stamp(f"{datetime.now(timezone.utc):%Y-%m-%d}", _digest_of_package(), name, _digest_of_program(name))
+
+
+@cache
+def _digest_of_package() -> str:
+    return _digest(file for file in _files() if file.startswith(f"{PACKAGE}/"))
+
+
+@cache
+def _digest_of_program(name: str) -> str:
+    """Return the digest of a program, with all that it imports but the package."""
+    files = {file for file in _files() if not file.startswith(f"{PACKAGE}/")}
+    program, *folders = PROGRAMS[name]
+    found: set[str] = set()
+    todo = {program, *(file for file in files if file.startswith(tuple(f"{folder}/" for folder in folders)))}
+    while todo:
+        found |= todo
+        todo = {further for file in todo for further in imports_of(file, files)} - found
+    return _digest(found)
+
+
+@cache
+def _files() -> tuple[str, ...]:
+    """Return all Python files of the project."""
+    folders = [PACKAGE, "tests", "benchmarks", "dev"]
+    found = (path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    return tuple(sorted(path.relative_to(ROOT).as_posix() for path in found if "node_modules" not in path.parts))
+
+
+def _digest(files: Iterator[str] | set[str]) -> str:
+    found = sha256()
+    for file in sorted(files):
+        found.update(f"{file}\n{_code((ROOT / file).read_text(encoding='utf-8'))}\n".encode())
+    return found.hexdigest()[:8]
+
+
+def _code(text: str) -> str:
+    """Return what a file does: its syntax tree, without docstrings."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.body = [one for one in node.body if not _is_text(one)]
+    return ast.unparse(tree)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def stamps(text: str) -> Iterator[tuple[str, Stamp]]:
+    """Yield the stamps of a page, each with the heading above it."""
+    heading = ""
+    for line in text.splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        for found in STAMP.finditer(line):
+            yield heading, Stamp(*found.groups())
+
+
+def main() -> int:
+    """List the stamps of all pages; 1 if one is older than the code."""
+    old = 0
+    for page in sorted(RESULTS.glob("*.md")):
+        found = list(stamps(page.read_text(encoding="utf-8")))
+        for heading, one in found:
+            changed = " and ".join(one.changed)
+            old += bool(changed)
+            is_of = f"older than {changed}" if changed else "of this code"
+            sys.stdout.write(f"{page.name}: {heading}: {one.day}: {is_of}\n")
+        if not found:
+            old += 1
+            sys.stdout.write(f"{page.name}: does not say which code was measured\n")
+    return 1 if old else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
