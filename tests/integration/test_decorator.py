@@ -231,7 +231,7 @@ def test_what_was_only_listed_is_neither_owned_nor_cancelled(service: Service, r
     ran = run_dag("decorated_listed_in_worker")
 
     assert ran.state == "failed"
-    assert "a list shows everybody's" in ran.log
+    assert "A list contains operations of all users." in ran.log
     assert service.state(theirs) == "RUNNING"
     assert [service.state(name) for name in service.operations] == ["RUNNING", "CANCELLED"]
 

@@ -179,7 +179,7 @@ def test_what_was_only_listed_is_nobodys(earth_engine_emulator: Emulator) -> Non
     import ee
 
     earth_engine_emulator.service.add("somebody else's")
-    with ee_initialised(), pytest.raises(InvalidRequestError, match="a list shows everybody's"):
+    with ee_initialised(), pytest.raises(InvalidRequestError, match="A list contains operations of all users"):
         read_value(ee.batch.Task.list(), "earth-demo", ())
 
 
