@@ -262,7 +262,7 @@ def _unless(stopped: Callable[[], bool], flow: Flow[Operation]) -> Flow[Operatio
 
     def check(effect: Effect) -> Flow[None]:
         if isinstance(effect, Request) and effect.method == "POST" and stopped():
-            raise TransientError("The task was killed: nothing more is started.", subject=effect.subject)
+            raise TransientError("Not started, since the task was killed.", subject=effect.subject)
         yield from ()
 
     return checked(flow, check)
