@@ -438,7 +438,7 @@ def test_after_a_kill_nothing_is_registered(service: Service) -> None:
     make, made = tries._make, []
     tries._make = lambda: made.append(make()) or made[-1]
 
-    with pytest.raises(ee.EEException, match="Nothing more is started"):
+    with pytest.raises(ee.EEException, match="Not started, since the task is ending"):
         tries.run()
     assert not service.operations
 

@@ -296,7 +296,7 @@ def test_after_a_kill_the_client_starts_nothing_more(earth_engine_emulator: Emul
 
     with ee_initialised() as (starter, _):
         starter.stop()
-        with pytest.raises(ee.EEException, match="Nothing more is started"):
+        with pytest.raises(ee.EEException, match="Not started, since the task is ending"):
             EXPORTS["image to Drive"](ee).start()
 
     assert not earth_engine_emulator.service.operations
