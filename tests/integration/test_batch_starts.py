@@ -495,8 +495,8 @@ def test_a_slow_loop_is_told_of_the_parameter_once(
     caplog.clear()
     Tries(lambda: len(started(names)), wait_for_completion=False, batch_starts=True).run()
 
-    assert said.count("20 starts in ") == 1
-    assert "batch_starts=True starts up to" in said
+    assert said.count("20 starts took ") == 1
+    assert "With batch_starts=True, up to" in said
     assert "one by one" not in written(caplog, capfd)
 
 

@@ -253,8 +253,8 @@ def _start_once(project: str, start: Start) -> Flow[Operation]:
             [operation] = yield from wait_for_operations([operation.name], WaitOptions(poll_interval=5.0))
         if number >= start.tries or not start.is_to_follow(operation):
             return operation
-        why = "and what it has written is gone" if operation.succeeded else "it is started again"
-        yield LogMessage(f"{operation.name}, which an earlier try has started, {operation.describe()}: {why}.")
+        why = "; its output no longer exists" if operation.succeeded else ""
+        yield LogMessage(f"Starting an earlier try's operation again. {operation.log_line}{why}.")
 
 
 def _unless(stopped: Callable[[], bool], flow: Flow[Operation]) -> Flow[Operation]:
