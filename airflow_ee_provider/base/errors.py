@@ -28,7 +28,7 @@ def log_errors(log: Log) -> Iterator[None]:
     """Log an error instead of raising it, so that the failure that led here stays the visible one."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 (Airflow and its backends raise what they like)
+    except Exception as error:  # noqa: BLE001 (Airflow and its backends may raise any exception)
         log.error("Earth Engine operations could not be cancelled and may still run: %s", error)  # noqa: TRY400
 
 
@@ -65,8 +65,8 @@ def waits_itself(task: Any, event: Mapping[str, Any]) -> bool:
     if not event.get(CANNOT_BEGIN):
         return False
     task.log.warning(
-        "The triggerer cannot open the connection: %s %s waits for its operations itself. Make the connection known to "
-        "the triggerer, or set deferrable=False.",
+        "The triggerer cannot open the connection: %s The task %s waits in its worker instead. Make the connection "
+        "available to the triggerer, or set deferrable=False.",
         event["error"],
         task.task_id,
     )
@@ -98,10 +98,10 @@ def raise_for_failures(operations: list[OperationDict], options: WaitOptions) ->
 
 
 def line_of(operation: OperationDict) -> str:
-    """Say in one line how an operation, as plain JSON, has ended."""
+    """Return the result of an ended operation, which is plain JSON, as one line."""
     from airflow_ee_provider.earth_engine.model.operations import escaped_for_log, label
 
-    parts = [f"{label(operation['name'], operation['description'])}: {operation['state']}"]
+    parts = [f"{operation['state']}: {label(operation['name'], operation['description'], is_name_first=False)}"]
     if error := operation["error"]:
         parts.append(f"code {error['code']}: {escaped_for_log(error['message'], 1000)}")
     if operation["duration_seconds"] is not None:

@@ -1,4 +1,4 @@
-"""Check what is not just text: when the DAG is parsed or, where it is templated, once it is rendered."""
+"""Check parameters when the DAG is parsed; templated ones, after Airflow has rendered them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class NotGiven:
-    """Stands for a parameter that was not given: no rendered or mapped value does."""
+    """Marks a parameter that was not given. No rendered or mapped value is equal to it."""
 
 
 @dataclass(frozen=True)
 class Number:
-    """A parameter that is a number, or a text of one.
+    """A parameter that is a number, or the text of a number.
 
-    :param name: of the parameter.
-    :param is_optional: whether None is allowed.
-    :param least: the smallest that is allowed.
-    :param most: the largest that is allowed; None for any.
+    :param name: The parameter's name.
+    :param is_optional: Whether None is allowed.
+    :param least: The smallest allowed value.
+    :param most: The largest allowed value; None for no limit.
     """
 
     name: str
@@ -39,9 +39,9 @@ class Number:
     expected = "a number"
 
     def read(self, value: Any) -> Any:
-        """Return the value as it is used.
+        """Return the value as a number.
 
-        :raises InvalidRequestError: a `ValueError`, if it is none; says which parameter is wrong, and what is expected.
+        :raises InvalidRequestError: A `ValueError`, if it is not one; names the parameter and the expected values.
         """
         if self.is_optional and (value is None or (isinstance(value, str) and value.strip() in ("", "None"))):
             return None
@@ -55,7 +55,7 @@ class Number:
         return number
 
     def convert(self, value: Any) -> float:
-        """Read the value, whatever it is."""
+        """Return the value as a number, or raise ValueError."""
         number = float(value)
         if not math.isfinite(number):
             raise ValueError(value)
@@ -68,7 +68,7 @@ class Integer(Number):
     expected = "a whole number"
 
     def convert(self, value: Any) -> float:
-        """Read the value, whatever it is."""
+        """Return the value as a number, or raise ValueError."""
         number = super().convert(value)
         if number != int(number):
             raise ValueError(value)
@@ -81,35 +81,35 @@ class FailureBudget(Number):
     expected = "a whole number, or a share below 1,"
 
     def convert(self, value: Any) -> float:
-        """Read the value, whatever it is."""
+        """Return the value as a number, or raise ValueError."""
         number = super().convert(value)
         if number > 1 and number != int(number):
             raise ValueError(value)
         return number
 
 
-#: Seconds of the longest duration: ten years.
+#: The longest duration, in seconds: ten years.
 LONGEST = 10 * 365 * 86400.0
 
 
 @dataclass(frozen=True)
 class Seconds(Number):
-    """A duration: seconds, or a timedelta; `LONGEST` at most."""
+    """A duration: seconds, or a timedelta. The longest is `LONGEST`."""
 
     most: float | None = LONGEST
 
     expected = "a number of seconds, or a timedelta,"
 
     def convert(self, value: Any) -> float:
-        """Read the value, whatever it is."""
+        """Return the value as a number, or raise ValueError."""
         return super().convert(value.total_seconds() if isinstance(value, timedelta) else value)
 
 
 class PollInterval(Seconds):
-    """The time between two polls: a task that asks without a pause takes the quota of all others."""
+    """The time between two polls. It has a minimum, since polls without a pause would use up the project's quota."""
 
     def read(self, value: Any) -> Any:
-        """Return seconds."""
+        """Return the value in seconds."""
         return replace(Seconds(self.name), least=waiting.SHORTEST_POLL_INTERVAL).read(value)
 
 
@@ -119,26 +119,26 @@ class Age(Seconds):
     expected = "a timedelta, or a number of seconds,"
 
     def read(self, value: Any) -> Any:
-        """Return a timedelta, which is what ages are compared with."""
+        """Return the value as a timedelta."""
         number = super().read(value)
         return None if number is None else timedelta(seconds=number)
 
 
 @dataclass(frozen=True)
 class Flag:
-    """A parameter that is true or false, or a text of that.
+    """A parameter that is true or false, or the text of either.
 
-    :param name: of the parameter.
-    :param is_optional: whether None is allowed.
+    :param name: The parameter's name.
+    :param is_optional: Whether None is allowed.
     """
 
     name: str
     is_optional: bool = False
 
     def read(self, value: Any) -> Any:
-        """Return the value as it is used.
+        """Return the value as a bool.
 
-        :raises InvalidRequestError: a `ValueError`, if it is none; says which parameter is wrong.
+        :raises InvalidRequestError: A `ValueError`, if it is not one; names the parameter.
         """
         text = str(value).strip().lower()
         if self.is_optional and text in ("", "none"):
@@ -152,43 +152,43 @@ class Flag:
 
 @dataclass(frozen=True)
 class Text:
-    """A parameter that is a text, or None.
+    """A parameter that is a string, or None.
 
-    :param name: of the parameter.
+    :param name: The parameter's name.
     """
 
     name: str
 
-    expected = "a text"
+    expected = "a string"
 
     def read(self, value: Any) -> Any:
-        """Return the value as it is used.
+        """Return the value unchanged.
 
-        :raises InvalidRequestError: a `ValueError`, if it is none; says which parameter is wrong.
+        :raises InvalidRequestError: A `ValueError`, if it has another type; names the parameter.
         """
         if not (value is None or self.is_right(value)):
             raise InvalidRequestError(f"{self.name} is {value!r:.100} and has to be {self.expected}.")
         return value
 
     def is_right(self, value: Any) -> bool:
-        """Whether a value is what is expected."""
+        """Whether a value has the expected type."""
         return _is_text(value)
 
 
 class Texts(Text):
-    """A parameter that is one text or several, or None."""
+    """A parameter that is a string, a list of strings, or None."""
 
-    expected = "a text, or a list of texts"
+    expected = "a string, or a list of strings"
 
     def is_right(self, value: Any) -> bool:
-        """Whether a value is what is expected."""
+        """Whether a value has the expected type."""
         if isinstance(value, Sequence) and not isinstance(value, str):
             return all(map(_is_text, value))
         return _is_text(value)
 
 
 def _is_text(value: Any) -> bool:
-    """Whether a value can be sent and stored as a text: JSON's escapes can make half a character."""
+    """Whether a value is a string that can be encoded. One with half a surrogate pair, which JSON allows, cannot."""
     try:
         return isinstance(value, str) and bool(value.encode() or True)
     except UnicodeEncodeError:
@@ -199,17 +199,17 @@ def _is_text(value: Any) -> bool:
 class Choice:
     """A parameter that is one of a few words.
 
-    :param name: of the parameter.
-    :param words: that it can be.
+    :param name: The parameter's name.
+    :param words: The allowed words.
     """
 
     name: str
     words: tuple[str, ...]
 
     def read(self, value: Any) -> Any:
-        """Return the value as it is used.
+        """Return the value unchanged.
 
-        :raises InvalidRequestError: a `ValueError`, if it is none; says which parameter is wrong, and what it can be.
+        :raises InvalidRequestError: A `ValueError`, if it is another word; names the parameter and the allowed words.
         """
         if value not in self.words:
             raise InvalidRequestError(f"{self.name} is {value!r:.100} and has to be one of {', '.join(self.words)}.")
@@ -217,45 +217,48 @@ class Choice:
 
 
 def scope(value: str | None, words: tuple[str, ...], *, are_names_given: bool) -> str | None:
-    """Check whose operations are meant where no names are given; None if that is not said.
+    """Check the ``scope``, which selects operations if no ``operation_names`` are given. It may be None.
 
-    :raises ValueError: if it is none of the words, or names are given as well.
+    :raises ValueError: If it is another word, or if ``operation_names`` are given as well.
     """
     if value is None:
         return None
     if are_names_given:
-        raise ValueError("scope says whose operations are cancelled where no operation_names are given.")
+        raise ValueError("scope and operation_names were both given. Give only one of them.")
     word: str = Choice("scope", words).read(value)
     return word
 
 
-#: In whose name Earth Engine is asked; the `CONNECTION_FIELDS` of everything that asks.
+#: The credentials and project for requests to Earth Engine: the `CONNECTION_FIELDS`.
 CONNECTION = (Text("earth_engine_conn_id"), Text("project_id"), Texts("impersonation_chain"))
 
-#: What all of these have: a ``name``, and a ``read`` that returns the value as it is used, or raises ValueError.
+#: Each has a ``name``, and a ``read`` that returns the converted value or raises ValueError.
 Parameter = Number | Flag | Choice | Text
 
 
 def given(holder: object, names: Iterable[str]) -> tuple[str, ...]:
-    """Return which of the parameters were given; call it before they are rendered.
+    """Return which of the parameters were given. Call it before Airflow renders them.
 
-    :raises ValueError: if one is given, and empty.
+    :raises ValueError: If a parameter is given but empty.
     """
     there = tuple(name for name in names if getattr(holder, name) is not None)
     for name in there:
         if _is_empty(getattr(holder, name)):
-            raise ValueError(f"{name} is empty: leave it out, or give a value.")
+            raise ValueError(f"{name} is empty. Omit it, or give a value.")
     return there
 
 
 def check_not_empty(holder: object, names: Iterable[str]) -> None:
-    """Refuse a parameter that was given and is empty once it is rendered.
+    """Refuse a parameter that was given but whose rendered value is empty.
 
-    :raises AirflowFailException: naming it: trying again cannot help.
+    :raises AirflowFailException: Names the parameter. The task is not retried, since a retry renders the same value.
     """
     for name in names:
         if _is_empty(getattr(holder, name)):
-            raise AirflowFailException(f"{name} is empty once it is rendered: more than was meant would be selected.")
+            raise AirflowFailException(
+                f"{name} rendered to an empty value. Nothing was done, since an empty value would select more "
+                "operations than intended. Check the template."
+            )
 
 
 def _is_empty(value: Any) -> bool:
@@ -265,9 +268,9 @@ def _is_empty(value: Any) -> bool:
 
 
 def check(holder: Any, parameters: Iterable[Parameter]) -> None:
-    """Check what an operator, sensor or notifier was made with; what is still to be rendered is left for later.
+    """Check the parameters of an operator, sensor or notifier, except those that Airflow still has to render.
 
-    :raises ValueError: if one is wrong.
+    :raises ValueError: If a parameter is invalid.
     """
     templated = getattr(holder, "template_fields", ())
     for parameter in parameters:
@@ -277,9 +280,9 @@ def check(holder: Any, parameters: Iterable[Parameter]) -> None:
 
 
 def check_rendered(holder: Any, parameters: Iterable[Parameter]) -> None:
-    """Check them again once they are rendered, before anything is sent.
+    """Check the rendered parameters, before the first request is sent.
 
-    :raises AirflowFailException: if one is wrong: trying again cannot help.
+    :raises AirflowFailException: If a parameter is invalid. The task is not retried.
     """
     for parameter in parameters:
         try:

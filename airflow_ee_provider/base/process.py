@@ -157,7 +157,7 @@ def run_with_timeout(look_up: Callable[[], T], seconds: float) -> T:
     try:
         answer, error = answers.get(timeout=seconds)
     except Empty:
-        raise TimeoutError(f"There was no answer in {seconds:g} s.") from None
+        raise TimeoutError(f"No answer within {seconds:g} s.") from None
     if error is not None:
         raise error
     return cast("T", answer)

@@ -90,7 +90,7 @@ def task_store_table() -> Any:
 
 
 def or_error(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Return what a call returns, or the exception that it raises: an XCom backend raises what it likes."""
+    """Return what a call returns, or the exception that it raises: an XCom backend may raise any exception."""
     try:
         return function(*args, **kwargs)
     except Exception as error:  # noqa: BLE001

@@ -1,4 +1,4 @@
-"""How the collector cancels: in the name of whoever started an operation, and only what that account's project has."""
+"""Cancel operations for the collector: with the account that started each, and only in that account's project."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.collector.look import Instance
 
-#: Of the cancels, for the metrics.
+#: The ``cause`` of these cancels in the metrics.
 CAUSE = "collector"
 
-#: For how long a cancel is confirmed, and how often, in seconds; what is not confirmed by then is confirmed later.
+#: How often a cancel's confirmation is polled, and for how long, in seconds. A later look confirms the others.
 CONFIRM: dict[str, Any] = {"poll_interval": 2.0, "timeout": 20.0}
 
-#: Seconds until an account is asked again that could not be asked, or whose cancels are not confirmed.
+#: Seconds until the next attempt, if a request failed or a cancel is not confirmed.
 ASKED_AGAIN_AFTER = (15.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 
-#: How many operations of an account that no list shows are read in a look: a record can have thousands of names that
-#: Earth Engine does not know, and each costs a request.
+#: The most operations that one look reads with a request each, per account. A record can have thousands of names that
+#: no list of Earth Engine contains.
 MOST_GETS = 500
 
-#: The account of what was recorded without one.
+#: The account for records that name none.
 _DEFAULT = dict.fromkeys(CONNECTION_FIELDS) | {"earth_engine_conn_id": EarthEngineHook.default_conn_name}
 
 
 @dataclass(frozen=True)
 class Unneeded:
-    """What no task needs of what a task instance has recorded.
+    """The operations of a task instance that no task needs.
 
-    :param reason: as it stands in the log after the task's name.
-    :param operations: each with the account in whose name it is cancelled; None for the default connection's.
+    :param reason: Why, as the log shows it after the task's name.
+    :param operations: Each operation's name with the account that cancels it; None for the default connection's.
     """
 
     instance: Instance
@@ -54,7 +54,7 @@ class Unneeded:
 
 @dataclass
 class _Pause:
-    """How long something is not asked again: longer each time."""
+    """A pause before the next attempt; it gets longer with each attempt."""
 
     attempts: int = 0
     until: float = 0.0
@@ -66,7 +66,7 @@ class _Pause:
 
 @dataclass
 class _Account:
-    """An account, and for how long it is not asked again after it could not be asked."""
+    """An account, and the pause after a failed request with it."""
 
     parameters: dict[str, Any]
     pause: _Pause = field(default_factory=_Pause)
@@ -75,10 +75,11 @@ class _Account:
 
 @dataclass
 class Cancels:
-    """Cancels, confirms, and asks again where Earth Engine was away.
+    """Cancels operations, confirms the cancels, and tries again after a failed request.
 
-    :param open_hook: opens a hook with the `CONNECTION_FIELDS`.
-    :param audit: writes what is about to be cancelled into Airflow's audit log: owner, extra, holder of each.
+    :param open_hook: Opens a hook with the `CONNECTION_FIELDS`.
+    :param audit: Writes operations that are about to be cancelled into Airflow's audit log; of each, the entry's
+        owner, its extra, and the task instance.
     """
 
     log: Any
@@ -86,12 +87,12 @@ class Cancels:
     audit: Callable[[Sequence[tuple[str, dict[str, Any], Any]]], None]
     now: Callable[[], float] = time.monotonic
     _accounts: dict[str, _Account] = field(default_factory=dict)
-    #: Operations that are not dealt with yet, and for how long each is not asked again.
+    #: Operations that are not finished yet, and the pause before each one's next attempt.
     _unfinished: dict[str, _Pause] = field(default_factory=dict)
     _announced: set[str] = field(default_factory=set)
 
     def cancel(self, unneeded: Iterable[Unneeded]) -> set[str]:
-        """Cancel operations; returns those of which nothing is left to do."""
+        """Cancel operations, and return the names of those that need no further attempt."""
         by_account: defaultdict[str, dict[str, Unneeded]] = defaultdict(dict)
         for one in unneeded:
             for recorded, name in one.operations:
@@ -107,8 +108,8 @@ class Cancels:
                 continue
             try:
                 finished, unread = self._cancel(account, due)
-            except Exception as error:  # noqa: BLE001 (a secrets backend, a database raise what they like)
-                self._say(account, f"{abbreviated(due)} cannot be cancelled now, which is tried again: {error}")
+            except Exception as error:  # noqa: BLE001 (a secrets backend or a database may raise any exception)
+                self._say(account, f"Could not cancel {abbreviated(due)}; trying again later: {error}")
                 account.pause.begin(self.now())
                 continue
             account.pause = _Pause()
@@ -123,15 +124,15 @@ class Cancels:
         return name not in self._unfinished or self.now() >= self._unfinished[name].until
 
     def _cancel(self, account: _Account, of_name: dict[str, Unneeded]) -> tuple[set[str], set[str]]:
-        """Read what still runs, and cancel that; return what is done, and what the next look reads."""
+        """Cancel the operations that still run; return the finished ones, and those that the next look has to read."""
         hook = self.open_hook(**account.parameters)
         may = {hook.account.default_project, account.parameters["project_id"]}
         names = [name for name in of_name if OperationName.parse(name).project in may]
         foreign = of_name.keys() - set(names)
         if foreign:  # An XCom can be written by others than its task.
             self.log.warning(
-                "%s of %s belong to a project that neither the connection %r nor the record's account names, and are "
-                "left alone.",
+                "Not cancelling %s of %s: their project is neither that of the connection %r nor the project_id that "
+                "the task recorded.",
                 abbreviated(sorted(foreign)),
                 abbreviated(sorted({of_name[name].instance.name for name in foreign})),
                 account.parameters["earth_engine_conn_id"],
@@ -147,7 +148,7 @@ class Cancels:
             error = errors[min(failed)]
             if len(failed) == len(found):
                 raise error
-            self._say(account, f"{abbreviated(sorted(failed))} cannot be read now, which is tried again: {error}")
+            self._say(account, f"Could not read {abbreviated(sorted(failed))}; trying again later: {error}")
         done = set(foreign) | ended | unknown
         if active:
             done |= self._cancel_active(hook, account, active, of_name)
@@ -165,7 +166,7 @@ class Cancels:
             if result.outcome.is_fine(not_found_ok=True):
                 done.add(name)
             elif result.outcome is not CancelOutcome.STILL_CANCELLING:
-                self._say(account, f"{result.describe()}; that is tried again.")
+                self._say(account, f"{result.describe()}; trying again later.")
                 continue
             else:
                 continue
@@ -182,7 +183,7 @@ class Cancels:
         rows = []
         for instance, ones in by_instance.items():
             reason = of_name[ones[0]].reason
-            text = "%s %s; no task needs its operations: cancelling %s."
+            text = "%s %s, and no task needs its operations. Cancelling %s."
             self.log.warning(text, instance.name, reason, abbreviated(ones))
             key = instance.key
             holder = SimpleNamespace(
@@ -198,7 +199,7 @@ class Cancels:
             try:
                 self.audit(rows)
             except Exception as error:  # noqa: BLE001 (the cancel matters more)
-                self.log.warning("Airflow's audit log could not be written: %s", error)
+                self.log.warning("Could not write these cancels to Airflow's audit log: %s", error)
 
     def _say(self, account: _Account, text: str) -> None:
         """Write a warning into the log, once in a row."""

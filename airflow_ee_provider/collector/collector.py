@@ -1,4 +1,4 @@
-"""The collector: looks at what has changed in Airflow's database, and cancels what no task needs any more."""
+"""The collector: reads changes in Airflow's database, and cancels operations that no task needs."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from airflow_ee_provider.collector.look import Database, Seen
     from airflow_ee_provider.tracking.record import Record
 
-#: Seconds for which a run is looked at after its end: a late answer is recorded after it.
+#: Seconds for which the collector still reads a run after its end, since a late answer is recorded after it.
 LINGER = 600.0
 
 #: How far back the first look goes: an operation runs for ten days, and may wait before that.
 FIRST_LOOK = timedelta(days=11)
 
-#: How many runs a portion of it has, and the seconds between two.
+#: How many runs the first look reads at a time, and the seconds between two reads.
 PORTION, PAUSE = 500, 0.1
 
-#: Seconds between two sweeps: for a run that was begun again and has ended between two looks.
+#: Seconds between two sweeps. A sweep finds runs that were started again and ended between two looks.
 SWEEP = 300.0
 
-#: By how much the clocks of this machine and of the database may differ.
+#: The allowed difference between the clocks of this machine and of the database.
 CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 @dataclass
 class Collector:
-    """One look after the other; each does all that is due.
+    """Looks into the database repeatedly; each look does all that is due.
 
-    :param grace: seconds between the look that first finds an operation unneeded and its cancel: a task's process, or
-        its trigger, cancels its own first.
+    :param grace: Seconds between the look that first finds that no task needs an operation, and its cancel. In that
+        time the task's own process or trigger can cancel it.
     """
 
     database: Database
@@ -50,7 +50,7 @@ class Collector:
     grace: float = 30.0
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    #: Seconds that the last look at the database took.
+    #: Seconds that the database took for the last look.
     took: float = 0.0
     memory: Memory = field(init=False)
     _runs: dict[int, float] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Collector:
         self.memory = Memory(self.database, self.log)
 
     def look(self) -> float | None:
-        """Look once; returns in how many seconds something is due, or None."""
+        """Look once, and return in how many seconds the next cancel is due, or None."""
         if self._newest is None:
             self._look_back()
         begun = self.now()
@@ -76,7 +76,7 @@ class Collector:
 
     def _look(self) -> None:
         before, newest = self._newest or (0, 0)
-        # A run's number is given before it can be seen: so those of the last two looks are new.
+        # The database assigns a run's number before the run is visible, so a run since the look before last may be new.
         states = self.database.active_runs(before)
         active = {run for run, is_active in states.items() if is_active}
         named = {known.instance.key.run for known in self.memory} | self._active
@@ -89,7 +89,7 @@ class Collector:
         self._active = active | seen.active
 
     def _look_back(self) -> None:
-        """Take in, newest first, the runs of the days that an operation may run; in portions."""
+        """Read the runs of the last `FIRST_LOOK`, newest first, `PORTION` at a time."""
         newest = self.database.newest_run()
         since, below = datetime.now(timezone.utc) - FIRST_LOOK, newest + 1
         self._swept = self.now()
@@ -109,9 +109,9 @@ class Collector:
         return set(self.database.changed_runs(since))
 
     def _see(self, seen: Seen, named: Collection[int], ended: float) -> None:
-        """Take in a look.
+        """Update what the collector remembers with what a look has found.
 
-        :param ended: when a run has ended that was not seen before.
+        :param ended: The end, on the monotonic clock, of runs that no look has found before.
         """
         self.memory.update(seen, named)
         self._runs.update(dict.fromkeys(seen.active, self.now()))
@@ -119,7 +119,7 @@ class Collector:
             self._runs.setdefault(run, ended)
 
     def _collect(self) -> float | None:
-        """Cancel what no task has needed for long enough; return in how many seconds more is due."""
+        """Cancel operations that no task has needed for `grace` seconds; return the seconds until the next is due."""
         found = [(known, self._unneeded(known)) for known in self.memory]
         needed = self.memory.wanted() if any(one.operations for _, one in found) else set()
         due: list[tuple[Known, Unneeded]] = []
@@ -128,10 +128,10 @@ class Collector:
             known.has_unneeded = bool(of_its_task.operations)
             unneeded = self._but_for(of_its_task, needed)
             since = {name: known.unneeded_since.get(name, self.now()) for _, name in unneeded.operations}
-            left = {name: began + self.grace - self.now() for name, began in since.items()}
+            remaining = {name: began + self.grace - self.now() for name, began in since.items()}
             known.unneeded_since = since
-            waits += [seconds for seconds in left.values() if seconds > 0]
-            if operations := tuple(one for one in unneeded.operations if left[one[1]] <= 0):
+            waits += [seconds for seconds in remaining.values() if seconds > 0]
+            if operations := tuple(one for one in unneeded.operations if remaining[one[1]] <= 0):
                 due.append((known, replace(unneeded, operations=operations)))
         if due:
             done = self.cancels.cancel([unneeded for _, unneeded in due])
@@ -148,11 +148,11 @@ class Collector:
                 reason = decision.reason
                 operations += [(part.account, name) for name in part.operation_names if name not in known.dealt_with]
             elif decision.verdict is Verdict.UNCLEAR:
-                self._tell(known, f"{known.instance.name} {decision.reason}: its operations are left alone.")
+                self._tell(known, f"Not cancelling the operations of {known.instance.name}: it {decision.reason}.")
         return Unneeded(known.instance, reason, tuple(operations))
 
     def _decided(self, known: Known) -> list[tuple[Record, Decision]]:
-        """Say of each part what is to be done; ask the audit log where no look has seen the task before it failed."""
+        """Decide about each part; read the audit log if no look has found the task instance before it failed."""
         decisions = known.decide()
         is_unclear = any(decision.verdict is Verdict.UNCLEAR for _, decision in decisions)
         if not is_unclear or known.instance.state != "failed" or known.has_asked_log:
@@ -162,20 +162,20 @@ class Collector:
         return known.decide()
 
     def _but_for(self, unneeded: Unneeded, wanted: Collection[str]) -> Unneeded:
-        """Leave out what another task wants."""
+        """Return the same without operations that another task needs."""
         kept = tuple((account, name) for account, name in unneeded.operations if id_of(name) not in wanted)
         if len(kept) < len(unneeded.operations):
-            self.log.debug("%s: another task wants some of its operations.", unneeded.instance.name)
+            self.log.debug("%s: another task needs some of its operations.", unneeded.instance.name)
         return Unneeded(unneeded.instance, unneeded.reason, kept)
 
     def _tell(self, known: Known, text: str) -> None:
-        """Write a line into the log, once."""
+        """Log a line, once in a row."""
         if self._told.get(id(known)) != text:
             self._told[id(known)] = text
             self.log.info("%s", text)
 
     def _forget(self) -> None:
-        """Forget the runs that ended a while ago, but for those that have something left."""
+        """Forget runs that ended `LINGER` seconds ago, except those that still have operations to cancel."""
         kept = {known.instance.key.run for known in self.memory if known.has_unneeded}
         over = {run for run, seen in self._runs.items() if self.now() - seen >= LINGER and run not in kept}
         for run in over:

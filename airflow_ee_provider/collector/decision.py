@@ -93,13 +93,13 @@ class Facts:
 
 
 def decide(facts: Facts) -> Decision:
-    """Say what is to be done about the operations of a record.
+    """Return what to do with the operations of a record.
 
-    :param facts: what Airflow says now.
+    :param facts: What Airflow reports now.
     """
     record = facts.record
     if facts.is_settled:
-        return Decision(Verdict.LEFT, "has left nothing to cancel")
+        return Decision(Verdict.LEFT, "has nothing to cancel")
     if record.ownership in (Ownership.OBSERVER, Ownership.CANCELLER):
         return Decision(Verdict.WANTED if facts.is_active else Verdict.LEFT, "does not own them")
     if facts.task_state == GONE:
@@ -124,22 +124,22 @@ def _of_active(facts: Facts) -> Decision:
     if facts.is_replaced:
         if facts.was_cleared:
             return _if_allowed(facts, "was cleared, and its next try has begun", ("kill",))
-        return Decision(Verdict.WANTED, "is tried again, and may go on with them")
+        return Decision(Verdict.WANTED, "is tried again, and may continue with them")
     if facts.task_state in TO_BE_STARTED and facts.was_cleared:
         return _if_allowed(facts, "was cleared", ("kill",))
     if facts.task_state is None:
-        return Decision(Verdict.UNCLEAR, "has no state: it was cleared, or Airflow has lost it and tries it again")
+        return Decision(Verdict.UNCLEAR, "has no state: a user cleared it, or Airflow lost it and will try it again")
     return Decision(Verdict.WANTED, f"is {facts.task_state}")
 
 
 def _if_allowed(facts: Facts, how: str, ends: tuple[str, ...]) -> Decision:
-    """Cancel where the task itself would have.
+    """Cancel if the task itself would have cancelled.
 
-    :param ends: of the task, as its author's ``cancel_on_*`` have them; each that it may have been.
+    :param ends: The ways in which the task may have ended, as in the names of the ``cancel_on_*`` parameters.
     """
     record = facts.record
     if record.ownership == Ownership.HANDED_OFF and facts.run_state != "failed":
-        return Decision(Verdict.LEFT, f"{how}; its operations are meant to run on")
+        return Decision(Verdict.LEFT, f"{how}; its operations are meant to keep running")
     if record.ownership == Ownership.HANDED_OFF:
         ends = ("kill", "failure")
     if record.cancel_on is None:
@@ -148,6 +148,6 @@ def _if_allowed(facts: Facts, how: str, ends: tuple[str, ...]) -> Decision:
         return Decision(Verdict.LEFT, f"{how}, but neither it nor its run has failed")
     if missing := [f"cancel_on_{end}" for end in ends if end not in record.cancel_on]:
         is_clear = len(missing) == len(ends)
-        why = f"{how}; its author has not set {' and '.join(missing)}"
+        why = f"{how}, and {' and '.join(missing)} is not set"
         return Decision(Verdict.LEFT if is_clear else Verdict.UNCLEAR, why)
     return Decision(Verdict.CANCEL, how)

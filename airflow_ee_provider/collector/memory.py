@@ -1,6 +1,7 @@
-"""What the collector remembers between two looks: which task instance has recorded what, and since when none needs it.
+"""The collector's memory between two looks: the records of task instances, and since when no task needs an operation.
 
-Airflow deletes what a try has recorded as the next one begins. So what a look finds no more is looked up once.
+Airflow deletes a try's record when the next try begins. So if a look does not find a record, the next step reads it
+once by its key.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Known:
-    """A record, and its task instance as it was seen last.
+    """A record, and its task instance as the last look found it.
 
-    :param was_waiting: whether it was in a state without a process when it was active last.
-    :param is_replaced: whether the next try has begun.
-    :param unneeded_since: since when no task needs an operation, by its name; in seconds of the monotonic clock.
-    :param dealt_with: operations of which nothing is left to do.
-    :param has_unneeded: whether its own task does not need some of its operations; another task may.
-    :param has_asked_log: whether Airflow's audit log was asked how the task instance was before it failed.
+    :param was_waiting: Whether it was in a state without a process when a look last found it active.
+    :param is_replaced: Whether the next try has begun.
+    :param unneeded_since: By operation name, since when no task needs it, in seconds of the monotonic clock.
+    :param dealt_with: The operations that need no further attempt.
+    :param has_unneeded: Whether its own task does not need some of its operations. Another task may need them.
+    :param has_asked_log: Whether the collector has read the task instance's state before it failed from Airflow's
+        audit log.
     """
 
     instance: Instance
@@ -42,7 +44,7 @@ class Known:
     has_asked_log: bool = False
 
     def decide(self) -> list[tuple[Record, Decision]]:
-        """Say of each part what is to be done about it."""
+        """Return the decision about each part."""
         one = self.instance
         return [
             (
@@ -65,21 +67,21 @@ class Known:
         ]
 
     def see(self, instance: Instance) -> None:
-        """Take the task instance as it is now."""
+        """Replace the task instance by its present state."""
         if instance.state == "running" or instance.state in WAITS_WITHOUT_A_PROCESS:
             self.was_waiting = instance.state != "running"
         self.instance = instance
 
     @property
     def recorded_by(self) -> int:
-        """The number of the try that has recorded it."""
+        """The number of the try that wrote the record."""
         return (self.parts[0].try_number if self.parts else None) or self.instance.try_number
 
 
 class Memory:
-    """Records by task instance: the present one, and those of earlier tries that may have left something.
+    """Records by task instance: the present one, and those of earlier tries whose operations may still run.
 
-    :param log: is told which record cannot be read.
+    :param log: Gets a warning for each record that cannot be read.
     """
 
     def __init__(self, database: Database, log: Any) -> None:
@@ -95,9 +97,9 @@ class Memory:
         return len(self._present) + len(self._earlier)
 
     def update(self, seen: Seen, named: Collection[int] = ()) -> None:
-        """Take in what a look has found; read what is new, and look up what is not found any more.
+        """Update the memory with what a look has found: read new records, and check those that it did not find.
 
-        :param named: the runs that the look has named: one that is not there any more was deleted.
+        :param named: The runs that the look asked for. If the look did not find one of them, it was deleted.
         """
         found = {one.key: one for one in seen.instances}
         records = self._database.records(one for one in seen.instances if self._is_news(one))
@@ -123,7 +125,7 @@ class Memory:
                 one.instance = replace(one.instance, state=GONE)
 
     def forget(self, runs: Collection[int]) -> None:
-        """Forget what is known of these runs."""
+        """Forget the records of these runs."""
         gone = set(runs)
         self._present = {key: one for key, one in self._present.items() if key.run not in gone}
         self._earlier = [one for one in self._earlier if one.instance.key.run not in gone]
@@ -135,7 +137,7 @@ class Memory:
         self._earlier = [one for one in self._earlier if one is not known]
 
     def wanted(self) -> set[str]:
-        """Return the ids of operations that a task wants, may want, or has left on purpose."""
+        """Return the ids of operations that a task needs, may need, or has deliberately kept running."""
         return {
             id_of(name)
             for known in self
@@ -150,11 +152,11 @@ class Memory:
         return known is None or known.instance.recorded_at != instance.recorded_at
 
     def _read(self, instance: Instance, record: list[Record] | Exception) -> None:
-        """Take in what was read of a task instance's record."""
+        """Update the memory with a task instance's record."""
         before = self._present.get(instance.key)
         if isinstance(record, Exception):
             self._log.warning(
-                "What %s has recorded cannot be read: its operations are left alone: %s", instance.name, record
+                "Not cancelling the operations of %s: could not read its record: %s", instance.name, record
             )
             record = []
         now = Known(instance, record)
@@ -168,7 +170,7 @@ class Memory:
         self._present[instance.key] = now
 
     def _miss(self, known: Known, now: Instance | None) -> None:
-        """Take in that a look does not find a record any more."""
+        """Update the memory with a record that a look no longer found."""
         if now is None:
             known.see(replace(known.instance, state=GONE))
         elif now.recorded_at == known.instance.recorded_at:  # Its task has settled it.
@@ -179,7 +181,7 @@ class Memory:
         elif now.state in ACTIVE_STATES:
             known.see(now)  # Before 3.3, each poke of a rescheduled sensor deletes its record, and writes it again.
         else:
-            self._log.info("The record of %s is gone: its operations are left alone.", known.instance.name)
+            self._log.info("Not cancelling the operations of %s: its record was deleted.", known.instance.name)
             self.drop(known)
 
     def _replace(self, known: Known, now: Instance) -> None:

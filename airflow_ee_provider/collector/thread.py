@@ -1,7 +1,8 @@
-"""Where the collector runs: one thread, in the oldest triggerer's process; where there is none, in a scheduler's.
+"""The collector's thread. It runs in the oldest triggerer's process, or in a scheduler's if no triggerer runs.
 
-The triggerer's own process may read Airflow's database; triggers run in another one, or in another thread. A scheduler
-may fork (LocalExecutor): so in its process one question is asked now and then, as long as there is a triggerer.
+The triggerer's own process may read Airflow's database; triggers run in another process or thread. A scheduler may fork
+(LocalExecutor), so while a triggerer runs, the thread in the scheduler's process only checks for that every
+`STANDBY_INTERVAL`.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks; at most, where each takes long; and between two questions whether it is this one's turn.
+#: Seconds between two looks; the most, if each takes long; and between two checks whether this job has to collect.
 INTERVAL, LONGEST_INTERVAL, STANDBY_INTERVAL = 15.0, 300.0, 30.0
 
-#: The job in whose process it runs, and the one that stands in for it.
+#: The job in whose process the collector runs, and the job that runs it if there is no triggerer.
 TRIGGERER, SCHEDULER = "TriggererJob", "SchedulerJob"
 
-#: A look takes no more than this share of the time.
+#: The largest share of the time that looks may take.
 MOST_OF_THE_TIME = 0.05
 
 #: Seconds after which the Variables of tasks that have ended are deleted.
@@ -38,7 +39,7 @@ HEARTBEAT_WITHIN = 60.0
 
 
 def run(job_id: int, job_type: str, grace: float) -> None:
-    """Look again and again; raises nothing."""
+    """Look repeatedly, without end. Errors are logged, not raised."""
     collector: Collector | None = None
     engine: Any = None
     said, cleaned = "", -CLEANED_EVERY
@@ -47,26 +48,26 @@ def run(job_id: int, job_type: str, grace: float) -> None:
         try:
             engine = engine or database_of_its_own()
             if not is_first(engine, job_id, job_type):
-                collector = None  # It begins anew if it has to.
+                collector = None  # If this job has to collect again, it starts with an empty memory.
             else:
                 if collector is None:
                     collector = make_collector(engine, grace)
-                    log.info("Earth Engine operations that no task needs are cancelled from here (job %s).", job_id)
+                    log.info("This process (job %s) cancels Earth Engine operations that no task needs.", job_id)
                 due = collector.look()
                 if time.monotonic() - cleaned >= CLEANED_EVERY:
                     delete_unneeded(engine)
                     cleaned = time.monotonic()
                 pause = max(1.0, min(INTERVAL, INTERVAL if due is None else due), collector.took / MOST_OF_THE_TIME)
             said = ""
-        except Exception as error:  # noqa: BLE001 (the database is away: it is asked again)
+        except Exception as error:  # noqa: BLE001 (the database cannot be reached: the next look tries again)
             if said != (text := f"{type(error).__name__}: {error}"):
                 said = text
-                log.warning("Operations that no task needs cannot be looked for now; that is tried again: %s", text)
+                log.warning("Could not look for operations that no task needs; trying again later: %s", text)
         time.sleep(min(pause, LONGEST_INTERVAL))
 
 
 def is_first(engine: Any, job_id: int, job_type: str) -> bool:
-    """Whether this job is the one whose process collects: the oldest triggerer, or scheduler if there is none."""
+    """Whether this job has to collect: it is the oldest triggerer, or the oldest scheduler if no triggerer runs."""
     from airflow.jobs.job import Job
     from sqlalchemy import select
 
@@ -81,7 +82,7 @@ def is_first(engine: Any, job_id: int, job_type: str) -> bool:
 
 
 def make_collector(engine: Any, grace: float) -> Collector:
-    """Make the collector; what it needs is imported here, in its own thread."""
+    """Return a collector. Its modules are imported here, in its own thread."""
     from airflow_ee_provider.collector.cancels import Cancels
     from airflow_ee_provider.collector.collector import Collector
     from airflow_ee_provider.collector.look import Database

@@ -1,4 +1,4 @@
-"""What can go wrong on purpose: the errors of the real service, and broken answers."""
+"""Faults that a test can order: the errors of the real service, and broken answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HTTP_STATUS = {
 
 
 class ApiError(Exception):
-    """An answer that is a google.rpc.Status."""
+    """An error that the emulator answers as a google.rpc.Status."""
 
     def __init__(self, status: str, message: str, reason: str = "") -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class ApiError(Exception):
 
     @property
     def http_status(self) -> int:
-        """Its HTTP status code."""
+        """The answer's HTTP status code."""
         return HTTP_STATUS[self.status]
 
     def as_json(self) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class ApiError(Exception):
         return {"error": error}
 
 
-#: Errors that users meet, by the name under which a test asks for them.
+#: Errors that users meet, by the name with which a test orders them.
 ERRORS = {
     "not_registered": ApiError(
         "PERMISSION_DENIED",
@@ -81,7 +81,7 @@ ERRORS = {
         "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
         "authentication credential.",
     ),
-    "queue_full": ApiError(  # Nobody outside knows its status: the client must not care.
+    "queue_full": ApiError(  # Google does not document its status, so the client must not depend on it.
         "INVALID_ARGUMENT",
         "Too many tasks already in the queue (3000). Please wait for some of them to complete.",
     ),
@@ -92,8 +92,8 @@ ERRORS = {
     "unimplemented": ApiError("UNIMPLEMENTED", "Operation is not implemented, or supported, or enabled."),
 }
 
-#: How an answer can be broken: none at all, before or after the service acted, or late; one that makes no sense; or
-#: the page of a list that shows its operations twice, or not at all, or leads back to itself.
+#: How an answer can be broken: the connection is reset before or after the service acted; the answer is late or cannot
+#: be read; or the page of a list contains its operations twice, or none, or has itself as the next page.
 BROKEN_RESPONSES = (
     "reset",
     "reset_after",
@@ -108,7 +108,7 @@ BROKEN_RESPONSES = (
     "dropped",
 )
 
-#: An Operation that is none.
+#: An Operation whose fields have wrong types.
 MALFORMED_OPERATION = {
     "name": ["x"],
     "metadata": 7,
@@ -120,15 +120,17 @@ MALFORMED_OPERATION = {
 
 @dataclass
 class Fault:
-    """Something that goes wrong with requests that match.
+    """An error or a broken answer for the requests that match.
 
-    :param what: a name in `ERRORS` or one of `BROKEN_RESPONSES`.
-    :param times: how many requests it befalls; None for all.
-    :param method: of the request, or ``*``.
-    :param path: of the request, without the version, as a glob: ``projects/earth-demo/operations/*:cancel``.
-    :param headers: added to the answer, for example ``{"Retry-After": "2"}``.
-    :param seconds: of a ``delay``.
-    :param probability: with which a request that matches meets it.
+    :param what: A name in `ERRORS`, or one of `BROKEN_RESPONSES`.
+    :param times: How many requests get the fault; None for all.
+    :param method: The request's HTTP method, or ``*`` for all.
+    :param path: The request's path without the version, as a glob: ``projects/earth-demo/operations/*:cancel``.
+    :param headers: Headers to add to the answer, for example ``{"Retry-After": "2"}``.
+    :param seconds: How long a ``delay`` takes, in seconds.
+    :param probability: The probability, from 0 to 1, that a matching request gets the fault.
+    :raises TypeError: If a string parameter is not a string of one line.
+    :raises ValueError: If another parameter has a value that is not allowed.
     """
 
     what: str
@@ -141,16 +143,16 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.what not in ERRORS and self.what not in BROKEN_RESPONSES:
-            raise ValueError(f"{self.what!r} is none of {', '.join([*ERRORS, *BROKEN_RESPONSES])}")
+            raise ValueError(f"what is {self.what!r} and has to be one of {', '.join([*ERRORS, *BROKEN_RESPONSES])}.")
         texts = (self.method, self.path, *self.headers, *self.headers.values())
         if not all(isinstance(text, str) and text.isprintable() for text in texts):
-            raise TypeError("method, path, and the names and values of headers have to be texts of one line.")
+            raise TypeError("method, path, and the names and values of headers have to be strings of one line.")
         for name, value in (("times", self.times or 0), ("seconds", self.seconds), ("probability", self.probability)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
                 raise ValueError(f"{name} is {value!r} and has to be a number from 0.")
 
     def meets(self, method: str, path: str) -> bool:
-        """Whether this request meets it; that uses it up once."""
+        """Whether this request gets the fault. If so, it counts towards ``times``."""
         if self.times == 0 or self.method not in ("*", method) or not fnmatchcase(path, self.path):
             return False
         if random.random() >= self.probability:

@@ -1,4 +1,4 @@
-"""How many requests the emulated service stands: what the real one allows, if that is wanted."""
+"""Limit the requests to the emulated service, if a test sets limits."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits, each of them None for none; Earth Engine's own are 100 requests a second and 40 at once.
+    """Limits for requests. Earth Engine's own are 100 requests a second and 40 at the same time.
 
-    :param per_second: requests in any second.
-    :param concurrent: requests at the same time.
-    :param latency: seconds that each request takes besides.
+    :param per_second: The most requests in any second; None for no limit.
+    :param concurrent: The most requests at the same time; None for no limit.
+    :param latency: Seconds to add to each request.
     """
 
     per_second: int | None = None
@@ -29,7 +29,7 @@ class Limits:
 
 
 class Gate:
-    """Counts requests, and refuses those that are too many."""
+    """Counts requests, and refuses those above the limits."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -38,9 +38,9 @@ class Gate:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Let a request in for as long as it takes.
+        """Admit a request, and count it until the block ends.
 
-        :raises ApiError: RESOURCE_EXHAUSTED, if it is one too many.
+        :raises ApiError: RESOURCE_EXHAUSTED, if the request is above a limit.
         """
         now = time.monotonic()
         while self._admitted and self._admitted[0] <= now - 1.0:

@@ -1,4 +1,4 @@
-"""How an emulated operation lives: what it is at any time follows from its behaviour and a clock, by itself."""
+"""Emulated operations. An operation's state at any time is computed from its behaviour and the clock."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-#: Digits after the second in the timestamps of one operation after another, as the real service varies them; of the
-#: nine that it may give as well, the official client can read six.
+#: The number of digits after the second in timestamps, which varies from operation to operation as in the real service.
+#: The API allows nine as well, but the official client can read only six.
 FRACTION_DIGITS = (6, 3, 0)
 
 TYPES = {
@@ -28,37 +28,40 @@ _CENTURY = 100 * 365 * 86400.0
 
 
 class Clock:
-    """The machine's time, which a test can put forward."""
+    """The machine's time, which a test can set forward."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return the time, in seconds since the epoch."""
         return time.time() + self._ahead
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds pass at once.
+        """Set the clock forward.
 
-        :raises ValueError: for more than a century, which no timestamp can tell.
+        :param seconds: By how many seconds.
+        :raises ValueError: If the clock would differ from the machine's by a century or more.
         """
         if not abs(self._ahead + seconds) < _CENTURY:
-            raise ValueError(f"The clock cannot be put forward by {seconds!r} s.")
+            raise ValueError(f"seconds is {seconds!r}: the clock can differ by less than a century from the machine's.")
         self._ahead += seconds
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What an operation does, if nobody cancels it, and if somebody does.
+    """How an operation runs, and how it reacts to a cancel.
 
-    :param pending_seconds: in the queue, PENDING.
-    :param run_seconds: RUNNING.
-    :param cancel_seconds: CANCELLING; an operation whose end comes first wins that race, and succeeds.
-    :param outcome: ``SUCCEEDED`` or ``FAILED``.
-    :param ignores_cancel: finishes in spite of a cancel, when ``cancel_seconds`` are over.
-    :param message: of a failure.
-    :param eecu_seconds: compute used in each second of running.
-    :param attempt: above 1 where Earth Engine has tried before.
+    :param pending_seconds: Seconds that the operation is PENDING.
+    :param run_seconds: Seconds that it is RUNNING.
+    :param cancel_seconds: Seconds that it is CANCELLING. If the operation ends within that time, it is not cancelled.
+    :param outcome: The final state: ``SUCCEEDED`` or ``FAILED``.
+    :param ignores_cancel: If True, a cancelled operation succeeds after ``cancel_seconds``.
+    :param message: The error message of a failed operation.
+    :param eecu_seconds: EECU-seconds used in each second of running.
+    :param attempt: The number of Earth Engine's attempt, from 1.
+    :raises TypeError: If ``message`` is not a string.
+    :raises ValueError: If another parameter has a value that is not allowed.
     """
 
     pending_seconds: float = 2.0
@@ -71,7 +74,7 @@ class Behaviour:
     attempt: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse at once what would break an answer later."""
+        """Refuse values from which no valid answer can be made."""
         for name in ("pending_seconds", "run_seconds", "cancel_seconds", "eecu_seconds", "attempt"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _CENTURY:
@@ -79,12 +82,12 @@ class Behaviour:
         if self.outcome not in ("SUCCEEDED", "FAILED"):
             raise ValueError(f"outcome is {self.outcome!r} and has to be SUCCEEDED or FAILED.")
         if not isinstance(self.message, str):
-            raise TypeError(f"message is {self.message!r} and has to be a text.")
+            raise TypeError(f"message is {self.message!r} and has to be a string.")
 
 
 @dataclass
 class EmulatedOperation:
-    """One operation, created at ``created`` (seconds since the epoch)."""
+    """One operation; ``created`` is in seconds since the epoch."""
 
     name: str
     kind: str
@@ -94,16 +97,16 @@ class EmulatedOperation:
     request: Mapping[str, Any] = field(default_factory=dict)
     fraction_digits: int = 6
     cancel_requested: float | None = None
-    #: How often it was read, by itself or in a list.
+    #: How often it was read, alone or in a list.
     reads: int = 0
 
     @property
     def started(self) -> float:
-        """When it starts running, or would."""
+        """When it starts to run, in seconds since the epoch, if it is not cancelled before."""
         return self.created + self.behaviour.pending_seconds
 
     def ended(self) -> float:
-        """When it ends, or will, as far as is known."""
+        """Return when it ends, in seconds since the epoch, if no further cancel is requested."""
         end = self.started + self.behaviour.run_seconds
         return end if self.cancel_requested is None else min(end, self._cancelled_at())
 
@@ -111,7 +114,7 @@ class EmulatedOperation:
         return (self.cancel_requested or 0.0) + self.behaviour.cancel_seconds
 
     def state(self, now: float) -> str:
-        """``metadata.state`` at a time."""
+        """Return ``metadata.state`` at a time."""
         if now >= self.ended():
             cancelled = self.cancel_requested is not None and self.ended() == self._cancelled_at()
             if cancelled:
@@ -126,7 +129,7 @@ class EmulatedOperation:
         return now >= self.ended()
 
     def as_json(self, now: float) -> dict[str, Any]:
-        """Return the Operation that the API gives, awkward as the real one."""
+        """Return the API's JSON for the operation, with the real API's irregularities."""
         state = self.state(now)
         payload: dict[str, Any] = {"name": self.name, "metadata": self._metadata(now, state)}
         if self.done(now):
@@ -161,7 +164,7 @@ class EmulatedOperation:
             "progress": 1 if state == "SUCCEEDED" else round(progress, 2),
             "batchEecuUsageSeconds": round(ran * self.behaviour.eecu_seconds, 3),
             "stages": [
-                # int64 values are texts in the API's JSON, and zeros are left out.
+                # int64 values are strings in the API's JSON, and zeros are omitted.
                 {"displayName": "Create Local Files", "completeWorkUnits": round(progress, 2), "totalWorkUnits": "1"},
                 {"displayName": "Write Files to Destination", "totalWorkUnits": "1", "description": "Writes."},
             ],
@@ -179,7 +182,7 @@ class EmulatedOperation:
 
 
 def _unwrapped(value: Any, default: int) -> Any:
-    """Read a number that the official client sends as ``{"value": …}`` and the reference shows plain."""
+    """Return a number that the official client sends as ``{"value": …}``, and the API's reference has as a number."""
     value = value.get("value") if isinstance(value, Mapping) else value
     return default if value is None else value
 

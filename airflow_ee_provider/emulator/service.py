@@ -67,7 +67,7 @@ class Service:
         :param behaviour: fields of `Behaviour`; the others stay at the service's default.
         """
         if not isinstance(description, str):
-            raise TypeError(f"description is {description!r} and has to be a text.")
+            raise TypeError(f"description is {description!r} and has to be a string.")
         with self._lock:
             self._behaviours.insert(0, (description, replace(self.behaviour, **behaviour)))
 
@@ -135,7 +135,9 @@ class Service:
         :raises ValueError: if it cannot be one.
         """
         if not isinstance(description, str) or not _PROJECT.fullmatch(str(project)) or kind not in TYPES:
-            raise ValueError(f"There is no operation {description!r} of the kind {kind!r} in {project!r}.")
+            raise ValueError(
+                f"One of these is not valid: kind {kind!r}, description {description!r}, project {project!r}."
+            )
         with self._lock:
             return self._create(project, kind, {"description": description}, behaviour).name
 

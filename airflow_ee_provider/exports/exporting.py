@@ -1,4 +1,4 @@
-"""What starts exports and owns them to their end: the export operator and ``@task.earth_engine`` alike."""
+"""The base class of tasks that start exports: the export operator, the import operator and ``@task.earth_engine``."""
 
 from __future__ import annotations
 
@@ -40,52 +40,52 @@ if TYPE_CHECKING:
 
 
 class ExportingOperator(ExportParameters):
-    """Start exports exactly once each, write their names down, and wait until all have succeeded."""
+    """Start each export exactly once, record its name, and wait until all have succeeded."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._starter: Starter | None = None
-        #: The operations that have failed and are started again.
+        #: The failed operations that the task restarts.
         self._restarted: set[str] = set()
         #: Since when the project's queue has been full, in seconds since the epoch.
         self._full_since: float | None = None
-        #: What was waited for, as it was read last.
+        #: The task's operations, as last read.
         self.results = Results()
         self._destination_uris: list[str] = []
 
     def start_and_wait(self, context: Context, make_exports: Callable[[Starter], Made | Sequence[Wanted]]) -> Any:
-        """Start the exports, continue with what the last try has started, wait, and return the function's value.
+        """Start the exports, continue with the last try's operations, wait, and return the function's value.
 
-        :param make_exports: returns what is to be started, and may start some of it at once with the `Starter` that it
-            is given. It is called once in a try, unless all is known to be started. What it returns is its value and
-            the operations in it, or those alone: then their list is the value.
+        :param make_exports: Returns its value with the operations in it, or only operations, whose list is then the
+            value. It can start some of them at once with the `Starter` that it gets. It is called once in a try, or not
+            at all if the last try has started everything.
         """
         with self.owned(context):
             asked = self.begin(context)
-            if asked is None or self.max_restarts:  # Those need the requests, which only the function can make again.
+            if asked is None or self.max_restarts:  # Restarts need the requests, which only the function can make.
                 starter = self.new_starter(context)
                 with airflow_errors(), handlers_put_back():
                     made = make_exports(starter)
-                self.ending.end_unless_own()  # It may have had a signal that the function's own handler has taken.
+                self.ending.end_unless_own()  # A signal handler of the function may have caught a SIGTERM.
                 asked = self.settle(context, starter, made)
             else:
-                self.log.info("Continuing with what the last try has started: %s.", abbreviated(self.operation_names))
+                self.log.info("Continuing with the last try's operations: %s.", abbreviated(self.operation_names))
                 check_value(context, asked.value)
             return self.carry_out(context, asked)
 
     def begin(self, context: Context) -> Asked | None:
-        """Continue with what the last try has started; return what it had asked for, if all of that is started."""
+        """Continue with the last try's operations; return what that try asked for, if all of it is started."""
         with airflow_errors():
             self.hook.preload()
             left = left_by_the_last_try(context)
-            self.operation_names = names_in(left)  # A kill may come before Earth Engine says what they are.
+            self.operation_names = names_in(left)  # A kill may come before Earth Engine answers.
             how = "cancel" if self.cancel_on_kill else "ignore"
             self.operation_names, asked = resume_started(context, self.hook, left, on_clear=how)
         self.ending.end_if_told()
         return asked
 
     def new_starter(self, context: Context, asked: Asked | None = None) -> Starter:
-        """Let another `Starter` start for this process; it knows what this try has started or found."""
+        """Use a new `Starter` in this process. It knows the operations that this try has started or found."""
         forgotten = self._restarted | (asked.set_aside if asked else set())
         account, cancel_on = connection_kwargs(self), cancel_on_of(self)
         self._starter = Starter(
@@ -102,12 +102,12 @@ class ExportingOperator(ExportParameters):
         return self._starter
 
     def start_registered(self, starter: Starter) -> Callable[[], None] | None:
-        """Return what starts at once what a function has registered; None if it registers nothing."""
+        """Return a callable that starts the exports registered by a function; None if exports are not registered."""
         queue = QueueState(self.max_active_operations, self.queue_timeout)
         return partial(start_registered, self.hook, starter, queue, self.wait_options) if self.batch_starts else None
 
     def settle(self, context: Context, starter: Starter, made: Made | Sequence[Wanted]) -> Asked:
-        """Check what a function has made, once it has returned, and return what is to be started and waited for."""
+        """Check a function's return value, and return the exports to start and the operations to wait for."""
         left, made = list(self.operation_names), Made.of(made).with_registered(starter.registered.values())
         with airflow_errors():
             starter.check(made.requests)
@@ -123,9 +123,9 @@ class ExportingOperator(ExportParameters):
         return asked
 
     def carry_out(self, context: Context, asked: Asked, operations: list[OperationDict] | None = None) -> Any:
-        """Start what is not started yet, wait for all, and start again what may be; here or in another process.
+        """Start the remaining exports, wait for all, and restart failed ones; here or in another process.
 
-        :param operations: as another process has seen them end; None if they are still to be waited for.
+        :param operations: The ended operations, if another process has waited for them; otherwise None.
         """
         while operations is None or self._are_to_restart(context, operations, asked):
             self._start_all(context, asked)
@@ -133,9 +133,9 @@ class ExportingOperator(ExportParameters):
         return self._finish(context, operations, asked)
 
     def _start_all(self, context: Context, asked: Asked) -> None:
-        """Start what is not started yet, as there is room; each name is written down before anything waits on it.
+        """Start the remaining exports as there is room. Each name is recorded before the task waits for it.
 
-        :raises TaskDeferred: to wait for room in the triggerer; the task continues in `start_more`.
+        :raises TaskDeferred: To wait for room in the triggerer. The task continues in `start_more`.
         """
         starter = self._starter or self.new_starter(context, asked)
         queue = QueueState(self.max_active_operations, self.queue_timeout, full_since=self._full_since)
@@ -144,9 +144,9 @@ class ExportingOperator(ExportParameters):
             if self.max_active_operations is not None or asked.is_kept:
                 self._check_so_far(context, filler, asked)
             while wait := filler.fill():
-                left, total, how = filler.unstarted, len(asked.operations), wait.as_trigger_kwargs()
-                self.log.info("%s of %s are left to be started. %s.", f"{len(left):,}", f"{total:,}", wait)
-                if self.deferrable and self._is_kept(context, asked, left, "max_active_operations"):
+                remaining, total, how = filler.unstarted, len(asked.operations), wait.as_trigger_kwargs()
+                self.log.info("%s of %s operations are not started yet. %s.", f"{len(remaining):,}", f"{total:,}", wait)
+                if self.deferrable and self._is_kept(context, asked, remaining, "max_active_operations"):
                     from airflow_ee_provider.triggers.earth_engine import EarthEngineQueueTrigger
 
                     self.wait_in_triggerer(context, filler.running, EarthEngineQueueTrigger, method="start_more", **how)
@@ -158,7 +158,7 @@ class ExportingOperator(ExportParameters):
         EarthEngineTasksLink.persist_for(context, self.hook.account.names(self.operation_names))
 
     def _check_so_far(self, context: Context, filler: QueueFiller, asked: Asked) -> None:
-        """Fail if more of what is started have failed than may, without those that are started again at the end."""
+        """Fail if more operations have failed than ``max_failures``, not counting those that will be restarted."""
         results = Results([operation.as_dict() for operation in filler.read().found])
         again = failed_to_restart(context, results.operations, self.max_restarts, asked.starts)
         options, failures = self.wait_options, len(results.errors) - len(again)
@@ -167,7 +167,7 @@ class ExportingOperator(ExportParameters):
             self._check_results(results)
 
     def _wait(self, context: Context, asked: Asked) -> list[OperationDict]:
-        """Wait for what was started, here or in the triggerer; what has ended by now needs no waiting."""
+        """Wait for the operations, here or in the triggerer; return at once if all have ended."""
         with airflow_errors():
             progress = self.hook.poll_operations(self.operation_names, **self.limits)
             found = progress.found
@@ -182,15 +182,15 @@ class ExportingOperator(ExportParameters):
         return [operation.as_dict() for operation in found]
 
     def _are_to_restart(self, context: Context, operations: list[OperationDict], asked: Asked) -> bool:
-        """Whether some have failed, and are started again: `_start_all` then takes them for not started."""
+        """Whether some have failed and are restarted. If so, `_start_all` treats them as not started."""
         if again := failed_to_restart(context, operations, self.max_restarts, asked.starts):
-            self.log.warning("These have failed in a way that can pass, and are started again: %s.", abbreviated(again))
+            self.log.warning("Restarting after transient failures: %s.", abbreviated(again))
             self._restarted = set(again)
             self.new_starter(context, asked)
         return bool(again)
 
     def _finish(self, context: Context, operations: list[OperationDict], asked: Asked) -> Any:
-        """Return the function's value with its operations in it, if no more than may fail have failed."""
+        """Return the function's value with its operations, unless more than ``max_failures`` have failed."""
         results = Results(operations)
         self.ending.end_if_cancelled()
         measure_ended(operations, self.ending.dag_id)
@@ -202,28 +202,28 @@ class ExportingOperator(ExportParameters):
             return results.value_of(self.hook, asked, started_by_task(context))
 
     def _check_results(self, results: Results) -> None:
-        """Say how operations have ended, and fail if more have failed than may: `on_end` cancels the others."""
+        """Log how operations ended; fail if more than ``max_failures`` failed. `Ending.on_end` cancels the others."""
         self.ending.end_if_cancelled()
         self.results = results
         results.log_and_check(len(self.operation_names), self.wait_options, self.log)
 
     def _check_not_killed(self, starter: Starter) -> None:
         if starter.stopped:
-            raise AirflowException(f"{self.task_id} was killed: nothing more is started.")
+            raise AirflowException(f"{self.task_id} was killed; remaining exports were not started.")
 
     def _is_kept(self, context: Context, asked: Asked, needed: list[Start], parameter: str) -> bool:
-        """Whether another process can continue with what was asked for, and start what is needed."""
+        """Store what this try asked for, and return whether another process can continue with it and start the rest."""
         return keep(context, asked, asked.starts if self.max_restarts else needed, self.log, parameter)
 
     def _kept(self, context: Context) -> Asked:
-        """Return what this try has asked for, in another process than the one that has."""
+        """Return what another process of this try has asked for."""
         asked = kept(context, {} if self.max_restarts else started_by_task(context))
         self.new_starter(context, asked)
         self.operation_names = asked.names(started_by_task(context))
         return asked
 
     def start_more(self, context: Context, event: Mapping[str, Any]) -> Any:
-        """Continue to start exports, once there may be room."""
+        """Continue to start exports after a wait for room in the triggerer."""
         with self.owned(context):
             if not waits_itself(self, event):
                 result_or_raise(event)
@@ -231,22 +231,22 @@ class ExportingOperator(ExportParameters):
             return self.carry_out(context, self._kept(context))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
-        """Return the function's value with its operations, or fail as they did."""
+        """Return the function's value with its operations, or raise the trigger's error."""
         with self.owned(context):
             operations = None if waits_itself(self, event) else result_or_raise(event)
             return self.carry_out(context, self._kept(context), operations)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Cancel as well where the trigger itself has failed, and no next try continues with the exports."""
+        """Resume the task. If the trigger itself failed and no next try follows, cancel the exports."""
         has_failed = next_method == "__fail__" and not trigger_timed_out(next_method, next_kwargs)
         with self.owned(context) if has_failed else nullcontext():
             return super().resume_execution(next_method, next_kwargs, context)
 
     @contextmanager
     def owned(self, context: Context) -> Iterator[None]:
-        """Let no exception leave the task before a user's act, a timeout or an interrupt is dealt with.
+        """Handle a kill, a timeout or an interrupt before an exception leaves the task.
 
-        Airflow decides by the exception how the task ends, so it stays what it is; see `on_end` for what follows.
+        The exception is raised unchanged, since Airflow decides by it how the task ends; see `Ending.on_end`.
         """
         try:
             with cancelling_on_ctrl_c(self.ending):
@@ -262,36 +262,36 @@ class ExportingOperator(ExportParameters):
             raise
 
     def left_by_the_last_try(self, context: Context) -> list[str]:
-        """Return what an earlier try has started, and this one has not recorded yet."""
+        """Return an earlier try's operations that this try has not recorded yet."""
         return names_in(left_by_the_last_try(context))
 
     def stop(self) -> None:
-        """Start nothing more."""
+        """Start no more operations."""
         if self._starter:
             self._starter.stop()
 
     def cancel_late_starts(self) -> None:
-        """Cancel as well what Earth Engine is only now heard to have started."""
+        """Also cancel each operation whose start Earth Engine answers from now on."""
         if self._starter:
             self._starter.cancel_late_starts()
 
     @property
     def runs_on_after_task(self) -> bool:
-        """Whether what the task has is to run on after it, for as long as its run has not failed."""
+        """Whether the operations keep running after the task, as long as its DAG run has not failed."""
         return not self.wait_for_completion
 
     @property
     def own_operations(self) -> list[str]:
-        """What this task has, and has not seen end."""
+        """The task's operations that are not known to have ended."""
         started = list(self._starter.started) if self._starter else []
         ended = {operation["name"] for operation in self.results.ended}
         return [name for name in dict.fromkeys([*self.operation_names, *started]) if name not in ended]
 
     @property
     def own_starts(self) -> list[Start]:
-        """What this process has asked Earth Engine to start, without having heard its answer."""
+        """Starts that Earth Engine has not answered yet."""
         return self._starter.in_flight if self._starter else []
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """Tell OpenLineage, where it is installed, what was written."""
+        """Return the exports' outputs for OpenLineage, if it is installed."""
         return operator_lineage(self._destination_uris)

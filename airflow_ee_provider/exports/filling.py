@@ -1,4 +1,4 @@
-"""Start a task's exports as far as there is room for them in Earth Engine."""
+"""Start as many of a task's exports as Earth Engine has room for."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class QueueFiller:
-    """Starts what a task has asked for, as far as there is room for it.
+    """Starts a task's exports while Earth Engine has room for them.
 
-    Only what was asked for once the function had returned is counted; what it has started while it ran, and what the
-    last try has left, runs beside it.
+    ``max_active_operations`` counts only exports that are started after the function has returned. It does not count
+    those that the function started itself or that the last try started.
 
-    :param state: what the task may start, and since when the queue is full.
-    :param options: how the task waits.
+    :param state: What the task may start, and since when the queue is full.
+    :param options: How the task waits.
     """
 
     def __init__(
@@ -38,16 +38,16 @@ class QueueFiller:
 
     @property
     def started(self) -> list[str]:
-        """All operations that the task waits for, as far as they are started."""
+        """The started operations that the task waits for."""
         return self._asked.names(self._starter.known)
 
     @property
     def unstarted(self) -> list[Start]:
-        """What is still to be started."""
+        """The starts that are still to be sent."""
         return [start for start in self._asked.starts if start.key not in self._starter.known]
 
     def read(self) -> Progress:
-        """Read what was started and has not ended yet."""
+        """Read the operations that are started and have not ended yet."""
         names, options = self.started, self._options
         if not names:
             return self._progress
@@ -61,9 +61,10 @@ class QueueFiller:
         return self._progress
 
     def fill(self) -> QueueWait | None:
-        """Start what there is room for; return what to wait for before more is started, or None if all is.
+        """Start as many exports as there is room for.
 
-        :raises EarthEngineError: if one could not be started, or there was no room for ``queue_timeout``.
+        :return: What to wait for before more are started; None if all are started.
+        :raises EarthEngineError: If a start failed, or the queue was full for ``queue_timeout``.
         """
         known, now = self._starter.known, time.time()
         counted = {known.get(one) for one in self._asked.operations if one not in self._asked.uncounted}
@@ -71,7 +72,7 @@ class QueueFiller:
             self._state,
             unstarted=len(self.unstarted),
             running=len(self.running),
-            counted=sum(name in counted for name in self.running),  # Not what was adopted by its name, either.
+            counted=sum(name in counted for name in self.running),  # Without adopted operations, too.
             now=now,
         )
         while isinstance(step := next_step(state), StartMore):
@@ -86,16 +87,17 @@ class QueueFiller:
         return step
 
     def wait(self, what: QueueWait) -> None:
-        """Wait in this process."""
+        """Wait for room, in this process."""
         self._hook.wait_for_room(self.running, unfinished=what.unfinished, timeout=what.timeout, options=self._options)
 
 
 def start_registered(hook: EarthEngineHook, starter: Starter, state: QueueState, options: WaitOptions) -> None:
-    """Start what a function has registered, because it needs it before it returns; wait in this process for room.
+    """Start the exports that a function has registered, because it needs them before it returns.
 
-    What is refused is `Starter.refusal_of`, and stops no other.
+    It waits for room in this process. If Earth Engine refuses an export, it starts the others; `Starter.refusal_of`
+    returns the error.
 
-    :raises EarthEngineError: if something else than a refusal has stopped it.
+    :raises EarthEngineError: If another error than a refusal stopped it.
     """
     while starts := [starter.start_of(one) for one in list(starter.registered.values()) if not starter.name_of(one)]:
         before = len(starter.registered)
@@ -116,6 +118,6 @@ def _fill_up(filler: QueueFiller, hook: EarthEngineHook, *, is_limited: bool) ->
     if is_limited:
         filler.read()
     while wait := filler.fill():
-        hook.log.info("The function needs %s more that it has started. %s.", f"{len(filler.unstarted):,}", wait)
+        hook.log.info("The function needs %s more exports to start. %s.", f"{len(filler.unstarted):,}", wait)
         filler.wait(wait)
         filler.read()

@@ -35,7 +35,7 @@ def add_outlet_assets(context: Context, outlets: Iterable[Any], destination_uris
         if namespace.startswith("gs://"):
             try:
                 _add(context, outlets, Asset(f"{namespace}/{name}"))
-            except Exception as error:  # noqa: BLE001 (Airflow raises what it likes, and the export has succeeded)
+            except Exception as error:  # noqa: BLE001 (Airflow may raise any exception, and the export has succeeded)
                 log.warning("No lineage for the destination %s: %s", escaped_for_log(repr(uri)), error)
 
 

@@ -74,8 +74,8 @@ class QueueWait:
 
     def __str__(self) -> str:
         if not self.running:
-            return f"Others fill the queue; it is tried again in {self.timeout:.0f} s"
-        return f"{self.running:,} run; more are started once {self.running - self.unfinished:,} of them have ended"
+            return f"The project's queue is full with other users' operations; trying again in {self.timeout:.0f} s"
+        return f"{self.running:,} are running; more start after {self.running - self.unfinished:,} of them have ended"
 
     def as_trigger_kwargs(self) -> dict[str, Any]:
         """Return the parameters of the trigger that waits."""
@@ -89,7 +89,10 @@ class GiveUp:
     waited: float
 
     def __str__(self) -> str:
-        return f"Earth Engine has had no room for more exports in {self.waited:g} s (queue_timeout)."
+        return (
+            f"The project's queue was full for {self.waited:g} s (queue_timeout), so no more exports were started. "
+            "A retry continues with the exports that are started."
+        )
 
 
 def next_step(state: QueueState) -> StartMore | QueueWait | GiveUp | None:

@@ -1,4 +1,4 @@
-"""What is to be waited for once a task's function has returned: its own, and what it leaves of the last try's."""
+"""Collect the exports and operations that a task waits for after its function has returned."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from airflow_ee_provider.exports.starter import Starter
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
-#: What a task can own: it starts the first three, of which the function has registered the last, and adopts the fourth.
+#: What a task can own. It starts exports, imports, and the starts that the function registered; it adopts names.
 Wanted = Export | Import | Start | OperationName
 
 
 class Made(NamedTuple):
-    """What a function has made.
+    """A function's return value and its operations.
 
-    :param value: its value, with a `place_of` in place of each operation.
-    :param operations: those in these places, and after them those that are owned besides.
+    :param value: The value, with a `place_of` in place of each operation.
+    :param operations: The operations in these places, and after them others that the task owns.
     """
 
     value: Any
@@ -33,7 +33,7 @@ class Made(NamedTuple):
 
     @classmethod
     def of(cls, made: Made | Sequence[Wanted]) -> Made:
-        """Return what was made; operations alone are the value."""
+        """Return a `Made`. If only operations are given, their list is the value."""
         return made if isinstance(made, Made) else cls([place_of(number) for number in range(len(made))], made)
 
     @property
@@ -43,30 +43,30 @@ class Made(NamedTuple):
 
     @property
     def output_url(self) -> str:
-        """Where the first export's output will be seen; empty if that is not known."""
+        """The URL of the first export's output; empty if there is none."""
         return next((console_url_of(one.body) for one in self.requests if not isinstance(one, Import)), "")
 
     def with_registered(self, starts: Iterable[Start]) -> Made:
-        """Return this, with what the function has registered and not returned."""
+        """Return a copy with the starts that the function has registered but not returned."""
         placed = {one.key for one in self.operations if isinstance(one, Start)}
         return self._replace(operations=[*self.operations, *(one for one in starts if one.key not in placed)])
 
     @property
     def requests(self) -> list[Export | Import | Start]:
-        """What is to be started."""
+        """The operations that are to be started."""
         return [one for one in self.operations if not isinstance(one, OperationName)]
 
 
 def all_asked(
     hook: EarthEngineHook, starter: Starter, made: Made, left: Iterable[str], recorded: Iterable[tuple[str, str]]
 ) -> Asked:
-    """Return what is to be started and waited for.
+    """Return the exports to start, and the operations to wait for.
 
-    What the last try has started stays the task's, whether or not the function makes it again. What the function has
-    cancelled is not waited for, and neither is what has failed before it has started another one in its place.
+    The last try's operations still belong to the task, even if the function does not make them again. The task does not
+    wait for operations that the function has cancelled, nor for failed ones in whose place it has started others.
 
-    :param left: what the last try has left, and is active or has succeeded.
-    :param recorded: what this try has recorded, each with its `Start.key`.
+    :param left: The last try's operations that are active or have succeeded.
+    :param recorded: The operations that this try has recorded, each with its `Start.key`.
     """
     key_of = {name: key for name, key in recorded if key}
     starts = {id(one): starter.start_of(one) for one in made.requests}
@@ -78,24 +78,24 @@ def all_asked(
     dealt_with = starter.deeds.cancelled | failed_among(hook, superseded(starter.started))
     own = [name for name in starter.started if name not in dealt_with]
     others = [name for name in left if name not in dealt_with and name not in starter.deeds.set_aside]
-    # One that another one follows under the same key is `Deeds.set_aside`.
+    # An operation after which another one was started with the same key is in `Deeds.set_aside`.
     without = {key_of.get(name, name) for name in dealt_with - starter.deeds.set_aside}
-    by_itself, of_last_try = ([key_of.get(name, name) for name in names] for names in (own, others))
-    wanted = by_itself + in_value + of_last_try
+    started_by_function, of_last_try = ([key_of.get(name, name) for name in names] for names in (own, others))
+    needed = started_by_function + in_value + of_last_try
     return Asked(
         made.value,
         in_value,
-        [one for one in dict.fromkeys(wanted) if one not in without],
+        [one for one in dict.fromkeys(needed) if one not in without],
         [*starter.started.values(), *starts.values()],
         set(starter.deeds.set_aside),
-        {*by_itself, *of_last_try} - {start.key for start in starts.values()},
+        {*started_by_function, *of_last_try} - {start.key for start in starts.values()},
     )
 
 
 def superseded(started: Mapping[str, Start]) -> list[str]:
-    """Return the operations after which another one was started that writes the same.
+    """Return the operations after which another one with the same destination was started.
 
-    :param started: by operation, in their order.
+    :param started: By operation name, in the order in which they were started.
     """
     destinations = {name: destination_of(start.body) for name, start in started.items()}
     last = {destination: name for name, destination in destinations.items() if destination}
@@ -103,6 +103,6 @@ def superseded(started: Mapping[str, Start]) -> list[str]:
 
 
 def failed_among(hook: EarthEngineHook, names: list[str]) -> set[str]:
-    """Return which operations have failed by now."""
+    """Return which of the operations have failed."""
     found = hook.read_operations(names) if names else {}
     return {str(name) for name, one in found.items() if isinstance(one, Operation) and one.failed}

@@ -1,4 +1,4 @@
-"""Start operations for a task: exactly once each, recorded before anything else, and none after a kill."""
+"""Start operations for a task: each exactly once, recorded at once, and none after a kill."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 
-#: Seconds after which a function's start is tried again where the project's queue is full.
+#: Seconds until a function's start is tried again, if the project's queue is full.
 FUNCTION_RETRY_DELAY = 30.0
 
 
 class Starter(StartMaker):
-    """What one process of a task starts. Threads may share it; `stop` waits for none of them.
+    """Starts operations in one process of a task. Threads may share it; `stop` waits for none of them.
 
-    :param hook: sends what a function does not send by its own transport.
-    :param context: the task's, which makes the identity that its tries have in common.
-    :param record: called with operations by name, each with its `Start.key`, before anything else is done with them.
-    :param queue_timeout: seconds for which a function's start waits for room; None for as long as it takes.
-    :param making: the parameters of `StartMaker`.
+    :param hook: Sends the starts for which no other transport is given.
+    :param context: The task's context. The tries of a task instance derive the same identity from it.
+    :param record: Called with operations by name, each with its `Start.key`, before anything else uses them.
+    :param queue_timeout: Seconds for which a function's start waits for room in the queue; None for no limit.
+    :param making: The parameters of `StartMaker`.
     """
 
     def __init__(
@@ -60,35 +60,35 @@ class Starter(StartMaker):
         self._in_flight: dict[str, Start] = {}
         self._unrecorded: dict[str, str] = {}
         self._refused: dict[tuple[str, ...], tuple[Start, EarthEngineError]] = {}
-        #: What the function has registered, by `Start.key`: it is started once the function has returned, or before.
+        #: The function's registered starts, by `Start.key`. They are sent after it has returned, or when it needs them.
         self.registered: dict[str, Start] = {}
-        #: No start is begun any more.
+        #: Whether no more starts are sent.
         self.stopped = False
         self._cancels_late_starts = False
 
     def register(self, start: Start) -> None:
-        """Start it once the function has returned, or needs it.
+        """Register a start. It is sent after the function has returned, or when the function needs it.
 
-        :raises TransientError: if nothing more is to be started.
+        :raises TransientError: If the task was stopped.
         """
         self._check_not_stopped(start)
-        self._refused.pop(start.asked, None)  # It is asked for again.
+        self._refused.pop(start.asked, None)  # The function has repeated a refused request.
         self.registered[start.key] = start
 
     def name_of(self, start: Start) -> str:
-        """Return the operation that this process has started, or found; empty if it has not yet."""
+        """Return the operation that this process has started or found for a start; empty if there is none yet."""
         name = self.known.get(start.key, "")
         return name if name in self.started else ""
 
     def refusal_of(self, start: Start) -> EarthEngineError | None:
-        """Return why a start was refused."""
+        """Return the error with which a start was refused; None if it was not."""
         return self._refused.get(start.asked, (start, None))[1]
 
     def start(self, start: Start, transport: SyncTransport | None = None) -> Operation:
-        """Start it, or find it started, and record it.
+        """Start an operation, or find it if it is started already, and record it.
 
-        :param transport: sends the requests; by default the hook's own.
-        :raises EarthEngineError: if it could not be started, or nothing more is to be started.
+        :param transport: Sends the requests; by default the hook's.
+        :raises EarthEngineError: If the start failed, or the task was stopped.
         """
         self._check_not_stopped(start)
         if name := self.known.get(start.key):
@@ -100,35 +100,35 @@ class Starter(StartMaker):
         except EarthEngineError as error:
             self._note_refused(start, error)
             self._in_flight.pop(start.key, None)
-            raise  # What a timeout or a signal interrupts stays in flight: a kill asks Earth Engine about it.
+            raise  # A start that a timeout or a signal interrupts stays in flight, so that a kill can cancel it.
         name = str(operation.name)
         is_new = name not in self.started
         self._note(start, name)
         self._refused.pop(start.asked, None)
         if is_new and not self._cancels_late_starts:
             self._record({name: start.key})
-        if self.stopped:  # The answer has come after the kill.
+        if self.stopped:  # The answer arrived after the kill.
             if self._cancels_late_starts:
                 self._hook.cancel_operations([name])
-            raise TransientError("The task was killed while this was started: it ends.", subject=name)
+            raise TransientError("The task was killed while it started this operation.", subject=name)
         if is_new:
             log_started(self._log, start, name)
         return operation
 
     def _check_not_stopped(self, start: Start) -> None:
         if self.stopped:
-            raise TransientError("Nothing more is started.", subject=start.describe())
+            raise TransientError("Not started, since the task is ending.", subject=start.describe())
 
     def _note_refused(self, start: Start, error: EarthEngineError) -> None:
-        """Remember what was refused: the function may deal with that, or swallow it, or ask for it again."""
-        # A function that asks for it again repeats this start: Earth Engine may have acted.
+        """Remember a refused start, since the function may catch the error and ignore it, or repeat the request."""
+        # If the function repeats the request, this start is sent again, since Earth Engine may have carried it out.
         self._failed_repeats[start.asked].append(start.repeat)
         self.registered.pop(start.key, None)
         if not self.stopped:
             self._refused[start.asked] = (start, error)
 
     def _send(self, start: Start, transport: SyncTransport | None) -> Operation:
-        """Start something for a function, which has to wait in its own thread where there is no room."""
+        """Send a function's start. If the queue is full, wait in the function's thread and try again."""
         since = time.monotonic()
         while True:
             try:
@@ -139,36 +139,36 @@ class Starter(StartMaker):
                 waited = time.monotonic() - since
                 if self.stopped or (self._queue_timeout is not None and waited >= self._queue_timeout):
                     raise
-                self._log.warning("%s It is tried again in %g s.", error, FUNCTION_RETRY_DELAY)
+                self._log.warning("%s Trying again in %g s.", error, FUNCTION_RETRY_DELAY)
                 self._in_flight.pop(start.key, None)
                 time.sleep(FUNCTION_RETRY_DELAY)
                 self._in_flight[start.key] = start
 
     def _note(self, start: Start, name: str) -> None:
-        """Remember what was started before it is in flight no more: a kill that comes between finds it twice."""
+        """Remember a started operation. It leaves `in_flight` only after that, so that a kill never misses it."""
         self.started[name] = start
         self.known[start.key] = name
         self._in_flight.pop(start.key, None)
 
     def find(self, starts: Sequence[Start]) -> int:
-        """Continue with those that the last try has started; return how many that are."""
+        """Continue with the operations of these starts that are known; return how many there are."""
         found = {self.known[start.key]: start for start in starts if start.key in self.known}
         self.started.update(found)
         return len(found)
 
     def start_all(self, starts: Sequence[Start], up_to: int | None = None) -> bool:
-        """Start them side by side, or find them started, and record them a few at a time; those started are `known`.
+        """Start operations in parallel, or find those that are started already, and record them; see `known`.
 
-        :param up_to: how many more are started; None for all.
-        :return: whether there is no room for the others in the project's queue.
-        :raises EarthEngineError: if one could not be started, once nothing more is in flight.
+        :param up_to: The most operations to start; None for all.
+        :return: Whether the project's queue has no room for the others.
+        :raises EarthEngineError: If a start failed; raised after all other starts in flight are answered.
         """
         found = self.find(starts)
         todo = [start.with_tries(self._tries) for start in starts if start.key not in self.known]
         batch = Batch(len(starts), found, self._record, self._log)
         try:
             self._hook.start_all(todo[:up_to], partial(self._is_unwanted, batch), partial(self._take, batch))
-        except BaseException:  # A timeout or a kill as well: what was started has to be found.
+        except BaseException:  # Also for a timeout or a kill: started operations must be in the record.
             with suppress(Exception):
                 batch.record()
             raise
@@ -176,7 +176,7 @@ class Starter(StartMaker):
             self._hook.cancel_operations(batch.late)
         batch.record()
         if self.stopped:
-            raise TransientError("The task was killed: nothing more is started.")
+            raise TransientError("The task was killed; remaining exports were not started.")
         batch.log_end()
         if batch.failure:
             self._note_refused(*batch.failure)
@@ -184,18 +184,18 @@ class Starter(StartMaker):
         return batch.is_full
 
     def _is_unwanted(self, batch: Batch, start: Start) -> bool:
-        """Whether a start is not wanted any more; asked in the thread that is about to send it."""
-        # Written down first: either `stop` finds it, or this finds that there was a stop.
+        """Whether a start must not be sent. Called in the thread that is about to send it."""
+        # Noted as in flight first, so that either a kill finds this start, or this method finds that there was a kill.
         is_first = start.key not in self._in_flight
         self._in_flight[start.key] = start
         if not (self.stopped or batch.is_over):
             return False
-        if is_first:  # Otherwise Earth Engine may have acted on it.
+        if is_first:  # Otherwise Earth Engine may have carried it out.
             self._in_flight.pop(start.key, None)
         return True
 
     def _take(self, batch: Batch, result: tuple[Start, Operation | EarthEngineError]) -> None:
-        """Take an operation, or why it was not started; called in the task's own thread."""
+        """Note a started operation or a start's error. Called in the task's own thread."""
         start, found = result
         if isinstance(found, QueueFullError):
             batch.is_full = True
@@ -212,9 +212,9 @@ class Starter(StartMaker):
                 batch.add(start, str(found.name))
 
     def raise_for_refused(self) -> None:
-        """Say which starts were refused, and never succeeded: whoever asked for them may have swallowed the error.
+        """Raise for starts that were refused and never succeeded, since the function may have ignored the errors.
 
-        :raises EarthEngineError: if there are any; a `TransientError` if all of them may pass.
+        :raises EarthEngineError: If there are any; a `TransientError` if all of their errors are transient.
         """
         if not self._refused:
             return
@@ -222,22 +222,22 @@ class Starter(StartMaker):
         lines = [f"{start.describe()}: {error}" for start, error in self._refused.values()]
         kind = EarthEngineError if any(error.permanent for error in errors) else TransientError
         raise kind(
-            "Earth Engine refused to start what the task wants:\n  " + "\n  ".join(lines),
-            remedy="If the function deals with that itself, say ignore_refused_starts=True.",
+            "Earth Engine refused to start:\n  " + "\n  ".join(lines),
+            remedy="If the function handles these errors itself, set ignore_refused_starts=True.",
         )
 
     @property
     def in_flight(self) -> list[Start]:
-        """What Earth Engine may have started although its answer is not here yet."""
+        """The starts that Earth Engine may have carried out, but has not answered yet."""
         return list(self._in_flight.values())
 
     def adopt(self, names: Sequence[str]) -> None:
-        """Record operations that others have started."""
+        """Record operations that this task has not started."""
         if names:
             self._write(dict.fromkeys(names, ""))
 
     def flush(self) -> None:
-        """Record what was started in threads that may not ask Airflow; called in the main thread."""
+        """Record operations started in threads that may not call Airflow. Called in the main thread."""
         if self._unrecorded:
             self._write(self._unrecorded)
 
@@ -249,9 +249,9 @@ class Starter(StartMaker):
             self._unrecorded.update(started)
 
     def stop(self) -> None:
-        """Start nothing more. Called in a signal handler: it waits for no lock."""
+        """Start no more operations. Called in a signal handler, so it waits for no lock."""
         self.stopped = True
 
     def cancel_late_starts(self) -> None:
-        """Start nothing more, and cancel what is heard from now on to be started. Waits for no lock."""
+        """Start no more, and cancel each operation whose start Earth Engine answers from now on. Waits for no lock."""
         self.stopped = self._cancels_late_starts = True

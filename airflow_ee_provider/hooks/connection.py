@@ -66,8 +66,8 @@ class ConnectionHook(BaseHook):
             # Airflow raises it as well where a secrets backend gave no answer: no other account may be used then.
             raise ConnectionMissingError(
                 f"The connection {self.earth_engine_conn_id!r} is not defined, or could not be read.",
-                remedy="Add a connection of the type Google Earth Engine; an empty one stands for the machine's "
-                "Application Default Credentials, and so does earth_engine_conn_id=None.",
+                remedy="Add a connection of the type Google Earth Engine. To use the machine's Application Default "
+                "Credentials, leave its fields empty, or set earth_engine_conn_id=None.",
             ) from None
         # Without it, an empty one of another type would stand for the machine's own account.
         if connection.conn_type and connection.conn_type not in _TYPES:

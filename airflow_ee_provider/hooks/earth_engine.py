@@ -73,7 +73,10 @@ class EarthEngineHook(Methods):
         try:
             account = self._open()
         except Exception as error:  # noqa: BLE001 (the refused answer has the reason)
-            self.log.warning("The connection could not be read again: %s", error)
+            self.log.warning(
+                "Earth Engine refused the credentials, and the connection could not be read again for new ones: %s",
+                error,
+            )
             return None
         self.account = account
         return self.get_conn()

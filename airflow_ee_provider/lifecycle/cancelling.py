@@ -1,4 +1,4 @@
-"""How tasks, triggers and notifiers cancel on the way out, and how they report it."""
+"""Cancel operations when a task, trigger or notifier ends, and report the results."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 
-#: For how long a task that is about to end, or a trigger, confirms its cancels, and how often, in seconds.
+#: How often an ending task or a trigger polls for the confirmation of its cancels, and for how long, in seconds.
 CONFIRM_LIMITS: dict[str, Any] = {"poll_interval": 1.0, "timeout": 20.0}
 
-#: Operations that are surely cancelled in the five seconds that Airflow leaves a task, of which three may have gone by.
+#: The most operations that a task can cancel within the five seconds that Airflow gives it, if three have passed.
 MOST_IN_TIME = 150
 
-#: Seconds for which Earth Engine is asked in such a process, waits included; and in which its answers have to be here.
+#: How long such a process sends requests to Earth Engine, including pauses, and waits for the answers, in seconds.
 ASKED_FOR, ANSWERED_WITHIN = 1.2, 1.5
 
-#: Seconds in which the process that outlives this one has to begin.
+#: How long to wait until the detached process has begun, in seconds.
 BEGINS_WITHIN = 2.0
 
-#: Seconds in which it has to be seen which of many had ended before.
+#: How long to read which of many operations had already ended, in seconds.
 SEEN_WITHIN = 5.0
 
 
 class Owner(Protocol):
-    """A task with operations of its own, as far as an end concerns them."""
+    """A task that owns operations; the parts of it that are needed when it ends."""
 
     task_id: str
     cancel_on_kill: bool
@@ -56,22 +56,22 @@ class Owner(Protocol):
 
     @property
     def runs_on_after_task(self) -> bool:
-        """Whether the operations run on after the task."""
+        """Whether the operations keep running after the task."""
 
     def stop(self) -> None:
-        """Start nothing more."""
+        """Start no more operations."""
 
     def cancel_late_starts(self) -> None:
         """Cancel each operation whose start Earth Engine answers from now on."""
 
 
 def cancel_own(task: Owner, why: str, names: list[str], *, cause: str, dag_id: str | None, is_followed: bool) -> bool:
-    """Cancel a task's operations on the way out, log the state in which each is then, and raise nothing.
+    """Cancel a task's operations when it ends, and log each one's state. Errors are logged, not raised.
 
-    :param why: for the log.
-    :param cause: of the cancels, for the metrics.
-    :param is_followed: whether a next try can cancel them as well.
-    :return: whether all of them have ended.
+    :param why: The reason, for the log.
+    :param cause: The cause of the cancels, for the metrics.
+    :param is_followed: Whether a next try can cancel the operations too.
+    :return: Whether all of them have ended.
     """
     starts = task.own_starts
     if not starts and not names:
@@ -88,13 +88,13 @@ def cancel_own(task: Owner, why: str, names: list[str], *, cause: str, dag_id: s
 
 
 def owned_for_log(task: Owner) -> str:
-    """Return a task's operations, and what it may have started, for the log; an empty text if there are none."""
+    """Return a task's operations and unanswered starts, for the log; empty if there are none."""
     owned = [*task.own_operations, *[start.describe() for start in task.own_starts]]
     return abbreviated(owned) if owned else ""
 
 
 def cancel_here(hook: EarthEngineHook, names: Any, starts: Sequence[Start]) -> list[CancelResult]:
-    """Cancel operations, and what may be started, in this process alone."""
+    """Cancel operations, and what unanswered starts may have started, in this process."""
     left = hook.cancel_what_is_left(names, starts, timeout=CONFIRM_LIMITS["timeout"])
     return _confirmed(hook, left.results, **CONFIRM_LIMITS)
 
@@ -109,19 +109,19 @@ def cancel_before_the_end(
     poll_interval: float = CONFIRM_LIMITS["poll_interval"],
     timeout: float = CONFIRM_LIMITS["timeout"],
 ) -> list[CancelResult]:
-    """Cancel what nobody goes on with, in a process that Airflow may be about to kill.
+    """Cancel operations in a process that Airflow may be about to kill.
 
-    Another process, which outlives this one, does it where there are many, or where Earth Engine does not answer soon.
+    If there are many operations, or Earth Engine does not answer soon, a detached process cancels them.
 
-    :param starts: what may be started, and is cancelled as well.
-    :param timeout: seconds for which is looked whether the cancels are confirmed; Airflow sends SIGKILL 5 s (3.x) or
-        ``killed_task_cleanup_time`` (60 s) after it has told a task to end.
+    :param starts: Unanswered starts. If they have started an operation, it is cancelled too.
+    :param timeout: How long to wait for the confirmation of the cancels, in seconds. Airflow sends SIGKILL 5 s (3.x) or
+        ``killed_task_cleanup_time`` (60 s) after SIGTERM.
     """
     parsed = hook.account.names(names)
     left, unanswered, unheard = Left([], []), parsed, list(starts)
     is_asked = len(parsed) + len(unheard) <= MOST_IN_TIME
     if is_asked:
-        with suppress(Exception):  # Also where no thread or file can be had: it is asked again below.
+        with suppress(Exception):  # Also if no thread or file can be opened. The code below tries again.
             left = run_with_timeout(
                 lambda: hook.cancel_what_is_left(parsed, starts, timeout=ASKED_FOR), ANSWERED_WITHIN
             )
@@ -140,10 +140,10 @@ def cancel_before_the_end(
 
 
 def _finished_before(hook: EarthEngineHook, names: list[OperationName], timeout: float) -> list[CancelResult]:
-    """Return those that have ended before they could be cancelled, as far as Earth Engine says so in time."""
+    """Return the operations that had ended before their cancel, if Earth Engine answers in time."""
     if not timeout:
         return []
-    with suppress(Exception):  # It is only said better.
+    with suppress(Exception):  # This only improves the report.
         seen = run_with_timeout(lambda: hook.read_operations(names), min(timeout, SEEN_WITHIN)).values()
         ended = [o for o in seen if not isinstance(o, EarthEngineError) and o.done and not o.cancelled]
         return [CancelResult(operation.name, CancelOutcome.ALREADY_FINISHED, operation) for operation in ended]
@@ -155,7 +155,7 @@ def _confirmed(
 ) -> list[CancelResult]:
     """Wait until the cancels that were requested are confirmed."""
     requested = [result.name for result in results if result.outcome is CancelOutcome.STILL_CANCELLING]
-    if not requested:  # Not even a connection is opened.
+    if not requested:  # Then no session is opened.
         return results
     confirmed = hook.confirm_cancels(requested, poll_interval=poll_interval, timeout=timeout)
     latest = {result.name: result for result in confirmed}
@@ -163,21 +163,20 @@ def _confirmed(
 
 
 def _is_handed_over(hook: EarthEngineHook, names: list[OperationName], starts: list[Start], log: Log) -> bool:
-    """Let a process that outlives this one cancel, if it can be started."""
+    """Start a detached process that cancels the operations; return whether it has begun."""
     from airflow_ee_provider.earth_engine.transport.detached_cancel import TIMEOUT, cancel_in_another_process
 
     try:
         process = run_with_timeout(lambda: cancel_in_another_process(hook.account, names, starts), BEGINS_WITHIN)
-    except Exception as error:  # noqa: BLE001 (whatever it is, this process does what it can)
-        log.warning("No process has begun that outlives this one, so this one cancels what it can: %s", error)
+    except Exception as error:  # noqa: BLE001 (after any error, this process cancels what it can)
+        log.warning("Could not start a background process, so this process cancels what it can: %s", error)
         return False
     count = len(names) + len(starts)
     log.warning(
-        "%s: the process %s, which outlives this one, cancels them, for %g s at most, and no longer than its container "
-        "runs.",
-        f"{count:,} operations are more than can be cancelled before Airflow kills this process"
+        "%s. The background process %s cancels them. It runs for at most %g s, or until its container ends.",
+        f"{count:,} operations are too many to cancel before Airflow kills this process"
         if count > MOST_IN_TIME
-        else f"Earth Engine does not answer about {abbreviated([*map(str, names), *[s.describe() for s in starts]])}",
+        else f"No answer from Earth Engine about {abbreviated([*map(str, names), *[s.describe() for s in starts]])}",
         process,
         TIMEOUT,
     )
@@ -187,9 +186,9 @@ def _is_handed_over(hook: EarthEngineHook, names: list[OperationName], starts: l
 def report_cancels(
     results: Sequence[CancelResult], log: Log, *, cause: str, dag_id: str | None = None, not_found_ok: bool = False
 ) -> None:
-    """Count cancels, and log as an error which operations may still run, and why.
+    """Count cancels in the metrics, and log each operation that may still run as an error, with the reason.
 
-    :param cause: of the cancels, for the metrics.
+    :param cause: The cause of the cancels, for the metrics.
     """
     measure_cancels([result.outcome for result in results], cause, dag_id)
     unclear = [result for result in results if not result.outcome.is_fine(not_found_ok=not_found_ok)]

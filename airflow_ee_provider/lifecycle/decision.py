@@ -1,8 +1,8 @@
-"""What is done with a task's operations, decided from what has happened. Pure: it asks nobody, and knows no clock.
+"""Decide whether to cancel a task's operations. The functions are pure: they send no request and read no clock.
 
-A task's process, and its trigger, describe their situation (`Situation`), ask `decide`, and act on the answer. Nothing
-is predicted here but one thing: where Airflow cannot say yet what follows a process that is told to end, a next try
-does if there are tries left. The collector (`airflow_ee_provider.lifecycle`) corrects what turns out otherwise.
+A task's process and its trigger describe their `Situation`, call `decide`, and act on the `Decision`. The only
+prediction is this: if Airflow ends a process and does not report yet what follows, a next try follows if there are
+remaining tries. The collector (`airflow_ee_provider.collector`) corrects a wrong prediction.
 """
 
 from __future__ import annotations
@@ -12,73 +12,73 @@ from enum import Enum
 
 from airflow_ee_provider.base.task_states import ACTIVE_STATES
 
-#: States into which only Airflow itself brings the task of a process that still runs, when it lets another try follow.
-#: "cleared" is no state at all: Airflow resets to it what its scheduler has lost.
+#: States that only Airflow itself sets while the task's process still runs: another try follows. "cleared" means no
+#: state; the scheduler sets it for a task that it has lost.
 NEXT_TRY_STATES = frozenset({"cleared", "scheduled", "queued", "up_for_retry", "up_for_reschedule"})
 
-#: States of a task whose trigger has timed out, until it has failed of that.
+#: States of a task after its trigger has timed out and before the task has failed.
 TIMED_OUT_STATES = frozenset({"scheduled", "queued", "running"})
 
 
 class Event(str, Enum):
-    """What a process or a trigger has learned, and decides about."""
+    """What has happened to a process or a trigger."""
 
-    #: Airflow has told the process to end (``on_kill``): a user has acted, or its worker ends.
+    #: Airflow called ``on_kill``: a user has acted, or the worker is shutting down.
     SIGNAL = "signal"
-    #: The task is over its time.
+    #: The task has timed out.
     TIMEOUT = "timeout"
-    #: The author of a DAG has pressed Ctrl-C in a run of his own.
+    #: The DAG's author has pressed Ctrl-C in a local run, such as ``dag.test()``.
     INTERRUPT = "interrupt"
-    #: The process has asked for its task's state in the middle of its work: before a deferral, or because it fails.
+    #: The process checks its task's state while it works: before a deferral, or because it fails.
     CHECK = "check"
-    #: The task is deferred, and the process waits for its trigger to begin.
+    #: The task is deferred, and the process waits until its trigger has begun.
     DEFERRAL = "deferral"
-    #: The trigger was cancelled, or has asked for its task's state.
+    #: The trigger was cancelled, or checks its task's state.
     TRIGGER = "trigger"
-    #: Airflow has decided how the task ends, and the process is about to.
+    #: Airflow has decided how the task ends, and the process is about to end.
     END = "end"
 
 
 class Outcome(str, Enum):
-    """What is done."""
+    """What to do with the operations."""
 
     CANCEL = "cancel"
-    #: Nothing: this process, another try, the trigger, or the author needs them.
+    #: Do nothing: this process, another try, the trigger or the DAG's author needs the operations.
     LEAVE = "leave"
-    #: Nothing yet: Airflow is asked again.
+    #: Do nothing yet: ask Airflow again.
     ASK_AGAIN = "ask again"
 
 
 class Standing(str, Enum):
-    """Whose the task instance is, as Airflow says now."""
+    """Who runs the task instance, by its present state in Airflow."""
 
-    #: This process's.
+    #: This process.
     OWN = "own"
-    #: Nobody's before its trigger fires.
+    #: The triggerer.
     DEFERRED = "deferred"
-    #: Another try's, which follows or has begun.
+    #: Another try, which follows or has begun.
     NEXT_TRY = "next try"
-    #: Nobody's: it has ended, whoever has ended it.
+    #: No process: the task instance has ended.
     OVER = "over"
-    #: Airflow does not say.
+    #: Airflow has not reported its state.
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What is known when a decision is made.
+    """All facts for a decision.
 
-    :param state: of the task instance, as Airflow says it now; empty if it does not.
-    :param is_run_active: whether its DAG run is queued or running.
-    :param later_try: the operations that a later try of it has recorded.
-    :param is_later_try: whether a later try has begun.
-    :param ends_as: the state that Airflow has given this process's try; empty before.
-    :param has_tries_left: whether Airflow lets a next try follow where this process is lost.
-    :param has_timed_out: whether the task is over its time.
-    :param has_trigger: whether its trigger has begun, and cancels if a user acts.
-    :param may_ask_again: whether there is time to ask Airflow once more.
-    :param is_user_action: whether Airflow has told a trigger that a user has acted.
-    :param cancel_on: what its author wants a cancel for: ``kill``, ``failure``, ``timeout``.
+    :param state: The task instance's present state in Airflow; empty if Airflow has not reported it.
+    :param is_run_active: Whether its DAG run is queued or running.
+    :param later_try: The operations that a later try of the task has recorded.
+    :param is_later_try: Whether a later try has begun.
+    :param ends_as: The state in which Airflow ends this process's try; empty before the end.
+    :param has_tries_left: Whether Airflow starts a next try if this process is lost.
+    :param has_timed_out: Whether the task has timed out.
+    :param has_trigger: Whether the task's trigger has begun. The trigger cancels if a user acts.
+    :param may_ask_again: Whether there is time to ask Airflow once more.
+    :param is_user_action: Whether Airflow has reported a user's action to the trigger.
+    :param cancel_on: The causes for which the DAG's author has set a cancel: ``kill``, ``failure``, ``timeout``.
     """
 
     event: Event
@@ -96,13 +96,13 @@ class Situation:
 
     @property
     def standing(self) -> Standing:
-        """Whose the task instance is now."""
+        """Who runs the task instance now."""
         if not self.state:
             return Standing.UNKNOWN
         if self.is_later_try and self.state in ACTIVE_STATES:
             return Standing.NEXT_TRY
         if self.state in ("running", "deferred") and not self.is_run_active:
-            return Standing.OVER  # On SQLite, a late write can bring back what the end of its run has ended.
+            return Standing.OVER  # On SQLite, a late write can restore the state from before the end of the run.
         if self.state in ("running", "deferred"):
             return Standing.OWN if self.state == "running" else Standing.DEFERRED
         return Standing.NEXT_TRY if self.state in NEXT_TRY_STATES else Standing.OVER
@@ -110,11 +110,11 @@ class Situation:
 
 @dataclass(frozen=True)
 class Decision:
-    """What is done, and why.
+    """What to do, and why.
 
-    :param cause: of a cancel: ``kill``, ``failure`` or ``timeout``.
-    :param state: of the task instance, as Airflow has said; empty if it has not.
-    :param keep: operations that are not cancelled all the same: a later try has recorded them.
+    :param cause: The cause of a cancel: ``kill``, ``failure`` or ``timeout``.
+    :param state: The task instance's state in Airflow; empty if Airflow has not reported it.
+    :param keep: Operations that must not be cancelled, since a later try has recorded them.
     """
 
     outcome: Outcome
@@ -125,7 +125,7 @@ class Decision:
 
 
 def decide(situation: Situation) -> Decision:
-    """Return what is to be done with the operations of a process, or of a trigger."""
+    """Return what to do with the operations of a process or a trigger."""
     cause = _cause(situation)
     outcome = _RULES[situation.event](situation)
     if outcome is Outcome.CANCEL and cause not in situation.cancel_on:
@@ -134,7 +134,7 @@ def decide(situation: Situation) -> Decision:
 
 
 def _cause(situation: Situation) -> str:
-    """Return what its author is asked about: a timeout and a failure are the task's own, all else is somebody's act."""
+    """Return the cause of a cancel: the task's own timeout or failure; otherwise a kill."""
     if situation.event is Event.TIMEOUT:
         return "timeout"
     if situation.event is Event.END and situation.ends_as in _ENDS_FOR_GOOD and not _is_somebodys_act(situation):
@@ -142,12 +142,12 @@ def _cause(situation: Situation) -> str:
     return "kill"
 
 
-#: As what a try ends after which Airflow lets none follow.
+#: States of a try after which Airflow starts no other.
 _ENDS_FOR_GOOD = ("failed", "skipped")
 
 
 def _is_somebodys_act(situation: Situation) -> bool:
-    """Whether Airflow has another end of a task than its process has reported."""
+    """Whether the task's state in Airflow is another one than its process has reported."""
     return situation.standing is Standing.OVER and situation.state not in ("running", situation.ends_as)
 
 
@@ -155,10 +155,10 @@ def _on_signal(situation: Situation) -> Outcome:
     standing = situation.standing
     if standing is Standing.OVER:
         return Outcome.CANCEL
-    if standing in (Standing.NEXT_TRY, Standing.DEFERRED):  # It is not this process that is deferred.
+    if standing in (Standing.NEXT_TRY, Standing.DEFERRED):  # If it is deferred, then not by this process.
         return Outcome.LEAVE
-    # Nobody has ended the task, as far as is known: its worker ends. What a user does is written down before the
-    # process is told; a next try that has just begun needs a moment to write down what it needs.
+    # No user has ended the task, so the worker is shutting down: Airflow stores a user's action before it sends the
+    # signal. A next try that has just begun needs a moment to record its operations.
     if situation.may_ask_again:
         return Outcome.ASK_AGAIN
     return Outcome.LEAVE if situation.has_tries_left else Outcome.CANCEL
@@ -175,7 +175,7 @@ def _on_deferral(situation: Situation) -> Outcome:
         return Outcome.LEAVE if situation.has_trigger else Outcome.ASK_AGAIN
     if situation.state == "deferred":  # Its run has ended, and Airflow does not cancel its trigger.
         return Outcome.CANCEL
-    # A cleared task is scheduled again; where its trigger had begun, Airflow cancels that, and the trigger decides.
+    # A cleared task is scheduled again. If its trigger had begun, Airflow cancels the trigger, which then decides.
     is_another_trys = situation.state in ("running", "up_for_retry", "up_for_reschedule") or situation.is_later_try
     return Outcome.LEAVE if is_another_trys or situation.has_trigger else Outcome.CANCEL
 
@@ -185,7 +185,7 @@ def _on_trigger(situation: Situation) -> Outcome:
         if situation.may_ask_again:
             return Outcome.ASK_AGAIN
         return Outcome.CANCEL if situation.is_user_action else Outcome.LEAVE
-    # After a clear, the next try can be deferred before the trigger of the last one is cancelled.
+    # After a clear, the next try can be deferred before the last try's trigger is cancelled.
     if situation.is_later_try:
         return Outcome.CANCEL
     states = {"deferred", *(TIMED_OUT_STATES if situation.has_timed_out else ())}
@@ -195,9 +195,9 @@ def _on_trigger(situation: Situation) -> Outcome:
 def _on_end(situation: Situation) -> Outcome:
     standing = situation.standing
     if situation.ends_as in _ENDS_FOR_GOOD:
-        if standing is Standing.NEXT_TRY:  # Airflow has lost sight of this process, and lets another try follow.
+        if standing is Standing.NEXT_TRY:  # Airflow has lost this process, and starts another try.
             return Outcome.LEAVE
-        # Where Airflow is away, it has not heard of this end, and takes the process for lost.
+        # If Airflow cannot be reached, this end was not reported to it, and it treats the process as lost.
         is_followed = standing is Standing.UNKNOWN and situation.has_tries_left
         return Outcome.LEAVE if is_followed else Outcome.CANCEL
     is_ended_otherwise = standing is Standing.OVER and situation.state != situation.ends_as

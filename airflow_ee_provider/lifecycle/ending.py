@@ -1,8 +1,7 @@
-"""What a task's process does with the task's operations when the task, its process or its time ends.
+"""Cancel a task's operations, if necessary, when the task ends, times out, or its process is killed.
 
-`lifecycle.decision` decides what is cancelled. `Ending` collects the facts for that in the task's process, and acts on
-the decision. The facts that it keeps are a `Phase`, whether the process was told to end, and whether the task is over
-its time.
+`lifecycle.decision` decides whether to cancel. `Ending` collects the facts in the task's process and acts on the
+decision. It keeps a `Phase`, whether Airflow has ended the process, and whether the task has timed out.
 """
 
 from __future__ import annotations
@@ -31,35 +30,35 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.lifecycle.cancelling import Owner
 
-#: Seconds for which a signal that interrupts a question to Airflow is sent again, and between two of them.
+#: How long a signal that interrupts a request to Airflow is sent again, and the pause between two, in seconds.
 SIGNALLED_AGAIN_FOR, SIGNALLED_AGAIN_AFTER = 1.0, 0.05
 
-#: Seconds in which Airflow has to store that no operation is left: a process that was told to end has five in all.
+#: How long Airflow may take to store that no operation needs a cancel, in seconds. It sends SIGKILL 5 s after SIGTERM.
 WRITTEN_WITHIN = 1.0
 
-#: States in which a process lets its task end without another try.
+#: States in which a task ends without another try.
 ENDS_FOR_GOOD = ("success", "failed", "skipped")
 
 
 class Phase(str, Enum):
-    """How far a task's process is."""
+    """The phase of a task's process."""
 
     WORKING = "working"
-    #: Airflow told it to end before it had what a cancel needs.
+    #: Airflow ended it before it had the connection and the names that a cancel needs.
     TOLD_EARLY = "told early"
     CANCELLING = "cancelling"
-    #: It has cancelled its operations; only the way in which it ends is still open.
+    #: It has cancelled its operations.
     CANCELLED = "cancelled"
-    #: It has asked to be deferred: its trigger, or `Handover`, decides from now on.
+    #: It has requested a deferral. From now on, its trigger or `Handover` decides.
     DEFERRED = "deferred"
-    #: Airflow has decided how it ends.
+    #: Airflow has decided how the task ends.
     ENDING = "ending"
 
 
 class Ending:
-    """Decides what is cancelled in this process of a task, and cancels it.
+    """Decides in a task's process whether to cancel its operations, and cancels them.
 
-    :param task: whose operations they are.
+    :param task: The task that owns the operations.
     """
 
     def __init__(self, task: Owner) -> None:
@@ -67,10 +66,10 @@ class Ending:
         self.phase = Phase.WORKING
         #: The task instance that runs; None before `begin`.
         self.ti: Any = None
-        #: When the ``execution_timeout`` passes, in seconds since the epoch.
+        #: When the ``execution_timeout`` ends, in seconds since the epoch.
         self.execution_ends: float | None = None
         self._is_told_to_end = self._has_timed_out = False
-        #: Since when a signal is sent again, in seconds of the monotonic clock.
+        #: When a signal was first sent again, in seconds of the monotonic clock.
         self._signalled_since: float | None = None
 
     @property
@@ -79,15 +78,15 @@ class Ending:
         return getattr(self.ti, "dag_id", None)
 
     def begin(self, ti: Any, execution_ends: float | None) -> None:
-        """Begin to run a task instance. In a ``dag.test()``, a deferred task resumes in the same object."""
+        """Start to run a task instance. In a ``dag.test()``, a deferred task resumes in the same object."""
         self.ti, self.execution_ends = ti, execution_ends
         if self.phase is not Phase.TOLD_EARLY:
             self.phase = Phase.WORKING
 
     def end_if_told_early(self) -> None:
-        """Deal with a kill that came before the process had what a cancel needs; otherwise expect the process' end.
+        """Handle a kill that came before the process could cancel; otherwise register for the end of the process.
 
-        :raises AirflowException: if there was one.
+        :raises AirflowException: If there was such a kill.
         """
         if self.phase is Phase.TOLD_EARLY:
             self._decide(Event.SIGNAL, f"{self.task.task_id} was killed")
@@ -97,8 +96,8 @@ class Ending:
     # What can happen
 
     def on_signal(self) -> None:
-        """Decide what is cancelled, because Airflow ends this process (``on_kill``)."""
-        if self.phase is Phase.CANCELLING and not AIRFLOW_3:  # Its handler raises, which ends that half-way.
+        """Decide whether to cancel, because Airflow ends this process (``on_kill``)."""
+        if self.phase is Phase.CANCELLING and not AIRFLOW_3:  # Airflow 2's handler raises, which interrupts the cancel.
             self._cancel(f"{self.task.task_id} received a second SIGTERM", self.task.own_operations, "kill")
             return
         is_amid_timeout = self.phase is Phase.CANCELLING and self._has_timed_out
@@ -117,26 +116,26 @@ class Ending:
             self._decide(Event.SIGNAL, f"{self.task.task_id} was killed")
 
     def on_timeout(self, what: object) -> None:
-        """Decide what is cancelled, because the task is over its time."""
+        """Decide whether to cancel, because the task has timed out."""
         self._has_timed_out = True
         self._decide(Event.TIMEOUT, f"{self.task.task_id} timed out ({what})")
 
     def on_interrupt(self) -> None:
-        """Cancel, because the author of the DAG has pressed Ctrl-C."""
+        """Cancel, because the DAG's author has pressed Ctrl-C."""
         self.task.stop()
         self._decide(Event.INTERRUPT, f"{self.task.task_id} was interrupted (Ctrl-C)")
         if self.phase is Phase.WORKING:
             self.phase = Phase.ENDING
 
     def on_failure(self, error: BaseException) -> None:
-        """Check whether a user has ended the task, because it fails; `on_end` decides the rest."""
+        """Check, when the task fails, whether a user has ended it. `on_end` decides the rest."""
         self.check()
         if self.ti is not None and not process.tells_of_the_end(self.ti):
             self.on_end("failed" if is_final(error, self.ti) else "up_for_retry")
 
     @hookimpl
     def before_stopping(self, component: Any) -> None:
-        """Decide once Airflow has decided how the task ends; Airflow calls it at the end of the task's process.
+        """Decide whether to cancel after Airflow has decided how the task ends. Airflow calls it when the process ends.
 
         Airflow applies ``retries``, a retry policy and the class of the exception after ``execute`` has raised.
         """
@@ -144,21 +143,21 @@ class Ending:
         process.remove_listener(self)
         state = getattr(self.ti, "state", None)
         ends_as = str(getattr(state, "value", state) or "")
-        # In `airflow tasks test`, Airflow says that a task is to be tried again, and never does it.
+        # In `airflow tasks test`, Airflow sets the state up_for_retry, but never retries the task.
         is_over = ends_as == "up_for_retry" and process.is_a_task_test(self.ti)
         self.on_end("failed" if is_over else ends_as)
 
     def on_end(self, ends_as: str) -> None:
-        """Decide what is cancelled, once Airflow has decided how this try ends.
+        """Decide whether to cancel, after Airflow has decided how this try ends.
 
-        :param ends_as: the task instance's state.
+        :param ends_as: The task instance's state.
         """
         if self.phase is not Phase.WORKING:
             return
         self.task.stop()
         is_followed = False
         if ends_as != "success" and cancel_on_of(self.task) and owned_for_log(self.task):
-            decision = self._decide(Event.END, f"{self.task.task_id} is {ends_as}", ends_as=ends_as)
+            decision = self._decide(Event.END, f"{self.task.task_id} ended as {ends_as}", ends_as=ends_as)
             is_followed = decision.outcome is not Outcome.CANCEL and decision.standing is not Standing.OVER
         is_last = ends_as in ENDS_FOR_GOOD and not is_followed
         if self.phase is Phase.WORKING:
@@ -166,16 +165,16 @@ class Ending:
             if is_last and not self.task.runs_on_after_task:
                 self._note_nothing_left()
         if is_last and self.ti is not None:
-            with suppress(Exception):  # The collector deletes it otherwise.
+            with suppress(Exception):  # If this fails, the collector deletes it.
                 forget_tries(self.ti, ends_as)
 
-    # What the task asks amid its work
+    # What the task calls while it works
 
     def check(self) -> Decision | None:
-        """Ask for the task's state, and cancel if a user has ended the task; None where all is decided already.
+        """Ask for the task's state, and cancel if a user has ended the task; None if that is decided already.
 
-        Airflow 3.3 refuses what a cleared task writes, so that no record would name what it has just started; and it
-        does not tell a task that fails what a user has done.
+        Airflow 3.3 refuses a cleared task's writes, so that no record would name the operations that it has just
+        started. It also does not report a user's action to a task that fails.
         """
         if self._signalled_since is not None:
             self.on_signal()
@@ -184,40 +183,42 @@ class Ending:
         return self._decide(Event.CHECK)
 
     def end_unless_own(self) -> None:
-        """Ask for the task's state where a signal may have been missed.
+        """Ask for the task's state, at a point where a signal may have been missed.
 
-        :raises AirflowException: if the task instance is not this process's any more. If a user has ended it, the
+        :raises AirflowException: If this process no longer runs the task instance. If a user has ended it, the
             operations are cancelled first.
         """
         decision = self.check()
         if decision is not None and decision.standing not in (Standing.OWN, Standing.UNKNOWN):
-            raise AirflowException(f"{self.task.task_id} does not run any more, as Airflow says: this process ends.")
+            raise AirflowException(
+                f"{self.task.task_id} is in the state {decision.state}, no longer running; its process ends."
+            )
 
     def end_if_told(self) -> None:
-        """Begin nothing after a signal that came before there was something to decide about.
+        """End the task if Airflow sent a signal before it had operations.
 
-        :raises AirflowException: if there was one.
+        :raises AirflowException: If there was such a signal.
         """
         if self._is_told_to_end:
             if self.phase is Phase.WORKING:
                 self._decide(Event.SIGNAL, f"{self.task.task_id} was killed")
-            raise AirflowException(f"{self.task.task_id} was killed before it has started anything.")
+            raise AirflowException(f"{self.task.task_id} was killed before it started an operation.")
 
     def end_if_cancelled(self) -> None:
-        """End with one line where this process has cancelled its operations: the log says how they ended.
+        """End the task if this process has cancelled its operations; the log has the results.
 
-        :raises AirflowException: if it has.
+        :raises AirflowException: If it has cancelled them.
         """
         if self.phase is Phase.CANCELLED and not self._has_timed_out:
-            raise AirflowException(f"{self.task.task_id} was killed, and has cancelled its operations.")
+            raise AirflowException(f"{self.task.task_id} was killed and cancelled its operations.")
 
     # How it decides and acts
 
     def _is_too_early(self) -> bool:
-        """Whether a kill comes before the process has what a cancel needs; `end_if_told_early` deals with it then.
+        """Whether a kill comes before the process can cancel. If so, `end_if_told_early` handles it.
 
-        A signal handler must not read the connection while the task itself asks Airflow something. Airflow 3 lets the
-        task run for some more seconds.
+        A signal handler must not read the connection while the task itself waits for an answer of Airflow. Airflow 3
+        lets the task run for some more seconds.
         """
         is_too_early = AIRFLOW_3 and not self.task.hook.is_ready
         if is_too_early and self.task.cancel_on_kill:
@@ -225,10 +226,10 @@ class Ending:
         return is_too_early
 
     def _is_signalled_again(self) -> bool:
-        """Send the signal again where it interrupts a question to Airflow, or a line that is being logged.
+        """Send the signal again if it interrupts a request to Airflow, or a call that writes to the log.
 
-        Airflow cannot be asked amid the one, nor anything logged amid the other. Airflow 3's handler of SIGTERM
-        returns, so that either ends. It waits no longer than `SIGNALLED_AGAIN_FOR` for Airflow's answer.
+        During these, no other request can be sent and nothing can be logged. Airflow 3's handler of SIGTERM returns, so
+        that the interrupted call can end. This waits at most `SIGNALLED_AGAIN_FOR` for Airflow's answer.
         """
         now = time.monotonic()
         since = now if self._signalled_since is None else self._signalled_since
@@ -247,12 +248,12 @@ class Ending:
             cancel_on=frozenset(cancel_on_of(self.task) or ()),
             **known,
         )
-        # In `airflow tasks test`, Airflow says of a task that it is tried again, which never happens; a `dag.test()` of
-        # Airflow 2 lets it run as "scheduled".
+        # In these runs, the state is no help: `airflow tasks test` sets up_for_retry but never retries, and in Airflow
+        # 2's `dag.test()` a running task's state is "scheduled".
         is_tried = process.is_a_task_test(self.ti) or not process.tells_of_the_end(self.ti)
         is_certain = self.ti is None or is_tried or event in (Event.TIMEOUT, Event.INTERRUPT)
         decision = decide(situation) if is_certain else decide_by_asking(self.ti, situation, self.task.log)
-        self.act(decision, why or f"{self.task.task_id} is {decision.state}")
+        self.act(decision, why or f"{self.task.task_id} was set to {decision.state} while it was running")
         is_kept = decision.outcome is Outcome.LEAVE and (
             event is Event.SIGNAL or known.get("ends_as") == "up_for_retry"
         )
@@ -261,14 +262,14 @@ class Ending:
         return decision
 
     def act(self, decision: Decision, why: str) -> None:
-        """Cancel, if that was decided."""
+        """Cancel, if the decision is to cancel."""
         if decision.outcome is Outcome.CANCEL:
             self.task.cancel_late_starts()
             names = [name for name in self.task.own_operations if name not in decision.keep]
             self._cancel(why, names, decision.cause)
 
     def _cancel(self, why: str, names: list[str], cause: str) -> None:
-        # What a next try can cancel as well is not worth a process of its own.
+        # If a next try can cancel the operations too, no detached process is started.
         is_followed = cause == "timeout" and self.ti is not None and has_tries_left(self.ti)
         with self._cancelling():
             are_over = cancel_own(self.task, why, names, cause=cause, dag_id=self.dag_id, is_followed=is_followed)
@@ -282,10 +283,10 @@ class Ending:
         self.phase = Phase.CANCELLED
 
     def _note_nothing_left(self) -> None:
-        """Store that no operation is left to cancel, so that the collector need not ask Earth Engine."""
+        """Store that no operation needs a cancel, so that the collector sends no requests to Earth Engine."""
         if self.ti is None or is_asking_airflow():
             return
         try:
             run_with_timeout(lambda: note_settled(self.ti), WRITTEN_WITHIN)
-        except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
-            self.task.log.info("The collector will ask Earth Engine: %s", error)
+        except Exception as error:  # noqa: BLE001 (Airflow may raise any exception)
+            self.task.log.info("Could not store that all operations have ended; the collector will check: %s", error)

@@ -1,4 +1,4 @@
-"""What Airflow says about a task instance, asked until that is enough for a decision."""
+"""Ask Airflow about a task instance until the answers are enough for a decision."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from airflow_ee_provider.tracking.store import is_later, operations_of_a_later_t
 if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.transport.drivers import Log
 
-#: Seconds in which a next try that has begun is expected to write down what it needs, between two questions, and in
-#: which Airflow has to answer. Five seconds after SIGTERM, Airflow kills a process.
+#: How long to wait for a next try's record, between two requests, and for Airflow's answer, in seconds. Airflow sends
+#: SIGKILL five seconds after SIGTERM.
 LATER_TRY_BEGINS, INTERVAL, ANSWERED_WITHIN = 2.0, 0.3, 1.0
 
-#: Seconds in which Airflow has to answer a process that is about to end, or that asks in the middle of its work.
+#: The limit for an answer in a process that received no SIGTERM, in seconds.
 ANSWERED_AT_END = 3.0
 
 
 def decide_by_asking(ti: Any, situation: Situation, log: Log) -> Decision:
-    """Ask Airflow about a task instance, and decide; where it does not answer in time, decide without that.
+    """Ask Airflow about a task instance, and decide. If Airflow does not answer in time, decide without its answer.
 
-    It can be called in a signal handler: it waits for no lock.
+    It can be called in a signal handler, since it waits for no lock.
 
-    :param situation: what is known without asking.
+    :param situation: The facts that are known already.
     """
-    if is_asking_airflow():  # The interrupted code has asked for a while by now: Airflow is away.
+    if is_asking_airflow():  # The interrupted code still waits for Airflow's answer, so Airflow cannot be reached.
         return decide(situation)
     patience, limit = (LATER_TRY_BEGINS, ANSWERED_WITHIN) if situation.event is Event.SIGNAL else (0.0, ANSWERED_AT_END)
 
@@ -45,19 +45,19 @@ def decide_by_asking(ti: Any, situation: Situation, log: Log) -> Decision:
 
     try:
         return run_with_timeout(look, patience + limit)
-    except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
-        log.info("Airflow does not say how the task stands: %s", error)
+    except Exception as error:  # noqa: BLE001 (Airflow may raise any exception)
+        log.info("Could not read the task's state from Airflow; deciding without it: %s", error)
         return decide(situation)
 
 
 def with_answers(ti: Any, situation: Situation) -> Situation:
-    """Return a situation with what Airflow says now.
+    """Return a situation with Airflow's present answers.
 
-    :raises Exception: whatever keeps Airflow from saying so.
+    :raises Exception: If Airflow cannot answer.
     """
     state = own_state(ti)
     is_run_active = state not in ("running", "deferred") or is_run_active_now(ti)
     later_try = frozenset(operations_of_a_later_try(ti))
-    # Its record can be written over by an earlier try, whose worker stood still; its number stays.
+    # An earlier try whose worker was frozen can overwrite the later try's record, but not its number.
     is_later_try = bool(later_try) or (state in ACTIVE_STATES and is_later(own_try(ti, TRY_KEY), ti))
     return replace(situation, state=state, is_run_active=is_run_active, later_try=later_try, is_later_try=is_later_try)

@@ -1,9 +1,9 @@
-"""From a task's process to its trigger: an operation has an owner all the time.
+"""Hand a task's operations over from its process to its trigger, so that one of them can always cancel.
 
-Between the end of a task's process and the first step of its trigger nobody can be told of a kill: Airflow refuses a
-deferral whose task a user has marked meanwhile, and forgets a trigger that has not begun. So the process stays for
-another moment, until the trigger has written down that it has taken over, and cancels if Airflow says that the task
-does not wait any more.
+After the task's process has ended and before its trigger has begun, no code could react to a kill: Airflow refuses a
+deferral if a user has marked the task meanwhile, and drops a trigger that has not begun. So the process waits until the
+trigger has recorded that it has taken over. If Airflow reports meanwhile that the task is no longer deferred, the
+process cancels.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.transport.drivers import Log
 
-#: The XCom's key under which a trigger writes down which deferral it has taken over.
+#: The key of the XCom in which a trigger records the deferral that it has taken over.
 TAKEN_OVER_KEY = "_earth_engine_taken_over"
 
-#: Seconds that a process waits for its trigger: Airflow ends what stays for longer than `task_success_overtime`, 20 s.
+#: How long a process waits for its trigger, in seconds. Airflow ends a process after `task_success_overtime`, 20 s.
 PATIENCE = 15.0
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 INTERVAL = 0.3
 
-#: Seconds that it stays without having heard from Airflow. The trigger may have begun meanwhile, and resumes the task
-#: `SETTLE` later: this process must have ended by then.
+#: How long the process waits without an answer from Airflow, in seconds. The trigger may have begun meanwhile, and
+#: resumes the task `SETTLE` later. This process must have ended by then.
 HEARD_WITHIN = 3.0
 
-#: Seconds for which a trigger that has taken over resumes no task: the process is to end, and Airflow's scheduler to
-#: hear of it, before the task resumes. It takes a task for lost whose deferral it hears of too late ("finished with
+#: For so many seconds after the takeover, the trigger does not resume the task, so that the process can end and report
+#: that to the scheduler first. If the scheduler gets the report too late, it treats the task as lost ("finished with
 #: state success, but the state is queued").
 SETTLE = 10.0
 
 
 class Handover:
-    """What a task's process still does after its deferral: wait until the trigger has begun, or cancel.
+    """The last step of a task's process after its deferral: wait until the trigger has begun, or cancel.
 
-    :param ti: the task instance.
-    :param act: is given the decision, and why, where something is to be cancelled.
+    :param ti: The task instance.
+    :param act: Called with the decision and its reason, if operations have to be cancelled.
     """
 
     def __init__(self, ti: Any, act: Callable[[Decision, str], None], log: Log) -> None:
@@ -58,12 +58,12 @@ class Handover:
         self._over = False
 
     def begin(self) -> None:
-        """Let Airflow call `before_stopping` when this process is about to end."""
+        """Register for Airflow's call of `before_stopping` at the end of this process."""
         process.add_listener(self)
 
     @hookimpl
     def before_stopping(self, component: Any) -> None:
-        """Wait for the trigger, or cancel; called by Airflow, whether or not it has accepted the deferral."""
+        """Wait for the trigger, or cancel. Airflow calls it even if it has refused the deferral."""
         del component
         if self._over:
             return
@@ -76,22 +76,29 @@ class Handover:
                     if self._is_decided(heard + HEARD_WITHIN - now):
                         return
                     heard, problem = now, None
-                except Exception as error:  # noqa: BLE001 (Airflow is too busy, or away: it is asked again)
+                except Exception as error:  # noqa: BLE001 (Airflow is busy or cannot be reached: it is asked again)
                     problem = error
                 time.sleep(INTERVAL)
-        except BaseException:  # Airflow 2 ends a process that stays for long.
+        except BaseException:  # Airflow 2 ends a process that waits for long.
             with suppress(Exception):
                 self._is_decided(HEARD_WITHIN)
             raise
         if problem is None:
-            self._log.info("No triggerer has begun to wait for the operations in %g s; one will.", PATIENCE)
-        else:  # Who does not know must leave them alone.
-            self._log.warning("Airflow does not say whether the triggerer waits for the operations: %s", problem)
+            self._log.info(
+                "No triggerer has started this task's trigger within %g s. The operations keep running until one does. "
+                "Check that a triggerer is running.",
+                PATIENCE,
+            )
+        else:  # Without an answer, nothing is cancelled.
+            self._log.warning(
+                "Could not check whether a triggerer has started this task's trigger; the operations keep running: %s",
+                problem,
+            )
 
     def _is_decided(self, seconds: float) -> bool:
-        """Whether this process may end: the trigger has begun, or the operations are cancelled.
+        """Whether this process may end, because the trigger has begun or the operations are cancelled.
 
-        :param seconds: in which Airflow has to answer.
+        :param seconds: The limit for Airflow's answer.
         """
         known = run_with_timeout(self._look, seconds)
         decision = decide(known)
@@ -102,7 +109,7 @@ class Handover:
         return decision.outcome is not Outcome.ASK_AGAIN
 
     def _look(self) -> Situation:
-        """Ask Airflow how the task stands, and whether its trigger has begun."""
+        """Ask Airflow for the task's state, and whether its trigger has begun."""
         known = with_answers(self._ti, Situation(Event.DEFERRAL))
         return replace(known, has_trigger=self._is_taken_over())
 
@@ -112,5 +119,5 @@ class Handover:
 
 
 def take_over(ti: Any, token: str) -> None:
-    """Write down, in the triggerer, that a trigger has begun: from now on, Airflow tells it of a kill."""
+    """Record, in the triggerer, that a trigger has begun. From now on, Airflow reports a kill to the trigger."""
     stored_values.set_xcom(TAKEN_OVER_KEY, token, ti)

@@ -1,4 +1,4 @@
-"""The base of the tasks that own operations: what Airflow calls, and how they wait for their operations."""
+"""The base class of tasks that own operations: the methods that Airflow calls, and the wait for the operations."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
     from airflow_ee_provider.tracking.record import Ownership
 
-#: The parameters that bound what operations may use.
+#: The parameters that limit the compute of operations.
 LIMITS = ("max_eecu_seconds", "max_total_eecu_seconds")
 
 
 class OwningTask:
-    """A mixin for a task that owns operations and waits for them, here or in the triggerer.
+    """A mixin for a task that owns operations and waits for them, in its process or in the triggerer.
 
-    `Ending` decides what is cancelled, and when; the properties below tell it what the task has.
+    `Ending` decides whether and when to cancel. It reads the task's operations from the properties below.
     """
 
     if TYPE_CHECKING:
@@ -57,16 +57,16 @@ class OwningTask:
 
     @property
     def ending(self) -> Ending:
-        """What this process does at an end."""
+        """Cancels the operations, if necessary, when the task or its process ends."""
         if self._ending is None or self._ending.task is not self:  # Airflow runs a copy of the DAG's task.
             self._ending = Ending(self)
         return self._ending
 
-    # What a task has
+    # The task's operations
 
     @property
     def ownership(self) -> Ownership:
-        """Why it has its operations."""
+        """The task's relation to its operations."""
         raise NotImplementedError
 
     @property
@@ -81,16 +81,16 @@ class OwningTask:
 
     @property
     def runs_on_after_task(self) -> bool:
-        """Whether the operations run on after the task, as long as its run has not failed."""
+        """Whether the operations keep running after the task, as long as its DAG run has not failed."""
         return False
 
     def left_by_the_last_try(self, context: Context) -> list[str]:
-        """Return what an earlier try has started, and this one has not recorded yet."""
+        """Return an earlier try's operations that this try has not recorded yet."""
         del context
         return []
 
     def stop(self) -> None:
-        """Start nothing more."""
+        """Start no more operations."""
 
     def cancel_late_starts(self) -> None:
         """Cancel each operation whose start Earth Engine answers from now on."""
@@ -98,48 +98,48 @@ class OwningTask:
     # What Airflow calls
 
     def pre_execute(self, context: Context) -> None:
-        """Have in the process what a kill needs, before anything else; called in every process of the task.
+        """Read the connection and the operations' names, which a kill needs. Called first in each process of the task.
 
-        A task that resumes after a deferral is another process, and Airflow 2.11 can call `on_kill` in it before
-        anything else of ours.
+        A task that resumes after a deferral runs in another process. Airflow 2.11 can call `on_kill` there before any
+        other method of the task.
         """
         super().pre_execute(context)  # type: ignore[misc]
         ends = None
-        # A rescheduled sensor's time begins again with each poke.
+        # For a rescheduled sensor, the execution_timeout starts again with each poke.
         if self.execution_timeout is not None and getattr(self, "mode", None) != "reschedule":
             started = getattr(context["ti"], "start_date", None) or datetime.now(timezone.utc)
             ends = (started + self.execution_timeout).timestamp()
         self.ending.begin(context["ti"], ends)
-        with suppress(Exception):  # It is raised again where the task can say what it was.
+        with suppress(Exception):  # The task's own code meets the error again, and reports it.
             self.hook.preload()
             names = wanted_of_task(context) or self.hook.account.names(self.operation_names)
-            self.operation_names = [str(name) for name in names]  # Plain: a lazy sequence asks Airflow.
+            self.operation_names = [str(name) for name in names]  # Strings, since a lazy sequence calls Airflow.
         if self.ending.phase is Phase.TOLD_EARLY:
-            with suppress(Exception):  # Where Airflow does not say, the collector knows.
+            with suppress(Exception):  # If Airflow does not answer, the collector cancels them.
                 self.operation_names = [*self.operation_names, *self.left_by_the_last_try(context)]
         self.ending.end_if_told_early()
 
     @measured_at_its_end
     def on_kill(self) -> None:
-        """Decide what is cancelled, because Airflow ends this process."""
+        """Decide whether to cancel the operations, because Airflow ends this process."""
         self.ending.on_signal()
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Cancel first where the trigger timed out: Airflow runs no code of the trigger's then."""
+        """Resume the task. If its trigger timed out, cancel first, since Airflow then runs no code of the trigger."""
         if trigger_timed_out(next_method, next_kwargs):
-            self.ending.on_timeout("the waiting in the triggerer")
+            self.ending.on_timeout("the wait in the triggerer")
         return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
 
-    # How it waits
+    # The wait
 
     @property
     def limits(self) -> dict[str, Any]:
-        """What the operations may use, once the parameters are rendered."""
+        """The limits for the operations' compute; valid after the parameters are rendered."""
         return {name: getattr(self, name) for name in LIMITS}
 
     @property
     def wait_options(self) -> WaitOptions:
-        """How this task waits, in a worker and in the triggerer alike; once its parameters are rendered."""
+        """The options of the wait, in a worker and in the triggerer; valid after the parameters are rendered."""
         raise NotImplementedError
 
     def wait_in_triggerer(
@@ -152,15 +152,15 @@ class OwningTask:
         timeout: float | None = None,
         **more: Any,
     ) -> None:
-        """Defer to a trigger; return where nothing would run it.
+        """Defer to a trigger. Return if no trigger can run here, so that the task waits in its process.
 
-        :param trigger_class: of the trigger, such as `EarthEngineOperationsTrigger`.
-        :param method: of the task, called with the trigger's event.
-        :param timeout: seconds; besides ``execution_timeout``.
-        :param more: parameters of that trigger.
+        :param trigger_class: The trigger's class, such as `EarthEngineOperationsTrigger`.
+        :param method: The name of the task's method that is called with the trigger's event.
+        :param timeout: The longest wait in seconds, besides ``execution_timeout``; None for no limit.
+        :param more: Further parameters of the trigger.
         """
         if not can_run_a_trigger(context["ti"]):
-            self.log.info("An event loop runs in this thread, so that dag.test() cannot run a trigger: it waits here.")
+            self.log.info("Not deferring: dag.test() cannot run a trigger in a thread that runs an event loop.")
             return
         now = time.time()
         ends = (None if timeout is None else now + timeout, self.ending.execution_ends)
@@ -170,7 +170,7 @@ class OwningTask:
         if handover:
             self.ending.end_unless_own()
             if self.ending.phase is not Phase.WORKING:
-                raise AirflowException(f"{self.task_id} was killed: it is not deferred.")
+                raise AirflowException(f"{self.task_id} was killed, so it does not wait in the triggerer.")
         trigger = trigger_class(
             operation_names=[str(name) for name in names],
             **self.wait_options.as_kwargs(),

@@ -1,4 +1,4 @@
-"""What all operators and sensors share: a hook, and how they read the operations that they are given."""
+"""Functions that all operators and sensors share: the hook, and the ``operation_names`` parameter."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def hook_of(task: Any) -> EarthEngineHook:
 
 
 def names_of(task: Any, parameter: str) -> list[OperationName]:
-    """Parse the operations' names that a parameter of a task is.
+    """Parse a task's parameter that contains names of operations.
 
-    :raises AirflowFailException: naming the parameter, if one of them is no name.
+    :raises AirflowFailException: If one of them is not a name; names the parameter.
     """
     with airflow_errors():
         account = task.hook.account
@@ -43,16 +43,16 @@ def names_of(task: Any, parameter: str) -> list[OperationName]:
 
 
 def record_names(task: Any, context: Context, ownership: Ownership) -> list[OperationName]:
-    """Parse a task's ``operation_names`` and record them, before anything waits on them.
+    """Parse a task's ``operation_names`` and record them, before the task waits for them.
 
-    From now on they are plain texts: what a kill reads must ask nobody.
+    The task's attribute is then a list of strings, so that a kill can read it without a request to Airflow.
 
-    :param ownership: why the task has them.
-    :raises AirflowSkipException: if there is no name at all: the upstream task started nothing.
+    :param ownership: The relation of the task to the operations.
+    :raises AirflowSkipException: If there is no name, since the upstream task started nothing.
     """
     names = names_of(task, "operation_names")
     if not names:
-        raise AirflowSkipException(f"{task.task_id} was given no Earth Engine operation: there is nothing to do.")
+        raise AirflowSkipException(f"{task.task_id} is skipped: operation_names contains no operation.")
     task.operation_names = [str(name) for name in names]
     task.hook.preload()
     record_started(context, dict.fromkeys(map(str, names), ""), connection_kwargs(task), ownership, cancel_on_of(task))

@@ -158,7 +158,7 @@ class CancellingOperator(BaseOperator):
                     names, wait_for_completion=wait_here, poll_interval=self.poll_interval, timeout=self.cancel_timeout
                 )
                 outcomes += [result.as_dict() for result in results]
-            except Exception as raised:  # A secrets backend raises what it likes.
+            except Exception as raised:  # A secrets backend may raise any exception.
                 error = raised if isinstance(raised, EarthEngineError) else TransientError(str(raised))
                 if len(groups) == 1:
                     raise airflow_exception(str(error), permanent=error.permanent) from raised

@@ -1,8 +1,8 @@
-"""The doors of the page: what operations there are, who holds them, and cancelling some.
+"""The REST endpoints of the UI page: list operations with their tasks, and cancel some.
 
-Earth Engine, the database and the auth manager are asked in threads of our own, so that none can hold up the API
-server's event loop or the threads of other pages; the browser is answered within seconds, if need be with what was read
-last.
+Requests to Earth Engine, the database and the auth manager run in the page's own threads, so that a slow one blocks
+neither the API server's event loop nor the threads of other pages. The browser gets an answer within seconds; if Earth
+Engine is slow, the last overview.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from airflow_ee_provider.plugins.pools import Pool
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: How many operations one request may name: as many as a project's queue holds.
+#: The most operations that one cancel request may name: the size of a project's queue.
 MOST_AT_ONCE = 3000
 
-#: About how many one may ask whether they are orphaned.
+#: The most operations that one request for orphans may name.
 MOST_ASKED = 30_000
 
 app = FastAPI(title="Google Earth Engine's operations", docs_url=None, redoc_url=None, openapi_url=None)
@@ -37,26 +37,26 @@ app.mount("/static", StaticFiles(directory=Path(__file__).parent / "www" / "dist
 _active, _everything = of_active(), of_everything()
 _permissions = Pool("permissions", threads=4, waiting=400)
 _answers = Pool("answers", threads=4, waiting=400)
-#: Each may take `page.CANCEL_TIMEOUT`.
+#: A request to this pool may take `page.CANCEL_TIMEOUT`.
 _cancels = Pool("cancels", threads=8, waiting=32)
 
 
 @app.get("/operations")
 async def operations(user: GetUserDep, request: Request) -> Response:
-    """Return the operations that a user may see: all, or those of a DAG, a run, or a task of it.
+    """Return the operations that a user may see: all, or those of a DAG, a run, or a task of a run.
 
     The query has the fields of `Place` (``dag_id``, ``run_id``, ``task_id``, ``map_index``) and of `Choice` (``state``,
     ``dag``, ``conn_id``, ``text``, ``orphaned``, ``mine``, ``sort``, ``descending``, ``limit``, ``offset``). The answer
-    has those that are chosen as ``operations``, and about them: how many a user may see here (``total``), how many of
-    these are ``chosen`` and ``orphaned``, and the ``totals`` of those by DAG. With the ``ETag`` of an earlier answer
-    as ``If-None-Match``, it is 304 where nothing has changed since; ``Age`` says how old it is.
+    has the chosen ones as ``operations``; how many the user may see here (``total``), how many of these are ``chosen``
+    and ``orphaned``; and the ``totals`` of the chosen ones by DAG. With the ``ETag`` of an earlier answer as
+    ``If-None-Match``, the answer is 304 if nothing has changed. ``Age`` is the answer's age in seconds.
     """
     await _refuse_unless(_may_open, user, needs="to read the runs of a DAG, or connections")
     place, choice = place_in(request.query_params), choice_in(request.query_params)
     try:
         overview, age = await (_active if choice.is_of_active else _everything).get()
     except TimeoutError:
-        raise HTTPException(504, "Earth Engine has not answered yet; it is being asked.") from None
+        raise HTTPException(504, "Earth Engine has not answered yet. The page tries again automatically.") from None
     content = await _answers.run(page.content, overview, age, user, place, choice)
     about = {"Cache-Control": "no-store", "ETag": content.etag, "Age": f"{age:.0f}"}
     if content.etag in request.headers.get("if-none-match", ""):
@@ -66,7 +66,7 @@ async def operations(user: GetUserDep, request: Request) -> Response:
 
 @app.post("/operations/cancel")
 async def cancel(user: GetUserDep, request: Request) -> Response:
-    """Ask Earth Engine to cancel the ``operation_names`` of the body; returns the result of each request."""
+    """Request the cancel of the ``operation_names`` in the body; return the result of each request."""
     await _refuse_unless(_may_open, user, needs="to read the runs of a DAG, or connections")
     names = names_in(await read_json(request), 1, MOST_AT_ONCE)
     try:
@@ -82,9 +82,10 @@ async def cancel(user: GetUserDep, request: Request) -> Response:
 
 @app.post("/orphans")
 async def orphans(user: GetUserDep, request: Request) -> Response:
-    """Return which of the body's ``operation_names``, all active, are orphaned, from the records ``since`` a time.
+    """Return which of the active ``operation_names`` in the body are orphaned, by the records ``since`` a time.
 
-    For `airflow_ee_provider.tracking.api_client`. This is no GET: the names of a full queue are too long for a URL.
+    `airflow_ee_provider.tracking.api_client` calls it. It is not a GET, since a URL is too short for the names of a
+    full queue.
     """
     await _refuse_unless(_may_read_xcoms, user, needs="to read the XComs of all DAGs")
     asked = await read_json(request)

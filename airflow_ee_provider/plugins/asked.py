@@ -60,7 +60,7 @@ def names_in(value: dict[str, Any], least: int, most: int) -> list[str]:
     if not isinstance(names, list) or not least <= len(names) <= most:
         raise HTTPException(422, f"operation_names has to be a list of {least} to {most:,} operations' names.")
     if not all(isinstance(one, str) and one.isascii() and len(one) <= LONGEST_NAME for one in names):
-        raise HTTPException(422, "operation_names has something that is no operation's name.")
+        raise HTTPException(422, "operation_names contains a value that is not an operation's name.")
     return names
 
 

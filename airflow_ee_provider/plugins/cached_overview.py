@@ -1,4 +1,4 @@
-"""Overviews of operations, read once for all who look at the page at the same time."""
+"""Cached overviews of operations. All users who open the page at the same time share one read."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from airflow_ee_provider.tracking.overview import LONG, LONG_STANDS, ActiveOverv
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: For how long what was read is shown to others, in seconds.
+#: How long an overview is used for further requests, in seconds.
 KEPT = 5.0
 
-#: How long a browser waits for a new answer before it gets the last one, in seconds.
+#: How long a request waits for a new overview before it gets the last one, in seconds.
 PATIENCE = 10.0
 
 
 def of_active() -> CachedOverview:
-    """Return the overview of all active operations of the connections that are shown."""
+    """Return the cached overview of all active operations of the visible connections."""
     overviews = ActiveOverviews()
     return CachedOverview(lambda: overviews.read(visible_connections()))
 
 
 def of_everything() -> CachedOverview:
-    """Return the overview that has those that have ended, too; a long one is read once a minute."""
+    """Return the cached overview that includes ended operations. A long one is read once a minute."""
     return CachedOverview(lambda: read_overview(visible_connections(), also_ended=True), long_kept=LONG_STANDS)
 
 
 class CachedOverview:
-    """One reading at a time, in a thread of its own; used on one event loop.
+    """A cache for an overview. One thread reads it; only one event loop may use it.
 
-    :param read: reads it.
-    :param kept: seconds for which an overview is shown to others.
-    :param long_kept: the same for one of many operations.
+    :param read: Reads the overview.
+    :param kept: How long an overview is used for further requests, in seconds.
+    :param long_kept: The same for an overview with many operations.
+    :param patience: How long a request waits for a new overview, in seconds.
     """
 
     def __init__(
@@ -54,9 +55,9 @@ class CachedOverview:
         self._read_at = float("-inf")
 
     async def get(self) -> tuple[Overview, float]:
-        """Return what was read, and how many seconds ago.
+        """Return the overview and its age in seconds.
 
-        :raises TimeoutError: if nothing was read yet, and reading takes long.
+        :raises TimeoutError: If there is no overview yet, and reading one takes longer than ``patience``.
         """
         is_long = self._latest is not None and len(self._latest.operations) > LONG
         kept = self._long_kept if is_long else self._kept
@@ -67,13 +68,13 @@ class CachedOverview:
             reading = self._reading
             await asyncio.wait({reading}, timeout=self._patience)
             if reading.done() and self._latest is None:
-                reading.result()  # Whatever has gone wrong.
+                reading.result()  # Raises the error of the read.
         if self._latest is None:
-            raise TimeoutError("It is being read.")
+            raise TimeoutError("The overview is still being read.")
         return self._latest, self._latest.age + time.monotonic() - self._read_at
 
     def forget(self) -> None:
-        """Let the next look read anew."""
+        """Let the next request read the overview again."""
         self._read_at = float("-inf")
 
     def _keep(self, reading: asyncio.Future[Overview]) -> None:

@@ -1,4 +1,4 @@
-"""What the page shows a user, and what it does for one: called in threads."""
+"""The content of the UI page and its actions, for one user. The functions are called in threads."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from airflow_ee_provider.plugins.visibility import Seen
     from airflow_ee_provider.tracking.overview import ListedOperation, Overview
 
-#: Seconds that requesting the cancels may take.
+#: The longest time for requesting cancels, in seconds.
 CANCEL_TIMEOUT = 120.0
 
-#: Of an operation's result, and of its holders, what the page does not show.
+#: Fields of operations and of their tasks that the page does not show.
 _NOT_SHOWN = frozenset({"priority", "duration_seconds", "dag_owners", "triggered_by"})
 
-#: How many of an operation's holders and destinations, and how many characters of its error, the page shows.
+#: The most tasks and destinations of an operation, and the most characters of its error, that the page shows.
 MOST_SHOWN, LONGEST_MESSAGE = 5, 1000
 
-#: How far back records are read: an operation runs for ten days at most, and may wait before that.
+#: The greatest age of the records that are read. An operation runs for ten days at most, and may be queued before.
 OLDEST = timedelta(days=60)
 
 
@@ -50,8 +50,8 @@ OLDEST = timedelta(days=60)
 class Content:
     """An answer of the page.
 
-    :param text: as JSON.
-    :param etag: the same as long as what it shows has not changed.
+    :param text: The answer as JSON.
+    :param etag: A value that changes whenever the answer's content changes.
     """
 
     text: str
@@ -59,7 +59,7 @@ class Content:
 
 
 def content(overview: Overview, age: float, user: Any, place: Place, choice: Choice) -> Content:
-    """Return the page's JSON for a user: what they may see, and of what they may not, how many there are."""
+    """Return the page's JSON for a user: the operations that they may see, and the number of the others."""
     permissions, user_name = permissions_of(user), user.get_name()
     everything = [one for one in overview.operations if place.is_about(one.held.holders)]
     may_read = readable(everything, permissions)
@@ -86,7 +86,7 @@ def content(overview: Overview, age: float, user: Any, place: Place, choice: Cho
         "eecu_hour_price": _price(),
         "currency": conf.get(CONFIG_SECTION, "currency", fallback="USD"),
     }
-    # One by one: the encoder lets no other thread run before it has returned.
+    # Row by row, since no other thread can run during one call of the encoder.
     rows = (_row(one, user_name, one.forbids(may_edit)) for one in shown)
     text = f'{{"operations":[{",".join(map(_json, rows))}],{_json(about)[1:-1]}'
     etag = blake2b(text.encode(), digest_size=16).hexdigest()
@@ -94,7 +94,7 @@ def content(overview: Overview, age: float, user: Any, place: Place, choice: Cho
 
 
 def _row(seen: Seen, user_name: str, forbidden: str) -> dict[str, Any]:
-    """Return what the page shows of an operation: the fields of its type in www/src/api.ts."""
+    """Return an operation's row: the fields of its type in www/src/api.ts."""
     one = seen.listed
     row: dict[str, Any] = {name: value for name, value in one.as_dict().items() if name not in _NOT_SHOWN}
     if one.held.operation.error:
@@ -123,20 +123,20 @@ def _is_mine(shown: ListedOperation, user_name: str) -> bool:
 
 
 def cancel(user: Any, names: list[str]) -> list[CancelDict]:
-    """Ask to cancel operations in the name of the connections that list them; all of them, or none.
+    """Request the cancel of operations, with the connections that list them: of all, or of none.
 
-    :raises LookupError: if one of them is not listed.
-    :raises PermissionError: if the user may not cancel one of them; says why.
+    :raises LookupError: If one of them is not listed for the user.
+    :raises PermissionError: If the user may not cancel one of them; with the reason.
     """
     parsed = {name for text in names if (name := _name(text))}
-    # What they are now, who holds them now, and what the user may do now: not seconds ago.
+    # The operations, their tasks and the user's permissions are read now, not taken from the cached overview.
     listed = {str(one.held.operation.name): one for one in read_named(visible_connections(), parsed)}
     chosen = [listed[name] for name in names if name in listed]
     permissions = Permissions(user)
     may_read = readable(chosen, permissions)
     seen = {found.name: found for one in chosen if (found := as_seen(one, may_read))}
     if unknown := [name for name in names if name not in seen]:
-        raise LookupError(f"{', '.join(unknown[:3])}: no such operation is listed for you.")
+        raise LookupError(f"Nothing was cancelled. No such operation is listed for you: {', '.join(unknown[:3])}.")
     may_edit = editable(seen.values(), permissions)
     if forbidden := [f"{name}: {why}" for name, one in seen.items() if (why := one.forbids(may_edit))]:
         raise PermissionError(f"Nothing was cancelled. {forbidden[0]}.")
@@ -160,10 +160,11 @@ def _name(text: str) -> OperationName | None:
 
 
 def orphans(user: Any, names: Sequence[str], since: datetime) -> dict[str, str]:
-    """Return which of some active operations are orphaned, each with the task instance that owned it, for people.
+    """Return which of some active operations are orphaned, each with a text that names the task that owned it.
 
-    :param since: records made before that are not read.
-    :raises PermissionError: if the user may not read what each DAG has recorded of them: a part of it would mislead.
+    :param since: Earlier records are not read.
+    :raises PermissionError: If the user may not read the records of one of the DAGs. Without them, the result would be
+        wrong.
     """
     holdings = read_holdings(names, max(since, datetime.now(timezone.utc) - OLDEST))
     dags = {one.holder.dag_id for one in holdings}
@@ -173,7 +174,7 @@ def orphans(user: Any, names: Sequence[str], since: datetime) -> dict[str, str]:
 
 
 def _audit(user: Any, operations: Iterable[ListedOperation]) -> None:
-    """Write into Airflow's audit log what is about to be asked for, before it is."""
+    """Write the cancels into Airflow's audit log, before they are requested."""
     with create_session() as session:
         for one in operations:
             extra = {"operation": str(one.held.operation.name), "connection": one.conn_id}

@@ -1,4 +1,4 @@
-"""The threads that answer the page's requests: each kind of work has its own, so that no slow kind holds up another."""
+"""The threads for the page's requests. Each kind of work has its own, so that a slow kind does not block another."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Pool:
-    """Some threads for one kind of work.
+    """Threads for one kind of work.
 
-    :param name: of its threads.
-    :param threads: how many pieces of work are done at the same time.
-    :param waiting: how many more may wait for a thread.
+    :param name: The name of the threads.
+    :param threads: The number of threads.
+    :param waiting: How many calls may wait for a thread.
     """
 
     def __init__(self, name: str, threads: int, waiting: int) -> None:
@@ -26,13 +26,13 @@ class Pool:
         self._most, self._open = threads + waiting, 0
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function in a thread; on the event loop's thread only.
+        """Call a function in one of the threads. Must be called on the event loop.
 
-        :raises HTTPException: 503 if too many wait already; nothing was done.
+        :raises HTTPException: With status 503, if too many calls wait already. The function was not called.
         """
         if self._open >= self._most:
-            raise HTTPException(503, "Too many requests are being answered; nothing was done. Try again in a minute.")
-        # In the caller's context, as Airflow's own endpoints are called: an auth manager may keep its app there.
+            raise HTTPException(503, "The server is busy, and nothing was done. Try again in a minute.")
+        # In the caller's context, as for Airflow's own endpoints, since an auth manager may store its app there.
         context = copy_context()
         work = asyncio.get_running_loop().run_in_executor(self._threads, context.run, function, *args)
         self._open += 1

@@ -1,7 +1,8 @@
-"""Which operations a user sees on the page, and which of them they may cancel: the rule, and what it needs to know.
+"""The rule for which operations a user sees on the page, and which of them they may cancel.
 
-What a DAG owns is seen by who may read the DAG's runs, and cancelled by who may edit its task instances: they can do
-the same by marking the task in Airflow. The connection's permission is for what no task owns.
+Users who may read a DAG's runs see the operations that its tasks own. Users who may edit its task instances may cancel
+them, since they can do that too by marking the task in Airflow. For operations without an owner, the permissions for
+the connection decide.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ if TYPE_CHECKING:
     from airflow_ee_provider.tracking.holders import Holder
     from airflow_ee_provider.tracking.overview import ListedOperation
 
-#: A task that only watches an operation, or cancels it, gives its DAG's users nothing: any DAG may watch any operation.
+#: A task that only watches or cancels an operation gives its DAG's users no permission, since any DAG may do that.
 _OWNING = (Ownership.OWNER, Ownership.HANDED_OFF)
 
 
 @dataclass(frozen=True)
 class Readable:
-    """What a user may read, of the DAGs and connections of some operations.
+    """A user's read permissions for the DAGs and connections of some operations.
 
-    :param dags: whose runs they may read.
-    :param teams_of_dags: by DAG, its team, if any.
+    :param dags: The DAGs whose runs the user may read.
+    :param connections: The connections that the user may read.
+    :param teams_of_dags: The team of each DAG that has one.
+    :param teams_of_connections: The team of each connection that has one.
     """
 
     dags: frozenset[str] = frozenset()
@@ -42,9 +45,10 @@ class Readable:
 
 @dataclass(frozen=True)
 class Editable:
-    """What a user may change.
+    """A user's edit permissions.
 
-    :param dags: whose task instances they may edit.
+    :param dags: The DAGs whose task instances the user may edit.
+    :param connections: The connections that the user may edit.
     """
 
     dags: frozenset[str] = frozenset()
@@ -53,7 +57,7 @@ class Editable:
 
 @dataclass(frozen=True)
 class _PartlySeen(HeldOperation):
-    """An operation with those of its holders that a user may see; all of them decide whether it is an orphan."""
+    """An operation with only the tasks that a user may see. All its tasks decide whether it is orphaned."""
 
     everyone: tuple[Holder, ...] = ()
 
@@ -66,10 +70,10 @@ class _PartlySeen(HeldOperation):
 class Seen:
     """An operation as a user sees it.
 
-    :param listed: it, with the task instances that have recorded it, of DAGs that the user may read.
-    :param owners: the DAGs whose tasks own it, all of them.
-    :param hidden_holders: how many more task instances have recorded it.
-    :param wanted: whether one of all these may still need it.
+    :param listed: The operation, with the task instances that have recorded it, of DAGs that the user may read.
+    :param owners: All DAGs whose tasks own it.
+    :param hidden_holders: The number of further task instances that have recorded it.
+    :param wanted: Whether one of all these task instances may still need it.
     """
 
     listed: ListedOperation
@@ -83,23 +87,23 @@ class Seen:
         return str(self.listed.held.operation.name)
 
     def forbids(self, editable: Editable) -> str:
-        """Say why the user may not cancel it; empty if they may, or it has ended."""
+        """Return why the user may not cancel the operation; empty if they may, or if it has ended."""
         if self.listed.held.operation.done:
             return ""
         conn_id = self.listed.conn_id
         if not self.owners and conn_id not in editable.connections:
             return f"no task owns it: only users who may edit the connection {conn_id} may cancel it"
-        # Their tasks would all lose it.
+        # A cancel affects the tasks of all these DAGs.
         if others := self.owners - editable.dags:
             shown = sorted(others.intersection(holder.dag_id for holder in self.listed.held.holders))
             if shown:
                 return f"it belongs to the DAG {shown[0]}, whose task instances you may not edit"
-            return "it belongs also to a DAG that you may not read"
+            return "it also belongs to a DAG that you may not read"
         return ""
 
 
 def readable(operations: Iterable[ListedOperation], permissions: Permissions) -> Readable:
-    """Ask what a user may read, of the DAGs and connections of some operations."""
+    """Return a user's read permissions for the DAGs and connections of some operations."""
     every = list(operations)
     dags = {holder.dag_id for one in every for holder in one.held.holders}
     connections = {one.conn_id for one in every}
@@ -112,7 +116,7 @@ def readable(operations: Iterable[ListedOperation], permissions: Permissions) ->
 
 
 def editable(seen: Iterable[Seen], permissions: Permissions) -> Editable:
-    """Ask what a user may change, of the DAGs and connections of some operations that have not ended."""
+    """Return a user's edit permissions for the DAGs and connections of the operations that have not ended."""
     active = [one for one in seen if not one.listed.held.operation.done]
     return Editable(
         permissions.dags({dag_id for one in active for dag_id in one.owners}, "PUT", DagAccessEntity.TASK_INSTANCE),
@@ -121,7 +125,7 @@ def editable(seen: Iterable[Seen], permissions: Permissions) -> Editable:
 
 
 def as_seen(one: ListedOperation, readable: Readable) -> Seen | None:
-    """Return an operation as a user sees it; None if they may not."""
+    """Return an operation as a user sees it; None if they may not see it."""
     owners = _owning_dags(one, readable)
     if not (owners & readable.dags if owners else one.conn_id in readable.connections):
         return None
@@ -133,7 +137,7 @@ def as_seen(one: ListedOperation, readable: Readable) -> Seen | None:
 
 
 def _owning_dags(one: ListedOperation, readable: Readable) -> frozenset[str]:
-    """Return the DAGs whose tasks own an operation; a DAG of another team than its connection's cannot."""
+    """Return the DAGs whose tasks own an operation. A DAG of another team than the connection's cannot own it."""
     team = readable.teams_of_connections.get(one.conn_id)
     return frozenset(
         holder.dag_id

@@ -1,4 +1,4 @@
-"""Which operations are orphaned: a task of Airflow 3 asks the API server, since it may not read the database."""
+"""Find orphaned operations. A task of Airflow 3 asks the API server, since it may not read the database."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.model.operations import Operation
 
-#: Seconds that an answer may take.
+#: The longest wait for an answer, in seconds.
 TIMEOUT = 60.0
 
 
 def find_orphans(operations: Sequence[Operation], airflow_conn_id: str | None) -> dict[str, str]:
-    """Return which active operations are orphaned, by name, each with the task instance that owned it, for people.
+    """Return the names of orphaned operations, each with a text that names the task that owned it.
 
-    A task calls it: it reads the database on Airflow 2, and asks the API server on Airflow 3.
+    Tasks call it. It reads the database on Airflow 2, and asks the API server on Airflow 3.
 
-    :param airflow_conn_id: see `ask_for_orphans`; not used on Airflow 2.
-    :raises InvalidRequestError: on Airflow 3 without it: a task may not read the database there.
+    :param operations: Active operations.
+    :param airflow_conn_id: The id of a connection as in `ask_for_orphans`; not used on Airflow 2.
+    :raises InvalidRequestError: If ``airflow_conn_id`` is empty on Airflow 3, where a task may not read the database.
     """
     from airflow.providers.common.compat.sdk import BaseHook
 
@@ -39,21 +40,21 @@ def find_orphans(operations: Sequence[Operation], airflow_conn_id: str | None) -
         return orphans_among(names, read_holdings(names, since))
     if not airflow_conn_id:
         raise InvalidRequestError(
-            "On Airflow 3 a task may not read Airflow's database, so that it does not know who holds what.",
-            remedy="Give airflow_conn_id: a connection of the type HTTP to Airflow's own API server.",
+            "On Airflow 3 a task may not read Airflow's database, so it cannot find orphaned operations.",
+            remedy="Set airflow_conn_id to an HTTP connection to Airflow's own API server.",
         )
     return ask_for_orphans(BaseHook.get_connection(airflow_conn_id), names, since)
 
 
 def ask_for_orphans(connection: Any, names: Sequence[str], since: datetime) -> dict[str, str]:
-    """Ask which of some active operations are orphaned.
+    """Ask the API server which of some active operations are orphaned.
 
-    :param connection: of Airflow, of the type HTTP: the API server's address as its host; a user as login and password,
-        or a token as password alone. Neither is needed where everybody is an admin.
-    :param since: records made before that are not read.
-    :return: the orphans' names, each with the task instance that owned it, for people.
-    :raises CredentialsError: if the API server does not accept that user, or that token.
-    :raises TransientError: if it does not answer.
+    :param connection: An Airflow connection of the type HTTP, with the API server's address as host; and a user's name
+        and password, or a token as password and no login. Neither is needed if all users are admins.
+    :param since: Earlier records are not read.
+    :return: The orphans' names, each with a text that names the task that owned it.
+    :raises CredentialsError: If the API server does not accept the user or the token.
+    :raises TransientError: If it does not answer.
     """
     import requests
 
@@ -65,7 +66,7 @@ def ask_for_orphans(connection: Any, names: Sequence[str], since: datetime) -> d
             _check(answer, url)
             return {str(name): str(owner) for name, owner in answer.json()["orphans"].items()}
     except (requests.RequestException, ValueError, KeyError, AttributeError) as error:
-        raise TransientError(f"Airflow's API server does not say which are orphaned: {error}", subject=url) from None
+        raise TransientError(f"Airflow's API server did not return the orphans: {error}", subject=url) from None
 
 
 def _token(session: Any, url: str, connection: Any) -> str:
@@ -83,8 +84,8 @@ def _token(session: Any, url: str, connection: Any) -> str:
 def _check(answer: Any, url: str) -> None:
     if answer.status_code in (401, 403):
         raise CredentialsError(
-            f"Airflow's API server answers {answer.status_code}.",
+            f"Airflow's API server answered HTTP {answer.status_code}.",
             subject=url,
-            remedy="Give the connection a user, or a token, that may read DAG runs and XComs.",
+            remedy="Set a user or a token in the connection that may read DAG runs and XComs.",
         )
     answer.raise_for_status()

@@ -1,6 +1,6 @@
-"""What tasks have recorded, read from Airflow's own database.
+"""Read the records of tasks from Airflow's database.
 
-The API server and the command line may; a task of Airflow 3 may not, and asks the API server (`remote`).
+The API server and the command line may do that. A task of Airflow 3 may not, and asks the API server (`api_client`).
 """
 
 from __future__ import annotations
@@ -36,38 +36,38 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How many runs, or task instances, one statement names.
+#: The most runs or task instances in one SQL statement.
 AT_A_TIME = 1000
 
 T = TypeVar("T")
 
 
 def read_holdings(names: Iterable[str], since: datetime) -> list[Holding]:
-    """Return which task instances have recorded some operations, each with its present state.
+    """Return the task instances that have recorded some operations, each with its present state.
 
-    :param names: of the operations.
-    :param since: records made before that are not read.
+    :param names: The operations' names.
+    :param since: Earlier records are not read.
     """
     return Recorded().read({id_of(name) for name in names}, since)
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A record that names an operation: a row with its task instance's state, and its parts as they were read."""
+    """A record that names an operation: its row with the task instance's state, and its parsed parts."""
 
     row: Any
     parts: tuple[Record, ...]
 
     def names(self, ids: Collection[str]) -> bool:
-        """Whether it names one of these operations; one that cannot be read may."""
+        """Whether the record names one of these operations; True for a record that cannot be read."""
         return not self.parts or any(id_of(name) in ids for part in self.parts for name in part.operation_names)
 
 
 class Recorded:
-    """What tasks have recorded of some operations, read again and again: each record is parsed once.
+    """Reads the records of some operations repeatedly, and parses each record only once.
 
-    A reading takes a statement for the runs that were active since the last one, and one for each table and thousand of
-    these; and for the records that are known from before.
+    A read takes one SQL statement for the runs that were active since the last read, and one for each table and each
+    thousand of these runs and of those with known records.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Recorded:
         self._known: dict[str, dict[Key, _Known]] = {}
 
     def of(self, operations: Collection[Operation]) -> list[Holding]:
-        """Return what is recorded of these operations; of those that the last call had, only what is new is read."""
+        """Return the records of these operations. For those of the last call, only new records are read."""
         new = earliest_record(operation for operation in operations if operation.name.id not in self._ids)
         times = [new, self._read_at and self._read_at - CLOCKS_DIFFER]
         if since := min((time for time in times if time is not None), default=None):
@@ -84,9 +84,10 @@ class Recorded:
         return []
 
     def read(self, ids: Collection[str], since: datetime) -> list[Holding]:
-        """Return what is recorded of operations, by their ids.
+        """Return the records of operations.
 
-        :param since: records made before that are not read, but for those that are known.
+        :param ids: The operations' ids.
+        :param since: Earlier records are not read, except known ones.
         """
         from airflow.utils.session import create_session
 
@@ -114,7 +115,7 @@ class Recorded:
             for part in one.parts:
                 if mine := [name for name in part.operation_names if id_of(name) in ids]:
                     found[_holder(one.row, part)].update(dict.fromkeys(mine))
-        return [Holding(holder, tuple(held)) for holder, held in found.items()]
+        return [Holding(holder, tuple(names)) for holder, names in found.items()]
 
 
 def _portions(things: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -123,7 +124,7 @@ def _portions(things: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _parts(session: Any, table: RecordTable, rows: Mapping[Key, Any]) -> dict[Key, tuple[Record, ...]]:
-    """Read all parts of some records; none of one that cannot be read."""
+    """Read all parts of some records. A record that cannot be read has no parts."""
     values: dict[Key, dict[str, Any]] = {key: {OPERATIONS_KEY: or_error(table.read, row)} for key, row in rows.items()}
     before = {key: parts_before(one[OPERATIONS_KEY]) for key, one in values.items()}
     for some in _portions([key for key, number in before.items() if number]):
@@ -134,17 +135,17 @@ def _parts(session: Any, table: RecordTable, rows: Mapping[Key, Any]) -> dict[Ke
     for key, row in rows.items():
         try:
             found[key] = tuple(read_parts(values[key].get))
-        except Exception as error:  # noqa: BLE001 (an XCom backend raises what it likes; it must not cost the others)
-            log.warning("What %s.%s has recorded cannot be read: %s", row.dag_id, row.task_id, error)
+        except Exception as error:  # noqa: BLE001 (an XCom backend may raise any exception; the others are still read)
+            log.warning("Could not read the record of %s.%s; ignoring it: %s", row.dag_id, row.task_id, error)
             found[key] = ()
     return found
 
 
 def visible_connections() -> list[str]:
-    """Return the ids of the connections whose operations are shown to people.
+    """Return the ids of the connections whose operations are shown to users.
 
-    ``[earth_engine] connections`` says which; by default ``earth_engine_default`` and all others of our type that
-    Airflow's database knows.
+    They are set in ``[earth_engine] connections``; by default ``earth_engine_default`` and all connections of this
+    provider's type in Airflow's database.
     """
     from airflow.models.connection import Connection
     from airflow.providers.common.compat.sdk import conf

@@ -1,4 +1,4 @@
-"""Which task holds an operation, and whether any task still wants it: the rule, and the join."""
+"""Find the task instances that have recorded an operation, and whether one of them may still need it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: States of a DAG run that has not ended.
 ACTIVE_RUN_STATES = ("queued", "running")
 
-#: By how much the clocks of Earth Engine and of Airflow's database may differ: a record is made after its operation.
+#: The allowed difference between the clocks of Earth Engine and of Airflow's database, for the age of records.
 CLOCKS_DIFFER = timedelta(hours=2)
 
 
@@ -33,27 +33,28 @@ class HolderDict(TypedDict):
     map_index: int
     #: The number of the task's latest try.
     try_number: int
-    #: Of the task instance now; None before it is scheduled, and after it was cleared.
+    #: The task instance's present state; None before it is scheduled, and after it was cleared.
     task_state: str | None
+    #: The DAG run's present state.
     run_state: str | None
     #: An `Ownership`: owner, handed_off, observer or canceller.
     ownership: str
-    #: Of the DAG, as Airflow has them.
+    #: The DAG's owners in Airflow.
     dag_owners: list[str]
-    #: The user who has started the run; None if nobody has, or Airflow is older than 3.1.
+    #: The user who triggered the run; None if no user did, or if Airflow is older than 3.1.
     triggered_by: str | None
-    #: Whether the task may still want the operation.
+    #: Whether the task may still need the operation.
     wants: bool
 
 
 class HeldOperationDict(OperationDict):
-    """An operation, and who holds it, as plain JSON."""
+    """An operation and the task instances that have recorded it, as plain JSON."""
 
-    #: From 0 to 1, as far as Earth Engine says.
+    #: From 0 to 1; None if Earth Engine does not report it.
     progress: float | None
     priority: int | None
     holders: list[HolderDict]
-    #: Whether a task has recorded it and no task wants it any more.
+    #: Whether the operation is active, a task has recorded it as its own, and no task may still need it.
     orphaned: bool
 
 
@@ -74,10 +75,9 @@ class Holder:
 
     @property
     def wants(self) -> bool:
-        """Whether this task instance, or one that follows it in its run, may still want what it has recorded.
+        """Whether this task instance, or a later one of its run, may still need the operations.
 
-        One that has succeeded may have handed it on to another of its run; one that was cleared has another try before
-        it.
+        One that has succeeded may have passed them to another task of the run. One that was cleared will run again.
         """
         if self.task_state in ACTIVE_STATES:
             return True
@@ -85,10 +85,10 @@ class Holder:
 
     @property
     def owns(self) -> bool:
-        """Whether this task instance is why the operations exist, so that nobody needs them without it.
+        """Whether the operations belong to this task instance, so that they are not needed without it.
 
-        One that watches them, or cancels them, is not; and what was started to run on is left alone, but if the run has
-        failed.
+        They do not belong to a task that only watches or cancels them. Operations that are meant to keep running after
+        the task belong to it only if the run has failed.
         """
         return self.ownership == Ownership.OWNER or (
             self.ownership == Ownership.HANDED_OFF and self.run_state == "failed"
@@ -96,11 +96,11 @@ class Holder:
 
     @property
     def name(self) -> str:
-        """The task instance and its run, for people."""
+        """The task instance and its run, as a text."""
         return _name_of(vars(self))
 
     def describe(self) -> str:
-        """Return its name, its state and its run's, for people."""
+        """Return its name, its state and the run's state, as a text."""
         return describe_holder(vars(self))
 
     def as_dict(self) -> HolderDict:
@@ -109,9 +109,9 @@ class Holder:
 
 
 def describe_holders(holders: Sequence[Mapping[str, Any]]) -> str:
-    """Return the first of some holders and the number of the others, for people; empty if there is none.
+    """Return a text with the first of some task instances and the number of the others; empty if there is none.
 
-    :param holders: each with the fields of a `HolderDict`.
+    :param holders: The task instances, each with the fields of a `HolderDict`.
     """
     if not holders:
         return ""
@@ -119,7 +119,7 @@ def describe_holders(holders: Sequence[Mapping[str, Any]]) -> str:
 
 
 def describe_holder(holder: Mapping[str, Any]) -> str:
-    """Return a holder's name, its state and its run's, for people."""
+    """Return a task instance's name, its state and the run's state, as a text."""
     return f"{_name_of(holder)} ({holder['task_state'] or 'no state'}; its run {holder['run_state'] or 'has no state'})"
 
 
@@ -130,7 +130,7 @@ def _name_of(holder: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Holding:
-    """A task instance, and the names of the operations that it has recorded."""
+    """A task instance and the names of the operations that it has recorded."""
 
     holder: Holder
     operation_names: tuple[str, ...]
@@ -138,14 +138,14 @@ class Holding:
 
 @dataclass(frozen=True)
 class HeldOperation:
-    """An operation, and every task instance that has recorded it."""
+    """An operation and all task instances that have recorded it."""
 
     operation: Operation
     holders: tuple[Holder, ...] = ()
 
     @property
     def orphaned(self) -> bool:
-        """Whether it is active, a task has recorded it as its own, and no task may still want it."""
+        """Whether it is active, a task has recorded it as its own, and no task may still need it."""
         return not self.operation.done and is_unneeded(self.holders)
 
     def as_dict(self) -> HeldOperationDict:
@@ -160,26 +160,26 @@ class HeldOperation:
 
 
 def is_unneeded(holders: Iterable[Holder]) -> bool:
-    """Whether a task has recorded an operation as its own, and no task may still want it."""
+    """Whether a task has recorded an operation as its own, and no task may still need it."""
     known = list(holders)
     return any(holder.owns for holder in known) and not any(holder.wants for holder in known)
 
 
 def join(operations: Sequence[Operation], holdings: Iterable[Holding]) -> list[HeldOperation]:
-    """Say of each operation who holds it: who wants it first, then who has recorded it as its own."""
+    """Return operations with the task instances that recorded them: first those that may need it, then its owners."""
     holders = _holders([operation.name.id for operation in operations], holdings)
     return [HeldOperation(operation, holders[operation.name.id]) for operation in operations]
 
 
 def orphans_among(names: Iterable[str], holdings: Iterable[Holding]) -> dict[str, str]:
-    """Return which of some active operations are orphaned, each with the task instance that owned it, for people."""
+    """Return which of some active operations are orphaned, each with a text that names the task that owned it."""
     ids = {name: id_of(name) for name in names}
     holders = _holders(ids.values(), holdings)
     return {name: holders[one][0].describe() for name, one in ids.items() if is_unneeded(holders[one])}
 
 
 def _holders(ids: Iterable[str], holdings: Iterable[Holding]) -> dict[str, tuple[Holder, ...]]:
-    """Return who holds operations, by their ids."""
+    """Return the task instances that recorded operations, by the operations' ids."""
     found: dict[str, dict[Holder, None]] = {one: {} for one in ids}
     for holding in holdings:
         for name in holding.operation_names:
@@ -189,7 +189,7 @@ def _holders(ids: Iterable[str], holdings: Iterable[Holding]) -> dict[str, tuple
 
 
 def id_of(name: str) -> str:
-    """Return an operation's id: a project has a number beside its name, and both are recorded."""
+    """Return an operation's id. Records have names with the project's id or its number, so only the id is unique."""
     return name.partition("/operations/")[2]
 
 
@@ -201,9 +201,9 @@ def _wanting_first(holder: Holder) -> tuple[Any, ...]:
 def with_holders(
     operations: Sequence[Operation], read_holdings: Callable[[Iterable[str], datetime], Iterable[Holding]]
 ) -> list[HeldOperation]:
-    """`join` operations with what tasks have recorded of them since the oldest was made.
+    """`join` operations with the records since the creation of the oldest one.
 
-    :param read_holdings: reads it; not asked if there is nothing to look for.
+    :param read_holdings: Reads the records; not called if there are no operations.
     """
     since = earliest_record(operations)
     names = [str(operation.name) for operation in operations]
@@ -211,6 +211,6 @@ def with_holders(
 
 
 def earliest_record(operations: Iterable[Operation]) -> datetime | None:
-    """Return since when operations can have been recorded; None if there are none."""
+    """Return the earliest time at which one of the operations can have been recorded; None if there are none."""
     times = [operation.create_time for operation in operations if operation.create_time is not None]
     return min(times) - CLOCKS_DIFFER if times else None

@@ -1,4 +1,4 @@
-"""The operations of the connections that are shown, each with who holds it: for the page and the command line."""
+"""List the operations of connections, each with the tasks that recorded it, for the page and the command line."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.operation_names import OperationName
     from airflow_ee_provider.hooks.server import EarthEngineServerHook
 
-#: How many projects are listed side by side.
+#: How many projects are listed at the same time.
 SIDE_BY_SIDE = 4
 
-#: How many operations make a list a long one, and seconds for which what it had stands.
+#: A list with more operations is a long one, which is used for so many seconds.
 LONG, LONG_STANDS = 1000, 60.0
 
-#: How many operations of a long list are read by their names meanwhile.
+#: The most operations of a long list that are read by name in that time.
 READ_BY_NAME = 200
 
 
 class ListedOperationDict(HeldOperationDict):
     """An operation as the page and the command line show it, as plain JSON."""
 
-    #: The connection that lists it, and that can cancel it.
+    #: The connection that lists it and can cancel it.
     conn_id: str
-    #: Why the collector has cancelled it; None if it has not.
+    #: Why the collector cancelled it; None if it did not.
     cancelled_because: str | None
 
 
 @dataclass(frozen=True)
 class ListedOperation:
-    """An operation, who holds it, and the connection that lists it.
+    """An operation with the task instances that recorded it, and the connection that lists it.
 
-    :param cancelled_because: why the collector has cancelled it; None if it has not.
+    :param cancelled_because: Why the collector cancelled it; None if it did not.
     """
 
     conn_id: str
@@ -58,11 +58,11 @@ class ListedOperation:
 
 @dataclass(frozen=True)
 class Overview:
-    """What was found, the latest operation first.
+    """The operations of some connections, the latest first.
 
-    :param errors: by connection, why its project could not be listed.
-    :param connections: that were asked.
-    :param age: seconds since the oldest of the lists was read, as the overview was made.
+    :param errors: By connection, why its project could not be listed.
+    :param connections: All connections that were asked.
+    :param age: The age of the oldest list when the overview was made, in seconds.
     """
 
     operations: list[ListedOperation]
@@ -72,12 +72,12 @@ class Overview:
 
 
 def read_overview(conn_ids: Iterable[str], project_id: str | None = None, *, also_ended: bool = False) -> Overview:
-    """List the projects of connections, and join what is there with what Airflow's tasks have recorded.
+    """List the operations of connections' projects, and join them with the records of Airflow's tasks.
 
-    A project that several connections name is shown once, as the first of them.
+    A project that several connections name is listed once, for the first of them.
 
-    :param project_id: to list instead of each connection's own.
-    :param also_ended: whether operations are shown that have ended: Earth Engine lists those of some days.
+    :param project_id: The Cloud project to list instead of each connection's own.
+    :param also_ended: Whether to include ended operations. Earth Engine lists those of the last days.
     """
     if not also_ended:
         return ActiveOverviews(project_id).read(conn_ids)
@@ -88,10 +88,10 @@ def read_overview(conn_ids: Iterable[str], project_id: str | None = None, *, als
 
 
 class ActiveOverviews:
-    """Reads again and again which operations are active; what the last reading has found makes the next one cheaper.
+    """Reads repeatedly which operations are active; each read uses the results of the last one.
 
-    The API promises no order of a list, and no filter: so a long list is read once a minute, and meanwhile what was
-    active in it is read by name, as long as that is few.
+    The API guarantees no order of a list and has no filter. So a long list is read once a minute; in between, its
+    active operations are read by name, if there are few.
     """
 
     def __init__(self, project_id: str | None = None) -> None:
@@ -100,7 +100,7 @@ class ActiveOverviews:
         self._lists: dict[str, _List] = {}
 
     def read(self, conn_ids: Iterable[str]) -> Overview:
-        """Return what is active now; of a long list, what is new within a minute."""
+        """Return the operations that are active now. In a long list, new operations appear within a minute."""
         hooks = {conn_id: _hook(conn_id, self._project_id) for conn_id in conn_ids}
 
         def listed(conn_id: str) -> list[Operation]:
@@ -127,10 +127,10 @@ class ActiveOverviews:
 
 @dataclass
 class _List:
-    """A project's list, as it was read last.
+    """A project's list, as last read.
 
-    :param length: how many operations it has.
-    :param active: those that are active, as they were read last.
+    :param length: The number of its operations.
+    :param active: The active operations, as last read.
     """
 
     length: int
@@ -139,14 +139,14 @@ class _List:
 
     @property
     def age(self) -> float:
-        """Seconds since it was read."""
+        """The seconds since the list was read."""
         return time.monotonic() - self.read_at
 
 
 def read_named(conn_ids: Iterable[str], names: Collection[OperationName]) -> list[ListedOperation]:
-    """Return some operations, as they are now, each with the first connection whose project it is of.
+    """Read some operations, and return each with the first connection of its project.
 
-    Those that are of no connection's project, or that cannot be read, are left out.
+    Operations in no connection's project, and those that cannot be read, are omitted.
     """
     found: dict[OperationName, tuple[str, Operation]] = {}
     for conn_id in dict.fromkeys(conn_ids):
@@ -154,7 +154,7 @@ def read_named(conn_ids: Iterable[str], names: Collection[OperationName]) -> lis
             hook = _hook(conn_id)
             mine = [name for name in names if name.project == hook.account.project and name not in found]
             read = hook.read_operations(mine) if mine else {}
-        except Exception:  # noqa: BLE001, S112 (as above: the others are read)
+        except Exception:  # noqa: BLE001, S112 (one connection's error must not prevent reading the others)
             continue
         found |= {name: (conn_id, one) for name, one in read.items() if isinstance(one, Operation)}
     held = with_holders([operation for _, operation in found.values()], read_holdings)
@@ -167,7 +167,7 @@ def _overview(
     held_by: Callable[[list[Operation]], list[HeldOperation]],
     age: Callable[[str], float] = lambda _: 0.0,
 ) -> Overview:
-    """List the projects side by side; then read the database once for all operations."""
+    """List the projects at the same time; then read the database once for all operations."""
     shown = list(hooks)
 
     def listing(conn_id: str) -> list[Operation] | str:
@@ -175,8 +175,8 @@ def _overview(
             return list_project(conn_id)
         except EarthEngineError as error:
             return hooks[conn_id].describe(error)
-        except Exception as error:  # noqa: BLE001 (a secrets backend raises what it likes, and its text may be a secret's)
-            return f"The connection {conn_id!r} cannot be read: {type(error).__name__}."
+        except Exception as error:  # noqa: BLE001 (a secrets backend may raise any exception, and its text may be secret)
+            return f"Could not read the connection {conn_id!r}: {type(error).__name__}."
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
         listings = dict(zip(shown, threads.map(listing, shown), strict=True))
@@ -184,7 +184,7 @@ def _overview(
     for conn_id, operations in listings.items():
         for operation in () if isinstance(operations, str) else operations:
             found.setdefault(str(operation.name), (conn_id, operation))
-    # The database after the lists: what a task has begun to want by now is not called orphaned.
+    # The database is read after the lists, so that an operation that a task needs by now does not count as orphaned.
     everything = [operation for _, operation in found.values()]
     held = held_by(everything)
     reasons = _reasons(everything)
@@ -201,7 +201,7 @@ def _overview(
 
 
 def _reasons(operations: Iterable[Operation]) -> dict[str, str]:
-    """Return why the collector has cancelled operations, by name; Airflow's audit log knows."""
+    """Return why the collector cancelled operations, by name, from Airflow's audit log."""
     cancelled = [one for one in operations if one.state in (OperationState.CANCELLED, OperationState.CANCELLING)]
     times = [one.create_time for one in cancelled if one.create_time is not None]
     if not times:

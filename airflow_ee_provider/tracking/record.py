@@ -115,8 +115,9 @@ class Record:
         wrong = [name for name, is_right in _FIELDS.items() if name in known and not is_right(known[name])]
         if wrong or not known:
             raise InvalidOperationNameError(
-                f"{_what(value, wrong)} is no record of Earth Engine operations.",
-                remedy="Is an object of the XCom backend gone, or was it written by a newer airflow-ee-provider?",
+                f"{_what(value, wrong)} is not a record of Earth Engine operations.",
+                remedy="Check that no object of the XCom backend was deleted, and that the record was not written by a "
+                "newer airflow-ee-provider.",
             )
         if known.get("account") is not None:
             known["account"] = {name: known["account"].get(name) for name in CONNECTION_FIELDS}

@@ -95,7 +95,7 @@ def check_value(context: Context, value: Any) -> None:
     except (TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise AirflowFailException(
             f"The function returned a value that XCom cannot store: {error} The task fails before it waits. Return "
-            "numbers, texts, lists, dicts or operations."
+            "numbers, strings, lists, dicts or operations."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What other tasks of a DAG run have recorded: for callbacks, deadlines and operators that clean up after them."""
+"""Read the records of other tasks of a DAG run, for callbacks, deadlines and operators that cancel their operations."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def records_of_run(
     of_task: Callable[[str], bool] = lambda _task_id: True,
     of_record: Callable[[Record], bool] = lambda _record: True,
 ) -> Iterator[Record | Exception]:
-    """Yield what the tasks of the context's DAG run have recorded, each in its latest try: of all that the run has.
+    """Yield the records of the latest tries of all tasks in the context's DAG run.
 
-    :param of_task: whether a task id is asked about.
-    :param of_record: whether a record of such a task is wanted.
-    :return: an exception in place of a record that cannot be read: it must not cost the others.
+    :param of_task: Returns whether a task's records are read, by its id.
+    :param of_record: Returns whether a record of such a task is yielded.
+    :return: The records; an exception in place of each record that cannot be read.
     """
     dag_id, run_id = _run_of(context)
     dag = context.get("dag")
@@ -39,27 +39,27 @@ def records_of_run(
         if isinstance(record, Exception) or of_record(record):
             yield record
     for number in range(1, max(before.values(), default=0) + 1):
-        wanted = {task_id for task_id, parts in before.items() if parts >= number}
-        for _, record in _records(part_key(number), dag_id, run_id, known, wanted.__contains__):
+        longer = {task_id for task_id, parts in before.items() if parts >= number}
+        for _, record in _records(part_key(number), dag_id, run_id, known, longer.__contains__):
             if isinstance(record, Exception) or of_record(record):
                 yield record
 
 
 def _records(
-    key: str, dag_id: str, run_id: str, known: Mapping[str, bool], wanted: Callable[[str], bool]
+    key: str, dag_id: str, run_id: str, known: Mapping[str, bool], of_task: Callable[[str], bool]
 ) -> Iterator[tuple[str, Record | Exception]]:
-    """Yield what the tasks of a run have recorded under a key."""
-    for task_id, value in xcoms_of_run(key, dag_id, run_id, known, wanted):
+    """Yield the records of a run's tasks that are stored with a key."""
+    for task_id, value in xcoms_of_run(key, dag_id, run_id, known, of_task):
         if value is not None:
             yield task_id, _read(value, task_id)
 
 
 def _read(value: Any, task_id: str) -> Record | Exception:
-    """Return a record, or what keeps it from being read."""
+    """Return a record, or the error if it cannot be read."""
     try:
         return Record.from_json(value)
-    except Exception as error:  # noqa: BLE001 (an XCom backend raises what it likes)
-        return LookupError(f"What the task {task_id!r} has recorded cannot be read: {error}")
+    except Exception as error:  # noqa: BLE001 (an XCom backend may raise any exception)
+        return LookupError(f"Could not read the record of the task {task_id!r}: {error}")
 
 
 def _can_be_mapped(dag: Any, task_id: str) -> bool:
@@ -74,11 +74,11 @@ def _mapped_group(task: Any) -> str | None:
 
 
 def records_of_upstream(context: Context, operator: Any) -> Iterator[Record | Exception]:
-    """Yield what the tasks that lead to an operator have recorded in this run.
+    """Yield the records of an operator's upstream tasks in this run.
 
-    That is its upstream tasks, direct and indirect; for a teardown, those between its setups and itself, if it has
-    setups; in a mapped task group, the group's tasks of the same map index only. Tasks that the DAG's file no longer
-    has, and that are not active any more, are nobody else's: they count as well, but in a mapped group.
+    These are all its direct and indirect upstream tasks; for a teardown with setups, only the tasks between these and
+    the teardown; in a mapped task group, only the group's tasks with the same map index. Outside mapped groups, ended
+    tasks that were removed from the DAG's file are included, since no other operator cancels their operations.
     """
     dag, ti, group = context["dag"], item_of(context, "ti"), _mapped_group(operator)
     upstream = set(operator.get_flat_relative_ids(upstream=True))
@@ -103,7 +103,7 @@ def records_of_upstream(context: Context, operator: Any) -> Iterator[Record | Ex
 
 
 def _of_instance(ti: Any, task_id: str, map_index: int) -> Iterator[Record | Exception]:
-    """Yield what another task instance of the run has recorded."""
+    """Yield the records of another task instance of the run."""
 
     def read(key: str) -> Record | Exception | None:
         value = or_error(ti.xcom_pull, task_ids=task_id, map_indexes=map_index, key=key)
@@ -115,7 +115,7 @@ def _of_instance(ti: Any, task_id: str, map_index: int) -> Iterator[Record | Exc
 
 
 def _run_of(context: Context) -> tuple[str, str]:
-    """Return the ids of a context's DAG run: a missed deadline's context has no task, and a plain dict as its run."""
+    """Return the DAG id and the run id of a context. A missed deadline's context has no task, and its run is a dict."""
     if (ti := context.get("ti")) is not None:
         return ti.dag_id, ti.run_id
     run: Any = item_of(context, "dag_run")
@@ -125,18 +125,18 @@ def _run_of(context: Context) -> tuple[str, str]:
 def authorized_records(
     records: Iterable[Record | Exception], context: Context, default: Mapping[str, Any]
 ) -> Iterator[Record | Exception]:
-    """Yield records with the operations that may be acted on; an exception says what is left alone.
+    """Yield records with only the operations that may be cancelled, and an exception for the others.
 
-    An XCom can be written by others than the task. So a recorded operation has to belong to the project of the
-    connection that is to cancel it, or to one that the DAG's author names: as ``project_id`` of whoever cancels, or of
-    one of the DAG's tasks.
+    An XCom can be written by others than its task. So a recorded operation must belong to the project of the connection
+    that cancels it, or to one that the DAG's author has set as ``project_id``: of the caller, or of one of the DAG's
+    tasks.
 
-    :param default: the account of whoever cancels.
+    :param default: The account of the caller.
     """
     named, dag = {default["project_id"]}, context.get("dag")
     for task in map(dag.get_task, dag.task_ids) if dag is not None else ():
         named.add(getattr(task, "project_id", None) or getattr(task, "partial_kwargs", {}).get("project_id"))
-    is_templated = any("{" in str(project) for project in named)  # Its author has left open which one it is.
+    is_templated = any("{" in str(project) for project in named)  # Then any recorded project is allowed.
     of_connection: dict[Any, str] = {}
     for record in records:
         if isinstance(record, Exception):
@@ -152,8 +152,8 @@ def authorized_records(
         names = OperationName.parse_all(record.operation_names)
         if foreign := [str(name) for name in names if name.project not in may]:
             yield PermissionError(
-                f"Recorded operations belong to a project that neither the connection {connection!r} nor the DAG "
-                f"names, and are left alone: {', '.join(foreign)}. Give that project as project_id to cancel them."
+                f"Not cancelling {', '.join(foreign)}: neither the connection {connection!r} nor the DAG names their "
+                "project. To cancel them, set that project as project_id."
             )
         yield replace(record, operation_names=tuple(str(name) for name in names if name.project in may), start_keys=())
 
@@ -163,12 +163,15 @@ def _project_of(connection: str | None) -> str:
 
     try:
         return EarthEngineHook(connection).account.default_project
-    except Exception:  # noqa: BLE001 (a secrets backend raises what it likes; whoever asks in that name meets it again)
+    except Exception:  # noqa: BLE001 (a secrets backend may raise any exception; the cancel itself reports it)
         return ""
 
 
 def by_account(records: Iterable[Record], default: Mapping[str, Any]) -> list[tuple[dict[str, Any], list[str]]]:
-    """Return the operations of records by the account that started them; ``default`` stands for an unknown one."""
+    """Return the operations of records, by the account that started them.
+
+    :param default: The account for records that name none.
+    """
     found: dict[str, tuple[dict[str, Any], dict[str, None]]] = {}
     for record in records:
         if not record.operation_names:

@@ -40,7 +40,7 @@ class Trigger(BaseTrigger):
         self.logger()  # The class's: a logger of its own for each of thousands of triggers is a tenth of their memory.
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what this trigger is made of again after a restart of the triggerer."""
+        """Return the class path and the parameters with which Airflow makes the trigger again after a restart."""
         names = ("operation_names", "earth_engine_conn_id", "project_id", "impersonation_chain", "poll_interval")
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
@@ -52,7 +52,7 @@ class Trigger(BaseTrigger):
         return EarthEngineAsyncHook(self.earth_engine_conn_id, self.project_id, self.impersonation_chain)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait; an error of Earth Engine's is an event, too, so that the task knows whether a retry can help."""
+        """Wait, and yield one event. An error of Earth Engine is an event too, with whether a retry can help."""
         payload: dict[str, Any]
         try:
             payload = {"result": await self.wait()}
@@ -63,7 +63,7 @@ class Trigger(BaseTrigger):
         yield TriggerEvent(payload)
 
     async def wait(self) -> list[Any]:
-        """Wait, and return what the event carries."""
+        """Wait, and return the event's result."""
         raise NotImplementedError
 
 

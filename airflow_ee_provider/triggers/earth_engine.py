@@ -1,4 +1,4 @@
-"""Triggers: waiting on operations in the triggerer."""
+"""Triggers that wait for operations in the triggerer."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.operations import Operation
     from airflow_ee_provider.earth_engine.protocol.effects import Flow
 
-#: Seconds for which a kill is waited for at most; Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
+#: How long `on_kill` waits for the cancels, in seconds. Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
 ON_KILL_TIMEOUT = 28.0
-#: Seconds to the first question for its task's state, and after one that was not answered: Airflow may just come back.
+#: Seconds before each request for the task's state. Airflow may not answer the first one after a restart.
 ASKED_AGAIN_AFTER = (0.0, 2.0, 6.0, 12.0)
-#: Seconds to the first attempt to cancel, and after each that Earth Engine did not answer; half an hour in all.
+#: Seconds before each attempt to cancel, if Earth Engine did not answer the one before; half an hour in all.
 CANCELLED_AGAIN_AFTER = (0.0, 15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 900.0)
 
 
@@ -86,14 +86,14 @@ class EarthEngineOperationsTrigger(Trigger):
         self._has_answered = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what this trigger is made of again after a restart of the triggerer."""
+        """Return the class path and the parameters with which Airflow makes the trigger again after a restart."""
         path, kwargs = super().serialize()
         own = {name: getattr(self, name) for name in ("cancel_on_kill", "timeout_at", "handover")}
         return path, {**kwargs, **self.options.as_kwargs(), **own}
 
     async def wait(self) -> list[Any]:
-        """Wait for the end of all operations or the failure of one."""
-        use, settled = self.hook.client(), 0.0  # A kill uses the client that the waiting has used.
+        """Wait until all operations have ended or one has failed."""
+        use, settled = self.hook.client(), 0.0  # A kill uses the same client.
         try:
             try:
                 settled = await self._take_over()
@@ -109,10 +109,10 @@ class EarthEngineOperationsTrigger(Trigger):
             unwatch(self)
             if is_an_inline_trigger():
                 await cancel_for_author_of(self)
-            # From 3.3 on, that a user has acted; it says nothing where the triggerer stops.
-            is_told = bool(why.args)
-            if self.task_instance is not None and (is_told or not tells_triggers_of_kills()):
-                await self.cancel_if_unneeded(is_user_action=is_told)
+            # From 3.3 on, Airflow gives a reason if a user has acted, and none if the triggerer stops.
+            is_user_action = bool(why.args)
+            if self.task_instance is not None and (is_user_action or not tells_triggers_of_kills()):
+                await self.cancel_if_unneeded(is_user_action=is_user_action)
             raise
         finally:
             unwatch(self)
@@ -120,11 +120,11 @@ class EarthEngineOperationsTrigger(Trigger):
         return [operation.as_dict() for operation in found]
 
     def _flow(self, account: Account) -> Flow[list[Operation]]:
-        """Return the flow of the wait: a hook's method would be one more coroutine for each trigger."""
+        """Return the flow of the wait. A hook's method would cost one more coroutine for each trigger."""
         return wait_for_operations(account.names(self.operation_names), self.options)
 
     async def _take_over(self) -> float:
-        """Let the task's process end: Airflow now reports kills to this trigger; return when the process has ended."""
+        """Record that this trigger has begun, so that the task's process ends; return when it will have ended."""
         if not self.handover or self.task_instance is None:
             return 0.0
         from asgiref.sync import sync_to_async
@@ -132,44 +132,44 @@ class EarthEngineOperationsTrigger(Trigger):
         from airflow_ee_provider.earth_engine.transport.drivers import in_background
 
         try:
-            # In the background: Airflow 3.1's triggerer dies of a call to it that is cancelled half-way.
+            # In the background: Airflow 3.1's triggerer crashes if a call to it is cancelled before its answer.
             writing = sync_to_async(take_over)(self.task_instance, str(self.handover))
             await asyncio.shield(in_background(writing))
-        except Exception as error:  # noqa: BLE001 (the task's process then waits in vain for a while: no more)
-            self.log.warning("It could not be written down that the trigger has begun: %s", error)
+        except Exception as error:  # noqa: BLE001 (then the task's process only waits for longer)
+            self.log.warning("Could not record that the trigger has begun; the task's process ends later: %s", error)
         return time.monotonic() + SETTLE
 
     async def on_kill(self) -> None:
-        """Cancel, because a user acted on the task; Airflow 3.3 calls this, and bounds it to 30 s.
+        """Cancel, because a user acted on the task. Airflow 3.3 calls this, and waits for 30 s at most.
 
-        It calls this, too, where another triggerer has taken the trigger over because this one's heartbeats were late:
-        then the task still waits, and nothing is cancelled. It does not call it where it takes the kill for a timeout
-        by this machine's clock; so `wait` does the same when it is cancelled, and comes first.
+        Airflow also calls it if another triggerer has taken over the trigger because this one's heartbeats were late.
+        In that case the task still waits, and nothing is cancelled. Airflow does not call it if it mistakes the kill
+        for a time-out, by this machine's clock. So `wait`, which Airflow cancels first, does the same.
         """
         await self.cancel_if_unneeded(is_user_action=True)
 
     async def cancel_if_unneeded(self, *, is_user_action: bool) -> None:
-        """Cancel if the task does not wait any more, and not because of its timeout; once.
+        """Cancel, once, if the task no longer waits, unless its trigger has timed out.
 
-        While it waits, the triggerer only stops, or another one continues with the trigger.
+        If the task still waits, the triggerer is only stopping, or another one has taken over the trigger.
 
-        :param is_user_action: whether Airflow has told that a user has acted.
+        :param is_user_action: Whether Airflow has reported a user's action.
         """
         if self.cancel_on_kill and not self._has_answered:
             self._has_answered = True
             await finish(self._in_time(self._decide_and_cancel(is_user_action=is_user_action)))
 
     async def _in_time(self, cancelling: Coroutine[Any, Any, None]) -> None:
-        """Cancel, in the background from the moment on in which Airflow does not wait for the end of it.
+        """Cancel, and return after `ON_KILL_TIMEOUT` at the latest; the cancels then continue in the background.
 
-        A triggerer can have a thousand triggers that all ask Airflow first, one after the other.
+        A triggerer can have a thousand triggers, and each of them first sends a request to Airflow.
         """
         from airflow_ee_provider.earth_engine.transport.drivers import in_background
 
         under_way = in_background(cancelling)
         await asyncio.wait([under_way], timeout=ON_KILL_TIMEOUT)
         if not under_way.done():
-            self.log.warning("Not all operations are cancelled and confirmed yet: the triggerer continues with that.")
+            self.log.warning("Not all cancels are confirmed yet. The triggerer continues in the background.")
 
     async def _decide_and_cancel(self, *, is_user_action: bool) -> None:
         decision = await self.decide(is_user_action=is_user_action)
@@ -177,46 +177,44 @@ class EarthEngineOperationsTrigger(Trigger):
             self.log.warning("The deferred task was killed; cancelling %s.", abbreviated(self.operation_names))
             await self._cancel_now()
         else:
-            self.log.info("Nobody has acted on the task; %s are not cancelled.", abbreviated(self.operation_names))
+            self.log.info("No user has ended the task; not cancelling %s.", abbreviated(self.operation_names))
             self._has_answered = False
 
     async def decide(self, *, is_user_action: bool) -> Decision:
-        """Ask Airflow how the task stands, until it says so, and decide."""
+        """Ask Airflow for the task's state until it answers, and decide."""
         pauses = ASKED_AGAIN_AFTER if is_user_action else ASKED_AGAIN_AFTER[:1]
         known = Situation(Event.TRIGGER, is_user_action=is_user_action, cancel_on=frozenset({"kill"}))
         for pause in pauses if self.task_instance is not None else ():
             await asyncio.sleep(pause)
             try:
                 return decide(await self._with_answers(known))
-            except Exception as error:  # noqa: BLE001 (Airflow raises what it likes)
-                self.log.warning("The task's state could not be read: %s", error)
+            except Exception as error:  # noqa: BLE001 (Airflow may raise any exception)
+                self.log.warning("Could not read the task's state from Airflow: %s", error)
         return decide(known)
 
     async def _with_answers(self, known: Situation) -> Situation:
-        """Ask for the task's state and try: after a clear, the next one can be deferred before this is cancelled."""
+        """Ask for the task's state and try. After a clear, the next try can be deferred before this trigger ends."""
         from asgiref.sync import sync_to_async
 
-        # The clock alone says nothing: the worker, which has reckoned with it, may have another one.
+        # The time alone does not decide, since the worker that computed timeout_at may have another clock.
         has_timed_out = self.timeout_at is not None and time.time() >= self.timeout_at
         known = replace(known, state=await sync_to_async(own_state)(self.task_instance), has_timed_out=has_timed_out)
         if decide(known).outcome is Outcome.CANCEL:
             return known
         mine = getattr(self.task_instance, "try_number", None)
         latest = await sync_to_async(own_try)(self.task_instance, TRY_KEY)
-        # A worker that stood still can write down that an earlier try has begun.
+        # A worker that was frozen can record an earlier try's number late, so only a larger number counts.
         is_later_try = latest is not None and (mine is None or latest > mine)
         return replace(known, is_later_try=is_later_try)
 
     async def _cancel_now(self) -> None:
-        """Cancel, and again where Earth Engine was away: nobody else does."""
+        """Cancel, and try again if Earth Engine does not answer."""
         from asgiref.sync import sync_to_async
 
         names, dag_id = self.operation_names, getattr(self.task_instance, "dag_id", None)
         for pause in CANCELLED_AGAIN_AFTER:
             if pause:
-                self.log.warning(
-                    "%s could not be cancelled now; that is tried again in %g s.", abbreviated(names), pause
-                )
+                self.log.warning("Could not cancel %s; trying again in %g s.", abbreviated(names), pause)
             await asyncio.sleep(pause)
             with log_errors(self.log):
                 results = await self.hook.cancel_operations(names, **CONFIRM_LIMITS)
@@ -224,22 +222,22 @@ class EarthEngineOperationsTrigger(Trigger):
                 report_cancels(results, self.log, cause="kill", dag_id=dag_id)
                 names = [str(result.name) for result in results if result.unanswered]
                 if all(result.outcome.is_fine(not_found_ok=True) for result in results):
-                    with suppress(Exception):  # The collector then asks Earth Engine, no more.
+                    with suppress(Exception):  # If this fails, the collector only sends a needless request.
                         await sync_to_async(note_settled)(self.task_instance)
             if not names:
                 return
-        self.log.error("%s could not be cancelled in all this time, and may still run.", abbreviated(names))
+        self.log.error("Could not cancel %s. They may still run: cancel them on the page.", abbreviated(names))
 
 
 class EarthEngineQueueTrigger(EarthEngineOperationsTrigger):
     """
-    Wait until a task can start more operations: until enough of those that it has started have ended.
+    Wait until a task can start more operations, because enough of its operations have ended.
 
-    :param unfinished: how many of them may still run then.
-    :param room_timeout: seconds after which the task tries all the same: others may have left the queue. None where
-        only the task's own operations can make room.
-    :param since: when the project's queue has become full, in seconds since the epoch; the event says it again.
-    :param kwargs: the parameters of `EarthEngineOperationsTrigger`.
+    :param unfinished: Resume the task when at most so many of its operations still run.
+    :param room_timeout: Resume the task after so many seconds in any case, since other users' operations may have
+        ended. None if only the task's own operations can make room.
+    :param since: The time at which the project's queue became full, in seconds since the epoch. The event contains it.
+    :param kwargs: The parameters of `EarthEngineOperationsTrigger`.
     """
 
     def __init__(self, *, unfinished: int, room_timeout: float | None, since: float | None, **kwargs: Any) -> None:
@@ -247,13 +245,13 @@ class EarthEngineQueueTrigger(EarthEngineOperationsTrigger):
         self.unfinished, self.room_timeout, self.since = unfinished, room_timeout, since
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what this trigger is made of again after a restart of the triggerer."""
+        """Return the class path and the parameters with which Airflow makes the trigger again after a restart."""
         path, kwargs = super().serialize()
         own = {name: getattr(self, name) for name in ("unfinished", "room_timeout", "since")}
         return path, {**kwargs, **own}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and say what the task has to know to go on."""
+        """Wait, and yield the event with ``since``."""
         async for event in super().run():
             yield TriggerEvent({**event.payload, "since": self.since})
 
@@ -264,12 +262,12 @@ class EarthEngineQueueTrigger(EarthEngineOperationsTrigger):
 
 class EarthEngineCancelOperationsTrigger(Trigger):
     """
-    Wait until Earth Engine says what became of cancels that were requested before.
+    Wait until Earth Engine has confirmed cancels that were requested before.
 
-    :param operation_names: full names of those that are still cancelling.
-    :param outcomes: the outcomes of all operations so far; the event carries them, completed.
-    :param poll_interval: seconds between two polls.
-    :param others: operations of other accounts: each with its account's parameters and ``operation_names``.
+    :param operation_names: Full names of the operations that are still cancelling.
+    :param outcomes: The outcomes of all operations so far. The event contains them with the new outcomes.
+    :param poll_interval: Time between two polls, in seconds.
+    :param others: Operations of other accounts, each with the account's parameters and ``operation_names``.
     """
 
     def __init__(
@@ -279,12 +277,12 @@ class EarthEngineCancelOperationsTrigger(Trigger):
         self.outcomes, self.others = list(outcomes), list(others)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what this trigger is made of again after a restart of the triggerer."""
+        """Return the class path and the parameters with which Airflow makes the trigger again after a restart."""
         path, kwargs = super().serialize()
         return path, {**kwargs, "outcomes": self.outcomes, **({"others": self.others} if self.others else {})}
 
     async def wait(self) -> list[Any]:
-        """Wait for the confirmation of every cancel; the task's own timeout bounds it."""
+        """Wait for the confirmation of all cancels. The limit is the task's own timeout."""
         from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
 
         groups = [(self.hook, self.operation_names)]

@@ -55,10 +55,10 @@ class StateWatch:
             tis = triggers.values()
             question = sync_to_async(states_of)(dag_id, {ti.run_id for ti in tis}, {ti.task_id for ti in tis})
             try:
-                # In the background: Airflow 3.1's triggerer dies of a call to it that is cancelled half-way.
+                # In the background: Airflow 3.1's triggerer crashes if a call to it is cancelled before its answer.
                 states = await asyncio.shield(in_background(question))
-            except Exception as error:  # noqa: BLE001 (Airflow raises what it likes; it is asked again)
-                log.info("Airflow does not say how the deferred tasks of %s stand: %s", dag_id, error)
+            except Exception as error:  # noqa: BLE001 (Airflow may raise any exception; it is asked again)
+                log.info("Could not read the states of the deferred tasks of %s; trying again later: %s", dag_id, error)
                 continue
             found += [trigger for trigger, ti in triggers.items() if _state(states, ti) != "deferred"]
         return found

@@ -438,7 +438,7 @@ def test_after_a_kill_nothing_is_registered(service: Service) -> None:
     make, made = tries._make, []
     tries._make = lambda: made.append(make()) or made[-1]
 
-    with pytest.raises(ee.EEException, match="Nothing more is started"):
+    with pytest.raises(ee.EEException, match="Not started, since the task is ending"):
         tries.run()
     assert not service.operations
 
@@ -495,8 +495,8 @@ def test_a_slow_loop_is_told_of_the_parameter_once(
     caplog.clear()
     Tries(lambda: len(started(names)), wait_for_completion=False, batch_starts=True).run()
 
-    assert said.count("20 starts in ") == 1
-    assert "batch_starts=True starts up to" in said
+    assert said.count("20 starts took ") == 1
+    assert "With batch_starts=True, up to" in said
     assert "one by one" not in written(caplog, capfd)
 
 

@@ -261,7 +261,7 @@ def test_it_says_what_it_has_cancelled_and_why(
 
     [line] = [record.getMessage() for record in caplog.records if "no task needs" in record.getMessage()]
     assert line.startswith("owned.task of ")
-    assert line.endswith(f" is failed; no task needs its operations: cancelling {owned}.")
+    assert line.endswith(f" is failed, and no task needs its operations. Cancelling {owned}.")
     from airflow.models import Log
     from airflow.utils.session import create_session
 
@@ -462,7 +462,8 @@ def test_an_operation_of_a_project_that_nobody_names_is_left_alone(
     look_twice(collector, clock)
 
     assert requests(earth_engine_emulator) == 0
-    assert "are left alone" in caplog.text
+    assert "Not cancelling" in caplog.text
+    assert "their project is neither that of the connection" in caplog.text
 
 
 def test_the_first_look_finds_what_was_left_before(

@@ -261,7 +261,9 @@ def test_certificates_that_are_not_there_are_an_error_that_names_the_variable(
     assert earth_engine_emulator
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
 
-    assert "REQUESTS_CA_BUNDLE names are not there" in wait("projects/earth-demo/operations/A")["error"]
+    assert (
+        "REQUESTS_CA_BUNDLE names certificates that do not exist" in wait("projects/earth-demo/operations/A")["error"]
+    )
 
 
 @pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])

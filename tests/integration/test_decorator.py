@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,7 +52,7 @@ def test_several_exports_are_waited_for_and_named(service: Service, run_dag: Cal
     assert [operation["description"] for operation in ran.result] == ["first", "second", "third"]
     assert len(service.operations) == 3
     for name, operation in service.operations.items():
-        assert f"{name} ({operation.description}): SUCCEEDED, " in ran.log
+        assert f"SUCCEEDED: {operation.description} ({name}), " in ran.log
         assert (
             f"Started {'table' if operation.kind == 'table' else 'image'}:export '{operation.description}': {name} → "
             in ran.log
@@ -68,7 +69,7 @@ def test_the_failure_of_one_cancels_the_others(service: Service, run_dag: Callab
     assert ran.state == "failed"
     assert sorted(service.state(name) for name in service.operations) == ["CANCELLED", "CANCELLED", "FAILED"]
     assert "1 of 3 operations did not succeed" in ran.log
-    assert "FAILED, code 3: No features." in ran.log
+    assert re.search(r"FAILED: second \(.+\), code 3: No features", ran.log)
     assert ran.log.count(": cancelled (CANCELLED") >= 2
 
 
@@ -231,7 +232,7 @@ def test_what_was_only_listed_is_neither_owned_nor_cancelled(service: Service, r
     ran = run_dag("decorated_listed_in_worker")
 
     assert ran.state == "failed"
-    assert "a list shows everybody's" in ran.log
+    assert "A list contains operations of all users." in ran.log
     assert service.state(theirs) == "RUNNING"
     assert [service.state(name) for name in service.operations] == ["RUNNING", "CANCELLED"]
 

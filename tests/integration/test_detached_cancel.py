@@ -109,7 +109,7 @@ def test_a_process_that_ends_at_once_is_not_reported_as_cancelling(
     results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"))
 
     assert "ended at once: ImportError: no requests here" in caplog.text
-    assert "which outlives this one, cancels" not in caplog.text
+    assert "The background process" not in caplog.text
     assert {result.outcome.text for result in results} == {"cancelled"}
 
 
@@ -122,7 +122,7 @@ def test_a_process_that_does_not_begin_is_not_waited_for(
 
     results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"))
 
-    assert "No process has begun that outlives this one" in caplog.text
+    assert "Could not start a background process" in caplog.text
     assert {result.outcome.text for result in results} == {"cancelled"}
 
 
@@ -183,7 +183,7 @@ def test_what_it_does_is_confirmed_for_as_long_as_this_process_lives(
     outcomes = {str(result.name): result.outcome.text for result in results}
     assert outcomes.pop(names[0]) == "already finished"
     assert set(outcomes.values()) == {"cancelled"}
-    assert "are more than can be cancelled before Airflow kills this process" in caplog.text
+    assert "are too many to cancel before Airflow kills this process" in caplog.text
 
 
 def test_without_another_process_this_one_does_it(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +215,7 @@ def test_what_it_has_cancelled_itself_is_not_reported_as_finished_before(
 
 def wait_for_the_one_in(log: str) -> None:
     """Wait for the end of the process that a log names."""
-    [process] = re.findall(r"the process (\d+), which outlives this one", log)
+    [process] = re.findall(r"The background process (\d+) cancels", log)
     wait_for_end(int(process))
 
 
@@ -228,7 +228,7 @@ def test_what_earth_engine_does_not_answer_about_is_cancelled_once_it_does(
     results = cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"), wait_for_completion=False)
 
     assert {result.outcome.text for result in results} == {"still cancelling"}
-    assert f"Earth Engine does not answer about {names[0]}" in caplog.text
+    assert f"No answer from Earth Engine about {names[0]}" in caplog.text
     service.faults.clear()
     wait_until_cancelled(service, names)
     wait_for_the_one_in(caplog.text)
@@ -251,7 +251,7 @@ def test_what_is_started_without_anybody_having_heard_its_name_is_cancelled(
     results = cancel_before_the_end(hook, [], logging.getLogger("task"), [start], wait_for_completion=False)
 
     assert not results
-    assert "Earth Engine does not answer about image:export 'tile'" in caplog.text
+    assert "No answer from Earth Engine about image:export 'tile'" in caplog.text
     service.faults.clear()
     wait_until_cancelled(service, list(service.operations))
     assert len(service.operations) == 1
@@ -265,7 +265,7 @@ def test_a_connection_that_hangs_is_not_waited_for(service: Service, caplog: pyt
 
     cancel_before_the_end(EarthEngineHook(), names, logging.getLogger("task"), wait_for_completion=False)
 
-    assert f"Earth Engine does not answer about {names[0]}" in caplog.text
+    assert f"No answer from Earth Engine about {names[0]}" in caplog.text
     service.faults.clear()
     wait_until_cancelled(service, names)
     wait_for_the_one_in(caplog.text)

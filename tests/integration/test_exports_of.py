@@ -179,7 +179,7 @@ def test_what_was_only_listed_is_nobodys(earth_engine_emulator: Emulator) -> Non
     import ee
 
     earth_engine_emulator.service.add("somebody else's")
-    with ee_initialised(), pytest.raises(InvalidRequestError, match="a list shows everybody's"):
+    with ee_initialised(), pytest.raises(InvalidRequestError, match="A list contains operations of all users"):
         read_value(ee.batch.Task.list(), "earth-demo", ())
 
 
@@ -296,7 +296,7 @@ def test_after_a_kill_the_client_starts_nothing_more(earth_engine_emulator: Emul
 
     with ee_initialised() as (starter, _):
         starter.stop()
-        with pytest.raises(ee.EEException, match="Nothing more is started"):
+        with pytest.raises(ee.EEException, match="Not started, since the task is ending"):
             EXPORTS["image to Drive"](ee).start()
 
     assert not earth_engine_emulator.service.operations

@@ -481,6 +481,6 @@ def test_another_endpoint_is_used_where_it_may_be(earth_engine_emulator: Emulato
     Tries(function).run()
 
     captured = capfd.readouterr()
-    assert "https://evil.example, which is not Google's" in captured.out + captured.err + caplog.text
+    assert "Ignoring the endpoint https://evil.example" in captured.out + captured.err + caplog.text
     assert hosts == [there]
     assert len(earth_engine_emulator.service.operations) == 1

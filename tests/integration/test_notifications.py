@@ -471,5 +471,5 @@ def test_what_a_next_try_may_go_on_with_is_not_cancelled_later(
 
     captured = capfd.readouterr()
     written = captured.out + captured.err + caplog.text
-    assert ("which outlives this one" in written) is is_handed_over
+    assert ("The background process" in written) is is_handed_over
     assert "It may still run" in written

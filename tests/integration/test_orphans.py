@@ -89,7 +89,7 @@ def test_without_a_way_to_ask_it_refuses(states: Callable[[], list[str]], run_da
     ran = run_dag("tidy_orphans_without_a_connection")
 
     assert ran.state == "failed"
-    assert "Give airflow_conn_id" in ran.log
+    assert "Set airflow_conn_id" in ran.log
     assert states() == ["RUNNING"] * 4
 
 

@@ -77,7 +77,7 @@ def test_no_room_in_time_fails_the_try(service: Service, run_dag: Callable[..., 
     ran = run_dag("decorated_dozen_impatient_in_worker")
 
     assert ran.state == "failed"
-    assert "Earth Engine has had no room for more exports in 0.5 s (queue_timeout)." in ran.log
+    assert "The project's queue was full for 0.5 s (queue_timeout), so no more exports were started." in ran.log
     assert not [operation for operation in service.operations.values() if operation.cancel_requested]
 
 

@@ -64,7 +64,7 @@ def test_what_the_next_try_does_not_start_again_is_waited_for(service: Service, 
 
     assert ran.state == "success", ran.log
     assert ended(service) == [("a", "SUCCEEDED"), ("b", "SUCCEEDED")]
-    assert ran.log.count("SUCCEEDED, ") >= 2, "Both are waited for."
+    assert ran.log.count("SUCCEEDED: ") >= 2, "Both are waited for."
     assert not service.requests("POST", "*:cancel")
     assert_nothing_is_kept()
 

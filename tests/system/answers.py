@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from matrix_cells import Cell
 
-_KILLED = r"(killed|has not begun|its run has ended|hold is [ \w]+); cancelling"
+_KILLED = r"(killed|has not begun|its run has ended|hold (ended as|was set to) [ \w]+); cancelling"
 _OF_RUN = "Cancelling the Earth Engine operations of the run"
 
-_COLLECTED = r"no task needs its operations: cancelling"
+_COLLECTED = r"no task needs its operations\. Cancelling"
 
 #: By who is to answer: in which log that is told, and how; of several, whichever it was.
 TOLD = {
@@ -29,7 +29,7 @@ TOLD = {
     "nothing while it is paused; then `cancel_on_kill`, at `dagrun_timeout`": ("task_id=hold", _KILLED),
     "`cancel_on_timeout`": ("task_id=hold", r"timed out \(.*cancelling"),
     "`cancel_on_timeout`, in `resume_execution`": ("task_id=hold", r"timed out \(.*cancelling"),
-    "`cancel_on_failure`": ("task_id=hold", r"hold is (failed|skipped); cancelling"),
+    "`cancel_on_failure`": ("task_id=hold", r"hold ended as (failed|skipped); cancelling"),
     "the task's notifier": ("", "Cancelling the Earth Engine operations of the task"),
     "the DAG's notifier": ("", _OF_RUN),
     "the DAG's notifier; of a sensor that just polls, `cancel_on_kill`": ("", f"{_OF_RUN}|{_KILLED}"),

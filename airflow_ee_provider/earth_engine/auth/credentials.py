@@ -81,7 +81,7 @@ class Account:
         """
         if not self.default_project:
             raise CredentialsError(
-                "There is no Cloud project to ask Earth Engine about.",
+                "There is no Cloud project for requests to Earth Engine.",
                 remedy="Set the connection's project, or pass project_id.",
             )
         return self.default_project
@@ -130,7 +130,7 @@ def _checked_project(project: str, what: str = "project") -> str:
         return check_project(project) if project else ""
     except EarthEngineError:  # Without its text: it may be a secret in the wrong field.
         raise CredentialsError(
-            f"What the connection has for its {what} is no Cloud project id.", remedy="Give an id such as my-project."
+            f"The connection's {what} is not a Cloud project id.", remedy="Give an id such as my-project."
         ) from None
 
 
@@ -158,13 +158,13 @@ def _credentials(settings: ConnectionSettings) -> tuple[Any, str]:
         raise
     except Exception as error:  # noqa: BLE001 (google-auth, json, cryptography: none of their texts may be shown)
         if is_transient(error):
-            raise TransientError(f"The credentials cannot be loaded now: {type(error).__name__}.") from None
+            raise TransientError(f"Could not load the credentials: {type(error).__name__}.") from None
         raise CredentialsError(f"There are no usable credentials: {_reason(source)}.", remedy=_WHERE_FROM) from None
 
 
 def _reason(source: str) -> str:
     if source:
-        return f"the connection's {source} is no key, and no configuration, that google-auth knows"
+        return f"the connection's {source} contains no credentials of a type that google-auth supports"
     return "this machine has no Application Default Credentials, or they cannot be used"
 
 
@@ -182,10 +182,10 @@ def _load(source: str, settings: ConnectionSettings) -> tuple[Any, str]:
     return application_default(settings.scopes)
 
 
-#: What to do about what is no JSON object, by whether it is a file: no key may be pasted into a field that is shown.
+#: The remedy for a value that is not a JSON object, by whether it is a file. No key may be pasted into a visible field.
 _NO_OBJECT = {
     False: "Paste the whole key file.",
-    True: "Give the path of a key file as Google gave it: the file that is there is another.",
+    True: "The file is not a key file. Give the path of a key file, unchanged as downloaded from Google.",
 }
 
 
@@ -196,7 +196,7 @@ def _content(value: Any, field_name: str, *, is_file: bool = False) -> Any:
     """
     if isinstance(value, str) and value.strip() in _PLACEHOLDERS:
         raise CredentialsError(
-            f"The connection's {field_name} is only what the form shows in place of the stored key.",
+            f"The connection's {field_name} contains only the form's placeholder for the stored key.",
             remedy="Save the connection, then test it; or paste the key again.",
         )
     try:
@@ -216,7 +216,7 @@ def _file_content(path: str, field_name: str) -> Any:
     """
     if path.lstrip().startswith("{"):
         raise CredentialsError(
-            f"The connection's {field_name} is a key itself, and has to be a file's path.",
+            f"The connection's {field_name} contains a key, but has to be the path of a file.",
             remedy="Move the key to keyfile_dict.",
         )
     try:
@@ -226,8 +226,8 @@ def _file_content(path: str, field_name: str) -> Any:
         text = file.read_text(encoding="utf-8")
     except (OSError, ValueError):
         raise CredentialsError(
-            f"The connection's {field_name} names no key file that can be read where this runs.",
-            remedy="Check that the path leads to a JSON key file there, and that Airflow's user may read it.",
+            f"The connection's {field_name} names no key file that this machine can read.",
+            remedy="Check that the path leads to a JSON key file on this machine, and that Airflow's user may read it.",
         ) from None
     return _content(text, field_name, is_file=True)
 
@@ -268,10 +268,12 @@ def _secret(settings: ConnectionSettings) -> Any:
     with authorized_session(credentials, "https://secretmanager.googleapis.com") as session:
         answer = session.get(url, timeout=30, allow_redirects=False)
     if answer.status_code == 429 or answer.status_code >= 500:
-        raise TransientError("Google Secret Manager is not well.", http_status=answer.status_code)
+        raise TransientError(
+            f"Google Secret Manager returned HTTP {answer.status_code}.", http_status=answer.status_code
+        )
     if answer.status_code != 200:
         raise CredentialsError(
-            f"The connection's secret cannot be read: HTTP {answer.status_code}.",
+            f"Google Secret Manager refused the connection's secret: HTTP {answer.status_code}.",
             subject=f"projects/{project}",
             remedy="Grant the Application Default Credentials roles/secretmanager.secretAccessor on it.",
         )

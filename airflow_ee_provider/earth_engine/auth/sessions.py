@@ -28,7 +28,10 @@ def certificates() -> str:
         if found := os.environ.get(name):
             if Path(found).exists():
                 return found
-            raise EarthEngineError(f"The certificates that {name} names are not there: {found!r}.")
+            raise EarthEngineError(
+                f"The environment variable {name} names certificates that do not exist: {found!r}.",
+                remedy="Correct the path, or unset the variable.",
+            )
     import certifi
 
     return certifi.where()

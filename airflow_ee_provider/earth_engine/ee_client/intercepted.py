@@ -1,4 +1,7 @@
-"""The transport of the lent client: like httplib2's, which the client expects; what starts operations is told first."""
+"""The transport of the official client inside a task. It has httplib2's interface, which the client expects.
+
+It passes each request to the `EeSession` first, which carries out those that start operations.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.ee_client.session import EeSession
 
-#: Seconds that the client's requests may take: Earth Engine itself ends an interactive one after five minutes.
+#: The longest that a request of the client may take, in seconds. Earth Engine ends interactive ones after five minutes.
 REQUEST_TIMEOUT = 330.0
 
 
 class PassthroughSender:
-    """Sends our requests as the client sends its own, and keeps the last answer."""
+    """Sends this package's requests through the client's transport, and keeps the last answer."""
 
     def __init__(self, send: Callable[..., tuple[Any, bytes]], base: str, headers: Mapping[str, str]) -> None:
         self._send, self._base = send, base
@@ -50,9 +53,11 @@ class PassthroughSender:
 
 
 class InterceptingTransport:
-    """The client's transport: like httplib2's, on requests, with time limits; a session for each thread and process.
+    """The client's transport: httplib2's interface, sent with requests and time limits.
 
-    :param client: carries out what starts operations.
+    Each thread and each process has a session of its own.
+
+    :param client: Carries out requests that start operations.
     """
 
     def __init__(self, client: EeSession) -> None:
@@ -87,7 +92,7 @@ class InterceptingTransport:
 
 
 class InterceptingWrapper:
-    """Another transport of the client's, watched: one that the function has brought along."""
+    """Wraps a transport that the function has passed to the client."""
 
     def __init__(self, http: Any, client: EeSession) -> None:
         self.http, self._client = http, client

@@ -1,4 +1,4 @@
-"""What the official client's export tasks, operations and names stand for.
+"""Find the operations in a function's return value: the official client's export tasks, operations and names.
 
 Follows ``ee.batch.Task`` and https://developers.google.com/earth-engine/apidocs/export-image-tocloudstorage
 """
@@ -17,7 +17,7 @@ from airflow_ee_provider.earth_engine.protocol.starting import Export, Start
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-#: ``ee.batch.Task.task_type`` -> the kind of export that the API knows.
+#: By ``ee.batch.Task.task_type``, the API's name for the kind of export.
 KINDS = {
     "EXPORT_IMAGE": "image",
     "EXPORT_FEATURES": "table",
@@ -26,12 +26,13 @@ KINDS = {
     "EXPORT_CLASSIFIER": "classifier",
 }
 
-#: An operation's id by itself, as Earth Engine makes them: any other word that a function returns is its own.
+#: An operation's bare id, in the form that Earth Engine gives them. Any other string in the value is not an operation.
 _ID = re.compile(r"[A-Z2-7]{24}")
 
 _NAME = re.compile(r"projects/[^/\s]+/operations/[^/\s]+")
 
-#: The fields of an operation as plain JSON: the API's own, ``task.status()``, an ingestion's answer, and ours.
+#: The fields of an operation as plain JSON: in the API, in ``task.status()``, in the answer to an ingestion, and in an
+#: `OperationDict`.
 _SHAPES = (
     frozenset({"name", "metadata", "done", "error", "response"}),
     frozenset({"id", "name", "state", "description", "priority", "task_type", "attempt", "error_message", "progress"})
@@ -43,11 +44,11 @@ _SHAPES = (
 
 
 class Returned(NamedTuple):
-    """What a function has returned.
+    """A function's return value.
 
-    :param value: its value, in its own shape, with a `place_of` in place of each operation.
-    :param operations: what stands there, in their order: `place_of` numbers them; and after them, adopted by their
-        names, those that the value only names.
+    :param value: The value, in its own shape, with a `place_of` in place of each operation.
+    :param operations: The operations in these places, in the order of their numbers; then those whose names the value
+        contains, which the task adopts.
     """
 
     value: Any
@@ -55,7 +56,7 @@ class Returned(NamedTuple):
 
 
 def place_of(number: int) -> dict[str, int]:
-    """Return what stands in a function's value for an operation: plain JSON, and nobody else's."""
+    """Return the placeholder for an operation in a function's value: plain JSON that no other value has."""
     return {PLACE: number}
 
 
@@ -64,9 +65,9 @@ PLACE = "__earth_engine_operation__"
 
 
 def with_operations(value: Any, operation_at: Callable[[int], Any]) -> Any:
-    """Return a function's value with its operations in their places.
+    """Return a function's value with its placeholders replaced by operations.
 
-    :param operation_at: returns what stands at the place of a number.
+    :param operation_at: Returns the operation for a placeholder's number.
     """
     if isinstance(value, Mapping):
         if set(value) == {PLACE}:
@@ -83,18 +84,22 @@ def read_value(
     own: Collection[str],
     start_of: Callable[[Any], Start | None] = lambda _: None,
 ) -> Returned:
-    """Read what a function has returned: export tasks, started or not, operations and their names, in any nesting.
+    """Find the operations in a function's return value: export tasks, started or not, operations and names, nested.
 
-    :param project: the Cloud project of bare ids, and the one in which what is not started yet is to run.
-    :param own: the names of the operations that the task has started.
-    :param start_of: returns the start that is registered for an object; None for any other object.
-    :raises InvalidRequestError: for operations that the function has only listed, which no XCom can hold as they are.
+    :param project: The Cloud project of bare ids, and the one in which exports that are not started yet will run.
+    :param own: The names of the operations that the task has started.
+    :param start_of: Returns the start that is registered for an object; None for any other object.
+    :raises InvalidRequestError: If the value contains an operation object that the task has not started, or contains
+        itself.
     """
     reader = _Reader(project, own, start_of)
     try:
         value = reader.read(returned)
     except RecursionError:
-        raise InvalidRequestError("The function's value contains itself: no XCom can hold it.") from None
+        raise InvalidRequestError(
+            "The function's return value contains itself, so that no XCom can store it.",
+            remedy="Return a value without the circular reference.",
+        ) from None
     return Returned(value, [*reader.placed, *reader.named])
 
 
@@ -105,7 +110,7 @@ class _Reader:
         self.named: list[OperationName] = []
 
     def read(self, value: Any) -> Any:
-        """Return a value with its operations replaced; what has none in it stays the very object that it is."""
+        """Return a value with its operations replaced; a value without operations is returned as the same object."""
         if value is None or isinstance(value, (bool, int, float, bytes, bytearray)):
             return value
         if isinstance(value, str):
@@ -116,7 +121,7 @@ class _Reader:
             self.placed.append(operation)
             return place_of(len(self.placed) - 1)
         if isinstance(value, Mapping):
-            # What a list shows of an operation names it as well: that adopts none.
+            # A listed operation contains its name too. That is no request to adopt it.
             shown = ("name", "id") if _named_in(value) else ()
             items = {key: item if key in shown else self.read(item) for key, item in value.items()}
             return _mapped(value, items)
@@ -131,13 +136,13 @@ class _Reader:
         return value
 
     def _operation(self, value: Any) -> Export | Start | OperationName | None:
-        """Return what an object stands for, if that is an operation of this task's."""
+        """Return the operation that an object represents, or None if it represents none of this task's."""
         if (start := self._start_of(value)) is not None:
             return start
         if isinstance(value, OperationName):
             return value
         if isinstance(value, Mapping):
-            # With anything else in it, a dict is the function's own, and stays.
+            # A dict with any other field is the function's own data: it is not replaced.
             is_plain = any(shape.issuperset(value) for shape in _SHAPES)
             full = self._full(_named_in(value)) if is_plain else ""
             return OperationName.parse(full) if full in self._own else None
@@ -145,7 +150,7 @@ class _Reader:
         if hasattr(value, "task_type") and hasattr(value, "config"):
             name = name or value.id
             return self._listed(str(name)) if name else _export_of(value, self._project)
-        # The task of another client, such as that of ee-client.
+        # An export task of another client library, such as ee-client.
         return OperationName.parse(name) if isinstance(name, str) and _NAME.fullmatch(name) else None
 
     def _full(self, text: str) -> str:
@@ -154,21 +159,21 @@ class _Reader:
     def _listed(self, text: str) -> OperationName:
         """Return the name of an operation that the task has started.
 
-        :raises InvalidRequestError: if it has not: a list shows everybody's operations.
+        :raises InvalidRequestError: If the task has not started it. A list contains operations of all users.
         """
         by_id = {name.rpartition("/")[2]: name for name in self._own}
         parsed = OperationName.parse(by_id.get(text, text), self._project)
         if str(parsed) not in self._own:
             raise InvalidRequestError(
-                "The function returned an operation that it has not started: a list shows everybody's.",
+                "The function returned an operation that it has not started. A list contains operations of all users.",
                 subject=str(parsed),
-                remedy="If this task is to own it, and to cancel it, return its name as a text.",
+                remedy="If this task has to own and cancel it, return its name as a string.",
             )
         return parsed
 
 
 def _named_in(value: Mapping[Any, Any]) -> str:
-    """Return the name or id of an operation that a dict has; empty for none."""
+    """Return the name or id of an operation in a dict; empty if it has none."""
     name, identity = value.get("name"), value.get("id")
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
@@ -192,7 +197,7 @@ def _listed(value: Sequence[Any], read: list[Any]) -> Any:
 
 
 def _export_of(task: Any, project: str) -> Export:
-    """Return what ``task.start()`` would ask for, but for its ``requestId``."""
+    """Return the export that ``task.start()`` would request, without its ``requestId``."""
     import ee
 
     body = {"workloadTag": task.workload_tag, **(task.config or {})}

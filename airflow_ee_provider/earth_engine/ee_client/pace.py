@@ -44,10 +44,10 @@ class Pace:
         self._has_asked = self._has_asked or (self._count > 0 and bool(_OPERATIONS.fullmatch(uri)))
 
     def hint(self) -> str:
-        """Return what to say about it; empty for nothing."""
+        """Return a hint for the log, if the starts took long; empty otherwise."""
         if self._is_its_own or self._count < MANY or self._seconds < SLOW:
             return ""
         return (
-            f"{self._count:,} starts in {self._seconds:.0f} s, one by one; batch_starts=True starts up to {CONCURRENT} "
-            "of them side by side, once the function has returned."
+            f"{self._count:,} starts took {self._seconds:.0f} s, one by one. With batch_starts=True, up to "
+            f"{CONCURRENT} of them start in parallel after the function has returned."
         )

@@ -66,7 +66,7 @@ def _authenticate(*args: Any, **kwargs: Any) -> bool:
         return True
     raise InvalidRequestError(
         "ee.Authenticate(force=True) waits for a person with a browser, and a task has none.",
-        remedy="Leave force out: ee is initialised from the Airflow connection already.",
+        remedy="Omit force: ee is already initialized from the Airflow connection.",
     )
 
 

@@ -155,12 +155,12 @@ class Registering:
         return [start for start in list(self._registry.registered.values()) if not self._registry.name_of(start)]
 
     def hint(self) -> str:
-        """Return what to say about a function that has often needed an answer; empty for nothing."""
+        """Return a hint for the log, if the function often needed answers between starts; empty otherwise."""
         if self.answered < ANSWERED_OFTEN:
             return ""
         return (
-            f"batch_starts=True has started {self.started:,} operations in {self.answered:,} parts: the function reads "
-            "an id, a status or a list between two starts. It is faster if it starts all first."
+            f"batch_starts=True started {self.started:,} operations in {self.answered:,} parts, because the function "
+            "reads an id, a status or a list between starts. It is faster to start all operations first."
         )
 
     def fill_in(self) -> None:

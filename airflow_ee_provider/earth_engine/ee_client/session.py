@@ -1,8 +1,8 @@
-"""The official client, ``earthengine-api``, lent to a function: it calls as the account does, and its starts are seen.
+"""Run a function with the official client, ``earthengine-api``, initialized for the task's account.
 
-Every request of the client's goes through `InterceptingTransport`; where a function initialises the client again,
-`_execute_cloud_call` puts it back. A request that starts an operation is carried out by our own rules:
-once, under a ``requestId`` of ours, recorded before the function hears of it.
+Each request of the client passes through `InterceptingTransport`. If the function initializes the client again,
+`_execute_cloud_call` restores that transport. This package carries out the requests that start operations: each exactly
+once, with a ``requestId`` of its own, and recorded before the client gets the answer.
 
 Follows https://developers.google.com/earth-engine/apidocs/ee-initialize
 """
@@ -41,39 +41,39 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.transport.drivers import Log
     from airflow_ee_provider.earth_engine.transport.transports import SyncTransport
 
-#: Seconds that the answers to starts are waited for, once the function has returned.
+#: How long to wait for the answers to starts after the function has returned, in seconds.
 ANSWERS_TIMEOUT = 60.0
 
-#: What the client says in a process in which it was not initialised.
+#: The client's error in a process in which it was not initialized.
 _NOT_INITIALIZED = "client library not initialized"
 
 _START = re.compile(r"(?P<base>.*)/projects/(?P<project>[^/?]+)/(?P<method>[A-Za-z]+:(?:export|import))(?:\?.*)?")
 
 
 class OperationStarter(Registry, Protocol):
-    """Who starts what the function starts."""
+    """Starts operations for the function."""
 
     @property
     def in_flight(self) -> Sequence[Start]:
-        """The starts of which the answers are not here yet."""
+        """The starts that Earth Engine has not answered yet."""
 
     def prepare(self, method: str, body: Mapping[str, Any], project: str) -> Start:
-        """Return the start of what is asked for."""
+        """Return the start for a request."""
 
     def start(self, start: Start, transport: SyncTransport) -> Operation:
-        """Start it, or find it started, and record it."""
+        """Start the operation, or find it if it is started already, and record it."""
 
     @property
     def deeds(self) -> Deeds:
-        """What the function has done by itself."""
+        """The changes that the function's own requests have made."""
 
 
 class EeSession:
-    """The client for a function's time.
+    """The client while a function runs.
 
-    :param account: whose credentials, project and endpoint it uses.
-    :param starter: starts operations in its place.
-    :param registering: what is registered until the function returns; None to start it as the function asks for it.
+    :param account: The credentials, project and endpoint that the client uses.
+    :param starter: Starts operations in place of the client.
+    :param registering: Collects starts until the function returns; None to start each operation at once.
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class EeSession:
         self._starts: dict[tuple[str, str, str], Start] = {}
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._told: set[str] = set()
-        #: Whether the function has returned: nothing more is started.
+        self._logged: set[str] = set()
+        #: Whether the function has returned. After that, the client cannot start operations.
         self.closed = False
 
     @property
     def project(self) -> str:
-        """The Cloud project in which the client starts operations now: the function may have set another one."""
+        """The Cloud project in which the client starts operations now. The function may have changed it."""
         import ee
 
         return str(ee.data._get_projects_path()).removeprefix("projects/")  # noqa: SLF001 (it has no public name)
@@ -98,7 +98,10 @@ class EeSession:
     def request(
         self, send: Callable[..., tuple[Any, bytes]], uri: str, method: str, body: Any, headers: Any
     ) -> tuple[Any, bytes]:
-        """Carry out a request of the client's, which ``send`` would send as it is."""
+        """Carry out a request of the client.
+
+        :param send: Sends a request unchanged.
+        """
         match = _START.fullmatch(uri) if method == "POST" else None
         if match is None:
             self._pace.request(uri)
@@ -111,12 +114,20 @@ class EeSession:
 
         if os.getpid() != self._process:
             raise ee.EEException(
-                "A child process cannot start operations for its Airflow task, which would not own them: let it return "
-                "the ee.batch.Task objects, not started, and return them from the task's function."
+                "A child process cannot start operations for its Airflow task, since the task would not own them. "
+                "Return the ee.batch.Task objects from the child process without starting them, and then from the "
+                "task's function."
             )
         if self.closed:
-            self._log.error("A thread that has outlived the task's function wanted to start %s.", match["method"])
-            raise ee.EEException("The Airflow task's function has returned: nothing more is started. Wait for threads.")
+            self._log.error(
+                "Not started: %s. A thread requested it after the task's function had returned. Let the function wait "
+                "for its threads.",
+                match["method"],
+            )
+            raise ee.EEException(
+                "The Airflow task's function has returned, so this thread can start no more operations. Let the "
+                "function wait for its threads."
+            )
         return self._start(match, PassthroughSender(send, match["base"], headers or {}), json.loads(body))
 
     def _start(self, match: re.Match[str], through: PassthroughSender, asked: dict[str, Any]) -> tuple[Any, bytes]:
@@ -128,7 +139,7 @@ class EeSession:
         is_registering = self.registering is not None and self.registering.is_registering
         if self._starter.is_retry and key not in self._starts and not is_registering:
             self._look_at_asset(through, asked)
-        with self._lock:  # The client repeats a request, and a function a start(), under the requestId it had.
+        with self._lock:  # The client repeats a request, and the function a start(), with the same requestId.
             start = self._starts.get(key) if key[2] else None
             if start is None:
                 start = self._starts[key] = self._starter.prepare(method, asked, project)
@@ -138,7 +149,7 @@ class EeSession:
             with self._pace.start():
                 operation = self._starter.start(start, through)
         except EarthEngineError as error:
-            if through.last and through.last.status == 401:  # google-auth refreshes the token, and comes again.
+            if through.last and through.last.status == 401:  # google-auth refreshes the token and repeats the request.
                 return httplib2.Response({"status": 401}), through.last.body
             raise ee.EEException(str(error)) from error
         last = through.last.body if through.last else b"{}"
@@ -146,41 +157,41 @@ class EeSession:
         return httplib2.Response({"status": 200, "content-type": "application/json"}), shown
 
     def _look_at_asset(self, through: PassthroughSender, asked: dict[str, Any]) -> None:
-        """See whether what an earlier try may have written is there: it can have been moved, or deleted, since."""
+        """Check whether an earlier try's output asset still exists. It may have been moved or deleted since."""
         asset = destination_of(asked)
         if not asset.startswith("projects/"):
             return
         answer = through.send(Request("GET", quote(asset), asset))
         if isinstance(answer, Response):
             self._starter.deeds.observe("GET", f"/{quote(asset)}", None, {**answer.headers, "status": answer.status})
-        through.last = None  # It is no answer to the start.
+        through.last = None  # This was not the answer to the start.
 
     def registered_start_of(self, thing: object) -> Start | None:
-        """Return the start that is registered for an object of the function's; None for any other object."""
+        """Return the start that is registered for an object of the function; None for any other object."""
         return self.registering.start_of(thing) if self.registering else None
 
     def function_returned(self) -> None:
-        """Say how the function could have started more in less time."""
+        """Log how the function could start its operations faster, if it could."""
         if hint := self.registering.hint() if self.registering else self._pace.hint():
             self._log.info("%s", hint)
 
     def uses(self, url: str) -> bool:
-        """Whether the client is to call another endpoint, which the function names."""
+        """Whether the client has to call another endpoint, which the function names."""
         if not url or url.rstrip("/") == self._account.endpoint:
             return False
         may = self._account.trusts(url)
         if not may:
             self.tell_once(
-                "The function's ee.Initialize() names the endpoint %s, which is not Google's: it is not used. Whoever "
-                "runs Airflow can add it to [earth_engine] allowed_hosts.",
+                "Ignoring the endpoint %s of the function's ee.Initialize(): it is not Google's. To allow it, add its "
+                "host to [earth_engine] allowed_hosts in Airflow's configuration.",
                 escaped_for_log(url),
             )
         return may
 
     def tell_once(self, message: str, *args: Any) -> None:
-        """Say something in the log, the first time."""
-        if message not in self._told:
-            self._told.add(message)
+        """Log a message, once."""
+        if message not in self._logged:
+            self._logged.add(message)
             self._log.info(message, *args)
 
 
@@ -188,11 +199,11 @@ class EeSession:
 def ee_session(
     account: Account, starter: OperationStarter, log: Log, start_registered: Callable[[], None] | None = None
 ) -> Iterator[EeSession]:
-    """Let ``ee`` call Earth Engine as the account does, for the block's time.
+    """Initialize ``ee`` with the account, for the duration of the block.
 
-    :param start_registered: starts what is registered, side by side; None to register nothing.
-    :raises InvalidRequestError: if it is not installed.
-    :raises EarthEngineError: for what Earth Engine answers while the client is initialised.
+    :param start_registered: Starts the registered operations in parallel; None to register none.
+    :raises InvalidRequestError: If ``earthengine-api`` is not installed.
+    :raises EarthEngineError: If Earth Engine answers with an error while the client is initialized.
     """
     try:
         import ee
@@ -216,11 +227,11 @@ def ee_session(
                 initialize(account.credentials, **how)
             yield client
         except Exception as error:
-            if _NOT_INITIALIZED in str(error):  # Here it is: another process has said so.
+            if _NOT_INITIALIZED in str(error):  # It is initialized here, so the error comes from a child process.
                 log.error(  # noqa: TRY400 (the traceback is the function's)
-                    "ee is initialised in the task's own process. A child process has it only if it is forked, and can "
-                    "start nothing: let it make ee.batch.Task objects, and return them from the task's function; see "
-                    "“Child processes” in docs/libraries.md."
+                    "A child process of the function called ee, but ee is initialized only in the task's own process "
+                    "and in its forks. A child process also cannot start operations: let it return ee.batch.Task "
+                    "objects, and return them from the task's function. See “Child processes” in docs/libraries.md."
                 )
             raise
         except BaseException:
@@ -228,18 +239,22 @@ def ee_session(
             raise
         finally:
             client.closed = True
-            if not interrupted:  # A timeout has ended the thread that would hear the answer; who cancels asks again.
+            if not interrupted:  # After a timeout, no thread receives the answers; the cancel asks Earth Engine again.
                 _wait_for_answers(starter)
-            # A daemon is no work that anybody waits for: a progress bar's, an event loop's.
+            # A daemon thread is not the function's work: it belongs to a progress bar or an event loop.
             new = [thread for thread in threading.enumerate() if thread not in threads and not thread.daemon]
-            if left := [thread.name for thread in new if not _is_idle(thread)]:
-                log.warning("The function has returned while its threads %s go on: they can start nothing.", left)
+            if running := [thread.name for thread in new if not _is_idle(thread)]:
+                log.warning(
+                    "The function returned while its threads %s were running. They can start no more operations. Let "
+                    "the function wait for its threads.",
+                    running,
+                )
             ee.Reset()
 
 
 def _is_idle(thread: threading.Thread) -> bool:
-    """Whether it is a pool's, which waits for its next piece of work."""
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 (nothing else tells)
+    """Whether it is a thread of a pool that waits for its next piece of work."""
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 (there is no public way)
     return frame is not None and frame.f_globals.get("__name__") == "concurrent.futures.thread"
 
 
@@ -251,7 +266,7 @@ def _wait_for_answers(starter: OperationStarter) -> None:
 
 @contextmanager
 def _errors(subject: str) -> Iterator[None]:
-    """Give the client's errors, which know no status, the classes and remedies of ours; leave others as they are."""
+    """Replace the client's errors by this package's, which have a status and a remedy. Other errors stay unchanged."""
     import ee
     from google.auth.exceptions import GoogleAuthError
 

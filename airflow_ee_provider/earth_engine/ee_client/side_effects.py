@@ -1,4 +1,4 @@
-"""What a function does by itself to operations and to what they write, as its requests to Earth Engine show.
+"""Observe what a function's own requests change: operations that it cancels, and assets that it deletes or moves.
 
 Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.assets (``delete``, ``move``, ``copy``)
 """
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 _ASSET = re.compile(r".*/(?P<name>projects/[^/?]+/assets/[^?:]+)(?::(?P<verb>move|copy))?(?:\?.*)?")
 _CANCEL = re.compile(r".*/(?P<name>projects/[^/?]+/operations/[^?:]+):cancel(?:\?.*)?")
 
-#: Seconds to which an answer's date is exact: it is rounded down.
+#: An answer's date is rounded down by less than so many seconds.
 _DATE_ROUNDED = 1.0
 
 
 @dataclass
 class Deeds:
-    """What a function has done."""
+    """The changes that a function's own requests have made."""
 
-    #: By asset, when it was not there, or was another one, in seconds since the epoch by Earth Engine's clock.
+    #: By asset, when it did not exist or was replaced, in seconds since the epoch by Earth Engine's clock.
     gone: dict[str, float] = field(default_factory=dict)
-    #: The operations that it has cancelled.
+    #: The operations that the function has cancelled.
     cancelled: set[str] = field(default_factory=set)
-    #: Operations of earlier tries that are asked for again, and were cancelled, or wrote what is gone.
+    #: Operations of earlier tries that must be started again: they were cancelled, or their output no longer exists.
     set_aside: set[str] = field(default_factory=set)
 
     def gone_since(self, destination: str) -> float | None:
-        """Return when an asset, or a folder that it is in, was not there; None if that is not known."""
+        """Return when an asset, or a folder above it, last did not exist; None if no request has shown that."""
         moments = [at for asset, at in self.gone.items() if destination == asset or destination.startswith(f"{asset}/")]
         return max(moments, default=None)
 
     def observe(self, method: str, uri: str, body: Any, answer: Mapping[str, Any]) -> None:
-        """Take note of a request that was answered."""
+        """Note what a request has changed, by its answer."""
         status = int(answer.get("status", 0))
         is_done = 200 <= status < 300
         if method == "POST" and (match := _CANCEL.fullmatch(uri)):

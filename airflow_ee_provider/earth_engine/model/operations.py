@@ -152,14 +152,24 @@ class Operation:
 
     @property
     def label(self) -> str:
-        """What a person calls it: its name, and its description where it has one."""
+        """Its name, and its description if it has one, for the log."""
         return label(self.name, self.description)
 
     def describe(self) -> str:
-        """Say in one line, for a person, how far it is: ``RUNNING, 42 %, Write files 1/4, 12.5 EECU-seconds``."""
-        parts = [self.state.value]
-        if self.progress is not None and not self.done:
-            parts.append(f"{self.progress:.0%}".replace("%", " %"))
+        """Return its progress as one line: ``RUNNING, 42 %, Write files 1/4, 12.5 EECU-seconds``."""
+        return ", ".join([self.state.value, *self._per_cent(), *self._details()])
+
+    @property
+    def log_line(self) -> str:
+        """A line for the log, the state first: ``RUNNING 42 %: ndvi (projects/…/operations/…), Write files 1/4``."""
+        state = " ".join([self.state.value, *self._per_cent()])
+        return ", ".join([f"{state}: {label(self.name, self.description, is_name_first=False)}", *self._details()])
+
+    def _per_cent(self) -> list[str]:
+        return [] if self.progress is None or self.done else [f"{self.progress:.0%}".replace("%", " %")]
+
+    def _details(self) -> list[str]:
+        parts = []
         if self.stages and not self.done:
             unfinished = (s for s in self.stages if s.complete_work_units < s.total_work_units)
             stage = next(unfinished, self.stages[-1])
@@ -171,14 +181,14 @@ class Operation:
             parts.append(f"{self.batch_eecu_usage_seconds:g} EECU-seconds")
         if self.error and not self.cancelled:
             parts.append(f"error {self.error.code}: {escaped_for_log(self.error.message, 1000)}")
-        return ", ".join(parts)
+        return parts
 
     @property
     def progress_key(self) -> tuple[Any, ...]:
-        """What is worth a line in the log when it changes: state, per cent, stage, attempt, each doubled EECU-use."""
+        """If it changes, the log gets a line: state, tenth of the progress, stage, attempt, each doubled EECU-use."""
         stages = sum(stage.complete_work_units >= stage.total_work_units for stage in self.stages)
         doublings = int(self.batch_eecu_usage_seconds or 0).bit_length()
-        return self.state, self.done, f"{self.progress or 0.0:.0%}", stages, self.attempt, doublings
+        return self.state, self.done, int((self.progress or 0.0) * 10), stages, self.attempt, doublings
 
     def as_dict(self) -> OperationDict:
         """Return the operation as plain JSON, for XComs and events."""
@@ -199,9 +209,11 @@ class Operation:
         }
 
 
-def label(name: OperationName | str, description: str) -> str:
-    """Return a name for a person to read, with the description where there is one; both on one line."""
-    return f"{name} ({escaped_for_log(description)})" if description else str(name)
+def label(name: OperationName | str, description: str, *, is_name_first: bool = True) -> str:
+    """Return an operation's name, with its description if there is one, on one line."""
+    if not description:
+        return str(name)
+    return f"{name} ({escaped_for_log(description)})" if is_name_first else f"{escaped_for_log(description)} ({name})"
 
 
 def escaped_for_log(text: str, most: int = 200) -> str:

@@ -46,12 +46,12 @@ def get_operation(name: OperationName) -> Flow[Operation]:
     payload = yield from call(Request("GET", str(name), str(name)))
     answered = OperationName.parse(payload.get("name", ""))
     if answered.id != name.id:
-        raise TransientError(f"Earth Engine has answered about another operation, {answered}.", subject=str(name))
+        raise TransientError(f"Earth Engine returned another operation, {answered}.", subject=str(name))
     if not is_same_project(answered.project, name.project):
         raise EarthEngineError(
-            f"Earth Engine has answered about an operation of another project, {answered}.",
+            f"Earth Engine returned an operation of another project, {answered}.",
             subject=str(name),
-            remedy="Give the operation's full name as Earth Engine has it, with the project that started it.",
+            remedy="Give the operation's full name, with the project that started it.",
         )
     return Operation.from_api(payload, name)
 
@@ -238,8 +238,8 @@ def start_operation(
     name = OperationName.parse(answer.get("name", ""))
     if not is_same_project(name.project, project):
         raise EarthEngineError(
-            f"Earth Engine has answered a start with an operation of another project, {name}: it is not owned.",
+            f"Earth Engine answered a start with an operation of another project, {name}. The task does not own it.",
             subject=subject,
-            remedy="Look whether it runs, and cancel it by hand.",
+            remedy="Check whether it runs, and cancel it manually.",
         )
     return Operation.from_api(answer, OperationName(project, name.id))

@@ -59,7 +59,9 @@ def cancel_what_is_left(
             return (yield from request_cancels([found.name], timeout=max(0.0, left)))
         if isinstance(found, TransientError) and not isinstance(found, QueueFullError):
             unheard.append(start)
-            yield LogMessage(f"{start.describe()} may have been started, and may run: {found}", warning=True)
+            yield LogMessage(
+                f"{start.describe()} may have been started, and could not be cancelled: {found}", warning=True
+            )
         return []
 
     flows = [request_cancels(names, timeout=timeout), *map(find_and_cancel, starts)]
@@ -87,4 +89,4 @@ def cancel_until_confirmed(
             return
         yield Sleep(AGAIN_AFTER)
     shown = abbreviated([*names, *[start.describe() for start in starts]])
-    yield LogMessage(f"{shown}: not confirmed as cancelled in {timeout:g} s, and may still run.", warning=True)
+    yield LogMessage(f"Cancels not confirmed within {timeout:g} s; may still run: {shown}.", warning=True)

@@ -166,13 +166,13 @@ def list_stale_operations(
 def _time_to_count_from(read_at: datetime | None, here: datetime, subject: str) -> datetime:
     """Return Earth Engine's time, if ages can be counted from it."""
     if read_at is None:
-        raise TransientError("Earth Engine's answer has no date to count ages from.", subject=subject)
+        raise TransientError("Ages cannot be computed: Earth Engine's answer has no date.", subject=subject)
     if abs(read_at - here) > CLOCKS_DIFFER:
         raise FailedPreconditionError(
-            f"Earth Engine's answer is of {read_at:%Y-%m-%d %H:%M}, and this machine's clock says "
-            f"{here:%Y-%m-%d %H:%M}: with one of them wrong, nothing can be called old.",
+            f"Ages cannot be computed: Earth Engine's answer is from {read_at:%Y-%m-%d %H:%M}, but this machine's "
+            f"clock shows {here:%Y-%m-%d %H:%M}.",
             subject=subject,
-            remedy="Set the clock of this machine, or of the proxy on the way.",
+            remedy="Correct the clock of this machine, or of the proxy.",
         )
     return read_at
 

@@ -253,8 +253,8 @@ def _start_once(project: str, start: Start) -> Flow[Operation]:
             [operation] = yield from wait_for_operations([operation.name], WaitOptions(poll_interval=5.0))
         if number >= start.tries or not start.is_to_follow(operation):
             return operation
-        why = "and what it has written is gone" if operation.succeeded else "it is started again"
-        yield LogMessage(f"{operation.name}, which an earlier try has started, {operation.describe()}: {why}.")
+        why = "; its output no longer exists" if operation.succeeded else ""
+        yield LogMessage(f"Starting an earlier try's operation again. {operation.log_line}{why}.")
 
 
 def _unless(stopped: Callable[[], bool], flow: Flow[Operation]) -> Flow[Operation]:
@@ -262,7 +262,7 @@ def _unless(stopped: Callable[[], bool], flow: Flow[Operation]) -> Flow[Operatio
 
     def check(effect: Effect) -> Flow[None]:
         if isinstance(effect, Request) and effect.method == "POST" and stopped():
-            raise TransientError("The task was killed: nothing more is started.", subject=effect.subject)
+            raise TransientError("Not started, since the task was killed.", subject=effect.subject)
         yield from ()
 
     return checked(flow, check)

@@ -192,10 +192,10 @@ def _timed_out(progress: Progress, timeout: float | None) -> OperationTimeoutErr
     lines = []
     for name in progress.unfinished:
         known = progress.latest.get(name)
-        lines.append(f"  {known.label}: {known.describe()}" if known else f"  {progress.last_errors.get(name, name)}")
+        lines.append(f"  {known.log_line}" if known else f"  {progress.last_errors.get(name, name)}")
+    running = f"{len(lines)} of {len(progress.names)} operations"
     return OperationTimeoutError(
-        f"{len(lines)} of {len(progress.names)} operations have not ended in {timeout or 0.0:g} s, and run on:\n"
-        + "\n".join(truncated_lines(lines))
+        f"{running} did not end within {timeout or 0.0:g} s; they keep running:\n" + "\n".join(truncated_lines(lines))
     )
 
 
@@ -215,10 +215,10 @@ def _merge_and_log(seen: ReadResults, progress: Progress) -> Flow[None]:
             progress.latest[name] = operation
             is_news = operation.failed if not few else known is None or known.progress_key != operation.progress_key
             if is_news:
-                yield LogMessage(f"{operation.label}: {operation.describe()}", warning=operation.failed and not few)
+                yield LogMessage(operation.log_line, warning=operation.failed and not few)
     for error in unread if few else unread[:1]:
-        others = "" if few or len(unread) == 1 else f" and {len(unread) - 1:,} others are"
-        yield LogMessage(f"{error} The operation{others or ' is'} asked for again.", warning=True)
+        others = "" if few or len(unread) == 1 else f" This and {len(unread) - 1:,} others could not be read."
+        yield LogMessage(f"{error}{others} The next poll tries again.", warning=True)
     if not few:
         yield from _log_summary(progress)
 

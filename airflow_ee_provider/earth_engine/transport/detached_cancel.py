@@ -1,8 +1,8 @@
-"""Cancel in a process that outlives this one.
+"""Cancel in a detached process, which keeps running after this one has ended.
 
-Airflow kills a task five seconds after it has told it to end, and a DAG's callback after fifty. At the API's pace, that
-is time for some hundreds of cancels; and where Earth Engine does not answer for a minute, for none. The collector
-cancels such operations as well, but later, and it does not know starts whose answers no process has received.
+Airflow kills a task's process five seconds after SIGTERM, and a DAG's callback after fifty seconds. At the API's rate
+limit, that is enough for some hundreds of cancels, and for none if Earth Engine does not answer for a minute. The
+collector cancels such operations as well, but later, and it does not know starts whose answers no process has received.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.operation_names import OperationName
     from airflow_ee_provider.earth_engine.protocol.starting import Start
 
-#: Seconds for which such a process asks again, and waits for the confirmation of its cancels.
+#: How long such a process repeats failed requests and waits for the confirmation of its cancels, in seconds.
 TIMEOUT = 300.0
 
-#: What it reports once it has all that it needs.
+#: What it writes to its standard error once it has all that it needs.
 BEGUN = b"cancelling\n"
 
-#: Its program. Isolated (-I), Python imports no file of the current folder, nor of a folder that PYTHONPATH or a DAG's
-#: file has added. A ``google.py`` anywhere in the path would be imported in place of google-auth's namespace package.
+#: Its program. With -I, Python imports no file from the current folder, nor from a folder that PYTHONPATH or a DAG's
+#: file has added. A ``google.py`` in the path would be imported in place of google-auth's namespace package.
 PROGRAM = (
     "import json, sys; job = json.loads(sys.stdin.buffer.read()); sys.path[:0] = job.pop('libraries'); "
     f"from {__name__} import main; main(**job)"
@@ -40,14 +40,14 @@ PROGRAM = (
 
 
 def cancel_in_another_process(account: Account, names: Iterable[OperationName], starts: Iterable[Start] = ()) -> int:
-    """Start a process that cancels operations, and return its id once it has begun; it ends after some minutes at most.
+    """Start a process that cancels operations, and return its id once it has begun. It ends `TIMEOUT` later at most.
 
-    It gets the account's access token through a pipe, and nothing else of its credentials. It takes half a second to
-    begin, on an idle machine; nothing here limits how long that may take.
+    The process gets only the account's access token, through a pipe, and no other credentials. On an idle machine it
+    takes half a second to begin; this function sets no limit for that.
 
-    :param starts: what may be started, and is cancelled as well.
-    :raises OSError: if it cannot be started, or ends before it has begun; with the reason.
-    :raises google.auth.exceptions.GoogleAuthError: if there is no access token.
+    :param starts: Starts whose outcome is unknown. If they have started an operation, it is cancelled too.
+    :raises OSError: If the process cannot be started or ends before it has begun; with the reason.
+    :raises google.auth.exceptions.GoogleAuthError: If there is no access token.
     """
     from google.auth.transport.requests import Request
 
@@ -72,27 +72,27 @@ def cancel_in_another_process(account: Account, names: Iterable[OperationName], 
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Whoever ends this process's group does not end it.
+            start_new_session=True,  # A signal to this process's group must not end it.
         )
     finally:
         os.close(log)
     assert process.stdin is not None  # noqa: S101 (a pipe was asked for)
     assert process.stderr is not None  # noqa: S101
-    process.returncode = 0  # Nobody waits for it: Python is not to complain of that.
+    process.returncode = 0  # This process does not wait for it. Without a code, Python would warn about that.
     with process.stderr as reports:
-        with suppress(BrokenPipeError), process.stdin as pipe:  # Why it has ended is in its reports.
+        with suppress(BrokenPipeError), process.stdin as pipe:  # If it has ended, its standard error has the reason.
             pipe.write(json.dumps(job).encode())
-        said = b""
-        while not said.endswith(BEGUN):
+        received = b""
+        while not received.endswith(BEGUN):
             if not (line := reports.readline()):
-                reason = said.decode(errors="backslashreplace").strip().rpartition("\n")[2]
-                raise ChildProcessError(f"The process {process.pid} ended at once: {reason or 'without a reason'}")
-            said += line
+                reason = received.decode(errors="backslashreplace").strip().rpartition("\n")[2]
+                raise ChildProcessError(f"The process {process.pid} ended at once: {reason or 'it gave no reason'}")
+            received += line
     return process.pid
 
 
 def _folders_of_libraries() -> list[str]:
-    """Return the folders from which this process has what `main` needs."""
+    """Return the folders of the libraries that `main` needs."""
     import certifi
     import google.auth
     import idna
@@ -108,19 +108,20 @@ def _folders_of_libraries() -> list[str]:
 
 
 def _open_log_of_airflow() -> int:
-    """Open what the other process writes its errors to, when this one, and with it the task's log, is gone.
+    """Open the file to which the other process writes errors after this process, and so the task's log, has ended.
 
-    A task's standard error is a socket to Airflow 3's supervisor, which waits until all who have it are gone; so it is
-    the supervisor's own: the worker's log. If no process reads that, it is not opened.
+    In Airflow 3, a task's standard error is a socket to its supervisor, which waits until all processes have closed it.
+    So the other process gets the supervisor's own standard error, which is the worker's log; if that cannot be opened,
+    ``/dev/null``.
     """
-    with suppress(OSError):  # It is closed, a socket as well, another user's, or this system has no such folder.
+    with suppress(OSError):  # It is closed, a socket too, or another user's, or this system has no /proc.
         process = os.getppid() if stat.S_ISSOCK(os.fstat(2).st_mode) else os.getpid()
         return os.open(f"/proc/{process}/fd/2", os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
     return os.open(os.devnull, os.O_WRONLY)
 
 
 def main(base_url: str, headers: dict[str, str], project: str, names: list[str], starts: list[dict[str, Any]]) -> None:
-    """Do what the other process has said."""
+    """Cancel the operations; runs in the detached process."""
     import logging
 
     from airflow_ee_provider.earth_engine.auth.sessions import session_with_headers
@@ -136,5 +137,5 @@ def main(base_url: str, headers: dict[str, str], project: str, names: list[str],
         project, OperationName.parse_all(names), [Start(**start) for start in starts], timeout=TIMEOUT
     )
     os.write(2, BEGUN)
-    os.dup2(1, 2)  # The pipe ends with the process that reads it.
+    os.dup2(1, 2)  # The pipe breaks when the process that reads it ends.
     run(flow, RequestsTransport(session, base_url), logging.getLogger())

@@ -1,4 +1,4 @@
-"""The two drivers: they carry out what a flow yields, in this thread or on an event loop, and know no rules."""
+"""The two drivers: they carry out what a flow yields, in this thread or on an event loop, and contain no rules."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ Reader = Callable[[ReadOperations], Awaitable["ReadResults"]]
 
 
 class Log(Protocol):
-    """What of a logger is needed: one of the standard library's or one of Airflow's."""
+    """The methods that are needed of a logger, which is the standard library's or Airflow's."""
 
     def info(self, message: str, /, *args: Any) -> Any:
-        """Write a line."""
+        """Log a line at level INFO."""
 
     def warning(self, message: str, /, *args: Any) -> Any:
-        """Write a line that somebody should see."""
+        """Log a line at level WARNING."""
 
     def error(self, message: str, /, *args: Any) -> Any:
-        """Write a line that somebody must see."""
+        """Log a line at level ERROR."""
 
 
-#: The event loop itself holds its tasks by weak references only.
+#: Tasks of the event loop, which itself keeps only weak references to them.
 _UNDER_WAY: set[asyncio.Task[Any]] = set()
 
 
 def in_background(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Run a coroutine to its end, whoever stops waiting for it."""
+    """Run a coroutine to its end, even if the caller is cancelled while it waits for it."""
     task = asyncio.create_task(coroutine)
     _UNDER_WAY.add(task)
     task.add_done_callback(_UNDER_WAY.discard)
@@ -89,15 +89,15 @@ def run(flow: Flow[T], transport: SyncTransport, log: Log) -> T:
 
 
 def _in_threads(effect: SideBySide, transport: SyncTransport, log: Log) -> list[Any]:
-    """Drive flows side by side, and do here what the threads have to say.
+    """Drive flows in threads; this thread logs for them and receives their results.
 
-    An on_kill does this in a signal handler, amid the same of the task that it interrupts. So nothing waits for a lock
-    that the interrupted thread may hold: neither a logger's nor the one under which concurrent.futures, and
-    threading, start their threads.
+    An ``on_kill`` does this in a signal handler, and may interrupt the same code of its task. So nothing here waits for
+    a lock that the interrupted thread may have acquired: neither a logger's lock nor the one with which
+    concurrent.futures and threading start threads.
     """
     results: dict[int, Any] = {}
     errors: list[BaseException] = []
-    told: SimpleQueue[Callable[[], Any]] = SimpleQueue()
+    calls: SimpleQueue[Callable[[], Any]] = SimpleQueue()
 
     def done(number: int, result: Any) -> None:
         results[number] = result
@@ -117,23 +117,23 @@ def _in_threads(effect: SideBySide, transport: SyncTransport, log: Log) -> list[
         with suppress(Empty):
             while True:
                 number, flow = todo.get_nowait()
-                told.put(_result_of(flow, transport, _Relay(log, told), partial(done, number)))
+                calls.put(_result_of(flow, transport, _Relay(log, calls), partial(done, number)))
 
     try:
         _start_threads(work, min(len(effect.flows), CONCURRENT))
         while len(results) < len(effect.flows):
-            told.get()()
+            calls.get()()
     finally:
         with suppress(Empty):
             while True:
                 todo.get_nowait()
-    if errors:  # Not before: one flow's error must not end the others, such as cancels.
+    if errors:  # Raised only now: one flow's error must not stop the others, such as cancels.
         raise errors[0]
     return [results[number] for number in range(len(effect.flows))]
 
 
 def _start_threads(work: Callable[[], None], number: int) -> None:
-    """Work in so many threads; in this one where the system starts no more of them."""
+    """Start so many threads that work; work in this thread if the system can start none."""
     for started in range(number):
         try:
             _thread.start_new_thread(work, ())
@@ -145,39 +145,39 @@ def _start_threads(work: Callable[[], None], number: int) -> None:
 
 @dataclass(frozen=True)
 class _Raised:
-    """In place of a flow's result: what it has raised."""
+    """The exception that a flow has raised, in place of its result."""
 
     error: BaseException
 
 
 def _result_of(flow: Flow[Any], transport: SyncTransport, log: Log, done: Callable[[Any], None]) -> Callable[[], None]:
-    """Drive a flow, and return the call that hands over its result, or what it has raised."""
+    """Drive a flow, and return the call that delivers its result or its exception."""
     try:
         return partial(done, run(flow, transport, log))
-    except BaseException as error:  # noqa: BLE001 (a thread that ends with it would leave the others waiting)
+    except BaseException as error:  # noqa: BLE001 (if it ended the thread, the caller would wait without end)
         return partial(done, _Raised(error))
 
 
 @dataclass(frozen=True)
 class _Relay:
-    """A log that somebody else writes."""
+    """A log whose lines another thread writes."""
 
     log: Log
-    told: SimpleQueue[Callable[[], Any]]
+    calls: SimpleQueue[Callable[[], Any]]
 
     def info(self, message: str, /, *args: Any) -> None:
-        self.told.put(partial(self.log.info, message, *args))
+        self.calls.put(partial(self.log.info, message, *args))
 
     def warning(self, message: str, /, *args: Any) -> None:
-        self.told.put(partial(self.log.warning, message, *args))
+        self.calls.put(partial(self.log.warning, message, *args))
 
     def error(self, message: str, /, *args: Any) -> None:
-        self.told.put(partial(self.log.error, message, *args))
+        self.calls.put(partial(self.log.error, message, *args))
 
 
 @dataclass(frozen=True)
 class _Ended:
-    """A flow has returned: no thread can hand over a `StopIteration`."""
+    """The result of a flow that has returned. A thread cannot pass on a `StopIteration`."""
 
     result: Any
 
@@ -192,11 +192,11 @@ def _next(flow: Flow[Any], answer: Any) -> Effect | _Ended:
 async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, read: Reader | None = None) -> T:
     """Drive a flow to its result on the event loop.
 
-    :param read: reads operations, in place of the transport's own requests.
+    :param read: Reads operations in place of requests through the transport.
     """
     answer: Any = None
     while True:
-        # What is large is understood in a thread: the event loop goes on meanwhile.
+        # A large answer is parsed in a thread, so that the event loop is not blocked.
         is_large = isinstance(answer, Response) and len(answer.body) > LARGE_ANSWER
         effect = await asyncio.to_thread(_next, flow, answer) if is_large else _next(flow, answer)
         if isinstance(effect, _Ended):
@@ -225,7 +225,7 @@ async def _on_the_loop(effect: SideBySide, transport: AiohttpTransport, log: Log
         return result
 
     results = await asyncio.gather(*map(drive, effect.flows), return_exceptions=True)
-    for result in results:  # Not before: one flow's error must not end the others, such as cancels.
+    for result in results:  # Raised only now: one flow's error must not stop the others, such as cancels.
         if isinstance(result, BaseException):
             raise result
     return results

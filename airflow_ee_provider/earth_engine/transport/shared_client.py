@@ -1,4 +1,4 @@
-"""One session, one token, one rate limiter, one poller for all who call as the same account in an event loop."""
+"""Share one session, token, rate limiter and poller among all callers of an account in an event loop."""
 
 from __future__ import annotations
 
@@ -44,17 +44,20 @@ class Client:
         return run_async(flow, self._transport, log, self._poller.read)
 
     async def _renew(self) -> Credentials | None:
-        """Return the credentials that the connection has by now, if it can be read."""
+        """Read the connection again, and return its present credentials; None if it cannot be read."""
         try:
-            # In the background: Airflow 3.1's triggerer dies of a call to it that is cancelled half-way.
+            # In the background: Airflow 3.1's triggerer crashes if a call to it is cancelled before its answer.
             self.account = await asyncio.shield(in_background(self._open_account(again=True)))
-        except Exception as error:  # noqa: BLE001 (the answer that was refused says what is wrong)
-            LOG.warning("The connection could not be read again: %s", error)
+        except Exception as error:  # noqa: BLE001 (the caller raises the error of the refused request)
+            LOG.warning(
+                "Earth Engine refused the credentials, and the connection could not be read again for new ones: %s",
+                error,
+            )
             return None
         return self.account.credentials
 
     async def close(self) -> None:
-        """Stop reading, and end the session."""
+        """Stop polling, and close the session."""
         self._poller.close()
         await self._session.close()
 
@@ -69,12 +72,12 @@ _CLIENTS: dict[Hashable, _Shared] = {}
 
 
 class SharedClient:
-    """The use of a client that others with the same key use as well, or that is opened; the last to leave closes it.
+    """One user of a client that all users with the same key share. The first opens it, the last closes it.
 
-    It is an asynchronous context manager, and no generator: a triggerer has one for each of its triggers.
+    It is an asynchronous context manager, but not a generator, since a triggerer has one for each of its triggers.
 
-    :param key: of the account.
-    :param open_account: reads the connection, and must not block the event loop; with ``again``, another time.
+    :param key: Identifies the account.
+    :param open_account: Reads the connection without blocking the event loop; with ``again``, not from a cache.
     """
 
     __slots__ = ("_key", "_open_account", "_shared", "_where")
@@ -85,11 +88,11 @@ class SharedClient:
         self._shared: _Shared | None = None
 
     async def enter(self) -> Client:
-        """Return the client, once it is open."""
+        """Open the client if it is not open yet, and return it."""
         self._where = (asyncio.get_running_loop(), self._key)
         shared = _CLIENTS.get(self._where)
         if shared is None:
-            # In the background: whoever comes first may be cancelled, and the others still want it.
+            # In the background: the first user may be cancelled while others still need the client.
             shared = _CLIENTS[self._where] = _Shared(in_background(_open(self._open_account)))
         shared.users += 1
         self._shared = shared
@@ -100,7 +103,7 @@ class SharedClient:
             raise
 
     async def leave(self) -> None:
-        """Use it no more; nothing if it is not used."""
+        """Stop using the client. Does nothing if it is not in use."""
         shared, self._shared = self._shared, None
         if shared is None:
             return

@@ -1,4 +1,4 @@
-"""Send a request and return what came back, with requests or with aiohttp; no rules."""
+"""Send a request and return the answer, with requests or with aiohttp. The rules for answers are in the flows."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.auth.transport.requests import AuthorizedSession
 
-#: How often a token that is not accepted is refreshed, as google-auth's own session does it; seconds between two
-#: readings of a connection whose credentials are not accepted.
+#: How often a refused token is refreshed, as in google-auth's own session; and the seconds between two reads of a
+#: connection whose credentials are refused.
 REFRESHES, RENEW_INTERVAL = 2, 60.0
 
 
@@ -42,7 +42,7 @@ def _headers(request: Request) -> dict[str, str]:
 
 
 def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
-    """Return an answer, with a ``Date`` of our own if the server sent none (RFC 9110, 6.6.1)."""
+    """Return an answer; its ``Date`` is this machine's time if the server sent none (RFC 9110, 6.6.1)."""
     received = {name.lower(): value for name, value in headers.items()}
     if "date" not in received:
         received["date"] = formatdate(usegmt=True)
@@ -50,11 +50,11 @@ def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
 
 
 def no_token(error: Exception) -> NoResponse:
-    """No request was sent, because google-auth got no token for it.
+    """Return the result for a request that was not sent, because google-auth got no token for it.
 
-    Of what a token server has answered, only OAuth's own words are shown: it may be any server that a connection names.
+    Of the token server's answer, it contains only words that OAuth defines, since a connection can name any server.
     """
-    reason = f"no access token could be had: {redacted_summary(error)}"
+    reason = f"could not get an access token: {redacted_summary(error)}"
     if is_transient(error):
         return NoResponse(reason)
     return NoResponse(reason, CredentialsError, "Check the connection's credentials: they may be revoked or expired.")
@@ -70,15 +70,15 @@ class SyncTransport(Protocol):
     """Sends a request, once."""
 
     def send(self, request: Request) -> Response | NoResponse:
-        """Return what came back."""
+        """Return the answer."""
 
 
 class RequestsTransport:
     """Sends with a google-auth `AuthorizedSession`.
 
-    :param base_url: for example ``https://earthengine.googleapis.com/v1``.
-    :param renew: opens another session when Earth Engine does not accept the credentials of this one, with those that
-        the connection has by then; None if there are no others.
+    :param base_url: For example ``https://earthengine.googleapis.com/v1``.
+    :param renew: Called if Earth Engine refuses the credentials. Reads the connection again and returns a session with
+        its present credentials; None if they are the same.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class RequestsTransport:
         self._session = session
         self._base_url = base_url
         self._renew = renew
-        self._is_renewed: bool | None = None  # As long as nobody has asked.
+        self._is_renewed: bool | None = None  # None until a request is refused.
         self._limiter = RateLimiter()
         self._turn = threading.Lock()
 
     def send(self, request: Request) -> Response | NoResponse:
-        """Send one request, once; once more with new credentials if the old ones are not accepted any more."""
+        """Send one request, once; a second time with new credentials if Earth Engine refuses the present ones."""
         answer = self._send(request)
         if _is_refused(answer) and self._renewed():
             answer = self._send(request)
@@ -103,7 +103,7 @@ class RequestsTransport:
 
     def _renewed(self) -> bool:
         with self._turn:
-            if self._is_renewed is None:  # Of many requests that are refused, the first one asks.
+            if self._is_renewed is None:  # If many requests are refused, only the first one renews.
                 session = self._renew()
                 self._is_renewed = session is not None
                 self._session = session or self._session
@@ -135,14 +135,14 @@ class RequestsTransport:
             return _insecure(error)
         except (requests.RequestException, HTTPError) as error:
             return unreachable(error, self._base_url)
-        except Exception as error:  # noqa: BLE001 (see there)
+        except Exception as error:  # noqa: BLE001 (see `unexpected`)
             return unexpected(error)
         self._limiter.answered(answer.status_code, time.monotonic())
         return body if isinstance(body, NoResponse) else _response(answer.status_code, body, answer.headers)
 
 
 def _read(answer: requests.Response) -> bytes | NoResponse:
-    """Read an answer's body piece by piece, as far as that is reasonable."""
+    """Read an answer's body in pieces, up to the limits of `bodies.Body`."""
     from airflow_ee_provider.earth_engine.auth.bounded_http import pieces
 
     body = bodies.Body(answer.headers)
@@ -155,16 +155,16 @@ def _read(answer: requests.Response) -> bytes | NoResponse:
 
 
 def _is_refused(answer: Response | NoResponse) -> bool:
-    """Whether the credentials are not accepted, by Earth Engine or by the token server."""
+    """Whether Earth Engine or the token server refuses the credentials."""
     if isinstance(answer, NoResponse):
         return issubclass(answer.error, CredentialsError)
     return answer.status == 401
 
 
 class AiohttpTransport:
-    """Sends with an aiohttp session; the token is refreshed in a thread, never on the event loop.
+    """Sends with an aiohttp session. The token is refreshed in a thread, never on the event loop.
 
-    :param renew: gives the credentials that the connection has by now, when the present ones are not accepted.
+    :param renew: Called if the credentials are refused. Returns the connection's present ones, or None.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class AiohttpTransport:
         self._places = asyncio.Semaphore(limits.CONCURRENT)
 
     async def send(self, request: Request) -> Response | NoResponse:
-        """Send one request; once more with new credentials if the old ones are not accepted any more."""
+        """Send one request; a second time with new credentials if Earth Engine refuses the present ones."""
         before = self._credentials
         answer = await self._send_authorized(request)
         if _is_refused(answer) and await self._renewed(before):
@@ -195,7 +195,7 @@ class AiohttpTransport:
         return answer
 
     async def _renewed(self, refused: Credentials) -> bool:
-        """Read the connection again, once for many requests that are refused, and not more than once a minute."""
+        """Read the connection again: once for many refused requests, and at most once a minute."""
         async with self._renewing:
             now = time.monotonic()
             if self._credentials is refused and self._renew is not None and now - self._asked >= RENEW_INTERVAL:
@@ -204,7 +204,7 @@ class AiohttpTransport:
             return self._credentials is not refused
 
     async def _send_authorized(self, request: Request) -> Response | NoResponse:
-        """Send one request; twice more with a fresh token if the server does not accept the one it had."""
+        """Send one request; up to twice more with a fresh token if the server refuses the present one."""
         import aiohttp
         from google.auth.exceptions import GoogleAuthError
 
@@ -221,14 +221,14 @@ class AiohttpTransport:
             return _insecure(error)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             return unreachable(error, self._base_url)
-        except Exception as error:  # noqa: BLE001 (see there)
+        except Exception as error:  # noqa: BLE001 (see `unexpected`)
             return unexpected(error)
         return answer
 
     async def _send(self, request: Request, headers: dict[str, str]) -> Response | NoResponse:
         async with self._places:
             async with self._turn:
-                while delay := self._limiter.delay(time.monotonic()):  # noqa: ASYNC110 (it is a clock that is waited for)
+                while delay := self._limiter.delay(time.monotonic()):  # noqa: ASYNC110 (it waits for time to pass)
                     await asyncio.sleep(delay)
             async with self._session.request(
                 request.method,
@@ -249,14 +249,14 @@ class AiohttpTransport:
                 return whole if isinstance(whole, NoResponse) else _response(answer.status, whole, answer.headers)
 
     async def _authorize(self, request: Request, refused: dict[str, str] | None = None) -> dict[str, str]:
-        """Return the request's headers with a token, another one than was ``refused``."""
+        """Return the request's headers with a token other than the ``refused`` one."""
         headers = _headers(request)
         url = _url(self._base_url, request)
         if self._credentials.valid and not refused:
-            self._apply(headers, url, refresh=False)  # The token is there: nothing blocks.
+            self._apply(headers, url, refresh=False)  # The token is valid, so this does not block.
             return headers
         async with self._refreshing:
-            # Many requests can be refused for the same old token: only the first of them refreshes it.
+            # If many requests are refused for the same token, only the first one refreshes it.
             stale = refused and refused.get("authorization") == f"Bearer {getattr(self._credentials, 'token', None)}"
             await asyncio.to_thread(self._apply, headers, url, refresh=bool(stale))
         return headers
@@ -271,12 +271,12 @@ class AiohttpTransport:
 
 
 async def aiohttp_session() -> aiohttp.ClientSession:
-    """Open the session that an `AiohttpTransport` sends with; it trusts our `certificates`."""
+    """Open a session for an `AiohttpTransport`. It trusts the certificates of `tls_context`."""
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(
         total=limits.ANSWER_TIMEOUT, sock_connect=limits.CONNECT_TIMEOUT, sock_read=limits.READ_TIMEOUT
     )
     connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(tls_context))
-    # Not `trust_env`: besides the proxies' variables, it would read a `netrc` file.
+    # Not `trust_env`: it would also read a `netrc` file.
     return aiohttp.ClientSession(timeout=timeout, connector=connector, auto_decompress=False)

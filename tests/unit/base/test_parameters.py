@@ -36,7 +36,7 @@ def test_a_criterion_that_a_template_makes_empty_is_refused_by_its_name(name: st
     operator = stale(**{"older_than": 60, name: "{{ params.x }}"})
     setattr(operator, name, rendered)  # As Airflow does when it renders.
 
-    with pytest.raises(AirflowFailException, match=f"^{name} is empty once it is rendered"):
+    with pytest.raises(AirflowFailException, match=f"^{name} rendered to an empty value"):
         operator.pre_execute({})
 
 

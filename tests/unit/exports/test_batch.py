@@ -80,11 +80,11 @@ def test_few_are_logged_one_by_one_and_many_by_their_number(
     many.log_end()
 
     assert caplog.messages == [
-        "1 of 2 were started before, and are kept.",
+        "Continuing with 1 of 2 operations, started before.",
         "Started image:export 'tile-0': operation-0",
-        "Started 12 of 3,000.",
-        "Started 12 of 3,000 in 5 s.",
-        "The project's queue is full: 2,988 are left to be started.",
+        "Started 12 of 3,000 operations.",
+        "Started 12 of 3,000 operations in 5 s.",
+        "The project's queue is full; 2,988 operations are not started yet.",
     ]
 
 

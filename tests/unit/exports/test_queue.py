@@ -127,9 +127,11 @@ def test_a_task_starts_all_and_never_more_than_it_may(
 
 
 def test_what_is_waited_for_is_said_in_a_sentence() -> None:
-    assert str(QueueWait(0, -1, 30.0, NOW)) == "Others fill the queue; it is tried again in 30 s"
-    assert str(QueueWait(4000, 3000)) == "4,000 run; more are started once 1,000 of them have ended"
-    assert str(GiveUp(0.5)) == "Earth Engine has had no room for more exports in 0.5 s (queue_timeout)."
+    assert str(QueueWait(0, -1, 30.0, NOW)) == (
+        "The project's queue is full with other users' operations; trying again in 30 s"
+    )
+    assert str(QueueWait(4000, 3000)) == "4,000 are running; more start after 1,000 of them have ended"
+    assert str(GiveUp(0.5)).startswith("The project's queue was full for 0.5 s (queue_timeout), so no more exports")
 
 
 def test_a_trigger_waits_for_the_same() -> None:

@@ -39,7 +39,7 @@ def listed(**ownership_by_dag: str) -> ListedOperation:
             "it belongs to the DAG a, whose task instances you may not edit",
         ),
         ({"a": OWNS}, Readable(connections=CONN), Editable(connections=CONN), None, ""),
-        ({"a": OWNS, "b": OWNS}, Readable(A), Editable(A), ["a"], "it belongs also to a DAG that you may not read"),
+        ({"a": OWNS, "b": OWNS}, Readable(A), Editable(A), ["a"], "it also belongs to a DAG that you may not read"),
         ({"a": OWNS, "b": OWNS}, Readable(A | B), Editable(A | B), ["a", "b"], ""),
         ({"a": OWNS, "b": WATCHES}, Readable(A), Editable(A), ["a"], ""),
         ({"a": OWNS, "b": WATCHES}, Readable(B, CONN), Editable(B, CONN), None, ""),

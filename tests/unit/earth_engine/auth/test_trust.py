@@ -125,7 +125,7 @@ def test_a_key_sends_its_signature_to_google_only() -> None:
 def test_what_a_token_server_says_is_not_shown(error: Exception, shown: str) -> None:
     reason = no_token(error).reason
 
-    assert reason == f"no access token could be had: {shown}"
+    assert reason == f"could not get an access token: {shown}"
 
 
 def test_an_empty_connection_is_still_the_machines_own_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

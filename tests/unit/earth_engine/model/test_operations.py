@@ -119,6 +119,8 @@ def test_every_field_is_read() -> None:
     assert operation.stages[0].total_work_units == 4
     assert operation.destination_uris == ("https://drive.google.com/",)
     assert operation.describe() == "RUNNING, 42 %, Write 1/4, attempt 2, 12.5 EECU-seconds"
+    assert operation.log_line.startswith("RUNNING 42 %: ")
+    assert operation.log_line.endswith(", Write 1/4, attempt 2, 12.5 EECU-seconds")
     json.dumps(operation.as_dict())
 
 

@@ -156,7 +156,7 @@ def test_a_clock_that_is_wrong_by_a_year_makes_nothing_old(year: int) -> None:
     played = play(list_stale_operations("p", StaleCriteria(older_than=timedelta(days=1))), [answer])
 
     assert isinstance(played.error, FailedPreconditionError)
-    assert f"Earth Engine's answer is of {year}-11-24 12:00" in str(played.error)
+    assert f"Earth Engine's answer is from {year}-11-24 12:00" in str(played.error)
 
 
 def test_a_pattern_does_not_run_away_on_a_long_description() -> None:

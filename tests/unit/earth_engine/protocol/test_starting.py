@@ -70,7 +70,7 @@ def test_a_retry_starts_the_next_after_what_has_failed(state: str) -> None:
 
     assert str(played.result.name) == NEXT
     assert len(set(request_ids(played))) == 2
-    assert "started again" in played.notes[0].message
+    assert played.notes[0].message.startswith(f"Starting an earlier try's operation again. {state}: ")
 
 
 def test_what_is_cancelling_is_waited_for_before_the_next_is_started() -> None:

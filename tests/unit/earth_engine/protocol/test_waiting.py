@@ -24,9 +24,9 @@ def test_a_wait_ends_when_all_have_ended_and_notes_only_progress() -> None:
 
     assert [o.state.value for o in played.result or []] == ["SUCCEEDED"]
     assert [note.message for note in played.notes] == [
-        f"{NAME}: PENDING",
-        f"{NAME}: RUNNING, 50 %",
-        f"{NAME}: SUCCEEDED",
+        f"PENDING: {NAME}",
+        f"RUNNING 50 %: {NAME}",
+        f"SUCCEEDED: {NAME}",
     ]
     assert played.sleeps == [5.0] * 4
 
@@ -74,7 +74,7 @@ def test_a_wait_survives_faults_and_stops_at_its_timeout() -> None:
 
     assert [o.state.value for o in survived.result or []] == ["SUCCEEDED"]
     assert isinstance(stopped.error, errors.OperationTimeoutError)
-    assert f"1 of 1 operations have not ended in 20 s, and run on:\n  {NAME}: RUNNING" in str(stopped.error)
+    assert f"1 of 1 operations did not end within 20 s; they keep running:\n  RUNNING: {NAME}" in str(stopped.error)
     assert sum(stopped.sleeps) == 20.0
     assert isinstance(silent.error, errors.OperationTimeoutError)
     assert "No answer" in str(silent.error)
@@ -177,7 +177,7 @@ def test_of_many_each_failure_is_noted_in_full() -> None:
     )
 
     failure, line = [note.message for note in played.notes]
-    assert failure.startswith("projects/p/operations/A11: FAILED, error 3")
+    assert failure.startswith("FAILED: projects/p/operations/A11, error 3")
     assert line == "12 operations: 11 SUCCEEDED, 1 FAILED."
 
 
