@@ -74,15 +74,14 @@ def waits_itself(task: Any, event: Mapping[str, Any]) -> bool:
     return True
 
 
-def result_or_raise(event: Mapping[str, Any]) -> list[Any]:
-    """Return what a trigger's event carries.
+def result_or_raise(event: Mapping[str, Any]) -> list[Any] | None:
+    """Return the results that a trigger's event carries; None if there are too many, and the task reads them.
 
     :raises AirflowException: if that is an error; one that Airflow retries only where that can help.
     """
     if "error" in event:
         raise airflow_exception(event["error"], permanent=event["permanent"])
-    result: list[Any] = event["result"]
-    return result
+    return event.get("result")
 
 
 def raise_for_failures(operations: list[OperationDict], options: WaitOptions) -> list[OperationDict]:

@@ -112,7 +112,7 @@ class CancellingOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> list[CancelDict]:
         """Return the outcomes that the trigger found, or raise."""
-        return self.raise_unless_cancelled(result_or_raise(event))
+        return self.raise_unless_cancelled(result_or_raise(event) or [])
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Read the operations once more after the trigger timed out: the error must name those that still run."""

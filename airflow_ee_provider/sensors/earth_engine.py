@@ -193,9 +193,15 @@ class EarthEngineOperationsSensor(OwningTask, BaseSensorOperator):
             found: list[OperationDict] = self._record_and_wait(context)
             return found
         with cancelling_on_ctrl_c(self.ending), self._failing():
-            operations: list[OperationDict] = result_or_raise(event)
+            operations = result_or_raise(event) or self._read()
             measure_ended(operations, self.ending.dag_id)
             return raise_for_failures(operations, self.wait_options)
+
+    def _read(self) -> list[OperationDict]:
+        """Read the operations that the trigger has waited for."""
+        with airflow_errors():
+            names = self.hook.account.names(self.operation_names)
+            return [operation.as_dict() for operation in self.hook.poll_operations(names).found]
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections import Counter
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 class Trigger(BaseTrigger):
     """Wait in the triggerer, and resume the task with one event."""
+
+    #: The most results that an event carries. Airflow logs and stores the event, so if there are more, it has only how
+    #: many operations are in each state, and the task reads the operations.
+    most_results: ClassVar[float] = math.inf
 
     def __init__(
         self,
@@ -55,7 +61,9 @@ class Trigger(BaseTrigger):
         """Wait, and yield one event. An error of Earth Engine is an event too, with whether a retry can help."""
         payload: dict[str, Any]
         try:
-            payload = {"result": await self.wait()}
+            result = await self.wait()
+            is_short = len(result) <= self.most_results
+            payload = {"result": result} if is_short else {"states": dict(Counter(one["state"] for one in result))}
         except EarthEngineError as error:
             payload = {"error": str(error), "permanent": error.permanent}
             if isinstance(error, CredentialsError) and "account" not in vars(self.hook):

@@ -64,6 +64,8 @@ class EarthEngineOperationsTrigger(Trigger):
     :param handover: A token that the trigger records when it starts; the task's process waits for that.
     """
 
+    most_results = 5
+
     def __init__(
         self,
         *,

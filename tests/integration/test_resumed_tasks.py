@@ -1,4 +1,4 @@
-"""Tasks that resume because their trigger could not begin: they wait in their own process."""
+"""Tasks that resume without a result: their trigger could not begin, or its event had no room for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 from instances import TaskInstance
 
 from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
@@ -47,7 +48,24 @@ def test_a_sensor_waits_itself(emulator: Emulator) -> None:
     assert [operation["state"] for operation in found] == ["SUCCEEDED"]
 
 
-def test_an_export_is_waited_for_and_not_started_again(emulator: Emulator) -> None:
+def test_a_sensor_reads_the_operations_of_which_the_event_has_only_the_states(emulator: Emulator) -> None:
+    names = [emulator.service.add(f"tile-{n}", run_seconds=0) for n in range(24)]
+    names.append(emulator.service.add("bad", run_seconds=0, outcome="FAILED", message="No data."))
+    sensor = EarthEngineOperationsSensor(task_id="task", operation_names=names, deferrable=True, max_failures=1)
+    context: Any = {"ti": TaskInstance()}
+    sensor.pre_execute(context)
+    event = {"states": {"SUCCEEDED": 24, "FAILED": 1}}
+
+    found = sensor.execute_complete(context, event)
+
+    assert [operation["state"] for operation in found] == ["SUCCEEDED"] * 24 + ["FAILED"]
+    sensor.max_failures = 0
+    with pytest.raises(AirflowFailException, match="code 3: No data"):
+        sensor.execute_complete(context, event)
+
+
+@pytest.mark.parametrize("event", [EVENT, {"states": {"SUCCEEDED": 1}}])
+def test_an_export_is_waited_for_and_not_started_again(emulator: Emulator, event: dict[str, Any]) -> None:
     operator = EarthEngineExportOperator(task_id="task", kind="image", body=BODY, deferrable=False, poll_interval=1)
     context: Any = {"ti": TaskInstance()}
     operator.pre_execute(context)
@@ -57,6 +75,6 @@ def test_an_export_is_waited_for_and_not_started_again(emulator: Emulator) -> No
     resumed = EarthEngineExportOperator(task_id="task", kind="image", body=BODY, deferrable=True, poll_interval=1)
     resumed.pre_execute(context)
 
-    resumed.execute_complete(context, EVENT)
+    resumed.execute_complete(context, event)
 
     assert [emulator.service.state(name) for name in emulator.service.operations] == ["SUCCEEDED"]

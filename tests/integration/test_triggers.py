@@ -65,6 +65,15 @@ def test_the_first_failure_ends_the_waiting(emulator: Emulator) -> None:
     assert states in ({names[0]: "RUNNING"}, {names[0]: "PENDING"}, {})  # It may not have been read yet.
 
 
+def test_an_event_is_small_however_many_operations_there_are(emulator: Emulator) -> None:
+    outcomes = ["SUCCEEDED"] * 24 + ["FAILED"]
+    names = [emulator.service.add("a", run_seconds=0, outcome=outcome) for outcome in outcomes]
+
+    event = asyncio.run(event_of(EarthEngineOperationsTrigger(operation_names=names, stop_at_failure=False, **HOOK)))
+
+    assert event == {"states": {"SUCCEEDED": 24, "FAILED": 1}}
+
+
 def test_an_error_is_an_event_that_says_whether_a_retry_can_help(emulator: Emulator) -> None:
     emulator.service.fail("permission_denied", times=None)
 
