@@ -20,7 +20,7 @@ from airflow_ee_provider.earth_engine.model.errors import (
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName, check_project
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.earth_engine.protocol.effects import Flow, LogMessage, Request
-from airflow_ee_provider.earth_engine.protocol.retries import call, request_with_answer, server_time
+from airflow_ee_provider.earth_engine.protocol.retries import BACKOFF, Backoff, call, request_with_answer, server_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -37,13 +37,13 @@ PAGE_SIZE = 500
 MOST_PAGES, LONGEST_TOKEN = 400, 4096
 
 
-def get_operation(name: OperationName) -> Flow[Operation]:
+def get_operation(name: OperationName, backoff: Backoff = BACKOFF) -> Flow[Operation]:
     """``projects.operations.get``.
 
     :raises TransientError: if the answer is about another operation: what was asked for is all that is acted on.
     :raises EarthEngineError: if it is about one of another project, which no repeated request changes.
     """
-    payload = yield from call(Request("GET", str(name), str(name)))
+    payload = yield from call(Request("GET", str(name), str(name)), backoff)
     answered = OperationName.parse(payload.get("name", ""))
     if answered.id != name.id:
         raise TransientError(f"Earth Engine has answered about another operation, {answered}.", subject=str(name))
