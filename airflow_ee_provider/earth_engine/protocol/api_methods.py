@@ -44,7 +44,7 @@ def get_operation(name: OperationName, backoff: Backoff = BACKOFF) -> Flow[Opera
     :raises EarthEngineError: if it is about one of another project, which no repeated request changes.
     """
     payload = yield from call(Request("GET", str(name), str(name)), backoff)
-    answered = OperationName.parse(payload.get("name", ""))
+    answered = _name_in(payload, str(name))
     if answered.id != name.id:
         raise TransientError(f"Earth Engine has answered about another operation, {answered}.", subject=str(name))
     if not is_same_project(answered.project, name.project):
@@ -54,6 +54,17 @@ def get_operation(name: OperationName, backoff: Backoff = BACKOFF) -> Flow[Opera
             remedy="Give the operation's full name as Earth Engine has it, with the project that started it.",
         )
     return Operation.from_api(payload, name)
+
+
+def _name_in(payload: Mapping[str, Any], subject: str) -> OperationName:
+    """Return the name of the operation that an answer is about.
+
+    :raises InvalidOperationNameError: if there is none; it names what was asked for.
+    """
+    try:
+        return OperationName.parse(payload.get("name", ""))
+    except InvalidOperationNameError as error:
+        raise InvalidOperationNameError(f"Earth Engine's answer is of no use: {error}", subject=subject) from None
 
 
 #: Operations of any project have a name in it as well.
@@ -235,7 +246,7 @@ def start_operation(
     repeatable = bool(payload.get("requestId"))
     request = Request("POST", f"{subject}/{method}", subject, body=encode(payload), repeatable=repeatable)
     answer = yield from call(request)
-    name = OperationName.parse(answer.get("name", ""))
+    name = _name_in(answer, subject)
     if not is_same_project(name.project, project):
         raise EarthEngineError(
             f"Earth Engine has answered a start with an operation of another project, {name}: it is not owned.",
