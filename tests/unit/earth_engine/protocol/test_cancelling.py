@@ -45,6 +45,15 @@ def test_a_list_that_asks_to_wait_for_long_stops_no_cancel() -> None:
     assert played.sent[3:] == [f"POST {name}:cancel" for name in names]
 
 
+def test_a_second_request_waits_no_longer_than_the_confirmation() -> None:
+    late, running = refused(429, **{"retry-after": "300"}), ok(operation("RUNNING"))
+
+    played = play(cancel([ABC]), [running, ok(), *[running] * 8, late, *[running] * 9])
+
+    assert outcomes(played) == ["STILL_CANCELLING"]
+    assert sum(played.sleeps) <= 60
+
+
 @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "CANCELLED"])
 def test_what_has_ended_is_not_cancelled_again(state: str) -> None:
     played = play(cancel([ABC]), [ok(operation(state))])
