@@ -143,20 +143,27 @@ class _List:
         return time.monotonic() - self.read_at
 
 
-def read_named(conn_ids: Iterable[str], names: Collection[OperationName]) -> list[ListedOperation]:
+def read_named(conn_ids: Iterable[str], names: Collection[OperationName], timeout: float) -> list[ListedOperation]:
     """Return some operations, as they are now, each with the first connection whose project it is of.
 
-    Those that are of no connection's project, or that cannot be read, are left out.
+    Those that are of no connection's project, or that Earth Engine does not know, are left out. Of one that cannot be
+    read now, only the name is known.
+
+    :param timeout: seconds for reading those of one connection; no wait that Earth Engine asks for exceeds them.
     """
     found: dict[OperationName, tuple[str, Operation]] = {}
     for conn_id in dict.fromkeys(conn_ids):
         try:
             hook = _hook(conn_id)
             mine = [name for name in names if name.project == hook.account.project and name not in found]
-            read = hook.read_operations(mine) if mine else {}
+            read = hook.read_operations(mine, timeout=timeout) if mine else {}
         except Exception:  # noqa: BLE001, S112 (as above: the others are read)
             continue
-        found |= {name: (conn_id, one) for name, one in read.items() if isinstance(one, Operation)}
+        found |= {
+            name: (conn_id, one if isinstance(one, Operation) else Operation.unread(name))
+            for name, one in read.items()
+            if not isinstance(one, OperationNotFoundError)
+        }
     held = with_holders([operation for _, operation in found.values()], read_holdings)
     return [ListedOperation(conn_id, one) for (conn_id, _), one in zip(found.values(), held, strict=True)]
 
