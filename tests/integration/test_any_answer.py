@@ -65,19 +65,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> QuickTime:
 
 
 @pytest.fixture
-def logged(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
-    """What has been logged since the last call."""
-
-    def read() -> str:
-        captured = capfd.readouterr()
-        written = captured.out + captured.err + caplog.text
-        caplog.clear()
-        return written
-
-    return read
-
-
-@pytest.fixture
 def command_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
     return CommandLine(monkeypatch, capfd)
 

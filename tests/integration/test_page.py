@@ -229,6 +229,19 @@ def test_no_detail_of_a_connection_reaches_the_browser(
     assert "is_anonymous" not in text
 
 
+def test_a_cancel_asks_for_permissions_that_the_page_has_kept(
+    api: TestClient, orphan: str, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shown(api, "user")[orphan]["forbidden"] == ""
+    deny(monkeypatch, "held_owner")
+
+    answer = api.post(CANCEL, headers=role("user"), json={"operation_names": [orphan]})
+
+    assert shown(api, "user").keys() == {orphan}  # For a while.
+    assert answer.status_code == 404
+    assert earth_engine_emulator.service.state(orphan) == "RUNNING"
+
+
 def test_who_may_not_see_or_change_an_operation_cannot_cancel_it(
     api: TestClient, orphan: str, nobodys: str, earth_engine_emulator: Emulator
 ) -> None:
