@@ -14,6 +14,7 @@ from clocks import QuickTime
 from hypothesis import strategies as st
 from loopback import LoopbackServer, send
 from yarl import URL
+from yarl._quoting import _Quoter
 
 from airflow_ee_provider.earth_engine.protocol import reading
 from airflow_ee_provider.emulator.faults import ApiError
@@ -39,6 +40,10 @@ def _value_error() -> None:
     urllib.parse.urlsplit("http://[")
 
 
+def _compiled_error() -> None:
+    _Quoter()(5)  # type: ignore[arg-type]
+
+
 def _unicode_error() -> None:
     json.loads(b"\xff")
 
@@ -58,6 +63,7 @@ def _status_line_error() -> None:
 #: Each raises, from a library's own code.
 RAISING: tuple[Callable[[], None], ...] = (
     _value_error,
+    _compiled_error,
     _unicode_error,
     _type_error,
     _http_error,
