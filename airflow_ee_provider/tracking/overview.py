@@ -185,8 +185,11 @@ def _overview(
         except Exception as error:  # noqa: BLE001 (a secrets backend raises what it likes, and its text may be a secret's)
             return f"The connection {conn_id!r} cannot be read: {type(error).__name__}."
 
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
-        listings = dict(zip(shown, threads.map(listing, shown), strict=True))
+    try:
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+            listings = dict(zip(shown, threads.map(listing, shown), strict=True))
+    except RuntimeError:  # The system starts no more threads.
+        listings = {conn_id: listing(conn_id) for conn_id in shown}
     found: dict[str, tuple[str, Operation]] = {}
     for conn_id, operations in listings.items():
         for operation in () if isinstance(operations, str) else operations:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -172,6 +173,18 @@ def test_an_empty_choice_of_a_dag_or_a_project_is_not_taken_for_none(call: Comma
             assert done.returncode == 2
             assert f"argument {name}: it is empty" in done.stderr
     assert orphan in call("list", "--output", "name").stdout
+
+
+def test_orphans_are_cancelled_where_the_system_starts_no_more_threads(
+    call: CommandLine, orphan: str, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    assert [row["outcome"] for row in call.rows("orphans", "--cancel", "--yes")] == ["CANCELLED"]
+    assert earth_engine_emulator.service.state(orphan) == "CANCELLED"
 
 
 def test_filters_beside_names_are_refused_rather_than_ignored(call: CommandLine, orphan: str) -> None:
