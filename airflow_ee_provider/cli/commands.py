@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.utils.providers_configuration_loader import providers_configuration_loaded
@@ -14,7 +14,7 @@ from airflow_ee_provider.base.measuring import measure_cancels
 from airflow_ee_provider.cli.output import CANCEL_COLUMNS, LONGEST_CELL, OPERATION_COLUMNS, Answer, answering, ask
 from airflow_ee_provider.cli.quiet import drop_warning_of_connection_types
 from airflow_ee_provider.earth_engine.model.operations import Operation, escaped_for_log
-from airflow_ee_provider.earth_engine.protocol.cancelling import CANCEL_TIMEOUT
+from airflow_ee_provider.earth_engine.protocol.cancelling import CANCEL_TIMEOUT, READING_SHARE
 from airflow_ee_provider.earth_engine.protocol.stale import StaleCriteria
 from airflow_ee_provider.tracking.database import read_holdings, visible_connections
 from airflow_ee_provider.tracking.holders import HeldOperation, describe_holders, with_holders
@@ -57,9 +57,12 @@ def cancel_command(args: Namespace) -> None:
     """Cancel operations, and confirm it; the exit code is 1 if one may still run."""
     with _answering() as answer:
         hook = _hook(args)
+        is_filtered = bool(args.dag_id or args.states) or _criteria(args) is not None
+        if args.operation_names and is_filtered:
+            sys.exit("Name operations, or choose some with filters; not both.")
         if args.operation_names:
             names = [str(name) for name in hook.account.names(args.operation_names)]
-            read = hook.read_operations(names)
+            read = hook.read_operations(names, timeout=_timeout(args) * READING_SHARE)
             found = [operation for operation in read.values() if isinstance(operation, Operation)]
             held = [
                 ListedOperation(args.conn_id, one)
@@ -154,14 +157,17 @@ def _cancel(held: Sequence[ListedOperation], args: Namespace, names: dict[str, l
             print(_question_line(one.held), file=sys.stderr)  # noqa: T201
         total = sum(map(len, names.values()))
         ask(f"Cancel {'this operation' if total == 1 else f'these {total:,} operations'}? [y/N] ")
-    timeout = CANCEL_TIMEOUT if args.timeout is None else args.timeout
     results: list[CancelResult] = []
     for conn_id, those in names.items():
-        results += _hook(args, conn_id).cancel_operations(those, timeout=timeout)
+        results += _hook(args, conn_id).cancel_operations(those, timeout=_timeout(args))
     measure_cancels([result.outcome for result in results], "command_line")
     answer.show([_bounded({**result.as_dict()}) for result in results], CANCEL_COLUMNS, args.output)
     if not all(result.outcome.has_ended for result in results):
         sys.exit(1)
+
+
+def _timeout(args: Namespace) -> timedelta:
+    return timedelta(seconds=CANCEL_TIMEOUT) if args.timeout is None else args.timeout
 
 
 def _question_line(one: HeldOperation) -> str:

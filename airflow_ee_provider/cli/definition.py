@@ -22,6 +22,13 @@ def duration(text: str) -> timedelta:
         raise argparse.ArgumentTypeError(f"{text!r:.50} is longer than any duration can be") from None
 
 
+def given(text: str) -> str:
+    """Refuse an empty text, as an unset variable of a shell is: without it, others' operations would be chosen."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
 ARG_NAMES = Arg(
     ("operation_names",),
     nargs="+",
@@ -40,14 +47,17 @@ ARG_OUTPUT = Arg(
     default="table",
     help="the format; name writes only the operations' names (default: %(default)s)",
 )
-ARG_CONN_ID = Arg(("--conn-id",), default="earth_engine_default", help="the connection (default: %(default)s)")
+ARG_CONN_ID = Arg(
+    ("--conn-id",), type=given, default="earth_engine_default", help="the connection (default: %(default)s)"
+)
 ARG_CONN_IDS = Arg(
     ("--conn-id",),
+    type=given,
     action="append",
     dest="conn_ids",
     help="a connection whose project is listed; can be repeated (default: [earth_engine] connections)",
 )
-ARG_PROJECT_ID = Arg(("--project-id",), help="the Cloud project (default: the connection's)")
+ARG_PROJECT_ID = Arg(("--project-id",), type=given, help="the Cloud project (default: the connection's)")
 ARG_ALL = Arg(("--all",), action="store_true", dest="also_ended", help="include operations that have ended")
 ARG_YES = Arg(("-y", "--yes"), action="store_true", help="do not ask first")
 ARG_CANCEL = Arg(("--cancel",), action="store_true", help="cancel them, and confirm it")
@@ -57,7 +67,7 @@ ARG_POLL_INTERVAL = Arg(
 )
 
 FILTERS = (
-    Arg(("--dag-id",), help="operations of tasks of this DAG"),
+    Arg(("--dag-id",), type=given, help="operations of tasks of this DAG"),
     Arg(("--description",), help="operations whose whole description matches this glob, such as 'ndvi-*'"),
     Arg(("--description-regex",), help="operations in whose description this regular expression is found"),
     Arg(

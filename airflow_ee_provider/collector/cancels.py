@@ -139,7 +139,8 @@ class Cancels:
             )
         if not names:
             return set(foreign), set()
-        found = {str(name): state for name, state in hook.read_operations(names, most_gets=MOST_GETS).items()}
+        read = hook.read_operations(names, most_gets=MOST_GETS, timeout=CONFIRM["timeout"])
+        found = {str(name): state for name, state in read.items()}
         errors = {name: state for name, state in found.items() if isinstance(state, EarthEngineError)}
         ended = {name for name, state in found.items() if name not in errors and state.done}  # type: ignore[union-attr]
         unknown = {name for name, error in errors.items() if isinstance(error, OperationNotFoundError)}

@@ -277,16 +277,16 @@ class Methods(ConnectionHook):
 
     @hook_method
     def read_operations(
-        self, names: Any, *, most_gets: int | None = None
+        self, names: Any, *, most_gets: int | None = None, timeout: float | timedelta | None = None
     ) -> Flow[dict[OperationName, Operation | EarthEngineError]]:
         """Read operations once, with few requests. The error of one operation does not affect the others.
 
         :param names: One name or several.
-        :param most_gets: Maximum number of operations that are read one by one; others that the list does not show are
-            missing in the result. None for all. `EarthEngineAsyncHook` ignores it.
+        :param most_gets: How many are read one by one; others that the list does not show are missing. None for all.
+        :param timeout: In seconds or as a timedelta; no wait that Earth Engine asks for exceeds it. None for no limit.
         """
         found: dict[OperationName, Operation | EarthEngineError] = yield ReadOperations(
-            tuple(self.account.names(names)), most_gets=most_gets
+            tuple(self.account.names(names)), within=_TIMEOUT_OR_NONE.read(timeout), most_gets=most_gets
         )
         return found
 

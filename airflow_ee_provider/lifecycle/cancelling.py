@@ -144,7 +144,8 @@ def _finished_before(hook: EarthEngineHook, names: list[OperationName], timeout:
     if not timeout:
         return []
     with suppress(Exception):  # This only improves the report.
-        seen = run_with_timeout(lambda: hook.read_operations(names), min(timeout, SEEN_WITHIN)).values()
+        limit = min(timeout, SEEN_WITHIN)
+        seen = run_with_timeout(lambda: hook.read_operations(names, timeout=limit), limit).values()
         ended = [o for o in seen if not isinstance(o, EarthEngineError) and o.done and not o.cancelled]
         return [CancelResult(operation.name, CancelOutcome.ALREADY_FINISHED, operation) for operation in ended]
     return []

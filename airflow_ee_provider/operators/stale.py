@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import conf
+from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
 from airflow_ee_provider.base import parameters
 from airflow_ee_provider.base.connection import connection_kwargs
@@ -225,10 +225,16 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
             max_priority=self.max_priority,
             min_eecu_seconds=self.min_eecu_seconds,
             states=_texts(self.states),
-            keep=frozenset(names_of(self, "keep")),
+            keep=self._kept(),
             among=self._orphans() if self.orphaned else None,
             select_all=self.select_all,
         )
+
+    def _kept(self) -> frozenset[OperationName]:
+        kept = frozenset(names_of(self, "keep"))
+        if "keep" in self._given and not kept:  # For example a list in which a template was rendered to nothing.
+            raise AirflowFailException(f"keep is {self.keep!r:.100} and names no operation: more would be cancelled.")
+        return kept
 
     def _orphans(self) -> dict[OperationName, str]:
         """Return the project's orphaned operations, each with the task that it belonged to."""

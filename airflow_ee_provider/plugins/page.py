@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -22,28 +22,26 @@ from airflow_ee_provider.plugins.permissions import Permissions, permissions_of
 from airflow_ee_provider.plugins.visibility import as_seen, editable, readable
 from airflow_ee_provider.tracking.audit import audit_row
 from airflow_ee_provider.tracking.database import read_holdings, visible_connections
-from airflow_ee_provider.tracking.holders import orphans_among
+from airflow_ee_provider.tracking.holders import OLDEST, orphans_among
 from airflow_ee_provider.tracking.overview import read_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from airflow_ee_provider.earth_engine.model.results import CancelDict
+    from airflow_ee_provider.earth_engine.protocol.cancelling import CancelResult
     from airflow_ee_provider.plugins.choosing import Choice, Place
     from airflow_ee_provider.plugins.visibility import Seen
     from airflow_ee_provider.tracking.overview import ListedOperation, Overview
 
-#: The longest time for requesting cancels, in seconds.
-CANCEL_TIMEOUT = 120.0
+#: The longest time for requesting cancels, and before that, for reading the operations of each connection, in seconds.
+CANCEL_TIMEOUT, READING_TIMEOUT = 120.0, 15.0
 
 #: Fields of operations and of their tasks that the page does not show.
 _NOT_SHOWN = frozenset({"priority", "duration_seconds", "dag_owners", "triggered_by"})
 
 #: The most tasks and destinations of an operation, and the most characters of its error, that the page shows.
 MOST_SHOWN, LONGEST_MESSAGE = 5, 1000
-
-#: The greatest age of the records that are read. An operation runs for ten days at most, and may be queued before.
-OLDEST = timedelta(days=60)
 
 
 @dataclass(frozen=True)
@@ -125,12 +123,14 @@ def _is_mine(shown: ListedOperation, user_name: str) -> bool:
 def cancel(user: Any, names: list[str]) -> list[CancelDict]:
     """Request the cancel of operations, with the connections that list them: of all, or of none.
 
+    An operation that cannot be read now is cancelled all the same: its records and the connection decide who may.
+
     :raises LookupError: If one of them is not listed for the user.
     :raises PermissionError: If the user may not cancel one of them; with the reason.
     """
     parsed = {name for text in names if (name := _name(text))}
     # The operations, their tasks and the user's permissions are read now, not taken from the cached overview.
-    listed = {str(one.held.operation.name): one for one in read_named(visible_connections(), parsed)}
+    listed = {str(one.held.operation.name): one for one in read_named(visible_connections(), parsed, READING_TIMEOUT)}
     chosen = [listed[name] for name in names if name in listed]
     permissions = Permissions(user)
     may_read = readable(chosen, permissions)
@@ -144,12 +144,19 @@ def cancel(user: Any, names: list[str]) -> list[CancelDict]:
     results: list[CancelDict] = []
     for conn_id in dict.fromkeys(one.conn_id for one in chosen):
         of_connection = [name for name in names if listed[name].conn_id == conn_id]
-        asked = EarthEngineServerHook(conn_id).cancel_operations(
-            of_connection, wait_for_completion=False, timeout=CANCEL_TIMEOUT
-        )
+        hook = EarthEngineServerHook(conn_id)
+        asked = hook.cancel_operations(of_connection, wait_for_completion=False, timeout=CANCEL_TIMEOUT)
         measure_cancels([result.outcome for result in asked], "page")
-        results += [result.as_dict() for result in asked]
+        results += [_as_shown(result, hook) for result in asked]
     return results
+
+
+def _as_shown(result: CancelResult, hook: EarthEngineServerHook) -> CancelDict:
+    """Return a result without what a server has answered that an anonymous connection names."""
+    shown = result.as_dict()
+    if result.error:
+        shown["error"] = {"code": result.error.code, "message": hook.describe(result.error)}
+    return shown
 
 
 def _name(text: str) -> OperationName | None:

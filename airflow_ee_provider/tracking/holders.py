@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_ee_provider.base.task_states import ACTIVE_STATES
@@ -12,7 +12,6 @@ from airflow_ee_provider.tracking.record import Ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import datetime
 
     from airflow_ee_provider.earth_engine.model.operations import Operation
 
@@ -21,6 +20,9 @@ ACTIVE_RUN_STATES = ("queued", "running")
 
 #: The allowed difference between the clocks of Earth Engine and of Airflow's database, for the age of records.
 CLOCKS_DIFFER = timedelta(hours=2)
+
+#: How far back records are read: an operation runs for ten days at most, and may wait before that.
+OLDEST = timedelta(days=60)
 
 
 class HolderDict(TypedDict):
@@ -211,6 +213,10 @@ def with_holders(
 
 
 def earliest_record(operations: Iterable[Operation]) -> datetime | None:
-    """Return the earliest time at which one of the operations can have been recorded; None if there are none."""
-    times = [operation.create_time for operation in operations if operation.create_time is not None]
-    return min(times) - CLOCKS_DIFFER if times else None
+    """Return the earliest time at which one of the operations can have been recorded; None if there are none.
+
+    An operation that could not be read has no time, and its records decide who may cancel it.
+    """
+    oldest = datetime.now(timezone.utc) - OLDEST
+    times = [oldest if one.create_time is None else one.create_time - CLOCKS_DIFFER for one in operations]
+    return max(oldest, min(times)) if times else None

@@ -143,20 +143,28 @@ class _List:
         return time.monotonic() - self.read_at
 
 
-def read_named(conn_ids: Iterable[str], names: Collection[OperationName]) -> list[ListedOperation]:
+def read_named(conn_ids: Iterable[str], names: Collection[OperationName], timeout: float) -> list[ListedOperation]:
     """Read some operations, and return each with the first connection of its project.
 
-    Operations in no connection's project, and those that cannot be read, are omitted.
+    Operations in no connection's project, and those that Earth Engine does not know, are omitted. Of an operation that
+    cannot be read now, only the name is known.
+
+    :param timeout: The longest time for reading the operations of one connection, in seconds; no `Retry-After` exceeds
+        it.
     """
     found: dict[OperationName, tuple[str, Operation]] = {}
     for conn_id in dict.fromkeys(conn_ids):
         try:
             hook = _hook(conn_id)
             mine = [name for name in names if name.project == hook.account.project and name not in found]
-            read = hook.read_operations(mine) if mine else {}
+            read = hook.read_operations(mine, timeout=timeout) if mine else {}
         except Exception:  # noqa: BLE001, S112 (one connection's error must not prevent reading the others)
             continue
-        found |= {name: (conn_id, one) for name, one in read.items() if isinstance(one, Operation)}
+        found |= {
+            name: (conn_id, one if isinstance(one, Operation) else Operation.unread(name))
+            for name, one in read.items()
+            if not isinstance(one, OperationNotFoundError)
+        }
     held = with_holders([operation for _, operation in found.values()], read_holdings)
     return [ListedOperation(conn_id, one) for (conn_id, _), one in zip(found.values(), held, strict=True)]
 
@@ -178,8 +186,11 @@ def _overview(
         except Exception as error:  # noqa: BLE001 (a secrets backend may raise any exception, and its text may be secret)
             return f"Could not read the connection {conn_id!r}: {type(error).__name__}."
 
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
-        listings = dict(zip(shown, threads.map(listing, shown), strict=True))
+    try:
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+            listings = dict(zip(shown, threads.map(listing, shown), strict=True))
+    except RuntimeError:  # The system starts no more threads.
+        listings = {conn_id: listing(conn_id) for conn_id in shown}
     found: dict[str, tuple[str, Operation]] = {}
     for conn_id, operations in listings.items():
         for operation in () if isinstance(operations, str) else operations:

@@ -59,6 +59,19 @@ def orphan(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> str:
 
 
 @pytest.fixture
+def logged(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """What was logged since the last call: Airflow 3 writes to the standard output, Airflow 2 to Python's logging."""
+
+    def read() -> str:
+        captured = capfd.readouterr()
+        written = captured.out + captured.err + caplog.text
+        caplog.clear()
+        return written
+
+    return read
+
+
+@pytest.fixture
 def run_dag(
     dags: dict[str, Any], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> Callable[..., Ran]:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from task_states import set_states
+from task_states import forget_runs, set_states
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, database_of_its_own
 from airflow_ee_provider.base.stored_values import xcom_table
@@ -75,17 +75,6 @@ def owned(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> str:
     name = earth_engine_emulator.service.add("ndvi")
     run_dag("owned", name)
     return name
-
-
-def forget_runs() -> None:
-    """Let there be no runs: those of other tests are theirs."""
-    from airflow.models.dagrun import DagRun
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        for table in (xcom_table(), TaskInstance.__table__, DagRun.__table__):
-            session.execute(table.delete())
 
 
 def change(model: str, **values: Any) -> None:

@@ -7,18 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
-from io import StringIO
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 from airflow import __version__ as airflow_version
+from command_line import CommandLine
 from eventually import eventually
 from typed import mistakes
 
-from airflow_ee_provider.__main__ import main
 from airflow_ee_provider.tracking.holders import HeldOperationDict
 from airflow_ee_provider.tracking.overview import ListedOperationDict
 
@@ -28,38 +27,6 @@ if TYPE_CHECKING:
 OURS = (sys.executable, "-m", "airflow_ee_provider")
 #: Airflow takes commands from providers from 3.2 on.
 AIRFLOWS = (str(Path(sys.executable).parent / "airflow"), "earth-engine")
-
-
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-class CommandLine:
-    """Runs a command in this process; the program itself is started by two tests only, since it takes seconds."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch, self._capfd = monkeypatch, capfd
-
-    def __call__(self, *arguments: str, answer: str = "") -> Done:
-        self._monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")  # What a command sets ends with the test.
-        self._monkeypatch.setattr(sys, "stdin", StringIO(answer))
-        self._capfd.readouterr()
-        code, said = 0, ""
-        try:
-            main(list(arguments))
-        except SystemExit as ended:  # Python prints a text, and ends with 1.
-            code, said = (1, ended.code) if isinstance(ended.code, str) else (int(ended.code or 0), "")
-        captured = self._capfd.readouterr()
-        return Done(code, captured.out, captured.err + said)
-
-    def rows(self, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
-        done = self(*arguments, "--output", "json")
-        assert done.returncode == code, done.stderr
-        found: list[dict[str, Any]] = json.loads(done.stdout)
-        return found
 
 
 @pytest.fixture
@@ -194,6 +161,38 @@ def test_an_empty_filter_as_an_unset_variable_of_a_shell_is_refused(call: Comman
 
     assert done.returncode == 1
     assert f"{name} is empty" in done.stderr
+    assert orphan in call("list", "--output", "name").stdout
+
+
+def test_an_empty_choice_of_a_dag_or_a_project_is_not_taken_for_none(call: CommandLine, orphan: str) -> None:
+    """Without it, the command would choose the operations of other DAGs, or of another project."""
+    for command in (["cancel", "--yes", "--older-than", "0s"], ["orphans", "--cancel", "--yes"], ["list"]):
+        for name in ("--dag-id", "--conn-id", "--project-id"):
+            done = call(*command, name, "")
+
+            assert done.returncode == 2
+            assert f"argument {name}: it is empty" in done.stderr
+    assert orphan in call("list", "--output", "name").stdout
+
+
+def test_orphans_are_cancelled_where_the_system_starts_no_more_threads(
+    call: CommandLine, orphan: str, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    assert [row["outcome"] for row in call.rows("orphans", "--cancel", "--yes")] == ["CANCELLED"]
+    assert earth_engine_emulator.service.state(orphan) == "CANCELLED"
+
+
+def test_filters_beside_names_are_refused_rather_than_ignored(call: CommandLine, orphan: str) -> None:
+    for filters in (["--older-than", "2h"], ["--dag-id", "another"], ["--state", "PENDING"]):
+        done = call("cancel", orphan, "--yes", *filters)
+
+        assert done.returncode == 1
+        assert "not both" in done.stderr
     assert orphan in call("list", "--output", "name").stdout
 
 

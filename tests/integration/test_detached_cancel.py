@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -160,13 +161,14 @@ def test_the_log_of_airflow_is_not_the_socket_to_a_task() -> None:
     assert (ran.stderr, ran.stdout) == ("a line", "a socket has b''\n")
 
 
-def test_no_secret_is_in_its_command_line(service: Service) -> None:
+def test_no_secret_is_in_its_command_line_or_environment(service: Service) -> None:
     service.fail("unavailable", times=None)  # It is still there when it is looked at.
     hook = EarthEngineHook()
 
     process = cancel_in_another_process(hook.account, hook.account.names(add(service, 1)))
 
     assert psutil.Process(process).cmdline()[1:] == ["-I", "-c", PROGRAM]
+    assert psutil.Process(process).environ().keys() - os.environ.keys() <= {"COLUMNS", "LINES"}  # Readline's.
     service.faults.clear()
     wait_for_end(process)
 

@@ -104,6 +104,34 @@ def test_what_an_xcom_has_of_another_project_is_cancelled_only_if_the_author_nam
     assert [emulator.service.state(name) for name in (mine, theirs)] == ["CANCELLED", state]
 
 
+@pytest.mark.parametrize(
+    ("about", "state"),
+    [
+        ({"dag": Dag()}, "RUNNING"),
+        ({"dag": Dag("{{ params.project }}")}, "CANCELLED"),
+        ({}, "CANCELLED"),
+    ],
+    ids=["no project in the DAG", "a template", "a deadline's callback, without a DAG"],
+)
+def test_where_the_author_leaves_the_project_open_the_record_decides(
+    *,
+    emulator: Emulator,
+    notify: Callable[..., None],
+    run_holds: dict[str, Any],
+    logged: Callable[[], str],
+    about: dict[str, Any],
+    state: str,
+) -> None:
+    theirs = emulator.service.add("x", "theirs")
+    account = {"earth_engine_conn_id": "earth_engine_default", "project_id": "theirs", "impersonation_chain": None}
+    run_holds["a"] = Record((theirs,), account).as_json()
+
+    notify({"reason": "failed", "ti": TaskInstance(), **about}, scope="run")
+
+    assert emulator.service.state(theirs) == state
+    assert (f"are left alone: {theirs}" in logged()) == (state == "RUNNING")
+
+
 def test_as_a_dags_callback_it_cancels_what_the_run_has_recorded(
     emulator: Emulator, notify: Callable[..., None], run_holds: dict[str, Any]
 ) -> None:
@@ -137,19 +165,15 @@ def test_its_author_can_say_whose_operations_it_cancels(
 
 @pytest.mark.usefixtures("emulator")
 def test_what_earth_engine_does_not_know_is_no_error_where_that_is_said(
-    notify: Callable[..., None], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    notify: Callable[..., None], logged: Callable[[], str]
 ) -> None:
     gone = "projects/earth-demo/operations/GONE"
 
-    def log() -> str:  # Airflow 3 writes it to the standard output, Airflow 2 to Python's logging.
-        captured = capfd.readouterr()
-        return captured.out + captured.err + caplog.text
-
     notify({"ti": TaskInstance()}, operation_names=gone, not_found_ok=True)
-    assert "It may still run" not in log()
+    assert "It may still run" not in logged()
 
     notify({"ti": TaskInstance()}, operation_names=gone)
-    assert "It may still run" in log()
+    assert "It may still run" in logged()
 
 
 def test_each_operation_is_cancelled_in_the_name_that_started_it(

@@ -14,51 +14,43 @@ import pytest
 from airflow import __version__ as airflow_version
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.earth_engine.protocol import retries
 from airflow_ee_provider.tracking.overview import Overview
 
 if not AIRFLOW_3:
     pytest.skip("Airflow 2 has no such pages", allow_module_level=True)
 
-from airflow.api_fastapi.app import create_app, get_auth_manager, purge_cached_app
+from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from clocks import let_time_fly
 from fastapi import HTTPException
-from fastapi.testclient import TestClient
+from loopback import LoopbackServer, send
+from page_client import CANCEL, OPERATIONS, ORPHANS, api_server, cache_nothing, role
 
 from airflow_ee_provider.plugins import app as doors
 from airflow_ee_provider.plugins import page
-from airflow_ee_provider.plugins.cached_overview import CachedOverview, of_active, of_everything
+from airflow_ee_provider.plugins.cached_overview import CachedOverview
 from airflow_ee_provider.plugins.permissions import Permissions, forget_permissions
 from airflow_ee_provider.plugins.pools import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from http.server import BaseHTTPRequestHandler
+
+    from fastapi.testclient import TestClient
 
     from airflow_ee_provider.emulator import Emulator
-
-OPERATIONS = "/earth-engine/operations"
-CANCEL = "/earth-engine/operations/cancel"
-ORPHANS = "/earth-engine/orphans"
 
 
 @pytest.fixture(scope="module")
 def api(airflow_database: None) -> Iterator[TestClient]:  # noqa: ARG001 (its tables must be there)
-    purge_cached_app()
-    with TestClient(create_app(apps="core"), raise_server_exceptions=False) as client:
+    with api_server() as client:
         yield client
-    purge_cached_app()
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doors, "_active", of_active())
-    monkeypatch.setattr(doors, "_everything", of_everything())
-    forget_permissions()
-
-
-def role(name: str) -> dict[str, str]:
-    """Return the headers of a user."""
-    user = SimpleAuthManagerUser(username=name, role=name)
-    return {"Authorization": f"Bearer {get_auth_manager().generate_jwt(user)}"}
+    cache_nothing(monkeypatch)
 
 
 @pytest.fixture
@@ -237,6 +229,19 @@ def test_no_detail_of_a_connection_reaches_the_browser(
     assert "is_anonymous" not in text
 
 
+def test_a_cancel_asks_for_permissions_that_the_page_has_kept(
+    api: TestClient, orphan: str, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shown(api, "user")[orphan]["forbidden"] == ""
+    deny(monkeypatch, "held_owner")
+
+    answer = api.post(CANCEL, headers=role("user"), json={"operation_names": [orphan]})
+
+    assert shown(api, "user").keys() == {orphan}  # For a while.
+    assert answer.status_code == 404
+    assert earth_engine_emulator.service.state(orphan) == "RUNNING"
+
+
 def test_who_may_not_see_or_change_an_operation_cannot_cancel_it(
     api: TestClient, orphan: str, nobodys: str, earth_engine_emulator: Emulator
 ) -> None:
@@ -289,6 +294,44 @@ def test_all_are_cancelled_or_none(
     assert answer.status_code == 403
     assert "no task owns it" in answer.json()["detail"]
     assert earth_engine_emulator.service.state(orphan) == "RUNNING"
+
+
+def test_what_cannot_be_read_now_is_cancelled_by_those_who_may(
+    api: TestClient, orphan: str, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its records decide who may, as they do for what can be read."""
+    monkeypatch.setattr(retries.BACKOFF.jitter, "uniform", lambda *_: 0.0)
+    earth_engine_emulator.service.fail("unavailable", method="GET", path=orphan, times=None)
+
+    def cancel(user: str) -> Any:
+        return api.post(CANCEL, headers=role(user), json={"operation_names": [orphan]})
+
+    assert cancel("viewer").status_code == 403
+    assert earth_engine_emulator.service.state(orphan) == "RUNNING"
+    assert [one["outcome"] for one in cancel("user").json()["results"]] == ["STILL_CANCELLING"]
+    assert earth_engine_emulator.service.state(orphan) in ("CANCELLING", "CANCELLED")
+
+
+class Foreign(LoopbackServer):
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        send(request, b"S3CR3T")
+
+
+def test_a_cancel_does_not_show_what_another_service_of_this_machine_answers(
+    api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_time_fly(monkeypatch)
+    name = "projects/earth-demo/operations/A"
+    with Foreign() as server:
+        extra = {"project": "earth-demo", "is_anonymous": True}
+        connection = {"conn_type": "earth_engine", "host": server.url, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
+
+        answer = api.post(CANCEL, headers=role("admin"), json={"operation_names": [name]})
+
+    [result] = answer.json()["results"]
+    assert result["error"]["message"].startswith("The server that this anonymous connection names")
+    assert "S3CR3T" not in answer.text
 
 
 def test_nonsense_is_refused(api: TestClient, orphan: str) -> None:

@@ -1,4 +1,4 @@
-"""States of task instances and runs, changed behind Airflow's back."""
+"""States of task instances and runs, changed in Airflow's database."""
 
 from __future__ import annotations
 
@@ -12,3 +12,16 @@ def set_states(dag_id: str, task_state: str | None, run_state: str) -> None:
     with create_session() as session:
         session.query(TaskInstance).filter(TaskInstance.dag_id == dag_id).update({"state": task_state})
         session.query(DagRun).filter(DagRun.dag_id == dag_id).update({"state": run_state})
+
+
+def forget_runs() -> None:
+    """Delete all runs: those of other tests are theirs."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    from airflow_ee_provider.base.stored_values import xcom_table
+
+    with create_session() as session:
+        for table in (xcom_table(), TaskInstance.__table__, DagRun.__table__):
+            session.execute(table.delete())

@@ -1,16 +1,20 @@
-"""What requests lacks: a TLS context of ours, and an end of an answer's body, in time and in size.
+"""What requests lacks: a TLS context of ours, and an end of an answer, in time, and of its body in size.
 
 Its timeouts are for one read: a server that sends a byte now and then would keep a worker for as long as it likes.
 """
 
 from __future__ import annotations
 
+import http.client
+import io
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ContentDecodingError, ReadTimeout
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from airflow_ee_provider.earth_engine.model import limits
 
@@ -37,8 +41,61 @@ def pieces(raw: Any, *, unpacked: bool) -> Iterator[bytes]:
             raise ReadTimeout(f"the answer has not ended in {limits.ANSWER_TIMEOUT:g} s")
 
 
+class _Received(io.RawIOBase):
+    """What a socket receives of one answer, up to a moment; `pieces` limits the body's time."""
+
+    def __init__(self, received: io.RawIOBase) -> None:
+        self._received = received
+        self.until = time.monotonic() + limits.ANSWER_TIMEOUT
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if time.monotonic() > self.until:
+            raise TimeoutError
+        return self._received.readinto(buffer)
+
+    def close(self) -> None:
+        self._received.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer whose headers end in time, although a server sends them byte by byte."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._received = _Received(self.fp.detach())
+        self.fp = io.BufferedReader(self._received)
+
+    def begin(self) -> None:
+        super().begin()
+        self._received.until = float("inf")
+
+
+class _Connection(HTTPConnection):
+    response_class = _Answer
+
+
+class _TlsConnection(HTTPSConnection):
+    response_class = _Answer
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+#: The connections whose answers end in time.
+_POOLS = {"http": _Pool, "https": _TlsPool}
+
+
 class TlsAdapter(HTTPAdapter):
-    """Sends requests with a TLS context of ours, also through a proxy.
+    """Sends requests with a TLS context of ours, also through a proxy; answers end in time.
 
     :param context: None for that of requests.
     :param options: those of requests' own adapter.
@@ -59,10 +116,13 @@ class TlsAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Connect with the context."""
         super().init_poolmanager(*args, **{**kwargs, **self._tls})
+        self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Do the same through a proxy."""
-        return super().proxy_manager_for(proxy, **kwargs, **self._tls)
+        manager = super().proxy_manager_for(proxy, **kwargs, **self._tls)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
 
 
 class SmallAnswersAdapter(TlsAdapter):

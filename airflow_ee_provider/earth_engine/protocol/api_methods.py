@@ -20,7 +20,7 @@ from airflow_ee_provider.earth_engine.model.errors import (
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName, check_project
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.earth_engine.protocol.effects import Flow, LogMessage, Request
-from airflow_ee_provider.earth_engine.protocol.retries import call, request_with_answer, server_time
+from airflow_ee_provider.earth_engine.protocol.retries import BACKOFF, Backoff, call, request_with_answer, server_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -37,14 +37,14 @@ PAGE_SIZE = 500
 MOST_PAGES, LONGEST_TOKEN = 400, 4096
 
 
-def get_operation(name: OperationName) -> Flow[Operation]:
+def get_operation(name: OperationName, backoff: Backoff = BACKOFF) -> Flow[Operation]:
     """``projects.operations.get``.
 
     :raises TransientError: if the answer is about another operation: what was asked for is all that is acted on.
     :raises EarthEngineError: if it is about one of another project, which no repeated request changes.
     """
-    payload = yield from call(Request("GET", str(name), str(name)))
-    answered = OperationName.parse(payload.get("name", ""))
+    payload = yield from call(Request("GET", str(name), str(name)), backoff)
+    answered = _name_in(payload, str(name))
     if answered.id != name.id:
         raise TransientError(f"Earth Engine returned another operation, {answered}.", subject=str(name))
     if not is_same_project(answered.project, name.project):
@@ -54,6 +54,17 @@ def get_operation(name: OperationName) -> Flow[Operation]:
             remedy="Give the operation's full name, with the project that started it.",
         )
     return Operation.from_api(payload, name)
+
+
+def _name_in(payload: Mapping[str, Any], subject: str) -> OperationName:
+    """Return the name of the operation that an answer is about.
+
+    :raises InvalidOperationNameError: if there is none; it names what was asked for.
+    """
+    try:
+        return OperationName.parse(payload.get("name", ""))
+    except InvalidOperationNameError as error:
+        raise InvalidOperationNameError(f"Earth Engine's answer is of no use: {error}", subject=subject) from None
 
 
 #: Operations of any project have a name in it as well.
@@ -235,7 +246,7 @@ def start_operation(
     repeatable = bool(payload.get("requestId"))
     request = Request("POST", f"{subject}/{method}", subject, body=encode(payload), repeatable=repeatable)
     answer = yield from call(request)
-    name = OperationName.parse(answer.get("name", ""))
+    name = _name_in(answer, subject)
     if not is_same_project(name.project, project):
         raise EarthEngineError(
             f"Earth Engine answered a start with an operation of another project, {name}. The task does not own it.",

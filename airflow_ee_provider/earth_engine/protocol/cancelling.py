@@ -173,7 +173,7 @@ def confirm_cancels(
         # A fault that passes is no news: the operation stays what it was, and is read again.
         news = {name: found for name, found in seen.items() if not isinstance(found, TransientError)}
         confirmed: list[CancelResult] = yield SideBySide(
-            [_confirm_cancel(*item, ask_again=ask) for item in news.items()]
+            [_confirm_cancel(*item, started + timeout, ask_again=ask) for item in news.items()]
         )
         latest.update({result.name: result for result in confirmed if not result.unanswered})
         yield from _log([r for r in confirmed if r.outcome is not CancelOutcome.STILL_CANCELLING], len(latest))
@@ -198,8 +198,10 @@ def _request_cancel(name: OperationName, seen: Operation | EarthEngineError | No
     )
 
 
-def _confirm_cancel(name: OperationName, seen: Operation | EarthEngineError, *, ask_again: bool) -> Flow[CancelResult]:
-    operation = (yield from attempt(_ask_to_cancel(name, seen))) if ask_again else seen
+def _confirm_cancel(
+    name: OperationName, seen: Operation | EarthEngineError, until: float, *, ask_again: bool
+) -> Flow[CancelResult]:
+    operation = (yield from attempt(within(_ask_to_cancel(name, seen), until))) if ask_again else seen
     if isinstance(operation, EarthEngineError):
         return _error_result(name, operation)
     if not operation.done:

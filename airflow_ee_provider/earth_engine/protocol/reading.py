@@ -5,13 +5,14 @@ Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.op
 
 from __future__ import annotations
 
+from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING
 
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, TransientError
 from airflow_ee_provider.earth_engine.protocol.api_methods import PAGE_SIZE, find_operations, get_operation
 from airflow_ee_provider.earth_engine.protocol.effects import Flow, SideBySide
-from airflow_ee_provider.earth_engine.protocol.retries import attempt, within
+from airflow_ee_provider.earth_engine.protocol.retries import Backoff, attempt, within
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 #: How many gets a page of a list is worth: it has 500 operations, few of which may be ours.
 GETS_PER_LIST_PAGE = 20
 
+#: How many operations are read by their names, and how often each, after a list has failed.
+PROBES, ONCE = 2, Backoff(attempts=1)
+
 ReadResults = dict["OperationName", "Operation | EarthEngineError"]
 
 
@@ -30,15 +34,30 @@ def list_is_cheaper(operations: int) -> bool:
     return operations > GETS_PER_LIST_PAGE * ceil(operations / PAGE_SIZE)
 
 
-def read_list(project: str, names: Collection[OperationName]) -> Flow[ReadResults]:
+def read_list(project: str, names: Collection[OperationName], until: float | None = None) -> Flow[ReadResults]:
     """Read operations in the pages of a list; names that are missing from the answer must be read one by one.
 
     It stops once the pages cost more than single gets would: a project can have many thousands of newer operations.
+
+    :param until: see `read_operations`.
     """
-    listed = yield from attempt(find_operations(project, names, most_pages=len(names) // GETS_PER_LIST_PAGE))
+    most_pages = len(names) // GETS_PER_LIST_PAGE
+    listed = yield from attempt(within(find_operations(project, names, most_pages), until))
     if isinstance(listed, TransientError):
-        return dict.fromkeys(names, listed)
+        return (yield from _read_unlisted(names, listed, until))
     return {} if isinstance(listed, EarthEngineError) else {**listed}  # Who may not list may still get.
+
+
+def _read_unlisted(names: Collection[OperationName], error: TransientError, until: float | None) -> Flow[ReadResults]:
+    """Check with one or two gets whether only the list fails: one odd operation of any user can be the cause.
+
+    :param error: of the list; that of all operations if no get is answered either.
+    """
+    for name in islice(names, PROBES):
+        read = yield from attempt(within(get_operation(name, ONCE), until))
+        if not isinstance(read, TransientError):
+            return {name: read}
+    return dict.fromkeys(names, error)
 
 
 def read_operations(
@@ -53,7 +72,7 @@ def read_operations(
     for project in sorted({name.project for name in names}):
         mine = [name for name in names if name.project == project]
         if list_is_cheaper(len(mine)):
-            seen.update((yield from within(read_list(project, mine), until)))
+            seen.update((yield from read_list(project, mine, until)))
         missing = [name for name in mine if name not in seen][:most_gets]
         reads = [attempt(within(get_operation(name), until)) for name in missing]
         seen.update(zip(missing, (yield SideBySide(reads)), strict=True))

@@ -30,6 +30,9 @@ CLOCKS_DIFFER = timedelta(days=2)
 #: a long text.
 LONGEST_DESCRIPTION = 256
 
+#: Descriptions that have little in common: a pattern that matches all of them selects everything.
+UNLIKE = ("myExportImageTask", "2024-01-31 / \u00c4gypten 7", "~#~#~#~#~#~#")
+
 #: The highest priority that an operation can have; Earth Engine runs those of a higher one first.
 HIGHEST_PRIORITY = 9999
 
@@ -90,8 +93,8 @@ class StaleCriteria:
         """Yield of each criterion whether it can leave out an operation."""
         yield self.among is not None
         yield bool(self.types)
-        yield bool(self.description) and not fnmatchcase("", self.description)
-        yield bool(self.description_regex) and not re.search(self.description_regex, "")
+        yield bool(self.description) and not all(fnmatchcase(text, self.description) for text in UNLIKE)
+        yield bool(self.description_regex) and not all(re.search(self.description_regex, text) for text in UNLIKE)
         yield self.older_than is not None and self.older_than > timedelta(0)
         yield self.max_priority is not None and self.max_priority < HIGHEST_PRIORITY
         yield self.min_eecu_seconds is not None and self.min_eecu_seconds > 0

@@ -14,8 +14,12 @@ _LIBRARIES = (
     "urllib3",
     "google",
     "aiohttp",
+    "aiohappyeyeballs",
+    "aiosignal",
+    "frozenlist",
     "yarl",
     "multidict",
+    "propcache",
     "idna",
     "charset_normalizer",
     "cryptography",
@@ -38,4 +42,6 @@ def _is_of_library(error: Exception) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     file = trace.tb_frame.f_code.co_filename if trace is not None else ""
-    return file.startswith((_STANDARD_LIBRARY, "<")) or any(f"{os.sep}{name}{os.sep}" in file for name in _LIBRARIES)
+    # What Cython has compiled has a path without its folder: aiohttp/_http_parser.pyx.
+    path = os.sep + file
+    return file.startswith((_STANDARD_LIBRARY, "<")) or any(f"{os.sep}{name}{os.sep}" in path for name in _LIBRARIES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -45,6 +46,21 @@ def test_a_criterion_that_a_template_makes_empty_is_refused_by_its_name(name: st
 def test_a_criterion_that_is_given_empty_is_refused_when_the_dag_is_parsed(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^{name} is empty"):
         stale(**{"older_than": 60, name: value})
+
+
+@pytest.mark.parametrize("rendered", [[""], [None], "[None]", "['']", ",", [[]], "null"])
+def test_a_list_to_keep_of_which_templates_leave_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, rendered: Any
+) -> None:
+    extra = {"project": "p", "is_anonymous": True}
+    connection = {"conn_type": "earth_engine", "host": "http://127.0.0.1:1", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
+    operator = stale(older_than=60, keep=["{{ params.x }}"])
+    operator.keep = rendered
+    operator.pre_execute({})
+
+    with pytest.raises(AirflowFailException, match=r"^keep is .* and names no operation"):
+        operator.execute({})
 
 
 def test_what_is_not_given_is_not_missed() -> None:

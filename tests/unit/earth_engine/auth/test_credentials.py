@@ -106,6 +106,7 @@ def test_application_default_credentials_serve_where_nothing_is_configured(
         ({"key_path": "/a", "keyfile_dict": "{}"}, CredentialsError, "key_path names no key file"),
         ({"key_path": "/a", "keyfile_dict": '{"a": 1}'}, CredentialsError, "more than one source"),
         ({"is_anonymous": True}, CredentialsError, "Anonymous"),
+        ({"is_anonymous": True, "host": "https://192.0.2.1"}, CredentialsError, "Anonymous"),
         ({"host": "http://earthengine.googleapis.com"}, InvalidRequestError, "plain http"),
         ({"host": "https://user@x.example"}, InvalidRequestError, "endpoint"),
         ({"host": "https://x.example/path?q"}, InvalidRequestError, "endpoint"),

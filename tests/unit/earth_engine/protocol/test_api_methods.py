@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from playing import NAME, lost, ok, operation, play
@@ -43,6 +44,18 @@ def test_a_list_whose_page_repeats_is_an_error_rather_than_a_loop() -> None:
     page = ok({"operations": [operation("RUNNING")], "nextPageToken": "again"})
 
     assert isinstance(play(api_methods.list_operations("p"), [page, page]).error, errors.TransientError)
+
+
+@pytest.mark.parametrize("answer", [{}, {"": {}}, {"name": 7}, {"name": "projects/p"}])
+def test_an_answer_about_no_operation_is_an_error_that_names_what_was_asked_for(answer: dict[str, Any]) -> None:
+    for flow, subject in (
+        (api_methods.get_operation(OperationName.parse(NAME)), NAME),
+        (api_methods.start_export("p", "image", {}, "id"), "projects/p"),
+    ):
+        played = play(flow, [ok(answer)])
+
+        assert isinstance(played.error, errors.InvalidOperationNameError)
+        assert played.error.subject == subject
 
 
 def test_an_answer_about_another_operation_is_nobodys() -> None:

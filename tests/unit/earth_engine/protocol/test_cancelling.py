@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from playing import NAME, lost, ok, operation, play, refused
 
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
-from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, cancel_and_confirm
+from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, cancel_and_confirm, request_cancels
 
 ABC = OperationName.parse(NAME)
 XYZ = OperationName("p", "XYZ")
@@ -33,6 +33,25 @@ def test_a_cancel_counts_only_once_earth_engine_says_so() -> None:
     assert played.sent[:2] == [f"GET {NAME}", f"POST {NAME}:cancel"]
     assert not played.requests[1].body
     assert "cancel requested; waiting for Earth Engine's confirmation" in played.notes[0].message
+
+
+def test_a_list_that_asks_to_wait_for_long_stops_no_cancel() -> None:
+    names = [OperationName("p", f"X{number}") for number in range(25)]
+    late = refused(503, **{"retry-after": "60"})
+
+    played = play(request_cancels(names, timeout=30.0), [*[late] * 3, *[ok()] * 25])
+
+    assert outcomes(played) == ["STILL_CANCELLING"] * 25
+    assert played.sent[3:] == [f"POST {name}:cancel" for name in names]
+
+
+def test_a_second_request_waits_no_longer_than_the_confirmation() -> None:
+    late, running = refused(429, **{"retry-after": "300"}), ok(operation("RUNNING"))
+
+    played = play(cancel([ABC]), [running, ok(), *[running] * 8, late, *[running] * 9])
+
+    assert outcomes(played) == ["STILL_CANCELLING"]
+    assert sum(played.sleeps) <= 60
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "CANCELLED"])

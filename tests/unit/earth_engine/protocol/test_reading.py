@@ -53,10 +53,29 @@ def test_who_may_not_list_may_still_get() -> None:
 
 
 def test_a_list_that_fails_for_a_while_is_no_reason_for_a_flood_of_requests() -> None:
-    played = play(read_operations(MANY), [lost()] * 6)
+    played = play(read_operations(MANY), [lost()] * 8)
 
-    assert len(played.requests) == 6
+    assert played.sent == ["GET projects/p/operations"] * 6 + [f"GET {name}" for name in MANY[:2]]
     assert all(isinstance(error, errors.TransientError) for error in (played.result or {}).values())
+
+
+def test_where_only_the_list_fails_all_are_read_one_by_one() -> None:
+    """Of two operations that are tried first, one may be the reason for the list's error."""
+    gets = [ok(operation("RUNNING", str(name))) for name in MANY[1:]]
+
+    played = play(read_operations(MANY), [refused(500)] * 7 + [gets[0], *[refused(500)] * 6, *gets[1:]])
+
+    found = played.result or {}
+    assert [name for name, one in found.items() if isinstance(one, errors.TransientError)] == [MANY[0]]
+    assert set(found) == set(MANY)
+
+
+def test_a_list_that_asks_to_wait_longer_than_there_is_time_is_no_error_of_the_whole_read() -> None:
+    late = refused(503, **{"retry-after": "60"})
+
+    played = play(read_operations(MANY, until=5.0), [late] * 3)
+
+    assert set(played.result or ()) == set(MANY)
 
 
 def test_a_list_that_goes_round_in_circles_ends() -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import logging
-import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odd_answers import RAISING
 from playing import operation
-from yarl import URL
 
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, cancel_and_confirm
@@ -29,28 +26,6 @@ NAMES = [OperationName("p", letter * 4) for letter in "ABCD"]
 LOG = logging.getLogger(__name__)
 
 
-def _value_error() -> None:
-    urllib.parse.urlsplit("http://[")
-
-
-def _unicode_error() -> None:
-    json.loads(b"\xff")
-
-
-def _type_error() -> None:
-    URL(5)  # type: ignore[arg-type]
-
-
-def _http_error() -> None:
-    raise requests.exceptions.ChunkedEncodingError("cut")
-
-
-def _status_line_error() -> None:
-    http.client.HTTPResponse(None)  # type: ignore[arg-type]
-
-
-#: Each raises, from a library's own code.
-RAISING: list[Callable[[], None]] = [_value_error, _unicode_error, _type_error, _http_error, _status_line_error]
 PLACES = ("request", "headers", "body")
 
 
@@ -151,7 +126,7 @@ def test_on_an_event_loop_one_flows_error_ends_no_other() -> None:
 
 
 def test_a_requests_fault_is_no_answer() -> None:
-    transport = RequestsTransport(Session("request", _value_error), "https://earthengine.example/v1")  # type: ignore[arg-type]
+    transport = RequestsTransport(Session("request", RAISING[0]), "https://earthengine.example/v1")  # type: ignore[arg-type]
 
     answer = transport.send(Request("GET", str(NAMES[0]), str(NAMES[0])))
 
