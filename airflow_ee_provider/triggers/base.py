@@ -14,6 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_ee_provider.base.errors import CANNOT_BEGIN
 from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError
+from airflow_ee_provider.lifecycle import handover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -58,8 +59,12 @@ class Trigger(BaseTrigger):
         return EarthEngineAsyncHook(self.earth_engine_conn_id, self.project_id, self.impersonation_chain)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield one event. An error of Earth Engine is an event too, with whether a retry can help."""
+        """Wait, and yield one event. An error of Earth Engine is an event too, with whether a retry can help.
+
+        The event comes `SETTLE` seconds after the trigger has begun, or later: see there.
+        """
         payload: dict[str, Any]
+        settled = 0.0 if self.task_instance is None else settled_from_now()
         try:
             result = await self.wait()
             is_short = len(result) <= self.most_results
@@ -68,11 +73,18 @@ class Trigger(BaseTrigger):
             payload = {"error": str(error), "permanent": error.permanent}
             if isinstance(error, CredentialsError) and "account" not in vars(self.hook):
                 payload[CANNOT_BEGIN] = True
+        if time.monotonic() < settled:
+            await sleep_until(settled)
         yield TriggerEvent(payload)
 
     async def wait(self) -> list[Any]:
         """Wait, and return the event's result."""
         raise NotImplementedError
+
+
+def settled_from_now() -> float:
+    """Return the moment of the monotonic clock from which on a trigger that begins now may resume its task."""
+    return time.monotonic() + handover.SETTLE
 
 
 async def sleep_until(moment: float) -> None:

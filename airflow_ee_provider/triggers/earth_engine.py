@@ -21,11 +21,11 @@ from airflow_ee_provider.earth_engine.protocol.cancelling import ended_by_cancel
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions, wait_for_operations, wait_for_room
 from airflow_ee_provider.lifecycle.cancelling import CONFIRM_LIMITS, report_cancels
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
-from airflow_ee_provider.lifecycle.handover import SETTLE, take_over
+from airflow_ee_provider.lifecycle.handover import take_over
 from airflow_ee_provider.lifecycle.signals import cancel_for_author_of
 from airflow_ee_provider.tracking.record import TRY_KEY
 from airflow_ee_provider.tracking.settled import note_settled
-from airflow_ee_provider.triggers.base import Trigger, finish, sleep_until
+from airflow_ee_provider.triggers.base import Trigger, finish, settled_from_now, sleep_until
 from airflow_ee_provider.triggers.state_watch import unwatch, watch
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class EarthEngineOperationsTrigger(Trigger):
             await asyncio.shield(in_background(writing))
         except Exception as error:  # noqa: BLE001 (then the task's process only waits for longer)
             self.log.warning("Could not record that the trigger has begun; the task's process ends later: %s", error)
-        return time.monotonic() + SETTLE
+        return settled_from_now()
 
     async def on_kill(self) -> None:
         """Cancel, because a user acted on the task. Airflow 3.3 calls this, and waits for 30 s at most.

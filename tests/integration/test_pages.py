@@ -12,7 +12,7 @@ import pytest
 from pages import DAGS, FRAGMENTS, TESTS
 
 from airflow_ee_provider.earth_engine.protocol import waiting
-from airflow_ee_provider.triggers import earth_engine as triggers
+from airflow_ee_provider.lifecycle import handover
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def test_a_dag_runs_and_its_exports_succeed(
         pytest.skip("`make libraries` runs it, where geemap is")
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=0.5)
-    monkeypatch.setattr(triggers, "SETTLE", 0.0)  # `dag.test()` has no scheduler that would have to hear of anything.
+    monkeypatch.setattr(handover, "SETTLE", 0.0)  # `dag.test()` has no scheduler that would have to hear of anything.
     monkeypatch.setattr(waiting, "FIRST_INTERVAL", 0.2)
 
     run = dags[dag_id].test()

@@ -299,7 +299,7 @@ def test_airflow_is_asked_again_before_its_word_is_taken(
 def test_a_task_is_not_resumed_before_airflow_knows_that_its_process_has_ended(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_ee_provider.triggers.earth_engine.SETTLE", 0.6)
+    monkeypatch.setattr("airflow_ee_provider.lifecycle.handover.SETTLE", 0.6)
     name = emulator.service.add("a")
     emulator.service.finish(name)
     trigger = EarthEngineOperationsTrigger(operation_names=[name], handover="a deferral", **HOOK)
@@ -312,13 +312,27 @@ def test_a_task_is_not_resumed_before_airflow_knows_that_its_process_has_ended(
     assert time.monotonic() - began >= 0.6
 
 
+def test_a_cancel_is_not_reported_before_that_either(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_ee_provider.lifecycle.handover.SETTLE", 0.6)
+    name = emulator.service.add("a", cancel_seconds=0)
+    emulator.service.cancel(name)
+    trigger = EarthEngineCancelOperationsTrigger(operation_names=[name], outcomes=[{"name": name}], **HOOK)
+    trigger.task_instance = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
+    began = time.monotonic()
+
+    event = asyncio.run(event_of(trigger))
+
+    assert event["result"][0]["outcome"] == "CANCELLED"
+    assert time.monotonic() - began >= 0.6
+
+
 @pytest.mark.parametrize("handover", [None, "a deferral"])
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 0.9])
 def test_what_airflow_says_as_it_cancels_a_trigger_comes_back_to_it(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, handover: str | None, seconds: float
 ) -> None:
     """Airflow 3.3 knows by it that a user has acted."""
-    monkeypatch.setattr("airflow_ee_provider.triggers.earth_engine.SETTLE", 0.6)
+    monkeypatch.setattr("airflow_ee_provider.lifecycle.handover.SETTLE", 0.6)
     name = emulator.service.add("a")
     trigger = EarthEngineOperationsTrigger(operation_names=[name], handover=handover, **HOOK)
     if handover:

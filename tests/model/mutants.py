@@ -24,7 +24,7 @@ from airflow_ee_provider.exports import exporting
 from airflow_ee_provider.exports.exporting import ExportingOperator
 from airflow_ee_provider.exports.starter import Starter
 from airflow_ee_provider.lifecycle import cancelling as task_cancelling
-from airflow_ee_provider.lifecycle import decision, ending, facts, owning_task
+from airflow_ee_provider.lifecycle import decision, ending, facts, handover, owning_task
 from airflow_ee_provider.lifecycle.decision import Event, Outcome, Situation
 from airflow_ee_provider.lifecycle.ending import Ending, Phase
 from airflow_ee_provider.lifecycle.handover import HEARD_WITHIN, Handover
@@ -386,7 +386,7 @@ MUTANTS = [
         ("retry_policy",),
         before=("process_sigterm",),
     ),
-    Mutant("a trigger resumes its task at once", ((triggers, "SETTLE", 0.0),), DEFERRED, strikes=("operations_end",)),
+    Mutant("a trigger resumes its task at once", ((handover, "SETTLE", 0.0),), DEFERRED, strikes=("operations_end",)),
     Mutant("a name is written down after the wait", ((exporting, "record_started", nothing),), ("export, worker",)),
     Mutant(
         "a record is read without a task's id",
