@@ -138,6 +138,17 @@ def _runs_in_triggerer() -> bool:
     return "Trigger" in type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__
 
 
+def ask_airflow(question: Callable[[], T], seconds: float) -> T:
+    """Return Airflow's answer to a question, or raise if it does not answer in time.
+
+    In a ``dag.test()``, Airflow runs in this process and always answers. A question that goes on in a thread after its
+    time would take the connection away from the task, so there is no limit there.
+
+    :raises TimeoutError: If there is no answer in time.
+    """
+    return question() if AIRFLOW_3 and is_a_dag_test(None) else run_with_timeout(question, seconds)
+
+
 def run_with_timeout(look_up: Callable[[], T], seconds: float) -> T:
     """Return what a look-up returns, in a separate thread, because the answer may never come.
 

@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 from airflow_ee_provider.base import process
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.base.errors import has_tries_left, is_final
-from airflow_ee_provider.base.process import is_asking_airflow, run_with_timeout
+from airflow_ee_provider.base.process import ask_airflow, is_asking_airflow
 from airflow_ee_provider.lifecycle.cancelling import cancel_own, owned_for_log
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, Standing, decide
 from airflow_ee_provider.lifecycle.facts import decide_by_asking
@@ -287,6 +287,6 @@ class Ending:
         if self.ti is None or is_asking_airflow():
             return
         try:
-            run_with_timeout(lambda: note_settled(self.ti), WRITTEN_WITHIN)
+            ask_airflow(lambda: note_settled(self.ti), WRITTEN_WITHIN)
         except Exception as error:  # noqa: BLE001 (Airflow may raise any exception)
             self.task.log.info("Could not store that all operations have ended; the collector will check: %s", error)

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.base.process import is_asking_airflow, run_with_timeout
+from airflow_ee_provider.base.process import ask_airflow, is_asking_airflow
 from airflow_ee_provider.base.task_states import ACTIVE_STATES, is_run_active_now, own_state, own_try
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.tracking.record import TRY_KEY
@@ -44,7 +44,7 @@ def decide_by_asking(ti: Any, situation: Situation, log: Log) -> Decision:
             time.sleep(INTERVAL)
 
     try:
-        return run_with_timeout(look, patience + limit)
+        return ask_airflow(look, patience + limit)
     except Exception as error:  # noqa: BLE001 (Airflow may raise any exception)
         log.info("Could not read the task's state from Airflow; deciding without it: %s", error)
         return decide(situation)

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import BaseNotifier
 from airflow_ee_provider.base import parameters
 from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import has_tries_left, log_errors
-from airflow_ee_provider.base.process import run_with_timeout, runs_a_task
+from airflow_ee_provider.base.process import ask_airflow, runs_a_task
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end, report_cancels
 from airflow_ee_provider.tracking.run import authorized_records, by_account, records_of_run
@@ -223,7 +223,7 @@ def _has_callback(holder: Any, notifier: object, names: Iterable[str] = _CALLBAC
 
 def _in_time(look_up: Callable[[], T]) -> T:
     try:
-        return run_with_timeout(look_up, LOOK_UP_TIMEOUT)
+        return ask_airflow(look_up, LOOK_UP_TIMEOUT)
     except TimeoutError:
         raise TimeoutError(
             f"Airflow did not return the run's operations within {LOOK_UP_TIMEOUT:g} s; in a SyncCallback it never "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
-from clocks import QuickLoop, let_time_fly, run_quickly
+from clocks import let_time_fly, run_quickly
 from command_line import CommandLine
 from hypothesis import HealthCheck, example, given, settings
 from instances import TaskInstance
@@ -88,9 +88,7 @@ def test_a_notifier_in_the_triggerer_cancels_the_others(
     earth_engine.begin(odd, clock)
     logged()
 
-    clock.pace = QuickLoop.PACE
-
-    run_quickly(notifier_of(earth_engine).async_notify({"ti": TaskInstance(), "reason": "failed"}))
+    run_quickly(notifier_of(earth_engine).async_notify({"ti": TaskInstance(), "reason": "failed"}), clock)
 
     earth_engine.check(logged())
 

@@ -129,7 +129,7 @@ def test_where_the_author_leaves_the_project_open_the_record_decides(
     notify({"reason": "failed", "ti": TaskInstance(), **about}, scope="run")
 
     assert emulator.service.state(theirs) == state
-    assert (f"are left alone: {theirs}" in logged()) == (state == "RUNNING")
+    assert (f"Not cancelling {theirs}: " in logged()) == (state == "RUNNING")
 
 
 def test_as_a_dags_callback_it_cancels_what_the_run_has_recorded(

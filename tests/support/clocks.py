@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
 import time
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from airflow_ee_provider.earth_engine.protocol import retries
 from airflow_ee_provider.earth_engine.transport import drivers
@@ -17,19 +17,16 @@ if TYPE_CHECKING:
 
 
 class QuickTime:
-    """Stands for the module `time` in the drivers: a sleep is over at once, and its seconds have passed.
+    """Stands for the module `time` in the drivers: a sleep is over at once, and its seconds have passed."""
 
-    :param pace: how much faster than real time the rest of it passes.
-    """
-
-    def __init__(self, pace: float = 1.0) -> None:
-        self.slept, self.pace = 0.0, pace
+    def __init__(self) -> None:
+        self.slept = 0.0
 
     def sleep(self, seconds: float) -> None:
         self.slept += seconds
 
     def monotonic(self) -> float:
-        return time.monotonic() * self.pace + self.slept
+        return time.monotonic() + self.slept
 
     time = staticmethod(time.time)
 
@@ -42,28 +39,14 @@ def let_time_fly(monkeypatch: pytest.MonkeyPatch) -> QuickTime:
     return clock
 
 
-class _Select(selectors.DefaultSelector):
-    def select(self, timeout: float | None = None) -> Any:
-        return super().select(None if timeout is None else timeout / QuickLoop.PACE)
+def run_quickly(coroutine: Coroutine[Any, Any, Any], clock: QuickTime) -> Any:
+    """Run a coroutine in which a sleep is over at once, and its seconds have passed; time-outs keep to real time."""
+    sleep = asyncio.sleep
 
+    async def sleep_quickly(seconds: float) -> None:
+        until = clock.monotonic() + seconds
+        await sleep(min(seconds, 0.01))
+        clock.slept += max(0.0, until - clock.monotonic())  # Those that sleep side by side sleep the same seconds.
 
-class QuickLoop(asyncio.SelectorEventLoop):
-    """An event loop in which time passes faster."""
-
-    PACE = 20.0
-
-    def __init__(self) -> None:
-        super().__init__(_Select())
-
-    def time(self) -> float:
-        return super().time() * self.PACE
-
-
-def run_quickly(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine in a `QuickLoop`."""
-    loop = QuickLoop()
-    try:
-        return loop.run_until_complete(coroutine)
-    finally:
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
+    with mock.patch.object(asyncio, "sleep", sleep_quickly):
+        return asyncio.run(coroutine)

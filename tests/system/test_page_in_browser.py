@@ -293,6 +293,6 @@ def test_who_may_only_look_can_select_nothing_and_is_told_what_is_hidden(
         assert "whose task instances you may not edit" in window.value(box, "title")
         assert not window.is_enabled("//th//input[@type='checkbox']")
 
-        window.open(PAGE)
-        window.see("1 of 1 operations, 1 that you may not see")
-        assert "of no task" not in window.text
+        window.open(f"{PAGE}?text=of+no+task")
+        window.see("0 of ")
+        window.see(" that you may not see")
