@@ -13,6 +13,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
+html_show_copyright = False
 html_title = f"Earth Engine for Airflow {release}"
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3

@@ -141,8 +141,8 @@ def _runs_in_triggerer() -> bool:
 def ask_airflow(question: Callable[[], T], seconds: float) -> T:
     """Return Airflow's answer to a question, or raise if it does not answer in time.
 
-    In a ``dag.test()``, Airflow runs in this process and always answers. A question that goes on in a thread after its
-    time would take the connection away from the task, so there is no limit there.
+    In a ``dag.test()``, Airflow runs in this process and always answers. If a thread still asked after that time,
+    it would take the connection away from the task, so there is no limit there.
 
     :raises TimeoutError: If there is no answer in time.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import threading
 from contextlib import suppress
 
@@ -31,11 +32,19 @@ def main() -> None:
         cancel_seconds=options.cancel_seconds,
     )
     limits = Limits(options.requests_per_second, options.concurrent_requests, options.latency)
-    with Emulator(Service(behaviour, limits=limits), options.host, options.port) as emulator:
-        print(f"Earth Engine emulator at {emulator.url}, open to whoever reaches that address.")
+    try:
+        _serve(Emulator(Service(behaviour, limits=limits), options.host, options.port))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        parser.error(f"Port {options.port} of {options.host} is in use. Choose another with --port; 0 for a free one.")
+
+
+def _serve(emulator: Emulator) -> None:
+    with emulator, suppress(KeyboardInterrupt):
+        print(f"Earth Engine emulator at {emulator.url}, open to all programs that reach that address.")
         print(f"For Airflow: export AIRFLOW_CONN_EARTH_ENGINE_DEFAULT='{emulator.airflow_connection()}'", flush=True)
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

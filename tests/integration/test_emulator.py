@@ -96,6 +96,16 @@ def test_what_makes_no_sense_breaks_no_later_answer(url: str, what: str, body: d
     assert get(url, f"v1/{name}")["metadata"]["state"] == "PENDING"
 
 
+def test_a_port_that_is_in_use_is_named_without_a_traceback(url: str) -> None:
+    port = url.rpartition(":")[2]
+    command = [sys.executable, "-m", "airflow_ee_provider.emulator", "--port", port]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+
+    assert second.returncode == 2
+    assert f"Port {port} of 127.0.0.1 is in use. Choose another with --port; 0 for a free one." in second.stderr
+    assert "Traceback" not in second.stderr
+
+
 def test_what_it_does_not_know_is_answered_as_the_api_does(url: str) -> None:
     assert get(url, "v1/projects/earth-demo/assets")["error"]["status"] == "FAILED_PRECONDITION"
     assert get(url, "v1/projects/earth-demo/operations/UNKNOWN")["error"]["status"] == "NOT_FOUND"

@@ -57,6 +57,8 @@ def test_a_dag_runs_and_its_exports_succeed(
         pytest.skip("`make libraries` runs it, where geemap is")
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=0.5)
+    if "getInfo" in DAGS[dag_id]:
+        service.answer("projects/*/value:compute", {"result": 2})
     monkeypatch.setattr(handover, "SETTLE", 0.0)  # `dag.test()` has no scheduler that would have to hear of anything.
     monkeypatch.setattr(waiting, "FIRST_INTERVAL", 0.2)
 
@@ -74,7 +76,7 @@ def test_a_test_passes(
 ) -> None:
     pytest.importorskip("airflow.sdk", reason="the pages are written for Airflow 3")
     my_dags = ModuleType("my_dags")
-    my_dags.dag = dags["wait_in_worker"]  # type: ignore[attr-defined]
+    my_dags.dag = dags["scenes"]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "my_dags", my_dags)
     namespace: dict[str, Any] = {}
 
