@@ -15,6 +15,7 @@ from airflow.utils.session import create_session
 from airflow_ee_provider.base.measuring import measure_cancels
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+from airflow_ee_provider.earth_engine.protocol.cancelling import READING_SHARE
 from airflow_ee_provider.hooks.connection import CONFIG_SECTION
 from airflow_ee_provider.hooks.server import EarthEngineServerHook
 from airflow_ee_provider.plugins.choosing import MOST_TOTALS, totals
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from airflow_ee_provider.plugins.visibility import Seen
     from airflow_ee_provider.tracking.overview import ListedOperation, Overview
 
-#: The longest time for requesting cancels, and before that, for reading the operations of each connection, in seconds.
-CANCEL_TIMEOUT, READING_TIMEOUT = 120.0, 15.0
+#: The longest time for requesting cancels, in seconds.
+CANCEL_TIMEOUT = 120.0
 
 #: Fields of operations and of their tasks that the page does not show.
 _NOT_SHOWN = frozenset({"priority", "duration_seconds", "dag_owners", "triggered_by"})
@@ -130,7 +131,8 @@ def cancel(user: Any, names: list[str]) -> list[CancelDict]:
     """
     parsed = {name for text in names if (name := _name(text))}
     # The operations, their tasks and the user's permissions are read now, not taken from the cached overview.
-    listed = {str(one.held.operation.name): one for one in read_named(visible_connections(), parsed, READING_TIMEOUT)}
+    named = read_named(visible_connections(), parsed, CANCEL_TIMEOUT * READING_SHARE)
+    listed = {str(one.held.operation.name): one for one in named}
     chosen = [listed[name] for name in names if name in listed]
     permissions = Permissions(user)
     may_read = readable(chosen, permissions)
