@@ -19,7 +19,7 @@ KNOWS_NO_AIRFLOW = tests/unit/earth_engine tests/unit/emulator tests/unit/test_*
 	$(patsubst %,tests/integration/test_%.py,credentials_in_flight drivers emulator exports_of faults hostile_answers \
 	pages shared_poller transports)
 # System tests that do not use the Airflow that the others share: they boot their own, or none.
-APART = $(patsubst %,tests/system/test_%.py,collector interrupt lifecycle_page who_may)
+APART = $(patsubst %,tests/system/test_%.py,collector many interrupt lifecycle_page who_may)
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 

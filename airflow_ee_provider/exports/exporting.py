@@ -244,10 +244,7 @@ class ExportingOperator(ExportParameters):
 
     @contextmanager
     def owned(self, context: Context) -> Iterator[None]:
-        """Handle a kill, a timeout or an interrupt before an exception leaves the task.
-
-        The exception is raised unchanged, since Airflow decides by it how the task ends; see `Ending.on_end`.
-        """
+        """Handle a kill, a timeout or an interrupt. Airflow decides by the exception, so it stays as it is."""
         try:
             with cancelling_on_ctrl_c(self.ending):
                 yield
@@ -255,11 +252,17 @@ class ExportingOperator(ExportParameters):
             raise
         except AirflowTaskTimeout as error:
             self.ending.on_timeout(error)
+            self._record_what_it_can()
             raise
         except BaseException as error:
             self.stop()
+            self._record_what_it_can()
             self.ending.on_failure(error)
             raise
+
+    def _record_what_it_can(self) -> None:
+        if self._starter:
+            self._starter.record_what_it_can()
 
     def left_by_the_last_try(self, context: Context) -> list[str]:
         """Return an earlier try's operations that this try has not recorded yet."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.base.process import threads_may_ask_airflow
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, QueueFullError, TransientError
 from airflow_ee_provider.earth_engine.model.metrics import measure
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
@@ -19,6 +17,7 @@ from airflow_ee_provider.earth_engine.protocol.starting import (
 )
 from airflow_ee_provider.earth_engine.transport.drivers import run
 from airflow_ee_provider.exports.batch import Batch, log_started
+from airflow_ee_provider.exports.recorder import Recorder
 from airflow_ee_provider.exports.start_maker import StartMaker
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Starter(StartMaker):
 
     :param hook: Sends the starts for which no other transport is given.
     :param context: The task's context. The tries of a task instance derive the same identity from it.
-    :param record: Called with operations by name, each with its `Start.key`, before anything else uses them.
+    :param record: Called with operations by name, each with its `Start.key`.
     :param queue_timeout: Seconds for which a function's start waits for room in the queue; None for no limit.
     :param making: The parameters of `StartMaker`.
     """
@@ -55,10 +54,9 @@ class Starter(StartMaker):
     ) -> None:
         super().__init__(context, **making)
         self._hook, self._log = hook, hook.log
-        self._write, self._dag_id = record, context["ti"].dag_id
+        self._recorder, self._dag_id = Recorder(context["ti"], record), context["ti"].dag_id
         self._queue_timeout = queue_timeout
         self._in_flight: dict[str, Start] = {}
-        self._unrecorded: dict[str, str] = {}
         self._refused: dict[tuple[str, ...], tuple[Start, EarthEngineError]] = {}
         #: The function's registered starts, by `Start.key`. They are sent after it has returned, or when it needs them.
         self.registered: dict[str, Start] = {}
@@ -106,7 +104,8 @@ class Starter(StartMaker):
         self._note(start, name)
         self._refused.pop(start.asked, None)
         if is_new and not self._cancels_late_starts:
-            self._record({name: start.key})
+            self._count_started(1)
+            self._recorder.add({name: start.key})
         if self.stopped:  # The answer arrived after the kill.
             if self._cancels_late_starts:
                 self._hook.cancel_operations([name])
@@ -234,19 +233,23 @@ class Starter(StartMaker):
     def adopt(self, names: Sequence[str]) -> None:
         """Record operations that this task has not started."""
         if names:
-            self._write(dict.fromkeys(names, ""))
+            self._recorder.write_now(dict.fromkeys(names, ""))
 
     def flush(self) -> None:
-        """Record operations started in threads that may not call Airflow. Called in the main thread."""
-        if self._unrecorded:
-            self._write(self._unrecorded)
+        """Record all started operations that are not recorded yet. Called in the main thread."""
+        self._recorder.write_now()
+
+    def record_what_it_can(self) -> None:
+        """Record the operations of a function that fails: the next try, callbacks and the collector need them."""
+        with suppress(Exception):
+            self.flush()
 
     def _record(self, started: dict[str, str]) -> None:
-        measure("operations_started", len(started), dag_id=self._dag_id)
-        if threading.current_thread() is threading.main_thread() or threads_may_ask_airflow():
-            self._write(started)
-        else:
-            self._unrecorded.update(started)
+        self._count_started(len(started))
+        self._recorder.write_now(started)
+
+    def _count_started(self, count: int) -> None:
+        measure("operations_started", count, dag_id=self._dag_id)
 
     def stop(self) -> None:
         """Start no more operations. Called in a signal handler, so it waits for no lock."""

@@ -13,6 +13,8 @@ from airflow_ee_provider.tracking.record import TRY_KEY
 from airflow_ee_provider.tracking.store import is_later, operations_of_a_later_try
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from airflow_ee_provider.earth_engine.transport.drivers import Log
 
 #: How long to wait for a next try's record, between two requests, and for Airflow's answer, in seconds. Airflow sends
@@ -21,6 +23,10 @@ LATER_TRY_BEGINS, INTERVAL, ANSWERED_WITHIN = 2.0, 0.3, 1.0
 
 #: The limit for an answer in a process that received no SIGTERM, in seconds.
 ANSWERED_AT_END = 3.0
+
+
+#: States in which no try of a task needs its operations, whoever has set the state.
+UNNEEDED_STATES = ("failed", "skipped")
 
 
 def decide_by_asking(ti: Any, situation: Situation, log: Log) -> Decision:
@@ -33,12 +39,15 @@ def decide_by_asking(ti: Any, situation: Situation, log: Log) -> Decision:
     if is_asking_airflow():  # The interrupted code still waits for Airflow's answer, so Airflow cannot be reached.
         return decide(situation)
     patience, limit = (LATER_TRY_BEGINS, ANSWERED_WITHIN) if situation.event is Event.SIGNAL else (0.0, ANSWERED_AT_END)
+    latest = situation
 
     def look() -> Decision:
+        nonlocal latest
         until = time.monotonic() + patience
         while True:
-            known = with_answers(ti, situation)
-            decision = decide(replace(known, may_ask_again=time.monotonic() < until))
+            for latest in answers(ti, situation):  # noqa: B007 (read below, if Airflow does not answer in time)
+                pass
+            decision = decide(replace(latest, may_ask_again=time.monotonic() < until))
             if decision.outcome is not Outcome.ASK_AGAIN:
                 return decision
             time.sleep(INTERVAL)
@@ -46,6 +55,8 @@ def decide_by_asking(ti: Any, situation: Situation, log: Log) -> Decision:
     try:
         return ask_airflow(look, patience + limit)
     except Exception as error:  # noqa: BLE001 (Airflow may raise any exception)
+        if latest.state in UNNEEDED_STATES:  # This answer alone is enough.
+            return decide(latest)
         log.info("Could not read the task's state from Airflow; deciding without it: %s", error)
         return decide(situation)
 
@@ -55,9 +66,19 @@ def with_answers(ti: Any, situation: Situation) -> Situation:
 
     :raises Exception: If Airflow cannot answer.
     """
+    *_, known = answers(ti, situation)
+    return known
+
+
+def answers(ti: Any, situation: Situation) -> Iterator[Situation]:
+    """Ask Airflow, and yield the situation with each of its answers.
+
+    :raises Exception: If Airflow cannot answer.
+    """
     state = own_state(ti)
+    yield replace(situation, state=state)
     is_run_active = state not in ("running", "deferred") or is_run_active_now(ti)
     later_try = frozenset(operations_of_a_later_try(ti))
     # An earlier try whose worker was frozen can overwrite the later try's record, but not its number.
     is_later_try = bool(later_try) or (state in ACTIVE_STATES and is_later(own_try(ti, TRY_KEY), ti))
-    return replace(situation, state=state, is_run_active=is_run_active, later_try=later_try, is_later_try=is_later_try)
+    yield replace(situation, state=state, is_run_active=is_run_active, later_try=later_try, is_later_try=is_later_try)

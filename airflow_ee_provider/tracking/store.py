@@ -3,9 +3,10 @@
 XComs are gone when the next try begins; so the parts of a record (see `airflow_ee_provider.tracking.record`) are also
 written where that one finds them: see `airflow_ee_provider.tracking.retry_memory`.
 
-The first start of a task is written at once; those that follow side by side twice a second, and all before anything
-waits for them; what a function starts one by one, before the function gets it. A process that dies leaves half a
-second's starts unwritten: the next try asks for them again under the same ``requestId``, and gets their names.
+The first start of a task is recorded at once. Those that follow in parallel are recorded twice a second, and all before
+anything waits for them. Those that a function makes one by one are recorded while it makes the next
+(`airflow_ee_provider.exports.recorder`). A process that dies leaves the last ones unrecorded: the next try sends them
+again under the same ``requestId``, and gets their names.
 """
 
 from __future__ import annotations

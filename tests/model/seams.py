@@ -24,6 +24,7 @@ from airflow_ee_provider.earth_engine.ee_client.intercepted import InterceptingT
 from airflow_ee_provider.earth_engine.protocol import retries
 from airflow_ee_provider.earth_engine.protocol.exit_cleanup import cancel_until_confirmed
 from airflow_ee_provider.earth_engine.transport import detached_cancel, drivers, shared_client, transports
+from airflow_ee_provider.exports import recorder
 from airflow_ee_provider.hooks.connection import ConnectionHook
 from airflow_ee_provider.lifecycle import ending, facts, handover, owning_task
 from airflow_ee_provider.notifications import earth_engine as notifications
@@ -215,6 +216,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         (_thread, "start_new_thread", world.start_thread),
         (drivers, "SimpleQueue", world.queue),
         (process, "SimpleQueue", world.queue),
+        (recorder, "SimpleQueue", world.queue),
         (owning_task, "datetime", VirtualDatetime),
         (zones, "utcnow", lambda: datetime.fromtimestamp(world.now, timezone.utc)),
         (transports, "RequestsTransport", Transport),
@@ -247,6 +249,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         facts,
         settled,
         handover,
+        recorder,
         store,
         retry_memory,
         run,
@@ -255,7 +258,6 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         notifications,
     )
     modules += (importlib.import_module("airflow_ee_provider.exports.exporting"),)
-    modules += (importlib.import_module("airflow_ee_provider.exports.starter"),)
     for name, answer in _questions(world, airflow).items():
         patches += [(module, name, answer) for module in modules if hasattr(module, name)]
     retries.BACKOFF.jitter.seed(1)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -86,6 +89,42 @@ def airflow(
         pool.shutdown(wait=False, cancel_futures=True)
     survivors = [process for process in running.descendants() if process.status() != psutil.STATUS_ZOMBIE]
     assert not survivors, "Processes of the tests' Airflow are still there."
+
+
+@pytest.fixture(scope="session")
+def collected_emulator() -> Iterator[Emulator]:
+    from matrix import new_emulator
+
+    with new_emulator() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def collected_airflow(
+    collected_emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StandaloneAirflow]:
+    """One Airflow whose collector is switched on, as by default, with the DAGs of the modules that use it."""
+    from matrix import STANDALONE
+    from matrix_cells import PROJECT
+    from tokens import TokenServer
+
+    base, here = tmp_path_factory.mktemp("collector"), Path(__file__).parent
+    (base / "dags").mkdir()
+    for file in ("dags_alone/collected.py", "dags/many.py"):
+        shutil.copy(here / file, base / "dags")
+    with TokenServer() as tokens:
+        connection = tokens.airflow_connection(collected_emulator.url, PROJECT)
+        settings = {
+            "AIRFLOW__EARTH_ENGINE__ALLOWED_HOSTS": "127.0.0.1",
+            "AIRFLOW_CONN_EARTH_ENGINE_DEFAULT": connection,
+        }
+        with STANDALONE(base / "airflow", base / "dags", settings) as running:
+            print(f"Airflow is up; its home is {running.home}", flush=True)
+            # In the database, as in production: the triggerer's process has to find it there.
+            of_database = json.loads(connection)
+            body = {**of_database, "connection_id": "in_the_database", "extra": json.dumps(of_database["extra"])}
+            running.call("POST", "/connections", body)
+            yield running
 
 
 def _cells(tests: list[pytest.Item]) -> set[str]:

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from matrix import STANDALONE, new_emulator
 from matrix_cells import PROJECT
-from tokens import TokenServer
 
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY
 from dev.airflow_api import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from airflow_ee_provider.emulator import Emulator
     from dev.standalone import StandaloneAirflow
 
@@ -36,13 +30,6 @@ ENDS = (
 
 #: Seconds from the end of a task or a run to the cancel's request, on an idle system.
 WITHIN = 90.0
-
-
-def make_connection(airflow: StandaloneAirflow, text: str) -> None:
-    """Keep a connection in Airflow's database, as in production: the triggerer's process has to find it there."""
-    connection = json.loads(text)
-    body = {**connection, "connection_id": "in_the_database", "extra": json.dumps(connection["extra"])}
-    airflow.call("POST", "/connections", body)
 
 
 class Held:
@@ -106,23 +93,14 @@ class Held:
 
 
 @pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    with new_emulator() as running:
-        yield running
+def emulator(collected_emulator: Emulator) -> Emulator:
+    return collected_emulator
 
 
 @pytest.fixture(scope="module")
-def airflow(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandaloneAirflow]:
-    """Boot one with these DAGs alone: in that of the other tests, the collector is switched off."""
-    base = tmp_path_factory.mktemp("collector")
-    (base / "dags").mkdir()
-    shutil.copy(Path(__file__).parent / "dags_alone" / "collected.py", base / "dags")
-    with TokenServer() as tokens:
-        settings = {"AIRFLOW__EARTH_ENGINE__ALLOWED_HOSTS": "127.0.0.1"}
-        with STANDALONE(base / "airflow", base / "dags", settings) as running:
-            print(f"Airflow is up; its home is {running.home}", flush=True)
-            make_connection(running, tokens.airflow_connection(emulator.url, PROJECT))
-            yield running
+def airflow(collected_airflow: StandaloneAirflow) -> StandaloneAirflow:
+    """In that of the other tests, the collector is switched off."""
+    return collected_airflow
 
 
 @pytest.fixture(scope="module")

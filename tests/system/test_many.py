@@ -24,6 +24,17 @@ KILLED = 4
 STARTING = 6.0
 
 
+@pytest.fixture(scope="module")
+def emulator(collected_emulator: Emulator) -> Emulator:
+    return collected_emulator
+
+
+@pytest.fixture(scope="module")
+def airflow(collected_airflow: StandaloneAirflow) -> StandaloneAirflow:
+    """With the collector: a process that gets no answer from a busy Airflow before it is killed leaves them to it."""
+    return collected_airflow
+
+
 def started(emulator: Emulator, run_id: str) -> list[str]:
     """Return the operations of a run's tasks."""
     operations = list(emulator.service.operations.values())
