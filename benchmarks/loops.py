@@ -107,7 +107,7 @@ def tables() -> str:
             table(rows, *headings),
             "",
             f"Without `batch_starts`, {FEW} starts one by one, 50 ms away, take {mine:.1f} s; with the client alone,",
-            f"{theirs:.1f} s: {ratio:.2f} times as long (the median of {TURNS} turns), for a record after each start.",
+            f"{theirs:.1f} s: {ratio:.2f} times as long (the median of {TURNS} turns).",
         ]
     )
 

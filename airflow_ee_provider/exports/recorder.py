@@ -1,7 +1,8 @@
 """Record the operations that a function starts one by one, while it already starts the next.
 
-A record is three requests to Airflow, which take as long as a start at Earth Engine. So a thread writes it, and the
-function does not wait. If the process is killed meanwhile, the next try sends the same start and gets the operation.
+A record is three requests to Airflow, which take as long as a start at Earth Engine. So a thread writes several in one
+record, and the function does not wait. If the process is killed meanwhile, the next try sends the same starts again and
+gets the same operations.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from airflow_ee_provider.base.process import is_a_dag_test, threads_may_ask_airf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+#: How long a thread waits for more operations before it writes a record, in seconds.
+COLLECTED_FOR = 0.2
 
 #: The share of the time that records may take in a ``dag.test()``. There, only the task's own thread may call Airflow.
 LARGEST_SHARE = 0.04
@@ -39,7 +43,7 @@ class Recorder:
         self._due = 0.0
 
     def add(self, operations: dict[str, str]) -> None:
-        """Record operations soon: the first ones before this returns, others after one or two records' time.
+        """Record operations soon: the first ones before this returns, the others within a second, if Airflow answers.
 
         :raises Exception: If operations were not recorded. `write_now` tries again.
         """
@@ -84,6 +88,7 @@ class Recorder:
     def _write_in_a_thread(self, end: SimpleQueue[bool]) -> None:
         try:
             while self._has_more():
+                time.sleep(COLLECTED_FOR)
                 self._write_all()
         except BaseException:  # noqa: BLE001 (the next call tries again in the task's own thread, and raises)
             with self._lock:

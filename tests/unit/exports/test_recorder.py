@@ -49,6 +49,7 @@ class Airflow:
 def _threads_may_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "threads_may_ask_airflow", lambda: True)
     monkeypatch.setattr(recorder, "is_a_dag_test", lambda ti: ti is DAG_TEST)
+    monkeypatch.setattr(recorder, "COLLECTED_FOR", 0.0)
 
 
 @pytest.fixture
@@ -84,6 +85,16 @@ def test_the_function_does_not_wait_for_the_record_of_the_others(airflow: Airflo
     airflow.answers.set()
     one.write_now()
     assert airflow.stored == [["a"], ["b"], ["c", "d"]]
+
+
+def test_several_are_in_one_record(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "COLLECTED_FOR", 3.0)
+    one = recording(airflow)
+    for name in "abcd":
+        one.add({name: ""})
+    one.write_now()
+
+    assert airflow.stored == [["a"], ["b", "c", "d"]]
 
 
 def test_a_record_is_written_although_nothing_follows(airflow: Airflow) -> None:
