@@ -96,7 +96,7 @@ def tables() -> str:
                 f"{mine / limit:.2f}",
             ]
         )
-        print(rows[-1], flush=True)
+        print(rows[-1], file=sys.stderr, flush=True)
     turns = [[_measured(who, "loop", FEW, 0.05) for who in (CLIENT, ONE_BY_ONE)] for _ in range(TURNS)]
     theirs, mine = (median(column) for column in zip(*turns, strict=True))
     ratio = median(one / client for client, one in turns)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 #: The columns of a table of operations, and of one of cancels; what a cell is cut to, in characters.
-OPERATION_COLUMNS = ("state", "name", "description", "type", "age", "batch_eecu_usage_seconds", "held_by", "orphaned")
+OPERATION_COLUMNS = ("state", "name", "description", "type", "age", "batch_eecu_usage_seconds", "tasks", "orphaned")
 CANCEL_COLUMNS = ("outcome", "name", "description", "error")
 LONGEST_CELL = 1000
 
@@ -76,7 +76,7 @@ def _cell(name: str, row: dict[str, Any]) -> str:
     if name == "age":
         created = parse_timestamp(row.get("create_time"))
         return "" if created is None else str(datetime.now(timezone.utc) - created).partition(".")[0]
-    if name == "held_by":
+    if name == "tasks":
         return describe_holders(row.get("holders", ()))
     return _text(row.get(name))
 

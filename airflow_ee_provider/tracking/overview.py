@@ -83,8 +83,8 @@ def read_overview(conn_ids: Iterable[str], project_id: str | None = None, *, als
         return ActiveOverviews(project_id).read(conn_ids)
 
     hooks = {conn_id: _hook(conn_id, project_id) for conn_id in conn_ids}
-    held_by = partial(with_holders, read_holdings=read_holdings)
-    return _overview(hooks, lambda conn_id: hooks[conn_id].list_operations(), held_by)
+    with_tasks = partial(with_holders, read_holdings=read_holdings)
+    return _overview(hooks, lambda conn_id: hooks[conn_id].list_operations(), with_tasks)
 
 
 class ActiveOverviews:
@@ -172,7 +172,7 @@ def read_named(conn_ids: Iterable[str], names: Collection[OperationName], timeou
 def _overview(
     hooks: Mapping[str, EarthEngineServerHook],
     list_project: Callable[[str], list[Operation]],
-    held_by: Callable[[list[Operation]], list[HeldOperation]],
+    with_tasks: Callable[[list[Operation]], list[HeldOperation]],
     age: Callable[[str], float] = lambda _: 0.0,
 ) -> Overview:
     """List the projects at the same time; then read the database once for all operations."""
@@ -197,7 +197,7 @@ def _overview(
             found.setdefault(str(operation.name), (conn_id, operation))
     # The database is read after the lists, so that an operation that a task needs by now does not count as orphaned.
     everything = [operation for _, operation in found.values()]
-    held = held_by(everything)
+    held = with_tasks(everything)
     reasons = _reasons(everything)
     together = [
         ListedOperation(conn_id, one, reasons.get(str(one.operation.name)))

@@ -49,7 +49,7 @@ def test_an_operation_is_found_and_cancelled_and_its_end_is_seen(
     window.click(f"//input[@aria-label='Select {DAG_ID}']")
     window.click("//button[normalize-space()='Cancel 1…']")
     window.see("Cancel this operation?")
-    assert "A task still waits for one of them" in window.text
+    assert "A task still waits for it, and will fail." in window.text
     window.click("//button[normalize-space()='Keep']")
     assert emulator.service.state(name) == "RUNNING"
 

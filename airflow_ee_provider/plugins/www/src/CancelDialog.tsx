@@ -5,6 +5,12 @@ import { heldBy } from "./format";
 /** Above that, the number is to be typed: so many are rarely meant by one click. */
 const FEW = 10;
 
+/** Says how many of the chosen operations a task waits for. */
+function waiting(wanted: number, chosen: number): string {
+  if (chosen === 1) return "A task still waits for it";
+  return wanted === 1 ? "A task still waits for one of them" : `Tasks still wait for ${wanted.toLocaleString()} of them`;
+}
+
 /** Asks before anything is cancelled, and lists all of it: those first that a task still waits for. */
 export function CancelDialog(props: { operations: Operation[]; onAnswer: (cancel: boolean) => void }) {
   const { operations, onAnswer } = props;
@@ -30,8 +36,7 @@ export function CancelDialog(props: { operations: Operation[]; onAnswer: (cancel
       <h2 id="ee-cancel-title">Cancel {what}?</h2>
       {wanted > 0 && (
         <p className="ee-warning">
-          {wanted === 1 ? "A task still waits for one of them" : `Tasks still wait for ${wanted.toLocaleString()} of them`}
-          , and will fail.
+          {waiting(wanted, operations.length)}, and will fail.
         </p>
       )}
       <ul>

@@ -18,7 +18,7 @@ const TITLES: [Column, string][] = [
   ["state", "State"],
   ["description", "Description"],
   ["type", "Type"],
-  ["holder", "Held by"],
+  ["holder", "Tasks"],
   ["age", "Age"],
   ["running", "Running"],
   ["attempt", "Attempt"],
@@ -123,7 +123,7 @@ function Row(props: {
         {operation.error && operation.state === "FAILED" && <small>{operation.error.message}</small>}
       </td>
       <td data-label="Type">{operation.type.replace("EXPORT_", "").toLowerCase().replaceAll("_", " ")}</td>
-      <td data-label="Held by">
+      <td data-label="Tasks">
         <HeldBy operation={operation} />
       </td>
       <td data-label="Age">{duration(age(operation, now))}</td>
