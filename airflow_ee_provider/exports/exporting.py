@@ -15,13 +15,10 @@ from airflow_ee_provider.base.measuring import measure_ended
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.earth_engine.protocol.starting import workload_tag_of
-from airflow_ee_provider.exports.filling import QueueFiller, start_registered
-from airflow_ee_provider.exports.lineage import operator_lineage
 from airflow_ee_provider.exports.parameters import ExportParameters
-from airflow_ee_provider.exports.queue import QueueState
-from airflow_ee_provider.exports.requested import Made, Wanted, all_asked
-from airflow_ee_provider.exports.restarts import failed_to_restart, tries_so_far
-from airflow_ee_provider.exports.results import Results
+from airflow_ee_provider.exports.queue import QueueFiller, QueueState, start_registered
+from airflow_ee_provider.exports.requested import Made, Wanted, all_asked, tries_so_far
+from airflow_ee_provider.exports.results import Results, failed_to_restart, operator_lineage
 from airflow_ee_provider.exports.starter import Starter
 from airflow_ee_provider.lifecycle.signals import cancelling_on_ctrl_c, handlers_put_back
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink

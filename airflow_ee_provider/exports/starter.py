@@ -18,7 +18,7 @@ from airflow_ee_provider.earth_engine.protocol.starting import (
 from airflow_ee_provider.earth_engine.transport.drivers import run
 from airflow_ee_provider.exports.batch import Batch, log_started
 from airflow_ee_provider.exports.recorder import Recorder
-from airflow_ee_provider.exports.start_maker import StartMaker
+from airflow_ee_provider.exports.requested import StartMaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
