@@ -17,9 +17,8 @@ from airflow_ee_provider.base.task_states import word_of
 from airflow_ee_provider.collector.decision import WAITS_WITHOUT_A_PROCESS
 from airflow_ee_provider.collector.tables import Tables
 from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY, Record, part_key, read_parts
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY, Record, part_key, read_parts, settled_try
 from airflow_ee_provider.tracking.record_tables import Key, key_of
-from airflow_ee_provider.tracking.settled import settled_try
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator

@@ -11,8 +11,8 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTim
 from airflow_ee_provider.base.airflow_versions import trigger_timed_out
 from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_errors, result_or_raise, waits_itself
-from airflow_ee_provider.base.measuring import measure_ended
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
+from airflow_ee_provider.earth_engine.model.metrics import measure_ended
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.earth_engine.protocol.starting import workload_tag_of
 from airflow_ee_provider.exports.parameters import ExportParameters

@@ -15,9 +15,9 @@ from airflow.providers.common.compat.sdk import Asset, AssetAlias
 from airflow_ee_provider.base.errors import airflow_exception, line_of
 from airflow_ee_provider.earth_engine.ee_client.objects import with_operations
 from airflow_ee_provider.earth_engine.model.destinations import link_to, openlineage_dataset
-from airflow_ee_provider.earth_engine.model.failures import is_transient
 from airflow_ee_provider.earth_engine.model.log_text import count_by, is_short_list, truncated_lines
 from airflow_ee_provider.earth_engine.model.operations import Operation, escaped_for_log
+from airflow_ee_provider.earth_engine.model.results import is_transient
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink
 from airflow_ee_provider.tracking.store import recorded_with_keys
 

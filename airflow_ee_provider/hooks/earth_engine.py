@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_ee_provider.base.airflow_versions import stats_if_collected
+from airflow_ee_provider.base.airflow_versions import connection_of_server, stats_if_collected
 from airflow_ee_provider.earth_engine.auth.settings import comma_separated
 from airflow_ee_provider.earth_engine.model import metrics
 from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.auth.credentials import Account
     from airflow_ee_provider.earth_engine.protocol.effects import Flow
     from airflow_ee_provider.earth_engine.transport.shared_client import SharedClient
+
 
 metrics.find_collector = stats_if_collected
 
@@ -173,3 +174,12 @@ class EarthEngineAsyncHook(Methods):
         # In the background, because Airflow 3.1's triggerer dies of a call to it that is cancelled half-way.
         account: Account = await asyncio.shield(in_background(sync_to_async(load)()))
         return account
+
+
+class EarthEngineServerHook(EarthEngineHook):
+    """`EarthEngineHook` for the page, the commands and the collector: they read the database, and act for no task."""
+
+    @classmethod
+    def get_connection(cls, conn_id: str) -> Any:
+        """Return a connection of any team, or of none."""
+        return connection_of_server(conn_id)

@@ -15,7 +15,7 @@ from airflow_ee_provider.earth_engine.model.metrics import measure
 from airflow_ee_provider.earth_engine.model.operations import escaped_for_log
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.protocol.stale import AGE_FIELDS, StaleCriteria
-from airflow_ee_provider.lifecycle.task import names_of
+from airflow_ee_provider.lifecycle.owning_task import names_of
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.cancel import CancellingOperator
 from airflow_ee_provider.tracking.api_client import find_orphans

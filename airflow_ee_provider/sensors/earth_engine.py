@@ -17,11 +17,10 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_ee_provider.base import parameters
 from airflow_ee_provider.base.errors import airflow_errors, raise_for_failures, result_or_raise, waits_itself
-from airflow_ee_provider.base.measuring import measure_ended
+from airflow_ee_provider.earth_engine.model.metrics import measure_ended
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions, next_interval
-from airflow_ee_provider.lifecycle.owning_task import LIMITS, OwningTask
+from airflow_ee_provider.lifecycle.owning_task import LIMITS, OwningTask, record_names
 from airflow_ee_provider.lifecycle.signals import cancelling_on_ctrl_c
-from airflow_ee_provider.lifecycle.task import record_names
 from airflow_ee_provider.tracking.record import Ownership
 
 if TYPE_CHECKING:

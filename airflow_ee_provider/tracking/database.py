@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_ee_provider.base.stored_values import or_error
 from airflow_ee_provider.base.task_states import word_of
 from airflow_ee_provider.earth_engine.auth.settings import comma_separated
-from airflow_ee_provider.hooks.connection import CONFIG_SECTION
+from airflow_ee_provider.hooks.base import CONFIG_SECTION
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.tracking.holders import CLOCKS_DIFFER, Holder, Holding, earliest_record, id_of
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, read_parts

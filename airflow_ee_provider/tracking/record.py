@@ -28,11 +28,13 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.connection import CONNECTION_FIELDS
+from airflow_ee_provider.base.stored_values import set_xcom
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
 
 #: The key of a record's last part: of an XCom, and in Airflow 3.3's task_state_store.
 OPERATIONS_KEY = "_earth_engine_operations"
@@ -240,3 +242,20 @@ def texts_of(recorded: Any, project: str | None = None) -> tuple[str, ...]:
     :raises InvalidOperationNameError: if one of them is none.
     """
     return tuple(str(name) for name in OperationName.parse_all(recorded, project))
+
+
+def note_settled(ti: Any) -> None:
+    """Record that no operation of this try, or of an earlier one, still needs a cancel.
+
+    All have ended, or their cancels are confirmed, or they are meant to keep running. Call it as late as Airflow
+    accepts an XCom of the try, in its process or in its trigger; not if a next try may continue with an operation.
+
+    :raises Exception: If Airflow cannot store it; the collector then asks Earth Engine.
+    """
+    set_xcom(SETTLED_KEY, {"try_number": ti.try_number}, ti)
+
+
+def settled_try(value: Any) -> int | None:
+    """Return the number of the try that `note_settled` has recorded; None for another value."""
+    number = value.get("try_number") if isinstance(value, dict) else None
+    return number if isinstance(number, int) else None

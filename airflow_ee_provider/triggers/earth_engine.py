@@ -23,10 +23,8 @@ from airflow_ee_provider.lifecycle.cancelling import CONFIRM_LIMITS, report_canc
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.lifecycle.handover import take_over
 from airflow_ee_provider.lifecycle.signals import cancel_for_author_of
-from airflow_ee_provider.tracking.record import TRY_KEY
-from airflow_ee_provider.tracking.settled import note_settled
-from airflow_ee_provider.triggers.base import Trigger, finish, settled_from_now, sleep_until
-from airflow_ee_provider.triggers.state_watch import unwatch, watch
+from airflow_ee_provider.tracking.record import TRY_KEY, note_settled
+from airflow_ee_provider.triggers.base import Trigger, finish, settled_from_now, sleep_until, unwatch, watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
