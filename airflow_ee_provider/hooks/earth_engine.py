@@ -15,8 +15,6 @@ from airflow_ee_provider.hooks import connection_form
 from airflow_ee_provider.hooks.methods import Methods
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from google.auth.transport.requests import AuthorizedSession
 
     from airflow_ee_provider.earth_engine.auth.credentials import Account
@@ -144,17 +142,16 @@ class EarthEngineAsyncHook(Methods):
     _hour: float | None = None
 
     def client(self) -> SharedClient:
-        """Use the client that hooks of the same account share; it closes after its last user."""
+        """Use the client that hooks of the same account share; it closes after its last user.
+
+        They share it if they were first used in the same hour.
+        """
         from airflow_ee_provider.earth_engine.transport.shared_client import SharedClient
 
-        return SharedClient(self.key, self.open)
-
-    @property
-    def key(self) -> Hashable:
-        """The key of the shared client: the account, and the hour in which this hook first used it."""
         if self._hour is None:
             self._hour = time.monotonic() // MAX_AGE
-        return self.earth_engine_conn_id, self.project_id, comma_separated(self.impersonation_chain), self._hour
+        account = (self.earth_engine_conn_id, self.project_id, comma_separated(self.impersonation_chain))
+        return SharedClient((*account, self._hour), self.open)
 
     async def open(self, *, again: bool = False) -> Account:
         """Read the connection and load the credentials, off the event loop; once, unless ``again``."""

@@ -75,7 +75,7 @@ class Trigger(BaseTrigger):
         The event comes `SETTLE` seconds after the trigger has begun, or later: see there.
         """
         payload: dict[str, Any]
-        settled = 0.0 if self.task_instance is None else settled_from_now()
+        settled = 0.0 if self.task_instance is None else time.monotonic() + handover.SETTLE
         try:
             result = await self.wait()
             is_short = len(result) <= self.most_results
@@ -93,24 +93,24 @@ class Trigger(BaseTrigger):
         raise NotImplementedError
 
 
-def settled_from_now() -> float:
-    """Return the moment of the monotonic clock from which on a trigger that begins now may resume its task."""
-    return time.monotonic() + handover.SETTLE
-
-
 async def sleep_until(moment: float) -> None:
     """Wait until a moment of the monotonic clock."""
     await asyncio.sleep(max(0.0, moment - time.monotonic()))
 
 
-async def finish(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Shield a coroutine until it ends: Airflow repeats the cancellation of a trigger every second."""
+async def finish(coroutine: Coroutine[Any, Any, None], seconds: float) -> bool:
+    """Shield a coroutine until it ends: Airflow repeats the cancellation of a trigger every second.
+
+    :param seconds: How long to wait; the coroutine then continues in the background.
+    :return: Whether it has ended.
+    """
     from airflow_ee_provider.earth_engine.transport.drivers import in_background
 
-    task = in_background(coroutine)
-    while not task.done():
+    task, until = in_background(coroutine), time.monotonic() + seconds
+    while not task.done() and (left := until - time.monotonic()) > 0:
         with suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
+            await asyncio.wait([task], timeout=left)
+    return task.done()
 
 
 class StateWatch:
