@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, TaskDeferred
 
 from airflow_ee_provider.base.airflow_versions import trigger_timed_out
-from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_errors, result_or_raise, waits_itself
+from airflow_ee_provider.base.parameters import connection_kwargs
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.earth_engine.model.metrics import measure_ended
 from airflow_ee_provider.earth_engine.model.operations import Operation
@@ -23,8 +23,8 @@ from airflow_ee_provider.exports.starter import Starter
 from airflow_ee_provider.lifecycle.signals import cancelling_on_ctrl_c, handlers_put_back
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tracking.record import cancel_on_of
-from airflow_ee_provider.tracking.requests import Asked, check_value, keep, kept, let_go
-from airflow_ee_provider.tracking.resuming import left_by_the_last_try, names_in, record_all_started, resume_started
+from airflow_ee_provider.tracking.requests import Asked, check_value, keep, kept, let_go, record_all_started
+from airflow_ee_provider.tracking.resuming import left_by_the_last_try, names_in, resume_started
 from airflow_ee_provider.tracking.store import record_started, recorded_with_keys, started_by_task
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class ExportingOperator(ExportParameters):
         queue = QueueState(self.max_active_operations, self.queue_timeout, full_since=self._full_since)
         filler = QueueFiller(self.hook, starter, asked, queue, self.wait_options)
         with airflow_errors():
-            if self.max_active_operations is not None or asked.is_kept:
+            if self.max_active_operations is not None or asked.parts:
                 self._check_so_far(context, filler, asked)
             while wait := filler.fill():
                 remaining, total, how = filler.unstarted, len(asked.operations), wait.as_trigger_kwargs()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
 from airflow_ee_provider.base.airflow_versions import trigger_timed_out
-from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_errors
+from airflow_ee_provider.base.parameters import connection_kwargs
 from airflow_ee_provider.base.process import can_run_a_trigger, is_a_dag_test, measured_at_its_end
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 from airflow_ee_provider.earth_engine.model.metrics import flush

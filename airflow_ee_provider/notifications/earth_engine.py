@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.providers.common.compat.sdk import BaseNotifier
 
 from airflow_ee_provider.base import parameters
-from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import has_tries_left, log_errors
+from airflow_ee_provider.base.parameters import connection_kwargs
 from airflow_ee_provider.base.process import ask_airflow, runs_a_task
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end, report_cancels

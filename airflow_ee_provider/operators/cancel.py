@@ -10,8 +10,8 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperat
 
 from airflow_ee_provider.base import parameters
 from airflow_ee_provider.base.airflow_versions import trigger_timed_out
-from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_exception, log_errors, result_or_raise
+from airflow_ee_provider.base.parameters import connection_kwargs
 from airflow_ee_provider.base.process import measured_at_its_end
 from airflow_ee_provider.base.signatures import passed_on
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, TransientError

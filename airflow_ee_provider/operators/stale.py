@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
 from airflow_ee_provider.base import parameters
-from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_errors
+from airflow_ee_provider.base.parameters import connection_kwargs
 from airflow_ee_provider.base.signatures import passed_on
 from airflow_ee_provider.earth_engine.model.log_text import count_by, truncated_lines
 from airflow_ee_provider.earth_engine.model.metrics import measure
@@ -128,8 +128,8 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         parameters.Flag("orphaned"),
         parameters.Text("description"),
         parameters.Text("description_regex"),
-        parameters.Texts("types"),
-        parameters.Texts("states"),
+        parameters.Text("types", is_list=True),
+        parameters.Text("states", is_list=True),
         parameters.Text("airflow_conn_id"),
         parameters.Flag("select_all"),
     )
