@@ -13,7 +13,6 @@ from airflow_ee_provider.base.airflow_versions import trigger_timed_out
 from airflow_ee_provider.base.errors import airflow_exception, log_errors, result_or_raise
 from airflow_ee_provider.base.parameters import connection_kwargs
 from airflow_ee_provider.base.process import measured_at_its_end
-from airflow_ee_provider.base.signatures import passed_on
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, TransientError
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated, truncated_lines
 from airflow_ee_provider.earth_engine.model.metrics import measure_cancels
@@ -22,6 +21,7 @@ from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, 
 from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end, report_cancels
 from airflow_ee_provider.lifecycle.owning_task import hook_of, record_names
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
+from airflow_ee_provider.operators.parameters import passed_on
 from airflow_ee_provider.tracking.record import Ownership
 from airflow_ee_provider.tracking.run import authorized_records, by_account, records_of_run, records_of_upstream
 from airflow_ee_provider.tracking.store import record_operations, records_of_task

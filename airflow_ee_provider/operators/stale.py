@@ -9,7 +9,6 @@ from airflow.providers.common.compat.sdk import AirflowFailException, conf
 from airflow_ee_provider.base import parameters
 from airflow_ee_provider.base.errors import airflow_errors
 from airflow_ee_provider.base.parameters import connection_kwargs
-from airflow_ee_provider.base.signatures import passed_on
 from airflow_ee_provider.earth_engine.model.log_text import count_by, truncated_lines
 from airflow_ee_provider.earth_engine.model.metrics import measure
 from airflow_ee_provider.earth_engine.model.operations import escaped_for_log
@@ -18,6 +17,7 @@ from airflow_ee_provider.earth_engine.protocol.stale import AGE_FIELDS, StaleCri
 from airflow_ee_provider.lifecycle.owning_task import names_of
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.cancel import CancellingOperator
+from airflow_ee_provider.operators.parameters import passed_on
 from airflow_ee_provider.tracking.api_client import find_orphans
 from airflow_ee_provider.tracking.record import Ownership
 from airflow_ee_provider.tracking.store import record_operations
