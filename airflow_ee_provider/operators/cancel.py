@@ -23,7 +23,7 @@ from airflow_ee_provider.lifecycle.owning_task import hook_of, record_names
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.parameters import passed_on
 from airflow_ee_provider.tracking.record import Ownership
-from airflow_ee_provider.tracking.run import authorized_records, by_account, records_of_run, records_of_upstream
+from airflow_ee_provider.tracking.run import by_account, groups_to_cancel, records_of_run, records_of_upstream
 from airflow_ee_provider.tracking.store import record_operations, records_of_task
 
 if TYPE_CHECKING:
@@ -273,12 +273,7 @@ class EarthEngineCancelOperationsOperator(CancellingOperator):
                 [(connection_kwargs(self), [str(name) for name in record_names(self, context, Ownership.CANCELLER)])]
             )
         recorded = records_of_run(context) if self.scope == "run" else records_of_upstream(context, self)
-        found = list(authorized_records(recorded, context, connection_kwargs(self)))
-        unreadable = [record for record in found if isinstance(record, Exception)]
-        readable = [record for record in found if not isinstance(record, Exception)]
-        groups = by_account(readable, connection_kwargs(self))
-        for error in unreadable:
-            self.log.error("%s Its operations may still run.", error)
+        groups, unreadable = groups_to_cancel(recorded, context, connection_kwargs(self), self.log)
         if not groups and not unreadable:
             raise AirflowSkipException(
                 f"{self.task_id}: no task of its {self.scope} has recorded an Earth Engine operation."
