@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TextIO
 
+#: The beginning of a warning of Airflow's: Python's logging puts the type in later, structlog has put it in.
+_WARNING = "Connection schemes (type: "
 
 #: The columns of a table of operations, and of one of cancels; what a cell is cut to, in characters.
 OPERATION_COLUMNS = ("state", "name", "description", "type", "age", "batch_eecu_usage_seconds", "held_by", "orphaned")
@@ -148,13 +150,12 @@ def ask(question: str) -> None:
         sys.exit("Nothing was cancelled.")
 
 
-#: Its beginning: Python's logging puts the type in later, structlog has put it in.
-_WARNING = "Connection schemes (type: "
-
-
 @cache
 def drop_warning_of_connection_types() -> None:
-    """Let this process not log it: Airflow 2 logs with Python's logging, Airflow 3 with structlog."""
+    """Let this process not log that a connection's type has an underscore: no user of a command can change that.
+
+    Airflow warns of it at each reading of such a connection: Airflow 2 with Python's logging, Airflow 3 with structlog.
+    """
     logging.getLogger("airflow.models.connection.Connection").addFilter(lambda record: not _is_it(record.msg))
     if find_spec("structlog"):
         import structlog

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: The key of a Variable in which a task remembers its operations.
+_KEY = re.compile(
+    rf"(?P<prefix>{re.escape(PREFIX)}[0-9a-f]{{32}}\.)(?:{re.escape(OPERATIONS_KEY)}(?:_\d+)?|{STARTED_KEY})"
+)
+
+#: How many Variables one statement deletes.
+PORTION = 500
+
 #: Seconds between two looks; the most, if each takes long; and between two checks whether this job has to collect.
 INTERVAL, LONGEST_INTERVAL, STANDBY_INTERVAL = 15.0, 300.0, 30.0
 
@@ -104,16 +112,8 @@ def make_collector(engine: Any, grace: float) -> Collector:
     return Collector(Database(engine.connect), Cancels(log, EarthEngineServerHook, audit), log, grace)
 
 
-_KEY = re.compile(
-    rf"(?P<prefix>{re.escape(PREFIX)}[0-9a-f]{{32}}\.)(?:{re.escape(OPERATIONS_KEY)}(?:_\d+)?|{STARTED_KEY})"
-)
-
-#: How many Variables one statement deletes.
-PORTION = 500
-
-
 def delete_unneeded(engine: Any) -> int:
-    """Delete the Variables of tasks that have ended, or are gone; return how many.
+    """Delete the Variables of tasks that have ended, or are gone; return how many. Before Airflow 3.3, tasks have some.
 
     They are listed first: those of a task that begins meanwhile stay. Where there are none, that is one statement.
     """

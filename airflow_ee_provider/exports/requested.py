@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from airflow_ee_provider.exports.starter import Starter
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
+#: How many equal starts of an earlier try to look for, beyond those that this one has asked for.
+LOOKED_AHEAD = 3
 
 #: What a task can own. It starts exports, imports, and the starts that the function registered; it adopts names.
 Wanted = Export | Import | Start | OperationName
@@ -123,10 +125,6 @@ def failed_among(hook: EarthEngineHook, names: list[str]) -> set[str]:
     """Return which of the operations have failed."""
     found = hook.read_operations(names) if names else {}
     return {str(name) for name, one in found.items() if isinstance(one, Operation) and one.failed}
-
-
-#: How many equal starts of an earlier try to look for, beyond those that this one has asked for.
-LOOKED_AHEAD = 3
 
 
 class StartMaker:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.protocol.effects import Flow
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook, EarthEngineHook
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: The section of Airflow's configuration; see `get_provider_info`.
 CONFIG_SECTION = "earth_engine"
@@ -100,10 +102,6 @@ def _host(connection: Any) -> str | None:
         scheme = "" if "://" in connection.host or not connection.schema else f"{connection.schema}://"
         return f"{scheme}{connection.host}" + (f":{connection.port}" if connection.port else "")
     return None
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class hook_method(Generic[P, T]):  # noqa: N801 (a decorator)

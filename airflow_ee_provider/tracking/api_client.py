@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.model.operations import Operation
 
+_SCHEMES = ("http", "https")
+_REMEDY = "Write the whole address into the connection's host, for example https://airflow.example.com:8080/base."
 
 #: The longest wait for an answer, in seconds.
 TIMEOUT = 60.0
@@ -90,10 +92,6 @@ def _check(answer: Any, url: str) -> None:
             remedy="Set a user or a token in the connection that may read DAG runs and XComs.",
         )
     answer.raise_for_status()
-
-
-_SCHEMES = ("http", "https")
-_REMEDY = "Write the whole address into the connection's host, for example https://airflow.example.com:8080/base."
 
 
 def address_of(connection: Any) -> str:

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.protocol.reading import ReadResults
     from airflow_ee_provider.earth_engine.transport.transports import AiohttpTransport
 
+#: The poller's own log: it works for many tasks.
+LOG = logging.getLogger(__name__)
+
+#: How many waiters are answered in one turn of the event loop.
+ANSWERS_PER_TURN = 50
 
 #: Seconds that a read waits at least: a triggerer starts its triggers one by one, and they are to share a tick.
 SHORTEST_WAIT = 0.25
@@ -104,13 +109,6 @@ class PollPlan:
                     if ended or len(waiter.seen) == len(waiter.read.names):
                         answered[waiter] = None
         return list(answered)
-
-
-#: The poller's own log: it works for many tasks.
-LOG = logging.getLogger(__name__)
-
-#: How many waiters are answered in one turn of the event loop.
-ANSWERS_PER_TURN = 50
 
 
 class SharedPoller:
