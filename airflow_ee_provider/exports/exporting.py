@@ -112,7 +112,7 @@ class ExportingOperator(ExportParameters):
             if not self.ignore_refused_starts:
                 starter.raise_for_refused()
             check_value(context, made.value)
-            starter.adopt(made.adopted)
+            starter.flush(made.adopted)
             self.operation_names = list(dict.fromkeys([*self.operation_names, *made.adopted]))
             asked = all_asked(self.hook, starter, made, left, recorded_with_keys(context))
         self._check_not_killed(starter)
