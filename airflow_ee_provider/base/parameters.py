@@ -155,36 +155,22 @@ class Text:
     """A parameter that is a string, or None.
 
     :param name: The parameter's name.
+    :param is_list: Whether a list of strings is allowed, too.
     """
 
     name: str
-
-    expected = "a string"
+    is_list: bool = False
 
     def read(self, value: Any) -> Any:
         """Return the value unchanged.
 
         :raises InvalidRequestError: A `ValueError`, if it has another type; names the parameter.
         """
-        if not (value is None or self.is_right(value)):
-            raise InvalidRequestError(f"{self.name} is {value!r:.100} and has to be {self.expected}.")
+        is_list = self.is_list and isinstance(value, Sequence) and not isinstance(value, str)
+        if not (value is None or all(map(_is_text, value if is_list else (value,)))):
+            expected = "a string, or a list of strings" if self.is_list else "a string"
+            raise InvalidRequestError(f"{self.name} is {value!r:.100} and has to be {expected}.")
         return value
-
-    def is_right(self, value: Any) -> bool:
-        """Whether a value has the expected type."""
-        return _is_text(value)
-
-
-class Texts(Text):
-    """A parameter that is a string, a list of strings, or None."""
-
-    expected = "a string, or a list of strings"
-
-    def is_right(self, value: Any) -> bool:
-        """Whether a value has the expected type."""
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            return all(map(_is_text, value))
-        return _is_text(value)
 
 
 def _is_text(value: Any) -> bool:
@@ -229,8 +215,16 @@ def scope(value: str | None, words: tuple[str, ...], *, are_names_given: bool) -
     return word
 
 
-#: The credentials and project for requests to Earth Engine: the `CONNECTION_FIELDS`.
-CONNECTION = (Text("earth_engine_conn_id"), Text("project_id"), Texts("impersonation_chain"))
+#: The parameters that say in whose name Earth Engine is called; the same for operators, sensors, triggers, notifiers.
+CONNECTION = (Text("earth_engine_conn_id"), Text("project_id"), Text("impersonation_chain", is_list=True))
+CONNECTION_FIELDS = tuple(one.name for one in CONNECTION)
+
+
+def connection_kwargs(holder: object) -> dict[str, Any]:
+    """Return the parameters of a task's, trigger's or notifier's hook; a list for a template's lazy sequence."""
+    values = {name: getattr(holder, name) for name in CONNECTION_FIELDS}
+    return {name: value if value is None or isinstance(value, str) else list(value) for name, value in values.items()}
+
 
 #: Each has a ``name``, and a ``read`` that returns the converted value or raises ValueError.
 Parameter = Number | Flag | Choice | Text

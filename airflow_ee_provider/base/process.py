@@ -8,16 +8,22 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
+from functools import wraps
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.earth_engine.model.metrics import flush, interrupting, is_flushed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+
+#: Seconds that a collector has to take what a kill has measured: it may be in a lock that the kill has interrupted.
+COLLECTED_WITHIN = 1.0
 
 
 def runs_a_task(ti: Any) -> bool:
@@ -172,3 +178,17 @@ def run_with_timeout(look_up: Callable[[], T], seconds: float) -> T:
     if error is not None:
         raise error
     return cast("T", answer)
+
+
+def measured_at_its_end(on_kill: Callable[[T], None]) -> Callable[[T], None]:
+    """Let an ``on_kill`` wait for no collector: what it measures is handed over when all else is done."""
+
+    @wraps(on_kill)
+    def measured(task: T) -> None:
+        with interrupting():
+            on_kill(task)
+        if not is_flushed():
+            with suppress(TimeoutError):
+                run_with_timeout(flush, COLLECTED_WITHIN)
+
+    return measured

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.utils.providers_configuration_loader import providers_configuration_loaded
 
-from airflow_ee_provider.base.measuring import measure_cancels
-from airflow_ee_provider.cli.output import CANCEL_COLUMNS, LONGEST_CELL, OPERATION_COLUMNS, Answer, answering, ask
-from airflow_ee_provider.cli.quiet import drop_warning_of_connection_types
+from airflow_ee_provider.cli.output import (
+    CANCEL_COLUMNS,
+    LONGEST_CELL,
+    OPERATION_COLUMNS,
+    Answer,
+    answering,
+    ask,
+    drop_warning_of_connection_types,
+)
+from airflow_ee_provider.earth_engine.model.metrics import measure_cancels
 from airflow_ee_provider.earth_engine.model.operations import Operation, escaped_for_log
 from airflow_ee_provider.earth_engine.protocol.cancelling import CANCEL_TIMEOUT, READING_SHARE
 from airflow_ee_provider.earth_engine.protocol.stale import StaleCriteria
@@ -106,7 +113,7 @@ def wait_command(args: Namespace) -> None:
 
 
 def _hook(args: Namespace, conn_id: str | None = None) -> EarthEngineHook:
-    from airflow_ee_provider.hooks.server import EarthEngineServerHook
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineServerHook
 
     return EarthEngineServerHook(conn_id or args.conn_id, args.project_id)
 

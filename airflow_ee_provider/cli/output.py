@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import datetime, timezone
+from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
@@ -16,6 +19,9 @@ from airflow_ee_provider.tracking.holders import describe_holder, describe_holde
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TextIO
+
+#: The beginning of a warning of Airflow's: Python's logging puts the type in later, structlog has put it in.
+_WARNING = "Connection schemes (type: "
 
 #: The columns of a table of operations, and of one of cancels; what a cell is cut to, in characters.
 OPERATION_COLUMNS = ("state", "name", "description", "type", "age", "batch_eecu_usage_seconds", "tasks", "orphaned")
@@ -142,3 +148,25 @@ def ask(question: str) -> None:
         sys.exit(WRONG_USE)
     if line.strip().lower() not in ("y", "yes"):
         sys.exit("Nothing was cancelled.")
+
+
+@cache
+def drop_warning_of_connection_types() -> None:
+    """Let this process not log that a connection's type has an underscore: no user of a command can change that.
+
+    Airflow warns of it at each reading of such a connection: Airflow 2 with Python's logging, Airflow 3 with structlog.
+    """
+    logging.getLogger("airflow.models.connection.Connection").addFilter(lambda record: not _is_it(record.msg))
+    if find_spec("structlog"):
+        import structlog
+
+        def drop(_logger: Any, _method: str, event: Any) -> Any:
+            if _is_it(event.get("event")):
+                raise structlog.DropEvent
+            return event
+
+        structlog.configure(processors=[drop, *structlog.get_config()["processors"]])
+
+
+def _is_it(message: Any) -> bool:
+    return str(message).startswith(_WARNING)

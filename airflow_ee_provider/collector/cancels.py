@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.base.connection import CONNECTION_FIELDS
-from airflow_ee_provider.base.measuring import measure_cancels
+from airflow_ee_provider.base.parameters import CONNECTION_FIELDS
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, OperationNotFoundError
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
+from airflow_ee_provider.earth_engine.model.metrics import measure_cancels
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook

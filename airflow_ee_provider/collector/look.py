@@ -17,15 +17,12 @@ from airflow_ee_provider.base.task_states import word_of
 from airflow_ee_provider.collector.decision import WAITS_WITHOUT_A_PROCESS
 from airflow_ee_provider.collector.tables import Tables
 from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY, Record, part_key, read_parts
-from airflow_ee_provider.tracking.record_tables import Key, key_of
-from airflow_ee_provider.tracking.settled import settled_try
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY, Record, part_key, read_parts, settled_try
+from airflow_ee_provider.tracking.record_tables import AT_A_TIME, Key, key_of, portions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
     from datetime import datetime
-#: How many ids one statement names at most: databases have limits.
-MOST_NAMED = 1000
 
 #: How many parts that come before the last one are read at a time.
 PARTS = 32
@@ -125,7 +122,7 @@ class Database:
     def look_at(self, runs: Collection[int]) -> Seen:
         """Read only the runs that are named."""
         seen = Seen(frozenset(), frozenset(), ())
-        for some in _some(sorted(runs)):
+        for some in portions(sorted(runs)):
             seen = _together(seen, self._look(self._run.c.id.in_(some)))
         return seen
 
@@ -163,9 +160,9 @@ class Database:
         for key in keys:
             wanted[key.run].add(key)
         found: dict[Key, Instance] = {}
-        for runs in _some(sorted(wanted)):
+        for runs in portions(sorted(wanted)):
             tasks = sorted({key.task_id for run_id in runs for key in wanted[run_id]})
-            for ids in _some(tasks):
+            for ids in portions(tasks):
                 scope = and_(self._run.c.id.in_(runs), self._tables.task.c.task_id.in_(ids))
                 for row in self._ask(self._tables.of_instances(scope)):
                     one = self._instance(row)
@@ -200,9 +197,9 @@ class Database:
         for stored, ones in by_table.items():
             table = self._tables.store if stored else self._tables.xcom
             wanted = {one.key for one in ones}
-            for runs in _some(sorted({key.run for key in wanted})):
+            for runs in portions(sorted({key.run for key in wanted})):
                 tasks = sorted({key.task_id for key in wanted if key.run in set(runs)})
-                for ids in _some(tasks):
+                for ids in portions(tasks):
                     c = table.c
                     scope = and_(c.dag_run_id.in_(runs), c.task_id.in_(ids), c.key.in_(keys))
                     for row in self._ask(select(c.dag_run_id, c.task_id, c.map_index, c.key, c.value).where(scope)):
@@ -232,7 +229,7 @@ class Database:
         [row] = self._ask(select(func.max(self._run.c.id)))
         return row[0] or 0
 
-    def changed_runs(self, since: datetime, below: int | None = None, most: int = MOST_NAMED) -> list[int]:
+    def changed_runs(self, since: datetime, below: int | None = None, most: int = AT_A_TIME) -> list[int]:
         """Return the numbers of the runs that have changed since then, the newest first.
 
         This reads the table of runs, and nothing else: ask it seldom.
@@ -268,8 +265,3 @@ def _settled_try(value: Any) -> int | None:
     with suppress(Exception):  # If the backend raises, the collector asks Earth Engine.
         return settled_try(xcom_backend().deserialize_value(SimpleNamespace(key=SETTLED_KEY, value=value)))
     return None
-
-
-def _some(things: list[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(things), MOST_NAMED):
-        yield things[start : start + MOST_NAMED]

@@ -8,19 +8,32 @@ The triggerer's own process may read Airflow's database; triggers run in another
 from __future__ import annotations
 
 import logging
+import re
 import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.airflow_versions import database_of_its_own
-from airflow_ee_provider.collector.variables import delete_unneeded
+from airflow_ee_provider.base.task_states import ACTIVE_STATES
+from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, STARTED_KEY
+from airflow_ee_provider.tracking.retry_memory import PREFIX, prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_ee_provider.collector.collector import Collector
 
+
 log = logging.getLogger(__name__)
+
+#: The key of a Variable in which a task remembers its operations.
+_KEY = re.compile(
+    rf"(?P<prefix>{re.escape(PREFIX)}[0-9a-f]{{32}}\.)(?:{re.escape(OPERATIONS_KEY)}(?:_\d+)?|{STARTED_KEY})"
+)
+
+#: How many Variables one statement deletes.
+PORTION = 500
 
 #: Seconds between two looks; the most, if each takes long; and between two checks whether this job has to collect.
 INTERVAL, LONGEST_INTERVAL, STANDBY_INTERVAL = 15.0, 300.0, 30.0
@@ -86,7 +99,7 @@ def make_collector(engine: Any, grace: float) -> Collector:
     from airflow_ee_provider.collector.cancels import Cancels
     from airflow_ee_provider.collector.collector import Collector
     from airflow_ee_provider.collector.look import Database
-    from airflow_ee_provider.hooks.server import EarthEngineServerHook
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineServerHook
     from airflow_ee_provider.tracking.audit import audit_row
 
     def audit(rows: Sequence[tuple[str, dict[str, Any], Any]]) -> None:
@@ -97,3 +110,34 @@ def make_collector(engine: Any, grace: float) -> Collector:
             session.commit()
 
     return Collector(Database(engine.connect), Cancels(log, EarthEngineServerHook, audit), log, grace)
+
+
+def delete_unneeded(engine: Any) -> int:
+    """Delete the Variables of tasks that have ended, or are gone; return how many. Before Airflow 3.3, tasks have some.
+
+    They are listed first: those of a task that begins meanwhile stay. Where there are none, that is one statement.
+    """
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.variable import Variable
+    from sqlalchemy import and_, delete, or_, select
+
+    variable: Any = Variable.__table__
+    task: Any = TaskInstance.__table__
+    run: Any = DagRun.__table__
+    with engine.begin() as connection:
+        rows = connection.execute(select(variable.c.key).where(variable.c.key.like(f"{PREFIX}%")))
+        found = {row.key: match["prefix"] for row in rows if (match := _KEY.fullmatch(row.key))}
+        if not found:
+            return 0
+        names = (task.c.dag_id, task.c.run_id, task.c.task_id, task.c.map_index)
+        of_run = and_(run.c.dag_id == task.c.dag_id, run.c.run_id == task.c.run_id)
+        is_active = and_(
+            run.c.state.in_(ACTIVE_RUN_STATES), or_(task.c.state.is_(None), task.c.state.in_(ACTIVE_STATES))
+        )
+        rows = connection.execute(select(*names).select_from(run.join(task, of_run)).where(is_active))
+        needed = {prefix_of(*row) for row in rows}
+        unneeded = sorted(key for key, prefix in found.items() if prefix not in needed)
+        for begin in range(0, len(unneeded), PORTION):
+            connection.execute(delete(variable).where(variable.c.key.in_(unneeded[begin : begin + PORTION])))
+    return len(unneeded)

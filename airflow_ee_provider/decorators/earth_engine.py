@@ -31,29 +31,7 @@ if TYPE_CHECKING:
 class _EarthEngineDecoratedOperator(DecoratedOperator, ExportingOperator):
     """Calls a function with ``ee`` initialised, and owns what it starts or returns; see `earth_engine_task`."""
 
-    template_fields: Sequence[str] = (
-        "op_args",
-        "op_kwargs",
-        "earth_engine_conn_id",
-        "project_id",
-        "impersonation_chain",
-        "workload_tag",
-        "priority",
-        "wait_for_completion",
-        "poll_interval",
-        "max_eecu_seconds",
-        "max_total_eecu_seconds",
-        "max_failures",
-        "max_restarts",
-        "max_active_operations",
-        "queue_timeout",
-        "cancel_on_kill",
-        "cancel_on_timeout",
-        "cancel_on_failure",
-        "stop_at_failure",
-        "ignore_refused_starts",
-        "batch_starts",
-    )
+    template_fields: Sequence[str] = ("op_args", "op_kwargs", *ExportingOperator.template_fields)
     custom_operator_name = "@task.earth_engine"
 
     def execute(self, context: Context) -> Any:

@@ -9,25 +9,22 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, TaskDeferred
 
 from airflow_ee_provider.base.airflow_versions import trigger_timed_out
-from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_errors, result_or_raise, waits_itself
-from airflow_ee_provider.base.measuring import measure_ended
+from airflow_ee_provider.base.parameters import connection_kwargs
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
+from airflow_ee_provider.earth_engine.model.metrics import measure_ended
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.earth_engine.protocol.starting import workload_tag_of
-from airflow_ee_provider.exports.filling import QueueFiller, start_registered
-from airflow_ee_provider.exports.lineage import operator_lineage
 from airflow_ee_provider.exports.parameters import ExportParameters
-from airflow_ee_provider.exports.queue import QueueState
-from airflow_ee_provider.exports.requested import Made, Wanted, all_asked
-from airflow_ee_provider.exports.restarts import failed_to_restart, tries_so_far
-from airflow_ee_provider.exports.results import Results
+from airflow_ee_provider.exports.queue import QueueFiller, QueueState, start_registered
+from airflow_ee_provider.exports.requested import Made, Wanted, all_asked, tries_so_far
+from airflow_ee_provider.exports.results import Results, failed_to_restart, operator_lineage
 from airflow_ee_provider.exports.starter import Starter
 from airflow_ee_provider.lifecycle.signals import cancelling_on_ctrl_c, handlers_put_back
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tracking.record import cancel_on_of
-from airflow_ee_provider.tracking.requests import Asked, check_value, keep, kept, let_go
-from airflow_ee_provider.tracking.resuming import left_by_the_last_try, names_in, record_all_started, resume_started
+from airflow_ee_provider.tracking.requests import Asked, check_value, keep, kept, let_go, record_all_started
+from airflow_ee_provider.tracking.resuming import left_by_the_last_try, names_in, resume_started
 from airflow_ee_provider.tracking.store import record_started, recorded_with_keys, started_by_task
 
 if TYPE_CHECKING:
@@ -115,7 +112,7 @@ class ExportingOperator(ExportParameters):
             if not self.ignore_refused_starts:
                 starter.raise_for_refused()
             check_value(context, made.value)
-            starter.adopt(made.adopted)
+            starter.flush(made.adopted)
             self.operation_names = list(dict.fromkeys([*self.operation_names, *made.adopted]))
             asked = all_asked(self.hook, starter, made, left, recorded_with_keys(context))
         self._check_not_killed(starter)
@@ -141,7 +138,7 @@ class ExportingOperator(ExportParameters):
         queue = QueueState(self.max_active_operations, self.queue_timeout, full_since=self._full_since)
         filler = QueueFiller(self.hook, starter, asked, queue, self.wait_options)
         with airflow_errors():
-            if self.max_active_operations is not None or asked.is_kept:
+            if self.max_active_operations is not None or asked.parts:
                 self._check_so_far(context, filler, asked)
             while wait := filler.fill():
                 remaining, total, how = filler.unstarted, len(asked.operations), wait.as_trigger_kwargs()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_ee_provider.base import parameters
-from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
 from airflow_ee_provider.lifecycle.owning_task import LIMITS, OwningTask
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
 from airflow_ee_provider.tracking.record import Ownership
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from airflow.providers.common.compat.sdk import Context
 
 #: Parameters that are true or false.
 FLAGS = (
@@ -157,18 +155,7 @@ class ExportParameters(OwningTask, BaseOperator):
         self.operation_names: list[str] = []
         parameters.check(self, self.checked_parameters)
 
-    def pre_execute(self, context: Context) -> None:
-        """Prepare the process for a kill, and check the rendered parameters, before any request."""
-        super().pre_execute(context)
-        parameters.check_rendered(self, self.checked_parameters)
-
     @property
     def ownership(self) -> Ownership:
         """The task owns its exports if it waits for them, and cancels them when it is killed."""
         return Ownership.OWNER if self.cancel_on_kill and self.wait_for_completion else Ownership.HANDED_OFF
-
-    @property
-    def wait_options(self) -> WaitOptions:
-        """How this task waits."""
-        stop = self.cancel_on_failure if self.stop_at_failure is None else self.stop_at_failure
-        return WaitOptions(self.poll_interval, stop, max_failures=self.max_failures, **self.limits)

@@ -1,19 +1,25 @@
-"""What is logged, linked, written down and returned of a task's operations once they have ended."""
+"""What a task does with its operations once they have ended.
+
+They are logged, linked, told to OpenLineage and to Airflow's assets, returned, or started again.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import Asset, AssetAlias
+
 from airflow_ee_provider.base.errors import airflow_exception, line_of
 from airflow_ee_provider.earth_engine.ee_client.objects import with_operations
-from airflow_ee_provider.earth_engine.model.destinations import link_to
-from airflow_ee_provider.earth_engine.model.failures import is_transient
+from airflow_ee_provider.earth_engine.model.destinations import link_to, openlineage_dataset
 from airflow_ee_provider.earth_engine.model.log_text import count_by, is_short_list, truncated_lines
-from airflow_ee_provider.earth_engine.model.operations import Operation
-from airflow_ee_provider.exports.lineage import add_outlet_assets
+from airflow_ee_provider.earth_engine.model.operations import Operation, escaped_for_log
+from airflow_ee_provider.earth_engine.model.results import is_transient
 from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink
+from airflow_ee_provider.tracking.store import recorded_with_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.model.results import ErrorDict, OperationDict
+    from airflow_ee_provider.earth_engine.protocol.starting import Start
     from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
     from airflow_ee_provider.earth_engine.transport.drivers import Log
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
@@ -94,3 +101,52 @@ def lines_of(operations: Sequence[OperationDict]) -> list[str]:
     used = sum(operation["batch_eecu_usage_seconds"] or 0.0 for operation in operations)
     total = f"{len(operations):,} exports: {count_by(o['state'] for o in operations)}; {used:,.0f} EECU-seconds"
     return [total, *truncated_lines([line_of(operation) for operation in operations if operation["error"]])]
+
+
+def operator_lineage(destination_uris: Iterable[str]) -> Any:
+    """Return an OperatorLineage with the destinations as outputs; only called where OpenLineage is installed."""
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+    return OperatorLineage(outputs=[Dataset(*openlineage_dataset(uri)) for uri in destination_uris if link_to(uri)])
+
+
+def add_outlet_assets(context: Context, outlets: Iterable[Any], destination_uris: Iterable[str], log: Log) -> None:
+    """Let each AssetAlias among a task's outlets stand for what the exports have written; never fail."""
+    for uri in destination_uris:
+        if not link_to(uri):
+            log.warning("No lineage for the destination %s: its address is not supported.", escaped_for_log(repr(uri)))
+            continue
+        namespace, name = openlineage_dataset(uri)
+        if namespace.startswith("gs://"):
+            try:
+                _add(context, outlets, Asset(f"{namespace}/{name}"))
+            except Exception as error:  # noqa: BLE001 (Airflow may raise any exception, and the export has succeeded)
+                log.warning("No lineage for the destination %s: %s", escaped_for_log(repr(uri)), error)
+
+
+def _add(context: Context, outlets: Iterable[Any], asset: Asset) -> None:
+    for alias in outlets:
+        if isinstance(alias, AssetAlias):
+            context["outlet_events"][alias].add(asset)
+
+
+def failed_to_restart(
+    context: Context, operations: Sequence[OperationDict], max_restarts: int, starts: Iterable[Start]
+) -> list[str]:
+    """Return which operations have failed, and are to be started again.
+
+    :param max_restarts: how often each start may be repeated in this try.
+    :param starts: that can be repeated.
+    """
+    if not max_restarts:
+        return []
+    recorded = recorded_with_keys(context)
+    key_of, times = dict(recorded), Counter(key for _, key in recorded if key)
+    repeatable = {start.key for start in starts}
+
+    def is_wanted(operation: OperationDict) -> bool:
+        error, key = operation["error"], key_of.get(operation["name"], "")
+        return error is not None and key in repeatable and times[key] <= max_restarts and is_transient(error)
+
+    return [operation["name"] for operation in operations if is_wanted(operation)]

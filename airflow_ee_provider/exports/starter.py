@@ -18,7 +18,7 @@ from airflow_ee_provider.earth_engine.protocol.starting import (
 from airflow_ee_provider.earth_engine.transport.drivers import run
 from airflow_ee_provider.exports.batch import Batch, log_started
 from airflow_ee_provider.exports.recorder import Recorder
-from airflow_ee_provider.exports.start_maker import StartMaker
+from airflow_ee_provider.exports.requested import StartMaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -230,14 +230,12 @@ class Starter(StartMaker):
         """The starts that Earth Engine may have carried out, but has not answered yet."""
         return list(self._in_flight.values())
 
-    def adopt(self, names: Sequence[str]) -> None:
-        """Record operations that this task has not started."""
-        if names:
-            self._recorder.write_now(dict.fromkeys(names, ""))
+    def flush(self, adopted: Sequence[str] = ()) -> None:
+        """Record all started operations that are not recorded yet. Called in the main thread.
 
-    def flush(self) -> None:
-        """Record all started operations that are not recorded yet. Called in the main thread."""
-        self._recorder.write_now()
+        :param adopted: Operations to record that this task has not started.
+        """
+        self._recorder.write_now(dict.fromkeys(adopted, ""))
 
     def record_what_it_can(self) -> None:
         """Record the operations of a function that fails: the next try, callbacks and the collector need them."""

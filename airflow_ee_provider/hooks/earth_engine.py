@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_ee_provider.base.airflow_versions import stats_if_collected
+from airflow_ee_provider.base.airflow_versions import connection_of_server, stats_if_collected
 from airflow_ee_provider.earth_engine.auth.settings import comma_separated
 from airflow_ee_provider.earth_engine.model import metrics
 from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError
@@ -15,13 +15,12 @@ from airflow_ee_provider.hooks import connection_form
 from airflow_ee_provider.hooks.methods import Methods
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from google.auth.transport.requests import AuthorizedSession
 
     from airflow_ee_provider.earth_engine.auth.credentials import Account
     from airflow_ee_provider.earth_engine.protocol.effects import Flow
     from airflow_ee_provider.earth_engine.transport.shared_client import SharedClient
+
 
 metrics.find_collector = stats_if_collected
 
@@ -143,17 +142,16 @@ class EarthEngineAsyncHook(Methods):
     _hour: float | None = None
 
     def client(self) -> SharedClient:
-        """Use the client that hooks of the same account share; it closes after its last user."""
+        """Use the client that hooks of the same account share; it closes after its last user.
+
+        They share it if they were first used in the same hour.
+        """
         from airflow_ee_provider.earth_engine.transport.shared_client import SharedClient
 
-        return SharedClient(self.key, self.open)
-
-    @property
-    def key(self) -> Hashable:
-        """The key of the shared client: the account, and the hour in which this hook first used it."""
         if self._hour is None:
             self._hour = time.monotonic() // MAX_AGE
-        return self.earth_engine_conn_id, self.project_id, comma_separated(self.impersonation_chain), self._hour
+        account = (self.earth_engine_conn_id, self.project_id, comma_separated(self.impersonation_chain))
+        return SharedClient((*account, self._hour), self.open)
 
     async def open(self, *, again: bool = False) -> Account:
         """Read the connection and load the credentials, off the event loop; once, unless ``again``."""
@@ -173,3 +171,12 @@ class EarthEngineAsyncHook(Methods):
         # In the background, because Airflow 3.1's triggerer dies of a call to it that is cancelled half-way.
         account: Account = await asyncio.shield(in_background(sync_to_async(load)()))
         return account
+
+
+class EarthEngineServerHook(EarthEngineHook):
+    """`EarthEngineHook` for the page, the commands and the collector: they read the database, and act for no task."""
+
+    @classmethod
+    def get_connection(cls, conn_id: str) -> Any:
+        """Return a connection of any team, or of none."""
+        return connection_of_server(conn_id)

@@ -21,8 +21,7 @@ from airflow_ee_provider.earth_engine.protocol.waiting import (
     Progress,
     WaitOptions,
 )
-from airflow_ee_provider.hooks.binding import hook_method
-from airflow_ee_provider.hooks.connection import ConnectionHook
+from airflow_ee_provider.hooks.base import ConnectionHook, hook_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -6,10 +6,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_ee_provider.base.errors import log_errors
-from airflow_ee_provider.base.measuring import measure_cancels
 from airflow_ee_provider.base.process import run_with_timeout
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated, is_short_list, truncated_lines
+from airflow_ee_provider.earth_engine.model.metrics import measure_cancels
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult, ended_by_cancel
 from airflow_ee_provider.earth_engine.protocol.exit_cleanup import Left
 

@@ -25,7 +25,7 @@ LATER_TRY_BEGINS, INTERVAL, ANSWERED_WITHIN = 2.0, 0.3, 1.0
 ANSWERED_AT_END = 3.0
 
 
-#: States in which no try of a task needs its operations, whoever has set the state.
+#: States in which no try of a task needs its operations, whether Airflow or a user has set the state.
 UNNEEDED_STATES = ("failed", "skipped")
 
 

@@ -110,12 +110,9 @@ class Handover:
 
     def _look(self) -> Situation:
         """Ask Airflow for the task's state, and whether its trigger has begun."""
-        known = with_answers(self._ti, Situation(Event.DEFERRAL))
-        return replace(known, has_trigger=self._is_taken_over())
-
-    def _is_taken_over(self) -> bool:
-        ti = self._ti
-        return bool(stored_values.xcom(TAKEN_OVER_KEY, ti.dag_id, ti.run_id, ti.task_id, ti.map_index) == self.token)
+        ti, known = self._ti, with_answers(self._ti, Situation(Event.DEFERRAL))
+        token = stored_values.xcom(TAKEN_OVER_KEY, ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+        return replace(known, has_trigger=token == self.token)
 
 
 def take_over(ti: Any, token: str) -> None:

@@ -8,27 +8,70 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
 from airflow_ee_provider.base.airflow_versions import trigger_timed_out
-from airflow_ee_provider.base.connection import connection_kwargs
-from airflow_ee_provider.base.measuring import measured_at_its_end
-from airflow_ee_provider.base.process import can_run_a_trigger, is_a_dag_test
+from airflow_ee_provider.base.errors import airflow_errors
+from airflow_ee_provider.base.parameters import Parameter, check_rendered, connection_kwargs
+from airflow_ee_provider.base.process import can_run_a_trigger, is_a_dag_test, measured_at_its_end
+from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 from airflow_ee_provider.earth_engine.model.metrics import flush
+from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
 from airflow_ee_provider.lifecycle.ending import Ending, Phase
 from airflow_ee_provider.lifecycle.handover import Handover
-from airflow_ee_provider.lifecycle.task import hook_of
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
-from airflow_ee_provider.tracking.store import wanted_of_task
+from airflow_ee_provider.tracking.record import cancel_on_of
+from airflow_ee_provider.tracking.store import record_started, wanted_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
     from airflow_ee_provider.earth_engine.protocol.starting import Start
-    from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
     from airflow_ee_provider.tracking.record import Ownership
+
+
+def hook_of(task: Any) -> EarthEngineHook:
+    """Return a hook with a task's connection parameters."""
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+    return EarthEngineHook(**connection_kwargs(task))
+
+
+def names_of(task: Any, parameter: str) -> list[OperationName]:
+    """Parse a task's parameter that contains names of operations.
+
+    :raises AirflowFailException: If one of them is not a name; names the parameter.
+    """
+    with airflow_errors():
+        account = task.hook.account
+    try:
+        names: list[OperationName] = account.names(getattr(task, parameter))
+    except InvalidOperationNameError as error:
+        raise AirflowFailException(f"{parameter}: {error}") from None
+    return names
+
+
+def record_names(task: Any, context: Context, ownership: Ownership) -> list[OperationName]:
+    """Parse a task's ``operation_names`` and record them, before the task waits for them.
+
+    The task's attribute is then a list of strings, so that a kill can read it without a request to Airflow.
+
+    :param ownership: The relation of the task to the operations.
+    :raises AirflowSkipException: If there is no name, since the upstream task started nothing.
+    """
+    names = names_of(task, "operation_names")
+    if not names:
+        raise AirflowSkipException(f"{task.task_id} is skipped: operation_names contains no operation.")
+    task.operation_names = [str(name) for name in names]
+    task.hook.preload()
+    record_started(context, dict.fromkeys(map(str, names), ""), connection_kwargs(task), ownership, cancel_on_of(task))
+    EarthEngineTasksLink.persist_for(context, names)
+    return names
+
 
 #: The parameters that limit the compute of operations.
 LIMITS = ("max_eecu_seconds", "max_total_eecu_seconds")
@@ -43,6 +86,10 @@ class OwningTask:
     if TYPE_CHECKING:
         cancel_on_kill: bool
         cancel_on_timeout: bool
+        cancel_on_failure: Any
+        stop_at_failure: Any
+        max_failures: Any
+        checked_parameters: tuple[Parameter, ...]
         execution_timeout: timedelta | None
         operation_names: Any
         task_id: str
@@ -50,6 +97,9 @@ class OwningTask:
         defer: Any
 
     operator_extra_links: Any = (EarthEngineTasksLink(),)
+
+    #: The name of the parameter with the time between two polls.
+    interval_parameter = "poll_interval"
 
     hook = cached_property(hook_of)
 
@@ -98,10 +148,10 @@ class OwningTask:
     # What Airflow calls
 
     def pre_execute(self, context: Context) -> None:
-        """Read the connection and the operations' names, which a kill needs. Called first in each process of the task.
+        """Read what a kill needs, the connection and the operations' names; then check the rendered parameters.
 
-        A task that resumes after a deferral runs in another process. Airflow 2.11 can call `on_kill` there before any
-        other method of the task.
+        Called first in each process of the task. A task that resumes after a deferral runs in another process. Airflow
+        2.11 can call `on_kill` there before any other method of the task.
         """
         super().pre_execute(context)  # type: ignore[misc]
         ends = None
@@ -118,6 +168,7 @@ class OwningTask:
             with suppress(Exception):  # If Airflow does not answer, the collector cancels them.
                 self.operation_names = [*self.operation_names, *self.left_by_the_last_try(context)]
         self.ending.end_if_told_early()
+        check_rendered(self, self.checked_parameters)
 
     @measured_at_its_end
     def on_kill(self) -> None:
@@ -140,7 +191,9 @@ class OwningTask:
     @property
     def wait_options(self) -> WaitOptions:
         """The options of the wait, in a worker and in the triggerer; valid after the parameters are rendered."""
-        raise NotImplementedError
+        stop = self.cancel_on_failure if self.stop_at_failure is None else self.stop_at_failure
+        interval = getattr(self, self.interval_parameter)
+        return WaitOptions(interval, stop, max_failures=self.max_failures, **self.limits)
 
     def wait_in_triggerer(
         self,

@@ -9,22 +9,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.providers.common.compat.sdk import BaseNotifier
 
 from airflow_ee_provider.base import parameters
-from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import has_tries_left, log_errors
+from airflow_ee_provider.base.parameters import connection_kwargs
 from airflow_ee_provider.base.process import ask_airflow, runs_a_task
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end, report_cancels
-from airflow_ee_provider.tracking.run import authorized_records, by_account, records_of_run
+from airflow_ee_provider.tracking.run import groups_to_cancel, records_of_run
 from airflow_ee_provider.tracking.store import records_of_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.protocol.cancelling import CancelResult
-    from airflow_ee_provider.tracking.record import Record
 
 T = TypeVar("T")
 
@@ -169,8 +168,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
             groups = [(connection_kwargs(self), self.operation_names)] if self.operation_names else []
         else:
             found = records_of_run(context) if whose == "run" else records_of_task(context)
-            found = authorized_records(found, context, connection_kwargs(self))
-            groups = by_account(self._readable(found), connection_kwargs(self))
+            groups, _ = groups_to_cancel(found, context, connection_kwargs(self), self.log)
         for account, names in groups:
             self.log.warning(
                 "Cancelling the Earth Engine operations of the %s, as %s: %s.",
@@ -181,14 +179,6 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
         if not groups:
             self.log.info("The %s has recorded no Earth Engine operation: there is nothing to cancel.", whose)
         return groups
-
-    def _readable(self, found: Iterable[Record | Exception]) -> Iterator[Record]:
-        """Yield the records that may be used, and log the others."""
-        for record in found:
-            if isinstance(record, Exception):
-                self.log.error("%s Its operations may still run.", record)
-            else:
-                yield record
 
 
 def _shown(names: Any) -> Any:

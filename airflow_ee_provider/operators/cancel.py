@@ -10,29 +10,29 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperat
 
 from airflow_ee_provider.base import parameters
 from airflow_ee_provider.base.airflow_versions import trigger_timed_out
-from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_exception, log_errors, result_or_raise
-from airflow_ee_provider.base.measuring import measure_cancels, measured_at_its_end
-from airflow_ee_provider.base.signatures import passed_on
+from airflow_ee_provider.base.parameters import connection_kwargs
+from airflow_ee_provider.base.process import measured_at_its_end
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, TransientError
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated, truncated_lines
+from airflow_ee_provider.earth_engine.model.metrics import measure_cancels
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end, report_cancels
-from airflow_ee_provider.lifecycle.task import hook_of, record_names
+from airflow_ee_provider.lifecycle.owning_task import hook_of, record_names
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
+from airflow_ee_provider.operators.parameters import passed_on
 from airflow_ee_provider.tracking.record import Ownership
-from airflow_ee_provider.tracking.run import authorized_records, by_account, records_of_run, records_of_upstream
+from airflow_ee_provider.tracking.run import by_account, groups_to_cancel, records_of_run, records_of_upstream
 from airflow_ee_provider.tracking.store import record_operations, records_of_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.model.results import CancelDict
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-    from airflow_ee_provider.tracking.record import Record
 
 #: The `CONNECTION_FIELDS` of an account, and the operations that it cancels.
 Group = tuple["dict[str, Any]", "list[str]"]
@@ -272,12 +272,8 @@ class EarthEngineCancelOperationsOperator(CancellingOperator):
             return self.cancel(
                 [(connection_kwargs(self), [str(name) for name in record_names(self, context, Ownership.CANCELLER)])]
             )
-        unreadable: list[Exception] = []
-        found = records_of_run(context) if self.scope == "run" else records_of_upstream(context, self)
-        found = authorized_records(found, context, connection_kwargs(self))
-        groups = by_account(_readable(found, unreadable), connection_kwargs(self))
-        for error in unreadable:
-            self.log.error("%s Its operations may still run.", error)
+        recorded = records_of_run(context) if self.scope == "run" else records_of_upstream(context, self)
+        groups, unreadable = groups_to_cancel(recorded, context, connection_kwargs(self), self.log)
         if not groups and not unreadable:
             raise AirflowSkipException(
                 f"{self.task_id}: no task of its {self.scope} has recorded an Earth Engine operation."
@@ -289,12 +285,3 @@ class EarthEngineCancelOperationsOperator(CancellingOperator):
         if unreadable:
             raise airflow_exception("; ".join(str(error) for error in unreadable), permanent=False)
         return outcomes
-
-
-def _readable(found: Iterable[Record | Exception], unreadable: list[Exception]) -> Iterator[Record]:
-    """Yield the records that could be read, and collect the errors of the others."""
-    for record in found:
-        if isinstance(record, Exception):
-            unreadable.append(record)
-        else:
-            yield record

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_ee_provider.base import parameters
-from airflow_ee_provider.base.signatures import passed_on, refuse
 from airflow_ee_provider.earth_engine.ee_client.objects import place_of
 from airflow_ee_provider.earth_engine.protocol.api_methods import EXPORT_KINDS
 from airflow_ee_provider.earth_engine.protocol.starting import Export
 from airflow_ee_provider.exports.exporting import ExportingOperator
 from airflow_ee_provider.exports.parameters import ExportParameters
 from airflow_ee_provider.exports.requested import Made
-from airflow_ee_provider.operators.json_parameters import file_of, read_json
+from airflow_ee_provider.operators.parameters import file_of, passed_on, read_json, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
 from airflow_ee_provider.base import parameters
-from airflow_ee_provider.base.connection import connection_kwargs
 from airflow_ee_provider.base.errors import airflow_errors
-from airflow_ee_provider.base.signatures import passed_on
+from airflow_ee_provider.base.parameters import connection_kwargs
 from airflow_ee_provider.earth_engine.model.log_text import count_by, truncated_lines
 from airflow_ee_provider.earth_engine.model.metrics import measure
 from airflow_ee_provider.earth_engine.model.operations import escaped_for_log
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.protocol.stale import AGE_FIELDS, StaleCriteria
-from airflow_ee_provider.lifecycle.task import names_of
+from airflow_ee_provider.lifecycle.owning_task import names_of
 from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
 from airflow_ee_provider.operators.cancel import CancellingOperator
+from airflow_ee_provider.operators.parameters import passed_on
 from airflow_ee_provider.tracking.api_client import find_orphans
 from airflow_ee_provider.tracking.record import Ownership
 from airflow_ee_provider.tracking.store import record_operations
@@ -128,8 +128,8 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         parameters.Flag("orphaned"),
         parameters.Text("description"),
         parameters.Text("description_regex"),
-        parameters.Texts("types"),
-        parameters.Texts("states"),
+        parameters.Text("types", is_list=True),
+        parameters.Text("states", is_list=True),
         parameters.Text("airflow_conn_id"),
         parameters.Flag("select_all"),
     )

@@ -12,12 +12,12 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.providers.common.compat.sdk import conf
 from airflow.utils.session import create_session
 
-from airflow_ee_provider.base.measuring import measure_cancels
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
+from airflow_ee_provider.earth_engine.model.metrics import measure_cancels
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.protocol.cancelling import READING_SHARE
-from airflow_ee_provider.hooks.connection import CONFIG_SECTION
-from airflow_ee_provider.hooks.server import EarthEngineServerHook
+from airflow_ee_provider.hooks.base import CONFIG_SECTION
+from airflow_ee_provider.hooks.earth_engine import EarthEngineServerHook
 from airflow_ee_provider.plugins.choosing import MOST_TOTALS, totals
 from airflow_ee_provider.plugins.permissions import Permissions, permissions_of
 from airflow_ee_provider.plugins.visibility import as_seen, editable, readable

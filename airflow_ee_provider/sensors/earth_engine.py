@@ -17,11 +17,10 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_ee_provider.base import parameters
 from airflow_ee_provider.base.errors import airflow_errors, raise_for_failures, result_or_raise, waits_itself
-from airflow_ee_provider.base.measuring import measure_ended
-from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions, next_interval
-from airflow_ee_provider.lifecycle.owning_task import LIMITS, OwningTask
+from airflow_ee_provider.earth_engine.model.metrics import measure_ended
+from airflow_ee_provider.earth_engine.protocol.waiting import next_interval
+from airflow_ee_provider.lifecycle.owning_task import LIMITS, OwningTask, record_names
 from airflow_ee_provider.lifecycle.signals import cancelling_on_ctrl_c
-from airflow_ee_provider.lifecycle.task import record_names
 from airflow_ee_provider.tracking.record import Ownership
 
 if TYPE_CHECKING:
@@ -98,6 +97,7 @@ class EarthEngineOperationsSensor(OwningTask, BaseSensorOperator):
         parameters.FailureBudget("max_failures"),
         *map(parameters.Flag, FLAGS),
     )
+    interval_parameter = "poke_interval"
     ui_color = "#e6f1f2"
 
     def __init__(
@@ -135,20 +135,10 @@ class EarthEngineOperationsSensor(OwningTask, BaseSensorOperator):
         self._progress: Progress | None = None
         parameters.check(self, self.checked_parameters)
 
-    def pre_execute(self, context: Context) -> None:
-        """Prepare the process for a kill, and check the rendered parameters, before any request."""
-        super().pre_execute(context)
-        parameters.check_rendered(self, self.checked_parameters)
-
     @property
     def ownership(self) -> Ownership:
         """The sensor owns its operations if it cancels them when it is killed."""
         return Ownership.OWNER if self.cancel_on_kill else Ownership.OBSERVER
-
-    @property
-    def wait_options(self) -> WaitOptions:
-        """How this sensor waits."""
-        return WaitOptions(self.poke_interval, self.stop_at_failure, max_failures=self.max_failures, **self.limits)
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or in the triggerer."""

@@ -9,12 +9,12 @@ import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.stored_values import or_error
 from airflow_ee_provider.base.task_states import word_of
 from airflow_ee_provider.earth_engine.auth.settings import comma_separated
-from airflow_ee_provider.hooks.connection import CONFIG_SECTION
+from airflow_ee_provider.hooks.base import CONFIG_SECTION
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.tracking.holders import CLOCKS_DIFFER, Holder, Holding, earliest_record, id_of
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, read_parts
@@ -23,23 +23,19 @@ from airflow_ee_provider.tracking.record_tables import (
     key_of,
     may_name,
     parts_before,
+    portions,
     record_tables,
     runs_since,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping
 
     from airflow_ee_provider.earth_engine.model.operations import Operation
     from airflow_ee_provider.tracking.record import Record
     from airflow_ee_provider.tracking.record_tables import RecordTable
 
 log = logging.getLogger(__name__)
-
-#: The most runs or task instances in one SQL statement.
-AT_A_TIME = 1000
-
-T = TypeVar("T")
 
 
 def read_holdings(names: Iterable[str], since: datetime) -> list[Holding]:
@@ -98,7 +94,7 @@ class Recorded:
                 known = {key: one for key, one in self._known.get(table.name, {}).items() if one.names(ids)}
                 rows = {
                     key_of(row): row
-                    for some in _portions(sorted({*runs, *(key.run for key in known)}))
+                    for some in portions(sorted({*runs, *(key.run for key in known)}))
                     for row in session.execute(table.last_parts(some))
                     if key_of(row) in known or (row.changed >= since and may_name(row.value, ids))
                 }
@@ -118,16 +114,11 @@ class Recorded:
         return [Holding(holder, tuple(names)) for holder, names in found.items()]
 
 
-def _portions(things: Sequence[T]) -> Iterator[Sequence[T]]:
-    for begin in range(0, len(things), AT_A_TIME):
-        yield things[begin : begin + AT_A_TIME]
-
-
 def _parts(session: Any, table: RecordTable, rows: Mapping[Key, Any]) -> dict[Key, tuple[Record, ...]]:
     """Read all parts of some records. A record that cannot be read has no parts."""
     values: dict[Key, dict[str, Any]] = {key: {OPERATIONS_KEY: or_error(table.read, row)} for key, row in rows.items()}
     before = {key: parts_before(one[OPERATIONS_KEY]) for key, one in values.items()}
-    for some in _portions([key for key, number in before.items() if number]):
+    for some in portions([key for key, number in before.items() if number]):
         for row in session.execute(table.parts(some, max(before.values()))):
             if key_of(row) in values:
                 values[key_of(row)][row.key] = or_error(table.read, row)

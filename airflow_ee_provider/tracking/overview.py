@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from airflow_ee_provider.earth_engine.model.operation_names import OperationName
-    from airflow_ee_provider.hooks.server import EarthEngineServerHook
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineServerHook
 
 #: How many projects are listed at the same time.
 SIDE_BY_SIDE = 4
@@ -226,6 +226,6 @@ def _reasons(operations: Iterable[Operation]) -> dict[str, str]:
 
 
 def _hook(conn_id: str, project_id: str | None = None) -> EarthEngineServerHook:
-    from airflow_ee_provider.hooks.server import EarthEngineServerHook
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineServerHook
 
     return EarthEngineServerHook(conn_id, project_id)

@@ -22,17 +22,20 @@ before Airflow 3.3, there would be as many Variables.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.base.connection import CONNECTION_FIELDS
+from airflow_ee_provider.base.parameters import CONNECTION_FIELDS
+from airflow_ee_provider.base.stored_values import set_xcom
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
 
 #: The key of a record's last part: of an XCom, and in Airflow 3.3's task_state_store.
 OPERATIONS_KEY = "_earth_engine_operations"
@@ -112,7 +115,7 @@ class Record:
         if isinstance(value, Exception):
             raise value
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value} if _is_ours(value) else {}
-        wrong = [name for name, is_right in _FIELDS.items() if name in known and not is_right(known[name])]
+        wrong = [name for name in known if name != "operation_names" and not _is_right(name, known[name])]
         if wrong or not known:
             raise InvalidOperationNameError(
                 f"{_what(value, wrong)} is not a record of Earth Engine operations.",
@@ -156,52 +159,38 @@ def _what(value: Any, wrong: list[str]) -> str:
     return f"What has {', '.join(f'{name}={value[name]!r:.60}' for name in wrong)}"
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+#: The fields of a record that are a number, those that are a list of texts, and those that can be None.
+_NUMBERS, _LISTS = ("map_index", "try_number", "max_tries", "parts_before"), ("start_keys", "cancel_on")
+_OPTIONAL = ("account", "try_number", "max_tries", "run_started", "cancel_on")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(map(_is_text, value))
-
-
-def _is_time(value: Any) -> bool:
-    try:
-        datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+def _is_right(name: str, value: Any) -> bool:
+    """Whether a field has the form that it has in JSON; the operations' names are read by `texts_of`."""
+    if value is None:
+        return name in _OPTIONAL
+    if name == "account":
+        return _is_account(value)
+    if name in _NUMBERS:
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        return is_number and (name != "parts_before" or 0 <= value <= MOST_PARTS)
+    if name in _LISTS:
+        return isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
+    if name == "run_started":
+        with suppress(TypeError, ValueError):
+            return bool(datetime.fromisoformat(value))
         return False
-    return True
+    return isinstance(value, str) and (name != "ownership" or value in {one.value for one in Ownership})
 
 
 def _is_account(value: Any) -> bool:
+    """Whether it has the `CONNECTION_FIELDS`, as a hook takes them."""
     if not isinstance(value, dict) or CONNECTION_FIELDS[0] not in value:
         return False
     conn_id, project, chain = (value.get(name) for name in CONNECTION_FIELDS)
-    return all(one is None or _is_text(one) for one in (conn_id, project)) and (
-        chain is None or _is_text(chain) or _are_texts(chain)
+    texts = chain if isinstance(chain, (list, tuple)) else () if chain is None else (chain,)
+    return all(one is None or isinstance(one, str) for one in (conn_id, project)) and all(
+        isinstance(text, str) for text in texts
     )
-
-
-def _or_none(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or is_right(value)
-
-
-#: What each field of a record is, as JSON; its names are read by `texts_of`.
-_FIELDS: dict[str, Callable[[Any], bool]] = {
-    "account": _or_none(_is_account),
-    "task_id": _is_text,
-    "map_index": _is_number,
-    "try_number": _or_none(_is_number),
-    "max_tries": _or_none(_is_number),
-    "run_started": _or_none(_is_time),
-    "start_keys": _are_texts,
-    "ownership": lambda value: _is_text(value) and value in {one.value for one in Ownership},
-    "cancel_on": _or_none(_are_texts),
-    "parts_before": lambda value: _is_number(value) and 0 <= value <= MOST_PARTS,
-}
 
 
 def cancel_on_of(task: object) -> tuple[str, ...] | None:
@@ -240,3 +229,20 @@ def texts_of(recorded: Any, project: str | None = None) -> tuple[str, ...]:
     :raises InvalidOperationNameError: if one of them is none.
     """
     return tuple(str(name) for name in OperationName.parse_all(recorded, project))
+
+
+def note_settled(ti: Any) -> None:
+    """Record that no operation of this try, or of an earlier one, still needs a cancel.
+
+    All have ended, or their cancels are confirmed, or they are meant to keep running. Call it as late as Airflow
+    accepts an XCom of the try, in its process or in its trigger; not if a next try may continue with an operation.
+
+    :raises Exception: If Airflow cannot store it; the collector then asks Earth Engine.
+    """
+    set_xcom(SETTLED_KEY, {"try_number": ti.try_number}, ti)
+
+
+def settled_try(value: Any) -> int | None:
+    """Return the number of the try that `note_settled` has recorded; None for another value."""
+    number = value.get("try_number") if isinstance(value, dict) else None
+    return number if isinstance(number, int) else None

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.base.stored_values import task_store_table, xcom_backend, xcom_table
@@ -19,8 +19,13 @@ from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record, part_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from datetime import datetime
+
+T = TypeVar("T")
+
+#: The most runs or task instances in one SQL statement: databases have limits.
+AT_A_TIME = 1000
 
 #: For how long after its run's end a task can still record.
 LINGER = timedelta(minutes=10)
@@ -151,3 +156,9 @@ def parts_before(value: Any) -> int:
         return Record.from_json(value).parts_before
     except Exception:  # noqa: BLE001 (it is said where the record is read)
         return 0
+
+
+def portions(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield `AT_A_TIME` of the things at a time."""
+    for begin in range(0, len(things), AT_A_TIME):
+        yield things[begin : begin + AT_A_TIME]

@@ -23,7 +23,9 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_ee_provider.earth_engine.protocol.api_methods import encode
 from airflow_ee_provider.earth_engine.protocol.starting import Start
-from airflow_ee_provider.tracking.store import item_of, read_own
+from airflow_ee_provider.tracking.record import STARTED_KEY
+from airflow_ee_provider.tracking.retry_memory import memory_to_write
+from airflow_ee_provider.tracking.store import item_of, read_own, recorded_with_keys, remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,6 +39,9 @@ VALUE_KEY, KEPT_KEY = "_earth_engine_value", "_earth_engine_kept"
 
 #: How many characters one part has at most, and all together. What is larger is not kept: the task waits in its worker.
 PART, MOST = 500_000, 4_000_000
+
+#: How many characters are remembered under one key: `[state_store] max_value_storage_bytes`, and some to spare.
+MOST_REMEMBERED = 60_000
 
 #: The form of what this version writes.
 VERSION = 1
@@ -71,11 +76,6 @@ class Asked:
     #: In how many parts it is kept for another process; none if it is not.
     parts: int = 0
 
-    @property
-    def is_kept(self) -> bool:
-        """Whether another process can continue with it."""
-        return bool(self.parts)
-
     def names(self, started: Mapping[str, str]) -> list[str]:
         """Return the operations that the task waits for and that are started.
 
@@ -105,7 +105,7 @@ def keep(context: Context, asked: Asked, starts: list[Start], log: Log, paramete
     :param starts: The `Asked.starts` that it may need.
     :param parameter: The parameter because of which they may be sent.
     """
-    if asked.is_kept:
+    if asked.parts:
         return True
     text = _packed(_lines(replace(asked, starts=starts)))
     if len(text) > MOST:
@@ -188,6 +188,32 @@ def let_go(context: Context, asked: Asked) -> None:
         item_of(context, "ti").xcom_push(key=_part_key(number), value={})
 
 
+def record_all_started(context: Context, asked: Asked) -> None:
+    """Write down that these are all that the task starts, and what it returns; see `all_started`."""
+    if memory_to_write(context) is None:
+        return
+    where: dict[str, int] = {}
+    for number, (name, key) in enumerate(recorded_with_keys(context)):
+        where[key or name] = number
+    try:
+        value = json.dumps(asked.value)
+        is_plain = json.loads(value) == asked.value
+        numbers = [[where[one] for one in some] for some in (asked.operations, asked.in_value)]
+    except (TypeError, ValueError, KeyError, RecursionError):  # The next try calls the function again.
+        is_plain, value, numbers = False, "", []
+    text = _packed([json.dumps([*numbers, value]).encode()]) if is_plain else ""
+    remember(context, STARTED_KEY, text if len(text) <= MOST_REMEMBERED else "")
+
+
+def all_started(context: Context, text: str) -> Asked:
+    """Return what `record_all_started` has written down in the last try, of which this one has recorded everything."""
+    operations, in_value, value = json.loads(next(_unpacked(text)))
+    recorded = [key or name for name, key in recorded_with_keys(context)]
+    return Asked(
+        json.loads(value), [recorded[number] for number in in_value], [recorded[number] for number in operations]
+    )
+
+
 def _lines(asked: Asked) -> Iterator[bytes]:
     identity = asked.starts[0].identity if asked.starts else ""
     lists = {"in_value": asked.in_value, "operations": asked.operations}
@@ -216,16 +242,6 @@ def _unpacked(text: str) -> Iterator[bytes]:
         packed = b""
         *lines, rest = rest.split(b"\n")
         yield from lines
-
-
-def packed_text(text: str) -> str:
-    """Return a text, compressed, as another text."""
-    return _packed([text.encode()])
-
-
-def unpacked_text(text: str) -> str:
-    """Return what `packed_text` was given."""
-    return b"".join(_unpacked(text)).decode()
 
 
 def _part_key(number: int) -> str:

@@ -5,19 +5,17 @@ Airflow 3.3's ``task_state_store`` keeps their names; before 3.3, Airflow's Vari
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, OperationNotFoundError, TransientError
 from airflow_ee_provider.earth_engine.model.operations import OperationState
 from airflow_ee_provider.tracking.record import STARTED_KEY, Record, read_parts
-from airflow_ee_provider.tracking.requests import Asked, packed_text, unpacked_text
-from airflow_ee_provider.tracking.retry_memory import memory_before_an_upgrade, memory_to_read, memory_to_write
+from airflow_ee_provider.tracking.requests import Asked, all_started
+from airflow_ee_provider.tracking.retry_memory import memory_before_an_upgrade, memory_to_read
 from airflow_ee_provider.tracking.store import (
     item_of,
     operations_of_task,
     record_started,
-    recorded_with_keys,
     remember,
     run_started,
     started_by_task,
@@ -33,9 +31,6 @@ if TYPE_CHECKING:
 
 #: What can be done with the operations of the last try.
 WAYS = ("reattach", "cancel", "ignore")
-
-#: How many characters are remembered under one key: `[state_store] max_value_storage_bytes`, and some to spare.
-MOST_REMEMBERED = 60_000
 
 
 def resume_operations(
@@ -117,23 +112,6 @@ def _was_cleared(context: Context, parts: list[Record]) -> bool:
     return before != (getattr(item_of(context, "ti"), "max_tries", None), run_started(context))
 
 
-def record_all_started(context: Context, asked: Asked) -> None:
-    """Write down that these are all that the task starts, and what it returns; see `resume_started`."""
-    if memory_to_write(context) is None:
-        return
-    where: dict[str, int] = {}
-    for number, (name, key) in enumerate(recorded_with_keys(context)):
-        where[key or name] = number
-    try:
-        value = json.dumps(asked.value)
-        is_plain = json.loads(value) == asked.value
-        numbers = [[where[one] for one in some] for some in (asked.operations, asked.in_value)]
-    except (TypeError, ValueError, KeyError, RecursionError):  # The next try calls the function again.
-        is_plain, value, numbers = False, "", []
-    text = packed_text(json.dumps([*numbers, value])) if is_plain else ""
-    remember(context, STARTED_KEY, text if len(text) <= MOST_REMEMBERED else "")
-
-
 def resume_started(
     context: Context, hook: EarthEngineHook, parts: list[Record], **how: str
 ) -> tuple[list[str], Asked | None]:
@@ -144,10 +122,7 @@ def resume_started(
     if not (text and isinstance(text, str)):
         return going_on, None
     if going_on and going_on == left:
-        operations, in_value, value = json.loads(unpacked_text(text))
-        recorded = [key or name for name, key in recorded_with_keys(context)]
-        wanted = [recorded[number] for number in operations]
-        asked = Asked(json.loads(value), [recorded[number] for number in in_value], wanted)
+        asked = all_started(context, text)
         return asked.names(started_by_task(context)), asked
     remember(context, STARTED_KEY, "")
     return going_on, None

@@ -67,7 +67,9 @@ def prefix_of(dag_id: str, run_id: str, task_id: str, map_index: int | None) -> 
 
 def memory_to_write(context: Context) -> Memory | None:
     """Return where to write what the next try needs; None if no next try can read it."""
-    store, ti = _store_of(context), context.get("ti")
+    # Only a task's own worker may touch the store: in a DAG's callback, reading it hangs the process.
+    store: Memory | None = context.get("task_state_store")
+    ti = context.get("ti")
     if store is not None or ti is None:
         return store
     return Variables(ti) if _uses_variables(ti) else None
@@ -75,10 +77,8 @@ def memory_to_write(context: Context) -> Memory | None:
 
 def memory_to_read(context: Context) -> Memory | None:
     """Return where the last try has written; None if nothing remembers it."""
-    store, ti = _store_of(context), context.get("ti")
-    if store is not None or ti is None:
-        return store
-    return Variables(ti) if ti.try_number > 1 and _uses_variables(ti) else None
+    memory = memory_to_write(context)
+    return None if isinstance(memory, Variables) and context["ti"].try_number <= 1 else memory
 
 
 def memory_before_an_upgrade(context: Context) -> Memory | None:
@@ -102,12 +102,6 @@ def forget_tries(ti: Any, ends_as: str) -> None:
         memory.delete(key)
     if memory.get(STARTED_KEY) is not None:
         memory.delete(STARTED_KEY)
-
-
-def _store_of(context: Context) -> Memory | None:
-    # Only a task's own worker may touch the store: in a DAG's callback, reading it hangs the process.
-    store: Memory | None = context.get("task_state_store")
-    return store
 
 
 def _uses_variables(ti: Any) -> bool:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_ee_provider.earth_engine.transport.drivers import Log
+
 
 def records_of_run(
     context: Context,
@@ -122,7 +124,25 @@ def _run_of(context: Context) -> tuple[str, str]:
     return run["dag_id"], run["dag_run_id"]
 
 
-def authorized_records(
+def groups_to_cancel(
+    records: Iterable[Record | Exception], context: Context, default: dict[str, Any], log: Log
+) -> tuple[list[tuple[dict[str, Any], list[str]]], list[Exception]]:
+    """Return the recorded operations that may be cancelled, by account, and why others may not; the log gets that, too.
+
+    :param default: The account of the caller.
+    """
+    readable: list[Record] = []
+    refused: list[Exception] = []
+    for record in _authorized(records, context, default):
+        if isinstance(record, Exception):
+            log.error("%s Its operations may still run.", record)
+            refused.append(record)
+        else:
+            readable.append(record)
+    return by_account(readable, default), refused
+
+
+def _authorized(
     records: Iterable[Record | Exception], context: Context, default: Mapping[str, Any]
 ) -> Iterator[Record | Exception]:
     """Yield records with only the operations that may be cancelled, and an exception for the others.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_ee_provider.base.airflow_versions import HAS_TASK_STATE_STORE
-from airflow_ee_provider.base.connection import CONNECTION_FIELDS
+from airflow_ee_provider.base.parameters import CONNECTION_FIELDS
 from airflow_ee_provider.base.stored_values import xcom
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 from airflow_ee_provider.tracking.record import (

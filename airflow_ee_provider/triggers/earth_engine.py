@@ -19,17 +19,16 @@ from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.earth_engine.protocol.cancelling import ended_by_cancel
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions, wait_for_operations, wait_for_room
+from airflow_ee_provider.lifecycle import handover as handing_over
 from airflow_ee_provider.lifecycle.cancelling import CONFIRM_LIMITS, report_cancels
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.lifecycle.handover import take_over
 from airflow_ee_provider.lifecycle.signals import cancel_for_author_of
-from airflow_ee_provider.tracking.record import TRY_KEY
-from airflow_ee_provider.tracking.settled import note_settled
-from airflow_ee_provider.triggers.base import Trigger, finish, settled_from_now, sleep_until
-from airflow_ee_provider.triggers.state_watch import unwatch, watch
+from airflow_ee_provider.tracking.record import TRY_KEY, note_settled
+from airflow_ee_provider.triggers.base import Trigger, finish, sleep_until, unwatch, watch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from airflow_ee_provider.earth_engine.auth.credentials import Account
     from airflow_ee_provider.earth_engine.model.operations import Operation
@@ -139,7 +138,7 @@ class EarthEngineOperationsTrigger(Trigger):
             await asyncio.shield(in_background(writing))
         except Exception as error:  # noqa: BLE001 (then the task's process only waits for longer)
             self.log.warning("Could not record that the trigger has begun; the task's process ends later: %s", error)
-        return settled_from_now()
+        return time.monotonic() + handing_over.SETTLE
 
     async def on_kill(self) -> None:
         """Cancel, because a user acted on the task. Airflow 3.3 calls this, and waits for 30 s at most.
@@ -159,19 +158,9 @@ class EarthEngineOperationsTrigger(Trigger):
         """
         if self.cancel_on_kill and not self._has_answered:
             self._has_answered = True
-            await finish(self._in_time(self._decide_and_cancel(is_user_action=is_user_action)))
-
-    async def _in_time(self, cancelling: Coroutine[Any, Any, None]) -> None:
-        """Cancel, and return after `ON_KILL_TIMEOUT` at the latest; the cancels then continue in the background.
-
-        A triggerer can have a thousand triggers, and each of them first sends a request to Airflow.
-        """
-        from airflow_ee_provider.earth_engine.transport.drivers import in_background
-
-        under_way = in_background(cancelling)
-        await asyncio.wait([under_way], timeout=ON_KILL_TIMEOUT)
-        if not under_way.done():
-            self.log.warning("Not all cancels are confirmed yet. The triggerer continues in the background.")
+            # A triggerer can have a thousand triggers, and each of them first sends a request to Airflow.
+            if not await finish(self._decide_and_cancel(is_user_action=is_user_action), ON_KILL_TIMEOUT):
+                self.log.warning("Not all cancels are confirmed yet. The triggerer continues in the background.")
 
     async def _decide_and_cancel(self, *, is_user_action: bool) -> None:
         decision = await self.decide(is_user_action=is_user_action)

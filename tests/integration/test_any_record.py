@@ -17,7 +17,7 @@ from instances import TaskInstance
 from task_states import set_states
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, database_of_its_own
-from airflow_ee_provider.base.connection import CONNECTION_FIELDS
+from airflow_ee_provider.base.parameters import CONNECTION_FIELDS
 from airflow_ee_provider.base.stored_values import xcom_table
 from airflow_ee_provider.collector.thread import make_collector
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier

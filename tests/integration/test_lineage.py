@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import AssetAlias
 
-from airflow_ee_provider.exports.lineage import add_outlet_assets, operator_lineage
+from airflow_ee_provider.exports.results import add_outlet_assets, operator_lineage
 
 
 def test_destinations_are_outputs() -> None:

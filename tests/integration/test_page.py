@@ -29,9 +29,9 @@ from page_client import CANCEL, OPERATIONS, ORPHANS, api_server, cache_nothing, 
 
 from airflow_ee_provider.plugins import app as doors
 from airflow_ee_provider.plugins import page
+from airflow_ee_provider.plugins.app import Pool
 from airflow_ee_provider.plugins.cached_overview import CachedOverview
 from airflow_ee_provider.plugins.permissions import Permissions, forget_permissions
-from airflow_ee_provider.plugins.pools import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

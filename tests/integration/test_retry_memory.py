@@ -9,7 +9,7 @@ from airflow import settings
 from task_states import set_states
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, HAS_TASK_STATE_STORE
-from airflow_ee_provider.collector.variables import delete_unneeded
+from airflow_ee_provider.collector.thread import delete_unneeded
 from airflow_ee_provider.tracking.retry_memory import PREFIX, Variables
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 from instances import TaskInstance
 
-from airflow_ee_provider.lifecycle.task import record_names
+from airflow_ee_provider.lifecycle.owning_task import record_names
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from airflow_ee_provider.earth_engine.protocol.api_methods import get_operation,
 from airflow_ee_provider.earth_engine.protocol.effects import Request
 from airflow_ee_provider.earth_engine.protocol.retries import call
 from airflow_ee_provider.earth_engine.transport import drivers, transports
-from airflow_ee_provider.earth_engine.transport.unreachable import unreachable
+from airflow_ee_provider.earth_engine.transport.request_errors import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

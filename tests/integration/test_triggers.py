@@ -146,7 +146,7 @@ def test_a_trigger_asks_whether_its_task_still_waits(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, task_state: str | None, state: str
 ) -> None:
     """Airflow does not cancel the trigger of a task that is cleared while its DAG is paused."""
-    monkeypatch.setattr("airflow_ee_provider.triggers.state_watch.INTERVAL", 0.2)
+    monkeypatch.setattr("airflow_ee_provider.triggers.base.STATE_INTERVAL", 0.2)
     names = [emulator.service.add("a"), emulator.service.add("b")]
     task = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
     answer_as_supervisor(monkeypatch, task, task_state)

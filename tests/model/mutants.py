@@ -17,9 +17,8 @@ from history import History, Plan, Run
 
 from airflow_ee_provider.earth_engine.model.errors import InvalidRequestError
 from airflow_ee_provider.earth_engine.protocol import cancelling, starting, waiting
-from airflow_ee_provider.earth_engine.protocol.poll_plan import PollPlan
 from airflow_ee_provider.earth_engine.protocol.waiting import Progress
-from airflow_ee_provider.earth_engine.transport.shared_poller import SharedPoller
+from airflow_ee_provider.earth_engine.transport.shared_poller import PollPlan, SharedPoller
 from airflow_ee_provider.exports import exporting
 from airflow_ee_provider.exports.exporting import ExportingOperator
 from airflow_ee_provider.exports.starter import Starter

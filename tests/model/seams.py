@@ -25,15 +25,15 @@ from airflow_ee_provider.earth_engine.protocol import retries
 from airflow_ee_provider.earth_engine.protocol.exit_cleanup import cancel_until_confirmed
 from airflow_ee_provider.earth_engine.transport import detached_cancel, drivers, shared_client, transports
 from airflow_ee_provider.exports import recorder
-from airflow_ee_provider.hooks.connection import ConnectionHook
+from airflow_ee_provider.hooks.base import ConnectionHook
 from airflow_ee_provider.lifecycle import ending, facts, handover, owning_task
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import stale
 from airflow_ee_provider.sensors import earth_engine as sensors
-from airflow_ee_provider.tracking import retry_memory, run, settled, store
+from airflow_ee_provider.tracking import record, retry_memory, run, store
 from airflow_ee_provider.tracking.holders import orphans_among
+from airflow_ee_provider.triggers import base as trigger_base
 from airflow_ee_provider.triggers import earth_engine as triggers
-from airflow_ee_provider.triggers import state_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -247,14 +247,14 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         owning_task,
         ending,
         facts,
-        settled,
+        record,
         handover,
         recorder,
         store,
         retry_memory,
         run,
         triggers,
-        state_watch,
+        trigger_base,
         notifications,
     )
     modules += (importlib.import_module("airflow_ee_provider.exports.exporting"),)

@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 from collections import deque
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from airflow_ee_provider.earth_engine.model.results import OperationDict
 
 Kind = Literal["incr", "gauge", "timing"]
 
@@ -109,6 +112,32 @@ def interrupting() -> Iterator[None]:
         yield
     finally:
         _interrupted -= 1
+
+
+def measure_ended(operations: Iterable[OperationDict], dag_id: str | None) -> None:
+    """Count how operations have ended, what they have used, and how long they have waited and run."""
+    for operation in operations:
+        if not operation["done"]:
+            continue
+        measure("operations_ended", dag_id=dag_id, state=operation["state"].lower())
+        measure("eecu_seconds", operation["batch_eecu_usage_seconds"] or 0, dag_id=dag_id)
+        if operation["create_time"] and operation["start_time"]:
+            pending = datetime.fromisoformat(operation["start_time"]) - datetime.fromisoformat(operation["create_time"])
+            measure("pending_time", max(0.0, pending.total_seconds() * 1000), dag_id=dag_id)
+        if operation["duration_seconds"] is not None:
+            measure("running_time", operation["duration_seconds"] * 1000, dag_id=dag_id)
+    flush()
+
+
+def measure_cancels(outcomes: Iterable[str], cause: str, dag_id: str | None = None) -> None:
+    """Count the outcomes of cancels, by their cause.
+
+    :param outcomes: `CancelOutcome`s, or their values.
+    :param cause: one of `CAUSES`.
+    """
+    for outcome in outcomes:
+        measure("cancels", cause=cause, outcome=outcome.lower(), dag_id=dag_id)
+    flush()
 
 
 def _hand_over(name: str, value: float, tags: dict[str, Any]) -> None:

@@ -261,11 +261,8 @@ def _log(results: Sequence[CancelResult], total: int) -> Flow[None]:
         yield LogMessage(f"Of {total:,} operations to cancel: {news}.")
     for result in results:
         if is_short_list(total) or result.outcome is CancelOutcome.ERROR:
-            yield _log_line(result)
-
-
-def _log_line(result: CancelResult) -> LogMessage:
-    if result.outcome is CancelOutcome.STILL_CANCELLING:
-        called = result.operation.label if result.operation else result.name
-        return LogMessage(f"{called}: cancel requested; waiting for Earth Engine's confirmation.")
-    return LogMessage(f"{result.describe()}.", warning=not result.outcome.has_ended)
+            if result.outcome is CancelOutcome.STILL_CANCELLING:
+                called = result.operation.label if result.operation else result.name
+                yield LogMessage(f"{called}: cancel requested; waiting for Earth Engine's confirmation.")
+            else:
+                yield LogMessage(f"{result.describe()}.", warning=not result.outcome.has_ended)

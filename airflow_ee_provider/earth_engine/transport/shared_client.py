@@ -102,7 +102,7 @@ class SharedClient:
             await self.leave()
             raise
 
-    async def leave(self) -> None:
+    async def leave(self, *_: object) -> None:
         """Stop using the client. Does nothing if it is not in use."""
         shared, self._shared = self._shared, None
         if shared is None:
@@ -112,11 +112,7 @@ class SharedClient:
             del _CLIENTS[self._where]
             await asyncio.shield(in_background(_close(shared.client)))
 
-    async def __aenter__(self) -> Client:
-        return await self.enter()
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.leave()
+    __aenter__, __aexit__ = enter, leave
 
 
 async def _open(open_account: Callable[..., Coroutine[Any, Any, Account]]) -> Client:

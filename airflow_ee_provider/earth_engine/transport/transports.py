@@ -15,9 +15,8 @@ from airflow_ee_provider.earth_engine.model import limits
 from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError
 from airflow_ee_provider.earth_engine.protocol.effects import NoResponse, Request, Response
 from airflow_ee_provider.earth_engine.transport import bodies
-from airflow_ee_provider.earth_engine.transport.library_errors import unexpected
 from airflow_ee_provider.earth_engine.transport.rate_limiter import RateLimiter
-from airflow_ee_provider.earth_engine.transport.unreachable import unreachable
+from airflow_ee_provider.earth_engine.transport.request_errors import unexpected, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -6,7 +6,7 @@ import pytest
 from airflow.models.connection import Connection
 
 from airflow_ee_provider.earth_engine.model.errors import InvalidRequestError
-from airflow_ee_provider.tracking.api_address import address_of
+from airflow_ee_provider.tracking.api_client import address_of
 
 HTTP = {"conn_id": "airflow_api", "conn_type": "http"}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_ee_provider.base.connection import CONNECTION_FIELDS
+from airflow_ee_provider.base.parameters import CONNECTION_FIELDS
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 from airflow_ee_provider.tracking.record import Ownership, Record
 from airflow_ee_provider.tracking.run import by_account

@@ -11,10 +11,10 @@ from airflow_ee_provider.earth_engine.model.errors import TransientError
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.model.operations import Operation, OperationState
 from airflow_ee_provider.earth_engine.protocol.effects import ReadOperations
-from airflow_ee_provider.earth_engine.protocol.poll_plan import SHORTEST_WAIT, PollPlan
+from airflow_ee_provider.earth_engine.transport.shared_poller import SHORTEST_WAIT, PollPlan
 
 if TYPE_CHECKING:
-    from airflow_ee_provider.earth_engine.protocol.poll_plan import Waiter
+    from airflow_ee_provider.earth_engine.transport.shared_poller import Waiter
 
 
 def named(number: int, project: str = "p") -> OperationName:
