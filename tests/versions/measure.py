@@ -97,6 +97,7 @@ class Combination:
         """Run the tests in it; returns whether all have passed."""
         report, log = self._folder / "tests.xml", self._folder / "tests.txt"
         report.unlink(missing_ok=True)
+        measured = stamp("versions")  # Before the tests run: the code may change while they do.
         self._run_tests(log, "--numprocesses", str(processes), f"--junitxml={report}")
         if not report.exists():
             raise SystemExit(f"The tests came to no end: {log}")
@@ -105,7 +106,7 @@ class Combination:
         skipped = int(seen["skipped"])
         passed = int(seen["tests"]) - failed - skipped
         counts = (str(passed), str(skipped), str(failed))
-        versions = (self._version("earthengine-api"), str(stamp("versions")))
+        versions = (self._version("earthengine-api"), str(measured))
         self.row = [self._version("apache-airflow"), self.python, self.dependencies, *counts, *versions]
         return not failed
 
