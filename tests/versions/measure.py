@@ -159,9 +159,16 @@ def interpreter_of(python: str) -> str:
 
 def rows_of(page: Path) -> dict[tuple[str, ...], list[str]]:
     """Read what was measured before, so that a part can be measured again."""
-    lines = page.read_text(encoding="utf-8").splitlines() if page.exists() else []
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    lines = text.partition("\n## ")[0].splitlines()  # Below the heading, CHANGED has a table of its own.
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     return {tuple(row[:3]): row for row in cells[2:]}
+
+
+def page_of(rows: dict[tuple[str, ...], list[str]]) -> str:
+    """Return the page with these rows."""
+    table = tabulate(sorted(rows.values()), HEADERS, tablefmt="github", disable_numparse=True)
+    return PAGE.format(changed=CHANGED, table=table)
 
 
 def main() -> int:
@@ -177,8 +184,7 @@ def main() -> int:
         combination.make()
         good &= combination.measure(options.processes)
         rows[tuple(combination.row[:3])] = combination.row
-        table = tabulate(sorted(rows.values()), HEADERS, tablefmt="github", disable_numparse=True)
-        options.page.write_text(PAGE.format(changed=CHANGED, table=table), encoding="utf-8")
+        options.page.write_text(page_of(rows), encoding="utf-8")
     return 0 if good else 1
 
 
