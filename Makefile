@@ -135,7 +135,7 @@ roles: .venv-roles/installed  ## Who sees and cancels what on the page, by role 
 	PYTHONPATH=$(CURDIR):tests/support:tests/roles .venv-roles/bin/python tests/roles/measure.py docs/results/roles.md
 
 versions: .venv-uv/installed  ## Every version that is claimed: docs/results/versions.md (ONLY="3.0 newest" takes less)
-	.venv-uv/bin/python tests/versions/measure.py docs/results/versions.md $(ONLY)
+	.venv-uv/bin/python tests/versions/measure.py --processes $(PROCESSES) docs/results/versions.md $(ONLY)
 
 dist: .venv-uv/installed  ## Wheel, sdist and their bill of materials, checked as a user meets them: dist/
 	rm -rf dist

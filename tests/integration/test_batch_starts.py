@@ -491,12 +491,12 @@ def test_a_slow_loop_is_told_of_the_parameter_once(
     names = [f"tile-{number}" for number in range(pace.MANY)]
 
     Tries(lambda: len(started(names)), wait_for_completion=False).run()
-    said = written(caplog, capfd)
+    places = [*capfd.readouterr(), caplog.text]  # Airflow 3.0 writes a line in two of them.
     caplog.clear()
     Tries(lambda: len(started(names)), wait_for_completion=False, batch_starts=True).run()
 
-    assert said.count("20 starts took ") == 1
-    assert "With batch_starts=True, up to" in said
+    assert max(said.count("20 starts took ") for said in places) == 1
+    assert "With batch_starts=True, up to" in "".join(places)
     assert "one by one" not in written(caplog, capfd)
 
 

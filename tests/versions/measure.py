@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +33,9 @@ AS_OF_THEN = (
     "--exclude-newer-package",
     "apache-airflow-providers-common-compat=2026-11-01",
 )
+
+#: How pytest names a test that fails, with several processes and with one, and with why at its end.
+FAILS = re.compile(r"\[gw\d+\] \[ *\d+%\] (FAILED|ERROR) |tests/\S+::.* (FAILED|ERROR) |(FAILED|ERROR) tests/")
 
 #: What the clients have changed, or shown, since the first run: written by hand, at the end of the page.
 CHANGED = (Path(__file__).parent / "changed.md").read_text(encoding="utf-8")
@@ -70,14 +75,13 @@ class Combination:
         return str(self._folder / "bin" / "python")
 
     def make(self) -> None:
-        """Make its environment."""
+        """Make its environment, with a Python that uv finds on this machine."""
         made, needs = self._folder / "made", (ROOT / "pyproject.toml", *(ROOT / "constraints").iterdir())
         if made.exists() and made.stat().st_mtime > max(path.stat().st_mtime for path in needs):
             return
+        # Before anything is removed; a Python that uv would download is not the one that this machine has.
+        python = interpreter_of(self.python)
         shutil.rmtree(self._folder, ignore_errors=True)
-        python = shutil.which(f"python{self.python}")
-        if not python:
-            raise SystemExit(f"Python {self.python} is not on the PATH.")
         subprocess.run([UV, "venv", "--quiet", "--python", python, str(self._folder)], check=True)
         how = {
             "constraints": ("--constraint", f"constraints/airflow-{self.airflow}.txt"),
@@ -89,20 +93,37 @@ class Combination:
         subprocess.run([*install, *airflow, *how], cwd=ROOT, check=True)
         made.touch()
 
-    def measure(self) -> bool:
+    def measure(self, processes: int) -> bool:
         """Run the tests in it; returns whether all have passed."""
-        report = self._folder / "tests.xml"
+        report, log = self._folder / "tests.xml", self._folder / "tests.txt"
         report.unlink(missing_ok=True)
-        tests = ("-m", "pytest", "--numprocesses", "4", "--quiet", "tests/unit", "tests/integration")
-        subprocess.run([self._interpreter, *tests, f"--junitxml={report}"], cwd=ROOT, check=False)
+        measured = stamp("versions")  # Before the tests run: the code may change while they do.
+        self._run_tests(log, "--numprocesses", str(processes), f"--junitxml={report}")
+        if not report.exists():
+            raise SystemExit(f"The tests came to no end: {log}")
         seen = ET.parse(report).getroot()[0].attrib  # noqa: S314 (pytest has written it)
         failed = int(seen["failures"]) + int(seen["errors"])
         skipped = int(seen["skipped"])
         passed = int(seen["tests"]) - failed - skipped
         counts = (str(passed), str(skipped), str(failed))
-        versions = (self._version("earthengine-api"), str(stamp("versions")))
+        versions = (self._version("earthengine-api"), str(measured))
         self.row = [self._version("apache-airflow"), self.python, self.dependencies, *counts, *versions]
         return not failed
+
+    def _run_tests(self, log: Path, *options: str) -> None:
+        """Run them, and keep what they say; a test that fails is named at once, as a run may not come to its end."""
+        tests = [self._interpreter, "-m", "pytest", "--verbose", *options, "tests/unit", "tests/integration"]
+        with (
+            log.open("w", encoding="utf-8") as kept,
+            subprocess.Popen(tests, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running,
+        ):
+            line = ""
+            for line in running.stdout or ():
+                kept.write(line)
+                kept.flush()
+                if FAILS.match(line):
+                    print(line, end="", flush=True)
+            print(f"{line.strip()}: {log}", flush=True)
 
     def _version(self, package: str) -> str:
         code = f"from importlib.metadata import version; print(version({package!r}))"
@@ -119,27 +140,51 @@ COMBINATIONS = [
 ]
 
 
+def interpreter_of(python: str) -> str:
+    """Return where uv finds a Python: a name on the PATH may be a shim, such as pyenv's, that starts none."""
+    found = subprocess.run(
+        [UV, "python", "find", "--no-project", "--system", python],
+        env={**os.environ, "UV_PYTHON_DOWNLOADS": "never"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if found.returncode:
+        raise SystemExit(
+            f"uv finds no Python {python} on this machine. Install one; where pyenv has it, name it in PYENV_VERSION "
+            f"(`pyenv versions` lists them). uv says:\n{found.stderr.strip()}"
+        )
+    return found.stdout.strip()
+
+
 def rows_of(page: Path) -> dict[tuple[str, ...], list[str]]:
     """Read what was measured before, so that a part can be measured again."""
-    lines = page.read_text(encoding="utf-8").splitlines() if page.exists() else []
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    lines = text.partition("\n## ")[0].splitlines()  # Below the heading, CHANGED has a table of its own.
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     return {tuple(row[:3]): row for row in cells[2:]}
+
+
+def page_of(rows: dict[tuple[str, ...], list[str]]) -> str:
+    """Return the page with these rows."""
+    table = tabulate(sorted(rows.values()), HEADERS, tablefmt="github", disable_numparse=True)
+    return PAGE.format(changed=CHANGED, table=table)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("page", type=Path)
     parser.add_argument("only", nargs="*", help="names of combinations, or parts of them")
+    parser.add_argument("--processes", type=int, default=4, help="how many tests run at a time")
     options = parser.parse_args()
     chosen = [one for one in COMBINATIONS if not options.only or any(part in one.name for part in options.only)]
     rows, good = rows_of(options.page), True
     for combination in chosen:
         print(f"== {combination.name}", flush=True)
         combination.make()
-        good &= combination.measure()
+        good &= combination.measure(options.processes)
         rows[tuple(combination.row[:3])] = combination.row
-        table = tabulate(sorted(rows.values()), HEADERS, tablefmt="github", disable_numparse=True)
-        options.page.write_text(PAGE.format(changed=CHANGED, table=table), encoding="utf-8")
+        options.page.write_text(page_of(rows), encoding="utf-8")
     return 0 if good else 1
 
 
