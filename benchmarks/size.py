@@ -48,9 +48,11 @@ def codes() -> dict[str, str]:
 
 
 @contextmanager
-def serving(*arguments: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+def serving(
+    *arguments: str, env: dict[str, str] | None = None, stdout: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
     """Run a process, and end it."""
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env) as process:
+    with subprocess.Popen(arguments, stdout=stdout, stderr=subprocess.DEVNULL, text=True, env=env) as process:
         try:
             yield process
         finally:
@@ -69,7 +71,8 @@ def api_server(code: str) -> Iterator[tuple[str, psutil.Process]]:
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
     }
     command = (AIRFLOW, "api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--apps", "core")
-    with serving(*command, env={**os.environ, **settings}) as process:
+    # It logs each request: once a pipe that is not read is full, it would stand still.
+    with serving(*command, env={**os.environ, **settings}, stdout=subprocess.DEVNULL) as process:
         url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 300
         while time.monotonic() < deadline:
             try:
