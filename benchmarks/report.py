@@ -1,4 +1,4 @@
-"""``make bench``: run all benchmarks, and write what they print into docs/results/performance.md."""
+"""``make bench``: run all benchmarks, and write what they print into two pages of docs/results."""
 
 from __future__ import annotations
 
@@ -13,13 +13,22 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from dev.evidence import stamp  # noqa: E402
 
-BENCHMARKS = ("watch", "start", "many", "cancel", "reaction", "page", "size", "collector", "imports")
+#: What is measured against Earth Engine's emulator, and what is measured at an Airflow with a large database.
+FIRST, AT_SIZE = ("watch", "start", "many", "cancel", "reaction", "imports"), ("page", "size", "collector")
+BENCHMARKS = (*FIRST, *AT_SIZE)
 
 INTRODUCTION = """# Performance
 
 `make bench` writes this page. The [benchmarks](../../benchmarks) run against the emulator, which has its own process,
 on one machine: compare the ratios, not the absolute figures. Earth Engine allows each project and user 100 requests a
-second (6,000 a minute) and 40 concurrent requests.
+second (6,000 a minute) and 40 concurrent requests. The page and the collector read Airflow's database:
+[performance at size](performance-at-size.md).
+"""
+
+INTRODUCTION_AT_SIZE = """# Performance at size
+
+`make bench` writes this page. The [benchmarks](../../benchmarks) measure what reads Airflow's database: the page, the
+command line and the collector. Compare the ratios, not the absolute figures.
 """
 
 TITLES = {
@@ -44,21 +53,25 @@ a tenth of a second for Airflow's own objects.
 
 
 def main() -> None:
-    """Run those that are named, or all, one after the other; the page's other sections stay as they are."""
+    """Run those that are named, or all, one after the other; the pages' other sections stay as they are."""
     page, names = Path(sys.argv[1]), sys.argv[2:] or BENCHMARKS
-    sections = {name: section for name, section in _sections(page).items() if name not in names}
+    pages = [(page, INTRODUCTION, FIRST), (page.with_name("performance-at-size.md"), INTRODUCTION_AT_SIZE, AT_SIZE)]
+    sections = {name: section for one, *_ in pages for name, section in _sections(one).items() if name not in names}
     for name in names:
         print(f"{name} …", flush=True)
         result = _run(name)
         print(result, flush=True)
         heading, _, text = TITLES[name].partition("\n")
         sections[name] = "\n".join(filter(None, [f"{heading}\n\n{_where(name)}\n", text.lstrip("\n"), f"{result}\n"]))
-        measured = [sections[name] for name in BENCHMARKS if name in sections]
-        page.write_text("\n".join([INTRODUCTION, *(section.strip() + "\n" for section in measured)]), encoding="utf-8")
+        for one, introduction, of_page in pages:
+            measured = [sections[name].strip() + "\n" for name in of_page if name in sections]
+            one.write_text("\n".join([introduction, *measured]), encoding="utf-8")
 
 
 def _sections(page: Path) -> dict[str, str]:
     """Return what the page has, by benchmark."""
+    if not page.exists():
+        return {}
     names = {TITLES[name].split("\n")[0]: name for name in BENCHMARKS}
     found = re.split(r"^(## .*)\n", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     return {names[heading]: f"{heading}\n{text}" for heading, text in zip(found[::2], found[1::2], strict=True)}
