@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.providers.common.compat.sdk import conf
@@ -45,6 +46,13 @@ _NOT_SHOWN = frozenset({"priority", "duration_seconds", "dag_owners", "triggered
 MOST_SHOWN, LONGEST_MESSAGE = 5, 1000
 
 
+#: How many answers are kept for an overview, and the most rows of one of them: a page of the table has 50.
+MOST_KEPT, MOST_ROWS_KEPT = 200, 100
+
+#: The answers that were made of each overview that is in use, without its age.
+_kept: WeakKeyDictionary[Overview, dict[tuple[Permissions, str, Place, Choice], str]] = WeakKeyDictionary()
+
+
 @dataclass(frozen=True)
 class Content:
     """An answer of the page.
@@ -58,8 +66,21 @@ class Content:
 
 
 def content(overview: Overview, age: float, user: Any, place: Place, choice: Choice) -> Content:
-    """Return the page's JSON for a user: the operations that they may see, and the number of the others."""
-    permissions, user_name = permissions_of(user), user.get_name()
+    """Return the page's JSON for a user: the operations that they may see, and the number of the others.
+
+    What several tabs of a user ask for is made once for an overview, until the auth manager is asked about them again.
+    """
+    kept, permissions, user_name = _kept.setdefault(overview, {}), permissions_of(user), user.get_name()
+    key = (permissions, user_name, place, choice)
+    if (text := kept.get(key)) is None:
+        text = _content(overview, permissions, user_name, place, choice)
+        if len(kept) < MOST_KEPT and choice.limit is not None and choice.limit <= MOST_ROWS_KEPT:
+            kept[key] = text
+    etag = blake2b(text.encode(), digest_size=16).hexdigest()
+    return Content(f'{text},"age":{age:.1f}}}', f'"{etag}"')
+
+
+def _content(overview: Overview, permissions: Permissions, user_name: str, place: Place, choice: Choice) -> str:
     everything = [one for one in overview.operations if place.is_about(one.held.holders)]
     may_read = readable(everything, permissions)
     seen = [
@@ -87,9 +108,7 @@ def content(overview: Overview, age: float, user: Any, place: Place, choice: Cho
     }
     # Row by row, since no other thread can run during one call of the encoder.
     rows = (_row(one, user_name, one.forbids(may_edit)) for one in shown)
-    text = f'{{"operations":[{",".join(map(_json, rows))}],{_json(about)[1:-1]}'
-    etag = blake2b(text.encode(), digest_size=16).hexdigest()
-    return Content(f'{text},"age":{age:.1f}}}', f'"{etag}"')
+    return f'{{"operations":[{",".join(map(_json, rows))}],{_json(about)[1:-1]}'
 
 
 def _row(seen: Seen, user_name: str, forbidden: str) -> dict[str, Any]:

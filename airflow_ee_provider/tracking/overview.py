@@ -56,7 +56,7 @@ class ListedOperation:
         return {**self.held.as_dict(), "conn_id": self.conn_id, "cancelled_because": self.cancelled_because}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Overview:
     """The operations of some connections, the latest first.
 

@@ -112,6 +112,27 @@ def test_what_has_not_changed_is_not_sent_again(api: TestClient, earth_engine_em
     assert api.get(OPERATIONS, headers=unchanged, params={"state": "PENDING", "limit": 50}).status_code == 200
 
 
+def test_what_several_tabs_ask_for_is_made_once(
+    api: TestClient, orphan: str, nobodys: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors._everything, "_kept", 600.0)
+    monkeypatch.setattr("airflow_ee_provider.plugins.permissions.KEPT", 600.0)
+    made: list[str] = []
+    make = page._content
+    monkeypatch.setattr(page, "_content", lambda *args: made.append(args[-1].text) or make(*args))
+
+    for _ in range(3):
+        assert shown(api, limit=50).keys() == {orphan, nobodys}
+    assert not shown(api, limit=50, text="no such description")
+    assert made == ["", "no such description"]
+
+    forget_permissions()
+    assert shown(api, limit=50).keys() == {orphan, nobodys}
+    assert made == ["", "no such description", ""], "The auth manager is asked again."
+    assert not shown(api, "viewer", limit=50, text="no such description")
+    assert len(made) == 4, "Another user gets an answer of their own."
+
+
 @pytest.mark.parametrize(
     "params",
     [
