@@ -17,6 +17,7 @@ from airflow_ee_provider.base.airflow_versions import database_of_its_own
 from airflow_ee_provider.base.task_states import ACTIVE_STATES
 from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, STARTED_KEY
+from airflow_ee_provider.tracking.record_tables import portions
 from airflow_ee_provider.tracking.retry_memory import PREFIX, prefix_of
 
 if TYPE_CHECKING:
@@ -138,6 +139,6 @@ def delete_unneeded(engine: Any) -> int:
         rows = connection.execute(select(*names).select_from(run.join(task, of_run)).where(is_active))
         needed = {prefix_of(*row) for row in rows}
         unneeded = sorted(key for key, prefix in found.items() if prefix not in needed)
-        for begin in range(0, len(unneeded), PORTION):
-            connection.execute(delete(variable).where(variable.c.key.in_(unneeded[begin : begin + PORTION])))
+        for some in portions(unneeded, PORTION):
+            connection.execute(delete(variable).where(variable.c.key.in_(some)))
     return len(unneeded)

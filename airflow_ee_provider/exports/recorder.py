@@ -49,7 +49,7 @@ class Recorder:
         """
         with self._lock:
             self._unwritten.update(operations)
-        if not self._is_first and is_recorded_beside(self._ti):
+        if not self._is_first and threads_may_ask_airflow() and not is_a_dag_test(self._ti):
             self._write_beside()
         elif time.monotonic() >= self._due:
             self.write_now()
@@ -114,8 +114,3 @@ class Recorder:
                 self._unwritten = {**operations, **self._unwritten}
             raise
         self._is_first = False
-
-
-def is_recorded_beside(ti: Any) -> bool:
-    """Whether a thread may call Airflow while the function runs."""
-    return threads_may_ask_airflow() and not is_a_dag_test(ti)

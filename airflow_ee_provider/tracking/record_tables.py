@@ -158,7 +158,7 @@ def parts_before(value: Any) -> int:
         return 0
 
 
-def portions(things: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield `AT_A_TIME` of the things at a time."""
-    for begin in range(0, len(things), AT_A_TIME):
-        yield things[begin : begin + AT_A_TIME]
+def portions(things: Sequence[T], size: int = AT_A_TIME) -> Iterator[Sequence[T]]:
+    """Yield some of the things at a time."""
+    for begin in range(0, len(things), size):
+        yield things[begin : begin + size]
