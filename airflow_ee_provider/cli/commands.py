@@ -38,14 +38,12 @@ if TYPE_CHECKING:
 _CRITERIA = ("description", "description_regex", "older_than", "max_priority", "min_eecu_seconds")
 
 
-@providers_configuration_loaded
 def list_command(args: Namespace) -> None:
     """List operations and the tasks that they belong to."""
     with _answering() as answer:
         answer.show([_row(one) for one in _selected(args, also_ended=args.also_ended)], OPERATION_COLUMNS, args.output)
 
 
-@providers_configuration_loaded
 def show_command(args: Namespace) -> None:
     """Show operations in full."""
     with _answering() as answer:
@@ -59,7 +57,6 @@ def show_command(args: Namespace) -> None:
             answer.show_in_full(row)
 
 
-@providers_configuration_loaded
 def cancel_command(args: Namespace) -> None:
     """Cancel operations, and confirm it; the exit code is 1 if one may still run."""
     with _answering() as answer:
@@ -85,7 +82,6 @@ def cancel_command(args: Namespace) -> None:
         _cancel(held, args, {args.conn_id: names}, answer)
 
 
-@providers_configuration_loaded
 def orphans_command(args: Namespace) -> None:
     """List or cancel orphaned operations: a task has recorded them, and no active task needs them."""
     with _answering() as answer:
@@ -99,7 +95,6 @@ def orphans_command(args: Namespace) -> None:
         _cancel(orphans, args, names, answer)
 
 
-@providers_configuration_loaded
 def wait_command(args: Namespace) -> None:
     """Wait until operations have ended; the exit code is 1 if one has not succeeded."""
     with _answering() as answer:
@@ -200,4 +195,5 @@ def _answering() -> Iterator[Answer]:
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
     drop_warning_of_connection_types()
     with answering() as answer:
+        providers_configuration_loaded(lambda: None)()  # Here, since Airflow 3.0 logs meanwhile to the standard output.
         yield answer

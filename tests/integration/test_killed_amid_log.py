@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 #: Airflow's handler of SIGTERM, and a task that is told to end while it writes a line, each of its first three.
 KILLED_AMID_A_LINE = """
-import io, os, signal, sys, time
+import inspect, io, os, signal, sys, time
 from airflow.sdk.log import configure_logging
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 class Interrupted(io.RawIOBase):
+    mode = "wb"
     signals = 3
 
     def writable(self):
@@ -36,7 +37,9 @@ class Interrupted(io.RawIOBase):
 sensor = EarthEngineOperationsSensor(task_id="wait", operation_names=[sys.argv[1]], cancel_on_kill=True)
 sensor.hook.preload()
 signal.signal(signal.SIGTERM, lambda *_: sensor.on_kill())
-configure_logging(json_output=True, output=Interrupted())
+newer = "json_output" in inspect.signature(configure_logging).parameters  # Since Airflow 3.1.
+as_in_a_worker = {"json_output": True} if newer else {"enable_pretty_log": False, "sending_to_supervisor": True}
+configure_logging(**as_in_a_worker, output=Interrupted())
 sensor.log.info("A line, amid which the task is told to end.")
 for _ in range(100):
     time.sleep(0.1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import contextmanager
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.ee_client.intercepted import InterceptingTransport, InterceptingWrapper
@@ -21,6 +21,9 @@ DEPRECATIONS_TIMEOUT = 10.0
 
 #: Stands for what the client has not.
 _ABSENT = object()
+
+#: The API's collections whose methods start operations.
+_COLLECTIONS = ("image", "table", "video", "map", "classifier")
 
 
 @contextmanager
@@ -70,6 +73,31 @@ def _authenticate(*args: Any, **kwargs: Any) -> bool:
     )
 
 
+def _built_once(ee: Any) -> list[tuple[Any, str, Any]]:
+    """Keep the objects that stand for the API's methods. The client builds them for each call, half of a start's time.
+
+    A client of another version may have none of these names: it does as it always does.
+    """
+    get, state = (getattr(ee.data, name, None) for name in ("_get_cloud_projects", "_get_state"))
+    if not (get and state):
+        return []
+
+    @lru_cache(maxsize=1)  # The client makes another resource when it is initialized again.
+    def projects_of(resource: Any) -> Any:
+        projects = resource.projects()
+        for name in _COLLECTIONS:
+            if build := getattr(projects, name, None):
+                setattr(projects, name, lru_cache(maxsize=1)(build))
+        return projects
+
+    @wraps(get)
+    def projects() -> Any:
+        resource = getattr(state(), "cloud_api_resource", None)
+        return projects_of(resource) if resource else get()
+
+    return [(ee.data, "_get_cloud_projects", projects)]
+
+
 @contextmanager
 def patched(ee: Any, client: EeSession, account: Account) -> Iterator[Callable[..., None]]:
     """Replace what would take the account or the watching transport away from the function, and put it back.
@@ -89,6 +117,7 @@ def patched(ee: Any, client: EeSession, account: Account) -> Iterator[Callable[.
         (ee.data, "get_persistent_credentials", lambda: account.credentials),
         (ee, "Initialize", _initialize_again(ee, client, account, initialize)),
         (ee, "Authenticate", _authenticate),
+        *_built_once(ee),
     ]
     if client.registering:
         changes += client.registering.changes(ee)
