@@ -167,7 +167,7 @@ class QueueFiller:
             "max_eecu_seconds": options.max_eecu_seconds,
             "max_total_eecu_seconds": options.max_total_eecu_seconds,
         }
-        self._progress.names = self._hook.account.names(names)
+        self._progress.names = tuple(self._hook.account.names(names))
         self._progress = self._hook.poll_operations(names, **limits, progress=self._progress)
         self.running = [str(name) for name in self._progress.unfinished]
         return self._progress

@@ -153,7 +153,7 @@ class Methods(ConnectionHook):
             only changes are logged.
         :raises ComputeLimitExceededError: If operations used more, after their cancel.
         """
-        progress = Progress(self.account.names(names)) if progress is None else progress
+        progress = Progress(tuple(self.account.names(names))) if progress is None else progress
         limits = WaitOptions(
             max_eecu_seconds=_EECU_SECONDS.read(max_eecu_seconds),
             max_total_eecu_seconds=_TOTAL.read(max_total_eecu_seconds),

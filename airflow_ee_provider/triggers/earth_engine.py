@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TriggerEvent
@@ -40,6 +41,9 @@ ON_KILL_TIMEOUT = 28.0
 ASKED_AGAIN_AFTER = (0.0, 2.0, 6.0, 12.0)
 #: Seconds before each attempt to cancel, if Earth Engine did not answer the one before; half an hour in all.
 CANCELLED_AGAIN_AFTER = (0.0, 15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 900.0)
+
+#: Thousands of triggers wait in the same way.
+_shared_options = lru_cache(maxsize=100)(WaitOptions)
 
 
 class EarthEngineOperationsTrigger(Trigger):
@@ -80,7 +84,7 @@ class EarthEngineOperationsTrigger(Trigger):
         super().__init__(**kwargs)
         self.handover = handover
         self.cancel_on_kill = cancel_on_kill
-        self.options = WaitOptions(
+        self.options = _shared_options(
             self.poll_interval, stop_at_failure, max_eecu_seconds, max_total_eecu_seconds, max_failures
         )
         self.timeout_at = timeout_at

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
@@ -116,7 +116,7 @@ class Operation:
             update_time=parse_timestamp(metadata.get("updateTime")),
             start_time=parse_timestamp(metadata.get("startTime")),
             end_time=parse_timestamp(metadata.get("endTime")),
-            stages=tuple(_stage(_mapping(stage)) for stage in _list(metadata.get("stages"))),
+            stages=_shared_stages(tuple(_stage(_mapping(stage)) for stage in _list(metadata.get("stages")))),
             script_uri=_text(metadata.get("scriptUri")),
             destination_uris=tuple(_text(uri) for uri in _list(metadata.get("destinationUris"))),
             notifications=tuple(_mapping(note) for note in _list(metadata.get("notifications"))),
@@ -256,6 +256,7 @@ def _error(value: Any) -> OperationError:
 
 #: Thousands of operations are in the same few stages.
 _shared_stage = lru_cache(maxsize=1000)(Stage)
+_shared_stages: Callable[[tuple[Stage, ...]], tuple[Stage, ...]] = lru_cache(maxsize=1000)(tuple)
 
 
 def _stage(value: Mapping[str, Any]) -> Stage:

@@ -84,7 +84,7 @@ class WaitOptions:
 class Progress:
     """What is known of operations that somebody waits for; kept from poll to poll."""
 
-    names: Sequence[OperationName]
+    names: tuple[OperationName, ...]
     latest: dict[OperationName, Operation] = field(default_factory=dict)
     #: Why the last read of an operation has failed.
     last_errors: dict[OperationName, TransientError] = field(default_factory=dict)
@@ -97,6 +97,8 @@ class Progress:
     @property
     def unfinished(self) -> tuple[OperationName, ...]:
         """The operations that are not known to have ended."""
+        if not any(operation.done for operation in self.latest.values()):
+            return self.names  # Not a copy of it: a triggerer keeps one for each of its triggers.
         return tuple(name for name in self.names if name not in self.latest or not self.latest[name].done)
 
     @property
@@ -120,9 +122,13 @@ def poll_operations(progress: Progress, options: WaitOptions, after: float = 0.0
     :raises ComputeLimitExceededError: If operations used more compute than allowed, after their cancel.
     """
     seen: ReadResults = yield ReadOperations(progress.unfinished, after)
+    yield from _take_in(seen, progress, options)
+    return len(seen)
+
+
+def _take_in(seen: ReadResults, progress: Progress, options: WaitOptions) -> Flow[None]:
     yield from _merge_and_log(seen, progress)
     yield from _enforce_limits(progress, options)
-    return len(seen)
 
 
 def wait_for_operations(
@@ -136,10 +142,7 @@ def wait_for_operations(
     :raises OperationTimeoutError: if some have not ended by then.
     :raises ComputeLimitExceededError: see `poll_operations`.
     """
-    progress = Progress(names)
-    if not (yield from _poll_until(progress, options, timeout)):
-        raise _timed_out(progress, timeout)
-    return progress.found
+    return _poll_until(Progress(tuple(names)), options, timeout, must_end=True)
 
 
 def wait_for_room(
@@ -151,31 +154,41 @@ def wait_for_room(
 
     :param timeout: seconds to wait at most; None for no limit.
     """
-    progress = Progress(names)
     if names:
-        yield from _poll_until(progress, options, timeout, enough=unfinished)
-    else:
-        yield Sleep(timeout or 0.0)
-    return progress.found
+        return _poll_until(Progress(tuple(names)), options, timeout, enough=unfinished)
+    return _nothing_after(timeout or 0.0)
 
 
-def _poll_until(progress: Progress, options: WaitOptions, timeout: float | None, *, enough: int = 0) -> Flow[bool]:
-    """Poll until the wait is over, which is True, or its time is, which is False.
+def _nothing_after(seconds: float) -> Flow[list[Operation]]:
+    yield Sleep(seconds)
+    return []
+
+
+def _poll_until(
+    progress: Progress, options: WaitOptions, timeout: float | None, *, enough: int = 0, must_end: bool = False
+) -> Flow[list[Operation]]:
+    """Poll until the wait is over, or its time is.
+
+    It is one generator, without `poll_operations`: a triggerer keeps one for each of its triggers.
 
     :param enough: how many may still run then.
+    :param must_end: whether it is an error if they have not ended in time.
     """
     started = now = due = yield MonotonicTime()
     while True:
         unfinished = len(progress.unfinished)
-        read = yield from poll_operations(progress, options, max(0.0, due - now))
+        seen: ReadResults = yield ReadOperations(progress.unfinished, max(0.0, due - now))
+        yield from _take_in(seen, progress, options)
         now = yield MonotonicTime()
-        if read == unfinished:  # Otherwise there was early news, and the others are due as before.
+        if len(seen) == unfinished:  # Otherwise there was early news, and the others are due as before.
             due = now + next_interval(now - started, options.poll_interval)
         if len(progress.unfinished) <= enough or progress.is_over(options):
-            return True
+            return progress.found
         if timeout is not None:
             if now - started >= timeout:
-                return False
+                if must_end:
+                    raise _timed_out(progress, timeout)
+                return progress.found
             due = min(due, started + timeout)
 
 

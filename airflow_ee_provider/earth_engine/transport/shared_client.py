@@ -64,6 +64,7 @@ class Client:
 
 @dataclass(eq=False)
 class _Shared:
+    where: Hashable
     client: asyncio.Task[Client]
     users: int = 0
 
@@ -80,20 +81,26 @@ class SharedClient:
     :param open_account: Reads the connection without blocking the event loop; with ``again``, not from a cache.
     """
 
-    __slots__ = ("_key", "_open_account", "_shared", "_where")
+    __slots__ = ("_opening", "_shared")
 
     def __init__(self, key: Hashable, open_account: Callable[..., Coroutine[Any, Any, Account]]) -> None:
-        self._key, self._open_account = key, open_account
-        self._where: Hashable = None
+        #: What to enter, until it is entered: a triggerer keeps nothing that the others of its triggers have, too.
+        self._opening: tuple[Hashable, Callable[..., Coroutine[Any, Any, Account]]] | None = (key, open_account)
         self._shared: _Shared | None = None
 
     async def enter(self) -> Client:
-        """Open the client if it is not open yet, and return it."""
-        self._where = (asyncio.get_running_loop(), self._key)
-        shared = _CLIENTS.get(self._where)
+        """Open the client if it is not open yet, and return it.
+
+        :raises RuntimeError: If it was entered before.
+        """
+        if self._opening is None:
+            raise RuntimeError("A SharedClient is entered once.")
+        (key, open_account), self._opening = self._opening, None
+        where = (asyncio.get_running_loop(), key)
+        shared = _CLIENTS.get(where)
         if shared is None:
             # In the background: the first user may be cancelled while others still need the client.
-            shared = _CLIENTS[self._where] = _Shared(in_background(_open(self._open_account)))
+            shared = _CLIENTS[where] = _Shared(where, in_background(_open(open_account)))
         shared.users += 1
         self._shared = shared
         try:
@@ -109,7 +116,7 @@ class SharedClient:
             return
         shared.users -= 1
         if not shared.users:
-            del _CLIENTS[self._where]
+            del _CLIENTS[shared.where]
             await asyncio.shield(in_background(_close(shared.client)))
 
     __aenter__, __aexit__ = enter, leave
