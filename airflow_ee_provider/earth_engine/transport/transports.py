@@ -6,7 +6,8 @@ import asyncio
 import threading
 import time
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from airflow_ee_provider.earth_engine.auth.google_auth_errors import is_transient, redacted_summary
@@ -260,13 +261,17 @@ class AiohttpTransport:
             await asyncio.to_thread(self._apply, headers, url, refresh=bool(stale))
         return headers
 
-    def _apply(self, headers: dict[str, str], url: str, *, refresh: bool) -> None:
+    @cached_property
+    def _token_server(self) -> Any:
+        """Sends to the token server. Making it takes a millisecond, too much for each request of an event loop."""
         from google.auth.transport.requests import Request as AuthRequest
 
-        auth_request = AuthRequest(token_session())
+        return AuthRequest(token_session())
+
+    def _apply(self, headers: dict[str, str], url: str, *, refresh: bool) -> None:
         if refresh:
-            self._credentials.refresh(auth_request)
-        self._credentials.before_request(auth_request, "GET", url, headers)
+            self._credentials.refresh(self._token_server)
+        self._credentials.before_request(self._token_server, "GET", url, headers)
 
 
 async def aiohttp_session() -> aiohttp.ClientSession:
