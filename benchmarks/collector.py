@@ -239,9 +239,8 @@ def explain(engine: object) -> None:
 
     tables = Tables()
     scope = or_(tables.run.c.state.in_(("queued", "running")), tables.run.c.id > RUNS - 20)
-    statements = [tables.of_records(scope), *([tables.of_stored(scope)] if tables.store is not None else [])]
     with engine.connect() as connection:  # type: ignore[attr-defined]
-        for statement in statements:
+        for statement in tables.of_look(scope):
             sql = str(statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True}))
             for row in connection.execute(text("explain (analyze, buffers) " + sql.replace(":", "\\:"))):
                 print(row[0][:240])

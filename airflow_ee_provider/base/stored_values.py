@@ -72,12 +72,24 @@ def xcom_backend() -> Any:
 
 
 def xcom_table() -> Any:
-    """Return SQLAlchemy's table of XComs; the same columns in all versions."""
-    if AIRFLOW_3:
-        from airflow.models.xcom import XComModel as Model
-    else:
-        from airflow.models.xcom import BaseXCom as Model  # type: ignore[no-redef]
-    return Model.__table__
+    """Return SQLAlchemy's table into which XComs are written; from Airflow 3.4 on, each belongs to a try."""
+    from airflow.models import xcom as module
+
+    names = ("XComModelV2", "XComModel", "BaseXCom")
+    return next(getattr(module, name) for name in names if hasattr(module, name)).__table__
+
+
+def earlier_xcoms() -> Any:
+    """Return the XComs that were written before an upgrade to Airflow 3.4, each with its try; None before 3.4."""
+    from airflow.models import taskinstance, xcom
+    from sqlalchemy import and_, select
+
+    if (model := getattr(taskinstance, "LegacyTaskDataOwner", None)) is None:
+        return None
+    owner, table = model.__table__.c, xcom.XComModelV1.__table__.c
+    is_its_own = and_(*(owner[name] == table[name] for name in ("dag_id", "run_id", "task_id", "map_index")))
+    columns = (table[name] for name in ("dag_run_id", "task_id", "key", "value", "timestamp"))
+    return select(owner.task_instance_id, *columns).where(is_its_own).subquery("xcom_v1")
 
 
 def task_store_table() -> Any:

@@ -5,7 +5,6 @@ Every look is bounded by runs: those that are active, and those that the collect
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,15 +16,14 @@ from airflow_ee_provider.base.task_states import word_of
 from airflow_ee_provider.collector.decision import WAITS_WITHOUT_A_PROCESS
 from airflow_ee_provider.collector.tables import Tables
 from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY, Record, part_key, read_parts, settled_try
-from airflow_ee_provider.tracking.record_tables import AT_A_TIME, Key, key_of, portions
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY, settled_try
+from airflow_ee_provider.tracking.record_tables import AT_A_TIME, Key, key_of, portions, read_records, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
     from datetime import datetime
 
-#: How many parts that come before the last one are read at a time.
-PARTS = 32
+    from airflow_ee_provider.tracking.record import Record
 
 
 @dataclass(frozen=True)
@@ -127,19 +125,18 @@ class Database:
         return seen
 
     def _look(self, scope: Any) -> Seen:
-        rows = self._ask(self._tables.of_records(scope))
+        rows = [row for statement in self._tables.of_look(scope) for row in self._ask(statement)]
         states = {row.run: row.run_state for row in rows}
         active = frozenset(run for run, state in states.items() if state in ACTIVE_RUN_STATES)
-        if self._tables.store is not None:
-            rows = self._ask(self._tables.of_stored(scope)) + rows
-        instances = {one.key: one for one in map(self._instance, rows) if one is not None and not one.is_settled}
+        found = map(self._instance, reversed(rows))
+        instances = {one.key: one for one in found if one is not None and not one.is_settled}
         return Seen(active, frozenset(states) - active, tuple(instances.values()))
 
     def _instance(self, row: Any) -> Instance | None:
         if row.task_id is None:  # A run without records.
             return None
         return Instance(
-            Key(row.run, row.task_id, row.map_index),
+            key_of(row),
             row.dag_id,
             row.run_id,
             word_of(row.run_state),
@@ -172,43 +169,13 @@ class Database:
 
     def records(self, instances: Iterable[Instance]) -> dict[Key, list[Record] | Exception]:
         """Read the records of task instances, all their parts; or what keeps one from being read."""
-        wanted = {one.key: one for one in instances}
-        values = self._values(wanted.values(), [OPERATIONS_KEY])
-        lasts = {key: or_error(Record.from_json, value) for (key, _), value in values.items()}
-        before = {key: last.parts_before for key, last in lasts.items() if isinstance(last, Record)}
-        for first in range(1, max(before.values(), default=0) + 1, PARTS):
-            keys = [part_key(number) for number in range(first, first + PARTS)]
-            values |= self._values([wanted[key] for key, parts in before.items() if parts >= first], keys)
-
-        def read(key: Key) -> list[Record]:
-            return [_checked(part, key) for part in read_parts(lambda name: values.get((key, name)))]
-
-        return {key: or_error(read, key) for key in wanted}
-
-    def _values(self, instances: Iterable[Instance], keys: list[str]) -> dict[tuple[Key, str], Any]:
-        """Read XComs, or what is stored, by their keys."""
-        from sqlalchemy import and_, select
-
-        backend = xcom_backend()
-        values: dict[tuple[Key, str], Any] = {}
-        by_table: defaultdict[bool, list[Instance]] = defaultdict(list)
-        for one in instances:
-            by_table[one.stored].append(one)
-        for stored, ones in by_table.items():
-            table = self._tables.store if stored else self._tables.xcom
-            wanted = {one.key for one in ones}
-            for runs in portions(sorted({key.run for key in wanted})):
-                tasks = sorted({key.task_id for key in wanted if key.run in set(runs)})
-                for ids in portions(tasks):
-                    c = table.c
-                    scope = and_(c.dag_run_id.in_(runs), c.task_id.in_(ids), c.key.in_(keys))
-                    for row in self._ask(select(c.dag_run_id, c.task_id, c.map_index, c.key, c.value).where(scope)):
-                        key = key_of(row)
-                        if key in wanted:
-                            value = SimpleNamespace(key=row.key, value=row.value)
-                            read = json.loads if stored else backend.deserialize_value
-                            values[key, row.key] = or_error(read, row.value if stored else value)
-        return values
+        stored = {one.key: one.stored for one in instances}
+        found: dict[Key, list[Record] | Exception] = {}
+        for table in reversed(self._tables.records):
+            keys = [key for key, is_stored in stored.items() if is_stored == table.stored]
+            lasts = {key_of(row): row for row in rows_of(self._ask, table, keys, [OPERATIONS_KEY])}
+            found |= read_records(self._ask, table, lasts)
+        return {key: or_error(_checked, found.get(key, []), key) for key in stored}
 
     def was_ended_by_a_user(self, one: Instance) -> bool:
         """Whether a task instance that has failed had no process when it did, as Airflow's audit log has it.
@@ -249,14 +216,18 @@ def _together(one: Seen, other: Seen) -> Seen:
     return Seen(one.active | other.active, one.ended | other.ended, (*one.instances, *other.instances))
 
 
-def _checked(record: Record, key: Key) -> Record:
-    """Return a part of a record.
+def _checked(read: list[Record] | Exception, key: Key) -> list[Record]:
+    """Return the parts of a record.
 
     :raises ValueError: if another task than the one under which it was found has written it.
     """
-    if (record.task_id, record.map_index) != (key.task_id, key.map_index):
+    if isinstance(read, Exception):
+        raise read
+    # The index of a loop's repetition, in Airflow 3.4, is not the map index that its task knows.
+    indexes = {key.map_index} if key.region is None else {key.map_index, -1}
+    if any(part.task_id != key.task_id or part.map_index not in indexes for part in read):
         raise ValueError("Another task has written this.")
-    return record
+    return read
 
 
 def _settled_try(value: Any) -> int | None:

@@ -17,7 +17,7 @@ from airflow_ee_provider.base.airflow_versions import database_of_its_own
 from airflow_ee_provider.base.task_states import ACTIVE_STATES
 from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, STARTED_KEY
-from airflow_ee_provider.tracking.record_tables import portions
+from airflow_ee_provider.tracking.record_tables import is_of_run, key_columns, portions
 from airflow_ee_provider.tracking.retry_memory import PREFIX, prefix_of
 
 if TYPE_CHECKING:
@@ -131,12 +131,12 @@ def delete_unneeded(engine: Any) -> int:
         found = {row.key: match["prefix"] for row in rows if (match := _KEY.fullmatch(row.key))}
         if not found:
             return 0
-        names = (task.c.dag_id, task.c.run_id, task.c.task_id, task.c.map_index)
-        of_run = and_(run.c.dag_id == task.c.dag_id, run.c.run_id == task.c.run_id)
+        _, task_id, map_index, _ = key_columns(run.c, task.c)
+        names = (task.c.dag_id, task.c.run_id, task_id, map_index)
         is_active = and_(
             run.c.state.in_(ACTIVE_RUN_STATES), or_(task.c.state.is_(None), task.c.state.in_(ACTIVE_STATES))
         )
-        rows = connection.execute(select(*names).select_from(run.join(task, of_run)).where(is_active))
+        rows = connection.execute(select(*names).select_from(run.join(task, is_of_run(task.c, run.c))).where(is_active))
         needed = {prefix_of(*row) for row in rows}
         unneeded = sorted(key for key, prefix in found.items() if prefix not in needed)
         for some in portions(unneeded, PORTION):

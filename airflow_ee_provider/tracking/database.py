@@ -11,19 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.base.stored_values import or_error
 from airflow_ee_provider.base.task_states import word_of
 from airflow_ee_provider.earth_engine.auth.settings import comma_separated
 from airflow_ee_provider.hooks.base import CONFIG_SECTION
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.tracking.holders import CLOCKS_DIFFER, Holder, Holding, earliest_record, id_of
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, read_parts
 from airflow_ee_provider.tracking.record_tables import (
     Key,
     key_of,
     may_name,
-    parts_before,
     portions,
+    read_records,
     record_tables,
     runs_since,
 )
@@ -116,19 +114,12 @@ class Recorded:
 
 def _parts(session: Any, table: RecordTable, rows: Mapping[Key, Any]) -> dict[Key, tuple[Record, ...]]:
     """Read all parts of some records. A record that cannot be read has no parts."""
-    values: dict[Key, dict[str, Any]] = {key: {OPERATIONS_KEY: or_error(table.read, row)} for key, row in rows.items()}
-    before = {key: parts_before(one[OPERATIONS_KEY]) for key, one in values.items()}
-    for some in portions([key for key, number in before.items() if number]):
-        for row in session.execute(table.parts(some, max(before.values()))):
-            if key_of(row) in values:
-                values[key_of(row)][row.key] = or_error(table.read, row)
     found: dict[Key, tuple[Record, ...]] = {}
-    for key, row in rows.items():
-        try:
-            found[key] = tuple(read_parts(values[key].get))
-        except Exception as error:  # noqa: BLE001 (an XCom backend may raise any exception; the others are still read)
-            log.warning("Could not read the record of %s.%s; ignoring it: %s", row.dag_id, row.task_id, error)
-            found[key] = ()
+    for key, read in read_records(session.execute, table, rows).items():
+        if isinstance(read, Exception):
+            row = rows[key]
+            log.warning("Could not read the record of %s.%s; ignoring it: %s", row.dag_id, row.task_id, read)
+        found[key] = () if isinstance(read, Exception) else tuple(read)
     return found
 
 

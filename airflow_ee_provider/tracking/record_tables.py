@@ -1,7 +1,7 @@
-"""The statements that read records of operations in Airflow's database.
+"""The statements that read records of operations in Airflow's database, whichever its version.
 
-They name runs, and read records by their primary key (run, task, map index, key): so they cost what was active since
-a time, not what the tables have, with any planner. The key is never asked for by a pattern: no index serves that.
+They name runs, and read records by a unique key (the task instance's and the record's): so they cost what was active
+since a time, not what the tables have, with any planner. The key is never asked for by a pattern: no index serves that.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
-from airflow_ee_provider.base.stored_values import task_store_table, xcom_backend, xcom_table
+from airflow_ee_provider.base.stored_values import earlier_xcoms, or_error, task_store_table, xcom_backend, xcom_table
 from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record, part_key
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record, part_key, read_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
 T = TypeVar("T")
@@ -27,89 +27,133 @@ T = TypeVar("T")
 #: The most runs or task instances in one SQL statement: databases have limits.
 AT_A_TIME = 1000
 
+#: How many parts that come before the last one are read at a time.
+PARTS = 32
+
 #: For how long after its run's end a task can still record.
 LINGER = timedelta(minutes=10)
 
-#: What names a task instance in a record.
-_INSTANCE = ("dag_run_id", "task_id", "map_index")
+#: What names a task instance in a run, as far as a table has it: Airflow 3.4 has regions.
+_IN_RUN = ("task_id", "map_index", "region_id", "region_index")
 
 #: An operation's id in a record's JSON, which may be JSON within JSON; and that all of the record is in there.
 _ID, _IS_WHOLE = re.compile(r'/operations/([^"\\]+)'), re.compile(r'"parts_before\\?": ?0\b')
 
 
 class Key(NamedTuple):
-    """What names a task instance in a record: the DAG run by its number."""
+    """What names a task instance: the DAG run by its number.
+
+    :param map_index: from Airflow 3.4 on its index in a region.
+    :param region: what was mapped or repeated in this run; None before Airflow 3.4.
+    """
 
     run: int
     task_id: str
     map_index: int
+    region: Any = None
+
+
+def key_of(row: Any) -> Key:
+    """Return what names a row's task instance; the statement has `key_columns`."""
+    return Key(row.run, row.task_id, row.map_index, row.region)
+
+
+def key_columns(run: Any, task: Any) -> list[Any]:
+    """Return the columns that name a task instance."""
+    from sqlalchemy import null
+
+    index = task.region_index if "region_index" in task else task.map_index
+    region = task.region_id if "region_id" in task else null()
+    return [run.id.label("run"), task.task_id, index.label("map_index"), region.label("region")]
+
+
+def is_latest(task: Any) -> list[Any]:
+    """Return the condition, if there is one, for a task instance's latest try: Airflow 3.4 has a row for each."""
+    return [task.working_set.is_(True)] if "working_set" in task else []
+
+
+def is_of_run(task: Any, run: Any) -> Any:
+    """Return the condition that a task instance is of a run."""
+    from sqlalchemy import and_
+
+    return and_(task.dag_id == run.dag_id, task.run_id == run.run_id, *is_latest(task))
+
+
+def is_of_task(record: Any, task: Any, run_id: Any = None) -> Any:
+    """Return the condition that a record is of a task instance.
+
+    :param run_id: a column with the number of the run, if there is one: XComs are to be read by their primary key.
+    """
+    from sqlalchemy import and_
+
+    if "task_instance_id" in record:
+        return record.task_instance_id == task.id
+    names = [name for name in _IN_RUN if name in record]
+    names += () if run_id is not None else ("dag_id", "run_id")
+    in_run = () if run_id is None else (record.dag_run_id == run_id,)
+    return and_(*in_run, *(record[name] == task[name] for name in names))
 
 
 @dataclass(frozen=True)
 class RecordTable:
-    """A table of records: XComs, or what tasks have stored.
+    """A table of records.
 
-    :param table: SQLAlchemy's.
-    :param changed: the name of the column for when a record was written last.
-    :param read: returns the value of a row.
+    :param table: SQLAlchemy's, of XComs or of what tasks have stored.
+    :param stored: whether it has what tasks have stored.
     """
 
     table: Any
-    changed: str
-    read: Callable[[Any], Any]
+    run: Any
+    task: Any
+    stored: bool = False
 
     @property
     def name(self) -> str:
         """The table's name."""
         return str(self.table.name)
 
+    def read(self, row: Any) -> Any:
+        """Return the value of a row; that of an XCom through the backend that is configured."""
+        value = json.loads(row.value or "null") if AIRFLOW_3 else row.value
+        return value if self.stored else xcom_backend().deserialize_value(SimpleNamespace(key=row.key, value=value))
+
     def last_parts(self, runs: Collection[int]) -> Any:
         """Return the statement for the last parts of all records of some runs, each with its task instance."""
         from airflow.models.dag import DagModel
-        from airflow.models.dagrun import DagRun
-        from airflow.models.taskinstance import TaskInstance
-        from sqlalchemy import and_, select
 
-        run, task, dag = (model.__table__ for model in (DagRun, TaskInstance, DagModel))
-        record = self.table
-        of_run = and_(task.c.dag_id == run.c.dag_id, task.c.run_id == run.c.run_id)
-        of_task = and_(record.c.task_id == task.c.task_id, record.c.map_index == task.c.map_index)
-        joined = run.join(task, of_run).join(
-            record, and_(record.c.dag_run_id == run.c.id, of_task, record.c.key == OPERATIONS_KEY)
-        )
+        run, task, dag = self.run.c, self.task.c, DagModel.__table__.c
         columns = [
-            *self._columns(),
-            record.c[self.changed].label("changed"),
-            task.c.dag_id,
-            task.c.run_id,
-            task.c.state.label("task_state"),
-            task.c.try_number,
-            run.c.state.label("run_state"),
-            dag.c.owners,
-            *(run.c[name] for name in ("triggering_user_name",) if name in run.c),
+            self.table.c["updated_at" if self.stored else "timestamp"].label("changed"),
+            task.dag_id,
+            task.run_id,
+            task.state.label("task_state"),
+            task.try_number,
+            run.state.label("run_state"),
+            dag.owners,
+            *(run[name] for name in ("triggering_user_name",) if name in run),
         ]
-        joined = joined.outerjoin(dag, dag.c.dag_id == run.c.dag_id)
-        return select(*columns).select_from(joined).where(record.c.dag_run_id.in_(runs))
+        joined = self._joined().outerjoin(DagModel.__table__, dag.dag_id == run.dag_id)
+        return self._select(joined, runs, [OPERATIONS_KEY], *columns)
 
-    def parts(self, instances: Collection[Key], most: int) -> Any:
-        """Return the statement for the parts that come before the last one, of these task instances and some others.
-
-        :param most: how many one of them has.
-        """
-        from sqlalchemy import select
-
-        of = self.table.c
-        keys = [part_key(number) for number in range(1, most + 1)]
+    def parts(self, instances: Collection[Key], keys: Sequence[str]) -> Any:
+        """Return the statement for what these task instances, and some others, have under these keys."""
+        task_id = self.table.c.get("task_id", self.task.c.task_id)
         runs, tasks = sorted({one.run for one in instances}), sorted({one.task_id for one in instances})
-        return select(*self._columns()).where(of.dag_run_id.in_(runs), of.task_id.in_(tasks), of.key.in_(keys))
+        return self._select(self._joined(), runs, keys).where(task_id.in_(tasks))
 
-    def _columns(self) -> list[Any]:
-        """Return the columns of a record; its value as a text, which is parsed only where it has to be."""
-        from sqlalchemy import Text, cast
+    def _joined(self) -> Any:
+        run, task, record = self.run, self.task, self.table
+        return run.join(task, is_of_run(task.c, run.c)).join(record, is_of_task(record.c, task.c, run.c.id))
+
+    def _select(self, joined: Any, runs: Collection[int], keys: Sequence[str], *columns: Any) -> Any:
+        """Return a statement with the key and the value; that as a text, which is parsed only where it has to be."""
+        from sqlalchemy import Text, cast, select
 
         of = self.table.c
         value = cast(of.value, Text) if AIRFLOW_3 else of.value
-        return [*(of[name] for name in (*_INSTANCE, "key")), value.label("value")]
+        names = [*key_columns(self.run.c, self.task.c), of.key, value.label("value")]
+        run_id = of.get("dag_run_id", self.run.c.id)
+        return select(*names, *columns).select_from(joined).where(run_id.in_(runs), of.key.in_(keys))
 
 
 def runs_since(since: datetime) -> Any:
@@ -122,22 +166,42 @@ def runs_since(since: datetime) -> Any:
 
 
 def record_tables() -> list[RecordTable]:
-    """Return the tables that have records; from Airflow 3.3 on what tasks have stored outlives a try."""
-    tables = [RecordTable(xcom_table(), "timestamp", _read_xcom)]
-    if (store := task_store_table()) is not None:
-        tables.append(RecordTable(store, "updated_at", lambda row: json.loads(row.value)))
-    return tables
+    """Return the tables that have records; from Airflow 3.3 on what tasks have stored outlives a try.
+
+    Where two have the same, the first one's is the later one.
+    """
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+
+    tables = ((xcom_table(), False), (earlier_xcoms(), False), (task_store_table(), True))
+    run, task = DagRun.__table__, TaskInstance.__table__
+    return [RecordTable(table, run, task, stored) for table, stored in tables if table is not None]
 
 
-def _read_xcom(row: Any) -> Any:
-    """Return an XCom's value, through the backend that is configured."""
-    value = json.loads(row.value or "null") if AIRFLOW_3 else row.value
-    return xcom_backend().deserialize_value(SimpleNamespace(key=row.key, value=value))
+def read_records(
+    ask: Callable[[Any], Iterable[Any]], table: RecordTable, lasts: Mapping[Key, Any]
+) -> dict[Key, list[Record] | Exception]:
+    """Read all parts of records; or what keeps one from being read.
+
+    :param ask: executes a statement.
+    :param lasts: the rows of their last parts.
+    """
+    values: dict[Key, dict[str, Any]] = {key: {OPERATIONS_KEY: or_error(table.read, row)} for key, row in lasts.items()}
+    before = {key: parts_before(one[OPERATIONS_KEY]) for key, one in values.items()}
+    for first in range(1, max(before.values(), default=0) + 1, PARTS):
+        keys = [part_key(number) for number in range(first, first + PARTS)]
+        for row in rows_of(ask, table, [key for key, number in before.items() if number >= first], keys):
+            values[key_of(row)][row.key] = or_error(table.read, row)
+    return {key: or_error(read_parts, one.get) for key, one in values.items()}
 
 
-def key_of(row: Any) -> Key:
-    """Return what names the task instance of a record."""
-    return Key(row.dag_run_id, row.task_id, row.map_index)
+def rows_of(
+    ask: Callable[[Any], Iterable[Any]], table: RecordTable, instances: Sequence[Key], keys: Sequence[str]
+) -> Iterator[Any]:
+    """Yield the rows that task instances have under some keys."""
+    wanted = set(instances)
+    for some in portions(instances):
+        yield from (row for row in ask(table.parts(some, keys)) if key_of(row) in wanted)
 
 
 def may_name(value: Any, ids: Collection[str]) -> bool:

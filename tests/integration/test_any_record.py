@@ -154,8 +154,8 @@ def write_odd(service: Service, run_dag: Callable[..., Ran]) -> Callable[[Any], 
     def write(value: Any) -> None:
         stored = value if AIRFLOW_3 else json.dumps(value).encode()
         with create_session() as session:
-            at = (table.c.run_id == odd["run_id"]) & (table.c.key == OPERATIONS_KEY)
-            session.execute(table.update().where(at).values(value=stored))
+            at = (column == odd[column.name] for column in table.primary_key)
+            session.execute(table.update().where(*at).values(value=stored))
 
     return write
 

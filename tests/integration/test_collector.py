@@ -12,14 +12,14 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import select
 from task_states import forget_runs, set_states
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, HAS_TASK_STATE_STORE, database_of_its_own
-from airflow_ee_provider.base.stored_values import xcom_table
+from airflow_ee_provider.base.stored_values import task_store_table, xcom_table
 from airflow_ee_provider.collector import cancels
 from airflow_ee_provider.collector import collector as collecting
 from airflow_ee_provider.collector.look import Instance
-from airflow_ee_provider.collector.tables import Tables
 from airflow_ee_provider.collector.thread import is_first, make_collector
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.tracking import retry_memory
@@ -103,8 +103,7 @@ def has_stored(*, forget: bool = False) -> bool:
     """
     from airflow.utils.session import create_session
 
-    table = Tables().store
-    if table is None:
+    if (table := task_store_table()) is None:
         return False
     with create_session() as session:
         found = session.execute(table.select()).first() is not None
@@ -131,11 +130,13 @@ class OwningInstance:
     dag_id, task_id, map_index, try_number = "owned", "task", -1, 1
 
     def __init__(self) -> None:
+        from airflow.models.taskinstance import TaskInstance
         from airflow.utils.session import create_session
 
         with create_session() as session:
-            [self._row] = session.execute(xcom_table().select().where(xcom_table().c.key == OPERATIONS_KEY)).mappings()
-        self.run_id = self._row["run_id"]
+            [row] = session.execute(xcom_table().select().where(xcom_table().c.key == OPERATIONS_KEY)).mappings()
+            [self.run_id] = session.execute(select(TaskInstance.run_id)).scalars()
+        self._row = {name: value for name, value in row.items() if name != "id"}  # Airflow 3.4 gives each XCom one.
 
     def xcom_push(self, key: str, value: Any) -> None:
         from airflow.utils.session import create_session

@@ -7,16 +7,17 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from task_states import set_states
 
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.base.stored_values import task_store_table, xcom_table
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.tracking import overview
 from airflow_ee_provider.tracking.database import Recorded, read_holdings
 from airflow_ee_provider.tracking.holders import HeldOperation, Holder, Holding, join, orphans_among
 from airflow_ee_provider.tracking.overview import read_overview
-from airflow_ee_provider.tracking.record_tables import record_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,11 +167,16 @@ def test_a_long_list_is_read_once_a_minute_and_what_is_active_in_it_by_name(
 
 def forget_records(dag_id: str) -> None:
     """Delete what a DAG's tasks have recorded, as Airflow does when a task is cleared."""
+    from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
+    tries = select(TaskInstance.id).where(TaskInstance.dag_id == dag_id) if AIRFLOW_3 else ()
     with create_session() as session:
-        for table in record_tables():
-            session.execute(delete(table.table).where(table.table.c.dag_id == dag_id))
+        for table in (xcom_table(), task_store_table()):
+            if table is not None:
+                of = table.c
+                is_its_own = of.dag_id == dag_id if "dag_id" in of else of.task_instance_id.in_(tries)
+                session.execute(delete(table).where(is_its_own))
 
 
 def test_the_overview_says_of_each_operation_who_holds_it(
