@@ -27,6 +27,7 @@ from airflow_ee_provider.tracking.record_tables import (
     record_tables,
     runs_since,
 )
+from airflow_ee_provider.tracking.unhurried import unhurried
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from airflow_ee_provider.tracking.record_tables import RecordTable
 
 log = logging.getLogger(__name__)
+
+#: How many records' JSON there is at the same time.
+PARSED_AT_A_TIME = 100
 
 
 def read_holdings(names: Iterable[str], since: datetime) -> list[Holding]:
@@ -49,14 +53,23 @@ def read_holdings(names: Iterable[str], since: datetime) -> list[Holding]:
 
 @dataclass(frozen=True)
 class _Known:
-    """A record that names an operation: its row with the task instance's state, and its parsed parts."""
+    """A record that names an operation, with the task instance's state: what one of thousands has to be known by.
+
+    :param row: its row.
+    :param parts: for each of its parts the task instance, and the operations' names; none if it cannot be read.
+    """
 
     row: Any
-    parts: tuple[Record, ...]
+    parts: tuple[Holding, ...]
 
     def names(self, ids: Collection[str]) -> bool:
         """Whether the record names one of these operations; True for a record that cannot be read."""
         return not self.parts or any(id_of(name) in ids for part in self.parts for name in part.operation_names)
+
+    def now(self, row: Any) -> _Known:
+        """Return the same record with the task instance's present state."""
+        parts = (Holding(_holder(row, one.holder.ownership), one.operation_names) for one in self.parts)
+        return _Known(row, tuple(parts))
 
 
 class Recorded:
@@ -91,27 +104,46 @@ class Recorded:
         with create_session() as session:
             runs = [row.id for row in session.execute(runs_since(since))]
             for table in record_tables():
-                known = {key: one for key, one in self._known.get(table.name, {}).items() if one.names(ids)}
-                rows = {
-                    key_of(row): row
-                    for some in portions(sorted({*runs, *(key.run for key in known)}))
-                    for row in session.execute(table.last_parts(some))
-                    if key_of(row) in known or (row.changed >= since and may_name(row.value, ids))
-                }
-                same = {key for key, row in rows.items() if key in known and known[key].row.changed == row.changed}
-                parts = {key: known[key].parts for key in same}
-                parts |= _parts(session, table, {key: row for key, row in rows.items() if key not in same})
-                self._known[table.name] = {key: _Known(row, parts[key]) for key, row in rows.items()}
+                known = {key: one for key, one in unhurried(self._known.get(table.name, {}).items()) if one.names(ids)}
+                found: dict[Key, _Known] = {}
+                new: dict[Key, Any] = {}
+                for some in portions(sorted({*runs, *(key.run for key in known)})):
+                    for row in unhurried(session.execute(table.last_parts(some))):
+                        key = key_of(row)
+                        if (before := known.get(key)) and before.row.changed == row.changed:
+                            found[key] = before if before.row == row else before.now(row)
+                        elif before or (row.changed >= since and may_name(row.value, ids)):
+                            new[key] = row
+                        if len(new) >= PARSED_AT_A_TIME:
+                            found |= _parsed(session, table, new)
+                            new = {}
+                self._known[table.name] = found | _parsed(session, table, new)
         self._ids, self._read_at = ids, begun
         return self._holdings(ids)
 
     def _holdings(self, ids: Collection[str]) -> list[Holding]:
-        found: defaultdict[Holder, dict[str, None]] = defaultdict(dict)
-        for one in (one for known in self._known.values() for one in known.values()):
+        found: dict[Holder, Holding] = {}
+        more: defaultdict[Holder, dict[str, None]] = defaultdict(dict)
+        for one in unhurried(one for known in self._known.values() for one in known.values()):
             for part in one.parts:
-                if mine := [name for name in part.operation_names if id_of(name) in ids]:
-                    found[_holder(one.row, part)].update(dict.fromkeys(mine))
-        return [Holding(holder, tuple(names)) for holder, names in found.items()]
+                mine = [name for name in part.operation_names if id_of(name) in ids]
+                if mine and len(mine) == len(part.operation_names) and part.holder not in found:
+                    found[part.holder] = part
+                elif mine:
+                    more[part.holder].update(dict.fromkeys(mine))
+        for holder, names in more.items():
+            before = found[holder].operation_names if holder in found else ()
+            found[holder] = Holding(holder, tuple(dict.fromkeys([*before, *names])))
+        return list(found.values())
+
+
+def _parsed(session: Any, table: RecordTable, rows: Mapping[Key, Any]) -> dict[Key, _Known]:
+    """Parse some records."""
+    parts = _parts(session, table, rows) if rows else {}
+    return {
+        key: _Known(row, tuple(Holding(_holder(row, part.ownership), part.operation_names) for part in parts[key]))
+        for key, row in rows.items()
+    }
 
 
 def _parts(session: Any, table: RecordTable, rows: Mapping[Key, Any]) -> dict[Key, tuple[Record, ...]]:
@@ -149,7 +181,7 @@ def visible_connections() -> list[str]:
         return list(dict.fromkeys([EarthEngineHook.default_conn_name, *sorted(row.conn_id for row in query)]))
 
 
-def _holder(row: Any, record: Record) -> Holder:
+def _holder(row: Any, ownership: str) -> Holder:
     return Holder(
         dag_id=row.dag_id,
         run_id=row.run_id,
@@ -158,7 +190,7 @@ def _holder(row: Any, record: Record) -> Holder:
         try_number=row.try_number or 0,
         task_state=word_of(row.task_state),
         run_state=word_of(row.run_state),
-        ownership=record.ownership,
+        ownership=ownership,
         dag_owners=comma_separated(row.owners),
         triggered_by=getattr(row, "triggering_user_name", None),
     )
