@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ from airflow_ee_provider.tracking.record_tables import (
 from airflow_ee_provider.tracking.unhurried import unhurried
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from airflow_ee_provider.earth_engine.model.operations import Operation
     from airflow_ee_provider.tracking.record import Record
@@ -51,25 +50,61 @@ def read_holdings(names: Iterable[str], since: datetime) -> list[Holding]:
     return Recorded().read({id_of(name) for name in names}, since)
 
 
-@dataclass(frozen=True)
 class _Known:
-    """A record that names an operation, with the task instance's state: what one of thousands has to be known by.
+    """The records of a table that name operations, each with the task instance's state.
 
-    :param row: its row.
-    :param parts: for each of its parts the task instance, and the operations' names; none if it cannot be read.
+    Of one of thousands, the fewer objects are kept, the less Python's garbage collector has to do, which goes through
+    all of Airflow's then: texts are none to it.
     """
 
-    row: Any
-    parts: tuple[Holding, ...]
+    def __init__(self) -> None:
+        #: By what names the record: when it was written, and its task instance's state.
+        self.changed: dict[str, datetime] = {}
+        self.states: dict[str, str] = {}
+        #: For each of a record's parts the task instance, and the operations' names; one of most.
+        self.parts: dict[str, Holding | tuple[Holding, ...]] = {}
 
-    def names(self, ids: Collection[str]) -> bool:
-        """Whether the record names one of these operations; True for a record that cannot be read."""
-        return not self.parts or any(id_of(name) in ids for part in self.parts for name in part.operation_names)
+    def add(self, name: str, row: Any, parts: tuple[Holding, ...]) -> None:
+        """Add a record; one that cannot be read has no parts."""
+        self.changed[name], self.states[name] = row.changed, _state_in(row)
+        self.parts[name] = parts[0] if len(parts) == 1 else parts
 
-    def now(self, row: Any) -> _Known:
-        """Return the same record with the task instance's present state."""
-        parts = (Holding(_holder(row, one.holder.ownership), one.operation_names) for one in self.parts)
-        return _Known(row, tuple(parts))
+    def take(self, name: str, row: Any, before: _Known) -> None:
+        """Add a record that was known before, with the task instance's present state."""
+        self.changed[name], self.states[name] = before.changed[name], before.states[name]
+        self.parts[name] = before.parts[name]
+        if before.states[name] != _state_in(row):
+            parts = (Holding(_holder(row, one.holder.ownership), one.operation_names) for one in before.parts_of(name))
+            self.add(name, row, tuple(parts))
+
+    def parts_of(self, name: str) -> tuple[Holding, ...]:
+        """Return the parts of a record."""
+        parts = self.parts[name]
+        return (parts,) if isinstance(parts, Holding) else parts
+
+    def all_parts(self) -> Iterator[Holding]:
+        """Yield the parts of all records."""
+        for name in self.parts:
+            yield from self.parts_of(name)
+
+    def naming(self, ids: Collection[str]) -> dict[str, int]:
+        """Return the records that name one of these operations, and those that cannot be read, each with its run."""
+        return {
+            name: int(name.partition(" ")[0])
+            for name in unhurried(self.parts)
+            if not (parts := self.parts_of(name))
+            or any(id_of(one) in ids for part in parts for one in part.operation_names)
+        }
+
+
+def _name_of(row: Any) -> str:
+    return f"{row.dag_run_id} {row.map_index} {row.task_id}"
+
+
+def _state_in(row: Any) -> str:
+    """Return what of a row can change while the record does not."""
+    user = getattr(row, "triggering_user_name", None)
+    return repr((row.task_state, row.try_number, row.run_state, row.owners, user))
 
 
 class Recorded:
@@ -82,7 +117,7 @@ class Recorded:
     def __init__(self) -> None:
         self._ids: Collection[str] = frozenset()
         self._read_at: datetime | None = None
-        self._known: dict[str, dict[Key, _Known]] = {}
+        self._known: defaultdict[str, _Known] = defaultdict(_Known)
 
     def of(self, operations: Collection[Operation]) -> list[Holding]:
         """Return the records of these operations. For those of the last call, only new records are read."""
@@ -104,46 +139,44 @@ class Recorded:
         with create_session() as session:
             runs = [row.id for row in session.execute(runs_since(since))]
             for table in record_tables():
-                known = {key: one for key, one in unhurried(self._known.get(table.name, {}).items()) if one.names(ids)}
-                found: dict[Key, _Known] = {}
-                new: dict[Key, Any] = {}
-                for some in portions(sorted({*runs, *(key.run for key in known)})):
+                before, now, new = self._known[table.name], _Known(), dict[Key, Any]()
+                known = before.naming(ids)
+                for some in portions(sorted({*runs, *known.values()})):
                     for row in unhurried(session.execute(table.last_parts(some))):
-                        key = key_of(row)
-                        if (before := known.get(key)) and before.row.changed == row.changed:
-                            found[key] = before if before.row == row else before.now(row)
-                        elif before or (row.changed >= since and may_name(row.value, ids)):
-                            new[key] = row
+                        name = _name_of(row)
+                        if name in known and before.changed[name] == row.changed:
+                            now.take(name, row, before)
+                        elif name in known or (row.changed >= since and may_name(row.value, ids)):
+                            new[key_of(row)] = row
                         if len(new) >= PARSED_AT_A_TIME:
-                            found |= _parsed(session, table, new)
-                            new = {}
-                self._known[table.name] = found | _parsed(session, table, new)
+                            _parse(session, table, new, now)
+                _parse(session, table, new, now)
+                self._known[table.name] = now
         self._ids, self._read_at = ids, begun
         return self._holdings(ids)
 
     def _holdings(self, ids: Collection[str]) -> list[Holding]:
         found: dict[Holder, Holding] = {}
         more: defaultdict[Holder, dict[str, None]] = defaultdict(dict)
-        for one in unhurried(one for known in self._known.values() for one in known.values()):
-            for part in one.parts:
-                mine = [name for name in part.operation_names if id_of(name) in ids]
-                if mine and len(mine) == len(part.operation_names) and part.holder not in found:
-                    found[part.holder] = part
-                elif mine:
-                    more[part.holder].update(dict.fromkeys(mine))
+        for part in unhurried(part for known in self._known.values() for part in known.all_parts()):
+            mine = [name for name in part.operation_names if id_of(name) in ids]
+            if mine and len(mine) == len(part.operation_names) and part.holder not in found:
+                found[part.holder] = part
+            elif mine:
+                more[part.holder].update(dict.fromkeys(mine))
         for holder, names in more.items():
             before = found[holder].operation_names if holder in found else ()
             found[holder] = Holding(holder, tuple(dict.fromkeys([*before, *names])))
         return list(found.values())
 
 
-def _parsed(session: Any, table: RecordTable, rows: Mapping[Key, Any]) -> dict[Key, _Known]:
-    """Parse some records."""
-    parts = _parts(session, table, rows) if rows else {}
-    return {
-        key: _Known(row, tuple(Holding(_holder(row, part.ownership), part.operation_names) for part in parts[key]))
-        for key, row in rows.items()
-    }
+def _parse(session: Any, table: RecordTable, rows: dict[Key, Any], known: _Known) -> None:
+    """Add records to the known ones, and let go of their rows."""
+    for key, parts in (_parts(session, table, rows) if rows else {}).items():
+        row = rows[key]
+        parsed = (Holding(_holder(row, part.ownership), part.operation_names) for part in parts)
+        known.add(_name_of(row), row, tuple(parsed))
+    rows.clear()
 
 
 def _parts(session: Any, table: RecordTable, rows: Mapping[Key, Any]) -> dict[Key, tuple[Record, ...]]:

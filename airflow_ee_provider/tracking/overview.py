@@ -14,7 +14,7 @@ from airflow_ee_provider.earth_engine.model.operations import Operation, Operati
 from airflow_ee_provider.earth_engine.protocol.api_methods import list_operations
 from airflow_ee_provider.tracking.database import Recorded, read_holdings
 from airflow_ee_provider.tracking.holders import CLOCKS_DIFFER, HeldOperation, HeldOperationDict, join, with_holders
-from airflow_ee_provider.tracking.unhurried import unhurried
+from airflow_ee_provider.tracking.unhurried import rest, unhurried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -119,7 +119,8 @@ class ActiveOverviews:
     def _listed(self, conn_id: str, hook: EarthEngineServerHook) -> list[Operation]:
         known = self._lists.pop(conn_id, None)
         if known is None or known.length <= LONG or known.age >= LONG_STANDS:
-            listing = hook.run(list_operations(self._project_id or hook.account.project, active_only=True))
+            project = self._project_id or hook.account.project
+            listing = hook.run(list_operations(project, active_only=True, after_each=rest))
             known = _List(listing.listed, _same(listing.operations, {} if known is None else known.active))
         elif 0 < len(known.active) <= READ_BY_NAME:
             found = hook.read_operations(list(known.active))

@@ -35,9 +35,13 @@ def serve() -> None:
 
 def unhurried(things: Iterable[T]) -> Iterator[T]:
     """Yield the things; from time to time, rest before the next one."""
-    serves = _serves.is_set()
     for thing in things:
-        if serves and time.perf_counter() > _hurry.rests_at:
-            time.sleep(REST)
-            _hurry.rests_at = time.perf_counter() + WORK
+        rest()
         yield thing
+
+
+def rest() -> None:
+    """Rest, if this thread has computed for long enough."""
+    if _serves.is_set() and time.perf_counter() > _hurry.rests_at:
+        time.sleep(REST)
+        _hurry.rests_at = time.perf_counter() + WORK

@@ -102,7 +102,12 @@ class Listing:
 
 
 def list_operations(
-    project: str, page_size: int = PAGE_SIZE, most: int | None = None, *, active_only: bool = False
+    project: str,
+    page_size: int = PAGE_SIZE,
+    most: int | None = None,
+    *,
+    active_only: bool = False,
+    after_each: Callable[[], None] = lambda: None,
 ) -> Flow[Listing]:
     """``projects.operations.list``, page after page; of every user of the project, and of no other project.
 
@@ -110,28 +115,22 @@ def list_operations(
 
     :param most: stop once that many are there; None for all.
     :param active_only: Do not parse or return operations that have ended.
+    :param after_each: called for each object of the JSON that is parsed, if ``active_only``.
     """
     found: dict[OperationName, Operation] = {}
     foreign: dict[str, None] = {}
     listed = 0
 
-    def read(payload: Mapping[str, Any]) -> Operation | _Ended | None:
-        with suppress(InvalidOperationNameError):  # An odd entry must not hide the others.
-            name = OperationName.parse(payload.get("name", ""))
-            if is_same_project(name.project, project):
-                is_of_use = not active_only or payload.get("done") is not True
-                return Operation.from_api(payload, OperationName(project, name.id)) if is_of_use else _Ended(name.id)
-            foreign[str(name)] = None
-        return None
-
     def replace(payload: dict[str, Any]) -> Any:
-        return ("metadata" in payload and read(payload)) or payload
+        after_each()
+        return ("metadata" in payload and _listed(payload, project, foreign, active_only=True)) or payload
 
     def take(page: list[Any]) -> bool:
         nonlocal listed
         listed += len(page)
         for entry in page:
-            one = read(entry) if isinstance(entry, Mapping) else entry
+            is_parsed = isinstance(entry, (Operation, _Ended))
+            one = entry if is_parsed else _listed(entry, project, foreign, active_only=active_only)
             if isinstance(one, Operation):
                 found[one.name] = one
             elif isinstance(one, _Ended):
@@ -148,6 +147,19 @@ def list_operations(
     if read_pages.came_round:
         raise TransientError("Earth Engine's list of operations repeats a page.", subject=f"projects/{project}")
     return Listing(list(found.values()), read_pages.since, listed)
+
+
+def _listed(
+    payload: Mapping[str, Any], project: str, foreign: dict[str, None], *, active_only: bool
+) -> Operation | _Ended | None:
+    """Read an entry of a project's list; None for an odd one, which must not hide the others, and for a foreign one."""
+    with suppress(InvalidOperationNameError):
+        name = OperationName.parse(payload.get("name", ""))
+        if is_same_project(name.project, project):
+            is_of_use = not active_only or payload.get("done") is not True
+            return Operation.from_api(payload, OperationName(project, name.id)) if is_of_use else _Ended(name.id)
+        foreign[str(name)] = None
+    return None
 
 
 def find_operations(
