@@ -77,7 +77,7 @@ def use(url: str, headers: dict[str, str]) -> None:
     What was made while it started waits for Python's garbage collector, which goes through all of it, for half a
     second, once a few more things are made. That is to be over before we are measured, who might be the ones.
     """
-    for path in HOME * 100:
+    for path in HOME * 200:
         requests.get(f"{url}{path}", headers=headers, timeout=60).raise_for_status()
 
 
