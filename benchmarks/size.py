@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import requests
 from seeding import Size, fill, name_of
-from serving import table
+from serving import table, use
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests" / "system")]
@@ -125,6 +125,7 @@ def doors(code: str, emulator: str) -> dict[str, str]:
     found = Results()
     with api_server(code) as (url, process):
         headers = {"Authorization": f"Bearer {requests.get(f'{url}/auth/token', timeout=60).json()['access_token']}"}
+        use(url, headers)
         quiet = Meanwhile(url)
         with quiet:
             time.sleep(5)

@@ -41,7 +41,7 @@ _CRITERIA = ("description", "description_regex", "older_than", "max_priority", "
 def list_command(args: Namespace) -> None:
     """List operations and the tasks that they belong to."""
     with _answering() as answer:
-        answer.show([_row(one) for one in _selected(args, also_ended=args.also_ended)], OPERATION_COLUMNS, args.output)
+        _show(answer, _selected(args, also_ended=args.also_ended), args.output)
 
 
 def show_command(args: Namespace) -> None:
@@ -87,7 +87,7 @@ def orphans_command(args: Namespace) -> None:
     with _answering() as answer:
         orphans = [one for one in _selected(args) if one.held.orphaned]
         if not args.cancel:
-            answer.show([_row(one) for one in orphans], OPERATION_COLUMNS, args.output)
+            _show(answer, orphans, args.output)
             return
         names: dict[str, list[str]] = {}
         for one in orphans:
@@ -175,6 +175,13 @@ def _timeout(args: Namespace) -> timedelta:
 def _question_line(one: HeldOperation) -> str:
     holders = describe_holders([vars(holder) for holder in one.holders])
     return f"{one.operation.label}, {one.operation.describe()}: {holders or 'no task has recorded it'}"
+
+
+def _show(answer: Answer, operations: Sequence[ListedOperation], output: str) -> None:
+    """Write operations. For a list of names, nothing else of thousands is made."""
+    names_only = output == "name"
+    rows = ({"name": str(one.held.operation.name)} if names_only else _row(one) for one in operations)
+    answer.show(list(rows), OPERATION_COLUMNS, output)
 
 
 def _row(one: ListedOperation) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from airflow_ee_provider.plugins import page
 from airflow_ee_provider.plugins.asked import choice_in, names_in, place_in, read_json, time_in
 from airflow_ee_provider.plugins.cached_overview import of_active, of_everything
 from airflow_ee_provider.plugins.permissions import permissions_of
+from airflow_ee_provider.tracking.unhurried import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +68,7 @@ MOST_ASKED = 30_000
 app = FastAPI(title="Google Earth Engine's operations", docs_url=None, redoc_url=None, openapi_url=None)
 app.mount("/static", StaticFiles(directory=Path(__file__).parent / "www" / "dist"), name="static")
 
+serve()
 _active, _everything = of_active(), of_everything()
 _permissions = Pool("permissions", threads=4, waiting=400)
 _answers = Pool("answers", threads=4, waiting=400)

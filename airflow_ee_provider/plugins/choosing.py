@@ -34,10 +34,13 @@ class Place:
 
     def is_about(self, holders: Iterable[Holder]) -> bool:
         """Whether the page is about one of some task instances, or about everything."""
+        if self == _EVERYWHERE:  # It is asked for each of thousands.
+            return True
         given = {name: value for name, value in vars(self).items() if value is not None}
-        return not given or any(
-            all(getattr(holder, name) == value for name, value in given.items()) for holder in holders
-        )
+        return any(all(getattr(holder, name) == value for name, value in given.items()) for holder in holders)
+
+
+_EVERYWHERE = Place()
 
 
 @dataclass(frozen=True)

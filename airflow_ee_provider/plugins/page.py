@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from hashlib import blake2b
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -19,20 +21,20 @@ from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.protocol.cancelling import READING_SHARE
 from airflow_ee_provider.hooks.base import CONFIG_SECTION
 from airflow_ee_provider.hooks.earth_engine import EarthEngineServerHook
-from airflow_ee_provider.plugins.choosing import MOST_TOTALS, totals
+from airflow_ee_provider.plugins.choosing import MOST_TOTALS, Choice, Place, totals
 from airflow_ee_provider.plugins.permissions import Permissions, permissions_of
 from airflow_ee_provider.plugins.visibility import as_seen, editable, readable
 from airflow_ee_provider.tracking.audit import audit_row
 from airflow_ee_provider.tracking.database import read_holdings, visible_connections
 from airflow_ee_provider.tracking.holders import OLDEST, orphans_among
 from airflow_ee_provider.tracking.overview import read_named
+from airflow_ee_provider.tracking.unhurried import unhurried
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from airflow_ee_provider.earth_engine.model.results import CancelDict
     from airflow_ee_provider.earth_engine.protocol.cancelling import CancelResult
-    from airflow_ee_provider.plugins.choosing import Choice, Place
     from airflow_ee_provider.plugins.visibility import Seen
     from airflow_ee_provider.tracking.overview import ListedOperation, Overview
 
@@ -49,8 +51,23 @@ MOST_SHOWN, LONGEST_MESSAGE = 5, 1000
 #: How many answers are kept for an overview, and the most rows of one of them: a page of the table has 50.
 MOST_KEPT, MOST_ROWS_KEPT = 200, 100
 
-#: The answers that were made of each overview that is in use, without its age.
-_kept: WeakKeyDictionary[Overview, dict[tuple[Permissions, str, Place, Choice], str]] = WeakKeyDictionary()
+#: For whom and of what an answer was made.
+_Key = tuple[Permissions, str, Place, Choice]
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """The answers that were made of an overview, without its age; and whose turn it is to make each."""
+
+    texts: dict[_Key, str] = field(default_factory=dict)
+    turns: defaultdict[_Key, Lock] = field(default_factory=lambda: defaultdict(Lock))
+
+
+#: Of each overview that is in use.
+_kept: WeakKeyDictionary[Overview, _Answers] = WeakKeyDictionary()
+
+#: Whose turn it is to compute: several threads at once would be no faster, and other requests would wait for each.
+_turn = Lock()
 
 
 @dataclass(frozen=True)
@@ -70,44 +87,54 @@ def content(overview: Overview, age: float, user: Any, place: Place, choice: Cho
 
     What several tabs of a user ask for is made once for an overview, until the auth manager is asked about them again.
     """
-    kept, permissions, user_name = _kept.setdefault(overview, {}), permissions_of(user), user.get_name()
+    kept, permissions, user_name = _kept.setdefault(overview, _Answers()), permissions_of(user), user.get_name()
     key = (permissions, user_name, place, choice)
-    if (text := kept.get(key)) is None:
-        text = _content(overview, permissions, user_name, place, choice)
-        if len(kept) < MOST_KEPT and choice.limit is not None and choice.limit <= MOST_ROWS_KEPT:
-            kept[key] = text
+    with kept.turns[key]:
+        if (text := kept.texts.get(key)) is None:
+            text = _content(overview, permissions, user_name, place, choice)
+            if len(kept.texts) < MOST_KEPT and choice.limit is not None and choice.limit <= MOST_ROWS_KEPT:
+                kept.texts[key] = text
     etag = blake2b(text.encode(), digest_size=16).hexdigest()
     return Content(f'{text},"age":{age:.1f}}}', f'"{etag}"')
 
 
 def _content(overview: Overview, permissions: Permissions, user_name: str, place: Place, choice: Choice) -> str:
-    everything = [one for one in overview.operations if place.is_about(one.held.holders)]
-    may_read = readable(everything, permissions)
-    seen = [
-        found for one in everything if (found := as_seen(one, may_read)) and place.is_about(found.listed.held.holders)
-    ]
-    by_name = {one.name: one for one in seen}
-    chosen = choice.choose([one.listed for one in seen], lambda one: _is_mine(one, user_name))
-    shown = [by_name[str(one.held.operation.name)] for one in choice.rows(chosen)]
+    everything = overview.operations
+    if place != Place():
+        everything = [one for one in unhurried(everything) if place.is_about(one.held.holders)]
+    may_read = readable(unhurried(everything), permissions)
+    with _turn:
+        # Of thousands, only what is listed stays: `Seen` of each would let Python's garbage collector run.
+        listed: list[ListedOperation] = []
+        partly: dict[str, Seen] = {}
+        for one in unhurried(everything):
+            if (seen := as_seen(one, may_read)) and place.is_about(seen.listed.held.holders):
+                listed.append(seen.listed)
+                if seen.hidden_holders:
+                    partly[seen.name] = seen
+        chosen = choice.choose(unhurried(listed), lambda one: _is_mine(one, user_name))
+        orphaned = sum(one.held.orphaned for one in unhurried(chosen))
+        by_dag = totals(unhurried(chosen))
+    rows_seen = (partly.get(str(one.held.operation.name)) or as_seen(one, may_read) for one in choice.rows(chosen))
+    shown = [one for one in rows_seen if one]
     may_edit = editable(shown, permissions)
-    by_dag = totals(chosen)
     connections = permissions.connections(overview.connections, "GET")
     errors = {conn_id: error for conn_id, error in overview.errors.items() if conn_id in connections}
     about = {
-        "total": len(seen),
+        "total": len(listed),
         "chosen": len(chosen),
-        "orphaned": sum(one.held.orphaned for one in chosen),
+        "orphaned": orphaned,
         "totals": by_dag[:MOST_TOTALS],
         "other_dags": max(0, len(by_dag) - MOST_TOTALS),
         "connections": [conn_id for conn_id in overview.connections if conn_id in connections],
-        "hidden": len(everything) - len(seen),
+        "hidden": len(everything) - len(listed),
         "errors": errors,
         "hidden_errors": len(overview.errors) - len(errors),
         "eecu_hour_price": _price(),
         "currency": conf.get(CONFIG_SECTION, "currency", fallback="USD"),
     }
     # Row by row, since no other thread can run during one call of the encoder.
-    rows = (_row(one, user_name, one.forbids(may_edit)) for one in shown)
+    rows = (_row(one, user_name, one.forbids(may_edit)) for one in unhurried(shown))
     return f'{{"operations":[{",".join(map(_json, rows))}],{_json(about)[1:-1]}'
 
 
@@ -195,7 +222,7 @@ def orphans(user: Any, names: Sequence[str], since: datetime) -> dict[str, str]:
         wrong.
     """
     holdings = read_holdings(names, max(since, datetime.now(timezone.utc) - OLDEST))
-    dags = {one.holder.dag_id for one in holdings}
+    dags = {one.holder.dag_id for one in unhurried(holdings)}
     if Permissions(user).dags(dags, "GET", DagAccessEntity.XCOM) != dags:
         raise PermissionError("You need the permission to read the XComs of all DAGs.")
     return orphans_among(names, holdings)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +24,19 @@ from airflow_ee_provider.tracking.record_tables import (
     record_tables,
     runs_since,
 )
+from airflow_ee_provider.tracking.unhurried import unhurried
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from airflow_ee_provider.earth_engine.model.operations import Operation
     from airflow_ee_provider.tracking.record import Record
     from airflow_ee_provider.tracking.record_tables import RecordTable
 
 log = logging.getLogger(__name__)
+
+#: How many records' JSON there is at the same time.
+PARSED_AT_A_TIME = 100
 
 
 def read_holdings(names: Iterable[str], since: datetime) -> list[Holding]:
@@ -45,16 +48,61 @@ def read_holdings(names: Iterable[str], since: datetime) -> list[Holding]:
     return Recorded().read({id_of(name) for name in names}, since)
 
 
-@dataclass(frozen=True)
 class _Known:
-    """A record that names an operation: its row with the task instance's state, and its parsed parts."""
+    """The records of a table that name operations, each with the task instance's state.
 
-    row: Any
-    parts: tuple[Record, ...]
+    Of one of thousands, the fewer objects are kept, the less Python's garbage collector has to do, which goes through
+    all of Airflow's then: texts are none to it.
+    """
 
-    def names(self, ids: Collection[str]) -> bool:
-        """Whether the record names one of these operations; True for a record that cannot be read."""
-        return not self.parts or any(id_of(name) in ids for part in self.parts for name in part.operation_names)
+    def __init__(self) -> None:
+        #: By what names the record: when it was written, and its task instance's state.
+        self.changed: dict[str, datetime] = {}
+        self.states: dict[str, str] = {}
+        #: For each of a record's parts the task instance, and the operations' names; one of most.
+        self.parts: dict[str, Holding | tuple[Holding, ...]] = {}
+
+    def add(self, name: str, row: Any, parts: tuple[Holding, ...]) -> None:
+        """Add a record; one that cannot be read has no parts."""
+        self.changed[name], self.states[name] = row.changed, _state_in(row)
+        self.parts[name] = parts[0] if len(parts) == 1 else parts
+
+    def take(self, name: str, row: Any, before: _Known) -> None:
+        """Add a record that was known before, with the task instance's present state."""
+        self.changed[name], self.states[name] = before.changed[name], before.states[name]
+        self.parts[name] = before.parts[name]
+        if before.states[name] != _state_in(row):
+            parts = (Holding(_holder(row, one.holder.ownership), one.operation_names) for one in before.parts_of(name))
+            self.add(name, row, tuple(parts))
+
+    def parts_of(self, name: str) -> tuple[Holding, ...]:
+        """Return the parts of a record."""
+        parts = self.parts[name]
+        return (parts,) if isinstance(parts, Holding) else parts
+
+    def all_parts(self) -> Iterator[Holding]:
+        """Yield the parts of all records."""
+        for name in self.parts:
+            yield from self.parts_of(name)
+
+    def naming(self, ids: Collection[str]) -> dict[str, int]:
+        """Return the records that name one of these operations, and those that cannot be read, each with its run."""
+        return {
+            name: int(name.partition(" ")[0])
+            for name in unhurried(self.parts)
+            if not (parts := self.parts_of(name))
+            or any(id_of(one) in ids for part in parts for one in part.operation_names)
+        }
+
+
+def _name_of(row: Any) -> str:
+    return f"{row.run} {row.region} {row.map_index} {row.task_id}"
+
+
+def _state_in(row: Any) -> str:
+    """Return what of a row can change while the record does not."""
+    user = getattr(row, "triggering_user_name", None)
+    return repr((row.task_state, row.try_number, row.run_state, row.owners, user))
 
 
 class Recorded:
@@ -67,7 +115,7 @@ class Recorded:
     def __init__(self) -> None:
         self._ids: Collection[str] = frozenset()
         self._read_at: datetime | None = None
-        self._known: dict[str, dict[Key, _Known]] = {}
+        self._known: defaultdict[str, _Known] = defaultdict(_Known)
 
     def of(self, operations: Collection[Operation]) -> list[Holding]:
         """Return the records of these operations. For those of the last call, only new records are read."""
@@ -89,27 +137,44 @@ class Recorded:
         with create_session() as session:
             runs = [row.id for row in session.execute(runs_since(since))]
             for table in record_tables():
-                known = {key: one for key, one in self._known.get(table.name, {}).items() if one.names(ids)}
-                rows = {
-                    key_of(row): row
-                    for some in portions(sorted({*runs, *(key.run for key in known)}))
-                    for row in session.execute(table.last_parts(some))
-                    if key_of(row) in known or (row.changed >= since and may_name(row.value, ids))
-                }
-                same = {key for key, row in rows.items() if key in known and known[key].row.changed == row.changed}
-                parts = {key: known[key].parts for key in same}
-                parts |= _parts(session, table, {key: row for key, row in rows.items() if key not in same})
-                self._known[table.name] = {key: _Known(row, parts[key]) for key, row in rows.items()}
+                before, now, new = self._known[table.name], _Known(), dict[Key, Any]()
+                known = before.naming(ids)
+                for some in portions(sorted({*runs, *known.values()})):
+                    for row in unhurried(session.execute(table.last_parts(some))):
+                        name = _name_of(row)
+                        if name in known and before.changed[name] == row.changed:
+                            now.take(name, row, before)
+                        elif name in known or (row.changed >= since and may_name(row.value, ids)):
+                            new[key_of(row)] = row
+                        if len(new) >= PARSED_AT_A_TIME:
+                            _parse(session, table, new, now)
+                _parse(session, table, new, now)
+                self._known[table.name] = now
         self._ids, self._read_at = ids, begun
         return self._holdings(ids)
 
     def _holdings(self, ids: Collection[str]) -> list[Holding]:
-        found: defaultdict[Holder, dict[str, None]] = defaultdict(dict)
-        for one in (one for known in self._known.values() for one in known.values()):
-            for part in one.parts:
-                if mine := [name for name in part.operation_names if id_of(name) in ids]:
-                    found[_holder(one.row, part)].update(dict.fromkeys(mine))
-        return [Holding(holder, tuple(names)) for holder, names in found.items()]
+        found: dict[Holder, Holding] = {}
+        more: defaultdict[Holder, dict[str, None]] = defaultdict(dict)
+        for part in unhurried(part for known in self._known.values() for part in known.all_parts()):
+            mine = [name for name in part.operation_names if id_of(name) in ids]
+            if mine and len(mine) == len(part.operation_names) and part.holder not in found:
+                found[part.holder] = part
+            elif mine:
+                more[part.holder].update(dict.fromkeys(mine))
+        for holder, names in more.items():
+            before = found[holder].operation_names if holder in found else ()
+            found[holder] = Holding(holder, tuple(dict.fromkeys([*before, *names])))
+        return list(found.values())
+
+
+def _parse(session: Any, table: RecordTable, rows: dict[Key, Any], known: _Known) -> None:
+    """Add records to the known ones, and let go of their rows."""
+    for key, parts in (_parts(session, table, rows) if rows else {}).items():
+        row = rows[key]
+        parsed = (Holding(_holder(row, part.ownership), part.operation_names) for part in parts)
+        known.add(_name_of(row), row, tuple(parsed))
+    rows.clear()
 
 
 def _parts(session: Any, table: RecordTable, rows: Mapping[Key, Any]) -> dict[Key, tuple[Record, ...]]:
@@ -140,7 +205,7 @@ def visible_connections() -> list[str]:
         return list(dict.fromkeys([EarthEngineHook.default_conn_name, *sorted(row.conn_id for row in query)]))
 
 
-def _holder(row: Any, record: Record) -> Holder:
+def _holder(row: Any, ownership: str) -> Holder:
     return Holder(
         dag_id=row.dag_id,
         run_id=row.run_id,
@@ -149,7 +214,7 @@ def _holder(row: Any, record: Record) -> Holder:
         try_number=row.try_number or 0,
         task_state=word_of(row.task_state),
         run_state=word_of(row.run_state),
-        ownership=record.ownership,
+        ownership=ownership,
         dag_owners=comma_separated(row.owners),
         triggered_by=getattr(row, "triggering_user_name", None),
     )

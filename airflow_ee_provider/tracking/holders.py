@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from airflow_ee_provider.base.task_states import ACTIVE_STATES
 from airflow_ee_provider.earth_engine.model.results import OperationDict
 from airflow_ee_provider.tracking.record import Ownership
+from airflow_ee_provider.tracking.unhurried import unhurried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import TypeAlias
 
     from airflow_ee_provider.earth_engine.model.operations import Operation
 
@@ -167,27 +169,59 @@ def is_unneeded(holders: Iterable[Holder]) -> bool:
     return any(holder.owns for holder in known) and not any(holder.wants for holder in known)
 
 
-def join(operations: Sequence[Operation], holdings: Iterable[Holding]) -> list[HeldOperation]:
-    """Return operations with the task instances that recorded them: first those that may need it, then its owners."""
-    holders = _holders([operation.name.id for operation in operations], holdings)
-    return [HeldOperation(operation, holders[operation.name.id]) for operation in operations]
+def join(
+    operations: Sequence[Operation], holdings: Iterable[Holding], known: Mapping[str, HeldOperation] | None = None
+) -> list[HeldOperation]:
+    """Return operations with the task instances that recorded them: first those that may need it, then its owners.
+
+    :param known: Results of an earlier call, by the operations' ids; what has not changed is not made again.
+    """
+    found, known = _holders((operation.name.id for operation in operations), holdings), known or {}
+    held = []
+    for operation in unhurried(operations):
+        holders, before = _in_order(found[operation.name.id]), known.get(operation.name.id)
+        is_same = before is not None and before.operation is operation and before.holders == holders
+        held.append(before if before is not None and is_same else HeldOperation(operation, holders))
+    return held
 
 
 def orphans_among(names: Iterable[str], holdings: Iterable[Holding]) -> dict[str, str]:
     """Return which of some active operations are orphaned, each with a text that names the task that owned it."""
     ids = {name: id_of(name) for name in names}
     holders = _holders(ids.values(), holdings)
-    return {name: holders[one][0].describe() for name, one in ids.items() if is_unneeded(holders[one])}
+    return {
+        name: _in_order(holders[one])[0].describe()
+        for name, one in unhurried(ids.items())
+        if is_unneeded(_in_order(holders[one]))
+    }
 
 
-def _holders(ids: Iterable[str], holdings: Iterable[Holding]) -> dict[str, tuple[Holder, ...]]:
+#: The task instances that recorded an operation. Most have one: thousands of them need no container of their own.
+_Found: TypeAlias = "Holder | dict[Holder, None] | None"
+
+
+def _holders(ids: Iterable[str], holdings: Iterable[Holding]) -> dict[str, _Found]:
     """Return the task instances that recorded operations, by the operations' ids."""
-    found: dict[str, dict[Holder, None]] = {one: {} for one in ids}
-    for holding in holdings:
+    found: dict[str, _Found] = dict.fromkeys(ids)
+    for holding in unhurried(holdings):
         for name in holding.operation_names:
-            if (holders := found.get(id_of(name))) is not None:
-                holders[holding.holder] = None
-    return {one: tuple(sorted(holders, key=_wanting_first)) for one, holders in found.items()}
+            if (one := id_of(name)) in found:
+                found[one] = _with(found[one], holding.holder)
+    return found
+
+
+def _with(found: _Found, holder: Holder) -> _Found:
+    if found is None or found == holder:
+        return holder
+    holders = found if isinstance(found, dict) else {found: None}
+    holders[holder] = None
+    return holders
+
+
+def _in_order(found: _Found) -> tuple[Holder, ...]:
+    if isinstance(found, dict):
+        return tuple(sorted(found, key=_wanting_first))
+    return () if found is None else (found,)
 
 
 def id_of(name: str) -> str:

@@ -14,6 +14,7 @@ from airflow_ee_provider.earth_engine.model.operations import Operation, Operati
 from airflow_ee_provider.earth_engine.protocol.api_methods import list_operations
 from airflow_ee_provider.tracking.database import Recorded, read_holdings
 from airflow_ee_provider.tracking.holders import CLOCKS_DIFFER, HeldOperation, HeldOperationDict, join, with_holders
+from airflow_ee_provider.tracking.unhurried import rest, unhurried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -98,6 +99,7 @@ class ActiveOverviews:
         self._project_id = project_id
         self._recorded = Recorded()
         self._lists: dict[str, _List] = {}
+        self._last: dict[str, ListedOperation] = {}
 
     def read(self, conn_ids: Iterable[str]) -> Overview:
         """Return the operations that are active now. In a long list, new operations appear within a minute."""
@@ -106,23 +108,32 @@ class ActiveOverviews:
         def listed(conn_id: str) -> list[Operation]:
             return self._listed(conn_id, hooks[conn_id])
 
-        return _overview(hooks, listed, self._with_holders, lambda conn_id: self._lists[conn_id].age)
+        overview = _overview(hooks, listed, self._with_holders, lambda conn_id: self._lists[conn_id].age, self._last)
+        self._last = {one.held.operation.name.id: one for one in overview.operations}
+        return overview
 
     def _with_holders(self, operations: Sequence[Operation]) -> list[HeldOperation]:
-        return join(operations, self._recorded.of(operations))
+        known = {operation_id: one.held for operation_id, one in self._last.items()}
+        return join(operations, self._recorded.of(operations), known)
 
     def _listed(self, conn_id: str, hook: EarthEngineServerHook) -> list[Operation]:
         known = self._lists.pop(conn_id, None)
         if known is None or known.length <= LONG or known.age >= LONG_STANDS:
-            listing = hook.run(list_operations(self._project_id or hook.account.project, active_only=True))
-            known = _List(listing.listed, {one.name: one for one in listing.operations})
+            project = self._project_id or hook.account.project
+            listing = hook.run(list_operations(project, active_only=True, after_each=rest))
+            known = _List(listing.listed, _same(listing.operations, {} if known is None else known.active))
         elif 0 < len(known.active) <= READ_BY_NAME:
             found = hook.read_operations(list(known.active))
-            known.active |= {name: one for name, one in found.items() if isinstance(one, Operation)}
+            known.active |= _same([one for one in found.values() if isinstance(one, Operation)], known.active)
             gone = {name for name, one in found.items() if isinstance(one, OperationNotFoundError)}
             known.active = {name: one for name, one in known.active.items() if not one.done and name not in gone}
         self._lists[conn_id] = known
         return list(known.active.values())
+
+
+def _same(read: Iterable[Operation], known: Mapping[OperationName, Operation]) -> dict[OperationName, Operation]:
+    """Return operations by name; each as it was read before, if nothing of it has changed."""
+    return {one.name: before if (before := known.get(one.name)) == one and before else one for one in unhurried(read)}
 
 
 @dataclass
@@ -174,8 +185,12 @@ def _overview(
     list_project: Callable[[str], list[Operation]],
     with_tasks: Callable[[list[Operation]], list[HeldOperation]],
     age: Callable[[str], float] = lambda _: 0.0,
+    known: Mapping[str, ListedOperation] | None = None,
 ) -> Overview:
-    """List the projects at the same time; then read the database once for all operations."""
+    """List the projects at the same time; then read the database once for all operations.
+
+    :param known: What the last overview had, by the operations' ids; what has not changed is not made again.
+    """
     shown = list(hooks)
 
     def listing(conn_id: str) -> list[Operation] | str:
@@ -191,19 +206,23 @@ def _overview(
             listings = dict(zip(shown, threads.map(listing, shown), strict=True))
     except RuntimeError:  # The system starts no more threads.
         listings = {conn_id: listing(conn_id) for conn_id in shown}
-    found: dict[str, tuple[str, Operation]] = {}
+    found: dict[OperationName, Operation] = {}
+    listed_by: dict[OperationName, str] = {}
     for conn_id, operations in listings.items():
-        for operation in () if isinstance(operations, str) else operations:
-            found.setdefault(str(operation.name), (conn_id, operation))
+        for operation in () if isinstance(operations, str) else unhurried(operations):
+            found.setdefault(operation.name, operation)
+            listed_by.setdefault(operation.name, conn_id)
     # The database is read after the lists, so that an operation that a task needs by now does not count as orphaned.
-    everything = [operation for _, operation in found.values()]
+    everything = list(found.values())
     held = with_tasks(everything)
-    reasons = _reasons(everything)
-    together = [
-        ListedOperation(conn_id, one, reasons.get(str(one.operation.name)))
-        for (conn_id, _), one in zip(found.values(), held, strict=True)
-    ]
-    measure("orphans", sum(one.held.orphaned for one in together))
+    reasons, together, known = _reasons(everything), [], known or {}
+    for one in unhurried(held):
+        name = one.operation.name
+        listed = ListedOperation(listed_by[name], one, reasons.get(str(name)))
+        before = known.get(name.id)
+        is_same = before is not None and before.held is one and before == listed
+        together.append(before if before is not None and is_same else listed)
+    measure("orphans", sum(one.held.orphaned for one in unhurried(together)))
     flush()
     together.sort(key=lambda one: str(one.held.operation.create_time or ""), reverse=True)
     errors = {conn_id: text for conn_id, text in listings.items() if isinstance(text, str)}

@@ -79,6 +79,16 @@ def is_same_project(answered: str, asked: str) -> bool:
     return answered == asked or _LEGACY in (answered, asked) or answered.isdecimal() != asked.isdecimal()
 
 
+class _Ended(str):
+    """The id of an operation that has ended, in place of its JSON.
+
+    A page's JSON is thousands of dicts, and Python's garbage collector counts them: after some lists it would go
+    through all objects of the process, which takes the API server most of a second. It does not count texts.
+    """
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Listing:
     """A project's operations, and when the first page of them was read, by Earth Engine's clock.
@@ -92,7 +102,12 @@ class Listing:
 
 
 def list_operations(
-    project: str, page_size: int = PAGE_SIZE, most: int | None = None, *, active_only: bool = False
+    project: str,
+    page_size: int = PAGE_SIZE,
+    most: int | None = None,
+    *,
+    active_only: bool = False,
+    after_each: Callable[[], None] = lambda: None,
 ) -> Flow[Listing]:
     """``projects.operations.list``, page after page; of every user of the project, and of no other project.
 
@@ -100,37 +115,51 @@ def list_operations(
 
     :param most: stop once that many are there; None for all.
     :param active_only: Do not parse or return operations that have ended.
+    :param after_each: called for each object of the JSON that is parsed, if ``active_only``.
     """
     found: dict[OperationName, Operation] = {}
-    foreign: list[str] = []
+    foreign: dict[str, None] = {}
     listed = 0
 
-    def take(page: list[Mapping[str, Any]]) -> bool:
+    def replace(payload: dict[str, Any]) -> Any:
+        after_each()
+        return ("metadata" in payload and _listed(payload, project, foreign, active_only=True)) or payload
+
+    def take(page: list[Any]) -> bool:
         nonlocal listed
         listed += len(page)
-        for payload in page:
-            with suppress(InvalidOperationNameError):  # An odd entry must not hide the others.
-                name = OperationName.parse(payload.get("name", ""))
-                if not is_same_project(name.project, project):
-                    foreign.append(str(name))
-                    continue
-                name = OperationName(project, name.id)
-                if active_only and payload.get("done") is True:
-                    found.pop(name, None)  # It has ended since an earlier page was read.
-                else:
-                    found[name] = Operation.from_api(payload, name)
+        for entry in page:
+            is_parsed = isinstance(entry, (Operation, _Ended))
+            one = entry if is_parsed else _listed(entry, project, foreign, active_only=active_only)
+            if isinstance(one, Operation):
+                found[one.name] = one
+            elif isinstance(one, _Ended):
+                found.pop(OperationName(project, one), None)  # It has ended since an earlier page was read.
         return most is not None and len(found) >= most
 
-    read = yield from _pages(project, page_size, take)
+    read_pages = yield from _pages(project, page_size, take, replace if active_only else None)
     if foreign:
         yield LogMessage(
-            f"The list of projects/{project} has {len(foreign)} operations of other projects, such as {foreign[0]}. "
-            "They are ignored.",
+            f"The list of projects/{project} has {len(foreign)} operations of other projects, such as "
+            f"{next(iter(foreign))}. They are ignored.",
             warning=True,
         )
-    if read.came_round:
+    if read_pages.came_round:
         raise TransientError("Earth Engine's list of operations repeats a page.", subject=f"projects/{project}")
-    return Listing(list(found.values()), read.since, listed)
+    return Listing(list(found.values()), read_pages.since, listed)
+
+
+def _listed(
+    payload: Mapping[str, Any], project: str, foreign: dict[str, None], *, active_only: bool
+) -> Operation | _Ended | None:
+    """Read an entry of a project's list; None for an odd one, which must not hide the others, and for a foreign one."""
+    with suppress(InvalidOperationNameError):
+        name = OperationName.parse(payload.get("name", ""))
+        if is_same_project(name.project, project):
+            is_of_use = not active_only or payload.get("done") is not True
+            return Operation.from_api(payload, OperationName(project, name.id)) if is_of_use else _Ended(name.id)
+        foreign[str(name)] = None
+    return None
 
 
 def find_operations(
@@ -165,11 +194,16 @@ class _Read(NamedTuple):
     came_round: bool
 
 
-def _pages(project: str, page_size: int, take: Callable[[list[Mapping[str, Any]]], bool]) -> Flow[_Read]:
+def _pages(
+    project: str,
+    page_size: int,
+    take: Callable[[list[Any]], bool],
+    replace: Callable[[dict[str, Any]], Any] | None = None,
+) -> Flow[_Read]:
     """Read page after page, until ``take`` says that it has enough."""
     seen, token, since = {""}, "", None
     while True:
-        page, token, read_at = yield from _page(project, page_size, token)
+        page, token, read_at = yield from _page(project, page_size, token, replace)
         since = since or read_at
         if take(page) or not token:
             return _Read(since, came_round=False)
@@ -183,12 +217,20 @@ def _pages(project: str, page_size: int, take: Callable[[list[Mapping[str, Any]]
         seen.add(token)
 
 
-def _page(project: str, page_size: int, token: str) -> Flow[tuple[list[Mapping[str, Any]], str, datetime | None]]:
+def _page(
+    project: str, page_size: int, token: str, replace: Callable[[dict[str, Any]], Any] | None
+) -> Flow[tuple[list[Any], str, datetime | None]]:
     subject = f"projects/{check_project(project)}"
     query = (("pageSize", str(page_size)), *((("pageToken", token),) if token else ()))
-    page, answer = yield from request_with_answer(Request("GET", f"{subject}/operations", subject, query=query))
+    page, answer = yield from request_with_answer(
+        Request("GET", f"{subject}/operations", subject, query=query, replace=replace)
+    )
     operations, following = page.get("operations"), page.get("nextPageToken")
-    found = [payload for payload in operations if isinstance(payload, Mapping)] if isinstance(operations, list) else []
+    found = (
+        [one for one in operations if isinstance(one, (Mapping, Operation, _Ended))]
+        if isinstance(operations, list)
+        else []
+    )
     return found, following if isinstance(following, str) else "", server_time(answer)
 
 

@@ -19,6 +19,8 @@ class Request:
     :param path: below the API's version, for example ``projects/p/operations/ABC:cancel``; checked by its maker.
     :param subject: the operation or project that it is about, for messages.
     :param repeatable: False where the request must not be sent twice.
+    :param replace: called for each JSON object of the answer while that is parsed, the inner ones first; what it
+        returns takes the object's place. None to keep them.
     """
 
     method: str
@@ -27,6 +29,7 @@ class Request:
     query: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
     repeatable: bool = True
+    replace: Callable[[dict[str, Any]], Any] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

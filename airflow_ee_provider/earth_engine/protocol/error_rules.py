@@ -122,7 +122,7 @@ def parse_response(request: Request, answer: Response | NoResponse) -> dict[str,
         message = f"No answer from Earth Engine to {request.method}: {answer.reason.rstrip('.')}."
         return answer.error(message, subject=request.subject, remedy=answer.remedy)
     try:
-        payload = json.loads(answer.body)
+        payload = json.loads(answer.body, object_hook=request.replace)
     except (ValueError, RecursionError):  # Endless nesting is treated as an incomplete answer.
         payload = None
     # Only the JSON of a 400 has the reason: the operation has ended, or the queue is full.
