@@ -79,8 +79,8 @@ def is_same_project(answered: str, asked: str) -> bool:
     return answered == asked or _LEGACY in (answered, asked) or answered.isdecimal() != asked.isdecimal()
 
 
-class _Ended(str):
-    """The id of an operation that has ended, in place of its JSON.
+class _Skipped(str):
+    """The id of an operation that is not needed, in place of its JSON.
 
     A page's JSON is thousands of dicts, and Python's garbage collector counts them: after some lists it would go
     through all objects of the process, which takes the API server most of a second. It does not count texts.
@@ -129,11 +129,11 @@ def list_operations(
         nonlocal listed
         listed += len(page)
         for entry in page:
-            is_parsed = isinstance(entry, (Operation, _Ended))
+            is_parsed = isinstance(entry, (Operation, _Skipped))
             one = entry if is_parsed else _listed(entry, project, foreign, active_only=active_only)
             if isinstance(one, Operation):
                 found[one.name] = one
-            elif isinstance(one, _Ended):
+            elif isinstance(one, _Skipped):
                 found.pop(OperationName(project, one), None)  # It has ended since an earlier page was read.
         return most is not None and len(found) >= most
 
@@ -151,13 +151,13 @@ def list_operations(
 
 def _listed(
     payload: Mapping[str, Any], project: str, foreign: dict[str, None], *, active_only: bool
-) -> Operation | _Ended | None:
+) -> Operation | _Skipped | None:
     """Read an entry of a project's list; None for an odd one, which must not hide the others, and for a foreign one."""
     with suppress(InvalidOperationNameError):
         name = OperationName.parse(payload.get("name", ""))
         if is_same_project(name.project, project):
             is_of_use = not active_only or payload.get("done") is not True
-            return Operation.from_api(payload, OperationName(project, name.id)) if is_of_use else _Ended(name.id)
+            return Operation.from_api(payload, OperationName(project, name.id)) if is_of_use else _Skipped(name.id)
         foreign[str(name)] = None
     return None
 
@@ -173,17 +173,22 @@ def find_operations(
     found: dict[OperationName, Operation] = {}
     pages = 0
 
-    def take(page: list[Mapping[str, Any]]) -> bool:
+    def read(payload: Mapping[str, Any]) -> Operation | _Skipped:
+        answered, _, operation_id = str(payload.get("name")).removeprefix("projects/").partition("/operations/")
+        is_needed = (name := wanted.get(operation_id)) and is_same_project(answered, name.project)
+        return Operation.from_api(payload, name) if is_needed else _Skipped(operation_id)
+
+    def take(page: list[Any]) -> bool:
         nonlocal pages
         pages += 1
-        # A page mostly has other operations, which are not parsed.
-        for payload in page:
-            answered, _, operation_id = str(payload.get("name")).removeprefix("projects/").partition("/operations/")
-            if (name := wanted.get(operation_id)) and is_same_project(answered, name.project):
-                found[name] = Operation.from_api(payload, name)
+        for entry in page:
+            one = read(entry) if isinstance(entry, Mapping) else entry
+            if isinstance(one, Operation):
+                found[one.name] = one
         return len(found) == len(wanted) or pages >= most_pages
 
-    yield from _pages(project, PAGE_SIZE, take)
+    # A page mostly has other operations.
+    yield from _pages(project, PAGE_SIZE, take, lambda payload: read(payload) if "metadata" in payload else payload)
     return found
 
 
@@ -226,11 +231,8 @@ def _page(
         Request("GET", f"{subject}/operations", subject, query=query, replace=replace)
     )
     operations, following = page.get("operations"), page.get("nextPageToken")
-    found = (
-        [one for one in operations if isinstance(one, (Mapping, Operation, _Ended))]
-        if isinstance(operations, list)
-        else []
-    )
+    kinds = (Mapping, Operation, _Skipped)
+    found = [one for one in operations if isinstance(one, kinds)] if isinstance(operations, list) else []
     return found, following if isinstance(following, str) else "", server_time(answer)
 
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+#: How many of those that have waited for a client begin at a time, and the seconds until the next ones do: a triggerer
+#: starts thousands of triggers while the first of them opens it, and all together would block the event loop.
+AT_A_TIME, PAUSE = 100, 0.01
+
 
 class Client:
     """Carries out flows for an account."""
@@ -67,6 +71,8 @@ class _Shared:
     where: Hashable
     client: asyncio.Task[Client]
     users: int = 0
+    #: How many have waited until it was open.
+    waited: int = 0
 
 
 _CLIENTS: dict[Hashable, _Shared] = {}
@@ -104,10 +110,16 @@ class SharedClient:
         shared.users += 1
         self._shared = shared
         try:
-            return await asyncio.shield(shared.client)
+            if shared.client.done():
+                return shared.client.result()
+            shared.waited += 1
+            place = shared.waited // AT_A_TIME
+            client = await asyncio.shield(shared.client)
+            await asyncio.sleep(place * PAUSE)
         except BaseException:
             await self.leave()
             raise
+        return client
 
     async def leave(self, *_: object) -> None:
         """Stop using the client. Does nothing if it is not in use."""
