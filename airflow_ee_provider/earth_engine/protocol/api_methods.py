@@ -187,8 +187,8 @@ def find_operations(
                 found[one.name] = one
         return len(found) == len(wanted) or pages >= most_pages
 
-    # A page mostly has other operations.
-    yield from _pages(project, PAGE_SIZE, take, lambda payload: read(payload) if "metadata" in payload else payload)
+    # A page mostly has other operations. An error's details have metadata, too, but no name.
+    yield from _pages(project, PAGE_SIZE, take, lambda one: read(one) if {"name", "metadata"} <= one.keys() else one)
     return found
 
 

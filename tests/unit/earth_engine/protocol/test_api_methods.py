@@ -9,6 +9,7 @@ from playing import NAME, lost, ok, operation, play
 from airflow_ee_provider.earth_engine.model import errors
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.protocol import api_methods
+from airflow_ee_provider.earth_engine.protocol.effects import Response
 
 ABC = OperationName.parse(NAME)
 XYZ = OperationName("p", "XYZ")
@@ -146,3 +147,29 @@ def test_an_unknown_kind_of_export_is_refused_before_anything_is_sent() -> None:
 
 def test_delete_is_not_cancel() -> None:
     assert play(api_methods.delete_operation(ABC), [ok()]).sent == [f"DELETE {NAME}"]
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        lambda: api_methods.find_operations("p", [ABC], most_pages=1),
+        lambda: api_methods.list_operations("p", active_only=True),
+    ],
+    ids=["find", "list"],
+)
+def test_an_error_of_a_list_is_that_of_any_request(flow: Any) -> None:
+    """Its details have metadata, as operations have, and a list's operations are read while the JSON is parsed."""
+    detail = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "SERVICE_DISABLED",
+        "domain": "googleapis.com",
+        "metadata": {"service": "earthengine.googleapis.com", "consumer": "projects/p"},
+    }
+    error = {"code": 403, "status": "PERMISSION_DENIED", "message": "No.", "details": [detail]}
+    answer = Response(403, json.dumps({"error": error}).encode())
+
+    listed, read = play(flow(), [answer]).error, play(api_methods.get_operation(ABC), [answer]).error
+
+    assert isinstance(listed, errors.EarthEngineError)
+    assert isinstance(read, errors.EarthEngineError)
+    assert (type(listed), listed.remedy) == (type(read), read.remedy)
