@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.task_states import word_of
@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 #: How many records' JSON there is at the same time.
 PARSED_AT_A_TIME = 100
+
+#: How long a record that could not be read is not read again: an XCom backend may not answer for a moment.
+TRIED_AGAIN_AFTER = timedelta(minutes=1)
 
 
 def read_holdings(names: Iterable[str], since: datetime) -> list[Holding]:
@@ -116,6 +119,7 @@ class Recorded:
         self._ids: Collection[str] = frozenset()
         self._read_at: datetime | None = None
         self._known: defaultdict[str, _Known] = defaultdict(_Known)
+        self._tried_again_at = datetime.min.replace(tzinfo=timezone.utc)
 
     def of(self, operations: Collection[Operation]) -> list[Holding]:
         """Return the records of these operations. For those of the last call, only new records are read."""
@@ -134,6 +138,9 @@ class Recorded:
         from airflow.utils.session import create_session
 
         begun = datetime.now(timezone.utc)
+        tries_again = begun - self._tried_again_at >= TRIED_AGAIN_AFTER
+        if tries_again:
+            self._tried_again_at = begun
         with create_session() as session:
             runs = [row.id for row in session.execute(runs_since(since))]
             for table in record_tables():
@@ -142,7 +149,8 @@ class Recorded:
                 for some in portions(sorted({*runs, *known.values()})):
                     for row in unhurried(session.execute(table.last_parts(some))):
                         name = _name_of(row)
-                        if name in known and before.changed[name] == row.changed:
+                        is_read = name in known and (bool(before.parts_of(name)) or not tries_again)
+                        if is_read and before.changed[name] == row.changed:
                             now.take(name, row, before)
                         elif name in known or (row.changed >= since and may_name(row.value, ids)):
                             new[key_of(row)] = row

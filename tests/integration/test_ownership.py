@@ -11,10 +11,10 @@ from sqlalchemy import delete, select
 from task_states import set_states
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
-from airflow_ee_provider.base.stored_values import task_store_table, xcom_table
+from airflow_ee_provider.base.stored_values import task_store_table, xcom_backend, xcom_table
 from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-from airflow_ee_provider.tracking import overview
+from airflow_ee_provider.tracking import database, overview
 from airflow_ee_provider.tracking.database import Recorded, read_holdings
 from airflow_ee_provider.tracking.holders import HeldOperation, Holder, Holding, join, orphans_among
 from airflow_ee_provider.tracking.overview import read_overview
@@ -140,6 +140,33 @@ def test_what_is_read_again_follows_what_has_changed(
     forget_records("held_owner")
     assert [len(states) for states in read(running, another).values()] == [1, 1]
     assert read(another).keys() == {second}
+
+
+def test_a_record_that_could_not_be_read_is_read_again(
+    running: str, run_dag: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded, operation = Recorded(), EarthEngineHook().get_operation(running)
+    run_dag("held_observer", running)
+    forget_what_is_stored()
+    monkeypatch.setattr(database, "TRIED_AGAIN_AFTER", timedelta(0))
+    with monkeypatch.context() as backend:
+        backend.setattr(xcom_backend(), "deserialize_value", unavailable)
+        assert recorded.of([operation]) == []
+
+    assert [one.operation_names for one in recorded.of([operation])] == [(running,)]
+
+
+def forget_what_is_stored() -> None:
+    """Leave a record in the XComs alone."""
+    from airflow.utils.session import create_session
+
+    if (store := task_store_table()) is not None:
+        with create_session() as session:
+            session.execute(delete(store))
+
+
+def unavailable(_: object) -> None:
+    raise OSError("The object store does not answer.")
 
 
 def test_a_long_list_is_read_once_a_minute_and_what_is_active_in_it_by_name(

@@ -258,7 +258,11 @@ class AiohttpTransport:
         async with self._refreshing:
             # If many requests are refused for the same token, only the first one refreshes it.
             stale = refused and refused.get("authorization") == f"Bearer {getattr(self._credentials, 'token', None)}"
-            await asyncio.to_thread(self._apply, headers, url, refresh=bool(stale))
+            try:
+                await asyncio.to_thread(self._apply, headers, url, refresh=bool(stale))
+            finally:
+                # In an hour, when the next refresh comes, a connection that has died in silence would block it for minutes.
+                self._token_server.session.close()
         return headers
 
     @cached_property
