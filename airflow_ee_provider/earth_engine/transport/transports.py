@@ -261,7 +261,7 @@ class AiohttpTransport:
             try:
                 await asyncio.to_thread(self._apply, headers, url, refresh=bool(stale))
             finally:
-                # In an hour, when the next refresh comes, a connection that has died in silence would block it for minutes.
+                # A connection that dies in silence before the next refresh, in an hour, would block it for minutes.
                 self._token_server.session.close()
         return headers
 
