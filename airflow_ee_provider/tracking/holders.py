@@ -190,9 +190,9 @@ def orphans_among(names: Iterable[str], holdings: Iterable[Holding]) -> dict[str
     ids = {name: id_of(name) for name in names}
     holders = _holders(ids.values(), holdings)
     return {
-        name: _in_order(holders[one])[0].describe()
+        name: known[0].describe()
         for name, one in unhurried(ids.items())
-        if is_unneeded(_in_order(holders[one]))
+        if is_unneeded(known := _in_order(holders[one]))
     }
 
 

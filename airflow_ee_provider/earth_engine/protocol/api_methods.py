@@ -115,7 +115,7 @@ def list_operations(
 
     :param most: stop once that many are there; None for all.
     :param active_only: Do not parse or return operations that have ended.
-    :param after_each: called for each object of the JSON that is parsed, if ``active_only``.
+    :param after_each: called for each operation in the JSON, if ``active_only``.
     """
     found: dict[OperationName, Operation] = {}
     foreign: dict[str, None] = {}
@@ -123,14 +123,13 @@ def list_operations(
 
     def replace(payload: dict[str, Any]) -> Any:
         after_each()
-        return ("metadata" in payload and _listed(payload, project, foreign, active_only=True)) or payload
+        return _listed(payload, project, foreign, active_only=True) or payload
 
     def take(page: list[Any]) -> bool:
         nonlocal listed
         listed += len(page)
         for entry in page:
-            is_parsed = isinstance(entry, (Operation, _Skipped))
-            one = entry if is_parsed else _listed(entry, project, foreign, active_only=active_only)
+            one = _listed(entry, project, foreign, active_only=active_only) if isinstance(entry, Mapping) else entry
             if isinstance(one, Operation):
                 found[one.name] = one
             elif isinstance(one, _Skipped):
@@ -187,8 +186,7 @@ def find_operations(
                 found[one.name] = one
         return len(found) == len(wanted) or pages >= most_pages
 
-    # A page mostly has other operations. An error's details have metadata, too, but no name.
-    yield from _pages(project, PAGE_SIZE, take, lambda one: read(one) if {"name", "metadata"} <= one.keys() else one)
+    yield from _pages(project, PAGE_SIZE, take, read)  # A page mostly has other operations.
     return found
 
 
@@ -227,9 +225,10 @@ def _page(
 ) -> Flow[tuple[list[Any], str, datetime | None]]:
     subject = f"projects/{check_project(project)}"
     query = (("pageSize", str(page_size)), *((("pageToken", token),) if token else ()))
-    page, answer = yield from request_with_answer(
-        Request("GET", f"{subject}/operations", subject, query=query, replace=replace)
-    )
+    # Called for operations alone: an error's details have metadata, too, but no name.
+    hook = replace and (lambda one: replace(one) if {"name", "metadata"} <= one.keys() else one)
+    request = Request("GET", f"{subject}/operations", subject, query=query, replace=hook)
+    page, answer = yield from request_with_answer(request)
     operations, following = page.get("operations"), page.get("nextPageToken")
     kinds = (Mapping, Operation, _Skipped)
     found = [one for one in operations if isinstance(one, kinds)] if isinstance(operations, list) else []
