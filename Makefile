@@ -104,7 +104,7 @@ explore: $(EVERY_VERSION:%=explore-%)  ## The model, on each version for as long
 explore-%: .venv-%/installed
 	PYTHONPATH=$(CURDIR):tests/support:tests/model .venv-$*/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/results/reliability.md
 
-bench: $(VENV_3)/installed .venv-google/installed .venv-libraries/installed  ## What it costs: docs/results/performance*.md (an hour; ONLY="start cancel" takes less)
+bench: $(VENV_3)/installed .venv-google/installed .venv-libraries/installed  ## What it costs: docs/results/performance*.md (two hours; ONLY="start cancel" takes less)
 	PYTHONPATH=$(CURDIR) PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python \
 		PYTHON_WITH_LIBRARIES=$(CURDIR)/.venv-libraries/bin/python $(VENV_3)/bin/python benchmarks/report.py docs/results/performance.md $(ONLY)
 

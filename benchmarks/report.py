@@ -14,7 +14,7 @@ sys.path.insert(0, str(HERE.parent))
 from dev.evidence import stamp  # noqa: E402
 
 #: What is measured against Earth Engine's emulator, and what is measured at an Airflow with a large database.
-FIRST, AT_SIZE = ("watch", "start", "many", "cancel", "reaction", "imports"), ("page", "size", "collector")
+FIRST, AT_SIZE = ("watch", "start", "many", "cancel", "reaction", "imports"), ("page", "size", "collector", "company")
 BENCHMARKS = (*FIRST, *AT_SIZE)
 
 INTRODUCTION = """# Performance
@@ -48,6 +48,7 @@ a tenth of a second for Airflow's own objects.
     "page": "## The page\n",
     "size": "## At the size of a company's Airflow\n",
     "collector": "## The collector\n",
+    "company": "## Half an hour of a company's Airflow\n",
     "imports": "## Importing\n",
 }
 

@@ -30,6 +30,7 @@ PROGRAMS = {
     "libraries": ("tests/libraries/measure.py", "tests/libraries/dags"),
     "roles": ("tests/roles/measure.py",),
     "versions": ("tests/versions/measure.py", "tests/unit", "tests/integration"),
+    "company": ("benchmarks/company.py", "benchmarks/company_dags"),
     **{
         name: (f"benchmarks/{name}.py", "benchmarks/dags")
         for name in ("watch", "start", "many", "cancel", "reaction", "page", "size", "collector", "imports")

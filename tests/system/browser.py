@@ -148,7 +148,7 @@ def browser(airflow: StandaloneAirflow) -> Iterator[Browser]:
     options.binary_location = CHROMIUM
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
         options.add_argument(argument)
-    driver = webdriver.Chrome(service=Service(DRIVER), options=options)
+    driver = webdriver.Chrome(service=Service(DRIVER, popen_kw={"start_new_session": True}), options=options)
     try:
         yield Browser(driver, airflow)
     finally:
