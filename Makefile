@@ -18,6 +18,8 @@ BASE = main
 KNOWS_NO_AIRFLOW = tests/unit/earth_engine tests/unit/emulator tests/unit/test_*.py \
 	$(patsubst %,tests/integration/test_%.py,credentials_in_flight drivers emulator exports_of faults hostile_answers \
 	pages shared_poller transports)
+# Where the programs in evidence/ find what they share with the tests.
+MEASURING = PYTHONPATH=$(CURDIR):$(CURDIR)/tests/support:$(CURDIR)/tests/system:$(CURDIR)/tests/model
 # System tests that do not use the Airflow that the others share: they boot their own, or none.
 APART = $(patsubst %,tests/system/test_%.py,collector many interrupt lifecycle_page who_may)
 VENV_3 = .venv-$(AIRFLOW_3)
@@ -83,26 +85,26 @@ examples: $(VENV_3)/installed  ## The code blocks of the documents, from example
 	$(VENV_3)/bin/python tests/support/examples_in_docs.py
 
 walk: $(VENV_3)/installed  ## How many files and functions one export goes through, and the package's lines
-	PYTHONPATH=$(CURDIR):tests/support:tests/model $(VENV_3)/bin/python tests/model/walk.py
+	$(MEASURING) $(VENV_3)/bin/python evidence/walk.py
 
 matrix: $(VERSIONS:%=.demo/matrix-%.json) $(VERSIONS:%=.demo/moments-%.json)  ## Every way a run can end: docs/results/lifecycle.md
-	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/results/lifecycle.md $(VERSIONS:%=.demo/matrix-%.json) \
+	$(MEASURING) $(VENV_3)/bin/python evidence/matrix.py render docs/results/lifecycle.md $(VERSIONS:%=.demo/matrix-%.json) \
 		--moments $(VERSIONS:%=.demo/moments-%.json)
 
 matrix-production: $(IN_PRODUCTION:%=.demo/matrix-%-production.json)  ## The same as in production (PostgreSQL, Redis)
-	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/matrix.py render docs/results/lifecycle.md $^
+	$(MEASURING) $(VENV_3)/bin/python evidence/matrix.py render docs/results/lifecycle.md $^
 
 soak: $(VENV_3)/installed  ## Half an hour of a bad day on a real Airflow: docs/results/reliability.md
-	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/soak.py docs/results/reliability.md $(SOAK)
+	$(MEASURING) $(VENV_3)/bin/python evidence/soak.py docs/results/reliability.md $(SOAK)
 
 soak-production: $(VENV_3)/installed  ## The same as in production: docs/results/reliability-in-production.md (PostgreSQL, Redis)
-	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/soak.py docs/results/reliability-in-production.md --production \
+	$(MEASURING) $(VENV_3)/bin/python evidence/soak.py docs/results/reliability-in-production.md --production \
 		--minutes 60 --exports 1250 $(SOAK)
 
 explore: $(EVERY_VERSION:%=explore-%)  ## The model, on each version for as long as MINUTES says: docs/results/reliability.md
 
 explore-%: .venv-%/installed
-	PYTHONPATH=$(CURDIR):tests/support:tests/model .venv-$*/bin/python tests/model/explore.py --minutes $(MINUTES) --page docs/results/reliability.md
+	$(MEASURING) .venv-$*/bin/python evidence/explore.py --minutes $(MINUTES) --page docs/results/reliability.md
 
 bench: $(VENV_3)/installed .venv-google/installed .venv-libraries/installed  ## What it costs: docs/results/performance*.md (two hours; ONLY="start cancel" takes less)
 	PYTHONPATH=$(CURDIR) PYTHON_WITH_GOOGLE=$(CURDIR)/.venv-google/bin/python \
@@ -125,23 +127,23 @@ clients: .venv-clients/installed  ## The JavaScript client, and the newest Pytho
 	.venv-clients/bin/python -m pytest -p airflow_ee_provider.testing tests/unit/emulator/test_*client*.py
 
 pictures: $(VENV_3)/installed  ## The page, in pictures: docs/page-*.png (needs Chromium)
-	PYTHONPATH=$(CURDIR):tests/support $(VENV_3)/bin/python tests/system/pictures.py docs
+	$(MEASURING) $(VENV_3)/bin/python evidence/pictures.py docs
 
 libraries: .venv-libraries/installed  ## Libraries that people use, inside @task.earth_engine: docs/results/libraries.md
-	PYTHONPATH=$(CURDIR):tests/support:tests/libraries/dags .venv-libraries/bin/python tests/libraries/measure.py docs/results/libraries.md
+	$(MEASURING):$(CURDIR)/evidence/libraries/dags .venv-libraries/bin/python evidence/libraries/measure.py docs/results/libraries.md
 	.venv-libraries/bin/python -m pytest tests/integration/test_pages.py
 
 roles: .venv-roles/installed  ## Who sees and cancels what on the page, by role and auth manager: docs/results/roles.md
-	PYTHONPATH=$(CURDIR):tests/support:tests/roles .venv-roles/bin/python tests/roles/measure.py docs/results/roles.md
+	$(MEASURING) .venv-roles/bin/python evidence/roles/measure.py docs/results/roles.md
 
 versions: .venv-uv/installed  ## Every version that is claimed: docs/results/versions.md (ONLY="3.0 newest" takes less)
-	.venv-uv/bin/python tests/versions/measure.py --processes $(PROCESSES) docs/results/versions.md $(ONLY)
+	.venv-uv/bin/python evidence/versions/measure.py --processes $(PROCESSES) docs/results/versions.md $(ONLY)
 
 dist: .venv-uv/installed  ## Wheel, sdist and their bill of materials, checked as a user meets them: dist/
 	rm -rf dist
 	.venv-uv/bin/python -m build --outdir dist .
 	.venv-uv/bin/twine check --strict dist/*.whl dist/*.tar.gz
-	.venv-uv/bin/python tests/versions/wheel.py dist
+	.venv-uv/bin/python evidence/versions/wheel.py dist
 
 docs: $(VENV_3)/docs  ## The documents as a site: docs/_build/html
 	$(VENV_3)/bin/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --jobs 2 docs docs/_build/html
@@ -197,17 +199,17 @@ $(VENV_3)/docs: $(VENV_3)/installed
 		"apache-airflow-providers-google>=22" psutil --editable . --group test
 	touch $@
 
-.demo/matrix-%.json: .venv-%/installed $(shell find airflow_ee_provider tests/system -name '*.py')
+.demo/matrix-%.json: .venv-%/installed $(shell find airflow_ee_provider evidence tests/system -name '*.py')
 	mkdir -p .demo
-	PYTHONPATH=$(CURDIR):tests/support .venv-$*/bin/python tests/system/matrix.py measure $@
+	$(MEASURING) .venv-$*/bin/python evidence/matrix.py measure $@
 
-.demo/matrix-%-production.json: .venv-%/installed $(shell find airflow_ee_provider tests/system -name '*.py')
+.demo/matrix-%-production.json: .venv-%/installed $(shell find airflow_ee_provider evidence tests/system -name '*.py')
 	mkdir -p .demo
-	PYTHONPATH=$(CURDIR):tests/support .venv-$*/bin/python tests/system/matrix.py measure $@ --production
+	$(MEASURING) .venv-$*/bin/python evidence/matrix.py measure $@ --production
 
-.demo/moments-%.json: .venv-%/installed $(shell find airflow_ee_provider tests/system -name '*.py')
+.demo/moments-%.json: .venv-%/installed $(shell find airflow_ee_provider evidence tests/system -name '*.py')
 	mkdir -p .demo
-	PYTHONPATH=$(CURDIR):tests/support .venv-$*/bin/python tests/system/moments.py $@
+	$(MEASURING) .venv-$*/bin/python evidence/moments.py $@
 
 .venv-%/installed: pyproject.toml constraints/airflow-%.txt
 	$(NEEDS_PYTHON)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "system"))
 
-from matrix import booted
+from booting import booted
 from serving import table
 from test_many import COUNT, STARTING, running, started
 

@@ -13,10 +13,8 @@ ROOT = Path(__file__).parents[1]
 #: of programs.
 PATHS = (
     "",
-    *(
-        f"tests/{folder}/"
-        for folder in ("support", "system", "model", "libraries", "libraries/dags", "roles", "versions")
-    ),
+    *(f"tests/{folder}/" for folder in ("support", "system", "model")),
+    *(f"evidence/{folder}" for folder in ("", "libraries/", "libraries/dags/", "roles/", "versions/")),
     "benchmarks/",
 )
 #: As many test files as a minute has time for.

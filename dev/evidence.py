@@ -23,13 +23,13 @@ PACKAGE = "airflow_ee_provider"
 RESULTS = ROOT / "docs" / "results"
 #: Programs that measure: the file that is run, and the folders with what it runs elsewhere.
 PROGRAMS = {
-    "matrix": ("tests/system/matrix.py", "tests/system/dags"),
-    "moments": ("tests/system/moments.py", "tests/system/dags"),
-    "soak": ("tests/system/soak.py", "tests/system/dags"),
-    "explore": ("tests/model/explore.py",),
-    "libraries": ("tests/libraries/measure.py", "tests/libraries/dags"),
-    "roles": ("tests/roles/measure.py",),
-    "versions": ("tests/versions/measure.py", "tests/unit", "tests/integration"),
+    "matrix": ("evidence/matrix.py", "tests/system/dags"),
+    "moments": ("evidence/moments.py", "tests/system/dags"),
+    "soak": ("evidence/soak.py", "tests/system/dags"),
+    "explore": ("evidence/explore.py",),
+    "libraries": ("evidence/libraries/measure.py", "evidence/libraries/dags"),
+    "roles": ("evidence/roles/measure.py",),
+    "versions": ("evidence/versions/measure.py", "tests/unit", "tests/integration"),
     "company": ("benchmarks/company.py", "benchmarks/company_dags"),
     **{
         name: (f"benchmarks/{name}.py", "benchmarks/dags")
@@ -84,7 +84,7 @@ def _digest_of_program(name: str) -> str:
 @cache
 def _files() -> tuple[str, ...]:
     """Return all Python files of the project."""
-    folders = [PACKAGE, "tests", "benchmarks", "dev"]
+    folders = [PACKAGE, "tests", "evidence", "benchmarks", "dev"]
     found = (path for folder in folders for path in (ROOT / folder).rglob("*.py"))
     return tuple(sorted(path.relative_to(ROOT).as_posix() for path in found if "node_modules" not in path.parts))
 

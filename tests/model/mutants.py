@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from explore import singles
+from exploring import singles
 from history import History, Plan, Run
 
 from airflow_ee_provider.earth_engine.model.errors import InvalidRequestError

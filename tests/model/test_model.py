@@ -8,7 +8,7 @@ from unittest import mock
 import hypothesis
 import pytest
 from cleaners import CLEANERS
-from explore import AT_RANDOM, ONE_OF, SLOW, VERSIONS, explore, plans, shortest, singles, steps_of
+from exploring import AT_RANDOM, ONE_OF, SLOW, VERSIONS, explore, plans, shortest, singles, steps_of
 from history import History, Plan, Run
 from holders import HOLDERS
 from mutants import MUTANTS, Mutant, find

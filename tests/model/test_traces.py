@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from explore import VERSIONS
+from exploring import VERSIONS
 from traces import Trace, accepts, read
 
 pytestmark = pytest.mark.nightly

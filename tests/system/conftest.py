@@ -31,7 +31,7 @@ def _module(item: pytest.Item) -> Any:
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
-    from matrix import new_emulator
+    from booting import new_emulator
 
     with new_emulator() as running:
         yield running
@@ -72,7 +72,7 @@ def airflow(
 
     A module whose runs wait for minutes has a function ``begin``: its runs are under way from the beginning.
     """
-    from matrix import booted
+    from booting import booted
 
     own = {
         # Other tests leave orphans, to see who finds them; `test_collector.py` boots one of its own.
@@ -93,7 +93,7 @@ def airflow(
 
 @pytest.fixture(scope="session")
 def collected_emulator() -> Iterator[Emulator]:
-    from matrix import new_emulator
+    from booting import new_emulator
 
     with new_emulator() as running:
         yield running
@@ -104,7 +104,7 @@ def collected_airflow(
     collected_emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[StandaloneAirflow]:
     """One Airflow whose collector is switched on, as by default, with the DAGs of the modules that use it."""
-    from matrix import STANDALONE
+    from booting import STANDALONE
     from matrix_cells import PROJECT
     from tokens import TokenServer
 

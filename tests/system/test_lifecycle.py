@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from expectations import requested
-from matrix import mapped_group, run_cells
 from matrix_cells import PROJECT, Cell
+from running import mapped_group, run_cells
 
 from dev.airflow_api import PATIENCE, wait_until
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from matrix import PRODUCTION, booted, keep_evidence, new_emulator, run_cells
+from booting import PRODUCTION, booted, keep_evidence, new_emulator
 from matrix_cells import Cell
+from running import run_cells
 from servers import are_installed
 
 from dev.airflow_api import PATIENCE

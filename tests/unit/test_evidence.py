@@ -28,7 +28,7 @@ def test_a_page_that_is_of_this_code_says_so() -> None:
 
 @pytest.mark.parametrize(
     ("part", "changed"),
-    [({"package": "00000000"}, ["the package"]), ({"program": "00000000"}, ["tests/system/soak.py"])],
+    [({"package": "00000000"}, ["the package"]), ({"program": "00000000"}, ["evidence/soak.py"])],
 )
 def test_a_page_of_older_code_says_what_has_changed_since(part: dict[str, str], changed: list[str]) -> None:
     [(_, found)] = stamps(str(stamp("soak")._replace(**part)))
@@ -46,4 +46,4 @@ def test_comments_and_docstrings_are_no_change() -> None:
 
 def test_a_program_is_what_it_imports_as_well() -> None:
     assert len({evidence._digest_of_program(name) for name in PROGRAMS}) == len(PROGRAMS)
-    assert "tests/system/soak_page.py" in evidence.imports_of("tests/system/soak.py", set(evidence._files()))
+    assert "evidence/soak_page.py" in evidence.imports_of("evidence/soak.py", set(evidence._files()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-MEASURE = runpy.run_path(str(Path(__file__).parents[1] / "versions" / "measure.py"))
+MEASURE = runpy.run_path(str(Path(__file__).parents[2] / "evidence" / "versions" / "measure.py"))
 
 
 def test_the_rows_measured_before_are_read_without_the_table_below_them(tmp_path: Path) -> None:

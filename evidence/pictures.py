@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from booting import booted, new_emulator
 from browser import browser
-from matrix import booted, new_emulator
 from matrix_cells import PROJECT
 from orphan import DAG_ID, held_by_a_deferred_task, without_a_triggerer
 

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import psutil
 import requests
 from airflow import __version__ as airflow_version
-from matrix import STANDALONE, booted, keep_evidence, new_emulator
+from booting import STANDALONE, booted, keep_evidence, new_emulator
 from outages import DISTURBANCES, DISTURBANCES_IN_PRODUCTION
 from production import ProductionAirflow, WrongClocks
 from soak_page import page

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
-from matrix import booted, keep_evidence, new_emulator
+from booting import booted, keep_evidence, new_emulator
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator.service import Service

@@ -1,21 +1,14 @@
-"""``make explore``: strikes of every kind at every step, pairs of them, and random histories for as long as it is told.
-
-A failing history is printed as a timeline, with the line that replays it (in ``tests/model``).
-"""
+"""Plans of the model: strikes of every kind at every step, pairs of them, and random ones; carried out on all cores."""
 
 from __future__ import annotations
 
-import argparse
 import os
-import random
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import count, product
+from itertools import product
 from math import gcd, isqrt
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import hypothesis
@@ -25,8 +18,6 @@ from history import History, Plan, Run
 from holders import HOLDERS
 from hypothesis import strategies as st
 from strikes import EITHER, STRIKES, UNWANTED
-
-from dev.evidence import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -207,77 +198,3 @@ def _batches(plans: Iterable[Plan]) -> Iterator[list[Plan]]:
             yield batch
             batch = []
     yield batch
-
-
-SECTION = """## Every moment, in a model
-
-`make explore` writes this section. The provider's own code runs in a [model of Airflow](../../tests/model) with a
-virtual clock. At a step of the run, an event happens: a user marks, clears or deletes; a time-out; a worker or a
-triggerer is stopped, killed or suspended; another triggerer takes over; the scheduler loses a worker's heartbeats;
-Earth Engine's response is lost or an error; Earth Engine refuses all requests for a while.
-
-- *Each step*: each event at each step of each kind of task.
-- *With clean-up*: the same, with a teardown, the DAG's notifier, the task's notifier, or the stale-operations operator.
-- *Pairs*: two events at two steps. Of these two columns, as many as there was time for, evenly spread.
-- *At random*: up to four events, drawn by Hypothesis.
-
-A run is a violation unless all of this is true: no operation keeps running that no task needs, except where none of
-the provider's code can run and nothing cleans up; no operation is cancelled that a task needs, or that belongs to
-another task; each export is started once, and recorded before the task waits; a deferred task resumes only when Airflow
-accepts that; Earth Engine confirms each cancel.
-
-A known limitation is excluded: the next try ends before it has found an export of the earlier try again, and only the
-`requestId` leads to that export (before Airflow 3.3 without `retries`, or after the run was deleted).
-
-`make test` runs one of 18 events at each step, and some hundred random runs, on each version. `make nightly` checks
-that the model finds each of a list of [known faults](../../tests/model/mutants.py).
-
-| Airflow | minutes | each step | with clean-up | pairs | at random | steps | events | violations | measured |
-|---|---|---|---|---|---|---|---|---|---|
-"""
-
-
-def write(page: Path, row: str) -> None:
-    """Put a row of the table into a page, in place of the one that its versions had."""
-    text = page.read_text(encoding="utf-8")
-    before, _, table = text.partition("\n## Every moment, in a model\n")
-    rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith("| Airflow")]
-    rows = sorted([line for line in rows if line.split("|")[1] != row.split("|")[1]] + [row], reverse=True)
-    page.write_text(before.rstrip() + "\n\n" + SECTION + "\n".join(rows) + "\n", encoding="utf-8")
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--processes", type=int, help="by default, as many as there are cores")
-    parser.add_argument("--page", type=Path, help="the page whose table gets the result")
-    options = parser.parse_args()
-    began = time.monotonic()
-    ends = began + options.minutes * 60
-    each_step = explore(singles(), ends, options.processes)
-    cleaned, pairs = [plan for cleaner in CLEANERS if cleaner for plan in singles(QUICK, cleaner=cleaner)], Pairs()
-    random.Random(options.seed).shuffle(cleaned)  # There may be time for some of them only.
-    then = time.monotonic()
-    some_cleaned = explore(cleaned, then + (ends - then) / 3, options.processes)
-    some_pairs = explore(pairs.spread(options.seed), (time.monotonic() + ends) / 2, options.processes)
-    at_random = explore_at_random(count(options.seed), ends, options.processes)
-    found = Found()
-    for part in (each_step, some_cleaned, some_pairs, at_random):
-        found.merge(part)
-    for history in map(shortest, found.failing[:10]):
-        print("\n".join([*history.timeline, *history.violations, str(history.plan), ""]))
-    row = (
-        f"| {', '.join(VERSIONS)} | {(time.monotonic() - began) / 60:.0f} | {each_step.histories:,} | "
-        f"{some_cleaned.histories:,} of {len(cleaned):,} | "
-        f"{some_pairs.histories:,} of {len(pairs):,} | {at_random.histories:,} (from seed {options.seed}) | "
-        f"{found.steps:,} | {found.strikes:,} | {len(found.failing)} | {stamp('explore')} |"
-    )
-    print(row)
-    if options.page:
-        write(options.page, row)
-    return 1 if found.failing else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

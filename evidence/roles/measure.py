@@ -23,7 +23,7 @@ from dev.evidence import stamp
 if TYPE_CHECKING:
     from managers import Manager
 
-DAGS = Path(__file__).parents[1] / "integration" / "dags"
+DAGS = Path(__file__).parents[2] / "tests" / "integration" / "dags"
 
 PAGE = """# Roles: who sees and cancels what on the page
 

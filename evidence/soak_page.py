@@ -28,7 +28,7 @@ three times as long as in [the test without production services](reliability.md)
 INTRODUCTION = """# Reliability{title}: a long run with failures
 
 `make soak` writes this page. A real Airflow runs DAGs of [several shapes](../../tests/system/dags/soak.py). Tasks and
-runs are [cleared, marked and timed out](../../tests/system/soak.py) at random, Airflow's processes are killed, and
+runs are [cleared, marked and timed out](../../evidence/soak.py) at random, Airflow's processes are killed, and
 {rate:.0%} of all requests to the emulated Earth Engine fail ({faults}).
 Two of three runs have a notifier as their DAG's callback, and a teardown. The others have neither ({bare} runs): the
 collector cancels operations that their tasks did not cancel ({collected} operations). Each DAG has another task, whose

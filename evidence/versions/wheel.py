@@ -11,7 +11,7 @@ from pathlib import Path
 from measure import AIRFLOWS, NEWEST, PYTHON, ROOT, UV
 
 #: What the tests read besides the package; the package itself is the wheel's.
-TESTS = ("tests", "example_dags", "docs", "benchmarks", "README.md", "CHANGELOG.md", "pyproject.toml")
+TESTS = ("tests", "evidence", "example_dags", "docs", "benchmarks", "README.md", "CHANGELOG.md", "pyproject.toml")
 
 
 def bill_of_materials(wheel: Path, python: str) -> None:
