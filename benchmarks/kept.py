@@ -73,7 +73,7 @@ def measure(count: int, size: int) -> list[Any]:
     from airflow_ee_provider.earth_engine.ee_client.objects import place_of, read_value
     from airflow_ee_provider.earth_engine.protocol.starting import Start
     from airflow_ee_provider.emulator import Emulator
-    from airflow_ee_provider.tracking.requests import Asked, keep, kept
+    from airflow_ee_provider.tracking.kept_requests import Asked, keep, kept
 
     with Emulator() as emulator:
         ee.Initialize(AnonymousCredentials(), project="earth-demo", url=emulator.url)

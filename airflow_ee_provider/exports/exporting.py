@@ -21,9 +21,9 @@ from airflow_ee_provider.exports.requested import Made, Wanted, all_asked, tries
 from airflow_ee_provider.exports.results import Results, failed_to_restart, operator_lineage
 from airflow_ee_provider.exports.starter import Starter
 from airflow_ee_provider.lifecycle.signals import cancelling_on_ctrl_c, handlers_put_back
-from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
+from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, persist_links
+from airflow_ee_provider.tracking.kept_requests import Asked, check_value, keep, kept, let_go, record_all_started
 from airflow_ee_provider.tracking.record import cancel_on_of
-from airflow_ee_provider.tracking.requests import Asked, check_value, keep, kept, let_go, record_all_started
 from airflow_ee_provider.tracking.resuming import left_by_the_last_try, names_in, resume_started
 from airflow_ee_provider.tracking.store import record_started, recorded_with_keys, started_by_task
 
@@ -152,7 +152,7 @@ class ExportingOperator(ExportParameters):
         self._check_not_killed(starter)
         self.operation_names = asked.names(started_by_task(context))
         record_all_started(context, asked)
-        EarthEngineTasksLink.persist_for(context, self.hook.account.names(self.operation_names))
+        persist_links(context, self.hook.account.names(self.operation_names))
 
     def _check_so_far(self, context: Context, filler: QueueFiller, asked: Asked) -> None:
         """Fail if more operations have failed than ``max_failures``, not counting those that will be restarted."""

@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_ee_provider.base import parameters
 from airflow_ee_provider.lifecycle.owning_task import LIMITS, OwningTask
-from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink, EarthEngineTasksLink
+from airflow_ee_provider.links.earth_engine import EXPORT_LINKS
 from airflow_ee_provider.tracking.record import Ownership
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class ExportParameters(OwningTask, BaseOperator):
         parameters.Flag("stop_at_failure", is_optional=True),
         *map(parameters.Flag, FLAGS),
     )
-    operator_extra_links = (EarthEngineTasksLink(), EarthEngineOutputLink())
+    operator_extra_links = EXPORT_LINKS
     ui_color = "#d9ead3"
 
     def __init__(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, TransientError
 from airflow_ee_provider.earth_engine.protocol.waiting import Progress
-from airflow_ee_provider.tracking.requests import Asked
+from airflow_ee_provider.tracking.kept_requests import Asked
 
 if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.protocol.starting import Start

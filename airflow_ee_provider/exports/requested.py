@@ -22,8 +22,8 @@ from airflow_ee_provider.earth_engine.protocol.starting import (
     check_import,
     with_defaults,
 )
-from airflow_ee_provider.tracking.requests import Asked
-from airflow_ee_provider.tracking.store import run_started
+from airflow_ee_provider.tracking.kept_requests import Asked
+from airflow_ee_provider.tracking.record import run_started
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

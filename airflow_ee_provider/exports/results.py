@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
     from airflow_ee_provider.earth_engine.transport.drivers import Log
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-    from airflow_ee_provider.tracking.requests import Asked
+    from airflow_ee_provider.tracking.kept_requests import Asked
 
 
 @dataclass(frozen=True)

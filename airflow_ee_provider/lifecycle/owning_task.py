@@ -19,7 +19,7 @@ from airflow_ee_provider.earth_engine.model.metrics import flush
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
 from airflow_ee_provider.lifecycle.ending import Ending, Phase
 from airflow_ee_provider.lifecycle.handover import Handover
-from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
+from airflow_ee_provider.links.earth_engine import LINKS, persist_links
 from airflow_ee_provider.tracking.record import cancel_on_of
 from airflow_ee_provider.tracking.store import record_started, wanted_of_task
 
@@ -69,7 +69,7 @@ def record_names(task: Any, context: Context, ownership: Ownership) -> list[Oper
     task.operation_names = [str(name) for name in names]
     task.hook.preload()
     record_started(context, dict.fromkeys(map(str, names), ""), connection_kwargs(task), ownership, cancel_on_of(task))
-    EarthEngineTasksLink.persist_for(context, names)
+    persist_links(context, names)
     return names
 
 
@@ -96,7 +96,7 @@ class OwningTask:
         log: Any
         defer: Any
 
-    operator_extra_links: Any = (EarthEngineTasksLink(),)
+    operator_extra_links: Any = LINKS
 
     #: The name of the parameter with the time between two polls.
     interval_parameter = "poll_interval"

@@ -42,15 +42,20 @@ class EarthEngineTasksLink(_PersistedLink):
     name: ClassVar[str] = "Earth Engine Tasks"
     key: ClassVar[str] = "earth_engine_tasks_link"
 
-    @classmethod
-    def persist_for(cls, context: Context, names: list[OperationName]) -> None:
-        """Write the URL of the page that shows the operations; with several projects, that of the first."""
-        if names:
-            cls.persist(context, TASKS_URL.format(project=names[0].project))
-
 
 class EarthEngineOutputLink(_PersistedLink):
     """A link to the export's output: a bucket, a Drive folder, an asset or a table."""
 
     name: ClassVar[str] = "Export Output"
     key: ClassVar[str] = "earth_engine_output_link"
+
+
+#: Of each task that has operations; and of one that starts exports.
+LINKS = (EarthEngineTasksLink(),)
+EXPORT_LINKS = (*LINKS, EarthEngineOutputLink())
+
+
+def persist_links(context: Context, names: list[OperationName]) -> None:
+    """Write the URLs of the pages that show a task's operations; with several projects, those of the first."""
+    if names:
+        EarthEngineTasksLink.persist(context, TASKS_URL.format(project=names[0].project))

@@ -20,7 +20,7 @@ from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.lifecycle.cancelling import cancel_before_the_end, report_cancels
 from airflow_ee_provider.lifecycle.owning_task import hook_of, record_names
-from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
+from airflow_ee_provider.links.earth_engine import LINKS, persist_links
 from airflow_ee_provider.operators.parameters import passed_on
 from airflow_ee_provider.tracking.record import Ownership
 from airflow_ee_provider.tracking.run import by_account, groups_to_cancel, records_of_run, records_of_upstream
@@ -44,7 +44,7 @@ class CancellingOperator(BaseOperator):
     #: The cause of its cancels, for the metrics.
     cause = "operator"
 
-    operator_extra_links = (EarthEngineTasksLink(),)
+    operator_extra_links = LINKS
 
     hook = cached_property(hook_of)
 
@@ -280,7 +280,7 @@ class EarthEngineCancelOperationsOperator(CancellingOperator):
             )
         for account, names in groups:
             record_operations(context, names, **account, ownership=Ownership.CANCELLER)
-            EarthEngineTasksLink.persist_for(context, OperationName.parse_all(names))
+            persist_links(context, OperationName.parse_all(names))
         outcomes = self.cancel(groups)
         if unreadable:
             raise airflow_exception("; ".join(str(error) for error in unreadable), permanent=False)

@@ -15,7 +15,7 @@ from airflow_ee_provider.earth_engine.model.operations import escaped_for_log
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome, CancelResult
 from airflow_ee_provider.earth_engine.protocol.stale import AGE_FIELDS, StaleCriteria
 from airflow_ee_provider.lifecycle.owning_task import names_of
-from airflow_ee_provider.links.earth_engine import EarthEngineTasksLink
+from airflow_ee_provider.links.earth_engine import persist_links
 from airflow_ee_provider.operators.cancel import CancellingOperator
 from airflow_ee_provider.operators.parameters import passed_on
 from airflow_ee_provider.tracking.api_client import find_orphans
@@ -191,7 +191,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         """List the operations, select those that match, and cancel them."""
         with airflow_errors():
             stale = self.hook.list_stale_operations(self._criteria(), self.limit)
-        EarthEngineTasksLink.persist_for(context, [one.operation.name for one in stale])
+        persist_links(context, [one.operation.name for one in stale])
         if self.is_dry_run or not stale:
             outcomes = [_would_be_cancelled(one) for one in stale]
             self._log_table(outcomes)

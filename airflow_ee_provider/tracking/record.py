@@ -36,6 +36,7 @@ from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow.providers.common.compat.sdk import Context
 
 #: The key of a record's last part: of an XCom, and in Airflow 3.3's task_state_store.
 OPERATIONS_KEY = "_earth_engine_operations"
@@ -98,6 +99,24 @@ class Record:
     ownership: str = Ownership.OWNER.value
     cancel_on: tuple[str, ...] | None = None
     parts_before: int = 0
+
+    @classmethod
+    def of_task(
+        cls, context: Context, account: dict[str, Any] | None, ownership: str, cancel_on: tuple[str, ...] | None
+    ) -> Record:
+        """Return a part of the context's task instance, still without operations."""
+        ti = item_of(context, "ti")
+        return cls(
+            (),
+            account,
+            ti.task_id,
+            map_index_of(ti),
+            ti.try_number,
+            getattr(ti, "max_tries", None),
+            run_started(context),
+            ownership=Ownership(ownership).value,
+            cancel_on=cancel_on,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return what is written."""
@@ -246,3 +265,25 @@ def settled_try(value: Any) -> int | None:
     """Return the number of the try that `note_settled` has recorded; None for another value."""
     number = value.get("try_number") if isinstance(value, dict) else None
     return number if isinstance(number, int) else None
+
+
+def run_started(context: Context) -> str | None:
+    """Return when the context's run was started last; None where it has none."""
+    started = getattr(context.get("dag_run"), "start_date", None)
+    return None if started is None else started.isoformat()
+
+
+def map_index_of(ti: Any) -> int:
+    """Return the map index of a task instance; -1 for one that is not mapped."""
+    index = getattr(ti, "map_index", -1)
+    return -1 if index is None else int(index)
+
+
+def item_of(context: Context, key: str) -> Any:
+    """Return what a callback's context has under a key.
+
+    :raises LookupError: if it has none; says what to do instead.
+    """
+    if (value := context.get(key)) is None:
+        raise LookupError(f"There is no {key!r} in this callback's context: pass operation_names instead.")
+    return value

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, OperationNotFoundError, TransientError
 from airflow_ee_provider.earth_engine.model.operations import OperationState
-from airflow_ee_provider.tracking.record import STARTED_KEY, Record, read_parts
-from airflow_ee_provider.tracking.requests import Asked, all_started
+from airflow_ee_provider.tracking.kept_requests import Asked, all_started
+from airflow_ee_provider.tracking.record import STARTED_KEY, Record, item_of, read_parts, run_started
 from airflow_ee_provider.tracking.retry_memory import memory_before_an_upgrade, memory_to_read
 from airflow_ee_provider.tracking.store import (
-    item_of,
     operations_of_task,
     record_started,
     remember,
-    run_started,
     started_by_task,
 )
 

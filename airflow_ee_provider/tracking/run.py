@@ -9,8 +9,7 @@ from airflow_ee_provider.base.run_xcoms import xcoms_of_run
 from airflow_ee_provider.base.stored_values import or_error
 from airflow_ee_provider.base.task_states import ACTIVE_STATES, states_of_run
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record, part_key
-from airflow_ee_provider.tracking.store import item_of, map_index_of
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record, item_of, map_index_of, part_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

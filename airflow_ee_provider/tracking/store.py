@@ -27,6 +27,8 @@ from airflow_ee_provider.tracking.record import (
     TRY_KEY,
     Ownership,
     Record,
+    item_of,
+    map_index_of,
     part_key,
     read_parts,
     texts_of,
@@ -147,7 +149,7 @@ def _record(
 ) -> list[Record]:
     """Write down operations, each with its `Start.key`, and return all parts."""
     global _written  # noqa: PLW0603
-    empty = _empty_part(context, account, ownership, cancel_on)
+    empty = Record.of_task(context, account, ownership, cancel_on)
     with _RECORDING:
         written, _written = _written_so_far(context), None  # What is not written down to the end is read again.
         if new := {name: key for name, key in operations.items() if name not in written.names}:
@@ -201,23 +203,6 @@ def _written_so_far(context: Context) -> _Written:
         raise AirflowException("Another try of this task has begun; this one ends.")
     _written = _Written(ti, parts, names)
     return _written
-
-
-def _empty_part(
-    context: Context, account: dict[str, Any] | None, ownership: str, cancel_on: tuple[str, ...] | None
-) -> Record:
-    ti = item_of(context, "ti")
-    return Record(
-        (),
-        account,
-        ti.task_id,
-        map_index_of(ti),
-        ti.try_number,
-        getattr(ti, "max_tries", None),
-        run_started(context),
-        ownership=Ownership(ownership).value,
-        cancel_on=cancel_on,
-    )
 
 
 def _write(context: Context, key: str, part: Record) -> None:
@@ -274,25 +259,3 @@ def is_of_earlier_try(part: Record, ti: Any) -> bool:
 def operations_of_task(context: Context) -> list[str]:
     """Return the operations that the context's task instance has recorded in this try."""
     return [name for part in records_of_task(context) for name in part.operation_names]
-
-
-def run_started(context: Context) -> str | None:
-    """Return when the context's run was started last; None where it has none."""
-    started = getattr(context.get("dag_run"), "start_date", None)
-    return None if started is None else started.isoformat()
-
-
-def map_index_of(ti: Any) -> int:
-    """Return the map index of a task instance; -1 for one that is not mapped."""
-    index = getattr(ti, "map_index", -1)
-    return -1 if index is None else int(index)
-
-
-def item_of(context: Context, key: str) -> Any:
-    """Return what a callback's context has under a key.
-
-    :raises LookupError: if it has none; says what to do instead.
-    """
-    if (value := context.get(key)) is None:
-        raise LookupError(f"There is no {key!r} in this callback's context: pass operation_names instead.")
-    return value

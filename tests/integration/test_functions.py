@@ -20,7 +20,7 @@ from tries import Tries, let_the_first_fail
 
 from airflow_ee_provider.base import task_states
 from airflow_ee_provider.exports import queue
-from airflow_ee_provider.tracking import requests as kept_requests
+from airflow_ee_provider.tracking import kept_requests
 
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator

@@ -11,7 +11,7 @@ from instances import TaskInstance
 
 from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
-from airflow_ee_provider.tracking.requests import Asked, keep
+from airflow_ee_provider.tracking.kept_requests import Asked, keep
 from airflow_ee_provider.tracking.store import started_by_task
 
 if TYPE_CHECKING:

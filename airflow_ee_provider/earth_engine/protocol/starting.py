@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.operations import Operation
     from airflow_ee_provider.earth_engine.protocol.effects import Effect
 
+#: Fields of a request that do not make it another one.
+NOT_IN_KEY = frozenset({"requestId"})
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,60}")
 #: What the manifest of each kind of import says that the asset is made of.
 _SOURCES = {"image": "tilesets", "table": "sources"}
@@ -135,8 +138,8 @@ class Start:
 
     @cached_property
     def asked(self) -> tuple[str, str, str]:
-        """The request's content, without its id."""
-        body = encode({name: value for name, value in self.body.items() if name != "requestId"})
+        """The request's content, without what is `NOT_IN_KEY`."""
+        body = encode({name: value for name, value in self.body.items() if name not in NOT_IN_KEY})
         return self.method, self.project, sha256(body).hexdigest()
 
     @cached_property

@@ -8,9 +8,8 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_ee_provider.records import record_operations, resume_operations
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record, run_started
 from airflow_ee_provider.tracking.retry_memory import Variables
-from airflow_ee_provider.tracking.store import run_started
 
 #: The task's name is "task", as the tests' fixture has it.
 ARGUMENTS: dict[str, Any] = {"task_id": "task", "retries": 1, "retry_delay": timedelta(0)}

@@ -23,9 +23,9 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_ee_provider.earth_engine.protocol.api_methods import encode
 from airflow_ee_provider.earth_engine.protocol.starting import Start
-from airflow_ee_provider.tracking.record import STARTED_KEY
+from airflow_ee_provider.tracking.record import STARTED_KEY, item_of
 from airflow_ee_provider.tracking.retry_memory import memory_to_write
-from airflow_ee_provider.tracking.store import item_of, read_own, recorded_with_keys, remember
+from airflow_ee_provider.tracking.store import read_own, recorded_with_keys, remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
