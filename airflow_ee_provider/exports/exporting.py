@@ -114,7 +114,7 @@ class ExportingOperator(ExportParameters):
             check_value(context, made.value)
             starter.flush(made.adopted)
             self.operation_names = list(dict.fromkeys([*self.operation_names, *made.adopted]))
-            asked = all_asked(self.hook, starter, made, left, recorded_with_keys(context))
+            asked = all_asked(self.hook, starter, made, left, recorded_with_keys(context, again=True))
         self._check_not_killed(starter)
         EarthEngineOutputLink.persist(context, made.output_url)
         return asked
@@ -188,7 +188,7 @@ class ExportingOperator(ExportParameters):
 
     def _finish(self, context: Context, operations: list[OperationDict], asked: Asked) -> Any:
         """Return the function's value with its operations, unless more than ``max_failures`` have failed."""
-        results = Results(operations)
+        results, started = Results(operations), started_by_task(context, again=True)
         self.ending.end_if_cancelled()
         measure_ended(operations, self.ending.dag_id)
         self._check_results(results)
@@ -196,7 +196,7 @@ class ExportingOperator(ExportParameters):
         results.publish(context, self.outlets, self.log, as_xcoms=self.do_xcom_push)
         let_go(context, asked)
         with airflow_errors():
-            return results.value_of(self.hook, asked, started_by_task(context))
+            return results.value_of(self.hook, asked, started)
 
     def _check_results(self, results: Results) -> None:
         """Log how operations ended; fail if more than ``max_failures`` failed. `Ending.on_end` cancels the others."""

@@ -78,7 +78,10 @@ def answers(ti: Any, situation: Situation) -> Iterator[Situation]:
     state = own_state(ti)
     yield replace(situation, state=state)
     is_run_active = state not in ("running", "deferred") or is_run_active_now(ti)
-    later_try = frozenset(operations_of_a_later_try(ti))
-    # An earlier try whose worker was frozen can overwrite the later try's record, but not its number.
-    is_later_try = bool(later_try) or (state in ACTIVE_STATES and is_later(own_try(ti, TRY_KEY), ti))
+    # A try records its number before its operations: one request is enough as long as no other try has begun. An
+    # earlier try whose worker was frozen can overwrite the later try's record, but not its number.
+    is_later_try = state in ACTIVE_STATES and is_later(own_try(ti, TRY_KEY), ti)
+    is_read = is_later_try or state not in ACTIVE_STATES
+    later_try = frozenset(operations_of_a_later_try(ti) if is_read else ())
+    is_later_try = is_later_try or bool(later_try)
     yield replace(situation, state=state, is_run_active=is_run_active, later_try=later_try, is_later_try=is_later_try)

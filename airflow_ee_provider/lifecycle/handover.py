@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from airflow.listeners import hookimpl
 
 from airflow_ee_provider.base import process, stored_values
 from airflow_ee_provider.base.process import run_with_timeout
+from airflow_ee_provider.base.task_states import own_state
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.lifecycle.facts import with_answers
 
@@ -32,8 +34,8 @@ TAKEN_OVER_KEY = "_earth_engine_taken_over"
 #: How long a process waits for its trigger, in seconds. Airflow ends a process after `task_success_overtime`, 20 s.
 PATIENCE = 15.0
 
-#: Seconds between two checks.
-INTERVAL = 0.3
+#: Seconds between two checks, at first and at most, and by how many they grow.
+INTERVAL, LONGEST, GROWTH = 0.5, 1.5, 0.5
 
 #: How long the process waits without an answer from Airflow, in seconds. The trigger may have begun meanwhile, and
 #: resumes the task `SETTLE` later. This process must have ended by then.
@@ -70,18 +72,22 @@ class Handover:
         self._over = True
         began = heard = time.monotonic()
         problem: Exception | None = None
+        pause, asks_all = INTERVAL, True
         try:
             while (now := time.monotonic()) < min(began + PATIENCE, heard + HEARD_WITHIN):
                 try:
-                    if self._is_decided(heard + HEARD_WITHIN - now):
+                    if self._is_decided(heard + HEARD_WITHIN - now, asks_all=asks_all):
                         return
-                    heard, problem = now, None
+                    heard, problem, asks_all = now, None, False
                 except Exception as error:  # noqa: BLE001 (Airflow is busy or cannot be reached: it is asked again)
                     problem = error
-                time.sleep(INTERVAL)
+                time.sleep(pause)
+                pause = min(LONGEST, pause + GROWTH)
+            if problem is None and self._is_decided(HEARD_WITHIN, asks_all=True):
+                return
         except BaseException:  # Airflow 2 ends a process that waits for long.
             with suppress(Exception):
-                self._is_decided(HEARD_WITHIN)
+                self._is_decided(HEARD_WITHIN, asks_all=True)
             raise
         if problem is None:
             self._log.info(
@@ -95,12 +101,13 @@ class Handover:
                 problem,
             )
 
-    def _is_decided(self, seconds: float) -> bool:
+    def _is_decided(self, seconds: float, *, asks_all: bool) -> bool:
         """Whether this process may end, because the trigger has begun or the operations are cancelled.
 
         :param seconds: The limit for Airflow's answer.
+        :param asks_all: Whether to ask all that can matter, also if the task still waits for its trigger.
         """
-        known = run_with_timeout(self._look, seconds)
+        known = run_with_timeout(partial(self._look, asks_all=asks_all), seconds)
         decision = decide(known)
         if decision.outcome is Outcome.CANCEL:
             run = "" if known.is_run_active else ", and its run has ended"
@@ -108,11 +115,17 @@ class Handover:
             self._act(decision, f"The task is {known.state}{run or begun}")
         return decision.outcome is not Outcome.ASK_AGAIN
 
-    def _look(self) -> Situation:
-        """Ask Airflow for the task's state, and whether its trigger has begun."""
-        ti, known = self._ti, with_answers(self._ti, Situation(Event.DEFERRAL))
+    def _look(self, *, asks_all: bool) -> Situation:
+        """Ask Airflow for the task's state, and whether its trigger has begun.
+
+        While the task waits for its trigger, two requests are enough. Each one costs Airflow's API server time.
+        """
+        ti, known = self._ti, Situation(Event.DEFERRAL)
         token = stored_values.xcom(TAKEN_OVER_KEY, ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
-        return replace(known, has_trigger=token == self.token)
+        known = replace(known, has_trigger=token == self.token)
+        if not (asks_all or known.has_trigger) and (state := own_state(ti)) == "deferred":
+            return replace(known, state=state)
+        return with_answers(ti, known)
 
 
 def take_over(ti: Any, token: str) -> None:

@@ -103,14 +103,22 @@ def record_started(
     _record(context, started, account, ownership, cancel_on)
 
 
-def recorded_with_keys(context: Context) -> list[tuple[str, str]]:
-    """Return all that this try has recorded: each operation, and the `Start.key` under which it was started."""
-    return [item for part in _written_so_far(context).parts for item in part.with_keys()]
+def recorded_with_keys(context: Context, *, again: bool = False) -> list[tuple[str, str]]:
+    """Return all that this try has recorded: each operation, and the `Start.key` under which it was started.
+
+    :param again: Read what this process knows once more, because the author's code may have recorded more in another
+        process, or another try may have begun.
+    :raises AirflowException: If another try has begun.
+    """
+    known = _written  # Another thread may record.
+    is_known = not again and known is not None and known.ti is item_of(context, "ti")
+    written = known if known is not None and is_known else _written_so_far(context)
+    return [item for part in written.parts for item in part.with_keys()]
 
 
-def started_by_task(context: Context) -> dict[str, str]:
+def started_by_task(context: Context, *, again: bool = False) -> dict[str, str]:
     """Return the operations that this try has started or continues with, by `Start.key`; the latest of each."""
-    return {key: name for name, key in recorded_with_keys(context) if key}
+    return {key: name for name, key in recorded_with_keys(context, again=again) if key}
 
 
 def wanted_of_task(context: Context) -> list[str]:
@@ -195,7 +203,7 @@ def _written_so_far(context: Context) -> _Written:
         if known.parts:
             _write(context, OPERATIONS_KEY, known.parts[-1])
         return known
-    parts = records_of_task(context) if last else []
+    parts = read_parts(lambda key: value if key == OPERATIONS_KEY else read_own(context, key))
     names = {name for part in parts for name in part.operation_names}
     # Airflow deletes what a try has recorded as the next one begins.
     is_gone = known is not None and not known.names <= names

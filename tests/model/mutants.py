@@ -79,7 +79,7 @@ def never(value: Any) -> property:
 def _never_asks_again(self: Any, component: Any) -> None:
     """`Handover.before_stopping` that looks once."""
     del component
-    self._is_decided(HEARD_WITHIN)
+    self._is_decided(HEARD_WITHIN, asks_all=True)
 
 
 def instead(event: Event, rule: Any) -> tuple[Any, str, Any]:
