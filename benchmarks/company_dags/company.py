@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, get_parsing_context
 
 DAGS, EXPORTS = 200, 15
 RUN_SECONDS = float(os.environ["COMPANY_RUN_SECONDS"])
+START, EVERY = datetime.fromisoformat(os.environ["COMPANY_START"]), float(os.environ["COMPANY_EVERY"])
 EXPRESSION = {"result": "0", "values": {"0": {"constantValue": 1}}}
 BODIES = [{"description": f"{{{{ dag.dag_id }}}}-{number}", "expression": EXPRESSION} for number in range(EXPORTS)]
 
@@ -39,11 +40,10 @@ def callbacks() -> dict[str, Any]:
 
 
 are_ours = os.environ["COMPANY_RUNS"] == "now"
-START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 only = get_parsing_context().dag_id
 for number in range(DAGS):
     if only in (None, dag_id := f"company_{number:03d}"):
         how = callbacks() if are_ours else {}
-        with DAG(dag_id, schedule="@once", start_date=START, catchup=False, **how) as dag:
+        with DAG(dag_id, schedule=timedelta(seconds=EVERY), start_date=START, catchup=False, **how) as dag:
             (exports if are_ours else sleeps)()
         globals()[dag_id] = dag
