@@ -54,11 +54,11 @@ def decide_by_asking(ti: Any, situation: Situation, log: Log) -> Decision:
 
     try:
         return ask_airflow(look, patience + limit)
-    except Exception as error:  # noqa: BLE001 (Airflow may raise any exception)
-        if latest.state in UNNEEDED_STATES:  # This answer alone is enough.
-            return decide(latest)
-        log.info("Could not read the task's state from Airflow; deciding without it: %s", error)
-        return decide(situation)
+    except Exception as error:  # noqa: BLE001 (Airflow may raise any exception: what it does not answer is unknown)
+        text = "Airflow did not answer all that was asked about the task; deciding without it: %s: %s"
+        log.warning(text, type(error).__name__, error)  # Many errors of a socket have no text of their own.
+        is_enough = latest.state in UNNEEDED_STATES  # This answer alone is.
+        return decide(latest if is_enough else situation)
 
 
 def with_answers(ti: Any, situation: Situation) -> Situation:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from hashlib import blake2b
 from threading import Lock
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.providers.common.compat.sdk import conf
@@ -57,10 +56,19 @@ _Key = tuple[Permissions, str, Place, Choice]
 
 @dataclass(frozen=True)
 class _Answers:
-    """The answers that were made of an overview, without its age; and whose turn it is to make each."""
+    """The answers that were made of an overview, without its age; and whose turn it is to make each.
+
+    A turn is there for as long as a thread has it or waits for it.
+    """
 
     texts: dict[_Key, str] = field(default_factory=dict)
-    turns: defaultdict[_Key, Lock] = field(default_factory=lambda: defaultdict(Lock))
+    _turns: WeakValueDictionary[_Key, Lock] = field(default_factory=WeakValueDictionary)
+    _turns_are_given: Lock = field(default_factory=Lock)
+
+    def turn(self, key: _Key) -> Lock:
+        """Return the same lock to all threads that need an answer at the same time."""
+        with self._turns_are_given:  # A WeakValueDictionary could give two threads a lock each.
+            return self._turns.setdefault(key, Lock())
 
 
 #: Of each overview that is in use.
@@ -89,7 +97,7 @@ def content(overview: Overview, age: float, user: Any, place: Place, choice: Cho
     """
     kept, permissions, user_name = _kept.setdefault(overview, _Answers()), permissions_of(user), user.get_name()
     key = (permissions, user_name, place, choice)
-    with kept.turns[key]:
+    with kept.turn(key):
         if (text := kept.texts.get(key)) is None:
             text = _content(overview, permissions, user_name, place, choice)
             if len(kept.texts) < MOST_KEPT and choice.limit is not None and choice.limit <= MOST_ROWS_KEPT:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow import __version__ as airflow_version
 from ran import Ran
-from task_states import set_states
+from task_states import forget_runs, set_states
 
 from airflow_ee_provider.base import process
 from airflow_ee_provider.lifecycle.ending import Ending
@@ -66,6 +66,26 @@ def orphan(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> str:
     run_dag("held_owner", name)
     set_states("held_owner", "failed", "failed")
     return name
+
+
+@pytest.fixture
+def run_owner(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> Callable[..., str]:
+    """Run a DAG whose task records an operation as its own, and let its run be the only one; returns the operation."""
+
+    def run(dag_id: str, **operation: Any) -> str:
+        forget_runs()
+        earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
+        name = earth_engine_emulator.service.add("ndvi", **operation)
+        run_dag(dag_id, name)
+        return name
+
+    return run
+
+
+@pytest.fixture
+def owned(run_owner: Callable[..., str]) -> str:
+    """An operation that runs, and that a task of the DAG of this name has recorded as its own."""
+    return run_owner("owned")
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import select
+from stored import delete_xcoms, forget_what_is_stored, has_stored
 from task_states import forget_runs, set_states
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, HAS_TASK_STATE_STORE, database_of_its_own
-from airflow_ee_provider.base.stored_values import task_store_table, xcom_table
+from airflow_ee_provider.base.stored_values import xcom_table
 from airflow_ee_provider.collector import cancels
 from airflow_ee_provider.collector import collector as collecting
 from airflow_ee_provider.collector.look import Instance
@@ -68,16 +69,6 @@ def collector(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Collector:
     return made
 
 
-@pytest.fixture
-def owned(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> str:
-    """An operation that runs, and that a task has recorded as its own."""
-    forget_runs()
-    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
-    name = earth_engine_emulator.service.add("ndvi")
-    run_dag("owned", name)
-    return name
-
-
 def change(model: str, **values: Any) -> None:
     """Change all rows of a table, as Airflow's scheduler does."""
     from airflow.models.dagrun import DagRun
@@ -86,30 +77,6 @@ def change(model: str, **values: Any) -> None:
 
     with create_session() as session:
         session.query({"run": DagRun, "task": TaskInstance}[model]).update(values)
-
-
-def delete_xcoms() -> None:
-    """Delete what tasks have recorded, as Airflow does when the next try begins."""
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        session.execute(xcom_table().delete())
-
-
-def has_stored(*, forget: bool = False) -> bool:
-    """Whether Airflow's task_state_store has anything.
-
-    :param forget: delete it.
-    """
-    from airflow.utils.session import create_session
-
-    if (table := task_store_table()) is None:
-        return False
-    with create_session() as session:
-        found = session.execute(table.select()).first() is not None
-        if forget:
-            session.execute(table.delete())
-    return found
 
 
 @pytest.fixture
@@ -230,16 +197,13 @@ def test_the_audit_log_says_whether_a_failed_task_was_marked_while_it_waited(
     collector: Collector,
     clock: Clock,
     earth_engine_emulator: Emulator,
-    run_dag: Callable[..., Ran],
+    run_owner: Callable[..., str],
     *,
     logged: tuple[str, ...],
     state: str,
 ) -> None:
     """Without ``cancel_on_failure``, a worker that was lost is no reason for a cancel, and a user's mark is."""
-    forget_runs()
-    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
-    name = earth_engine_emulator.service.add("ndvi")
-    run_dag("owned_until_killed", name)
+    name = run_owner("owned_until_killed")
     log_states("owned_until_killed", *logged)
     set_states("owned_until_killed", "failed", "running")
 
@@ -295,11 +259,9 @@ def test_what_a_task_wants_is_left_alone_and_costs_no_request(
 
 
 def test_what_a_task_has_settled_costs_no_request(
-    collector: Collector, clock: Clock, earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]
+    collector: Collector, clock: Clock, earth_engine_emulator: Emulator, run_owner: Callable[..., str]
 ) -> None:
-    forget_runs()
-    name = earth_engine_emulator.service.add("ndvi")
-    run_dag("owned_and_settled", name)
+    run_owner("owned_and_settled")
     set_states("owned_and_settled", "failed", "running")
 
     look_twice(collector, clock)
@@ -314,7 +276,7 @@ def test_a_clear_whose_next_try_begins_cancels_what_the_last_one_had_and_a_retry
     set_states("owned", "up_for_retry", "running")
     collector.look()
     delete_xcoms()
-    has_stored(forget=True)  # As before 3.3, and after an upgrade to it.
+    forget_what_is_stored()
     change("task", state="running", try_number=2)
     look_twice(collector, clock)
     assert earth_engine_emulator.service.state(owned) == "RUNNING"
@@ -400,7 +362,7 @@ def test_a_record_that_each_poke_writes_again_is_still_one_while_it_is_away(
     own.try_number = 2
     for _ in range(3):
         delete_xcoms()
-        has_stored(forget=True)
+        forget_what_is_stored()
         change("task", state="running", try_number=2, max_tries=1)
         collector.look()
         another_process: Any = {"ti": copy(own)}
@@ -455,13 +417,10 @@ def test_an_operation_of_a_project_that_nobody_names_is_left_alone(
     collector: Collector,
     clock: Clock,
     earth_engine_emulator: Emulator,
-    run_dag: Callable[..., Ran],
+    run_owner: Callable[..., str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    forget_runs()
-    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
-    foreign = earth_engine_emulator.service.add("theirs", project="another-project")
-    run_dag("owned", foreign)
+    run_owner("owned", project="another-project")
     set_states("owned", "failed", "running")
 
     look_twice(collector, clock)

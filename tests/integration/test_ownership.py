@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import delete, select
+from stored import forget_what_is_stored
 from task_states import set_states
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
@@ -154,15 +155,6 @@ def test_a_record_that_could_not_be_read_is_read_again(
         assert recorded.of([operation]) == []
 
     assert [one.operation_names for one in recorded.of([operation])] == [(running,)]
-
-
-def forget_what_is_stored() -> None:
-    """Leave a record in the XComs alone."""
-    from airflow.utils.session import create_session
-
-    if (store := task_store_table()) is not None:
-        with create_session() as session:
-            session.execute(delete(store))
 
 
 def unavailable(_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -33,6 +34,7 @@ from airflow_ee_provider.plugins import app as doors
 from airflow_ee_provider.plugins import page
 from airflow_ee_provider.plugins.app import Pool
 from airflow_ee_provider.plugins.cached_overview import CachedOverview
+from airflow_ee_provider.plugins.choosing import Choice, Place
 from airflow_ee_provider.plugins.permissions import Permissions, forget_permissions
 
 if TYPE_CHECKING:
@@ -133,6 +135,43 @@ def test_what_several_tabs_ask_for_is_made_once(
     assert made == ["", "no such description", ""], "The auth manager is asked again."
     assert not shown(api, "viewer", limit=50, text="no such description")
     assert len(made) == 4, "Another user gets an answer of their own."
+
+
+@pytest.mark.usefixtures("api")
+def test_what_is_asked_for_at_the_same_time_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ends, made = threading.Event(), threading.Event(), []
+    make = page._content
+
+    def slow(*args: Any) -> str:
+        made.append(1)
+        begun.set()
+        assert ends.wait(30)
+        return make(*args)
+
+    monkeypatch.setattr(page, "_content", slow)
+    overview, user = Overview([]), SimpleAuthManagerUser(username="admin", role="admin")
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(page.content, overview, 0.0, user, Place(), Choice(limit=50)) for _ in range(4)]
+        assert begun.wait(30)
+        time.sleep(0.2)  # For the others to come, too.
+        ends.set()
+        assert len({answer.result().etag for answer in asked}) == 1
+    assert made == [1]
+
+
+@pytest.mark.usefixtures("api")
+def test_however_much_is_asked_of_a_list_no_more_than_its_answers_stays_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A long list is asked about for a minute, or until somebody opens the page again; a filter has any text."""
+    monkeypatch.setattr(page, "MOST_KEPT", 3)
+    overview, user = Overview([]), SimpleAuthManagerUser(username="admin", role="admin")
+
+    for number in range(20):
+        page.content(overview, 0.0, user, Place(), Choice(text=f"letters {number}", limit=50))
+
+    gc.collect()
+    assert sum(type(one) is Choice and "letters" in one.text for one in gc.get_objects()) == 3
 
 
 @pytest.mark.parametrize(

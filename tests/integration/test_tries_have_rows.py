@@ -7,10 +7,11 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import delete, insert, select, update
-from task_states import forget_runs, set_states
+from stored import forget_what_is_stored
+from task_states import set_states
 
 from airflow_ee_provider.base.airflow_versions import database_of_its_own
-from airflow_ee_provider.base.stored_values import earlier_xcoms, task_store_table, xcom_table
+from airflow_ee_provider.base.stored_values import earlier_xcoms, xcom_table
 from airflow_ee_provider.collector.thread import make_collector
 from airflow_ee_provider.tracking.overview import read_overview
 
@@ -25,14 +26,10 @@ pytestmark = pytest.mark.skipif(earlier_xcoms() is None, reason="Before Airflow 
 
 
 @pytest.fixture
-def owned(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> str:
-    """An operation that runs, and that a task has recorded as its own."""
-    forget_runs()
-    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0)
-    name = earth_engine_emulator.service.add("ndvi")
-    run_dag("owned", name)
+def owned(owned: str) -> str:
+    """The operation, while the task that has recorded it waits."""
     set_states("owned", "deferred", "running")
-    return name
+    return owned
 
 
 def execute(*statements: Any) -> None:
@@ -57,6 +54,24 @@ def holders_of(name: str) -> list[tuple[int, str | None]]:
     return [(holder.try_number, holder.task_state) for holder in shown.held.holders]
 
 
+def look() -> None:
+    """Let a collector that has seen nothing yet look, and cancel at once."""
+    make_collector(database_of_its_own(), 0.0).look()
+
+
+def check_that_it_is_cancelled_once_its_task_has_failed(name: str, emulator: Emulator, holder: tuple[int, str]) -> None:
+    """Check that page and collector know whose the operation is, and that it is cancelled once its task has failed."""
+    look()
+
+    assert holders_of(name) == [holder]
+    assert emulator.service.state(name) == "RUNNING"
+
+    set_states("owned", "failed", "running")
+    look()
+
+    assert emulator.service.state(name) == "CANCELLED"
+
+
 def test_what_an_earlier_try_has_recorded_is_of_the_task_instance_as_it_is_now(
     owned: str, earth_engine_emulator: Emulator
 ) -> None:
@@ -68,15 +83,8 @@ def test_what_an_earlier_try_has_recorded_is_of_the_task_instance_as_it_is_now(
         ti.state = "up_for_retry"
         session.flush()
         ti.prepare_db_for_next_try(session)
-    make_collector(database_of_its_own(), 0.0).look()
 
-    assert holders_of(owned) == [(2, "up_for_retry")]
-    assert earth_engine_emulator.service.state(owned) == "RUNNING"
-
-    set_states("owned", "failed", "running")
-    make_collector(database_of_its_own(), 0.0).look()
-
-    assert earth_engine_emulator.service.state(owned) == "CANCELLED"
+    check_that_it_is_cancelled_once_its_task_has_failed(owned, earth_engine_emulator, (2, "up_for_retry"))
 
 
 def move_to_before_the_upgrade() -> None:
@@ -98,21 +106,14 @@ def move_to_before_the_upgrade() -> None:
         ),
         insert(XComModelV1.__table__).from_select(("dag_run_id", *of_instance, *columns), old),
         delete(xcom),
-        delete(task_store_table()),
     )
+    forget_what_is_stored()
 
 
 def test_what_was_recorded_before_an_upgrade_is_known(owned: str, earth_engine_emulator: Emulator) -> None:
     move_to_before_the_upgrade()
-    make_collector(database_of_its_own(), 0.0).look()
 
-    assert holders_of(owned) == [(1, "deferred")]
-    assert earth_engine_emulator.service.state(owned) == "RUNNING"
-
-    set_states("owned", "failed", "running")
-    make_collector(database_of_its_own(), 0.0).look()
-
-    assert earth_engine_emulator.service.state(owned) == "CANCELLED"
+    check_that_it_is_cancelled_once_its_task_has_failed(owned, earth_engine_emulator, (1, "deferred"))
 
 
 def test_instances_of_two_regions_with_the_same_index_are_two(
@@ -130,10 +131,10 @@ def test_instances_of_two_regions_with_the_same_index_are_two(
     execute(
         update(task).where(task.c.dag_id == "owned_too").values(**here, state="failed"),
         update(task).where(task.c.dag_id == "owned").values(region_index=0),
-        delete(task_store_table()),
     )
+    forget_what_is_stored()
 
-    make_collector(database_of_its_own(), 0.0).look()
+    look()
 
     assert holders_of(owned) == [(1, "deferred")]
     assert earth_engine_emulator.service.state(owned) == "RUNNING"

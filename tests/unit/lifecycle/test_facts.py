@@ -69,3 +69,22 @@ def test_with_all_answers_what_a_later_try_has_recorded_is_kept(monkeypatch: pyt
     decision = decide_by_asking(TI, SIGNAL, LOG)
 
     assert (decision.outcome, decision.keep) == (Outcome.CANCEL, {"projects/p/operations/A"})
+
+
+@pytest.mark.parametrize("unanswered", ["own_state", "operations_of_a_later_try"])
+def test_the_log_names_what_kept_airflow_from_answering(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, unanswered: str
+) -> None:
+    """Many errors of a socket have no text; and where a part of the answers is enough, the rest was still refused."""
+
+    def refused(_: Any) -> Any:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(facts, "own_state", lambda _: "failed")
+    monkeypatch.setattr(facts, unanswered, refused)
+
+    decide_by_asking(TI, SIGNAL, LOG)
+
+    [line] = caplog.records
+    assert line.levelname == "WARNING"
+    assert "ConnectionResetError" in line.getMessage()
