@@ -224,8 +224,8 @@ def main() -> None:
     print("RESULT")
     print(
         f"{DAGS} DAGs with 15 mapped exports each, for {LASTS / 60:.0f} minutes: each runs at the beginning and after"
-        f" {EVERY / 60:.0f} minutes. PostgreSQL, Celery with 16 processes, one triggerer for up to {CAPACITY:,} triggers,"
-        f" the collector, a notifier in each DAG, and the page in {BROWSERS} browsers. An export takes {RUNS / 60:.1f}"
+        f" {EVERY / 60:.0f} minutes. PostgreSQL, Celery with 16 processes, one triggerer of {CAPACITY:,} triggers"
+        f", the collector, a notifier in each DAG, and the page in {BROWSERS} browsers. An export takes {RUNS / 60:.1f}"
         " minutes, and is read every 30 s. *No provider* is the same with an operator that defers to a trigger that"
         " sleeps, in an environment without this package, and without browsers. Workers and browsers get what the other"
         " parts leave of the two cores.\n"

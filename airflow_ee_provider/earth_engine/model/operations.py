@@ -5,7 +5,6 @@ Follows https://developers.google.com/earth-engine/reference/rest/Shared.Types/L
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -286,8 +285,8 @@ def _number(value: Any) -> float | None:
         number = float(value)
     except (OverflowError, TypeError, ValueError):
         return None
-    # Infinity and NaN are numbers to Python's JSON, but not to what we do with them.
-    return number if math.isfinite(number) and not isinstance(value, bool) else None
+    # Python's JSON also has infinity and NaN, and numbers that are infinite once they are multiplied.
+    return number if abs(number) < 1e100 and not isinstance(value, bool) else None
 
 
 def _integer(value: Any) -> int | None:

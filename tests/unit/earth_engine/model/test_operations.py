@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
@@ -147,6 +147,7 @@ def test_done_and_the_error_decide_what_an_operation_has_become(payload: dict[st
 
 
 @given(st.dictionaries(st.text(), st.recursive(st.none() | st.floats() | st.text() | st.integers(), st.lists)))
+@example({"state": None, "progress": 1e308})
 def test_odd_metadata_never_costs_the_operation(odd: dict[str, Any]) -> None:
     known = ("state", "progress", "stages", "createTime", "batchEecuUsageSeconds", "attempt", "destinationUris")
     metadata = dict(zip(known, odd.values(), strict=False))
