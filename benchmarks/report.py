@@ -14,7 +14,8 @@ sys.path.insert(0, str(HERE.parent))
 from dev.evidence import stamp  # noqa: E402
 
 #: What is measured against Earth Engine's emulator, and what is measured at an Airflow with a large database.
-FIRST, AT_SIZE = ("watch", "start", "many", "cancel", "reaction", "imports"), ("page", "size", "collector", "company")
+FIRST = ("watch", "start", "many", "cancel", "reaction", "asked", "imports")
+AT_SIZE = ("page", "size", "plans", "collector", "company")
 BENCHMARKS = (*FIRST, *AT_SIZE)
 
 INTRODUCTION = """# Performance
@@ -45,8 +46,10 @@ a tenth of a second for Airflow's own objects.
     "many": "## Thousands from one task\n",
     "cancel": "## Cancelling\n",
     "reaction": "## Reacting\n",
+    "asked": "## Requests to Airflow\n",
     "page": "## The page\n",
     "size": "## At the size of a company's Airflow\n",
+    "plans": "## Three databases\n",
     "collector": "## The collector\n",
     "company": "## Half an hour of a company's Airflow\n",
     "imports": "## Importing\n",

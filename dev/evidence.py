@@ -30,10 +30,11 @@ PROGRAMS = {
     "libraries": ("evidence/libraries/measure.py", "evidence/libraries/dags"),
     "roles": ("evidence/roles/measure.py",),
     "versions": ("evidence/versions/measure.py", "tests/unit", "tests/integration"),
+    "asked": ("benchmarks/asked.py", "benchmarks/asked_dags", "benchmarks/company_dags"),
     "company": ("benchmarks/company.py", "benchmarks/company_dags"),
     **{
         name: (f"benchmarks/{name}.py", "benchmarks/dags")
-        for name in ("watch", "start", "many", "cancel", "reaction", "page", "size", "collector", "imports")
+        for name in ("watch", "start", "many", "cancel", "reaction", "page", "size", "plans", "collector", "imports")
     },
 }
 STAMP = re.compile(r"(?P<day>\d{4}-\d\d-\d\d), code (?P<package>[0-9a-f]{8})/(?P<name>\w+) (?P<program>[0-9a-f]{8})")
