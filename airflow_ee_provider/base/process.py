@@ -41,7 +41,8 @@ def threads_may_ask_airflow() -> bool:
         return True
     from airflow.sdk.execution_time import comms
 
-    return hasattr(comms, "DeadlockImminentError")
+    # The lock around a request and its answer. Airflow 3.0.0 has no decoder in this module.
+    return hasattr(getattr(comms, "CommsDecoder", None), "_thread_lock")
 
 
 def is_asking_airflow() -> bool:

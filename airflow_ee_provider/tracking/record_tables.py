@@ -82,7 +82,9 @@ def is_of_run(task: Any, run: Any) -> Any:
 def is_of_task(record: Any, task: Any, run_id: Any = None) -> Any:
     """Return the condition that a record is of a task instance.
 
-    :param run_id: a column with the number of the run, if there is one: XComs are to be read by their primary key.
+    :param run_id: a column with the number of the run, if the join has one: XComs are to be read by their primary key,
+        and beside it the names of DAG and run would let a planner begin with another index. Without it, the join begins
+        with the record, and the task instance is read by its unique key.
     """
     from sqlalchemy import and_
 
