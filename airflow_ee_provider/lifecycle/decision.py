@@ -31,7 +31,7 @@ class Event(str, Enum):
     INTERRUPT = "interrupt"
     #: The process checks its task's state while it works: before a deferral, or because it fails.
     CHECK = "check"
-    #: The task is deferred, and the process waits until its trigger has begun.
+    #: The process ends after it has requested a deferral.
     DEFERRAL = "deferral"
     #: The trigger was cancelled, or checks its task's state.
     TRIGGER = "trigger"
@@ -75,7 +75,6 @@ class Situation:
     :param ends_as: The state in which Airflow ends this process's try; empty before the end.
     :param has_tries_left: Whether Airflow starts a next try if this process is lost.
     :param has_timed_out: Whether the task has timed out.
-    :param has_trigger: Whether the task's trigger has begun. The trigger cancels if a user acts.
     :param may_ask_again: Whether there is time to ask Airflow once more.
     :param is_user_action: Whether Airflow has reported a user's action to the trigger.
     :param cancel_on: The causes for which the DAG's author has set a cancel: ``kill``, ``failure``, ``timeout``.
@@ -89,7 +88,6 @@ class Situation:
     ends_as: str = ""
     has_tries_left: bool = False
     has_timed_out: bool = False
-    has_trigger: bool = False
     may_ask_again: bool = False
     is_user_action: bool = False
     cancel_on: frozenset[str] = frozenset({"kill", "failure", "timeout"})
@@ -169,15 +167,11 @@ def _on_check(situation: Situation) -> Outcome:
 
 
 def _on_deferral(situation: Situation) -> Outcome:
-    if not situation.state:
-        return Outcome.ASK_AGAIN if situation.may_ask_again else Outcome.LEAVE
-    if situation.state == "deferred" and situation.is_run_active:
-        return Outcome.LEAVE if situation.has_trigger else Outcome.ASK_AGAIN
-    if situation.state == "deferred":  # Its run has ended, and Airflow does not cancel its trigger.
+    if situation.state == "deferred" and not situation.is_run_active:  # Airflow does not cancel its trigger.
         return Outcome.CANCEL
-    # A cleared task is scheduled again. If its trigger had begun, Airflow cancels the trigger, which then decides.
     is_another_trys = situation.state in ("running", "up_for_retry", "up_for_reschedule") or situation.is_later_try
-    return Outcome.LEAVE if is_another_trys or situation.has_trigger else Outcome.CANCEL
+    is_its_triggers = situation.state in ("", "deferred")
+    return Outcome.LEAVE if is_its_triggers or is_another_trys else Outcome.CANCEL
 
 
 def _on_trigger(situation: Situation) -> Outcome:

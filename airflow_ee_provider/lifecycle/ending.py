@@ -48,7 +48,7 @@ class Phase(str, Enum):
     CANCELLING = "cancelling"
     #: It has cancelled its operations.
     CANCELLED = "cancelled"
-    #: It has requested a deferral. From now on, its trigger or `Handover` decides.
+    #: It has requested a deferral. From now on, its trigger decides; until that has begun, the collector.
     DEFERRED = "deferred"
     #: Airflow has decided how the task ends.
     ENDING = "ending"
@@ -140,11 +140,21 @@ class Ending:
         """
         del component
         process.remove_listener(self)
+        if self.phase is Phase.DEFERRED:
+            self.on_deferral()
+            return
         state = getattr(self.ti, "state", None)
         ends_as = str(getattr(state, "value", state) or "")
         # In `airflow tasks test`, Airflow sets the state up_for_retry, but never retries the task.
         is_over = ends_as == "up_for_retry" and process.is_a_task_test(self.ti)
         self.on_end("failed" if is_over else ends_as)
+
+    def on_deferral(self) -> None:
+        """Cancel if a user has ended the task just before its deferral: Airflow refuses it then."""
+        if self.task.cancel_on_kill and not process.is_a_dag_test(self.ti):
+            self.phase = Phase.WORKING
+            self._decide(Event.DEFERRAL)
+            self.phase = Phase.DEFERRED if self.phase is Phase.WORKING else self.phase
 
     def on_end(self, ends_as: str) -> None:
         """Decide whether to cancel, after Airflow has decided how this try ends.

@@ -18,7 +18,6 @@ from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameEr
 from airflow_ee_provider.earth_engine.model.metrics import flush
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
 from airflow_ee_provider.lifecycle.ending import Ending, Phase
-from airflow_ee_provider.lifecycle.handover import Handover
 from airflow_ee_provider.links.earth_engine import LINKS, persist_links
 from airflow_ee_provider.tracking.record import cancel_on_of
 from airflow_ee_provider.tracking.store import record_started, wanted_of_task
@@ -218,9 +217,7 @@ class OwningTask:
         now = time.time()
         ends = (None if timeout is None else now + timeout, self.ending.execution_ends)
         timeout_at = min((end for end in ends if end is not None), default=None)
-        is_watched = self.cancel_on_kill and not is_a_dag_test(context["ti"])
-        handover = Handover(context["ti"], self.ending.act, self.log) if is_watched else None
-        if handover:
+        if self.cancel_on_kill and not is_a_dag_test(context["ti"]):
             self.ending.end_unless_own()
             if self.ending.phase is not Phase.WORKING:
                 raise AirflowException(f"{self.task_id} was killed, so it does not wait in the triggerer.")
@@ -229,12 +226,9 @@ class OwningTask:
             **self.wait_options.as_kwargs(),
             cancel_on_kill=self.cancel_on_kill,
             timeout_at=None if self.cancel_on_timeout else timeout_at,
-            handover=handover.token if handover else None,
             **connection_kwargs(self),
             **more,
         )
-        if handover:
-            handover.begin()
         self.ending.phase = Phase.DEFERRED
         bound = None if timeout_at is None else timedelta(seconds=max(0.0, timeout_at - now))
         flush()

@@ -19,7 +19,6 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_ee_provider.base.errors import CANNOT_BEGIN
 from airflow_ee_provider.base.task_states import instance_name, states_of
 from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError
-from airflow_ee_provider.lifecycle import handover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
@@ -31,6 +30,11 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two questions: one for each DAG whose tasks wait, however many they are.
 STATE_INTERVAL = 60.0
+
+#: For so many seconds after its begin, a trigger does not resume the task, so that the process of the task can end and
+#: report that to the scheduler first. If the scheduler gets the report too late, it treats the task as lost ("finished
+#: with state success, but the state is queued").
+SETTLE = 10.0
 
 
 class Trigger(BaseTrigger):
@@ -55,6 +59,8 @@ class Trigger(BaseTrigger):
         self.project_id = project_id
         self.impersonation_chain = impersonation_chain
         self.poll_interval = poll_interval
+        #: When it may resume the task, in seconds of the monotonic clock.
+        self.settled = 0.0
         self.logger()  # The class's: a logger of its own for each of thousands of triggers is a tenth of their memory.
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -72,10 +78,10 @@ class Trigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield one event. An error of Earth Engine is an event too, with whether a retry can help.
 
-        The event comes `SETTLE` seconds after the trigger has begun, or later: see there.
+        The event comes `SETTLE` seconds after the trigger has begun, or later.
         """
         payload: dict[str, Any]
-        settled = 0.0 if self.task_instance is None else time.monotonic() + handover.SETTLE
+        self.settled = 0.0 if self.task_instance is None else time.monotonic() + SETTLE
         try:
             result = await self.wait()
             is_short = len(result) <= self.most_results
@@ -84,8 +90,7 @@ class Trigger(BaseTrigger):
             payload = {"error": str(error), "permanent": error.permanent}
             if isinstance(error, CredentialsError) and "account" not in vars(self.hook):
                 payload[CANNOT_BEGIN] = True
-        if time.monotonic() < settled:
-            await sleep_until(settled)
+        await sleep_until(self.settled)
         yield TriggerEvent(payload)
 
     async def wait(self) -> list[Any]:
@@ -95,7 +100,8 @@ class Trigger(BaseTrigger):
 
 async def sleep_until(moment: float) -> None:
     """Wait until a moment of the monotonic clock."""
-    await asyncio.sleep(max(0.0, moment - time.monotonic()))
+    if (seconds := moment - time.monotonic()) > 0:
+        await asyncio.sleep(seconds)
 
 
 async def finish(coroutine: Coroutine[Any, Any, None], seconds: float) -> bool:

@@ -20,10 +20,8 @@ from airflow_ee_provider.earth_engine.model.errors import EarthEngineError
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.earth_engine.protocol.cancelling import ended_by_cancel
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions, wait_for_operations, wait_for_room
-from airflow_ee_provider.lifecycle import handover as handing_over
 from airflow_ee_provider.lifecycle.cancelling import CONFIRM_LIMITS, report_cancels
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
-from airflow_ee_provider.lifecycle.handover import take_over
 from airflow_ee_provider.lifecycle.signals import cancel_for_author_of
 from airflow_ee_provider.tracking.record import TRY_KEY, note_settled
 from airflow_ee_provider.triggers.base import Trigger, finish, sleep_until, unwatch, watch
@@ -64,7 +62,6 @@ class EarthEngineOperationsTrigger(Trigger):
         first.
     :param timeout_at: The time at which the trigger times out, in seconds since the epoch, if the time-out must not
         cancel. Before Airflow 3.3, the trigger cannot distinguish a time-out from a user's action without it.
-    :param handover: A token that the trigger records when it starts; the task's process waits for that.
     """
 
     most_results = 5
@@ -78,11 +75,9 @@ class EarthEngineOperationsTrigger(Trigger):
         max_failures: float = 0,
         stop_at_failure: bool = True,
         timeout_at: float | None = None,
-        handover: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.handover = handover
         self.cancel_on_kill = cancel_on_kill
         self.options = _shared_options(
             self.poll_interval, stop_at_failure, max_eecu_seconds, max_total_eecu_seconds, max_failures
@@ -93,23 +88,22 @@ class EarthEngineOperationsTrigger(Trigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the parameters with which Airflow makes the trigger again after a restart."""
         path, kwargs = super().serialize()
-        own = {name: getattr(self, name) for name in ("cancel_on_kill", "timeout_at", "handover")}
+        own = {name: getattr(self, name) for name in ("cancel_on_kill", "timeout_at")}
         return path, {**kwargs, **self.options.as_kwargs(), **own}
 
     async def wait(self) -> list[Any]:
         """Wait until all operations have ended or one has failed."""
-        use, settled = self.hook.client(), 0.0  # A kill uses the same client.
+        use = self.hook.client()  # A kill uses the same client.
         try:
             try:
-                settled = await self._take_over()
                 watch(self)
                 client = await use.enter()
                 self.hook.account = client.account
                 found = await client.run(self._flow(client.account), self.log)
             except EarthEngineError:
-                await sleep_until(settled)
+                await sleep_until(self.settled)  # In here, where a kill is handled.
                 raise
-            await sleep_until(settled)
+            await sleep_until(self.settled)
         except asyncio.CancelledError as why:
             unwatch(self)
             if is_an_inline_trigger():
@@ -127,22 +121,6 @@ class EarthEngineOperationsTrigger(Trigger):
     def _flow(self, account: Account) -> Flow[list[Operation]]:
         """Return the flow of the wait. A hook's method would cost one more coroutine for each trigger."""
         return wait_for_operations(account.names(self.operation_names), self.options)
-
-    async def _take_over(self) -> float:
-        """Record that this trigger has begun, so that the task's process ends; return when it will have ended."""
-        if not self.handover or self.task_instance is None:
-            return 0.0
-        from asgiref.sync import sync_to_async
-
-        from airflow_ee_provider.earth_engine.transport.drivers import in_background
-
-        try:
-            # In the background: Airflow 3.1's triggerer crashes if a call to it is cancelled before its answer.
-            writing = sync_to_async(take_over)(self.task_instance, str(self.handover))
-            await asyncio.shield(in_background(writing))
-        except Exception as error:  # noqa: BLE001 (then the task's process only waits for longer)
-            self.log.warning("Could not record that the trigger has begun; the task's process ends later: %s", error)
-        return time.monotonic() + handing_over.SETTLE
 
     async def on_kill(self) -> None:
         """Cancel, because a user acted on the task. Airflow 3.3 calls this, and waits for 30 s at most.

@@ -11,7 +11,6 @@ from task_states import forget_runs, set_states
 
 from airflow_ee_provider.base import process
 from airflow_ee_provider.lifecycle.ending import Ending
-from airflow_ee_provider.lifecycle.handover import Handover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +31,7 @@ def no_listeners_left() -> Iterator[None]:
     """Forget the listeners of a test's own tasks: no process of theirs has ended, and Airflow would call them later."""
     yield
     manager = process._listener_manager().pm
-    for plugin in [one for one in manager.get_plugins() if isinstance(one, (Handover, Ending))]:
+    for plugin in [one for one in manager.get_plugins() if isinstance(one, Ending)]:
         manager.unregister(plugin)
 
 

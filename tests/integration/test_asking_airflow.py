@@ -2,74 +2,71 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow import __version__ as airflow_version
+from airflow.providers.common.compat.sdk import TaskDeferred
 from instances import TaskInstance
 from supervised import answer_as_supervisor
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
-from airflow_ee_provider.lifecycle import handover
-from airflow_ee_provider.lifecycle.handover import TAKEN_OVER_KEY, Handover
 from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, TRY_KEY
 
 if TYPE_CHECKING:
+    from supervised import Supervisor
+
     from airflow_ee_provider.emulator import Emulator
 
 BODY = {"expression": {"result": "0"}, "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}}}
-#: Looks before the trigger has begun.
-LOOKS = 6
 
 of_airflow_3 = pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 asks its database")
 not_of_3_0 = pytest.mark.skipif(airflow_version.startswith("3.0"), reason="Airflow 3.0 is asked in another way")
 
 
-@pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handover, "INTERVAL", 0.01)
-    monkeypatch.setattr(handover, "GROWTH", 0.0)
+def deferred(monkeypatch: pytest.MonkeyPatch) -> tuple[EarthEngineExportOperator, Supervisor]:
+    """Return a task that has just asked for its deferral, and who answers it."""
+    ti, task = TaskInstance(), EarthEngineExportOperator(task_id="a", kind="image", body=BODY, deferrable=True)
+    supervisor = answer_as_supervisor(monkeypatch, ti, "running")
+    task.pre_execute({"ti": ti})
+    with pytest.raises(TaskDeferred):
+        task.execute({"ti": ti})
+    supervisor.asked.clear()
+    return task, supervisor
 
 
 @of_airflow_3
 @not_of_3_0
-def test_while_a_task_waits_for_its_trigger_a_look_takes_two_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    ti, acts = TaskInstance(), list[Any]()
-    waiting = Handover(ti, lambda *what: acts.append(what), logging.getLogger())
-    supervisor = answer_as_supervisor(monkeypatch, ti, "deferred")
-    supervisor.xcoms[TAKEN_OVER_KEY] = (waiting.token, LOOKS)
+def test_a_deferred_task_asks_three_questions_and_ends(
+    earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, supervisor = deferred(monkeypatch)
+    supervisor.state = "deferred"
 
-    waiting.before_stopping(None)
+    task.ending.before_stopping(None)
 
-    # Each look asks for the takeover, and for the state; the first and the last look for the rest as well.
-    assert supervisor.asked == {TAKEN_OVER_KEY: LOOKS + 1, "GetTaskStates": LOOKS + 1, "GetDagRunState": 2, TRY_KEY: 2}
-    assert acts == []
+    assert supervisor.asked == {"GetTaskStates": 1, "GetDagRunState": 1, TRY_KEY: 1}
+    [operation] = earth_engine_emulator.service.operations
+    assert earth_engine_emulator.service.state(operation) in ("PENDING", "RUNNING")
 
 
 @of_airflow_3
 @not_of_3_0
 @pytest.mark.parametrize("state", ["failed", "success", "removed"])
-def test_a_task_that_is_marked_meanwhile_is_cancelled_at_the_next_look(
-    monkeypatch: pytest.MonkeyPatch, state: str
+def test_a_task_that_was_marked_just_before_its_deferral_cancels(
+    earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    ti, acts = TaskInstance(), list[Any]()
-    waiting = Handover(ti, lambda *what: acts.append(what), logging.getLogger())
-    supervisor = answer_as_supervisor(monkeypatch, ti, "deferred")
-    send = supervisor.send
+    earth_engine_emulator.service.behave(cancel_seconds=0)
+    task, supervisor = deferred(monkeypatch)
+    supervisor.state = state
 
-    def send_until_marked(msg: Any) -> Any:
-        supervisor._state = state if supervisor.asked["GetTaskStates"] >= LOOKS else "deferred"
-        return send(msg)
+    task.ending.before_stopping(None)
 
-    monkeypatch.setattr(supervisor, "send", send_until_marked)
-
-    waiting.before_stopping(None)
-
-    assert [why for _, why in acts] == [f"The task is {state}, and its trigger has not begun"]
+    [operation] = earth_engine_emulator.service.operations
+    assert earth_engine_emulator.service.state(operation) == "CANCELLED"
 
 
 @dataclass

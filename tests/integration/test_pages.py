@@ -12,7 +12,6 @@ import pytest
 from pages import DAGS, FRAGMENTS, TESTS
 
 from airflow_ee_provider.earth_engine.protocol import waiting
-from airflow_ee_provider.lifecycle import handover
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +58,9 @@ def test_a_dag_runs_and_its_exports_succeed(
     service.behave(pending_seconds=0, run_seconds=0.5)
     if "getInfo" in DAGS[dag_id]:
         service.answer("projects/*/value:compute", {"result": 2})
-    monkeypatch.setattr(handover, "SETTLE", 0.0)  # `dag.test()` has no scheduler that would have to hear of anything.
+    monkeypatch.setattr(
+        "airflow_ee_provider.triggers.base.SETTLE", 0.0
+    )  # `dag.test()` has no scheduler that would have to hear of anything.
     monkeypatch.setattr(waiting, "FIRST_INTERVAL", 0.2)
 
     run = dags[dag_id].test()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_ee_provider.exports import queue, starter
-from airflow_ee_provider.lifecycle import handover
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +23,7 @@ PLACES = ("worker", "triggerer")
 def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
     monkeypatch.setattr(queue, "INITIAL_RETRY_DELAY", 1.0)
     monkeypatch.setattr(starter, "FUNCTION_RETRY_DELAY", 0.3)
-    monkeypatch.setattr(handover, "SETTLE", 0.0)
+    monkeypatch.setattr("airflow_ee_provider.triggers.base.SETTLE", 0.0)
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=1.0)
     return earth_engine_emulator.service
 

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.lifecycle import handover
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -66,7 +64,7 @@ def test_only_so_often(service: Service, run_dag: Callable[..., Ran], place: str
 def test_one_that_fails_while_others_wait_for_room_is_started_again(
     service: Service, run_dag: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    monkeypatch.setattr(handover, "SETTLE", 0.0)
+    monkeypatch.setattr("airflow_ee_provider.triggers.base.SETTLE", 0.0)
     fail_first(service, "tile-0", 1, "Internal error.")
 
     ran = run_dag(f"decorated_dozen_again_in_{place}")

@@ -299,10 +299,10 @@ def test_airflow_is_asked_again_before_its_word_is_taken(
 def test_a_task_is_not_resumed_before_airflow_knows_that_its_process_has_ended(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_ee_provider.lifecycle.handover.SETTLE", 0.6)
+    monkeypatch.setattr("airflow_ee_provider.triggers.base.SETTLE", 0.6)
     name = emulator.service.add("a")
     emulator.service.finish(name)
-    trigger = EarthEngineOperationsTrigger(operation_names=[name], handover="a deferral", **HOOK)
+    trigger = EarthEngineOperationsTrigger(operation_names=[name], **HOOK)
     trigger.task_instance = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
     began = time.monotonic()
 
@@ -313,7 +313,7 @@ def test_a_task_is_not_resumed_before_airflow_knows_that_its_process_has_ended(
 
 
 def test_a_cancel_is_not_reported_before_that_either(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_ee_provider.lifecycle.handover.SETTLE", 0.6)
+    monkeypatch.setattr("airflow_ee_provider.triggers.base.SETTLE", 0.6)
     name = emulator.service.add("a", cancel_seconds=0)
     emulator.service.cancel(name)
     trigger = EarthEngineCancelOperationsTrigger(operation_names=[name], outcomes=[{"name": name}], **HOOK)
@@ -326,16 +326,16 @@ def test_a_cancel_is_not_reported_before_that_either(emulator: Emulator, monkeyp
     assert time.monotonic() - began >= 0.6
 
 
-@pytest.mark.parametrize("handover", [None, "a deferral"])
+@pytest.mark.parametrize("is_of_a_task", [False, True])
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 0.9])
 def test_what_airflow_says_as_it_cancels_a_trigger_comes_back_to_it(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, handover: str | None, seconds: float
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, seconds: float, *, is_of_a_task: bool
 ) -> None:
     """Airflow 3.3 knows by it that a user has acted."""
-    monkeypatch.setattr("airflow_ee_provider.lifecycle.handover.SETTLE", 0.6)
+    monkeypatch.setattr("airflow_ee_provider.triggers.base.SETTLE", 0.6)
     name = emulator.service.add("a")
-    trigger = EarthEngineOperationsTrigger(operation_names=[name], handover=handover, **HOOK)
-    if handover:
+    trigger = EarthEngineOperationsTrigger(operation_names=[name], **HOOK)
+    if is_of_a_task:
         trigger.task_instance = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
 
     heard: list[asyncio.CancelledError] = []

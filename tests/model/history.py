@@ -77,6 +77,8 @@ class Run:
                 self.airflow.xcoms[instance][OPERATIONS_KEY] = Record((name,), None, *instance).as_json()
         self.cleaner = CleaningUp(self.airflow, plan.cleaner, self.history.struck)
         self.struck_at = math.inf
+        #: Whether a user has ended the task after its deferral, before its trigger has begun.
+        self.was_between = False
         self.struck_moments: list[float] = []
         self.struck_names: list[str] = []
         world.watchers.append(self._watch)
@@ -87,6 +89,8 @@ class Run:
             self.history.struck.append(what)
             self.struck_moments.append(self.world.now)
             if (what in UNWANTED or not self.plan.retries) and self.struck_at == math.inf:
+                row = self.airflow.row
+                self.was_between = row.state == "deferred" and self.airflow.triggerer.begun != row.trigger_number
                 STRIKES[what](self.airflow)
                 if self.airflow.unwanted_since < math.inf:
                     self.struck_at, self.struck_names = self.world.now, self._held()
@@ -269,6 +273,8 @@ class Run:
             return "run_deleted" in self.history.struck
         if self.plan.holder == "sensor, reschedule":
             return True  # Asleep, none of our code runs.
+        if self.was_between:
+            return True  # The collector cancels them; or the next try, which knows them.
         # Somebody has ended the task when nobody was left who could cancel, or nobody could be asked to.
         kinds = set(self.history.struck)
         if "run_ends_alone" in kinds:

@@ -23,16 +23,16 @@ from airflow_ee_provider.exports import exporting
 from airflow_ee_provider.exports.exporting import ExportingOperator
 from airflow_ee_provider.exports.starter import Starter
 from airflow_ee_provider.lifecycle import cancelling as task_cancelling
-from airflow_ee_provider.lifecycle import decision, ending, facts, handover, owning_task
+from airflow_ee_provider.lifecycle import decision, ending, facts, owning_task
 from airflow_ee_provider.lifecycle.decision import Event, Outcome, Situation
 from airflow_ee_provider.lifecycle.ending import Ending, Phase
-from airflow_ee_provider.lifecycle.handover import HEARD_WITHIN, Handover
 from airflow_ee_provider.lifecycle.owning_task import OwningTask
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import cancel
 from airflow_ee_provider.tracking import holders, resuming, store
 from airflow_ee_provider.tracking.holders import HeldOperation, Holder
 from airflow_ee_provider.tracking.run import records_of_run
+from airflow_ee_provider.triggers import base as trigger_base
 from airflow_ee_provider.triggers import earth_engine as triggers
 from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationsTrigger
 
@@ -74,12 +74,6 @@ async def nothing_async(*_: Any, **__: Any) -> None:
 def never(value: Any) -> property:
     """Return an attribute that is always so, whatever is written to it."""
     return property(lambda _self: value, nothing)
-
-
-def _never_asks_again(self: Any, component: Any) -> None:
-    """`Handover.before_stopping` that looks once."""
-    del component
-    self._is_decided(HEARD_WITHIN, asks_all=True)
 
 
 def instead(event: Event, rule: Any) -> tuple[Any, str, Any]:
@@ -242,7 +236,7 @@ MUTANTS = [
     ),
     Mutant(
         "what an evicted worker has left is not cancelled where a user acts before its end",
-        ((Ending, "end_unless_own", nothing), (Handover, "before_stopping", nothing)),
+        ((Ending, "end_unless_own", nothing), (Ending, "on_deferral", nothing)),
         ("sensor, deferred", "export, deferred"),
         ("3.3", "3.1"),
         strikes=("run_marked_failed",),
@@ -327,16 +321,9 @@ MUTANTS = [
         DEFERRED,
         strikes=("triggerer_sigterm",),
     ),
-    Mutant("nobody waits for the trigger to begin", ((Handover, "before_stopping", nothing),), DEFERRED, strikes=USERS),
-    Mutant(
-        "who waits for the trigger looks once",
-        ((Handover, "before_stopping", _never_asks_again),),
-        DEFERRED,
-        strikes=USERS,
-    ),
     Mutant(
         "a refused deferral is ignored",
-        ((Handover, "_is_decided", lambda *_: True),),
+        ((Ending, "on_deferral", nothing),),
         DEFERRED,
         ("3.3",),
         USERS,
@@ -385,7 +372,9 @@ MUTANTS = [
         ("retry_policy",),
         before=("process_sigterm",),
     ),
-    Mutant("a trigger resumes its task at once", ((handover, "SETTLE", 0.0),), DEFERRED, strikes=("operations_end",)),
+    Mutant(
+        "a trigger resumes its task at once", ((trigger_base, "SETTLE", 0.0),), DEFERRED, strikes=("operations_end",)
+    ),
     Mutant("a name is written down after the wait", ((exporting, "record_started", nothing),), ("export, worker",)),
     Mutant(
         "a record is read without a task's id",

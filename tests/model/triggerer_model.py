@@ -48,6 +48,8 @@ class Triggerer:
         self.loop: Loop | None = Loop(airflow.world)
         self.old_loops: list[Loop] = []
         self.running: dict[int, tuple[Any, asyncio.Task[None]]] = {}
+        #: The number of the last trigger whose code runs.
+        self.begun = 0
         airflow.world.after(TRIGGERER, self._looks)
 
     def _looks(self) -> None:
@@ -75,6 +77,7 @@ class Triggerer:
 
         async def run() -> None:
             self.world.strike("the trigger begins")
+            self.begun = number
             try:
                 async for event in trigger.run():
                     self._event(number, event.payload)

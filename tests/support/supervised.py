@@ -22,7 +22,7 @@ class Supervisor:
     xcoms: dict[str, tuple[Any, int]]
 
     def __init__(self, ti: Any, state: str | None, errors: int = 0) -> None:
-        self._ti, self._state, self._errors = ti, state, errors
+        self._ti, self.state, self._errors = ti, state, errors
         self.asked, self.xcoms = Counter(), {}
 
     def send(self, msg: Any) -> Any:
@@ -41,7 +41,7 @@ class Supervisor:
         what = getattr(msg, "key", type(msg).__name__)
         self.asked[what] += 1
         if isinstance(msg, GetTaskStates):
-            return TaskStatesResult(task_states={self._ti.run_id: {self._ti.task_id: self._state}})
+            return TaskStatesResult(task_states={self._ti.run_id: {self._ti.task_id: self.state}})
         if isinstance(msg, GetDagRunState):
             return DagRunStateResult(state="running")
         value, after = self.xcoms.get(what, (None, 0))

@@ -48,28 +48,16 @@ ROWS = [
     row(CHECK, LEAVE, "the next try waits", state="deferred"),
     row(CHECK, CANCEL, "its run has ended", state="running", is_run_active=False),
     *(row(CHECK, CANCEL, f"somebody has made it {state}", state=state) for state in ENDED),
-    # A process waits for its trigger.
-    row(DEFERRAL, ASK_AGAIN, "the trigger has not begun", state="deferred"),
-    row(DEFERRAL, LEAVE, "the trigger has begun", state="deferred", has_trigger=True),
+    # A process ends after its deferral.
+    row(DEFERRAL, LEAVE, "the trigger waits from now on", state="deferred"),
     row(DEFERRAL, CANCEL, "the run has ended, the task is still deferred", state="deferred", is_run_active=False),
-    row(
-        DEFERRAL,
-        CANCEL,
-        "the same, and Airflow tells the trigger nothing",
-        state="deferred",
-        is_run_active=False,
-        has_trigger=True,
-    ),
     row(DEFERRAL, LEAVE, "the next try runs", state="running"),
     row(DEFERRAL, LEAVE, "the next try is due", state="up_for_retry"),
     row(DEFERRAL, CANCEL, "it was cleared before the trigger had begun", state="scheduled"),
     row(DEFERRAL, CANCEL, "it was cleared, and its DAG is paused", state="cleared"),
-    row(DEFERRAL, LEAVE, "it was cleared, and the trigger knows that", state="scheduled", has_trigger=True),
     row(DEFERRAL, LEAVE, "the next try has recorded them", state="queued", **LATER),
     row(DEFERRAL, LEAVE, "Airflow does not say"),
-    row(DEFERRAL, ASK_AGAIN, "Airflow does not say yet", may_ask_again=True),
     *(row(DEFERRAL, CANCEL, f"somebody has made it {state}", state=state) for state in ENDED),
-    *(row(DEFERRAL, LEAVE, f"the trigger knows that it is {state}", state=state, has_trigger=True) for state in ENDED),
     # A trigger is cancelled, or asks.
     row(TRIGGER, LEAVE, "the triggerer stops", state="deferred"),
     row(TRIGGER, CANCEL, "the next try after a clear is deferred", state="deferred", is_later_try=True),
@@ -148,18 +136,16 @@ STATES = ("", "running", "deferred", "cleared", "scheduled", "queued", "up_for_r
 def test_every_combination_has_an_answer_and_an_end(event: Event) -> None:
     """Who has no time to ask again is not told to; and nothing is cancelled of what a running next try needs."""
     flags = (False, True)
-    for state, is_later, tries, trigger, told in product(STATES, flags, flags, flags, flags):
+    for state, is_later, tries, told in product(STATES, flags, flags, flags):
         known = Situation(
             event,
             state=state,
             is_later_try=is_later,
             has_tries_left=tries,
-            has_trigger=trigger,
             is_user_action=told,
             ends_as="failed" if event is END else "",
         )
         decision = decide(known)
-        waits_for_its_trigger = event is DEFERRAL and state == "deferred"
-        assert decision.outcome is not ASK_AGAIN or waits_for_its_trigger, known
+        assert decision.outcome is not ASK_AGAIN, known
         if decision.standing is Standing.NEXT_TRY and event in (SIGNAL, CHECK, END):
             assert decision.outcome is LEAVE, known
