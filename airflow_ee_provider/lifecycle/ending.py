@@ -152,9 +152,8 @@ class Ending:
     def on_deferral(self) -> None:
         """Cancel if a user has ended the task just before its deferral: Airflow refuses it then."""
         if self.task.cancel_on_kill and not process.is_a_dag_test(self.ti):
-            self.phase = Phase.WORKING
+            self.phase = Phase.WORKING  # A SIGTERM may interrupt the question: then it asks.
             self._decide(Event.DEFERRAL)
-            self.phase = Phase.DEFERRED if self.phase is Phase.WORKING else self.phase
 
     def on_end(self, ends_as: str) -> None:
         """Decide whether to cancel, after Airflow has decided how this try ends.

@@ -30,7 +30,7 @@ from airflow_ee_provider.lifecycle.owning_task import OwningTask
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import cancel
 from airflow_ee_provider.tracking import holders, resuming, store
-from airflow_ee_provider.tracking.holders import HeldOperation, Holder
+from airflow_ee_provider.tracking.holders import Holder
 from airflow_ee_provider.tracking.run import records_of_run
 from airflow_ee_provider.triggers import base as trigger_base
 from airflow_ee_provider.triggers import earth_engine as triggers
@@ -455,7 +455,7 @@ MUTANTS = [
     ),
     Mutant(
         "the janitor finds no orphans",
-        ((HeldOperation, "orphaned", never(False)),),
+        ((holders, "is_unneeded", lambda _: False),),
         ("sensor, reschedule",),
         strikes=USERS,
         cleaner="janitor",
