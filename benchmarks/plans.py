@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seeding import Size, fill, name_of
+from seeding import Size, fill
 from serving import table
 
 HERE = Path(__file__).parent
@@ -81,6 +81,7 @@ def ask(foreign: int) -> dict[str, Any]:
     """Let the page and the collector read, and have their statements explained; in a process of its own."""
     from airflow import settings
     from collector import looks
+    from sized import active_operations
 
     from airflow_ee_provider.base.airflow_versions import database_of_its_own
     from airflow_ee_provider.tracking.database import read_holdings
@@ -89,7 +90,7 @@ def ask(foreign: int) -> dict[str, Any]:
     rows = fill(database_of_its_own(), Size(foreign=foreign))
     found = []
     seen = Statements(settings.engine)
-    if not all(one.holders for one in with_holders(_active(), read_holdings)):
+    if not all(one.holders for one in with_holders(active_operations(Size()), read_holdings)):
         raise AssertionError("Some have no task.")
     found += [("page", *one) for one in _explained(seen)]
     engine = database_of_its_own()
@@ -97,25 +98,6 @@ def ask(foreign: int) -> dict[str, Any]:
     looks(engine, 1)
     found += [("collector", *one) for one in _explained(seen)]
     return {"rows": rows, "statements": found}
-
-
-def _active() -> list[Any]:
-    from datetime import timedelta
-
-    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
-    from airflow_ee_provider.earth_engine.model.operations import Operation, OperationState
-
-    size = Size()
-    return [
-        Operation(
-            OperationName.parse(name_of(run, task)),
-            OperationState.RUNNING,
-            done=False,
-            create_time=size.created(run) + timedelta(seconds=60),
-        )
-        for run, task in size.records()
-        if size.is_active(run, task)
-    ]
 
 
 def _explained(statements: Statements) -> Iterator[tuple[list[str], int, float]]:

@@ -26,22 +26,10 @@ def reading(*, oldest: bool) -> dict[str, Any]:
     from airflow import settings
     from sqlalchemy import event
 
-    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
-    from airflow_ee_provider.earth_engine.model.operations import Operation, OperationState
     from airflow_ee_provider.tracking.database import read_holdings
     from airflow_ee_provider.tracking.holders import with_holders
 
-    size = Size(oldest=oldest)
-    operations = [
-        Operation(
-            OperationName.parse(name_of(run, task)),
-            OperationState.RUNNING,
-            done=False,
-            create_time=size.created(run) + timedelta(seconds=60),
-        )
-        for run, task in size.records()
-        if size.is_active(run, task)
-    ]
+    operations = active_operations(Size(oldest=oldest))
     took = Statements()
     event.listen(settings.engine, "before_cursor_execute", took.begin)
     event.listen(settings.engine, "after_cursor_execute", took.end)
@@ -61,6 +49,23 @@ def reading(*, oldest: bool) -> dict[str, Any]:
         "cpu": (time.process_time() - used) / REPEATED,
         "memory": memory() - before,
     }
+
+
+def active_operations(size: Size) -> list[Any]:
+    """Return the active operations of a database of that size."""
+    from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+    from airflow_ee_provider.earth_engine.model.operations import Operation, OperationState
+
+    return [
+        Operation(
+            OperationName.parse(name_of(run, task)),
+            OperationState.RUNNING,
+            done=False,
+            create_time=size.created(run) + timedelta(seconds=60),
+        )
+        for run, task in size.records()
+        if size.is_active(run, task)
+    ]
 
 
 class Statements:
