@@ -1,7 +1,7 @@
 """How PostgreSQL, MariaDB and SQLite carry out the statements of the page and of the collector, at a company's size.
 
 Each row is a statement with the tables that it reads, in the database's own words (EXPLAIN), and its time. It needs
-PostgreSQL's programs; MariaDB's and PyMySQL for MariaDB.
+PostgreSQL's programs; MariaDB's and mysqlclient for MariaDB.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -54,13 +55,17 @@ class MariaDb(Server):
         create = "create database airflow character set utf8mb4"
         self._run("mariadb", f"--socket={self.folder}/socket", "--user=root", "--execute", create)
 
+    def stop(self, sent: signal.Signals = signal.SIGTERM) -> None:
+        """End it: it takes no notice of SIGINT."""
+        super().stop(sent)
+
     def _run(self, *command: str) -> None:
         subprocess.run(command, cwd=self.folder, user=self.user, check=True, capture_output=True)
 
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"mysql+pymysql://root@127.0.0.1:{self.port}/airflow?charset=utf8mb4"
+        return f"mysql+mysqldb://root@127.0.0.1:{self.port}/airflow?charset=utf8mb4"
 
 
 class Statements:
@@ -146,7 +151,7 @@ def _of_sqlite(rows: list[Any]) -> Iterator[str]:
 #: How a statement is explained, and how the answer is read, by driver.
 EXPLAIN = {
     "psycopg2": ("explain (format json)", _of_postgres),
-    "pymysql": ("explain", _of_mariadb),
+    "MySQLdb": ("explain", _of_mariadb),
     "sqlite3": ("explain query plan", _of_sqlite),
 }
 
@@ -158,7 +163,7 @@ def measured(server: AbstractContextManager[Any], foreign: int) -> dict[str, Any
         url = running.url if running else f"sqlite:///{home}/airflow.db"
         env = {
             **os.environ,
-            "PYTHONPATH": str(HERE.parent),
+            "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
             "AIRFLOW_HOME": home,
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
@@ -175,7 +180,7 @@ def main() -> None:
     """Measure all."""
     databases: dict[str, tuple[AbstractContextManager[Any], int]] = {"PostgreSQL": (Postgres(), FOREIGN)}
     databases["PostgreSQL, ten times the other XComs"] = (Postgres(), TEN_TIMES)
-    if shutil.which("mariadbd") and find_spec("pymysql"):
+    if shutil.which("mariadbd") and find_spec("MySQLdb"):
         databases["MariaDB"] = (MariaDb(), FOREIGN)
     databases["SQLite"] = (nullcontext(), FOREIGN)
     parts = []
