@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seeding import Size, fill
-from serving import table
+from serving import AIRFLOW, table
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests" / "system")]
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-AIRFLOW = str(Path(sys.executable).parent / "airflow")
 REPEATED = 3
 #: XComs of each task instance that are not ours; and ten times as many.
 FOREIGN, TEN_TIMES = 6, 60

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -16,6 +17,10 @@ from tabulate import tabulate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+
+#: The command line of this environment's Airflow.
+AIRFLOW = str(Path(sys.executable).parent / "airflow")
 
 
 class Served:

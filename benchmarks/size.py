@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import requests
 from seeding import Size, fill, name_of
-from serving import table, use
+from serving import AIRFLOW, table, use
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests" / "system")]
@@ -32,7 +32,6 @@ from dev.standalone import free_port  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-AIRFLOW = str(Path(sys.executable).parent / "airflow")
 
 #: How many ended operations Earth Engine lists beside the active ones.
 ENDED = 17_000

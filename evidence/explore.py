@@ -1,4 +1,4 @@
-"""``make explore``: strikes of every kind at every step, pairs of them, and random histories for as long as it is told.
+"""``make explore``: run the model with each event at each step, with pairs of events, and at random, for some minutes.
 
 A failing history is printed as a timeline, with the line that replays it (in ``tests/model``).
 """

@@ -61,15 +61,6 @@ def decide_by_asking(ti: Any, situation: Situation, log: Log) -> Decision:
         return decide(latest if is_enough else situation)
 
 
-def with_answers(ti: Any, situation: Situation) -> Situation:
-    """Return a situation with Airflow's present answers.
-
-    :raises Exception: If Airflow cannot answer.
-    """
-    *_, known = answers(ti, situation)
-    return known
-
-
 def answers(ti: Any, situation: Situation) -> Iterator[Situation]:
     """Ask Airflow, and yield the situation with each of its answers.
 
@@ -80,8 +71,7 @@ def answers(ti: Any, situation: Situation) -> Iterator[Situation]:
     is_run_active = state not in ("running", "deferred") or is_run_active_now(ti)
     # A try records its number before its operations: one request is enough as long as no other try has begun. An
     # earlier try whose worker was frozen can overwrite the later try's record, but not its number.
-    is_later_try = state in ACTIVE_STATES and is_later(own_try(ti, TRY_KEY), ti)
-    is_read = is_later_try or state not in ACTIVE_STATES
-    later_try = frozenset(operations_of_a_later_try(ti) if is_read else ())
-    is_later_try = is_later_try or bool(later_try)
+    has_begun = state in ACTIVE_STATES and is_later(own_try(ti, TRY_KEY), ti)
+    later_try = frozenset(operations_of_a_later_try(ti) if has_begun or state not in ACTIVE_STATES else ())
+    is_later_try = has_begun or bool(later_try)
     yield replace(situation, state=state, is_run_active=is_run_active, later_try=later_try, is_later_try=is_later_try)

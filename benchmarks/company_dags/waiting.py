@@ -29,7 +29,7 @@ class SleepTrigger(BaseTrigger):
         return "waiting.SleepTrigger", {"seconds": self.seconds}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Sleep, and say so."""
+        """Sleep, then yield the event that resumes the task."""
         await asyncio.sleep(self.seconds)
         yield TriggerEvent("done")
 

@@ -1,4 +1,4 @@
-"""Lets happen to the lifecycle matrix' cells what is to happen, and judges what became of their operations."""
+"""Triggers the event of each cell of the lifecycle matrix, and checks the states of the cell's operations."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def changed_files(airflow: StandaloneAirflow, emulator: Emulator) -> Iterator[Ce
 
 
 def run_cells(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator, patience: float = 0.0) -> None:
-    """Let everything happen to all cells, and judge what became of their operations.
+    """Trigger the event of each cell, and check the states of its operations.
 
     :param patience: seconds that all may take beyond what is promised: a test is no measurement.
     """
