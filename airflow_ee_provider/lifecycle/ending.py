@@ -18,9 +18,9 @@ from airflow_ee_provider.base import process
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.base.errors import has_tries_left, is_final
 from airflow_ee_provider.base.process import ask_airflow, is_asking_airflow
+from airflow_ee_provider.lifecycle.asking_airflow import decide_by_asking
 from airflow_ee_provider.lifecycle.cancelling import cancel_own, owned_for_log
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, Standing, decide
-from airflow_ee_provider.lifecycle.facts import decide_by_asking
 from airflow_ee_provider.tracking.record import cancel_on_of, note_settled
 from airflow_ee_provider.tracking.retry_memory import forget_tries
 

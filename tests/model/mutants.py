@@ -22,8 +22,8 @@ from airflow_ee_provider.earth_engine.transport.shared_poller import PollPlan, S
 from airflow_ee_provider.exports import exporting
 from airflow_ee_provider.exports.exporting import ExportingOperator
 from airflow_ee_provider.exports.starter import Starter
+from airflow_ee_provider.lifecycle import asking_airflow, decision, ending, owning_task
 from airflow_ee_provider.lifecycle import cancelling as task_cancelling
-from airflow_ee_provider.lifecycle import decision, ending, facts, owning_task
 from airflow_ee_provider.lifecycle.decision import Event, Outcome, Situation
 from airflow_ee_provider.lifecycle.ending import Ending, Phase
 from airflow_ee_provider.lifecycle.owning_task import OwningTask
@@ -216,8 +216,8 @@ MUTANTS = [
     Mutant(
         "a worker that stood still does not see that another try has begun",
         (
-            (facts, "operations_of_a_later_try", lambda _ti: set()),
-            (facts, "own_try", lambda *_: None),
+            (asking_airflow, "operations_of_a_later_try", lambda _ti: set()),
+            (asking_airflow, "own_try", lambda *_: None),
             instead(Event.SIGNAL, _takes_a_deferral_for_an_end),
         ),
         ("sensor, deferred", "export, deferred"),
@@ -228,7 +228,7 @@ MUTANTS = [
         (
             (store, "is_of_later_try", lambda *_: False),
             (store, "is_of_earlier_try", lambda *_: False),
-            (facts, "own_try", lambda *_: None),
+            (asking_airflow, "own_try", lambda *_: None),
             instead(Event.SIGNAL, _takes_a_deferral_for_an_end),
         ),
         ("function, deferred", "export, deferred"),

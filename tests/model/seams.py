@@ -26,7 +26,7 @@ from airflow_ee_provider.earth_engine.protocol.exit_cleanup import cancel_until_
 from airflow_ee_provider.earth_engine.transport import detached_cancel, drivers, shared_client, transports
 from airflow_ee_provider.exports import recorder
 from airflow_ee_provider.hooks.base import ConnectionHook
-from airflow_ee_provider.lifecycle import ending, facts, owning_task
+from airflow_ee_provider.lifecycle import asking_airflow, ending, owning_task
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import stale
 from airflow_ee_provider.sensors import earth_engine as sensors
@@ -246,7 +246,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         task_states,
         owning_task,
         ending,
-        facts,
+        asking_airflow,
         record,
         recorder,
         store,

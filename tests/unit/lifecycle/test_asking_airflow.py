@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ee_provider.lifecycle import facts
+from airflow_ee_provider.lifecycle import asking_airflow
+from airflow_ee_provider.lifecycle.asking_airflow import decide_by_asking
 from airflow_ee_provider.lifecycle.decision import Event, Outcome, Situation
-from airflow_ee_provider.lifecycle.facts import decide_by_asking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +31,9 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise ConnectionError
 
     for question in ("own_state", "is_run_active_now", "operations_of_a_later_try", "own_try"):
-        monkeypatch.setattr(facts, question, never)
+        monkeypatch.setattr(asking_airflow, question, never)
     for seconds in ("LATER_TRY_BEGINS", "ANSWERED_WITHIN", "INTERVAL"):
-        monkeypatch.setattr(facts, seconds, 0.1)
+        monkeypatch.setattr(asking_airflow, seconds, 0.1)
     yield
     end.set()
 
@@ -42,7 +42,7 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_task_that_has_failed_needs_nothing_although_airflow_answers_no_more(
     monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    monkeypatch.setattr(facts, "own_state", lambda _: state)
+    monkeypatch.setattr(asking_airflow, "own_state", lambda _: state)
 
     assert decide_by_asking(TI, SIGNAL, LOG).outcome is Outcome.CANCEL
 
@@ -52,7 +52,7 @@ def test_a_part_of_the_answers_is_not_enough_where_a_later_try_may_need_them(
     monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     """A later try may have handed them off, and succeeded."""
-    monkeypatch.setattr(facts, "own_state", lambda _: state)
+    monkeypatch.setattr(asking_airflow, "own_state", lambda _: state)
 
     assert decide_by_asking(TI, SIGNAL, LOG).outcome is Outcome.LEAVE
 
@@ -63,8 +63,8 @@ def test_without_an_answer_the_next_try_keeps_them() -> None:
 
 
 def test_with_all_answers_what_a_later_try_has_recorded_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "own_state", lambda _: "failed")
-    monkeypatch.setattr(facts, "operations_of_a_later_try", lambda _: {"projects/p/operations/A"})
+    monkeypatch.setattr(asking_airflow, "own_state", lambda _: "failed")
+    monkeypatch.setattr(asking_airflow, "operations_of_a_later_try", lambda _: {"projects/p/operations/A"})
 
     decision = decide_by_asking(TI, SIGNAL, LOG)
 
@@ -80,8 +80,8 @@ def test_the_log_names_what_kept_airflow_from_answering(
     def refused(_: Any) -> Any:
         raise ConnectionResetError
 
-    monkeypatch.setattr(facts, "own_state", lambda _: "failed")
-    monkeypatch.setattr(facts, unanswered, refused)
+    monkeypatch.setattr(asking_airflow, "own_state", lambda _: "failed")
+    monkeypatch.setattr(asking_airflow, unanswered, refused)
 
     decide_by_asking(TI, SIGNAL, LOG)
 
