@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 from measure import AIRFLOWS, NEWEST, PYTHON, ROOT, UV
 
 #: What the tests read besides the package; the package itself is the wheel's.
 TESTS = ("tests", "evidence", "example_dags", "docs", "benchmarks", "README.md", "CHANGELOG.md", "pyproject.toml")
+
+
+def dead_links(wheel: Path) -> list[str]:
+    """Return the links of the page on a package index that lead nowhere: those to files beside README."""
+    with zipfile.ZipFile(wheel) as files:
+        [metadata] = [name for name in files.namelist() if name.endswith(".dist-info/METADATA")]
+        text = files.read(metadata).decode()
+    return re.findall(r"\]\((?!https:)[^)]*\)", text)
 
 
 def bill_of_materials(wheel: Path, python: str) -> None:
@@ -49,6 +59,8 @@ def check(wheel: Path, airflow: str, folder: Path) -> bool:
 
 def main() -> int:
     [wheel] = Path(sys.argv[1]).resolve().glob("*.whl")
+    if found := dead_links(wheel):
+        raise SystemExit(f"On a package index, these links of README lead nowhere: {', '.join(found)}")
     good = True
     for airflow in (AIRFLOWS[0], NEWEST):
         with tempfile.TemporaryDirectory(prefix="airflow-ee-wheel-") as folder:
