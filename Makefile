@@ -157,7 +157,7 @@ $(VENV_3)/docs: $(VENV_3)/installed
 	$(NEEDS_PYTHON)
 	$(PYTHON) -m venv --clear .venv-uv
 	.venv-uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.9" "tabulate>=0.9" \
-		"build>=1.2" "twine>=6" "cyclonedx-bom>=7"
+		"build>=1.2" "twine>=6" "readme-renderer[md]>=44" "cyclonedx-bom>=7"
 	touch $@
 
 # No Airflow: the newest clients as they are.
