@@ -25,7 +25,7 @@ APART = $(patsubst %,tests/system/test_%.py,collector many interrupt lifecycle_p
 VENV_3 = .venv-$(AIRFLOW_3)
 VENV_2 = .venv-$(AIRFLOW_2)
 
-.PHONY: demo quick test units apart-and-model lint unit-3 unit-2 model system apart nightly examples walk explore matrix matrix-production bench soak soak-production evidence google interface ui clients pictures libraries roles versions dist docs clean
+.PHONY: demo quick test system-and-2 apart-and-model lint unit-3 unit-2 model system apart nightly examples walk explore matrix matrix-production bench soak soak-production evidence google interface ui clients pictures libraries roles versions dist docs clean
 .PRECIOUS: .venv-%/installed .demo/matrix-%.json
 
 demo: $(VENV_3)/installed  ## Airflow and an emulated Earth Engine: watch exports being cancelled (KEEP=1 stays up)
@@ -37,7 +37,7 @@ quick: $(VENV_3)/installed  ## A minute: style, the unit tests, the integration 
 	$(VENV_3)/bin/python -m pytest --quiet --numprocesses $(PROCESSES) tests/unit $$($(VENV_3)/bin/python -m dev.changed $(BASE))
 
 test: lint  ## Everything that has to pass
-	$(MAKE) --jobs=3 --output-sync=recurse system apart-and-model units
+	$(MAKE) --jobs=3 --output-sync=recurse system-and-2 apart-and-model unit-3 PROCESSES=2
 	$(VENV_3)/bin/coverage combine -q
 	$(VENV_3)/bin/coverage report
 
@@ -48,9 +48,9 @@ lint: $(VENV_3)/installed  ## Style, types and layers
 	$(VENV_3)/bin/lint-imports
 
 # A real Airflow lets a core idle for most of the time: three of these take about as long as one.
-units: $(VENV_3)/installed $(VENV_2)/installed
-	@$(MAKE) unit-3 PROCESSES=2
-	@$(MAKE) unit-2 PROCESSES=2
+system-and-2: $(VENV_3)/installed $(VENV_2)/installed
+	@$(MAKE) system
+	@$(MAKE) unit-2
 
 apart-and-model: $(VENV_3)/installed $(VENV_2)/installed
 	@$(MAKE) apart
