@@ -8,20 +8,24 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from email import message_from_string
 from pathlib import Path
 
 from measure import AIRFLOWS, NEWEST, PYTHON, ROOT, UV
+from readme_renderer import markdown
 
 #: What the tests read besides the package; the package itself is the wheel's.
 TESTS = ("tests", "evidence", "example_dags", "docs", "benchmarks", "README.md", "CHANGELOG.md", "pyproject.toml")
 
 
-def dead_links(wheel: Path) -> list[str]:
-    """Return the links of the page on a package index that lead nowhere: those to files beside README."""
+def page_on_an_index(wheel: Path) -> str:
+    """Return the page that a package index makes of README: `twine check` renders no Markdown."""
     with zipfile.ZipFile(wheel) as files:
         [metadata] = [name for name in files.namelist() if name.endswith(".dist-info/METADATA")]
-        text = files.read(metadata).decode()
-    return re.findall(r"\]\((?!https:)[^)]*\)", text)
+        page = markdown.render(message_from_string(files.read(metadata).decode()).get_payload())
+    if page is None:
+        raise SystemExit("README cannot be rendered.")
+    return page
 
 
 def bill_of_materials(wheel: Path, python: str) -> None:
@@ -59,7 +63,9 @@ def check(wheel: Path, airflow: str, folder: Path) -> bool:
 
 def main() -> int:
     [wheel] = Path(sys.argv[1]).resolve().glob("*.whl")
-    if found := dead_links(wheel):
+    page = page_on_an_index(wheel)
+    wheel.with_name("README.html").write_text(f'<meta charset="utf-8">{page}', encoding="utf-8")
+    if found := re.findall(r'(?:href|src)="((?!https:|#)[^"]*)"', page):
         raise SystemExit(f"On a package index, these links of README lead nowhere: {', '.join(found)}")
     good = True
     for airflow in (AIRFLOWS[0], NEWEST):
