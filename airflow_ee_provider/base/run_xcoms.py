@@ -66,11 +66,23 @@ def _instances_of_run(dag_id: str, run_id: str, known_tasks: Mapping[str, bool])
     states = states_of_run(dag_id, run_id)
     found: dict[str, list[int]] = {task_id: [] for task_id in sorted(known_tasks)}
     for name in states:
-        # A mapped task is named with its index. What looks like one can be called so, too: then both are asked for.
-        base, _, index = name.rpartition("_")
-        mapped = bool(base) and index.isdigit()
-        if mapped and known_tasks.get(base, base not in known_tasks):
-            found.setdefault(base, []).append(int(index))
-        if not (mapped and known_tasks.get(base)):
-            found.setdefault(name, [])
+        for task_id in tasks_of(name, known_tasks):
+            indexes = found.setdefault(task_id, [])
+            if task_id != name:
+                indexes.append(int(name.rpartition("_")[2]))
     return found
+
+
+def tasks_of(name: str, known_tasks: Mapping[str, bool]) -> list[str]:
+    """Return the ids of the tasks that a task instance can be of, by its name in Airflow's states of a run.
+
+    A mapped one is named with its index. A task that is not mapped can have such an id, too: both are returned.
+
+    :param known_tasks: the ids of the tasks of the DAG's present file, each with whether it can be mapped.
+    """
+    base, _, index = name.rpartition("_")
+    if not base or not index.isdigit():
+        return [name]
+    if known_tasks.get(base):
+        return [base]
+    return [name] if base in known_tasks else [base, name]

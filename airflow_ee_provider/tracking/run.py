@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.base.run_xcoms import xcoms_of_run
+from airflow_ee_provider.base.run_xcoms import tasks_of, xcoms_of_run
 from airflow_ee_provider.base.stored_values import or_error
 from airflow_ee_provider.base.task_states import ACTIVE_STATES, states_of_run
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.transport.drivers import Log
 
 
+#: Pauses before a running task without a record is read again, in seconds.
+PAUSES = (0.5, 1.0, 2.0)
+
+#: States in which a task can have recorded its operations, and may have no record for a moment.
+RECORDING = frozenset({"running", "deferred", "up_for_reschedule", "up_for_retry"})
+
+
 def records_of_run(
     context: Context,
     of_task: Callable[[str], bool] = lambda _task_id: True,
@@ -26,24 +34,66 @@ def records_of_run(
 ) -> Iterator[Record | Exception]:
     """Yield the records of the latest tries of all tasks in the context's DAG run.
 
+    Airflow deletes the XComs of a task when a try or a sensor's poke begins, and the task records its operations again.
+    So running tasks without a record are read again, for `PAUSES`.
+
     :param of_task: Returns whether a task's records are read, by its id.
     :param of_record: Returns whether a record of such a task is yielded.
     :return: The records; an exception in place of each record that cannot be read.
     """
-    dag_id, run_id = _run_of(context)
-    dag = context.get("dag")
+    run, dag, ti = _run_of(context), context.get("dag"), context.get("ti")
     known = {task_id: _can_be_mapped(dag, task_id) for task_id in dag.task_ids} if dag is not None else {}
+    own = "" if ti is None else _instance(ti.task_id, map_index_of(ti))
+    read: set[str] = set()
+    yield from _unread(run, known, of_task, of_record, read)
+    for pause in (*PAUSES, None):
+        states = {name: state for name, state in states_of_run(*run).items() if state in RECORDING and name != own}
+        late = {name: [one for one in tasks_of(name, known) if of_task(one)] for name in states.keys() - read}
+        tasks = {task_id for found in late.values() for task_id in found}
+        if not tasks:
+            return
+        yield from _unread(run, known, tasks.__contains__, of_record, read)
+        running = [name for name, found in late.items() if found and states[name] == "running" and name not in read]
+        if pause is None or not running:
+            return
+        time.sleep(pause)
+
+
+def _unread(
+    run: tuple[str, str],
+    known: Mapping[str, bool],
+    of_task: Callable[[str], bool],
+    of_record: Callable[[Record], bool],
+    read: set[str],
+) -> Iterator[Record | Exception]:
+    """Yield the records of a run's tasks that were not read before.
+
+    :param read: The names of the task instances whose records were read; those of this call are added.
+    """
     before: dict[str, int] = {}
-    for task_id, record in _records(OPERATIONS_KEY, dag_id, run_id, known, of_task):
-        if isinstance(record, Record):
-            before[task_id] = max(before.get(task_id, 0), record.parts_before)
-        if isinstance(record, Exception) or of_record(record):
-            yield record
+    found: set[str] = set()
+
+    def unread(key: str, of_task: Callable[[str], bool]) -> Iterator[Record | Exception]:
+        for task_id, record in _records(key, *run, known, of_task):
+            if isinstance(record, Exception):
+                name, is_yielded = task_id, True
+            else:
+                name, is_yielded = _instance(task_id, record.map_index), of_record(record)
+                before[task_id] = max(before.get(task_id, 0), record.parts_before)
+            if name not in read and is_yielded:
+                yield record
+            found.add(name)
+
+    yield from unread(OPERATIONS_KEY, of_task)
     for number in range(1, max(before.values(), default=0) + 1):
         longer = {task_id for task_id, parts in before.items() if parts >= number}
-        for _, record in _records(part_key(number), dag_id, run_id, known, longer.__contains__):
-            if isinstance(record, Exception) or of_record(record):
-                yield record
+        yield from unread(part_key(number), longer.__contains__)
+    read |= found
+
+
+def _instance(task_id: str, map_index: int) -> str:
+    """Return the name of a task instance in Airflow's states of a run."""
+    return task_id if map_index < 0 else f"{task_id}_{map_index}"
 
 
 def _records(
@@ -95,7 +145,7 @@ def records_of_upstream(context: Context, operator: Any) -> Iterator[Record | Ex
     states = states_of_run(*_run_of(context))
 
     def is_nobody_elses(record: Record) -> bool:
-        state = states.get(record.task_id if record.map_index < 0 else f"{record.task_id}_{record.map_index}")
+        state = states.get(_instance(record.task_id, record.map_index))
         return record.task_id in upstream or (bool(states) and state not in ACTIVE_STATES)
 
     yield from records_of_run(
