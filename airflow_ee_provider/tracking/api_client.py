@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from airflow_ee_provider import PLUGIN_PATH
-from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, HAS_TASK_STATE_STORE
 from airflow_ee_provider.earth_engine.model.errors import CredentialsError, InvalidRequestError, TransientError
 from airflow_ee_provider.tracking.holders import earliest_record, orphans_among
 
@@ -22,16 +23,28 @@ _REMEDY = "Write the whole address into the connection's host, for example https
 #: The longest wait for an answer, in seconds.
 TIMEOUT = 60.0
 
+#: How long the beginning of a sensor's poke takes, until it has recorded its operations again, in seconds.
+POKE_BEGINS_WITHIN = 3.0
+
 
 def find_orphans(operations: Sequence[Operation], airflow_conn_id: str | None) -> dict[str, str]:
     """Return the names of orphaned operations, each with a text that names the task that owned it.
 
-    Tasks call it. It reads the database on Airflow 2, and asks the API server on Airflow 3.
+    Tasks call it. It reads the database on Airflow 2, and asks the API server on Airflow 3. Before Airflow 3.3, a
+    rescheduled sensor has no record for a moment at the beginning of each poke: what seems orphaned is checked again.
 
     :param operations: Active operations.
     :param airflow_conn_id: The id of a connection as in `ask_for_orphans`; not used on Airflow 2.
     :raises InvalidRequestError: If ``airflow_conn_id`` is empty on Airflow 3, where a task may not read the database.
     """
+    found = _orphans_now(operations, airflow_conn_id)
+    if not found or HAS_TASK_STATE_STORE:
+        return found
+    time.sleep(POKE_BEGINS_WITHIN)
+    return _orphans_now([one for one in operations if str(one.name) in found], airflow_conn_id)
+
+
+def _orphans_now(operations: Sequence[Operation], airflow_conn_id: str | None) -> dict[str, str]:
     from airflow.providers.common.compat.sdk import BaseHook
 
     names = [str(operation.name) for operation in operations]

@@ -142,6 +142,7 @@ def states(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 @pytest.mark.parametrize("then", ["running", "up_for_reschedule"])
 def test_a_sensor_whose_poke_has_just_begun_is_not_overlooked(
+    *,
     emulator: Emulator,
     notify: Callable[..., None],
     run_holds: dict[str, Any],

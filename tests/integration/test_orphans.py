@@ -13,6 +13,7 @@ from task_states import set_states
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.earth_engine.model.errors import CredentialsError, EarthEngineError, TransientError
+from airflow_ee_provider.tracking import api_client
 from airflow_ee_provider.tracking.api_client import ask_for_orphans
 from airflow_ee_provider.tracking.database import read_holdings
 from airflow_ee_provider.tracking.holders import orphans_among
@@ -33,6 +34,7 @@ class ApiServer(LoopbackServer):
         super().__init__()
         self.seen: list[tuple[str, str | None]] = []
         self.status = 200
+        self.overlooked: list[dict[str, str]] = []
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         url = urlsplit(request.path)
@@ -44,6 +46,7 @@ class ApiServer(LoopbackServer):
         found = orphans_among(
             asked["operation_names"], read_holdings(asked["operation_names"], datetime.fromisoformat(asked["since"]))
         )
+        found |= self.overlooked.pop() if self.overlooked else {}
         send(request, json.dumps({"orphans": found}).encode(), self.status)
 
 
@@ -82,6 +85,25 @@ def test_the_janitor_cancels_orphans_and_says_whose_they_were(
     [result] = ran.result
     assert result["reason"].startswith("is orphaned: held_owner.task of ")
     assert "(failed; its run failed)" in result["reason"]
+
+
+@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has the database at hand")
+def test_a_sensor_whose_poke_has_just_begun_keeps_its_operation(
+    api_server: ApiServer,
+    earth_engine_emulator: Emulator,
+    states: Callable[[], list[str]],
+    run_dag: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before Airflow 3.3, its record is gone until the poke has written it again."""
+    [poked] = [name for name, one in earth_engine_emulator.service.operations.items() if "wanted" in str(one)]
+    api_server.overlooked = [{poked: "held_owner.task"}]
+    monkeypatch.setattr(api_client, "HAS_TASK_STATE_STORE", False)
+    monkeypatch.setattr(api_client, "POKE_BEGINS_WITHIN", 0.0)
+
+    run_dag("tidy_orphans")
+
+    assert states() == ["CANCELLED", "RUNNING", "RUNNING", "RUNNING"]
 
 
 @pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has the database at hand")
