@@ -42,9 +42,10 @@ def measure(module: str, python: str) -> tuple[float, float]:
     """Return the median milliseconds and MiB of an import, each in a new process."""
     script = SCRIPT.format(base=BASE, module=module)
     command = [python, "-W", "ignore", "-c", script]
+    compiled = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     found = []
     for _ in range(REPEATED):
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        output = subprocess.run(command, check=True, capture_output=True, text=True, env=compiled).stdout
         found.append(json.loads(output.splitlines()[-1]))
     return median(ms for ms, _ in found), median(mib for _, mib in found)
 
