@@ -206,8 +206,7 @@ def page(results: dict[str, Any]) -> str:
         " needed, and no database reads a table of XComs as a whole. *xcom_pkey*, *PRIMARY* and"
         " *sqlite_autoindex_xcom_1* are the primary key: the cost follows the active records. SQLite alone, with which"
         " Airflow is not run in production, begins the collector's look with the records of all runs"
-        " (*idx_xcom_key*).\n\n"
-        + table(rows, *heading)
+        " (*idx_xcom_key*).\n\n" + table(rows, *heading)
     )
 
 
