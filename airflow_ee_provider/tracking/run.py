@@ -75,14 +75,14 @@ def _unread(
 
     def unread(key: str, of_task: Callable[[str], bool]) -> Iterator[Record | Exception]:
         for task_id, record in _records(key, *run, known, of_task):
-            if isinstance(record, Exception):
-                name, is_yielded = task_id, True
-            else:
-                name, is_yielded = _instance(task_id, record.map_index), of_record(record)
-                before[task_id] = max(before.get(task_id, 0), record.parts_before)
-            if name not in read and is_yielded:
-                yield record
+            name = _instance(task_id, record.map_index) if isinstance(record, Record) else task_id
+            if name in read:
+                continue
             found.add(name)
+            if isinstance(record, Record):
+                before[task_id] = max(before.get(task_id, 0), record.parts_before)
+            if isinstance(record, Exception) or of_record(record):
+                yield record
 
     yield from unread(OPERATIONS_KEY, of_task)
     for number in range(1, max(before.values(), default=0) + 1):

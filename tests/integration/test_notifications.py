@@ -132,27 +132,17 @@ def test_where_the_author_leaves_the_project_open_the_record_decides(
     assert (f"Not cancelling {theirs}: " in logged()) == (state == "RUNNING")
 
 
-@pytest.fixture
-def states(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What Airflow answers when it is asked for the states of a run's task instances."""
-    found: dict[str, str] = {}
-    monkeypatch.setattr(run_records, "states_of_run", lambda *_: dict(found))
-    return found
-
-
 @pytest.mark.parametrize("then", ["running", "up_for_reschedule"])
 def test_a_sensor_whose_poke_has_just_begun_is_not_overlooked(
-    *,
     emulator: Emulator,
     notify: Callable[..., None],
     run_holds: dict[str, Any],
-    states: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     then: str,
 ) -> None:
     """Airflow deletes the XComs of a rescheduled sensor at each poke; the sensor records its operations again."""
     names = [emulator.service.add("x") for _ in range(2)]
-    states |= {"a": "running", "b": "running", "c": "success"}
+    states = {"a": "running", "b": "running", "c": "success"}
     run_holds |= {"b": recorded(names[1])}
 
     def asked(*_: Any) -> dict[str, str]:  # The record is there, or comes while the notifier waits.
@@ -171,12 +161,12 @@ def test_a_sensor_whose_poke_has_just_begun_is_not_overlooked(
     assert [emulator.service.state(name) for name in names] == ["CANCELLED"] * 2
 
 
+@pytest.mark.usefixtures("run_holds")
 def test_a_running_task_that_records_nothing_holds_up_a_callback_for_seconds_only(
-    notify: Callable[..., None], run_holds: dict[str, Any], states: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    notify: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_holds.clear()
-    states |= {"a": "running", "b": "running"}
     slept: list[float] = []
+    monkeypatch.setattr(run_records, "states_of_run", lambda *_: {"a": "running", "b": "running"})
     monkeypatch.setattr(run_records, "time", SimpleNamespace(sleep=slept.append))
 
     notify({"reason": "failed", "dag": Dag(), "ti": TaskInstance(task_id="b")}, scope="run")
