@@ -66,11 +66,7 @@ def page(options: argparse.Namespace, soaked: Soaked, faults: Sequence[str], rat
     )
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
     for run in soaked.runs:
-        event = (
-            SENTENCES[run.event]
-            if run.acted or run.event in ("nothing", "times_out")
-            else "the run ended before its event"
-        )
+        event = SENTENCES[run.event] if run.had_its_event else "the run ended before its event"
         outcomes[event].update(o.state(service.clock.now()) for o in run.exports(service))
     done = Counter({SENTENCES.get(what, what): times for what, times in soaked.done.items()})
     became = [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 from actions import signal_worker
+from trying import TRIED
 
 if TYPE_CHECKING:
     import random
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from dev.standalone import StandaloneAirflow
 
 #: Exports of each shape of DAG, and the state in which its task holds them.
-SHAPES = {"several": 2, "mapped": 3, "sensor": 1, "worker": 1, "timeout": 1}
+SHAPES = {"several": 2, "mapped": 3, "sensor": 1, "worker": 1, "timeout": 1, "policy": 1, "fail_fast": 2}
 
 #: How many of the DAGs have neither the notifier nor a teardown: the collector alone cleans up after them.
 BARE = 1 / 3
@@ -34,13 +35,21 @@ EVENTS = {
     "run_marked_failed": (10, True),
     "times_out": (10, True),
     "worker_sigkill": (10, False),
+    "retry_policy": (40, True),
+    "fail_fast": (40, True),
 }
+
+#: What happens by itself, without that anything is done to the run.
+BY_ITSELF = ("nothing", "times_out", "retry_policy", "fail_fast")
+
+#: What can happen to runs of one shape only.
+ONLY = {"worker_sigkill": "worker", "retry_policy": "policy", "fail_fast": "fail_fast"}
 
 #: Seconds from a start to its cancel where the start was sent again only to be cancelled.
 AT_ONCE = 5.0
 
 #: What ends a run, and so what another of its tasks exports.
-ENDS_THE_RUN = ("run_marked_failed", "times_out")
+ENDS_THE_RUN = ("run_marked_failed", "times_out", "fail_fast")
 
 
 @dataclass
@@ -68,6 +77,11 @@ class Run:
     def finished(self) -> bool:
         return self.state in ("success", "failed")
 
+    @property
+    def had_its_event(self) -> bool:
+        """Whether its event has happened: a run may end before anything could be done to it."""
+        return self.acted or self.event in BY_ITSELF
+
     def exports(self, service: Service) -> list[EmulatedOperation]:
         return [o for o in list(service.operations.values()) if self.run_id in o.description]
 
@@ -80,7 +94,7 @@ class Run:
         self.state = airflow.run(self.dag_id, self.run_id)["state"]
         if self.finished:
             self.ended = time.time()
-        if self.finished or self.acted or self.event in ("nothing", "times_out"):
+        if self.finished or self.had_its_event:
             return
         tasks = airflow.call("GET", f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances")["task_instances"]
         held = [t for t in tasks if t["task_id"] == "hold" and t["state"] in ("deferred", "running")]
@@ -113,16 +127,14 @@ def dag_id_of(shape: str, *, is_bare: bool) -> str:
 def choose(chance: random.Random, airflow: StandaloneAirflow) -> Run:
     """Start a run of some shape, to which something is going to happen."""
     shape = chance.choice(list(SHAPES))
-    possible = {event: weight for event, (weight, _) in EVENTS.items()}
-    if shape != "worker":
-        del possible["worker_sigkill"]
+    possible = {event: weight for event, (weight, _) in EVENTS.items() if ONLY.get(event, shape) == shape}
     if shape == "mapped":  # Marked one by one, that would be another event.
         del possible["task_marked_failed"], possible["task_marked_success"]
     [event] = chance.choices(list(possible), list(possible.values()))
     lives = "long" if EVENTS[event][1] else "short"
-    is_bare = chance.random() < BARE
-    run_id = airflow.trigger(dag_id_of(shape, is_bare=is_bare), lives=lives)
-    return Run(shape, event, run_id, time.time(), chance.uniform(0, 25), is_bare=is_bare)
+    is_bare, after = chance.random() < BARE, chance.uniform(0, 25)
+    run_id = airflow.trigger(dag_id_of(shape, is_bare=is_bare), lives=lives, happens=event, after=after)
+    return Run(shape, event, run_id, time.time(), after, is_bare=is_bare)
 
 
 def judge(runs: list[Run], service: Service) -> dict[str, list[str]]:
@@ -134,6 +146,8 @@ def judge(runs: list[Run], service: Service) -> dict[str, list[str]]:
         "started twice": [],
         "runs that did not end as they should": [],
     }
+    tried = [operation for operation in service.operations.values() if operation.description == TRIED]
+    wrong["should be cancelled and are not"] += [f"Ctrl-C {o.name}" for o in tried if not o.done(now)]
     for run in runs:
         mine = run.exports(service)
         what = f"{run.dag_id} {run.run_id} ({run.event})"

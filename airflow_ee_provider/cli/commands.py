@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.utils.providers_configuration_loader import providers_configuration_loaded
 
+from airflow_ee_provider.base.airflow_versions import HAS_TASK_STATE_STORE
 from airflow_ee_provider.cli.output import (
     CANCEL_COLUMNS,
     LONGEST_CELL,
@@ -23,6 +25,7 @@ from airflow_ee_provider.earth_engine.model.metrics import measure_cancels
 from airflow_ee_provider.earth_engine.model.operations import Operation, escaped_for_log
 from airflow_ee_provider.earth_engine.protocol.cancelling import CANCEL_TIMEOUT, READING_SHARE
 from airflow_ee_provider.earth_engine.protocol.stale import StaleCriteria
+from airflow_ee_provider.tracking.api_client import POKE_BEGINS_WITHIN
 from airflow_ee_provider.tracking.database import read_holdings, visible_connections
 from airflow_ee_provider.tracking.holders import HeldOperation, describe_holders, with_holders
 from airflow_ee_provider.tracking.overview import ListedOperation, read_overview
@@ -79,7 +82,8 @@ def cancel_command(args: Namespace) -> None:
             args.conn_ids = [args.conn_id]
             held = _selected(args)
             names = [str(one.held.operation.name) for one in held]
-        _cancel(held, args, {args.conn_id: names}, answer)
+        _confirm(held, args, len(names))
+        _cancel({args.conn_id: names}, args, answer)
 
 
 def orphans_command(args: Namespace) -> None:
@@ -89,10 +93,11 @@ def orphans_command(args: Namespace) -> None:
         if not args.cancel:
             _show(answer, orphans, args.output)
             return
+        _confirm(orphans, args, len(orphans))
         names: dict[str, list[str]] = {}
-        for one in orphans:
+        for one in _still_orphaned(orphans):
             names.setdefault(one.conn_id, []).append(str(one.held.operation.name))
-        _cancel(orphans, args, names, answer)
+        _cancel(names, args, answer)
 
 
 def wait_command(args: Namespace) -> None:
@@ -149,16 +154,33 @@ def _selected(args: Namespace, *, also_ended: bool = False) -> list[ListedOperat
     return [one for one in overview.operations if is_chosen(one.held)]
 
 
-def _cancel(held: Sequence[ListedOperation], args: Namespace, names: dict[str, list[str]], answer: Answer) -> None:
-    """Ask, cancel, confirm; exit with 1 if one may still run."""
+def _still_orphaned(orphans: Sequence[ListedOperation]) -> list[ListedOperation]:
+    """Return those that are orphaned still: a task may have recorded one since, while a person read the question.
+
+    Before Airflow 3.3, a rescheduled sensor has no record for a moment at the beginning of each poke.
+    """
+    if orphans and not HAS_TASK_STATE_STORE:
+        time.sleep(POKE_BEGINS_WITHIN)
+    held = with_holders([one.held.operation for one in orphans], read_holdings)
+    needed = {one.operation.name: one for one in held if not one.orphaned}
+    for one in needed.values():
+        print(f"{_question_line(one)}. It is not orphaned any more, and is not cancelled.", file=sys.stderr)  # noqa: T201
+    return [one for one in orphans if one.held.operation.name not in needed]
+
+
+def _confirm(held: Sequence[ListedOperation], args: Namespace, total: int) -> None:
+    """Ask whether to cancel operations, unless the command says so."""
+    if total and not args.yes:
+        for one in held:
+            print(_question_line(one.held), file=sys.stderr)  # noqa: T201
+        ask(f"Cancel {'this operation' if total == 1 else f'these {total:,} operations'}? [y/N] ")
+
+
+def _cancel(names: dict[str, list[str]], args: Namespace, answer: Answer) -> None:
+    """Cancel operations of each connection, and confirm it; exit with 1 if one may still run."""
     if not any(names.values()):
         print("There is nothing to cancel.", file=sys.stderr)  # noqa: T201
         return
-    if not args.yes:
-        for one in held:
-            print(_question_line(one.held), file=sys.stderr)  # noqa: T201
-        total = sum(map(len, names.values()))
-        ask(f"Cancel {'this operation' if total == 1 else f'these {total:,} operations'}? [y/N] ")
     results: list[CancelResult] = []
     for conn_id, those in names.items():
         results += _hook(args, conn_id).cancel_operations(those, timeout=_timeout(args))

@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 import threading
+from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from airflow import __version__ as airflow_version
 from command_line import CommandLine
 from eventually import eventually
+from task_states import set_states
 from typed import mistakes
 
 from airflow_ee_provider.tracking.holders import HeldOperationDict
@@ -76,6 +78,24 @@ def test_orphans_are_listed_and_cancelled_and_nothing_else_is(
     assert earth_engine_emulator.service.state(orphan) == "CANCELLED"
     assert earth_engine_emulator.service.state(bystander) == "RUNNING"
     assert "nothing to cancel" in call("orphans", "--cancel", "--yes").stderr
+
+
+class Slow(StringIO):
+    """A person who answers with a yes, after a task has begun to wait for the orphan."""
+
+    def readline(self, *_: Any) -> str:
+        set_states("held_owner", "deferred", "running")
+        return "y\n"
+
+
+def test_an_orphan_that_a_task_needs_by_now_is_not_cancelled(
+    call: CommandLine, earth_engine_emulator: Emulator, orphan: str
+) -> None:
+    done = call("orphans", "--cancel", answer=Slow())
+
+    assert earth_engine_emulator.service.state(orphan) == "RUNNING", done.stdout
+    assert "(deferred; its run running). It is not orphaned any more, and is not cancelled." in done.stderr
+    assert "There is nothing to cancel." in done.stderr
 
 
 def test_a_cancel_asks_first_and_says_who_holds_it(

@@ -27,9 +27,9 @@ class CommandLine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch, self._capfd = monkeypatch, capfd
 
-    def __call__(self, *arguments: str, answer: str = "") -> Done:
+    def __call__(self, *arguments: str, answer: str | StringIO = "") -> Done:
         self._monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")  # What a command sets ends with the test.
-        self._monkeypatch.setattr(sys, "stdin", StringIO(answer))
+        self._monkeypatch.setattr(sys, "stdin", StringIO(answer) if isinstance(answer, str) else answer)
         self._capfd.readouterr()
         code, said = 0, ""
         try:

@@ -38,6 +38,9 @@ TO_A_TASK = {
     "run_marked_between_tries": "between two tries, its run is marked failed",
     "timed_out_between_tries": "`dagrun_timeout` between two tries",
     "fail_fast_between_tries": "between two tries, another task of a `fail_fast` DAG fails",
+    "fail_fast": "another task of a `fail_fast` DAG fails",
+    "dags_paused": "all DAGs are paused for half a minute",
+    "interrupted": "elsewhere, the author of a DAG tries it (`airflow dags test`) and presses Ctrl-C",
     "left_alone": "the task is marked failed, and its `cancel_on_*` parameters are off",
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 from actions import LOST_SIGHT, clear, fail_run
+from trying import Tried, make_home
 
 from dev.standalone import TASKS_API
 
@@ -119,6 +120,26 @@ def _earth_engine_is_back(_: Any, emulator: Emulator) -> None:
     faults[:] = [fault for fault in faults if fault.what != "unavailable"]
 
 
+def _pause(airflow: StandaloneAirflow, _: Emulator, *, paused: bool) -> None:
+    airflow.call("PATCH", "/dags?dag_id_pattern=soak_%25", {"is_paused": paused})
+
+
+def _interrupt(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    """Try a DAG in an Airflow of its author's own, and press Ctrl-C while its export is waited for."""
+    home = airflow.home.parent / "author"
+    if not home.exists():
+        make_home(home)
+    tried = Tried("dags test", "export_deferrable_2", emulator, home, home)
+    with tried.terminal:
+        tried.interrupt()
+        tried.end()
+    if set(tried.states) != {"CANCELLED"}:
+        raise RuntimeError(tried.terminal.shown)
+
+
+#: Half a minute, less than what a task of the soak has left of its time.
+DAGS_PAUSED = Outage(partial(_pause, paused=True), partial(_pause, paused=False), 30.0)
+INTERRUPTED = Outage(_interrupt, _nothing, 0.0)
 TRIGGERER_STOPS = part("triggerer", signal.SIGTERM)
 
 #: By event of the lifecycle matrix; the same one happens once, to the cells of all its events.
@@ -150,8 +171,14 @@ MEANWHILE: dict[str, Callable[[Cell, StandaloneAirflow], object]] = {
 
 #: What happens in a soak, again and again, in the words of the vocabulary; in production, each worker and each
 #: triggerer goes by itself.
-DISTURBANCES = {"triggerer_sigkill": part("triggerer", signal.SIGKILL, 5.0)}
+DISTURBANCES = {
+    "triggerer_sigkill": part("triggerer", signal.SIGKILL, 5.0),
+    "dags_paused": DAGS_PAUSED,
+    "interrupted": INTERRUPTED,
+}
 DISTURBANCES_IN_PRODUCTION = {
+    "dags_paused": DAGS_PAUSED,
+    "interrupted": INTERRUPTED,
     "one_triggerer_sigkill": part("triggerer-1", signal.SIGKILL, 45.0),
     "one_triggerer_sigterm": part("triggerer-2", signal.SIGTERM, 45.0),
     "one_triggerer_stands_still": standstill(_a_triggerer, 45.0),

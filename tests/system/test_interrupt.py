@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from airflow import __version__ as airflow_version
-from terminal import CTRL_C, CTRL_D, Terminal
+from trying import Tried, make_home
 
 from airflow_ee_provider.emulator import Emulator
 from airflow_ee_provider.emulator.operations import Behaviour
@@ -19,28 +16,18 @@ from dev.airflow_api import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.system
 
 IS_AIRFLOW_2 = airflow_version.startswith("2.")
-TRIED = Path(__file__).parent / "tried"
-AIRFLOW = str(Path(sys.executable).parent / "airflow")
-
-IN_PYTEST = """
-def test_dag():
-    import tried
-    assert getattr(tried, {dag_id!r}).test().state == "success"
-"""
-IN_A_SHELL = "import tried; run = getattr(tried, {dag_id!r}).test()"
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An AIRFLOW_HOME with a database that all of these tests share."""
-    from subprocess import run
-
     made: Path = tmp_path_factory.mktemp("home")
-    run([AIRFLOW, "db", "migrate"], env=environment(made), check=True, capture_output=True)
+    make_home(made)
     return made
 
 
@@ -49,69 +36,6 @@ def emulator() -> Iterator[Emulator]:
     """An Earth Engine of a test's own."""
     with Emulator(Service(Behaviour(pending_seconds=0, run_seconds=3600, cancel_seconds=0.5))) as running:
         yield running
-
-
-def environment(home: Path, **more: str) -> dict[str, str]:
-    """Return the variables of an author's shell."""
-    paths = (str(TRIED), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", ""))
-    own = {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__DAGS_FOLDER": str(TRIED), "TERM": "dumb", "COLUMNS": "200"}
-    return {**os.environ, **own, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1", **more}
-
-
-def command(way: str, dag_id: str, folder: Path) -> list[str]:
-    """Return what an author types."""
-    (folder / "test_tried.py").write_text(IN_PYTEST.format(dag_id=dag_id), encoding="utf-8")
-    commands = {
-        "dags test": [AIRFLOW, "dags", "test", dag_id],
-        "tasks test": [AIRFLOW, "tasks", "test", dag_id, "task"],
-        "python dag.py": [sys.executable, str(TRIED / "tried.py")],
-        "shell": [sys.executable, "-i", "-c", IN_A_SHELL.format(dag_id=dag_id)],
-        "pytest": [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-s", str(folder / "test_tried.py")],
-    }
-    return commands[way]
-
-
-class Tried:
-    """A DAG that an author tries in a terminal; it holds one operation."""
-
-    def __init__(self, way: str, dag_id: str, emulator: Emulator, home: Path, folder: Path) -> None:
-        self._way, self._service = way, emulator.service
-        operation = emulator.service.add("tried") if dag_id.startswith("sensor") else ""
-        variables = {
-            "AIRFLOW_CONN_EARTH_ENGINE_DEFAULT": emulator.airflow_connection(),
-            "OPERATION": operation,
-            "TRIED": dag_id,
-        }
-        self.terminal = Terminal(command(way, dag_id, folder), environment(home, **variables), str(folder))
-
-    def _until(self, seen: str) -> None:
-        def looks() -> bool:
-            assert not self.terminal.has_ended, self.terminal.shown
-            return self.is_waited_for if not seen else seen in self.terminal.shown
-
-        wait_until(looks, what=f"{self._way}: {seen or 'the waiting'}", interval=0.1)
-
-    @property
-    def is_waited_for(self) -> bool:
-        """Whether the operation is being polled: by the task, or by the trigger in its process."""
-        return any(operation.reads >= 3 for operation in self._service.operations.values())
-
-    def interrupt(self, *, after: str = "") -> None:
-        """Press Ctrl-C while the operation is waited for, or after something was shown."""
-        self._until(after)
-        self.terminal.press(CTRL_C)
-
-    def end(self) -> None:
-        """Wait until the command has ended; a shell goes on, until it is left."""
-        if self._way == "shell":
-            self._until(">>> ")
-            self.terminal.press(CTRL_D)
-        wait_until(lambda: self.terminal.has_ended, what=f"{self._way} to end")
-
-    @property
-    def states(self) -> list[str]:
-        """The states of all operations: another try would have started a second one."""
-        return [self._service.state(name) for name in self._service.operations]
 
 
 #: One of each way and of each place where a task waits; `make nightly` tries the others as well. A shell and pytest are

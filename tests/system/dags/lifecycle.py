@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, task, task_group
 from durations import DAGRUN_TIMEOUT, DEADLINE, EXECUTION_TIMEOUT, TRIGGER_TIMEOUT
+from policies import NO_TRY_AFTER_VALUE_ERROR
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
@@ -35,11 +36,6 @@ try:
     from airflow.sdk import get_parsing_context
 except ImportError:
     from airflow.utils.dag_parsing_context import get_parsing_context
-
-try:
-    from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
-except ImportError:  # Airflow before 3.3 knows no retry policies.
-    RetryRule = None
 
 #: Airflow tries again where it has lost sight of a worker.
 AGAIN: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(0)}
@@ -171,8 +167,8 @@ def export(event: str, *, deferrable: bool) -> Any:
     timeout = timedelta(seconds=EXECUTION_TIMEOUT) if event == "execution_timeout" else None
 
     again = AGAIN if event in TRIED_AGAIN else LATER if event in BETWEEN_TRIES else {}
-    if event == "retry_policy" and RetryRule:
-        again = {**LATER, "retry_policy": ExceptionRetryPolicy([RetryRule(ValueError, RetryAction.FAIL)])}
+    if event == "retry_policy" and NO_TRY_AFTER_VALUE_ERROR:
+        again = {**LATER, **NO_TRY_AFTER_VALUE_ERROR}
 
     @task.earth_engine(task_id="hold", deferrable=deferrable, poll_interval=1, execution_timeout=timeout, **again)
     def hold(ti: Any, dag_run: Any) -> Any:

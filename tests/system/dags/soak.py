@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task
+from policies import NO_TRY_AFTER_VALUE_ERROR
 
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationsOperator, EarthEngineExportOperator
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
@@ -59,14 +62,35 @@ def neighbour() -> None:
     export()
 
 
+def start_and_raise(dag_run: Any, ti: Any) -> Any:
+    """Start an export; where that is to happen, raise an error after which no try follows."""
+    [export] = exports(1)(dag_run, ti)
+    export.start()
+    if dag_run.conf["happens"] == "retry_policy":
+        raise ValueError("An error after which the policy lets no try follow.")
+    return export
+
+
+def failing() -> None:
+    """Where that is to happen, fail some time after the run has started: Airflow ends the other tasks then."""
+
+    @task(task_id="fails", **RETRIES)
+    def fail(dag_run: Any) -> None:
+        if dag_run.conf["happens"] == "fail_fast":
+            time.sleep(dag_run.conf["after"])
+            raise AirflowFailException("This ends the other tasks.")
+
+    fail()
+
+
 def clean_up(way: str) -> list[Any]:
     """Cancel at the end of a run what it has left, also where Airflow calls no callback."""
     return [EarthEngineCancelOperationsOperator(task_id="clean_up", **RETRIES).as_teardown()] if not way else []
 
 
-def dag_of(shape: str, way: str) -> DAG:
+def dag_of(shape: str, way: str, **more: Any) -> DAG:
     """Return a DAG whose tasks are still to be added."""
-    return DAG(f"soak_{shape}{way}", schedule=None, **ARGUMENTS, **({} if way else CALLBACKS))
+    return DAG(f"soak_{shape}{way}", schedule=None, **ARGUMENTS, **({} if way else CALLBACKS), **more)
 
 
 for way in WAYS:
@@ -123,3 +147,15 @@ for way in WAYS:
             )(exports(1))()
             >> clean_up(way)
         )
+
+    with dag_of("policy", way):
+        neighbour()
+        start = task.earth_engine(
+            task_id="hold", deferrable=True, poll_interval=5, **RETRIES, **NO_TRY_AFTER_VALUE_ERROR
+        )(start_and_raise)
+        start() >> clean_up(way)
+
+    with dag_of("fail_fast", way, **{"fail_fast" if AIRFLOW_3 else "fail_stop": True}):
+        neighbour()
+        failing()
+        task.earth_engine(task_id="hold", deferrable=True, poll_interval=5, **RETRIES)(exports(2))() >> clean_up(way)
