@@ -207,6 +207,7 @@ def _watch(airflow: CompanyAirflow, timings: Timings) -> dict[str, float]:
         found[f"{part}: between two heartbeats, longest, s"] = gaps[-1]
     for part, seconds in airflow.seconds_used().items():
         found[f"{part}: processor time, s"] = seconds - used[part]
+    found["the scheduler's processor time for a loop, ms"] = 1000 * found["scheduler: processor time, s"] / len(loops)
     found["tasks deferred at once, at most"] = seen.most_deferred
     found["tasks begun"] = sum(n for state, n in seen.states.items() if state not in ("scheduled", "queued"))
     found["tasks ended well"] = seen.states.get("success", 0)
