@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 #: The Cloud Console's page of a project's operations; it has no page for a single one.
 TASKS_URL = "https://console.cloud.google.com/earth-engine/tasks?project={project}"
 
+#: The URLs that this process has written, by task instance and key: Airflow 3 asks for them again as a task ends.
+_written: dict[tuple[str, str, str, int, str], str] = {}
+
 
 class _PersistedLink(BaseOperatorLink):
     """A link whose URL is an XCom. The task writes it as soon as it is known, so it works while the task runs."""
@@ -30,10 +33,16 @@ class _PersistedLink(BaseOperatorLink):
     def persist(cls, context: Context, url: str) -> None:
         """Write the URL into the XCom."""
         context["ti"].xcom_push(key=cls.key, value=url)
+        _written[cls._of(context["ti"])] = url
+
+    @classmethod
+    def _of(cls, ti: Any) -> tuple[str, str, str, int, str]:
+        return ti.dag_id, ti.run_id, ti.task_id, getattr(ti, "map_index", -1), cls.key
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
         """Return the URL, or an empty text if there is none yet."""
-        return XCom.get_value(key=self.key, ti_key=ti_key) or ""
+        written = _written.get(self._of(ti_key))
+        return (XCom.get_value(key=self.key, ti_key=ti_key) or "") if written is None else written
 
 
 class EarthEngineTasksLink(_PersistedLink):

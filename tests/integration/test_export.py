@@ -16,6 +16,7 @@ from jinja2 import Environment
 
 from airflow_ee_provider.exports import queue
 from airflow_ee_provider.exports.exporting import ExportingOperator
+from airflow_ee_provider.links.earth_engine import EarthEngineOutputLink
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import (
     EarthEngineCancelOperationsOperator,
@@ -176,6 +177,14 @@ def test_the_links_lead_to_the_task_manager_and_to_the_output(emulator: Emulator
         "Earth Engine Tasks": "https://console.cloud.google.com/earth-engine/tasks?project=earth-demo",
         "Export Output": "https://console.developers.google.com/storage/browser/b/x",
     }
+
+
+def test_airflow_does_not_read_a_link_that_this_process_has_written() -> None:
+    """As the task ends, Airflow 3 asks for each link and writes it again."""
+    context: Any = {"ti": TaskInstance(run_id="links")}
+    EarthEngineOutputLink.persist(context, "https://example.com")
+
+    assert EarthEngineOutputLink().get_link(None, ti_key=context["ti"]) == "https://example.com"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("place", PLACES)
