@@ -171,7 +171,10 @@ def run_with_timeout(look_up: Callable[[], T], seconds: float) -> T:
         except BaseException as error:  # noqa: BLE001 (it is raised where it is wanted)
             answers.put((None, error))
 
-    _thread.start_new_thread(work, ())
+    try:
+        _thread.start_new_thread(work, ())
+    except RuntimeError:  # The system starts no more threads; or Python ends, from 3.12 on.
+        work()
     try:
         answer, error = answers.get(timeout=seconds)
     except Empty:

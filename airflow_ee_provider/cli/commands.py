@@ -164,12 +164,12 @@ def _still_orphaned(orphans: Sequence[ListedOperation]) -> list[ListedOperation]
     held = with_holders([one.held.operation for one in orphans], read_holdings)
     needed = {one.operation.name: one for one in held if not one.orphaned}
     for one in needed.values():
-        print(f"{_question_line(one)}. It is not orphaned any more, and is not cancelled.", file=sys.stderr)  # noqa: T201
+        print(f"{_question_line(one)}. It is no longer orphaned, and is not cancelled.", file=sys.stderr)  # noqa: T201
     return [one for one in orphans if one.held.operation.name not in needed]
 
 
 def _confirm(held: Sequence[ListedOperation], args: Namespace, total: int) -> None:
-    """Ask whether to cancel operations, unless the command says so."""
+    """Ask whether to cancel operations, unless ``--yes`` is set."""
     if total and not args.yes:
         for one in held:
             print(_question_line(one.held), file=sys.stderr)  # noqa: T201

@@ -18,6 +18,7 @@ from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameEr
 from airflow_ee_provider.earth_engine.model.metrics import flush
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions
 from airflow_ee_provider.lifecycle.ending import Ending, Phase
+from airflow_ee_provider.lifecycle.signals import cancel_if_interrupted_while_deferred
 from airflow_ee_provider.links.earth_engine import LINKS, persist_links
 from airflow_ee_provider.tracking.record import cancel_on_of
 from airflow_ee_provider.tracking.store import record_started, wanted_of_task
@@ -230,6 +231,7 @@ class OwningTask:
             **more,
         )
         self.ending.phase = Phase.DEFERRED
+        cancel_if_interrupted_while_deferred(self.ending)
         bound = None if timeout_at is None else timedelta(seconds=max(0.0, timeout_at - now))
         flush()
         self.defer(trigger=trigger, method_name=method, timeout=bound)

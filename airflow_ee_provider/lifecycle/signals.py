@@ -4,14 +4,18 @@ Ctrl-C is a person's decision: the task's operations are cancelled, and the canc
 
 ``airflow dags test``, ``airflow tasks test`` and ``dag.test()`` run a task in the author's own process, and its trigger
 on an event loop there. So Ctrl-C raises a `KeyboardInterrupt` in the task; its trigger is cancelled by the loop, which
-ends. In a worker, SIGINT ends a task's process, and none of its code runs.
+ends. Between the two, only code of Airflow runs: there, the process cancels as Python reports the `KeyboardInterrupt`,
+or as it ends. In a worker, SIGINT ends a task's process, and none of its code runs.
 """
 
 from __future__ import annotations
 
+import atexit
 import signal
+import sys
 import threading
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -23,7 +27,7 @@ from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.lifecycle.cancelling import CONFIRM_LIMITS, owned_for_log, report_cancels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from airflow_ee_provider.earth_engine.transport.drivers import Log
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
@@ -34,6 +38,10 @@ CANCELLED_WITHIN = 60.0
 
 #: The signals with which a task is ended: Airflow sends the first, a terminal the second.
 ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+#: The task that waits for its trigger in this process, in a ``dag.test()``.
+_deferred: Ending | None = None
 
 
 class Trigger(Protocol):
@@ -58,6 +66,7 @@ def cancelling_on_ctrl_c(ending: Ending) -> Iterator[None]:
     :raises AirflowFailException: in place of a `KeyboardInterrupt` on Airflow 3, which takes that for a failure like
         any other: the next try would begin, and in ``airflow tasks test`` the task would wait for one that never comes.
     """
+    forget_deferral()
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -82,8 +91,44 @@ def cancel_for_author(ending: Ending) -> None:
         _log_what_may_run(task.log, owned)
 
 
+def cancel_if_interrupted_while_deferred(ending: Ending) -> None:
+    """Cancel a deferred task's operations if its author interrupts it while neither its code nor its trigger's runs.
+
+    In a worker, this does nothing: the task's process ends as it defers.
+    """
+    global _deferred  # noqa: PLW0603 (a `dag.test()` runs one task at a time)
+    if is_a_dag_test(ending.ti):
+        forget_deferral()
+        _deferred = ending
+        sys.excepthook = partial(_report, sys.excepthook)
+        atexit.register(_cancel_deferred)
+
+
+def forget_deferral() -> None:
+    """Forget the deferred task, because its own code runs again, or its trigger has cancelled."""
+    global _deferred  # noqa: PLW0603 (a `dag.test()` runs one task at a time)
+    _deferred = None
+    atexit.unregister(_cancel_deferred)
+    if isinstance(sys.excepthook, partial) and sys.excepthook.func is _report:
+        [sys.excepthook] = sys.excepthook.args
+
+
+def _report(report: Callable[..., None], kind: type[BaseException], *error: Any) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        _cancel_deferred()
+    report(kind, *error)
+
+
+def _cancel_deferred() -> None:
+    ending = _deferred
+    forget_deferral()
+    if ending is not None:
+        cancel_for_author(ending)
+
+
 async def cancel_for_author_of(trigger: Trigger) -> None:
     """Cancel what a trigger waits for whose event loop ends because its author has interrupted it."""
+    forget_deferral()
     names, shown = trigger.operation_names, abbreviated(trigger.operation_names)
     if not trigger.cancel_on_kill:
         _log_that_none_is_cancelled(trigger.log, shown)

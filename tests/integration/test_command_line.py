@@ -94,7 +94,7 @@ def test_an_orphan_that_a_task_needs_by_now_is_not_cancelled(
     done = call("orphans", "--cancel", answer=Slow())
 
     assert earth_engine_emulator.service.state(orphan) == "RUNNING", done.stdout
-    assert "(deferred; its run running). It is not orphaned any more, and is not cancelled." in done.stderr
+    assert "(deferred; its run running). It is no longer orphaned, and is not cancelled." in done.stderr
     assert "There is nothing to cancel." in done.stderr
 
 

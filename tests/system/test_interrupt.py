@@ -80,6 +80,30 @@ def test_cancelled_at_once(way: str, dag_id: str, emulator: Emulator, home: Path
         assert ": cancelled (CANCELLED" in tried.terminal.shown
 
 
+@pytest.mark.parametrize(
+    ("way", "dag_id"),
+    [
+        ("dags test", "export_deferrable_2"),
+        *(
+            pytest.param(*other, marks=pytest.mark.nightly)
+            for other in (
+                ("dags test", "sensor_deferrable_0"),
+                ("shell", "export_deferrable_0"),
+                ("pytest", "export_deferrable_0"),
+            )
+        ),
+    ],
+)
+def test_cancelled_amid_the_deferral(way: str, dag_id: str, emulator: Emulator, home: Path, tmp_path: Path) -> None:
+    """Only code of Airflow runs then, until the trigger begins."""
+    tried = Tried(way, dag_id, emulator, home, tmp_path)
+    with tried.terminal:
+        tried.interrupt(after="running trigger in line" if IS_AIRFLOW_2 else "Pausing task as DEFERRED")
+        tried.end()
+        assert tried.states == ["CANCELLED"], tried.terminal.shown
+        assert "interrupted (Ctrl-C)" in tried.terminal.shown
+
+
 def _is_cancelled(emulator: Emulator) -> bool:
     return bool(emulator.service.requests("POST", "*:cancel"))
 
