@@ -22,7 +22,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.base.errors import log_errors
-from airflow_ee_provider.base.process import is_a_dag_test, run_with_timeout
+from airflow_ee_provider.base.process import is_a_dag_test, run_with_timeout, runs_a_task
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.lifecycle.cancelling import CONFIRM_LIMITS, owned_for_log, report_cancels
 
@@ -94,10 +94,11 @@ def cancel_for_author(ending: Ending) -> None:
 def cancel_if_interrupted_while_deferred(ending: Ending) -> None:
     """Cancel a deferred task's operations if its author interrupts it while neither its code nor its trigger's runs.
 
-    In a worker, this does nothing: the task's process ends as it defers.
+    In a worker, this does nothing: the task's process ends as it defers. Nor does it in a test of an author's that
+    calls the operator itself, which looks like a ``dag.test()`` on Airflow 2.
     """
     global _deferred  # noqa: PLW0603 (a `dag.test()` runs one task at a time)
-    if is_a_dag_test(ending.ti):
+    if is_a_dag_test(ending.ti) and runs_a_task(ending.ti):
         forget_deferral()
         _deferred = ending
         sys.excepthook = partial(_report, sys.excepthook)
