@@ -53,9 +53,9 @@ a tenth of a second for Airflow's own objects.
     "collector": "## The collector\n",
     "company": """## Half an hour of a company's Airflow
 
-Both runs need more than the machine's two cores. A task with an export costs more than one that sleeps (48 requests to
-the API server in place of 9), so fewer tasks begin in half an hour, and the scheduler's loop waits longer for a core:
-compare its processor time for a loop, and the heartbeats.
+Both runs need more than the machine's two cores. A task with an export costs more than one that sleeps
+([requests to Airflow](performance.md#requests-to-airflow)), so fewer tasks begin in half an hour, and the scheduler's
+loop waits longer for a core: compare its processor time for a loop, and the heartbeats.
 """,
     "imports": "## Importing\n",
 }
