@@ -39,7 +39,7 @@ EVENTS = {
     "fail_fast": (40, True),
 }
 
-#: What happens by itself, without that anything is done to the run.
+#: Events that the soak does not cause: a time limit or the DAG's own code does.
 BY_ITSELF = ("nothing", "times_out", "retry_policy", "fail_fast")
 
 #: What can happen to runs of one shape only.

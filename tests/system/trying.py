@@ -1,4 +1,4 @@
-"""An author who tries a DAG in a terminal, in an Airflow of his own."""
+"""An author who tries a DAG in a terminal, in an Airflow of their own."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Tried:
         self.terminal.press(CTRL_C)
 
     def end(self) -> None:
-        """Wait until the command has ended; a shell goes on, until it is left."""
+        """Wait until the command has ended. A shell does not end by itself, so Ctrl-D is pressed at its prompt."""
         if self._way == "shell":
             self._until(">>> ")
             self.terminal.press(CTRL_D)
