@@ -78,19 +78,23 @@ teardown. The tasks are `@task.earth_engine`, deferred and in a worker; one whos
 and a deferred sensor. *Still running* counts operations that were not cancelled. A sensor counts once it has recorded
 its operations. If Airflow loses a mark (SQLite), the test marks the task again, as a person would.
 
-| Airflow | Event | Moments | Still running |
-|---|---|---|---|
+| Airflow | Event | Moments | Still running | Measured |
+|---|---|---|---|---|
 """
 
 
-def moments(results: list[dict[str, Any]]) -> str:
-    """Return what was measured at any moment of a start."""
-    rows = [
-        f"| {result['version']} | {SENTENCES[event]} | {seen['moments']} | {seen['left running']} |"
-        for result in results
-        for event, seen in result["events"].items()
-    ]
-    return MOMENTS + "\n".join(rows) + "\n"
+def moments(results: list[dict[str, Any]], known: str) -> str:
+    """Return what was measured at any moment of a start.
+
+    :param known: the rows that the page has: those of other versions stay.
+    """
+    again = tuple(f"| {result['version']} |" for result in results)
+    rows = [row for row in known.splitlines() if not row.startswith(again)]
+    for result in results:
+        for event, seen in result["events"].items():
+            cells = (result["version"], SENTENCES[event], seen["moments"], seen["left running"], result["measured"])
+            rows.append(f"| {' | '.join(map(str, cells))} |")
+    return MOMENTS + "\n".join(sorted(rows, key=lambda row: row.split(" | ")[0], reverse=True)) + "\n"
 
 
 def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]], before: str) -> tuple[str, list[str]]:
@@ -113,7 +117,7 @@ def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]], before
         sections[heading] = "\n".join([heading, *lines, *measured])
     earlier = EARLIER if re.search(r"\| (orphaned|stale) ", "".join(sections.values())) else ""
     text = "\n\n".join([(INTRODUCTION + earlier).rstrip(), *sections.values()]) + "\n"
-    return text + (moments(at_moments) if at_moments else MOMENTS + known_moments), broken
+    return text + moments(at_moments, known_moments), broken
 
 
 def _tables(version: str, cells: dict[str, Any], section: str, broken: list[str]) -> Iterator[str]:

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from airflow import __version__ as airflow_version
 from booting import booted, keep_evidence, new_emulator
 
+from dev.evidence import stamp
+
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator.service import Service
     from dev.standalone import StandaloneAirflow
@@ -203,6 +205,7 @@ def main() -> int:
             keep_evidence(airflow, emulator.service)
     found: dict[str, Any] = {
         "version": airflow_version,
+        "measured": str(stamp("moments")),
         "left": seen.left,
         "wrongly": seen.wrongly,
         "repeated": seen.repeated,

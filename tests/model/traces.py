@@ -41,10 +41,18 @@ HOLDERS = {
     "export_running": "export, worker",
     "export_deferred": "export, deferred",
     "torn_down": "export, deferred",
-    "soak_several": "function, deferred",
-    "soak_sensor": "sensor, deferred",
-    "soak_timeout": "export, deferred",
-    "soak_worker": "export, worker",
+    **{
+        f"soak_{shape}{way}": holder
+        for shape, holder in {
+            "several": "function, deferred",
+            "policy": "function, deferred",
+            "fail_fast": "function, deferred",
+            "sensor": "sensor, deferred",
+            "timeout": "export, deferred",
+            "worker": "export, worker",
+        }.items()
+        for way in ("", "_bare")
+    },
 }
 
 #: Those of the matrix' events that are a strike of the model's.
