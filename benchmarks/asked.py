@@ -1,4 +1,4 @@
-"""What a task asks of Airflow's API server: requests, beside those of a task that only sleeps in the triggerer."""
+"""A task's requests to Airflow's API server, compared with those of a task that only sleeps in the triggerer."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ REPEATED = 3
 
 
 def requests(airflow: StandaloneAirflow) -> list[int]:
-    """Return the microseconds that the API server has taken for each request of a task."""
+    """Return the microseconds that the API server took for each request of a task."""
     log = (airflow.home / f"{TASKS_API}.log").read_text(encoding="utf-8")
     return [int(found) for found in REQUEST.findall(log)]
 
 
 def measured(airflow: StandaloneAirflow) -> Iterator[list[str]]:
-    """Run each task some times, one after the other; the first of all lets the API server get ready."""
+    """Run each task several times, one after the other; a first run warms up the API server."""
     airflow.wait_for_task(first := next(iter(TASKS)), airflow.trigger(first), "task", "success")
     for dag_id, what in TASKS.items():
         before = len(requests(airflow))

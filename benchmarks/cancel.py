@@ -33,7 +33,7 @@ def on_the_event_loop(names: list[str]) -> str:
     return outcomes(asyncio.run(EarthEngineAsyncHook().cancel_operations(names)))
 
 
-#: A task's process that is told to end.
+#: A task's process that Airflow ends.
 KILLED = """
 import logging, sys
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
@@ -43,7 +43,7 @@ cancel_before_the_end(EarthEngineHook(), sys.argv[1:], logging.getLogger())
 
 
 def killed(names: list[str]) -> str:
-    """Cancel from a process that is killed five seconds after it was told to end, as Airflow 3 does."""
+    """Cancel from a process that is killed after five seconds, as Airflow 3 does after SIGTERM."""
     with suppress(subprocess.TimeoutExpired):
         subprocess.run([sys.executable, "-c", KILLED, *names], timeout=5.0, check=False)
     project = names[0].split("/")[1]
@@ -54,7 +54,7 @@ def killed(names: list[str]) -> str:
         time.sleep(1.0)
 
 
-#: A worker, or a triggerer, that cancels its share and says what became of it.
+#: A worker, or a triggerer, that cancels its share and prints the results.
 SHARE = """
 import sys
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
@@ -62,12 +62,12 @@ for result in EarthEngineHook().cancel_operations(sys.argv[1:]):
     print("outcome", result.outcome.value)
 """
 
-#: Four workers and two triggerers, which know nothing of each other.
+#: Four workers and two triggerers, which do not communicate.
 TOGETHER = 6
 
 
 def together(names: list[str]) -> str:
-    """Cancel from several processes at once, each with its own pace."""
+    """Cancel from several processes at the same time, each with its own rate limit."""
     shares = [names[first::TOGETHER] for first in range(TOGETHER)]
     command = [sys.executable, "-c", SHARE]
     processes = [subprocess.Popen([*command, *share], stdout=subprocess.PIPE, text=True) for share in shares]
@@ -76,12 +76,12 @@ def together(names: list[str]) -> str:
 
 
 def outcomes(results: list[Any]) -> str:
-    """Count result."""
+    """Count the results by outcome."""
     return count_by(result.outcome.value for result in results)
 
 
 def count_by(words: Iterable[str]) -> str:
-    """Say how often there is each."""
+    """Return each word with its count."""
     return ", ".join(f"{number:,} {outcome}" for outcome, number in Counter(words).items())
 
 
@@ -100,7 +100,7 @@ def official(served: Served) -> str:
 
 
 def measure(cancel: Callable[[Served, list[str]], str], count: int) -> tuple[float, str, Counter[int]]:
-    """Return the seconds that it took, what it says, and the answers' HTTP statuses."""
+    """Return the seconds of a cancel, its result, and the responses' HTTP statuses."""
     with emulator("--pending-seconds", "1e6", "--cancel-seconds", "1", *LIMITS) as served:
         served.connect()
         names = served.add(
@@ -114,7 +114,7 @@ def measure(cancel: Callable[[Served, list[str]], str], count: int) -> tuple[flo
 
 
 def main() -> None:
-    """Cancel with each, and print what it took."""
+    """Cancel in each way, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=3000)
     count = parser.parse_args().count

@@ -1,7 +1,7 @@
-"""What the collector costs on a PostgreSQL database as an Airflow of some years has it.
+"""The cost of the collector on a PostgreSQL database like that of an Airflow of some years.
 
-A look with 500 active runs, and an hour in which nothing is unneeded. ``--plan`` prints the plans of the statements.
-It needs PostgreSQL's programs on this machine.
+It measures passes with 500 active runs, and an hour in which no operation is unneeded. ``--plan`` prints the query
+plans. It needs PostgreSQL's programs on this machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RUNS, ACTIVE, TASKS, XCOMS = 20_500, 500, 301_000, 2_000_000
 
 
 def fill(connection: object) -> None:
-    """Fill the tables: runs of 100 DAGs, each with some 15 tasks, of which one owns an operation."""
+    """Fill the tables: runs of 100 DAGs, each with some 15 tasks, of which two own an operation."""
     from sqlalchemy import text
 
     per_run = round(TASKS / RUNS)
@@ -30,7 +30,7 @@ def fill(connection: object) -> None:
     def do(statement: str) -> None:
         connection.execute(text(statement))  # type: ignore[attr-defined]
 
-    do("set session_replication_role = replica")  # No foreign keys: the rows that matter are all here.
+    do("set session_replication_role = replica")  # No foreign keys: only the rows that matter are filled in.
     columns = {
         "dag_run": required("dag_run", connection),
         "task_instance": required("task_instance", connection),
@@ -94,7 +94,7 @@ def fill(connection: object) -> None:
 
 
 def insert(do: object, table: str, needed: dict[str, str], values: dict[str, str], source: str) -> None:
-    """Insert rows: what is given, and something for what a column needs."""
+    """Insert rows with the given values, and with some value for each other column that needs one."""
     known = {**{name: kind for name, kind in needed.items() if name not in values}}
     extra = {name: default_of(kind) for name, kind in known.items()}
     present = {name: value for name, value in values.items() if name in ALL[table]} | extra
@@ -134,7 +134,7 @@ def is_json(connection: object) -> bool:
 
 
 def main() -> None:
-    """Fill a database, look, and print."""
+    """Create a database, and measure."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "system"))
     from servers import Postgres
 
@@ -147,7 +147,7 @@ def main() -> None:
 
 
 def measure() -> None:
-    """Time a look with active runs, then those of an hour without."""
+    """Fill the database, measure passes with active runs and an hour's passes without, and print the results."""
     from sqlalchemy import text
 
     from airflow_ee_provider.base.airflow_versions import database_of_its_own
@@ -181,7 +181,7 @@ def measure() -> None:
 
 
 def become_quiet(connection: object) -> None:
-    """Let all runs have ended, 2,000 of them in the last hour, and leave nothing."""
+    """End all runs, 2,000 of them in the last hour, and leave no operation."""
     from sqlalchemy import text
 
     of_active = (
@@ -198,7 +198,7 @@ def become_quiet(connection: object) -> None:
 
 
 def looks(engine: object, count: int) -> tuple[float, float, float, float, int]:
-    """Look so often, 15 s apart by a clock that is set; returns what that costs."""
+    """Run passes of the collector, 15 s apart by a simulated clock, and return their cost."""
     from airflow_ee_provider.collector.cancels import Cancels
     from airflow_ee_provider.collector.collector import Collector
     from airflow_ee_provider.collector.look import Database
@@ -217,7 +217,7 @@ def looks(engine: object, count: int) -> tuple[float, float, float, float, int]:
     cancels = Cancels(log, ask, asked.append)
     collector = Collector(Database(engine.connect), cancels, log, now=now, sleep=time.sleep)  # type: ignore[attr-defined]
     begun = time.perf_counter()
-    collector.look()  # The first one looks back.
+    collector.look()  # The first pass also looks at older runs.
     print(f"The first look took {time.perf_counter() - begun:.1f} s.", file=sys.stderr)
     before, used, took = collector.database.statements, time.process_time(), []
     for _ in range(count):
@@ -231,7 +231,7 @@ def looks(engine: object, count: int) -> tuple[float, float, float, float, int]:
 
 
 def explain(engine: object) -> None:
-    """Print the plans."""
+    """Print the query plans."""
     from sqlalchemy import or_, text
     from sqlalchemy.dialects import postgresql
 

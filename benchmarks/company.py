@@ -1,7 +1,7 @@
 """Half an hour of a company's Airflow: 200 DAGs with 15 mapped exports each, on PostgreSQL and Celery.
 
-Beside it, the same with an operator that does nothing but sleep, in an environment without this package: what Airflow's
-scheduler, triggerer and their heartbeats lose by us. It needs PostgreSQL, Redis and Chromium from Debian's packages.
+It also measures an operator that only sleeps, without this package. The difference is the provider's effect on the
+scheduler, the triggerer and their heartbeats. It needs PostgreSQL, Redis and Chromium from Debian's packages.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 DAGS = 200
-#: Seconds: of each measurement, of an export, and between two looks; and between two runs of a DAG, of which there is
-#: time for two.
+#: In seconds: the length of a measurement and of an export, and the time between two samples; and the time between the
+#: two runs of a DAG.
 LASTS = float(os.environ.get("SECONDS", "1800"))
 RUNS, LOOK_EVERY = LASTS / 4, 5.0
 EVERY = LASTS / 2 + 60
 BROWSERS = 3
-#: A triggerer takes a thousand triggers by default.
+#: The capacity of the triggerer. Airflow's default is 1,000 triggers.
 CAPACITY = 5_000
 
-#: Whose DAGs: with this package, and without.
+#: The two measurements: with this package, and without.
 OURS, NONE = "now", "no provider"
-#: How little processor time workers and browsers get: elsewhere they run on other machines.
+#: The low priorities of workers and browsers, which in production run on other machines.
 WORKERS_NICE, BROWSERS_NICE = 10, 19
 
 LOOP = "scheduler.scheduler_loop_duration"
 
 
 class Timings(StatsdServer):
-    """Keeps what Airflow says of the scheduler's loop."""
+    """Receives Airflow's metrics of the scheduler's loop."""
 
     def milliseconds(self) -> list[float]:
         """Return how long each of the scheduler's loops took."""
@@ -79,13 +79,13 @@ class CompanyAirflow(ProductionAirflow):
         self.environment["PATH"] = f"{programs}{os.pathsep}{self.environment['PATH']}"
 
     def start(self, part: str) -> None:
-        """Start a part; workers have machines of their own elsewhere, so here they get what is left of this one."""
+        """Start a part; workers get a low priority, because in production they run on other machines."""
         super().start(part)
         if part.startswith("worker-"):
             give_way(self._started[-1][1].pid, WORKERS_NICE)
 
     def look(self, question: str) -> list[Any]:
-        """Ask its database."""
+        """Query its database."""
         import psycopg2
 
         address = self.database.url.replace("postgresql+psycopg2", "postgresql")
@@ -104,7 +104,7 @@ class CompanyAirflow(ProductionAirflow):
 
 
 def give_way(process_id: int, nice: int) -> None:
-    """Let a session's processes have less processor time than others; only Linux has that."""
+    """Lower the priority of a session's processes; only Linux supports it."""
     with suppress(OSError):
         Path(f"/proc/{process_id}/autogroup").write_text(str(nice), encoding="utf-8")
 
@@ -118,7 +118,7 @@ def _used(process: psutil.Process) -> float:
 
 @contextmanager
 def programs(whose: str) -> Iterator[Path]:
-    """Give the folder of an environment's programs: this one, or a copy of it without this package."""
+    """Yield the folder of an environment's programs: of this one, or of a copy without this package."""
     own = Path(sys.executable).parent
     if whose == OURS:
         yield own
@@ -138,7 +138,7 @@ def programs(whose: str) -> Iterator[Path]:
 
 
 class Seen:
-    """What was seen of an Airflow."""
+    """Samples of an Airflow."""
 
     def __init__(self) -> None:
         self.beats: dict[str, set[float]] = defaultdict(set)
@@ -146,20 +146,20 @@ class Seen:
         self.states: dict[str, int] = {}
 
     def look(self, airflow: CompanyAirflow) -> None:
-        """Look once."""
+        """Take a sample."""
         for part, beat in airflow.look("select job_type, extract(epoch from latest_heartbeat) from job"):
             self.beats[part].add(float(beat))
         self.states = dict(airflow.look("select state, count(*) from task_instance where state <> '' group by state"))
         self.most_deferred = max(self.most_deferred, self.states.get("deferred", 0))
 
     def between_beats(self, part: str) -> list[float]:
-        """Return the seconds between two heartbeats that were seen."""
+        """Return the seconds between the heartbeats in the samples."""
         beats = sorted(self.beats[part])
         return [later - earlier for earlier, later in pairwise(beats)]
 
 
 def measure(whose: str) -> dict[str, float]:
-    """Let it run for its time; returns what was measured."""
+    """Run one of the two measurements, and return its results."""
     service = Service(Behaviour(pending_seconds=RUNS / 2, run_seconds=RUNS / 2))
     home = Path(tempfile.mkdtemp(prefix="airflow-ee-bench-"))
     with Timings() as timings, programs(whose) as folder, Emulator(service) as emulator, ExitStack() as stack:

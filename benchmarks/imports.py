@@ -1,4 +1,4 @@
-"""What importing a module costs a DAG file, beyond what Airflow itself costs it."""
+"""The cost of importing a module in a DAG file, in addition to Airflow's own imports."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def measure(module: str, python: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure all of them, and print what they cost."""
+    """Measure all modules, and print the table."""
     rows = [[f"`{name}`", *map("{:.1f}".format, measure(module, sys.executable))] for name, module in OURS.items()]
-    # It brings hundreds of packages along: an environment of its own has them.
+    # Google's provider needs hundreds of packages, so it is installed in a separate environment.
     if peer := os.environ.get("PYTHON_WITH_GOOGLE"):
         rows += [[f"`{name}`", *map("{:.1f}".format, measure(module, peer))] for name, module in PEER.items()]
     print("RESULT")

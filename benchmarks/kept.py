@@ -1,7 +1,7 @@
-"""What it costs to keep a function's requests for another process of its task, and to call the function again instead.
+"""The cost of storing a function's requests for another process of its task, and of calling the function again instead.
 
-By hand: ``python benchmarks/kept.py``. Each line is a process of its own. Before requests were kept, the function was
-called again for each wave of ``max_active_operations``.
+Run it by hand: ``python benchmarks/kept.py``. Each row is measured in a process of its own. Before requests were
+stored, the function was called again for each wave of ``max_active_operations``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serving import table
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-#: How many requests, and how large each is, in bytes.
+#: The number of requests, and the size of each, in bytes.
 CASES = ((3_000, 5_000), (10_000, 5_000), (3_000, 200_000))
 
 
@@ -32,17 +32,17 @@ class Instance:
         self.xcoms: dict[str, Any] = {}
 
     def xcom_push(self, key: str, value: Any) -> None:
-        """Write one."""
+        """Write an XCom."""
         self.xcoms[key] = value
 
     def xcom_pull(self, task_ids: str, map_indexes: int, key: str) -> Any:
-        """Read one."""
+        """Read an XCom."""
         del task_ids, map_indexes
         return self.xcoms.get(key)
 
 
 def tiles(count: int, size: int) -> list[Any]:
-    """Make exports that differ by a region and a name, as a grid of tiles does."""
+    """Return exports that differ by region and name, as the tiles of a grid do."""
     import ee
 
     def mosaic(images: int) -> Any:
@@ -61,12 +61,12 @@ def tiles(count: int, size: int) -> list[Any]:
 
 
 def memory() -> float:
-    """Return the most memory that this process has had, in MB."""
+    """Return the peak memory of this process, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measure(count: int, size: int) -> list[Any]:
-    """Return one line of the table."""
+    """Return one row of the table."""
     import ee
     from google.auth.credentials import AnonymousCredentials
 
@@ -100,7 +100,7 @@ def measure(count: int, size: int) -> list[Any]:
 
 
 def main() -> None:
-    """Print the table, or measure one line of it."""
+    """Print the table, or measure one row of it."""
     if len(sys.argv) > 1:
         print(json.dumps(measure(*map(int, sys.argv[1:]))))
         return

@@ -1,7 +1,7 @@
-"""Ten tasks at once, each marked failed within seconds of its start: what of their exports still runs.
+"""Marks each of ten concurrent tasks failed within seconds of its start, and counts the exports that still run.
 
-By hand: it takes half a minute for ten exports, and no page shows it. ``python benchmarks/killed.py --exports 300``;
-``--traces FOLDER`` keeps what each process of a task was doing, second by second.
+Run it by hand: ``python benchmarks/killed.py --exports 300``. Ten exports take half a minute, and no page shows the
+result. ``--traces FOLDER`` stores the stacks of each task's process once a second.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 ENDED = ("failed", "success", "skipped", "upstream_failed")
 
-#: Seconds before and after its export's start in which a task is marked; and after all have ended, in which cancels
-#: still count.
+#: In seconds: how long before and after its export's start a task is marked; and how long after the end of all tasks a
+#: cancel still counts.
 BEFORE, AFTER, CANCELLED_WITHIN = 4.0, 6.0, 40.0
 
 
@@ -45,7 +45,7 @@ class Round:
         self._due: dict[str, float] = {}
         self._ran: dict[str, float] = {}
         self._marked: set[str] = set()
-        #: Seconds from a task's start to its export's, as seen in this round.
+        #: Seconds from a task's start to its export's start, in this round.
         self.delays: list[float] = []
 
     def _tasks(self) -> dict[str, str]:
@@ -53,7 +53,7 @@ class Round:
         return {task["task_id"]: task["state"] for task in tasks}
 
     def _find_due(self, expected: float) -> None:
-        """Choose each task's moment: of one half from when its export is expected, of the other once that is there."""
+        """Choose when to mark each task: one half around its export's expected start, the other half after it."""
         now = time.monotonic()
         for task_id, state in self._tasks().items():
             if state in ("running", "deferred") and task_id not in self._ran:
@@ -66,9 +66,9 @@ class Round:
                 self._due[task_id] = now + self._chance.uniform(0, AFTER)
 
     def mark_all(self, expected: float, limit: float) -> None:
-        """Mark each at a moment of its own.
+        """Mark each task at a moment of its own.
 
-        :param expected: seconds from a task's start to its export's, on a machine as busy as this one.
+        :param expected: seconds from a task's start to its export's start, on a machine as busy as this one.
         """
         deadline = time.monotonic() + limit
         while len(self._marked) < 10 and time.monotonic() < deadline:
@@ -81,7 +81,7 @@ class Round:
             time.sleep(0.1)
 
     def _exports(self) -> dict[str, str]:
-        """Return the state of each task's export; none for one that has started nothing."""
+        """Return the state of each task's export; without tasks that have started none."""
         found = {}
         for name, operation in list(self._service.operations.items()):
             number, _, task_id = operation.description.partition("-")
@@ -90,7 +90,7 @@ class Round:
         return found
 
     def ends(self) -> Iterator[tuple[str, str, str]]:
-        """Wait for the ends; yield each task with its state, and its export's."""
+        """Wait until the tasks and exports end; yield each task with its state, and its export's state."""
         with suppress(TimeoutError):
             wait_until(lambda: set(self._tasks().values()) <= set(ENDED), timeout=20, what="the tasks", interval=1)
         running = ("PENDING", "RUNNING", "CANCELLING")
@@ -105,7 +105,7 @@ class Round:
             yield task_id, tasks[task_id], state
 
     def end(self) -> None:
-        """Leave nothing to run beside the next round."""
+        """End the run, so that none of it runs during the next round."""
         with suppress(RuntimeError, TimeoutError):
             self._airflow.mark_run("ten", self.run_id, "failed")
 

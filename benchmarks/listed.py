@@ -1,4 +1,4 @@
-"""An emulator that lists what `seeding` has recorded: active operations, and as many ended ones as are asked for."""
+"""An emulator that lists the operations that `seeding` records: active ones, and a given number of ended ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_ee_provider.emulator.service import Service
 
 
 def main() -> None:
-    """Serve until it is ended; the arguments: how many have ended, and how many are active (all, by default)."""
+    """Serve until the process is ended. Arguments: how many operations have ended, and how many are active (or all)."""
     ended, active = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None
     size = Size()
     records = list(size.records())

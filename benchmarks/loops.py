@@ -1,6 +1,6 @@
-"""What a function starts itself, one by one or with ``batch_starts``, against the official client's own loop.
+"""Exports that a function starts itself, one by one or with ``batch_starts``, compared with the official client's loop.
 
-Each measurement is a process of its own: ``python benchmarks/loops.py WHO WAY COUNT SECONDS`` prints what it took.
+Each measurement is a process of its own: ``python benchmarks/loops.py WHO WAY COUNT SECONDS`` prints its seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-# Before Airflow is imported: its database is made anew.
+# Set before Airflow is imported, so that it creates a new database.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp()
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
@@ -22,20 +22,20 @@ os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(Path(__file__).parent / "dags")
 import requests
 from serving import Served, emulator, table
 
-#: Who starts them.
+#: What starts the exports: the official client, a task with `batch_starts`, or a task without it.
 CLIENT, BATCH, ONE_BY_ONE = "client", "batch", "one by one"
 
-#: What is measured: how the function starts, how many, and how many seconds a start takes.
+#: The measurements: how the function starts exports, how many, and how many seconds a start takes.
 ROWS = [("loop", 500, 0.05), ("loop", 500, 1.0), ("geemap", 200, 0.05), ("geemap", 200, 1.0)]
 
-#: How often the two are run by turns whose difference is small, and how many they start.
+#: For the two with a small difference: how often they run in turns, and how many exports they start.
 TURNS, FEW = 5, 200
 
 PER_SECOND = 100
 
 
 def seconds(who: str, way: str, count: int, start_seconds: float) -> float:
-    """Return the seconds from the function's first line to the answer to its last start."""
+    """Return the seconds from the function's first line to the response to its last start."""
     began = Path(tempfile.mkdtemp()) / "began"
     os.environ.update(BEGAN=str(began), WAY=way, EXPORTS=str(count), BATCH_STARTS=str(who == BATCH))
     with emulator(
@@ -81,7 +81,7 @@ def _measured(who: str, way: str, count: int, start_seconds: float) -> float:
 
 
 def tables() -> str:
-    """Measure all, and return what a page has of it."""
+    """Measure all, and return the text for the page."""
     rows = []
     for way, count, start_seconds in ROWS:
         theirs, mine = (_measured(who, way, count, start_seconds) for who in (CLIENT, BATCH))

@@ -1,4 +1,4 @@
-"""Thousands of exports on a real Airflow: killed amid their start, marked failed amid it, and through a full queue."""
+"""Thousands of exports on a real Airflow: killed or marked failed during their start, and through a full queue."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KILLS, MAPPED, TILES, QUEUE = 10, 300, 10_000, 3_000
 
 
 def killed(airflow: StandaloneAirflow, emulator: Emulator, dag_id: str = "many_in_worker") -> str:
-    """Kill a task amid its start, again and again; returns what became of it."""
+    """Kill a task several times while it starts its exports; return the row of the table."""
     emulator.service.behave("many*", pending_seconds=0, run_seconds=20, cancel_seconds=1)
     counts: Counter[int] = Counter()
     for _ in range(KILLS):
@@ -41,12 +41,12 @@ def killed(airflow: StandaloneAirflow, emulator: Emulator, dag_id: str = "many_i
 
 
 def killed_batched(airflow: StandaloneAirflow, emulator: Emulator) -> str:
-    """Do the same to a function that starts them in a loop."""
+    """Do the same to a function that starts its exports in a loop."""
     return killed(airflow, emulator, "many_batched")
 
 
 def marked_batched(airflow: StandaloneAirflow, emulator: Emulator) -> str:
-    """Mark a run failed amid the start of what a loop has registered."""
+    """Mark a run failed while the exports that a loop has registered are being started."""
     emulator.service.behave("many*", pending_seconds=0, run_seconds=3600, cancel_seconds=1)
     run_id = airflow.trigger("many_batched")
     wait_until(lambda: len(started(emulator, run_id)) >= COUNT // 3, timeout=300, what="a third to be started")
@@ -58,7 +58,7 @@ def marked_batched(airflow: StandaloneAirflow, emulator: Emulator) -> str:
 
 
 def marked(airflow: StandaloneAirflow, emulator: Emulator) -> str:
-    """Mark a run failed amid the start of its mapped tasks."""
+    """Mark a run failed while its mapped tasks start."""
     emulator.service.behave("many*", pending_seconds=0, run_seconds=3600, cancel_seconds=1)
     run_id = airflow.trigger("many_mapped", count=MAPPED)
     wait_until(lambda: len(started(emulator, run_id)) >= MAPPED // 3, timeout=1200, what="a third to be started")
@@ -75,7 +75,7 @@ def marked(airflow: StandaloneAirflow, emulator: Emulator) -> str:
 
 
 def queued(airflow: StandaloneAirflow, emulator: Emulator) -> str:
-    """Let one task bring more to its end than the project's queue holds."""
+    """Run more exports of one task than the project's queue holds."""
     service = emulator.service
     service.behave("many*", pending_seconds=40, run_seconds=10, cancel_seconds=1)
     before, began = len(service.journal), time.monotonic()
@@ -98,7 +98,7 @@ def queued(airflow: StandaloneAirflow, emulator: Emulator) -> str:
 
 
 def main() -> None:
-    """Boot an Airflow, and let it happen."""
+    """Boot an Airflow, and run all scenarios."""
     service = Service(Behaviour(pending_seconds=1, run_seconds=3600), queue_limit=QUEUE)
     rows = []
     with Emulator(service) as emulator, booted(emulator) as airflow:

@@ -1,4 +1,4 @@
-"""The page in Airflow's UI at 100, 1,000 and 3,000 operations: the answer of its door, and what the browser shows."""
+"""The page in Airflow's UI with 100, 1,000 and 3,000 operations: its endpoint's responses, and the browser's times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REPEATED = 5
 
 
 def door(airflow: StandaloneAirflow) -> tuple[float, int]:
-    """Ask for all operations; returns seconds and bytes."""
+    """Request all operations; return the seconds and the bytes of the response."""
     began = time.monotonic()
     answer = requests.get(
         f"{airflow.url}/earth-engine/operations", headers={"Authorization": airflow.authorization}, timeout=60
@@ -36,14 +36,14 @@ def door(airflow: StandaloneAirflow) -> tuple[float, int]:
 
 
 def held(airflow: StandaloneAirflow, names: list[str]) -> None:
-    """Let a task hold them."""
+    """Start a task that holds the operations."""
     run_id = airflow.trigger("hold", names=names)
     airflow.wait_for_task("hold", run_id, "hold", "running")
-    time.sleep(8)  # It records them.
+    time.sleep(8)  # The task records them.
 
 
 def painted(window: Browser, total: int) -> float:
-    """Return milliseconds from opening the page to the first row of the table."""
+    """Return the milliseconds from opening the page to the first row of the table."""
     began = time.monotonic()
     window.open("/plugin/earth-engine")
     window.see(f"{total:,} of ")
@@ -51,7 +51,7 @@ def painted(window: Browser, total: int) -> float:
 
 
 def filtered(window: Browser) -> float:
-    """Return milliseconds that the browser works on a letter in the filter."""
+    """Return the milliseconds that the browser takes for a letter in the filter."""
     script = """
         const field = document.querySelector('.ee-page input[type=search]'), began = performance.now();
         Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(field, field.value + 'x');
@@ -62,12 +62,12 @@ def filtered(window: Browser) -> float:
 
 
 def rows(airflow: StandaloneAirflow, window: Browser, added: Iterator[list[str]]) -> Iterator[list[str]]:
-    """Measure at each number."""
+    """Measure with each number of operations."""
     total = 0
     for names in added:
         held(airflow, names)
         total += len(names)
-        time.sleep(6)  # Nothing is cached any more.
+        time.sleep(6)  # The cache expires.
         first, size = door(airflow)
         again = median(door(airflow)[0] for _ in range(REPEATED))
         paint = median(painted(window, total) for _ in range(REPEATED))
@@ -83,7 +83,7 @@ def rows(airflow: StandaloneAirflow, window: Browser, added: Iterator[list[str]]
 
 
 def main() -> None:
-    """Boot an Airflow, and look."""
+    """Boot an Airflow, and measure."""
     if not (CHROMIUM and DRIVER):
         sys.exit("Debian's chromium and chromium-driver are needed.")
     home = Path(tempfile.mkdtemp(prefix="airflow-ee-bench-"))

@@ -1,7 +1,7 @@
-"""How PostgreSQL, MariaDB and SQLite carry out the statements of the page and of the collector, at a company's size.
+"""How PostgreSQL, MariaDB and SQLite execute the statements of the page and of the collector, at a company's size.
 
-Each row is a statement with the tables that it reads, in the database's own words (EXPLAIN), and its time. It needs
-PostgreSQL's programs; MariaDB's, mysqlclient and aiomysql for MariaDB.
+EXPLAIN shows how each statement reads its tables. It needs PostgreSQL's programs, and for MariaDB also MariaDB's
+programs, mysqlclient and aiomysql.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 REPEATED = 3
-#: XComs of each task instance that are not ours; and ten times as many.
+#: XComs of each task instance that are not the provider's; and ten times as many.
 FOREIGN, TEN_TIMES = 6, 60
 
 
 class MariaDb(Server):
-    """An empty database ``airflow`` of MariaDB's, whose root everybody on this machine may be."""
+    """An empty MariaDB database ``airflow``; each user of this machine may connect as root."""
 
     user = "mysql" if os.geteuid() == 0 else None
 
     def command(self) -> list[str]:
-        """Return what it is started with."""
+        """Return the server's command line."""
         address = ("--bind-address=127.0.0.1", f"--port={self.port}", f"--socket={self.folder}/socket")
         return ["mariadbd", "--no-defaults", f"--datadir={self.folder}/data", "--innodb-buffer-pool-size=1G", *address]
 
     def start(self) -> None:
-        """Make it, and start it."""
+        """Create the database, and start the server."""
         how = ("--auth-root-authentication-method=normal", "--skip-test-db")
         self._run("mariadb-install-db", "--no-defaults", f"--datadir={self.folder}/data", *how)
         super().start()
@@ -55,7 +55,7 @@ class MariaDb(Server):
         self._run("mariadb", f"--socket={self.folder}/socket", "--user=root", "--execute", create)
 
     def stop(self, sent: signal.Signals = signal.SIGTERM) -> None:
-        """End it: it takes no notice of SIGINT."""
+        """Stop the server with SIGTERM: it ignores SIGINT."""
         super().stop(sent)
 
     def _run(self, *command: str) -> None:
@@ -63,7 +63,7 @@ class MariaDb(Server):
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The database's URL."""
         return f"mysql+mysqldb://root@127.0.0.1:{self.port}/airflow?charset=utf8mb4"
 
 
@@ -82,7 +82,7 @@ class Statements:
 
 
 def ask(foreign: int) -> dict[str, Any]:
-    """Let the page and the collector read, and have their statements explained; in a process of its own."""
+    """Let the page and the collector read, and explain their statements; called in a process of its own."""
     from airflow import settings
     from collector import looks
     from sized import active_operations
@@ -105,7 +105,7 @@ def ask(foreign: int) -> dict[str, Any]:
 
 
 def _explained(statements: Statements) -> Iterator[tuple[list[str], int, float]]:
-    """Yield of each statement how its tables are read, how many rows it returns, and its seconds."""
+    """Yield for each statement how it reads its tables, how many rows it returns, and its seconds."""
     from airflow_ee_provider.base.airflow_versions import database_of_its_own
 
     connection = database_of_its_own().raw_connection()
@@ -147,7 +147,7 @@ def _of_sqlite(rows: list[Any]) -> Iterator[str]:
             yield f"{found[2]}: {found[1].lower()}" + (f" ({found[3]})" if found[3] else "")
 
 
-#: How a statement is explained, and how the answer is read, by driver.
+#: By driver, the words that explain a statement, and the function that reads the result.
 EXPLAIN = {
     "psycopg2": ("explain (format json)", _of_postgres),
     "MySQLdb": ("explain", _of_mariadb),
@@ -156,7 +156,7 @@ EXPLAIN = {
 
 
 def measured(server: AbstractContextManager[Any], foreign: int) -> dict[str, Any]:
-    """Fill a database, and let the statements be explained."""
+    """Fill a database, and explain the statements in another process."""
     home = tempfile.mkdtemp(prefix="airflow-ee-bench-")
     with server as running:
         url = running.url if running else f"sqlite:///{home}/airflow.db"
@@ -190,7 +190,7 @@ def main() -> None:
 
 
 def page(results: dict[str, Any]) -> str:
-    """Return the text about what was measured: a row for each database and reader."""
+    """Return the text for the page, with a row for each database and reader."""
     rows = []
     for name, result in results.items():
         for reader in ("page", "collector"):

@@ -1,4 +1,4 @@
-"""From a kill to the cancel request on the wire."""
+"""The time from a kill to the cancel request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPEATED = 50
 
 
 async def trigger_killed(name: str) -> float:
-    """Kill a trigger that waits, as Airflow does; returns when."""
+    """Kill a waiting trigger, as Airflow does; return the time of the kill."""
     trigger = EarthEngineOperationsTrigger(
         operation_names=[name], earth_engine_conn_id="earth_engine_default", poll_interval=30, cancel_on_kill=True
     )
@@ -31,7 +31,7 @@ async def trigger_killed(name: str) -> float:
 
 
 def sensor_killed(name: str) -> float:
-    """Kill a task that waits in a worker; returns when."""
+    """Kill a task that waits in a worker; return the time of the kill."""
     sensor = EarthEngineOperationsSensor(task_id="wait", operation_names=[name], cancel_on_kill=True)
     sensor.poke({})
     killed = time.time()
@@ -40,12 +40,12 @@ def sensor_killed(name: str) -> float:
 
 
 def reaction(served: Served, name: str, killed: float) -> float:
-    """Milliseconds until the emulator had answered the cancel request."""
+    """Return the milliseconds from the kill to the emulator's response to the cancel request."""
     return min(1000 * (e["time"] - killed) for e in served.journal() if e["path"] == f"{name}:cancel")
 
 
 def main() -> None:
-    """Kill again and again, and print how long it took."""
+    """Kill repeatedly, and print the times."""
     rows = []
     with emulator() as served:
         served.connect()

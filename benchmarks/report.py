@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from dev.evidence import stamp  # noqa: E402
 
-#: What is measured against Earth Engine's emulator, and what is measured at an Airflow with a large database.
+#: Benchmarks against Earth Engine's emulator, and benchmarks of an Airflow with a large database.
 FIRST = ("watch", "start", "many", "cancel", "reaction", "asked", "imports")
 AT_SIZE = ("page", "size", "plans", "collector", "company")
 BENCHMARKS = (*FIRST, *AT_SIZE)
@@ -62,7 +62,7 @@ loop waits longer for a core: compare its processor time for a loop, and the hea
 
 
 def main() -> None:
-    """Run those that are named, or all, one after the other; the pages' other sections stay as they are."""
+    """Run the named benchmarks, or all, one after the other; the pages' other sections do not change."""
     page, names = Path(sys.argv[1]), sys.argv[2:] or BENCHMARKS
     pages = [(page, INTRODUCTION, FIRST), (page.with_name("performance-at-size.md"), INTRODUCTION_AT_SIZE, AT_SIZE)]
     sections = {name: section for one, *_ in pages for name, section in _sections(one).items() if name not in names}
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _sections(page: Path) -> dict[str, str]:
-    """Return what the page has, by benchmark."""
+    """Return the page's sections, by benchmark."""
     if not page.exists():
         return {}
     names = {TITLES[name].split("\n")[0]: name for name in BENCHMARKS}
@@ -89,14 +89,14 @@ def _sections(page: Path) -> dict[str, str]:
 def _run(name: str) -> str:
     command = [sys.executable, str(HERE / f"{name}.py")]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    # Airflow and the official client print, too: a benchmark's own words come last.
+    # Airflow and the official client also print; the benchmark's own output comes last.
     lines = output.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("RESULT"))
     return "\n".join(lines[start + 1 :])
 
 
 def _where(name: str) -> str:
-    """Say when and on what this was measured."""
+    """Return when and with what a benchmark was measured."""
     from airflow import __version__
 
     return f"{stamp(name)}, Airflow {__version__}, Python {platform.python_version()}, {os.cpu_count()} cores."

@@ -1,6 +1,6 @@
-"""Fills Airflow's database, and a list of Earth Engine's, as a company has them after ten days; the same each time.
+"""Fills Airflow's database like a company's after ten days, always with the same rows; names the operations for them.
 
-PostgreSQL, SQLite, MySQL and MariaDB; each statement fills a table, so that it takes seconds.
+It supports PostgreSQL, SQLite, MySQL and MariaDB. One statement fills a table, so that it takes only seconds.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 PROJECT = "demo"
 
-#: Tasks of a run that record an operation each: the first ones.
+#: The most tasks of a run that record an operation each: its first tasks.
 OURS = 5
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large the database is.
+    """The size of the database.
 
-    :param runs: one after the other, over `days`; the last `active` of them have not ended.
+    :param runs: runs, one after the other over `days`; the last `active` of them have not ended.
     :param orphans: runs before these whose first task has failed and left its operation running.
-    :param foreign: XComs of each task instance that are not ours.
-    :param oldest: whether an operation of the first run is still active, as one in a long queue is.
+    :param foreign: XComs of each task instance that are not the provider's.
+    :param oldest: whether an operation of the first run is still active, as in a long queue.
     """
 
     runs: int = 20_500
@@ -44,7 +44,7 @@ class Size:
 
     @property
     def seconds(self) -> float:
-        """Between two runs."""
+        """The seconds between two runs."""
         return self.days * 86400 / self.runs
 
     def tasks_of(self, run: int) -> int:
@@ -69,7 +69,7 @@ class Size:
         return START + timedelta(days=-self.days, seconds=run * self.seconds)
 
 
-#: When it was filled; the same in a benchmark's other processes.
+#: When the database was filled; the same in all processes of a benchmark.
 START = datetime.fromisoformat(
     os.environ.setdefault("SEEDED_AT", datetime.now(timezone.utc).isoformat(timespec="seconds"))
 )
@@ -88,7 +88,7 @@ class _Dialect:
         self.tables = inspect(connection)
 
     def ago(self, seconds: str) -> str:
-        """Return the time so many seconds before `START`."""
+        """Return the time that is some seconds before `START`."""
         now = int(START.timestamp())
         return {
             "postgresql": f"to_timestamp({now} - ({seconds}))",
@@ -120,7 +120,7 @@ class _Dialect:
         return "false" if "bool" in kind else self.uuid("0") if "uuid" in kind else "0"
 
     def insert(self, connection: Connection, table: str, values: dict[str, str], source: str) -> None:
-        """Insert rows: what is given, and something for each other column that needs a value."""
+        """Insert rows with the given values, and with some value for each other column that needs one."""
         present = {}
         for column in self.tables.get_columns(table):
             name, kind = column["name"], str(column["type"]).lower()
@@ -133,7 +133,7 @@ class _Dialect:
 
 
 def fill(engine: Engine, size: Size) -> dict[str, int]:
-    """Fill the tables, unless they are; returns how many rows each has."""
+    """Fill the tables, unless they are filled; return the number of rows of each."""
     is_filled = inspect(engine).has_table("seed_run")
     with engine.begin() as connection:
         dialect = _Dialect(connection)
@@ -152,7 +152,7 @@ def fill(engine: Engine, size: Size) -> dict[str, int]:
 
 
 def _without_foreign_keys(connection: Connection) -> None:
-    """Let rows be without those that they refer to: all that matter are here."""
+    """Turn off foreign keys: only the rows that matter are inserted. On MySQL, also set the SQL mode and time zone."""
     for statement in {
         "postgresql": ["set session_replication_role = replica"],
         "sqlite": ["pragma foreign_keys = off"],
@@ -168,7 +168,7 @@ def _without_foreign_keys(connection: Connection) -> None:
 
 
 def _numbers(connection: Connection, size: Size) -> None:
-    """Make a table of runs and tasks: ``n``, ``t``, and the sequence ``k`` of what each task has."""
+    """Create tables of the runs ``n``, the tasks ``t`` and the numbers ``k`` of each task's foreign XComs."""
     for name, columns in (("seed_run", "n integer primary key, seconds float"), ("seed_task", "t integer primary key")):
         connection.execute(text(f"create table {name} ({columns})"))
     connection.execute(text("create table seed_key (k integer primary key)"))

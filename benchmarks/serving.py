@@ -1,4 +1,4 @@
-"""What the benchmarks share: an emulator in a process of its own, so that only the client's CPU-time is measured."""
+"""Shared by the benchmarks: an emulator in a process of its own, so that only the client's CPU time is measured."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ class Served:
         return entries
 
     def connect(self) -> None:
-        """Let ``earth_engine_default`` lead there, in this process and its children."""
+        """Point ``earth_engine_default`` to the emulator, in this process and its children."""
         extra = {"project": "demo", "is_anonymous": True}
         connection = {"conn_type": "earth_engine", "host": self.url, "extra": extra}
         os.environ["AIRFLOW_CONN_EARTH_ENGINE_DEFAULT"] = json.dumps(connection)
 
 
 def table(rows: Iterable[Iterable[str]], *headings: str) -> str:
-    """Return a table in Markdown; numbers to the right."""
+    """Return a table in Markdown; all columns but the first are right-aligned."""
     aligned = ("left", *("right",) * (len(headings) - 1))
     return tabulate(rows, headings, tablefmt="github", disable_numparse=True, colalign=aligned)
 
 
-#: What Airflow's own home page asks for: its users come to ours by way of it.
+#: The requests of Airflow's home page, which users open before the provider's page.
 HOME = (
     "/ui/config",
     "/ui/auth/menus",
@@ -77,10 +77,10 @@ HOME = (
 
 
 def use(url: str, headers: dict[str, str]) -> None:
-    """Use an API server as its first users do.
+    """Send the requests of an API server's first users.
 
-    What was made while it started waits for Python's garbage collector, which goes through all of it, for half a
-    second, once a few more things are made. That is to be over before we are measured, who might be the ones.
+    During the first requests after the server's start, Python's garbage collector visits all objects that the start has
+    created, which takes half a second. This must happen before the measurement.
     """
     for path in HOME * 200:
         requests.get(f"{url}{path}", headers=headers, timeout=60).raise_for_status()

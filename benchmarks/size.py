@@ -1,7 +1,7 @@
-"""What it costs at the size of a company's Airflow: ten days, 20,500 runs, 2.1 million XComs, 3,000 active operations.
+"""The cost on a company's Airflow: ten days, 20,500 runs, 2.1 million XComs, 3,000 active operations.
 
-It needs PostgreSQL's programs on this machine. With ``BEFORE=FOLDER``, the code in that folder is measured beside it,
-on the same database: a clone of this repository at an earlier commit.
+It needs PostgreSQL's programs on this machine. With ``BEFORE=FOLDER``, it also measures the code in that folder on the
+same database: a clone of this repository at an earlier commit.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 #: How many ended operations Earth Engine lists beside the active ones.
 ENDED = 17_000
 
-#: Browsers' tabs that look at once, for so many seconds.
+#: How many browser tabs poll at the same time, and for how many seconds.
 TABS, LOOKING = 100, 20.0
 
 
 def codes() -> dict[str, str]:
-    """Return whose code is measured: a heading, and where it is."""
+    """Return the code to measure: headings, and folders."""
     before = os.environ.get("BEFORE")
     return {**({"before": before} if before else {}), "now": str(HERE.parent)}
 
@@ -61,7 +61,7 @@ def serving(
 
 @contextmanager
 def api_server(code: str) -> Iterator[tuple[str, psutil.Process]]:
-    """Run Airflow's API server with somebody's code, and all users as admins; its address, and its process."""
+    """Run Airflow's API server with the code of a folder, and all users as admins; yield its URL and its process."""
     port = free_port()
     settings = {
         "PYTHONPATH": code,
@@ -70,7 +70,7 @@ def api_server(code: str) -> Iterator[tuple[str, psutil.Process]]:
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
     }
     command = (AIRFLOW, "api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--apps", "core")
-    # It logs each request: once a pipe that is not read is full, it would stand still.
+    # The server logs each request: it would block on a pipe that is full and not read.
     with serving(*command, env={**os.environ, **settings}, stdout=subprocess.DEVNULL) as process:
         url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 300
         while time.monotonic() < deadline:
@@ -84,7 +84,7 @@ def api_server(code: str) -> Iterator[tuple[str, psutil.Process]]:
 
 
 class Meanwhile:
-    """Asks another endpoint of the API server again and again, which needs no database: how long it takes."""
+    """Measures the response times of another endpoint of the API server, which needs no database."""
 
     def __init__(self, url: str) -> None:
         self._url, self._ends, self.took = url, threading.Event(), [0.0]
@@ -107,12 +107,12 @@ class Meanwhile:
         self._thread.join()
 
     def percentile(self, share: float = 0.99) -> float:
-        """Return how long all but a few have taken at most, in milliseconds."""
+        """Return a percentile of the response times, in milliseconds."""
         return 1000 * sorted(self.took)[min(len(self.took) - 1, int(share * len(self.took)))]
 
 
 class Results(dict[str, str]):
-    """What was measured, which is said at once: all of it takes many minutes."""
+    """The results; each is printed at once, because all of them take many minutes."""
 
     def __setitem__(self, name: str, value: str) -> None:
         print(f"{name}: {value}", file=sys.stderr, flush=True)
@@ -120,7 +120,7 @@ class Results(dict[str, str]):
 
 
 def doors(code: str, emulator: str) -> dict[str, str]:
-    """Ask an API server as the page and the stale-operations operator do."""
+    """Send an API server the requests of the page and of the stale-operations operator."""
     found = Results()
     with api_server(code) as (url, process):
         headers = {"Authorization": f"Bearer {requests.get(f'{url}/auth/token', timeout=60).json()['access_token']}"}
@@ -187,7 +187,7 @@ def orphans(url: str, headers: dict[str, str]) -> dict[str, str]:
 
 
 def tabs(ask: Callable[[], requests.Response]) -> int:
-    """Let many tabs look every five seconds; returns how many answers they got."""
+    """Send the requests of many tabs every five seconds; return the number of responses."""
     ends, count = time.monotonic() + LOOKING, []
 
     def look() -> None:
@@ -205,12 +205,12 @@ def tabs(ask: Callable[[], requests.Response]) -> int:
 
 
 def listed(emulator: str) -> int:
-    """Return how many requests Earth Engine has had."""
+    """Return how many requests Earth Engine has received."""
     return len(requests.get(f"{emulator}/emulator/journal", timeout=300).json())
 
 
 def command(code: str, *arguments: str) -> str:
-    """Run ``airflow earth-engine``; returns its seconds, beyond a command of Airflow's own, and its memory."""
+    """Run ``airflow earth-engine``; return its seconds beyond a command of Airflow's own, and its memory."""
     took = []
     for words in (("connections", "list"), ("earth-engine", *arguments)):
         begun, peak = time.perf_counter(), 0
@@ -241,7 +241,7 @@ def reading(code: str, *arguments: str) -> dict[str, float]:
 
 
 def measured(code: str) -> dict[str, str]:
-    """Measure somebody's code."""
+    """Measure the code of a folder."""
     found = Results()
     for name, arguments in (("", ()), (", one of them of ten days ago", ("oldest",))):
         one = reading(code, *arguments)

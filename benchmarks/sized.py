@@ -1,6 +1,6 @@
-"""One measurement of `size`, in a process of its own, so that its memory is its own; prints a line of JSON.
+"""One measurement of `size`, in a process of its own, so that only its own memory counts; prints a line of JSON.
 
-It uses only what the commit before has as well: `PYTHONPATH` says whose code is measured.
+It uses only functions that the earlier commit has as well: `PYTHONPATH` selects the code to measure.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ REPEATED = 3
 
 
 def reading(*, oldest: bool) -> dict[str, Any]:
-    """Ask the database once which tasks the active operations belong to.
+    """Query the database for the tasks that the active operations belong to.
 
-    :param oldest: whether one of them is of ten days ago.
+    :param oldest: whether one of the operations is ten days old.
     """
     from airflow import settings
     from sqlalchemy import event
@@ -35,7 +35,7 @@ def reading(*, oldest: bool) -> dict[str, Any]:
     event.listen(settings.engine, "after_cursor_execute", took.end)
     before, found = memory(), []
     for number in range(REPEATED + 1):
-        if number == 1:  # The first one connects, and fills the database's cache.
+        if number == 1:  # The first query connects, and fills the database's cache.
             took.seconds, took.count, used, of_database = [], 0, time.process_time(), database_cpu()
         found = with_holders(operations, read_holdings)
         took.seconds.append(took.last)
@@ -76,22 +76,22 @@ class Statements:
         self.last, self.count, self._begun = 0.0, 0, 0.0
 
     def begin(self, *_: Any) -> None:
-        """Take the time."""
+        """Start the timer."""
         self._begun = time.perf_counter()
 
     def end(self, *_: Any) -> None:
-        """Add it."""
+        """Add the elapsed time."""
         self.last += time.perf_counter() - self._begun
         self.count += 1
 
 
 def memory() -> float:
-    """Return the most memory that this process has had, in MiB."""
+    """Return the peak memory of this process, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def database_cpu() -> float:
-    """Return the processor time that PostgreSQL has used, in seconds; it is in no other process's."""
+    """Return the processor time of PostgreSQL's processes, in seconds; no other process's time includes it."""
     total = 0.0
     for process in psutil.process_iter(["name", "cpu_times"]):
         if process.info["name"] == "postgres" and process.info["cpu_times"]:

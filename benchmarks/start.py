@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# Before Airflow is imported: its database is made anew.
+# Set before Airflow is imported, so that it creates a new database.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp()
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def official(served: Served, count: int) -> str:
-    """Start them in a loop, as people do in a PythonOperator."""
+    """Start the exports in a loop, as users do in a PythonOperator."""
     import ee
     from dags.start import exports
     from google.oauth2.credentials import Credentials
@@ -44,7 +44,7 @@ class Written:
         self.writes = self.bytes = 0
 
     def counting(self, push: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a `xcom_push` that is counted."""
+        """Return an `xcom_push` that counts its writes."""
 
         def pushed(ti: Any, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
             self.writes += 1
@@ -55,7 +55,7 @@ class Written:
 
 
 def ours(served: Served, count: int) -> str:
-    """Return them from the function of a ``@task.earth_engine``, in a real task."""
+    """Return the exports from the function of a ``@task.earth_engine``, in a real task."""
     from airflow.dag_processing.dagbag import DagBag
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
     from airflow.utils.db import initdb
@@ -74,7 +74,7 @@ def ours(served: Served, count: int) -> str:
 
 
 def measure(start: Callable[[Served, int], str], count: int) -> tuple[float, str, Counter[int]]:
-    """Return the seconds from the first to the last start, what it says, and the answers' HTTP statuses."""
+    """Return the seconds from the first to the last start, the result, and the responses' HTTP statuses."""
     with emulator("--pending-seconds", "1e6", *LIMITS) as served:
         said = start(served, count)
         entries = [entry for entry in served.journal() if entry["path"].endswith(":export")]
@@ -83,7 +83,7 @@ def measure(start: Callable[[Served, int], str], count: int) -> tuple[float, str
 
 
 def main() -> None:
-    """Start with each, and print what it took."""
+    """Start the exports in each way, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 3000])
     rows = []

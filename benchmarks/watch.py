@@ -1,4 +1,4 @@
-"""Waiting on many operations, in real time: what it costs, and how late their ends are noticed."""
+"""Waiting for many operations in real time: the cost, and how late their ends are noticed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
-#: Operations in all, and projects that they are spread over.
+#: The number of operations, and of the projects that they are spread over.
 SIZES = ((100, 1), (1000, 1), (3000, 1), (10000, 4))
 QUOTA = 6000  # Requests a minute, for each project.
 
 
 def operations(count: int, projects: int, seconds: float) -> Iterator[dict[str, Any]]:
-    """Half of them end in the time that is measured; there are as many that have ended long ago."""
+    """Yield operations, half of which end during the measurement."""
     chance = random.Random(count)
     for number in range(count):
         project = f"demo-{number % projects}" if projects > 1 else "demo"
@@ -38,12 +38,12 @@ def start(how: str, names: Path, seconds: float, served: Served) -> subprocess.P
     """Start a process that waits."""
     served.connect()
     command = [sys.executable, str(HERE / "watching.py"), how, str(names), "--seconds", str(seconds)]
-    with names.with_suffix(".log").open("w") as log:  # All that the tasks log, as in a triggerer.
+    with names.with_suffix(".log").open("w") as log:  # All logs of the tasks, as in a triggerer.
         return subprocess.Popen(command, stdout=log)
 
 
 def row(how: str, count: int, projects: int, found: dict[str, Any], journal: list[dict[str, Any]]) -> list[str]:
-    """Make a row of the table."""
+    """Return a row of the table."""
     minutes, statuses = found["seconds"] / 60, Counter(entry["status"] for entry in journal)
     rate = len(journal) / minutes
     cut = quantiles(found["delays"], n=100)
@@ -63,7 +63,7 @@ def row(how: str, count: int, projects: int, found: dict[str, Any], journal: lis
 
 
 def main() -> None:
-    """Let all processes wait side by side, and print what became of them."""
+    """Run all waiting processes at the same time, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--largest", type=int, default=10000)
@@ -78,7 +78,7 @@ def main() -> None:
             if count > options.largest:
                 continue
             for how in [options.only] if options.only else ["triggers", "one_by_one"]:
-                # An emulator counts the requests of all projects together; Earth Engine counts each one's.
+                # The emulator limits the requests of all projects together; Earth Engine limits those of each project.
                 served = stack.enter_context(emulator(*(limits if projects == 1 else limits[-2:])))
                 served.add({"project": "demo", "pending_seconds": 0, "run_seconds": 0} for _ in range(count))
                 names = folder / f"{how}-{count}.json"

@@ -1,4 +1,4 @@
-"""One process that waits on many operations: with the provider's trigger, or with a polling coroutine for each.
+"""One process that waits for many operations: with the provider's trigger, or with a polling coroutine for each.
 
 Prints one line of JSON; `watch.py` starts it.
 """
@@ -32,7 +32,7 @@ LOG = logging.getLogger(__name__)
 
 
 async def with_triggers(names: list[str], interval: float, ended: dict[str, float]) -> None:
-    """Run the product's triggers, one for each operation, as the triggerer does."""
+    """Run the provider's triggers, one for each operation, as the triggerer does."""
 
     async def wait(name: str) -> None:
         trigger = EarthEngineOperationsTrigger(
@@ -51,17 +51,17 @@ async def with_triggers(names: list[str], interval: float, ended: dict[str, floa
 
 
 async def one_by_one(names: list[str], interval: float, ended: dict[str, float]) -> None:
-    """Poll each operation by itself, as every provider does today; kindly, with one session for all."""
+    """Poll each operation separately, as other providers do, but with one session for all."""
     account = await EarthEngineAsyncHook().open()
     async with await aiohttp_session() as session:
         transport = AiohttpTransport(session, account.base_url, account.credentials)
-        transport._limiter = RateLimiter(rate=1e9)  # Nobody paces them.
+        transport._limiter = RateLimiter(rate=1e9)  # No rate limit.
 
         async def wait(name: str) -> None:
             await asyncio.sleep(interval * hash(name) / 2**64 % interval)
             while True:
                 operation = await run_async(attempt(get_operation(OperationName.parse(name))), transport, LOG)
-                if isinstance(operation, Operation) and operation.end_time:  # An error is no reason to give up.
+                if isinstance(operation, Operation) and operation.end_time:  # Polling continues after an error.
                     ended[name] = time.time() - operation.end_time.timestamp()
                     return
                 await asyncio.sleep(interval)
@@ -70,7 +70,7 @@ async def one_by_one(names: list[str], interval: float, ended: dict[str, float])
 
 
 async def measure(how: Any, names: list[str], interval: float, seconds: float) -> dict[str, Any]:
-    """Wait on all of them for a while."""
+    """Wait for all operations for some time, and return the measurements."""
     ended: dict[str, float] = {}
     lags = [0.0]
 
@@ -89,12 +89,12 @@ async def measure(how: Any, names: list[str], interval: float, seconds: float) -
         task.cancel()
     for task in tasks:
         with suppress(asyncio.CancelledError):
-            await task  # What went wrong is raised here.
+            await task  # Raises the task's error, if there was one.
     return {"delays": list(ended.values()), "cpu": cpu, "memory": memory, "lag": max(lags), "seconds": seconds}
 
 
 def main() -> None:
-    """Wait, and print what it took."""
+    """Wait, and print the measurements."""
     parser = argparse.ArgumentParser()
     parser.add_argument("how", choices=["triggers", "one_by_one"])
     parser.add_argument("names", type=Path)

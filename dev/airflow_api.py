@@ -1,4 +1,4 @@
-"""What people do in Airflow's UI, through its REST API: for the demo and the system tests."""
+"""The actions of users in Airflow's UI, through its REST API: for the demo and the system tests."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds after which something is taken for not happening at all, on a machine that has other work as well.
+#: Seconds after which a wait fails, even on a busy machine.
 PATIENCE = 600.0
 
-#: Seconds for an answer: longer than SQLite's lock is waited for, so that no second request meets the first one.
+#: Seconds to wait for a response: longer than the wait for SQLite's lock, so that no second request meets the first.
 ANSWERED_WITHIN = 90.0
 
-#: How often an answer may be a server's error.
+#: How many server errors end a call.
 MOST_REFUSALS = 5
 
-#: What a task does not leave unless somebody acts; and for how many seconds it is in one before that is believed.
+#: States that a task does not leave by itself; and after how many seconds such a state counts as final.
 FINAL_STATES = ("success", "failed", "skipped", "upstream_failed", "removed")
 FINAL_FOR = 60.0
 
 
 class AirflowApi:
-    """The REST API of an Airflow 3; the system tests know what differs with Airflow 2."""
+    """The REST API of an Airflow 3; the system tests have the differences of Airflow 2."""
 
     if TYPE_CHECKING:
         url: str
 
         @property
         def authorization(self) -> str:
-            """The header of that name."""
+            """The value of the ``Authorization`` header."""
 
     api_path = "/api/v2"
-    #: One request at a time: on SQLite, an API server that answers two that write can lock itself out for minutes.
+    #: One request at a time: on SQLite, an API server with two concurrent writes can lock itself out for minutes.
     _turn: ClassVar[threading.Lock] = threading.Lock()
-    #: What a new DAG run is made with besides its conf.
+    #: The body of the request for a new DAG run, besides its id and its conf.
     run_body: ClassVar[dict[str, Any]] = {"logical_date": None}
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Call the REST API; returns its JSON.
+        """Call the REST API; return the response's JSON.
 
-        :raises RuntimeError: with the answer, if it is an error.
+        :raises RuntimeError: with the response, if it is an error.
         """
         import requests
 
@@ -62,7 +62,7 @@ class AirflowApi:
                 if time.monotonic() > until:
                     raise TimeoutError(f"{method} {path}: Airflow's API does not answer.") from None
                 continue
-            if answer.ok or (attempt and answer.status_code == 409):  # A former attempt has come through.
+            if answer.ok or (attempt and answer.status_code == 409):  # An earlier attempt has succeeded.
                 return answer.json() if answer.content else None
             refusals += 1
             if answer.status_code < 500 or refusals == MOST_REFUSALS:
@@ -71,7 +71,7 @@ class AirflowApi:
         raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
 
     def wait_for_dags(self, *dag_ids: str) -> None:
-        """Wait until the DAGs are known; fail at once where a file cannot be imported."""
+        """Wait until the DAGs are known; fail at once if a file cannot be imported."""
 
         def known() -> bool:
             if errors := self.call("GET", "/importErrors")["import_errors"]:
@@ -128,13 +128,13 @@ class AirflowApi:
         """Return a task instance, its run's state, and the end of its log."""
         task, run = self.task(dag_id, run_id, task_id), self.run(dag_id, run_id)
         log: Any = "It has no log."
-        with suppress(Exception):  # What cannot be read must not hide why it was asked for.
+        with suppress(Exception):  # A failure here must not hide the original error.
             path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{task['try_number']}"
             log = self.call("GET", f"{path}?full_content=true")
         return f"The run is {run['state']}, the task {task}\n{str(log)[-4000:]}"
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> float:
-        """Clear a task instance, as a user does; returns when, in seconds since the epoch."""
+        """Clear a task instance, as a user does; return the time, in seconds since the epoch."""
         moment = time.time()
         self.call(
             "POST",
@@ -144,7 +144,7 @@ class AirflowApi:
         return moment
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str) -> Any:
-        """Return what a task has pushed under a key; None where it has not."""
+        """Return a task's XCom; None if it has not pushed one under this key."""
         tasks = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         entries = self.call("GET", f"{tasks}/{task_id}/xcomEntries")["xcom_entries"]
         if not any(entry["key"] == key for entry in entries):
@@ -160,11 +160,11 @@ class AirflowApi:
         self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", self.mark_body(state))
 
     def mark_body(self, state: str) -> dict[str, Any]:
-        """Return what marks a task instance."""
+        """Return the request body that marks a task instance."""
         return {"new_state": state}
 
     def pause(self, dag_id: str, *, paused: bool) -> None:
-        """Pause a DAG, or let it go on."""
+        """Pause or unpause a DAG."""
         self.call("PATCH", f"/dags/{dag_id}", {"is_paused": paused})
 
     def delete_run(self, dag_id: str, run_id: str) -> None:
@@ -177,7 +177,7 @@ class AirflowApi:
 
 
 def wait_until(condition: Callable[[], T], *, what: str, timeout: float = PATIENCE, interval: float = 0.5) -> T:
-    """Return what ``condition`` returns, once that is true.
+    """Return the result of ``condition`` once it is true.
 
     :raises TimeoutError: after ``timeout`` seconds.
     """
@@ -190,5 +190,5 @@ def wait_until(condition: Callable[[], T], *, what: str, timeout: float = PATIEN
 
 
 def seconds_since_epoch(timestamp: str) -> float:
-    """Read a timestamp of the REST API's."""
+    """Convert a timestamp of the REST API."""
     return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()

@@ -1,4 +1,4 @@
-"""``make quick``: which integration tests concern what was changed, by who imports it most directly."""
+"""``make quick``: the integration tests that import the changed files most directly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATHS = (
     *(f"evidence/{folder}" for folder in ("", "libraries/", "libraries/dags/", "roles/", "versions/")),
     "benchmarks/",
 )
-#: As many test files as a minute has time for.
+#: How many test files run in a minute.
 MOST = 6
 
 
@@ -46,7 +46,7 @@ def distances(test: str, imports: dict[str, set[str]]) -> dict[str, int]:
 
 
 def nearest(changed: set[str], imports: dict[str, set[str]], most: int = MOST) -> list[str]:
-    """Return the integration tests that import a changed file most directly, those of most changes first."""
+    """Return the integration tests that import a changed file most directly, ordered by the number of changed files."""
     tests = {name: distances(name, imports) for name in imports if name.startswith("tests/integration/test_")}
     found: Counter[str] = Counter()
     for file in changed:

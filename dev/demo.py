@@ -1,4 +1,4 @@
-"""``make demo``: the example DAGs on a real Airflow, against an emulated Earth Engine, and what becomes of each export.
+"""``make demo``: the example DAGs on a real Airflow, against an emulated Earth Engine, and the result of each export.
 
 Ends with exit code 0 only if every operation ended as it should. ``KEEP=1`` leaves Airflow running, to look around.
 """
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROJECT = "earth-demo"
-#: Seconds that all scenarios have together.
+#: The time limit of all scenarios together, in seconds.
 TIME_LIMIT = 240.0
-DAGRUN_TIMEOUT = 60.0  # As the example has it.
+DAGRUN_TIMEOUT = 60.0  # As in the example.
 
 _COLOURS = {"SUCCEEDED": "green", "CANCELLED": "green", "success": "green", "failed": "red", "FAILED": "red"}
 
 
 @dataclass
 class Scenario:
-    """One DAG run, what happens to it, and how its operation has to end.
+    """One DAG run, its event, and how its operation must end.
 
-    :param act: does what is to happen, once the export is being waited for; None where the DAG itself does.
+    :param act: causes the event, once a task waits for the export; None if the DAG itself causes it.
     :param starts: the task that starts the export.
-    :param happened_at: when it happened, in seconds since the epoch; None as long as it has not.
+    :param happened_at: returns the time of the event, in seconds since the epoch; None before it.
     """
 
     title: str
@@ -66,16 +66,16 @@ class Scenario:
 
     @property
     def finished(self) -> bool:
-        """Whether both Airflow and Earth Engine are done with it."""
+        """Whether the DAG run and the operation have ended, and the event has happened."""
         return self.run_state in ("success", "failed") and self.confirmed is not None and self.happened is not None
 
     @property
     def as_expected(self) -> bool:
-        """Whether the operation ended as it should, and nobody asked to cancel what should run on."""
+        """Whether the operation ended as it should, and no cancel was requested for an export that should succeed."""
         return self.finished and self.state == self.expected and bool(self.requested) == (self.expected == "CANCELLED")
 
     def look(self, airflow: StandaloneAirflow, service: Service) -> None:
-        """Bring what is known of it up to date, and let happen what is to happen."""
+        """Update the states, and cause the event when it is due."""
         self.run_state = airflow.run(self.dag_id, self.run_id)["state"]
         if not self.operation:
             recorded = airflow.xcom(self.dag_id, self.run_id, self.starts, OPERATIONS_KEY)
@@ -86,8 +86,8 @@ class Scenario:
         self.confirmed = operation.ended() if operation.done(now) else None
         cancels = service.requests("POST", f"{self.operation}:cancel")
         self.requested = cancels[0]["time"] if cancels else None
-        # After the looks of the task that starts it and of the one that waits, the third is the trigger's, where there
-        # is one: from then on the triggerer has it, and can be told of a kill.
+        # The task that starts the export reads it first, then the task that waits, then its trigger, if there is one:
+        # from then on the triggerer runs the trigger, and a kill can reach it.
         if self.act and self.acted is None and operation.reads >= 3:
             self.acted = time.time()
             self.act(self, airflow, service)
@@ -109,7 +109,7 @@ def _timed_out(scenario: Scenario, airflow: StandaloneAirflow) -> float | None:
 
 
 def scenarios() -> list[Scenario]:
-    """Return what the demo shows."""
+    """Return the scenarios of the demo."""
     example, failing = "example_earth_engine_cancel", {"simulate_failure": True}
     return [
         Scenario("a task fails: the DAG's callback", f"{example}_on_failure", _task_failed, conf=failing),
@@ -144,7 +144,7 @@ def scenarios() -> list[Scenario]:
 
 
 def table(shown: list[Scenario]) -> Table:
-    """Show how far all scenarios are."""
+    """Return a table of the progress of all scenarios."""
     made = Table(title="Earth Engine exports whose DAG no longer wants them", title_justify="left")
     for heading in ("What happens", "DAG run", "Operation", "Earth Engine says"):
         made.add_column(heading, overflow="fold")
@@ -171,7 +171,7 @@ def _seconds(scenario: Scenario, moment: float | None) -> str:
 
 
 def play(airflow: StandaloneAirflow, service: Service, console: Console, time_limit: float = TIME_LIMIT) -> bool:
-    """Run all scenarios side by side; returns whether every operation ended as it should in so many seconds."""
+    """Run all scenarios at the same time; return whether every operation ended as it should within the time limit."""
     shown = scenarios()
     airflow.wait_for_dags(*{scenario.dag_id for scenario in shown})
     for scenario in shown:
@@ -196,8 +196,8 @@ def play(airflow: StandaloneAirflow, service: Service, console: Console, time_li
 
 
 def main() -> int:
-    """Run the demo; returns the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # However it ends, Airflow ends with it.
+    """Run the demo; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # On SIGTERM, Airflow ends, too.
     parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
     parser.add_argument("--dags-folder", type=Path, required=True, help="the folder with the example DAGs")
     options = parser.parse_args()

@@ -1,7 +1,7 @@
 """``make evidence``: which pages of test results are of this code, and which are older.
 
-A generated page has a stamp for what was measured: the day, a digest of the package and one of the program that
-measured. The digests leave out comments and docstrings, which change no result.
+A generated page has a stamp for each measurement: the day, a digest of the package, and a digest of the program that
+measured. The digests ignore comments and docstrings, which change no result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "airflow_ee_provider"
 RESULTS = ROOT / "docs" / "results"
-#: Programs that measure: the file that is run, and the folders with what it runs elsewhere.
+#: Programs that measure: the file to run, and the folders with code that runs in other processes.
 PROGRAMS = {
     "matrix": ("evidence/matrix.py", "tests/system/dags"),
     "moments": ("evidence/moments.py", "tests/system/dags"),
@@ -41,7 +41,7 @@ STAMP = re.compile(r"(?P<day>\d{4}-\d\d-\d\d), code (?P<package>[0-9a-f]{8})/(?P
 
 
 class Stamp(NamedTuple):
-    """What a page says of when and on which code something was measured."""
+    """When, and on which code, something was measured, as a page states it."""
 
     day: str
     package: str
@@ -53,14 +53,14 @@ class Stamp(NamedTuple):
 
     @property
     def changed(self) -> list[str]:
-        """What is not as it was when this was measured; nothing if all is."""
+        """What has changed since the measurement; empty if nothing has."""
         now = stamp(self.name)
         parts = {"the package": self.package != now.package, PROGRAMS[self.name][0]: self.program != now.program}
         return [part for part, is_changed in parts.items() if is_changed]
 
 
 def stamp(name: str) -> Stamp:
-    """Return the stamp of what a program measures now; its text goes into the page."""
+    """Return the stamp of a measurement that a program makes now; its text goes into the page."""
     return Stamp(f"{datetime.now(timezone.utc):%Y-%m-%d}", _digest_of_package(), name, _digest_of_program(name))
 
 
@@ -71,7 +71,7 @@ def _digest_of_package() -> str:
 
 @cache
 def _digest_of_program(name: str) -> str:
-    """Return the digest of a program, with all that it imports but the package."""
+    """Return the digest of a program and of all that it imports, except the package."""
     files = {file for file in _files() if not file.startswith(f"{PACKAGE}/")}
     program, *folders = PROGRAMS[name]
     found: set[str] = set()
@@ -98,7 +98,7 @@ def _digest(files: Iterator[str] | set[str]) -> str:
 
 
 def _code(text: str) -> str:
-    """Return what a file does: its syntax tree, without docstrings."""
+    """Return a file's code without comments and docstrings."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -121,7 +121,7 @@ def stamps(text: str) -> Iterator[tuple[str, Stamp]]:
 
 
 def main() -> int:
-    """List the stamps of all pages; 1 if one is older than the code."""
+    """List the stamps of all pages; return 1 if one is older than the code."""
     old = 0
     for page in sorted(RESULTS.glob("*.md")):
         found = list(stamps(page.read_text(encoding="utf-8")))

@@ -19,32 +19,32 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-#: What the part is called that serves the tasks.
+#: The name of the API server for the tasks.
 TASKS_API = "api-server-for-tasks"
 
 
 class StandaloneAirflow(AirflowApi):
     """Airflow's parts on SQLite, from the running interpreter's environment; a context manager.
 
-    Whatever it starts listens on this machine only, and no log server is among it: everybody who reaches it is an
-    admin. For Airflow 3; the system tests know what differs with Airflow 2.
+    All parts listen on this machine only, and no log server is started: every user who can reach them is an admin. For
+    Airflow 3; the system tests have the differences of Airflow 2.
 
-    :param home: its AIRFLOW_HOME; everything that it writes goes there.
+    :param home: its AIRFLOW_HOME, with all files that it writes.
     :param dags_folder: its DAGs.
-    :param environment: more variables, for example connections.
+    :param environment: more environment variables, for example connections.
     """
 
-    #: Where the API says how Airflow's parts are.
+    #: The API's path with the health of Airflow's parts.
     health_path = "/api/v2/monitor/health"
     healthy_parts: ClassVar[tuple[str, ...]] = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-    #: What it starts: each part's command line. `airflow standalone` would open its log servers to the network.
+    #: Each part's command line. `airflow standalone` would open its log servers to the network.
     parts: ClassVar[dict[str, tuple[str, ...]]] = {
         "api-server": ("api-server", "--host", "127.0.0.1", "--workers", "1"),
         "scheduler": ("scheduler", "--skip-serve-logs"),
         "dag-processor": ("dag-processor",),
         "triggerer": ("triggerer", "--skip-serve-logs"),
-        # Tasks have an API server of their own: on SQLite, one that serves both them and the users can lock itself out,
-        # writing on its event loop while it is that loop which a task's transaction waits for.
+        # Tasks have an API server of their own: on SQLite, a server for both tasks and users can lock itself out, if it
+        # writes on its event loop while a task's transaction waits for that loop.
         TASKS_API: (
             "api-server",
             "--apps",
@@ -62,14 +62,14 @@ class StandaloneAirflow(AirflowApi):
         self.home = home.resolve()
         self.port, self._tasks_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        # The user's own Airflow has nothing to say here.
+        # The settings of the user's own Airflow do not apply.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         self.environment = {**inherited, **self.settings(dags_folder.resolve()), **(environment or {})}
         self._airflow = Path(sys.executable).parent / "airflow"
         self._started: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def settings(self, dags_folder: Path) -> dict[str, str]:
-        """Return the environment's variables that configure it."""
+        """Return the environment variables that configure it."""
         return {
             "AIRFLOW_HOME": str(self.home),
             # Airflow's parts find each other through PATH.
@@ -87,7 +87,7 @@ class StandaloneAirflow(AirflowApi):
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__WORKERS": "1",
-            # A callback that comes while its file is being parsed waits for the next time, 30 s by default.
+            # A callback that arrives while its file is parsed waits for the next parse: 30 s by default.
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "20",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -96,13 +96,13 @@ class StandaloneAirflow(AirflowApi):
 
     @cached_property
     def authorization(self) -> str:
-        """The header with which its REST API is called."""
+        """The ``Authorization`` header for its REST API."""
         import requests
 
         return f"Bearer {requests.get(f'{self.url}/auth/token', timeout=30).json()['access_token']}"
 
     def __enter__(self) -> StandaloneAirflow:
-        """Start it, and wait until all of its parts are healthy."""
+        """Start Airflow, and wait until all of its parts are healthy."""
         self.home.mkdir(parents=True, exist_ok=True)
         try:
             self.make_database()
@@ -118,7 +118,7 @@ class StandaloneAirflow(AirflowApi):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End every process that it started, and those that they started."""
+        """End every process that it started, and their children."""
         import psutil
 
         for send in (psutil.Process.terminate, psutil.Process.kill):
@@ -131,7 +131,7 @@ class StandaloneAirflow(AirflowApi):
     def make_database(self) -> None:
         """Make an empty database."""
         with closing(sqlite3.connect(self.home / "airflow.db")) as database:
-            database.execute("PRAGMA journal_mode=WAL")  # Kept in the file: readers and a writer side by side.
+            database.execute("PRAGMA journal_mode=WAL")  # Stored in the file: allows readers beside a writer.
 
     def prepare(self) -> None:
         """Make the database's tables."""
@@ -143,7 +143,7 @@ class StandaloneAirflow(AirflowApi):
             raise RuntimeError(f"airflow {' '.join(arguments[:2])} has failed; see {self.home}/{arguments[0]}.log")
 
     def start(self, part: str) -> None:
-        """Start a part of it, or all that run a command: ``triggerer-2``, ``triggerer``."""
+        """Start a part, such as ``triggerer-2``, or all parts of a command, such as ``triggerer``."""
         for name in self._named(part):
             self._run(name, self.parts[name])
 
@@ -162,14 +162,14 @@ class StandaloneAirflow(AirflowApi):
         return process
 
     def environment_of(self, _part: str) -> dict[str, str]:
-        """Return the environment's variables of a part, or of a command."""
+        """Return the environment variables of a part, or of a command."""
         return self.environment
 
     def _named(self, part: str) -> list[str]:
         return [part] if part in self.parts else [name for name, (run, *_) in self.parts.items() if part == run]
 
     def kill(self, part: str, sent: signal.Signals = signal.SIGTERM) -> None:
-        """End a part of it, or all that run a command, and wait until they have gone; their tasks go on."""
+        """End a part, or all parts of a command, and wait until they have ended; their tasks continue."""
         import psutil
 
         def gone(process: psutil.Process) -> bool:
@@ -180,12 +180,12 @@ class StandaloneAirflow(AirflowApi):
                 process.send_signal(sent)
                 wait_until(partial(gone, process), timeout=60, what=f"the {part} to end")
         for _, started in self._started:
-            started.poll()  # Those that have ended are waited for.
+            started.poll()  # Reap the processes that have ended.
 
     def processes_of(self, part: str, *, with_tasks: bool = False) -> list[Any]:
-        """Return the processes of a part, or of all that run a command, as psutil has them.
+        """Return psutil's processes of a part, or of all parts of a command.
 
-        :param with_tasks: also those that run tasks, or parse files, for it: all that goes with a machine.
+        :param with_tasks: also return their processes that run tasks or parse files: all that a lost machine would end.
         """
         import psutil
 
@@ -201,10 +201,10 @@ class StandaloneAirflow(AirflowApi):
         return [process for process in _of_sessions(main) if with_tasks or is_own(process)]
 
     def descendants(self) -> list[Any]:
-        """Return the processes that it started, and those that they started, as psutil has them.
+        """Return psutil's processes of all that it started, and of their children.
 
-        They are known by their session, since a part that was killed leaves children to nobody; and by the AIRFLOW_HOME
-        in their environment, since a killed task leaves a process that cancels its operations in a session of its own.
+        They are found by their session, since the children of a killed part have lost their parent; and by the
+        AIRFLOW_HOME in their environment, since a killed task leaves a process that cancels in a session of its own.
         """
         import psutil
 
@@ -218,7 +218,7 @@ class StandaloneAirflow(AirflowApi):
     def _is_at_home(self, process: Any) -> bool:
         import psutil
 
-        with suppress(psutil.Error):  # Somebody else's, or it has ended.
+        with suppress(psutil.Error):  # The process is another user's, or has ended.
             return bool(process.environ().get("AIRFLOW_HOME") == str(self.home))
         return False
 
@@ -243,7 +243,7 @@ def _of_sessions(leaders: set[int]) -> list[Any]:
 
 
 def _session(process_id: int) -> int | None:
-    with suppress(OSError):  # It has ended meanwhile.
+    with suppress(OSError):  # The process has ended.
         return os.getsid(process_id)
     return None
 

@@ -46,7 +46,7 @@ that the model finds each of a list of [known faults](../../tests/model/mutants.
 
 
 def write(page: Path, row: str) -> None:
-    """Put a row of the table into a page, in place of the one that its versions had."""
+    """Put a row into the page's table, in place of the row of the same versions."""
     text = page.read_text(encoding="utf-8")
     before, _, table = text.partition("\n## Every moment, in a model\n")
     rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith("| Airflow")]

@@ -27,7 +27,7 @@ HEADINGS = {
     "started": "plain task that has ended",
 }
 
-#: In a cell of an Airflow that does not know what happens.
+#: The text of a cell if this version of Airflow does not have the event.
 NEW = "not in this version"
 
 TITLE = "# Lifecycle: measured on each Airflow version\n"
@@ -60,13 +60,13 @@ cancelled](../lifecycle.md) is the summary. The DAGs are in
   tasks. *Two clocks wrong by an hour*: one worker's clock is late, one triggerer's is early.
 """
 
-#: Only while cells of an earlier measurement are on the page.
+#: Only if the page has cells of an earlier measurement.
 EARLIER = """- *orphaned*, *stale*: cells that were measured before the provider had the collector. The operation kept
   running until `EarthEngineCancelStaleOperationsOperator` cancelled it: with `orphaned=True`, or by its description.
 """
 
 
-#: How the last line begins of what was measured on a version.
+#: The beginning of the last line of a version's section.
 MEASURED = "\nMeasured last: "
 
 MOMENTS = """
@@ -84,9 +84,9 @@ its operations. If Airflow loses a mark (SQLite), the test marks the task again,
 
 
 def moments(results: list[dict[str, Any]], known: str) -> str:
-    """Return what was measured at any moment of a start.
+    """Return the section about random moments of a start.
 
-    :param known: the rows that the page has: those of other versions stay.
+    :param known: the page's present rows; those of other versions stay.
     """
     again = tuple(f"| {result['version']} |" for result in results)
     rows = [row for row in known.splitlines() if not row.startswith(again)]
@@ -100,8 +100,8 @@ def moments(results: list[dict[str, Any]], known: str) -> str:
 def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]], before: str) -> tuple[str, list[str]]:
     """Return the page, and a line for each cell that is not as promised.
 
-    :param before: the page as it was: what has not been measured again stays.
-    :raises ValueError: if that is another page.
+    :param before: the present page; results that were not measured again stay.
+    :raises ValueError: if it is another page.
     """
     if before and not before.startswith(TITLE):
         raise ValueError("This is not the page that `make matrix` writes: docs/results/lifecycle.md.")
@@ -121,9 +121,9 @@ def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]], before
 
 
 def _tables(version: str, cells: dict[str, Any], section: str, broken: list[str]) -> Iterator[str]:
-    """Yield the lines of what was measured on a version.
+    """Yield the lines of a version's section.
 
-    :param section: what the page says of it already, which stays where nothing new was measured.
+    :param section: the present section; cells that were not measured again stay.
     """
     table, _, below = section.partition("\n\n")[2].partition("\n\n")
     texts = _texts(table) | {name: _text(cell) for name, cell in cells.items()}
@@ -135,7 +135,7 @@ def _tables(version: str, cells: dict[str, Any], section: str, broken: list[str]
         if event.production and "production" not in version:
             continue
         if "," in version and not any(f"{holder}__{event_id}" in texts for holder in holders):
-            continue  # With XComs in an object store, or in production, a part of them is measured.
+            continue  # With XComs in an object store, or in production, only some events are measured.
         row = [_cell(texts, holder, event_id, version, broken) for holder in holders]
         yield f"| {SENTENCES[event_id]} | {' | '.join(row)} | {event.who} |"
     mapped = cells.get("mapped__run_marked_failed")
@@ -150,7 +150,7 @@ def _tables(version: str, cells: dict[str, Any], section: str, broken: list[str]
 
 
 def _texts(table: str) -> dict[str, str]:
-    """Return what a table says of its cells, by their names."""
+    """Return the texts of a table's cells, by the cells' names."""
     if not table:
         return {}
     holders = {heading: holder for holder, heading in HEADINGS.items()}
@@ -177,10 +177,10 @@ def _changes(cells: dict[str, Any], version: str, broken: list[str]) -> list[str
 
 
 def _text(cell: dict[str, Any]) -> str:
-    if cell["observed"] == "janitor":  # Of earlier measurements.
+    if cell["observed"] == "janitor":  # In earlier measurements.
         return "stale"
     if cell["kept"]:
-        # A deadline's own time is known a moment less exactly than the request's.
+        # The time of a deadline is known less exactly than the time of a request.
         return re.sub(r"^-0\.\d", "0.0", str(cell["observed"]))
     return f"**{cell['observed']}**"
 

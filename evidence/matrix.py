@@ -37,7 +37,7 @@ def measure(
 ) -> list[Cell]:
     """Run the cells of these holders and events on the running interpreter's Airflow.
 
-    :param traces: under which name those of the cells are kept for the model.
+    :param traces: the name under which the cells' traces are stored for the model.
     """
     cells = [
         Cell(holder, event_id)
@@ -53,7 +53,7 @@ def measure(
         booted(emulator, object_store=object_store, airflow_class=airflow_class) as airflow,
     ):
         run_cells(cells, airflow, emulator)
-        if not getattr(airflow, "clocks", None):  # Logs have the times of their machines.
+        if not getattr(airflow, "clocks", None):  # Wrong clocks write wrong times to the logs.
             keep([trace_of_cell(cell, airflow, emulator, airflow_version) for cell in cells], traces)
         if "mapped" in holders:
             cells += [mapped_group(airflow, emulator), *changed_files(airflow, emulator)]

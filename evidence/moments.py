@@ -1,7 +1,7 @@
-"""Part of ``make matrix``: what is left running when a person, or a timeout, ends a task at any moment of its start.
+"""Part of ``make matrix``: which operations keep running if a user or a timeout ends a task at a moment of its start.
 
-Nobody but the task itself can cancel: its DAGs have no callback and no teardown. Beside them runs another run of each
-DAG, to which nothing happens: its operations run on.
+Only the task itself can cancel: the DAGs have no callback and no teardown. Another run of each DAG has no event: its
+operations must keep running.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 EVENTS = ("task_marked_failed", "task_marked_success", "task_cleared", "run_marked_failed", "dagrun_timeout")
 SHAPES = ("deferred", "worker", "by_itself", "sensor")
 
-#: Tasks that start side by side: more are late on two cores.
+#: How many tasks start at the same time; on two cores, more tasks would start late.
 AT_ONCE = 5
 
-#: Seconds after the task's start in which something happens: before, while and after it starts its operations.
+#: In seconds after the task's start, the range of the event: before, while and after the task starts its operations.
 MOMENTS = (0.0, 9.0)
 
-#: Seconds after which all that is going to be cancelled has been; and after which what still runs counts as left, for
-#: a machine that is slow.
+#: In seconds after the event: when all cancels should be done; and when an operation that still runs counts as left,
+#: even on a slow machine.
 QUIET, PATIENCE = 40.0, 120.0
 
 
 @dataclass
 class Moment:
-    """A run to which something happens."""
+    """A run, and its event."""
 
     shape: str
     event: str
@@ -60,7 +60,7 @@ class Moment:
         self.run_id = airflow.trigger(self.dag_id)
 
     def look(self, airflow: StandaloneAirflow) -> None:
-        """Let it happen, once it is time."""
+        """Cause the event when it is due."""
         if self.happened is not None:
             return
         task = airflow.task(self.dag_id, self.run_id, "hold")
@@ -76,7 +76,7 @@ class Moment:
         self.act(airflow)
 
     def act(self, airflow: StandaloneAirflow) -> None:
-        """Let it happen."""
+        """Cause the event."""
         if self.event == "run_marked_failed":
             airflow.mark_run(self.dag_id, self.run_id, "failed")
         elif self.event == "task_cleared":
@@ -86,10 +86,10 @@ class Moment:
         self.happened = time.time()
 
     def is_lost(self, airflow: StandaloneAirflow) -> bool:
-        """Whether Airflow itself has forgotten what was done.
+        """Whether Airflow has lost the event.
 
-        On SQLite, which locks no row, a deferral that comes in the same moment as a mark can overwrite it: the UI shows
-        the task as deferred, and a person marks it again.
+        On SQLite, which locks no row, a deferral at the same moment as a mark can overwrite the mark: the UI shows the
+        task as deferred, and a user would mark it again.
         """
         if self.event == "run_marked_failed":
             return bool(airflow.run(self.dag_id, self.run_id)["state"] == "running")
@@ -97,7 +97,7 @@ class Moment:
         return self.event.startswith("task_marked") and state in ("running", "deferred")
 
     def is_void(self, airflow: StandaloneAirflow) -> bool:
-        """Whether the run has ended before its sensor's code ran: the export was started and left, by another task."""
+        """Whether the run ended before its sensor's code ran: another task had started the export and left it."""
         if self.shape != "sensor":
             return False
         return self.began is None or airflow.xcom(self.dag_id, self.run_id, "hold", "_earth_engine_operations") is None
@@ -107,7 +107,7 @@ class Moment:
 
 
 def left_running(moment: Moment, service: Service) -> list[str]:
-    """Return what runs and is not wanted any more: after a clear, all but what the next try holds."""
+    """Return the running operations that no task needs: after a clear, all but those of the next try."""
     now = service.clock.now()
     running = sorted((o for o in moment.mine(service) if not o.done(now)), key=lambda o: o.created)
     if moment.event != "task_cleared":
@@ -118,18 +118,18 @@ def left_running(moment: Moment, service: Service) -> list[str]:
 
 @dataclass
 class Seen:
-    """What became of all moments."""
+    """The results of all moments."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     started: Counter[tuple[str, str]] = field(default_factory=Counter)
     left: list[str] = field(default_factory=list)
-    #: How often Airflow had forgotten what was done to a task, so that it was done again.
+    #: How often Airflow lost an event, so that it was caused again.
     repeated: int = 0
     wrongly: list[str] = field(default_factory=list)
 
 
 def tried(airflow: StandaloneAirflow, service: Service, moments: list[Moment], chance: random.Random) -> Seen:
-    """Let each moment happen, a few side by side, and judge each once it is quiet."""
+    """Run all moments, a few at the same time, and judge each when its cancels should be done."""
     seen = Seen()
     airflow.wait_for_dags("moment_deferred")
     bystanders = {shape: airflow.trigger(f"moment_{shape}") for shape in SHAPES}
@@ -142,7 +142,7 @@ def tried(airflow: StandaloneAirflow, service: Service, moments: list[Moment], c
             under_way.append(todo.pop())
             under_way[-1].start(airflow, chance)
         for moment in list(under_way):
-            with suppress(RuntimeError, TimeoutError):  # Airflow is too busy: it is asked again.
+            with suppress(RuntimeError, TimeoutError):  # If Airflow is too busy, the next pass looks again.
                 moment.look(airflow)
             if moment.happened is not None:
                 under_way.remove(moment)
@@ -153,7 +153,7 @@ def tried(airflow: StandaloneAirflow, service: Service, moments: list[Moment], c
                 todo.append(Moment(moment.shape, moment.event, moment.after))
                 continue
             judge(moment, service, seen)
-            airflow.mark_run(moment.dag_id, moment.run_id, "failed")  # Whatever still lives makes room.
+            airflow.mark_run(moment.dag_id, moment.run_id, "failed")  # End everything that still runs.
             if not sum(seen.counts.values()) % 10:
                 print(f"  {sum(seen.counts.values())} of {len(moments)}, {len(seen.left)} left", flush=True)
         time.sleep(0.1)
@@ -164,7 +164,7 @@ def tried(airflow: StandaloneAirflow, service: Service, moments: list[Moment], c
 
 
 def conclude(moment: Moment, airflow: StandaloneAirflow, service: Service, seen: Seen) -> bool:
-    """Whether it is time to judge a moment; lets it happen again if Airflow has forgotten it."""
+    """Return whether it is time to judge a moment; cause its event again if Airflow has lost it."""
     waited = time.time() - (moment.happened or 0)
     if waited <= QUIET or not left_running(moment, service):
         return waited > QUIET

@@ -1,6 +1,6 @@
-"""The pictures of the page in the documents: a few hundred operations on a real Airflow, light, dark and narrow.
+"""``make pictures``: the documents' pictures of the page: light, dark and narrow.
 
-``make pictures``.
+The page shows a few hundred operations of a real Airflow.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAGE = "/plugin/earth-engine"
 
 
 def set_the_scene(airflow: StandaloneAirflow, service: Service) -> None:
-    """Let there be tiles in all states, an orphan, and a colleague's export."""
+    """Create tiles in all states, an orphan, and another user's export."""
     service.behave(pending_seconds=2, run_seconds=4000)
     service.behave("tile-?-?", pending_seconds=1, run_seconds=400)
     service.behave("tile-?-??", pending_seconds=60, run_seconds=1500)

@@ -39,33 +39,33 @@ if TYPE_CHECKING:
     from dev.standalone import StandaloneAirflow
 
 FAULTS = ("unavailable", "internal", "too_many_requests", "reset", "reset_after", "truncated", "html")
-#: Of all requests to Earth Engine, how many meet a fault.
+#: The share of requests to Earth Engine that meet a fault.
 FAULT_RATE = 0.05
 
-#: Seconds: that a wanted export runs; from the end of all runs to the judgement; between two disturbances.
+#: In seconds: how long a needed export runs; from the end of all runs to the judgement; between two disturbances.
 SHORT, SETTLE, DISTURBED_EVERY = 45, 60, (240, 420)
-#: The same in production, where there is more to disturb, and how much longer runs may take there.
+#: Seconds between two disturbances in production, which has more parts; and how many times longer runs may take there.
 DISTURBED_EVERY_IN_PRODUCTION, PATIENCE = (90, 150), 3
 
 
-#: What begins the part of the page that is another program's.
+#: The heading of the page's section that another program writes.
 EVERY_MOMENT = "\n## Every moment, in a model\n"
 
-#: What is raised where Airflow's API, or what it needs, is away or too busy.
+#: Errors if Airflow's API, or a service that it needs, is down or too busy.
 AWAY = (requests.RequestException, RuntimeError, TimeoutError)
 
 
 @dataclass
 class Processes:
-    """Memory and open files of Airflow's parts, again and again."""
+    """Samples of the memory and the open files of Airflow's parts."""
 
     samples: dict[str, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
-    #: Of PostgreSQL, how many clients there were.
+    #: Samples of the number of PostgreSQL's clients.
     connections: list[int] = field(default_factory=list)
 
     def look(self, airflow: StandaloneAirflow) -> None:
         if isinstance(airflow, ProductionAirflow):
-            with suppress(subprocess.CalledProcessError):  # It is away.
+            with suppress(subprocess.CalledProcessError):  # PostgreSQL is down.
                 self.connections.append(airflow.database.connections())
         for process in airflow.descendants():
             with suppress(psutil.Error):
@@ -81,7 +81,7 @@ class Processes:
 
 
 def part_of(process: psutil.Process, airflow: StandaloneAirflow) -> str:
-    """Return which of Airflow's parts a process is, if any; workers, parsers and log servers are none."""
+    """Return the part of Airflow that a process is; empty for processes that run tasks, parsers and log servers."""
     line = " ".join(process.cmdline()).strip()
     if "api_server" in line:
         return "api-server" if line.endswith(f"port:{airflow.port}") else "api-server for tasks"
@@ -97,20 +97,20 @@ def part_of(process: psutil.Process, airflow: StandaloneAirflow) -> str:
 
 @dataclass
 class Soaked:
-    """What there was, and what is wrong."""
+    """The runs and samples of a soak, and its errors."""
 
     service: Service
     runs: list[Run] = field(default_factory=list)
     processes: Processes = field(default_factory=Processes)
     done: Counter[str] = field(default_factory=Counter)
-    #: When something was away.
+    #: When each disturbance began and ended.
     disturbed: list[tuple[float, float]] = field(default_factory=list)
-    #: How many operations the collector has cancelled, as Airflow's audit log has it.
+    #: How many operations the collector has cancelled, according to Airflow's audit log.
     collected: int = 0
     wrong: dict[str, list[str]] = field(default_factory=dict)
 
     def undisturbed(self) -> list[Run]:
-        """Return the runs to which nothing else happened than what was to, as far as they are followed."""
+        """Return the runs without a disturbance during the time for which they are followed."""
         lives = [(run, run.started, run.happened + FOLLOWED if run.acted else run.ended) for run in self.runs]
         return [
             run
@@ -121,14 +121,14 @@ class Soaked:
 
 
 def disturb(soaked: Soaked, airflow: StandaloneAirflow, emulator: Emulator, what: str, outage: Outage) -> Thread:
-    """Let something go and come back, while everything goes on."""
+    """Cause an outage in a thread, while the soak continues."""
 
     def happen() -> None:
         gone = time.time()
         try:
             outage.happen([], airflow, emulator)
             soaked.done[what] += 1
-        except Exception:  # noqa: BLE001 (whatever it is, it is printed and counted)
+        except Exception:  # noqa: BLE001 (any error is printed and counted)
             soaked.done[f"{what}, which failed"] += 1
             traceback.print_exc()
         soaked.disturbed.append((gone, time.time()))
@@ -139,7 +139,7 @@ def disturb(soaked: Soaked, airflow: StandaloneAirflow, emulator: Emulator, what
 
 
 def soak(seconds: float, every: float, chance: random.Random, *, production: bool) -> Soaked:
-    """Start runs and do things to them, for so long; then wait until all have ended, and judge."""
+    """Start runs and cause their events for some time; then wait until all runs have ended, and judge."""
     disturbances = DISTURBANCES_IN_PRODUCTION if production else DISTURBANCES
     disturbed_every = DISTURBED_EVERY_IN_PRODUCTION if production else DISTURBED_EVERY
     patience = {"SOAK_PATIENCE": str(PATIENCE if production else 1)}
@@ -163,13 +163,13 @@ def soak(seconds: float, every: float, chance: random.Random, *, production: boo
                         runs.append(choose(chance, airflow))
                     next_run = now + chance.uniform(0.5, 1.5) * every
                 if now >= next_disturbance and is_under_way and not (disturbance and disturbance.is_alive()):
-                    queue = queue or chance.sample(list(disturbances), len(disturbances))  # Each as often as any other.
+                    queue = queue or chance.sample(list(disturbances), len(disturbances))  # All are equally frequent.
                     what = queue.pop()
                     print(f"{now - started:6.0f} s  {what}", flush=True)
                     disturbance = disturb(soaked, airflow, emulator, what, disturbances[what])
                     next_disturbance = now + chance.uniform(*disturbed_every)
                 for run in [run for run in runs if not run.finished]:
-                    with suppress(psutil.Error, *AWAY):  # It is looked at again.
+                    with suppress(psutil.Error, *AWAY):  # The next pass looks again.
                         run.look(airflow)
                 soaked.processes.look(airflow)
                 states = dict(Counter(run.state for run in runs))
@@ -183,7 +183,7 @@ def soak(seconds: float, every: float, chance: random.Random, *, production: boo
             soaked.wrong = judge(runs, service)
             collected = airflow.call("GET", "/eventLogs?event=earth_engine.cancel&limit=1&owner=" + quote(COLLECTOR))
             soaked.collected = collected["total_entries"]
-            if not production:  # Where clocks are wrong, logs have the times of their machines.
+            if not production:  # In production, wrong clocks write wrong times to the logs.
                 traces = [trace_of_run(run, airflow, emulator, airflow_version) for run in soaked.undisturbed()]
                 keep(traces, f"soak-{airflow_version}")
             if any(soaked.wrong.values()):
@@ -209,7 +209,7 @@ def main() -> int:
     for what, which in soaked.wrong.items():
         print(f"{what}: {len(which)}", *which, sep="\n  ")
     before = options.page.read_text(encoding="utf-8") if options.page.exists() else ""
-    _, separator, moments = before.partition(EVERY_MOMENT)  # `make explore` writes that.
+    _, separator, moments = before.partition(EVERY_MOMENT)  # `make explore` writes this section.
     options.page.write_text(text + separator + moments, encoding="utf-8")
     return 1 if any(soaked.wrong.values()) else 0
 

@@ -1,4 +1,4 @@
-"""The runs of a soak: what is done to each, and what must have become of its exports."""
+"""The runs of a soak: the event of each run, and the required result of its exports."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator.service import Service
     from dev.standalone import StandaloneAirflow
 
-#: Exports of each shape of DAG, and the state in which its task holds them.
+#: The number of exports, by shape of DAG.
 SHAPES = {"several": 2, "mapped": 3, "sensor": 1, "worker": 1, "timeout": 1, "policy": 1, "fail_fast": 2}
 
-#: How many of the DAGs have neither the notifier nor a teardown: the collector alone cleans up after them.
+#: The share of runs without the notifier and the teardown: only the collector cleans up after them.
 BARE = 1 / 3
 
-#: What is done to a run, in the words of the vocabulary, how often, and whether its exports are to be cancelled then.
+#: Events, in the words of the vocabulary: their relative frequency, and whether they must cancel the run's exports.
 EVENTS = {
     "nothing": (40, False),
     "task_cleared": (15, True),
@@ -42,19 +42,19 @@ EVENTS = {
 #: Events that the soak does not cause: a time limit or the DAG's own code does.
 BY_ITSELF = ("nothing", "times_out", "retry_policy", "fail_fast")
 
-#: What can happen to runs of one shape only.
+#: Events that only happen to runs of one shape.
 ONLY = {"worker_sigkill": "worker", "retry_policy": "policy", "fail_fast": "fail_fast"}
 
-#: Seconds from a start to its cancel where the start was sent again only to be cancelled.
+#: The most seconds from a start to its cancel, if the start was repeated only to cancel the operation.
 AT_ONCE = 5.0
 
-#: What ends a run, and so what another of its tasks exports.
+#: Events that end the run, and therefore also the export of its other task.
 ENDS_THE_RUN = ("run_marked_failed", "times_out", "fail_fast")
 
 
 @dataclass
 class Run:
-    """A DAG run, and what happens to it."""
+    """A DAG run, and its event."""
 
     shape: str
     event: str
@@ -63,7 +63,7 @@ class Run:
     act_after: float
     is_bare: bool = False
     began: float = 0.0
-    #: When something was done to it, and when it was seen that it has ended.
+    #: When the soak caused its event, and when the soak saw its end.
     happened: float = 0.0
     ended: float = 0.0
     acted: bool = False
@@ -79,18 +79,18 @@ class Run:
 
     @property
     def had_its_event(self) -> bool:
-        """Whether its event has happened: a run may end before anything could be done to it."""
+        """Whether its event has happened: a run may end before its event."""
         return self.acted or self.event in BY_ITSELF
 
     def exports(self, service: Service) -> list[EmulatedOperation]:
         return [o for o in list(service.operations.values()) if self.run_id in o.description]
 
     def exports_of_the_holder(self, service: Service) -> list[EmulatedOperation]:
-        """Return those of the task to which something happens."""
+        """Return the exports of the task to which the event happens."""
         return [operation for operation in self.exports(service) if not is_neighbour(operation)]
 
     def look(self, airflow: StandaloneAirflow) -> None:
-        """Bring its state up to date, and do to it what is to be done, at any moment after its task's start."""
+        """Update the run's state, and cause its event, at any moment after its task's start."""
         self.state = airflow.run(self.dag_id, self.run_id)["state"]
         if self.finished:
             self.ended = time.time()
@@ -116,19 +116,19 @@ class Run:
             signal_worker(psutil.Process(task["pid"]), signal.SIGKILL)
         else:
             airflow.mark_task(self.dag_id, self.run_id, "hold", self.event.rpartition("_")[2])
-        self.acted = True  # Otherwise it is done again: whoever was to do it was away.
+        self.acted = True  # If Airflow was down, the call above raised an error, and `look` repeats it.
 
 
 def dag_id_of(shape: str, *, is_bare: bool) -> str:
-    """Return the DAG of a shape, with or without notifier and teardown."""
+    """Return the id of a shape's DAG, with or without notifier and teardown."""
     return f"soak_{shape}{'_bare' if is_bare else ''}"
 
 
 def choose(chance: random.Random, airflow: StandaloneAirflow) -> Run:
-    """Start a run of some shape, to which something is going to happen."""
+    """Start a run of a random shape, with a random event."""
     shape = chance.choice(list(SHAPES))
     possible = {event: weight for event, (weight, _) in EVENTS.items() if ONLY.get(event, shape) == shape}
-    if shape == "mapped":  # Marked one by one, that would be another event.
+    if shape == "mapped":  # To mark its mapped tasks one by one would be another event.
         del possible["task_marked_failed"], possible["task_marked_success"]
     [event] = chance.choices(list(possible), list(possible.values()))
     lives = "long" if EVENTS[event][1] else "short"
@@ -138,7 +138,7 @@ def choose(chance: random.Random, airflow: StandaloneAirflow) -> Run:
 
 
 def judge(runs: list[Run], service: Service) -> dict[str, list[str]]:
-    """Find what must not be: each entry names the run or the export."""
+    """Return the errors, by kind: each entry names the run or the export."""
     now = service.clock.now()
     wrong: dict[str, list[str]] = {
         "should be cancelled and are not": [],
@@ -157,12 +157,12 @@ def judge(runs: list[Run], service: Service) -> dict[str, list[str]]:
             by_export[operation.description].append(operation)
         for description, operations in by_export.items():
             operations.sort(key=lambda o: o.created)
-            # To learn the name of a start whose answer was lost, it is sent again, and what it names is cancelled.
+            # After a lost response, a start is repeated to learn the operation's name, and the operation is cancelled.
             kept = [o for o in operations if (o.cancel_requested or now) - o.created > AT_ONCE]
             overlaps = any(b.created < a.ended() for a, b in pairwise(kept))
             unwanted = len(kept) > 1 and not EVENTS[run.event][1]
             wrong["started twice"] += [f"{what} {description}"] if overlaps or unwanted else []
-        # A neighbour's export is wanted as long as its run is.
+        # A neighbour's export is needed until its run ends.
         wanted = [o for o in mine if not EVENTS[run.event][1] or (is_neighbour(o) and run.event not in ENDS_THE_RUN)]
         asked = [o for o in wanted if o.cancel_requested is not None]
         wrong["should not be cancelled and are"] += [f"{what} {o.name}" for o in asked]
@@ -172,5 +172,5 @@ def judge(runs: list[Run], service: Service) -> dict[str, list[str]]:
 
 
 def is_neighbour(operation: EmulatedOperation) -> bool:
-    """Whether it is the export of another task of the run, to which nothing happens."""
+    """Whether an operation is the export of the run's other task, to which no event happens."""
     return operation.description.endswith("-neighbour")

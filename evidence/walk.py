@@ -1,7 +1,7 @@
-"""``make walk``: how much of the code one export goes through, from its function's return to the cancel after a clear.
+"""``make walk``: counts the calls for one export, from its function's return to the cancel after a clear.
 
 A history of the model: `@task.earth_engine(deferrable=True)` starts two exports, is deferred, its trigger polls three
-times, a user clears the task, and both cancels are confirmed. Counted are calls in the package, but for the emulator.
+times, a user clears the task, and both cancels are confirmed. Only calls in the package count, without the emulator.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
 PACKAGE = Path(airflow_ee_provider.__file__).parent
-#: Lines that a file may have.
+#: The most lines of a file.
 LONGEST = 300
 HOLDER, VERSION = "decorator, deferred", "3.3"
 A, B, C = (
@@ -36,14 +36,14 @@ A, B, C = (
 
 
 class Walk:
-    """Which functions are called, in which order."""
+    """The calls of functions, in order."""
 
     def __init__(self) -> None:
         self.calls: dict[str, list[CodeType]] = defaultdict(list)
         self.has_returned = self.is_cleared = self.is_over = False
 
     def stretch(self) -> str:
-        """Return in which part of the walk the running code is; nothing before it and after it."""
+        """Return the part of the walk in which the running code is; empty before and after the walk."""
         process: Process | None = getattr(getcurrent(), "process", None)
         if self.is_over or not self.has_returned:
             return ""
@@ -52,7 +52,7 @@ class Walk:
         return C if self.is_cleared else B
 
     def profile(self, frame: FrameType, event: str, _: Any) -> None:
-        """Count a call, as `sys.setprofile` has it."""
+        """Count a call; a function for `sys.setprofile`."""
         code = frame.f_code
         if event != "call" or code.co_name.startswith("<") or not code.co_filename.startswith(f"{PACKAGE}/"):
             return
@@ -60,7 +60,7 @@ class Walk:
             self.calls[stretch].append(code)
 
     def carry_out(self) -> None:
-        """Let it happen."""
+        """Carry out the history, and count the calls."""
         polled = [
             line for line in Run(Plan(HOLDER, VERSION)).carry_out().timeline if "triggerer:   … its answer" in line
         ]
@@ -99,7 +99,7 @@ class Walk:
         assert self.is_over, "The task was not tried again."
 
     def rows(self) -> list[tuple[str, int, int, int, int]]:
-        """Return each stretch's, and the whole walk's, calls, files, functions and changes of file."""
+        """Return the calls, files, functions and changes of file of each stretch, and of the whole walk."""
         stretches = {stretch: self.calls[stretch] for stretch in (A, B, C)}
         changes = {stretch: sum(map(_other_file, calls, calls[1:])) for stretch, calls in stretches.items()}
         parts = [
@@ -112,7 +112,7 @@ class Walk:
 
 
 def size() -> tuple[int, dict[str, int]]:
-    """Return the package's lines, and those of its files that have more than they may."""
+    """Return the package's number of lines, and its files with too many lines."""
     files = {path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
     lines = {name: text.count("\n") for name, text in files.items()}
     return sum(lines.values()), {name: number for name, number in lines.items() if number > LONGEST}

@@ -26,14 +26,14 @@ def exports() -> None:
 
 
 def sleeps() -> None:
-    """Add what does nothing instead."""
+    """Add mapped tasks that only sleep instead."""
     from waiting import SleepOperator
 
     SleepOperator.partial(task_id="export", seconds=RUN_SECONDS).expand(body=BODIES)
 
 
 def callbacks() -> dict[str, Any]:
-    """Return what cancels the exports of a run that has failed."""
+    """Return the callback that cancels the exports of a failed run."""
     from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 
     return {"on_failure_callback": EarthEngineCancelOperationsNotifier()}

@@ -1,4 +1,4 @@
-"""What a provider does that does nothing: the same two halves of a task, and a trigger that sleeps in between."""
+"""An operator that does nothing: the same two halves of a task, and a trigger that sleeps between them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SleepTrigger(BaseTrigger):
         self.seconds = seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what the triggerer makes it from."""
+        """Return the class and the arguments of the trigger."""
         return "waiting.SleepTrigger", {"seconds": self.seconds}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -35,7 +35,7 @@ class SleepTrigger(BaseTrigger):
 
 
 class SleepOperator(BaseOperator):
-    """Starts nothing, and waits for it.
+    """Starts nothing, and waits in the triggerer.
 
     :param seconds: for how long.
     :param body: what would be started.
@@ -53,6 +53,6 @@ class SleepOperator(BaseOperator):
         self.defer(trigger=SleepTrigger(self.seconds), method_name="resume")
 
     def resume(self, context: Context, event: Any) -> str:
-        """Return what the trigger says."""
+        """Return the trigger's event."""
         del context
         return str(event)

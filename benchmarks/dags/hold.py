@@ -1,4 +1,4 @@
-"""A task that holds what it is given."""
+"""A task that holds the operations of its run's conf."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ with DAG("hold", schedule=None):
 
     @task
     def hold(**context: Any) -> None:
-        """Record the names of the run's conf, and stay."""
+        """Record the names in the run's conf, and keep running."""
         for name in range(0, len(names := context["dag_run"].conf["names"]), 100):
             record_operations(context, names[name : name + 100])
         time.sleep(3600)

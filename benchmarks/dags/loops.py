@@ -20,13 +20,13 @@ def tile(number: int) -> Any:
 
 
 def loop(count: int) -> None:
-    """Start them as people do."""
+    """Start exports in a loop, as users do."""
     for number in range(count):
         tile(number).start()
 
 
 def helper(count: int) -> None:
-    """Let geemap start one for each image of a collection."""
+    """Start an export for each image of a collection with geemap."""
     import ee
     import geemap
 
@@ -39,12 +39,12 @@ WAYS = {"loop": loop, "geemap": helper}
 
 
 def function() -> None:
-    """Start as many as the environment says, and write down when that began."""
+    """Start as many exports as the environment says, and write the time of the beginning to a file."""
     way = WAYS[os.environ.get("WAY", "loop")]
     if way is helper:
         import geemap  # noqa: F401 (its import is no part of a start)
 
-        gc.collect()  # Python looks at what an import has made once: up to 0.7 s, in the midst of some start.
+        gc.collect()  # Otherwise, garbage collection visits the import's objects during a start: up to 0.7 s.
     Path(os.environ["BEGAN"]).write_text(str(time.time()), encoding="utf-8")
     way(int(os.environ.get("EXPORTS", "1")))
 

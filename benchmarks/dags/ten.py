@@ -1,4 +1,4 @@
-"""Ten tasks that begin together, each with one export; for `killed.py`."""
+"""Ten tasks that start at the same time, each with one export; for `killed.py`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from airflow.providers.common.compat.sdk import DAG, get_current_context, task
 
 
 def export() -> Any:
-    """Return an export that says whose it is."""
+    """Return an export whose description names its round and its task."""
     import ee
 
     context = get_current_context()
-    if folder := os.environ.get("TRACES"):  # What each thread of the process does, every second: for `make bench` no.
+    if folder := os.environ.get("TRACES"):  # The stack of each thread of the process, every second.
         name = f"{context['dag_run'].conf['round']}-{context['ti'].task_id}.txt"
         faulthandler.dump_traceback_later(1, repeat=True, file=(Path(folder) / name).open("a"))
     description = f"{context['dag_run'].conf['round']}-{context['ti'].task_id}"

@@ -1,6 +1,6 @@
-"""``make libraries``: libraries that people use with Earth Engine, as they are, with the client that a task gives them.
+"""``make libraries``: unmodified Earth Engine libraries with the client that a task gives them.
 
-Writes ``docs/results/libraries.md``. The exit code says whether everything that was started is owned.
+Writes ``docs/results/libraries.md``. The exit code says whether the task owns every operation that was started.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("geemap", "geetools", "eemont", "xee", "geedim", "hydrafloods")
 
-#: What Earth Engine answers, by the outermost function.
+#: Earth Engine's results, by the outermost function of the expression.
 ANSWERS = {
     "Image.clip": {
         "bands": [
@@ -57,7 +57,7 @@ print(json.dumps([time.process_time() - started, (psutil.Process().memory_info()
 
 
 def row(name: str, count: int, helper: Callable[[], Any]) -> tuple[list[str], bool]:
-    """Call a helper while the client is lent: what it starts, what is owned, and what it starts once stopped."""
+    """Call a helper with a task's client; return its row of the table, and whether the result is as required."""
     with Emulator() as emulator:
         connection = json.loads(emulator.airflow_connection())
         service = emulator.service
@@ -81,14 +81,14 @@ def row(name: str, count: int, helper: Callable[[], Any]) -> tuple[list[str], bo
                     said = "hides the error"
             after = len(service.operations) - started
             batched = _batched(hook, service, helper, count)
-        except Exception as error:  # noqa: BLE001 (it is the table's)
+        except Exception as error:  # noqa: BLE001 (the table shows it)
             return [f"`{name}`", "-", "-", "-", "-", f"{type(error).__name__}: {error!s:.120}"], False
     is_good = started == owned == count and not after and batched != "no"
     return [f"`{name}`", str(started), str(owned), str(after), batched, said], is_good
 
 
 def _batched(hook: EarthEngineHook, service: Service, helper: Callable[[], Any], count: int) -> str:
-    """Say whether what the helper starts is registered until the function returns, and started then."""
+    """Return whether the helper's exports are registered until the function returns, and started then."""
     starter = Starter(hook, {"ti": TaskInstance(task_id="c")}, lambda _: None)  # type: ignore[arg-type]
     before, parts = len(service.operations), []
 
@@ -116,7 +116,7 @@ def past_the_task() -> tuple[int, int]:
 
 
 def killed_in_airflow(helpers: dict[str, tuple[int, Any]]) -> dict[str, str]:
-    """Mark a task of a real Airflow as failed while its function works and has exported: what is cancelled then."""
+    """Mark a real task failed after its function has exported, for each helper; return how many are cancelled."""
     found: dict[str, str] = {}
     with Emulator(Service(Behaviour(pending_seconds=1, run_seconds=3600))) as emulator, TemporaryDirectory() as base:
         service = emulator.service
@@ -132,7 +132,7 @@ def killed_in_airflow(helpers: dict[str, tuple[int, Any]]) -> dict[str, str]:
                 airflow.mark_task("library", run_id, "hold", "failed")
                 with suppress(TimeoutError):
                     _until(lambda: all(service.state(n) == "CANCELLED" for n in set(service.operations) - before))  # noqa: B023
-                time.sleep(5)  # Whatever would be started late.
+                time.sleep(5)  # Time for late starts.
                 mine = set(service.operations) - before
                 cancelled = sum(service.state(name) == "CANCELLED" for name in mine)
                 found[name] = f"{cancelled} of {len(mine)}"
@@ -158,7 +158,7 @@ class _Hook(EarthEngineHook):
 
 
 def _value(body: Any) -> Any:
-    """Answer what the helpers ask: of an image, of a region, how many images there are, and what they are called."""
+    """Return the result that a helper requests: an image's or a region's data, or the number or ids of the images."""
     expression = body["expression"]
     outermost = expression["values"][expression["result"]].get("functionInvocationValue", {}).get("functionName", "")
     is_number = re.search(r"functionName\W+Collection\.size|Element\.get", json.dumps(body))

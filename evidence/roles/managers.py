@@ -29,7 +29,7 @@ class Manager(ABC):
     name: str
     path: str
     roles: tuple[str, ...]
-    #: What a role of a deployment's own consists of.
+    #: The permissions of each custom role.
     notes: dict[str, str]
 
     def __enter__(self) -> Self:
@@ -44,7 +44,7 @@ class Manager(ABC):
 
     @abstractmethod
     def tokens(self) -> dict[str, str]:
-        """Return a token of a user of each role; called once the API server's app is there."""
+        """Return a token of a user of each role; called after the API server's app was created."""
 
 
 class Simple(Manager):
@@ -68,7 +68,7 @@ class Fab(Manager):
     """Flask AppBuilder's auth manager."""
 
     name, path = "FAB", "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
-    #: A role of somebody's own: what it may do in general, and with the DAG, as its `access_control` says.
+    #: Custom roles: their general permissions, and those for the DAG, as in its `access_control`.
     _own: dict[str, tuple[list[tuple[str, str]], dict[str, set[str]]]] = {  # noqa: RUF012
         "reader of the DAG": ([*_PAGE, (_READ, "DAG Runs")], {"DAGs": {_READ}}),
         "reader of the DAG's runs alone": (_PAGE, {"DAGs": {_READ}, "DAG Runs": {_READ}}),
@@ -106,7 +106,7 @@ class Fab(Manager):
 
 
 class Keycloak(Manager):
-    """Keycloak, with the permissions that its provider's `create-all` makes."""
+    """Keycloak, with the permissions that its provider's `create-all` creates."""
 
     name, path = "Keycloak", "airflow.providers.keycloak.auth_manager.keycloak_auth_manager.KeycloakAuthManager"
     roles = ("Admin", "Op", "User", "Viewer", "reader of the DAG", "no role")
@@ -156,7 +156,7 @@ _KEYCLOAK_RULES: dict[str, Callable[[str, str, str | None], bool]] = {
 
 
 class KeycloakServer(LoopbackServer):
-    """Keycloak's answers to the questions of its auth manager: one permission a request."""
+    """Keycloak's responses to its auth manager: one permission per request."""
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers["Content-Length"])).decode()

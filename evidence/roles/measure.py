@@ -1,7 +1,7 @@
-"""``make roles``: who sees and cancels what on the page, by role and auth manager: ``docs/results/roles.md``.
+"""``make roles``: what users see and cancel on the page, by role and auth manager: ``docs/results/roles.md``.
 
-Each auth manager has an API server's app in a process of its own. What the page does is compared with what Airflow
-itself answers the same user. The exit code says whether both agree.
+Each auth manager has an API server's app in a process of its own. The page's responses are compared with Airflow's own
+responses to the same user. The exit code says whether both agree.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ HEADERS = ["auth manager", "role", "opens the page", "sees: of a DAG", "cancels 
 
 
 def asked(manager: Manager) -> dict[str, list[bool]]:
-    """Return by role what the page does, each followed by what Airflow does; in a process of its own."""
+    """Return the page's results by role, each followed by Airflow's own; called in a process of its own."""
     from airflow.utils.db import initdb
     from fastapi.testclient import TestClient
 
@@ -96,7 +96,7 @@ def _row(api: Any, headers: dict[str, str], owned: str, unowned: str, run_id: st
 
 
 def measured(manager: Manager) -> dict[str, list[bool]]:
-    """Let a process of its own ask."""
+    """Call `asked` in a process of its own."""
     with TemporaryDirectory() as home:
         settings = {
             "AIRFLOW_HOME": home,
@@ -115,7 +115,7 @@ def measured(manager: Manager) -> dict[str, list[bool]]:
 
 
 def main() -> int:
-    """Write the page; 1 if the page and Airflow differ for a user."""
+    """Write the page; return 1 if the page and Airflow differ for a user."""
     if sys.argv[1] == "--ask":
         Path(sys.argv[3]).write_text(json.dumps(asked(MANAGERS[sys.argv[2]]())), encoding="utf-8")
         return 0

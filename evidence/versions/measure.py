@@ -1,4 +1,4 @@
-"""``make versions``: the unit and integration tests on every version that is claimed: docs/results/versions.md."""
+"""``make versions``: the unit and integration tests on every supported version: docs/results/versions.md."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from dev.evidence import stamp  # noqa: E402
 
 UV = str(Path(sys.executable).parent / "uv")
 
-#: The newest of each minor version of Airflow, with a file of constraints for each; and the Python of most of them.
+#: The newest release of each minor version of Airflow, each with a constraints file; and the Python for each.
 AIRFLOWS = ("2.11.2", "3.0.6", "3.1.8", "3.2.2", "3.3.2")
 NEWEST, PYTHON = AIRFLOWS[-1], "3.11"
 OTHER_PYTHONS = ("3.10", "3.12", "3.13")
 WHAT_IS_TESTED = (".[demo,earthengine,testing]", "--group", "test")
 
-#: What the lowest versions depend on is of their day, but for the package that is newer than the lowest Airflow.
+#: The dependencies of the lowest versions are of their time, except a package that is newer than the lowest Airflow.
 AS_OF_THEN = (
     "--exclude-newer",
     "2025-08-01",
@@ -34,10 +34,10 @@ AS_OF_THEN = (
     "apache-airflow-providers-common-compat=2026-11-01",
 )
 
-#: How pytest names a test that fails, with several processes and with one, and with why at its end.
+#: How pytest names a failing test: with several processes, with one process, and in the summary at the end.
 FAILS = re.compile(r"\[gw\d+\] \[ *\d+%\] (FAILED|ERROR) |tests/\S+::.* (FAILED|ERROR) |(FAILED|ERROR) tests/")
 
-#: What the clients have changed, or shown, since the first run: written by hand, at the end of the page.
+#: Changes and findings about the clients since the first run: written by hand, for the end of the page.
 CHANGED = (Path(__file__).parent / "changed.md").read_text(encoding="utf-8")
 
 PAGE = """# Versions: tested combinations
@@ -55,7 +55,7 @@ HEADERS = ["Airflow", "Python", "dependencies", "passed", "skipped", "failed", "
 
 @dataclass
 class Combination:
-    """An environment, and what the tests say in it."""
+    """An environment, and the results of the tests in it."""
 
     airflow: str
     python: str
@@ -75,11 +75,11 @@ class Combination:
         return str(self._folder / "bin" / "python")
 
     def make(self) -> None:
-        """Make its environment, with a Python that uv finds on this machine."""
+        """Create its environment, with a Python that uv finds on this machine."""
         made, needs = self._folder / "made", (ROOT / "pyproject.toml", *(ROOT / "constraints").iterdir())
         if made.exists() and made.stat().st_mtime > max(path.stat().st_mtime for path in needs):
             return
-        # Before anything is removed; a Python that uv would download is not the one that this machine has.
+        # Find the Python before anything is removed; uv must not download another one.
         python = interpreter_of(self.python)
         shutil.rmtree(self._folder, ignore_errors=True)
         subprocess.run([UV, "venv", "--quiet", "--python", python, str(self._folder)], check=True)
@@ -94,10 +94,10 @@ class Combination:
         made.touch()
 
     def measure(self, processes: int) -> bool:
-        """Run the tests in it; returns whether all have passed."""
+        """Run the tests; return whether all have passed."""
         report, log = self._folder / "tests.xml", self._folder / "tests.txt"
         report.unlink(missing_ok=True)
-        measured = stamp("versions")  # Before the tests run: the code may change while they do.
+        measured = stamp("versions")  # Before the tests: the code may change while they run.
         self._run_tests(log, "--numprocesses", str(processes), f"--junitxml={report}")
         if not report.exists():
             raise SystemExit(f"The tests came to no end: {log}")
@@ -111,7 +111,7 @@ class Combination:
         return not failed
 
     def _run_tests(self, log: Path, *options: str) -> None:
-        """Run them, and keep what they say; a test that fails is named at once, as a run may not come to its end."""
+        """Run the tests, and store their output. Print each failing test at once, because a run may not finish."""
         tests = [self._interpreter, "-m", "pytest", "--verbose", *options, "tests/unit", "tests/integration"]
         with (
             log.open("w", encoding="utf-8") as kept,
@@ -141,7 +141,7 @@ COMBINATIONS = [
 
 
 def interpreter_of(python: str) -> str:
-    """Return where uv finds a Python: a name on the PATH may be a shim, such as pyenv's, that starts none."""
+    """Return where uv finds a Python: a name on the PATH may be a shim, such as pyenv's, that starts no Python."""
     found = subprocess.run(
         [UV, "python", "find", "--no-project", "--system", python],
         env={**os.environ, "UV_PYTHON_DOWNLOADS": "never"},
@@ -158,7 +158,7 @@ def interpreter_of(python: str) -> str:
 
 
 def rows_of(page: Path) -> dict[tuple[str, ...], list[str]]:
-    """Read what was measured before, so that a part can be measured again."""
+    """Read the page's rows, so that a part of them can be measured again."""
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     lines = text.partition("\n## ")[0].splitlines()  # Below the heading, CHANGED has a table of its own.
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]

@@ -1,4 +1,4 @@
-"""``make dist``: the wheel, installed outside the tree on the oldest and the newest Airflow, passes the tests."""
+"""``make dist``: tests the wheel, installed outside the tree, on the oldest and the newest Airflow."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 from measure import AIRFLOWS, NEWEST, PYTHON, ROOT, UV
 from readme_renderer import markdown
 
-#: What the tests read besides the package; the package itself is the wheel's.
+#: Files that the tests read besides the package, which comes from the wheel.
 TESTS = ("tests", "evidence", "example_dags", "docs", "benchmarks", "README.md", "CHANGELOG.md", "pyproject.toml")
 
 
 def page_on_an_index(wheel: Path) -> str:
-    """Return the page that a package index makes of README: `twine check` renders no Markdown."""
+    """Return README as a package index renders it: `twine check` renders no Markdown."""
     with zipfile.ZipFile(wheel) as files:
         [metadata] = [name for name in files.namelist() if name.endswith(".dist-info/METADATA")]
         page = markdown.render(message_from_string(files.read(metadata).decode()).get_payload())
@@ -29,7 +29,7 @@ def page_on_an_index(wheel: Path) -> str:
 
 
 def bill_of_materials(wheel: Path, python: str) -> None:
-    """Write down what was installed beside a wheel, as CycloneDX has it."""
+    """Write a list of the packages that were installed with a wheel, in CycloneDX format."""
     page = wheel.with_name(f"{wheel.name.partition('-py3')[0]}.cdx.json")
     program = str(Path(sys.executable).parent / "cyclonedx-py")
     subprocess.run([program, "environment", python, "--output-file", str(page)], check=True)
@@ -37,7 +37,7 @@ def bill_of_materials(wheel: Path, python: str) -> None:
 
 
 def check(wheel: Path, airflow: str, folder: Path) -> bool:
-    """Install a wheel into an empty environment, and run the integration tests against it; whether all have passed."""
+    """Install a wheel into an empty environment, and run the integration tests; return whether all have passed."""
     python = str(folder / "venv" / "bin" / "python")
     subprocess.run([UV, "venv", "--quiet", "--python", PYTHON, str(folder / "venv")], check=True)
     constraints = f"constraints/airflow-{airflow}.txt"

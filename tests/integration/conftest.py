@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def airflow_database() -> None:
-    """Make Airflow's tables in the tests' own AIRFLOW_HOME: each process of tests has one, and meets some of them."""
+    """Create Airflow's tables in AIRFLOW_HOME: each test process has its own, and runs some of these tests."""
     from airflow.utils.db import initdb
 
     initdb()
@@ -28,7 +28,7 @@ def airflow_database() -> None:
 
 @pytest.fixture(autouse=True)
 def no_listeners_left() -> Iterator[None]:
-    """Forget the listeners of a test's own tasks: no process of theirs has ended, and Airflow would call them later."""
+    """Unregister the listeners of a test's tasks: their process has not ended, and Airflow would call them later."""
     yield
     manager = process._listener_manager().pm
     for plugin in [one for one in manager.get_plugins() if isinstance(one, Ending)]:
@@ -37,7 +37,7 @@ def no_listeners_left() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_log_handlers_left() -> Iterator[None]:
-    """Remove what `dag.test()` adds on Airflow 2: its stream ends with the test, and a later message is an error."""
+    """Remove the log handlers that `dag.test()` adds on Airflow 2: after the test, a message to them is an error."""
     logger = logging.getLogger("airflow.task")
     before = list(logger.handlers)
     yield
@@ -69,7 +69,7 @@ def orphan(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> str:
 
 @pytest.fixture
 def run_owner(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> Callable[..., str]:
-    """Run a DAG whose task records an operation as its own, and let its run be the only one; returns the operation."""
+    """Return a function that deletes all runs, runs a DAG whose task owns an operation, and returns the operation."""
 
     def run(dag_id: str, **operation: Any) -> str:
         forget_runs()
@@ -83,7 +83,7 @@ def run_owner(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> C
 
 @pytest.fixture
 def owned(run_owner: Callable[..., str]) -> str:
-    """An operation that runs, and that a task of the DAG of this name has recorded as its own."""
+    """A running operation that the task of the DAG ``owned`` has recorded as its own."""
     return run_owner("owned")
 
 
@@ -115,7 +115,7 @@ def run_dag(
         # Airflow 3 writes its log to the standard output, Airflow 2 to Python's logging.
         captured = capfd.readouterr()
         written = captured.out + captured.err + caplog.text
-        if airflow_version.startswith("3.0"):  # It paints an error, and breaks its words into lines.
+        if airflow_version.startswith("3.0"):  # It colours an error, and wraps its lines.
             written = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", written).split())
         return Ran(str(task.state), task.xcom_pull(task_ids="task"), written)
 

@@ -1,4 +1,4 @@
-"""An answer of any kind about one operation affects no other one, for each actor that cancels."""
+"""For each actor that cancels, no response about one operation affects the other operations."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from clocks import QuickTime
     from ran import Ran
 
-#: Seconds for which an actor waits for the confirmation of its cancels; those of other actors are shorter.
+#: Seconds for which an actor waits for the confirmation of its cancels; other actors wait less.
 CANCEL_TIMEOUT = 12.0
 
-#: What a captive portal answers, a proxy, a server that breaks off, and libraries raise.
+#: Responses of a captive portal, a proxy and a server that breaks off, and some that make libraries raise.
 EXAMPLES = (
     b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n\xff<html>",
@@ -43,7 +43,7 @@ EXAMPLES = (
 
 
 def of_any_answer(test: Any) -> Any:
-    """Try a test with answers of all kinds; its Earth Engine is the same one each time."""
+    """Run a test with responses of all kinds, against the same Earth Engine each time."""
     for number, answer in enumerate([*EXAMPLES, *RAISING[:2]]):
         test = example(odd=Odd(PLACES[number % len(PLACES)], answer))(test)
     chosen = settings(max_examples=6, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -54,7 +54,7 @@ def of_any_answer(test: Any) -> Any:
 def earth_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[OddEarthEngine]:
     with OddEarthEngine(monkeypatch) as server:
         monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", server.connection)
-        # No process outlives a kill here: each would take half a second.
+        # Start no detached process at a kill: each would take half a second.
         monkeypatch.setattr(sys, "executable", shutil.which("false"))
         yield server
 
@@ -70,7 +70,7 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
 
 
 @of_any_answer
-def test_a_notifier_cancels_the_others(
+def test_a_notifier_cancels_the_other_operations(
     earth_engine: OddEarthEngine, clock: QuickTime, logged: Callable[[], str], odd: Odd
 ) -> None:
     earth_engine.begin(odd, clock)
@@ -82,13 +82,13 @@ def test_a_notifier_cancels_the_others(
 
 
 @of_any_answer
-def test_a_notifier_in_the_triggerer_cancels_the_others(
+def test_a_notifier_in_the_triggerer_cancels_the_other_operations(
     earth_engine: OddEarthEngine, clock: QuickTime, logged: Callable[[], str], odd: Odd
 ) -> None:
     earth_engine.begin(odd, clock)
     logged()
 
-    notifier = notifier_of(earth_engine, cancel_timeout=5.0)  # Of real time: its sleeps are over at once.
+    notifier = notifier_of(earth_engine, cancel_timeout=5.0)  # In real time: the sleeps take none.
     run_quickly(notifier.async_notify({"ti": TaskInstance(), "reason": "failed"}), clock)
 
     earth_engine.check(logged(), longest=float("inf"))
@@ -103,7 +103,7 @@ def notifier_of(
 
 
 @of_any_answer
-def test_a_teardown_cancels_the_others(earth_engine: OddEarthEngine, clock: QuickTime, odd: Odd) -> None:
+def test_a_teardown_cancels_the_other_operations(earth_engine: OddEarthEngine, clock: QuickTime, odd: Odd) -> None:
     earth_engine.begin(odd, clock)
     operator = EarthEngineCancelOperationsOperator(
         task_id="a", operation_names=earth_engine.names, poll_interval=5, cancel_timeout=CANCEL_TIMEOUT
@@ -120,13 +120,13 @@ def test_a_teardown_cancels_the_others(earth_engine: OddEarthEngine, clock: Quic
 
 
 @of_any_answer
-def test_a_killed_task_cancels_the_others(
+def test_a_killed_task_cancels_the_other_operations(
     earth_engine: OddEarthEngine, clock: QuickTime, logged: Callable[[], str], odd: Odd
 ) -> None:
     earth_engine.begin(odd, clock)
     logged()
     task: Any = EarthEngineExportOperator(task_id="a", kind="image", body={})
-    if odd.place in ("read", "list"):  # The same is true of both.
+    if odd.place in ("read", "list"):  # Both kinds of tasks behave the same.
         task = EarthEngineOperationsSensor(task_id="a", operation_names=[], cancel_on_kill=True)
     task.operation_names = earth_engine.names
     task.pre_execute({"ti": TaskInstance()})
@@ -146,7 +146,7 @@ def recorded(earth_engine: OddEarthEngine, run_dag: Callable[..., Ran]) -> OddEa
 
 
 @of_any_answer
-def test_the_collector_cancels_the_others(
+def test_the_collector_cancels_the_other_operations(
     recorded: OddEarthEngine, clock: QuickTime, caplog: pytest.LogCaptureFixture, odd: Odd
 ) -> None:
     recorded.begin(odd, clock)
@@ -158,7 +158,7 @@ def test_the_collector_cancels_the_others(
 
 
 @of_any_answer
-def test_the_command_line_cancels_the_others(
+def test_the_command_line_cancels_the_other_operations(
     recorded: OddEarthEngine, clock: QuickTime, command_line: CommandLine, odd: Odd
 ) -> None:
     recorded.begin(odd, clock)
@@ -169,7 +169,7 @@ def test_the_command_line_cancels_the_others(
     assert done.returncode in (0, 1)
     if odd.place != "list":
         recorded.check(done.stdout)
-    elif not done.stdout:  # Nothing can be chosen from what is no list.
+    elif not done.stdout:  # The response is not a list, so there is no operation to choose.
         assert re.search("^(earth_engine_default: .+|There is nothing to cancel.)$", done.stderr, re.MULTILINE)
 
 
@@ -184,7 +184,7 @@ def api(airflow_database: None) -> Iterator[Any]:  # noqa: ARG001 (its tables mu
 
 
 @of_any_answer
-def test_the_page_cancels_the_others(
+def test_the_page_cancels_the_other_operations(
     recorded: OddEarthEngine, clock: QuickTime, monkeypatch: pytest.MonkeyPatch, api: Any, odd: Odd
 ) -> None:
     from page_client import CANCEL, OPERATIONS, cache_nothing, role

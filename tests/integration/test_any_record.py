@@ -1,4 +1,4 @@
-"""An XCom that is no valid record affects no other record, for each reader of records."""
+"""For each reader of records, an XCom that is not a valid record affects no other record."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.emulator.service import Service
 
-#: Of an operation that Earth Engine does not know.
+#: The name of an operation that Earth Engine does not know.
 NAME = "projects/earth-demo/operations/GONE"
 ACCOUNT = {"earth_engine_conn_id": "earth_engine_default", "project_id": None, "impersonation_chain": None}
 
@@ -60,7 +60,7 @@ RECORDS = (
 
 
 def of_any_record(test: Any) -> Any:
-    """Try a test with all kinds of records; its emulator is the same one each time."""
+    """Run a test with all kinds of records, against the same emulator each time."""
     for odd in (
         "\ud800",
         {"__classname__": "os.system", "__version__": 1, "__data__": 1},
@@ -86,7 +86,7 @@ class Dag:
 
 
 def record_in_run(monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -> Any:
-    """Let a run have two records, and return the context of a task of it."""
+    """Give a run two records, one odd and one valid, and return the context of one of its tasks."""
     found = {"odd": value, "good": Record((name,)).as_json()}
     monkeypatch.setattr(run_records, "xcoms_of_run", lambda key, *_: found.items() if key == OPERATIONS_KEY else ())
     return {"ti": TaskInstance(), "dag": Dag(), "reason": "failed"}
@@ -94,7 +94,7 @@ def record_in_run(monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -> Any
 
 @pytest.mark.parametrize("way", ["notify", "async_notify"])
 @of_any_record
-def test_a_notifier_cancels_what_stands_beside_it(
+def test_a_notifier_cancels_the_operation_of_the_valid_record(
     service: Service, monkeypatch: pytest.MonkeyPatch, way: str, value: Any
 ) -> None:
     name = service.add("x")
@@ -110,7 +110,7 @@ def test_a_notifier_cancels_what_stands_beside_it(
 
 
 @of_any_record
-def test_a_teardown_cancels_what_stands_beside_it(
+def test_a_teardown_cancels_the_operation_of_the_valid_record(
     service: Service, monkeypatch: pytest.MonkeyPatch, value: Any
 ) -> None:
     name = service.add("x")
@@ -118,14 +118,14 @@ def test_a_teardown_cancels_what_stands_beside_it(
     operator = EarthEngineCancelOperationsOperator(task_id="a", scope="run", poll_interval=0.1, cancel_timeout=5)
     operator.pre_execute(context)
 
-    with suppress(AirflowException):  # Of what it could not read, or cancel.
+    with suppress(AirflowException):  # About the operations that it could not read or cancel.
         operator.execute(context)
 
     assert service.state(name) == "CANCELLED"
 
 
 @of_any_record
-def test_a_killed_task_cancels_what_it_has_recorded_last(service: Service, value: Any) -> None:
+def test_a_killed_task_cancels_the_operation_of_its_last_record(service: Service, value: Any) -> None:
     name = service.add("x")
     last = replace(Record((name,), ACCOUNT), parts_before=1)
     ti = TaskInstance(xcoms={part_key(1): value, OPERATIONS_KEY: last.as_json()})
@@ -139,7 +139,7 @@ def test_a_killed_task_cancels_what_it_has_recorded_last(service: Service, value
 
 @pytest.fixture
 def write_odd(service: Service, run_dag: Callable[..., Ran]) -> Callable[[Any], None]:
-    """Write into Airflow's database what one run of two has recorded; neither run is active."""
+    """Return a function that overwrites the record of one of two runs in Airflow's database; neither run is active."""
     from airflow.utils.session import create_session
 
     table = xcom_table()
@@ -161,7 +161,9 @@ def write_odd(service: Service, run_dag: Callable[..., Ran]) -> Callable[[Any], 
 
 
 @of_any_record
-def test_the_page_and_the_command_line_list_what_stands_beside_it(write_odd: Callable[[Any], None], value: Any) -> None:
+def test_the_page_and_the_command_line_list_the_operation_of_the_valid_record(
+    write_odd: Callable[[Any], None], value: Any
+) -> None:
     write_odd(value)
 
     overview = read_overview(["earth_engine_default"])
@@ -172,7 +174,7 @@ def test_the_page_and_the_command_line_list_what_stands_beside_it(write_odd: Cal
 
 
 @of_any_record
-def test_the_collector_cancels_what_stands_beside_it(
+def test_the_collector_cancels_the_operation_of_the_valid_record(
     service: Service, write_odd: Callable[[Any], None], value: Any
 ) -> None:
     write_odd(value)

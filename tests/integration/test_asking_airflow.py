@@ -1,4 +1,4 @@
-"""How often a task asks Airflow: each question is a request to its API server, for each task that is deferred."""
+"""How many requests a task sends to Airflow's API server: each deferred task sends them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ not_of_3_0 = pytest.mark.skipif(airflow_version.startswith("3.0"), reason="Airfl
 
 
 def deferred(monkeypatch: pytest.MonkeyPatch) -> tuple[EarthEngineExportOperator, Supervisor]:
-    """Return a task that has just asked for its deferral, and who answers it."""
+    """Return a task that has just deferred, and the supervisor that answers its requests."""
     ti, task = TaskInstance(), EarthEngineExportOperator(task_id="a", kind="image", body=BODY, deferrable=True)
     supervisor = answer_as_supervisor(monkeypatch, ti, "running")
     task.pre_execute({"ti": ti})
@@ -40,7 +40,7 @@ def deferred(monkeypatch: pytest.MonkeyPatch) -> tuple[EarthEngineExportOperator
 
 @of_airflow_3
 @not_of_3_0
-def test_a_deferred_task_asks_three_questions_and_ends(
+def test_a_task_that_defers_sends_three_requests_to_airflow_and_cancels_nothing(
     earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task, supervisor = deferred(monkeypatch)
@@ -71,7 +71,7 @@ def test_a_task_that_was_marked_just_before_its_deferral_cancels(
 
 @dataclass
 class Counting(TaskInstance):
-    """A task instance that counts what is read."""
+    """A task instance that counts the reads of each XCom."""
 
     reads: Counter[str] = field(default_factory=Counter)
 
@@ -80,12 +80,12 @@ class Counting(TaskInstance):
         return super().xcom_pull(task_ids, map_indexes, key)
 
 
-def test_an_export_reads_its_record_four_times_in_its_life(earth_engine_emulator: Emulator) -> None:
+def test_an_export_task_reads_its_record_four_times(earth_engine_emulator: Emulator) -> None:
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.2)
     ti, task = Counting(), EarthEngineExportOperator(task_id="a", kind="image", body=BODY, poll_interval=1)
 
     task.pre_execute({"ti": ti})
     task.execute({"ti": ti})
 
-    # At its beginning, after the function, before the name is written, and at its end: another try may have begun.
+    # At its start, after the function, before the name is written, and at its end: another try may have begun.
     assert ti.reads[OPERATIONS_KEY] == 4

@@ -1,4 +1,4 @@
-"""``batch_starts``: what a function starts itself is started side by side once it returns, as what it returns."""
+"""``batch_starts``: exports that a function starts are started in parallel once it returns, like returned ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TABLE_INGESTION = {"name": f"{ASSETS}/y", "sources": [{"uris": ["gs://b/x.shp"]}
 @pytest.fixture
 def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
     monkeypatch.setattr(queue, "INITIAL_RETRY_DELAY", 0.5)
-    # Airflow 2's database knows no such task; Airflow 3 is not asked.
+    # The task is not in Airflow 2's database; Airflow 3 is not asked.
     monkeypatch.setattr(task_states, "_state_from_database", lambda ti: ("running", ti.try_number, True))
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5, cancel_seconds=0.1)
     return earth_engine_emulator.service
@@ -56,7 +56,7 @@ def to_asset(name: str) -> Any:
 
 
 def started(names: list[str]) -> list[Any]:
-    """Start exports as people do."""
+    """Start exports in a loop, as scripts do."""
     tasks = [export(name) for name in names]
     for task in tasks:
         task.start()
@@ -68,7 +68,7 @@ def states(service: Service) -> list[str]:
 
 
 @pytest.mark.parametrize("deferrable", PLACES)
-def test_nothing_is_started_before_the_function_returns_and_then_each_once(service: Service, deferrable: bool) -> None:
+def test_each_export_is_started_once_and_after_the_function_returns(service: Service, deferrable: bool) -> None:
     seen: list[Any] = []
 
     def loop() -> int:
@@ -89,7 +89,7 @@ def test_nothing_is_started_before_the_function_returns_and_then_each_once(servi
 
 
 @pytest.mark.parametrize("deferrable", PLACES)
-def test_what_it_has_started_and_returns_is_started_once(service: Service, deferrable: bool) -> None:
+def test_an_export_that_the_function_starts_and_returns_is_started_once(service: Service, deferrable: bool) -> None:
     def loop() -> Any:
         import ee
 
@@ -104,7 +104,7 @@ def test_what_it_has_started_and_returns_is_started_once(service: Service, defer
     assert value["raw"]["state"] == "SUCCEEDED"
 
 
-def test_ids_that_are_read_after_the_loop_cost_one_start_side_by_side(service: Service) -> None:
+def test_reading_the_ids_after_the_loop_starts_all_exports_in_one_batch(service: Service) -> None:
     polled: list[Any] = []
 
     def notebook() -> Any:
@@ -124,7 +124,7 @@ def test_ids_that_are_read_after_the_loop_cost_one_start_side_by_side(service: S
     assert len(service.requests("POST", "*:export")) == 5
 
 
-def test_a_list_of_operations_has_what_was_started_before(service: Service) -> None:
+def test_a_list_of_operations_contains_the_exports_started_before(service: Service) -> None:
     listed: list[int] = []
 
     def listing() -> None:
@@ -176,7 +176,7 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("how", ANSWERS)
 @pytest.mark.parametrize("batch_starts", [False, True])
-def test_the_answer_of_a_call_is_the_clients_own(service: Service, how: str, batch_starts: bool) -> None:
+def test_the_response_of_a_call_is_that_of_the_client(service: Service, how: str, batch_starts: bool) -> None:
     read: list[Any] = []
 
     def calling() -> None:
@@ -202,7 +202,7 @@ def test_the_answer_of_a_call_is_the_clients_own(service: Service, how: str, bat
 
 
 @pytest.mark.parametrize("deferrable", PLACES)
-def test_what_it_starts_is_counted_by_max_active_operations(service: Service, deferrable: bool) -> None:
+def test_max_active_operations_limits_batch_starts(service: Service, deferrable: bool) -> None:
     service.behave(pending_seconds=0, run_seconds=1.0)
     tries = Tries(lambda: len(started(NAMES)), batch_starts=True, max_active_operations=2, deferrable=deferrable)
 
@@ -213,7 +213,7 @@ def test_what_it_starts_is_counted_by_max_active_operations(service: Service, de
     assert len(tries.triggers) > 1 or not deferrable
 
 
-def test_an_id_that_is_read_waits_for_room_too(service: Service) -> None:
+def test_reading_an_id_waits_for_max_active_operations_too(service: Service) -> None:
     service.behave(pending_seconds=0, run_seconds=0.5)
 
     tries = Tries(
@@ -226,7 +226,7 @@ def test_an_id_that_is_read_waits_for_room_too(service: Service) -> None:
     assert max(sum(o.created <= one.created < o.ended() for o in mine) for one in mine) == 2
 
 
-def test_a_refusal_fails_the_task_as_a_returned_exports_does(service: Service) -> None:
+def test_a_refused_start_fails_the_task_like_a_refused_returned_export(service: Service) -> None:
     errors = []
     for function, batch_starts in ((lambda: [export(name) for name in NAMES], False), (lambda: started(NAMES), True)):
         service.fail("permission_denied", path="*:export", times=None)
@@ -238,8 +238,8 @@ def test_a_refusal_fails_the_task_as_a_returned_exports_does(service: Service) -
     assert not service.operations
 
 
-def test_a_refusal_is_raised_to_the_one_who_reads_its_id(service: Service) -> None:
-    """A plan B, and the others are started."""
+def test_reading_the_id_of_a_refused_start_raises_the_refusal(service: Service) -> None:
+    """The function catches it, and starts other exports."""
 
     def plan_b() -> Any:
         import ee
@@ -259,7 +259,7 @@ def test_a_refusal_is_raised_to_the_one_who_reads_its_id(service: Service) -> No
         Tries(plan_b, batch_starts=True).run()
 
 
-def test_what_was_refused_and_is_asked_for_again_is_no_refusal(service: Service) -> None:
+def test_a_refused_start_that_succeeds_when_repeated_does_not_fail_the_task(service: Service) -> None:
     def again() -> None:
         import ee
 
@@ -274,7 +274,7 @@ def test_what_was_refused_and_is_asked_for_again_is_no_refusal(service: Service)
     assert states(service) == ["SUCCEEDED"]
 
 
-def test_a_function_that_raises_has_started_nothing(service: Service) -> None:
+def test_a_function_that_raises_starts_no_exports(service: Service) -> None:
     def breaking() -> None:
         started(NAMES)
         raise ValueError("no good")
@@ -285,7 +285,7 @@ def test_a_function_that_raises_has_started_nothing(service: Service) -> None:
     assert not service.operations
 
 
-def test_what_it_cancels_itself_is_no_failure_and_not_started_again(service: Service) -> None:
+def test_an_export_that_the_function_cancels_is_no_failure_and_is_not_started_again(service: Service) -> None:
     service.behave("slow", pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
 
     def function() -> Any:
@@ -302,7 +302,7 @@ def test_what_it_cancels_itself_is_no_failure_and_not_started_again(service: Ser
 @pytest.mark.parametrize("store", [Store, lambda: None])
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("read", [False, True])
-def test_the_next_try_finds_them_whichever_way_either_starts_them(
+def test_the_next_try_finds_the_exports_with_and_without_batch_starts(
     service: Service, store: Any, first: bool, read: bool
 ) -> None:
     service.behave(pending_seconds=0, run_seconds=2.0)
@@ -329,7 +329,7 @@ def test_the_next_try_finds_them_whichever_way_either_starts_them(
 
 @pytest.mark.parametrize("store", [Store, lambda: None])
 @pytest.mark.parametrize("read", [False, True])
-def test_a_retry_that_deletes_what_the_last_try_has_exported_exports_it_again(
+def test_a_retry_that_deletes_the_asset_of_the_last_try_exports_it_again(
     service: Service, store: Any, read: bool
 ) -> None:
     assets = Assets(service)
@@ -352,7 +352,7 @@ def test_a_retry_that_deletes_what_the_last_try_has_exported_exports_it_again(
     with suppress(ValueError):
         tries.run()
     if not read:
-        tries._store = store()  # It died before it had written down that this is all.
+        tries._store = store()  # The try died before it recorded that it had started all exports.
     service.clock.advance(5)
     tries.run()
 
@@ -360,7 +360,7 @@ def test_a_retry_that_deletes_what_the_last_try_has_exported_exports_it_again(
     assert f"{ASSETS}/x" in assets
 
 
-def test_what_it_moves_away_before_it_fails_is_exported_again(service: Service) -> None:
+def test_an_asset_that_the_last_try_moved_before_it_failed_is_exported_again(service: Service) -> None:
     """Export beside the old asset, and move the new one into its place."""
     assets = Assets(service)
     service.behave(pending_seconds=0, run_seconds=0.2)
@@ -402,7 +402,7 @@ def test_a_transient_failure_is_started_again(service: Service, deferrable: bool
     assert states(service) == ["FAILED", "FAILED", "SUCCEEDED", "SUCCEEDED"]
 
 
-def test_threads_and_coroutines_register_as_well(service: Service) -> None:
+def test_starts_in_threads_and_coroutines_are_batched_too(service: Service) -> None:
     async def function() -> int:
         with ThreadPoolExecutor(4) as pool:
             await asyncio.gather(
@@ -414,7 +414,7 @@ def test_threads_and_coroutines_register_as_well(service: Service) -> None:
     assert sorted(o.description for o in service.operations.values()) == NAMES
 
 
-def test_a_child_process_cannot_register(service: Service) -> None:
+def test_a_child_process_cannot_start_exports(service: Service) -> None:
     import ee
 
     def function() -> None:
@@ -426,7 +426,7 @@ def test_a_child_process_cannot_register(service: Service) -> None:
     assert not service.operations
 
 
-def test_after_a_kill_nothing_is_registered(service: Service) -> None:
+def test_a_function_starts_no_exports_after_a_kill(service: Service) -> None:
     import ee
 
     def function() -> None:
@@ -443,7 +443,7 @@ def test_after_a_kill_nothing_is_registered(service: Service) -> None:
     assert not service.operations
 
 
-def test_the_client_is_as_it_was_afterwards(service: Service) -> None:
+def test_the_client_is_restored_after_the_task(service: Service) -> None:
     import ee
 
     before = dict(vars(ee.batch.Task)), dict(vars(ee.data))
@@ -457,9 +457,7 @@ def test_the_client_is_as_it_was_afterwards(service: Service) -> None:
 
 
 @pytest.mark.parametrize("wait_for_completion", PLACES)
-def test_a_block_starts_them_at_its_end_and_its_tasks_have_their_ids_then(
-    service: Service, wait_for_completion: bool
-) -> None:
+def test_a_block_starts_its_exports_at_its_end_and_sets_their_ids(service: Service, wait_for_completion: bool) -> None:
     import ee
 
     context: Any = {"ti": TaskInstance(), "dag_run": None}
@@ -483,7 +481,7 @@ def written(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str])
     return captured.out + captured.err + caplog.text
 
 
-def test_a_slow_loop_is_told_of_the_parameter_once(
+def test_a_slow_loop_logs_a_hint_about_batch_starts_once(
     service: Service, monkeypatch: pytest.MonkeyPatch, caplog: Any, capfd: Any
 ) -> None:
     monkeypatch.setattr(pace, "SLOW", 0.3)
@@ -501,7 +499,7 @@ def test_a_slow_loop_is_told_of_the_parameter_once(
 
 
 @pytest.mark.usefixtures("service")
-def test_a_loop_that_polls_between_its_starts_is_not_told_of_it(
+def test_a_loop_that_polls_between_its_starts_logs_no_hint(
     monkeypatch: pytest.MonkeyPatch, caplog: Any, capfd: Any
 ) -> None:
     monkeypatch.setattr(pace, "SLOW", 0.0)

@@ -1,4 +1,4 @@
-"""``ee`` in tasks of Airflow's own: what is started in a block is owned."""
+"""``ee`` in Airflow's own tasks: a task owns the operations that it starts in an ``earth_engine()`` block."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def started_names(service: Service) -> list[str]:
 
 
 @pytest.mark.parametrize(("dag_id", "description"), [("block_in_task", "task"), ("block_in_python_operator", "python")])
-def test_a_plain_task_waits_if_it_says_so(
+def test_a_plain_task_waits_with_wait_for_completion(
     service: Service, run_dag: Callable[..., Ran], dag_id: str, description: str
 ) -> None:
     ran = run_dag(dag_id)
@@ -44,7 +44,7 @@ def test_a_plain_task_waits_if_it_says_so(
     assert not service.requests("POST", "*:cancel")
 
 
-def test_an_operator_of_ones_own_does_not_wait(service: Service, run_dag: Callable[..., Ran]) -> None:
+def test_a_custom_operator_does_not_wait_by_default(service: Service, run_dag: Callable[..., Ran]) -> None:
     service.behave(pending_seconds=0, run_seconds=3600)
 
     ran = run_dag("block_in_operator")
@@ -54,7 +54,7 @@ def test_an_operator_of_ones_own_does_not_wait(service: Service, run_dag: Callab
     assert [service.state(name) for name in service.operations] == ["RUNNING"]
 
 
-def test_an_exception_cancels_what_the_block_has_started(service: Service, run_dag: Callable[..., Ran]) -> None:
+def test_an_exception_cancels_the_operations_of_the_block(service: Service, run_dag: Callable[..., Ran]) -> None:
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
 
     ran = run_dag("block_that_breaks")
@@ -64,7 +64,7 @@ def test_an_exception_cancels_what_the_block_has_started(service: Service, run_d
     assert [service.state(name) for name in service.operations] == ["CANCELLED"]
 
 
-def test_a_kill_amid_the_block_cancels_and_calls_the_tasks_own(service: Service) -> None:
+def test_a_kill_in_the_block_cancels_its_operation_and_calls_the_tasks_on_kill(service: Service) -> None:
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
     killed: list[str] = []
     task = SimpleNamespace(execution_timeout=None, on_kill=lambda: killed.append("own"))

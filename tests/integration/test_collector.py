@@ -1,4 +1,4 @@
-"""The collector, on Airflow's own database and the emulator: what it finds, what it cancels, and what that costs."""
+"""The collector, on Airflow's database and the emulator: what it finds and cancels, and how many requests it sends."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def change(model: str, **values: Any) -> None:
 
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `OwningInstance` use Variables: in Airflow 3.0 to 3.2 a task asks its supervisor, and none runs it here."""
+    """Let `OwningInstance` use Variables: in Airflow 3.0 to 3.2 a task asks its supervisor, and there is none here."""
     if not AIRFLOW_3 or HAS_TASK_STATE_STORE:
         return
     from airflow.models.variable import Variable
@@ -92,7 +92,7 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class OwningInstance:
-    """The task instance that `owned` has run, as its process records further operations."""
+    """The task instance of the DAG `owned`, in a process that records more operations."""
 
     dag_id, task_id, map_index, try_number = "owned", "task", -1, 1
 
@@ -103,7 +103,7 @@ class OwningInstance:
         with create_session() as session:
             [row] = session.execute(xcom_table().select().where(xcom_table().c.key == OPERATIONS_KEY)).mappings()
             [self.run_id] = session.execute(select(TaskInstance.run_id)).scalars()
-        self._row = {name: value for name, value in row.items() if name != "id"}  # Airflow 3.4 gives each XCom one.
+        self._row = {name: value for name, value in row.items() if name != "id"}  # Airflow 3.4 gives each XCom an id.
 
     def xcom_push(self, key: str, value: Any) -> None:
         from airflow.utils.session import create_session
@@ -129,7 +129,7 @@ def requests(emulator: Emulator) -> int:
 
 
 def log_states(dag_id: str, *states: str) -> None:
-    """Let Airflow's audit log have these states of a DAG's task, in this order, and no others."""
+    """Replace a DAG's entries in Airflow's audit log with these states of its task, in this order."""
     from airflow.models import Log
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
@@ -144,7 +144,7 @@ def log_states(dag_id: str, *states: str) -> None:
 
 
 def look_twice(collector: Collector, clock: Clock) -> None:
-    """Look, and once more after the time of grace."""
+    """Let the collector look, and look again after the grace period."""
     collector.look()
     clock.now += GRACE + 1
     collector.look()
@@ -161,7 +161,7 @@ def look_twice(collector: Collector, clock: Clock) -> None:
         ("success", "running"),
     ],
 )
-def test_what_no_task_needs_is_cancelled_after_the_time_of_grace(
+def test_an_operation_that_no_task_needs_is_cancelled_after_the_grace_period(
     owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator, states: tuple[str, str]
 ) -> None:
     bystander = earth_engine_emulator.service.add("a colleague's")
@@ -202,7 +202,7 @@ def test_the_audit_log_says_whether_a_failed_task_was_marked_while_it_waited(
     logged: tuple[str, ...],
     state: str,
 ) -> None:
-    """Without ``cancel_on_failure``, a worker that was lost is no reason for a cancel, and a user's mark is."""
+    """Without ``cancel_on_failure``, a user's mark is a reason to cancel, and a lost worker is not."""
     name = run_owner("owned_until_killed")
     log_states("owned_until_killed", *logged)
     set_states("owned_until_killed", "failed", "running")
@@ -213,7 +213,7 @@ def test_the_audit_log_says_whether_a_failed_task_was_marked_while_it_waited(
     assert earth_engine_emulator.service.state(name) == state
 
 
-def test_it_says_what_it_has_cancelled_and_why(
+def test_the_collector_reports_each_cancel_and_its_reason(
     owned: str,
     collector: Collector,
     clock: Clock,
@@ -246,7 +246,7 @@ def test_it_says_what_it_has_cancelled_and_why(
 
 
 @pytest.mark.parametrize("task_state", ["running", "deferred", "up_for_retry", "scheduled"])
-def test_what_a_task_wants_is_left_alone_and_costs_no_request(
+def test_an_operation_that_a_task_needs_keeps_running_and_costs_no_request(
     owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator, task_state: str
 ) -> None:
     set_states("owned", task_state, "running")
@@ -258,7 +258,7 @@ def test_what_a_task_wants_is_left_alone_and_costs_no_request(
     assert requests(earth_engine_emulator) == 0
 
 
-def test_what_a_task_has_settled_costs_no_request(
+def test_the_operation_of_a_settled_task_costs_no_request(
     collector: Collector, clock: Clock, earth_engine_emulator: Emulator, run_owner: Callable[..., str]
 ) -> None:
     run_owner("owned_and_settled")
@@ -270,7 +270,7 @@ def test_what_a_task_has_settled_costs_no_request(
     assert len(collector.memory) == 0
 
 
-def test_a_clear_whose_next_try_begins_cancels_what_the_last_one_had_and_a_retry_does_not(
+def test_the_collector_cancels_the_last_trys_operations_after_a_clear_but_not_after_a_retry(
     owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator
 ) -> None:
     set_states("owned", "up_for_retry", "running")
@@ -287,7 +287,7 @@ def test_a_clear_whose_next_try_begins_cancels_what_the_last_one_had_and_a_retry
     assert earth_engine_emulator.service.state(owned) == "CANCELLED"
 
 
-def test_what_only_airflows_state_store_has_is_cancelled_where_the_next_try_ends_before_it_records(
+def test_an_operation_only_in_task_state_store_is_cancelled_if_the_next_try_records_nothing(
     owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator
 ) -> None:
     if not has_stored():
@@ -304,7 +304,7 @@ def test_what_only_airflows_state_store_has_is_cancelled_where_the_next_try_ends
     assert earth_engine_emulator.service.state(owned) == "CANCELLED"
 
 
-def test_a_deleted_run_leaves_nothing_behind(
+def test_the_operation_of_a_deleted_run_is_cancelled(
     owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator
 ) -> None:
     set_states("owned", "deferred", "running")
@@ -329,7 +329,7 @@ def needed_by_another(
     return owned
 
 
-def test_what_another_task_wants_is_cancelled_once_that_does_not_need_it_either(
+def test_an_operation_of_two_tasks_is_cancelled_once_neither_needs_it(
     needed_by_another: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator
 ) -> None:
     set_states("owned_too", "failed", "failed")
@@ -339,7 +339,7 @@ def test_what_another_task_wants_is_cancelled_once_that_does_not_need_it_either(
 
 
 @pytest.mark.usefixtures("needed_by_another")
-def test_what_another_task_has_needed_has_its_time_of_grace_from_then_on(
+def test_the_grace_period_begins_when_the_last_task_stops_needing_the_operation(
     collector: Collector, clock: Clock, earth_engine_emulator: Emulator
 ) -> None:
     set_states("owned_too", "failed", "failed")
@@ -352,10 +352,10 @@ def test_what_another_task_has_needed_has_its_time_of_grace_from_then_on(
 
 
 @pytest.mark.usefixtures("variables")
-def test_a_record_that_each_poke_writes_again_is_still_one_while_it_is_away(
+def test_an_operation_keeps_running_while_the_next_poke_has_not_yet_rewritten_its_record(
     owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator
 ) -> None:
-    """Before 3.3, Airflow deletes a rescheduled sensor's XComs as each poke begins; here it was cleared before."""
+    """Before 3.3, Airflow deletes a rescheduled sensor's XComs as each poke begins; here, a user has cleared it."""
     own = OwningInstance()
     set_states("owned", "up_for_reschedule", "running")
     collector.look()
@@ -375,7 +375,7 @@ def test_a_record_that_each_poke_writes_again_is_still_one_while_it_is_away(
     assert requests(earth_engine_emulator) == 0
 
 
-def test_it_tries_again_where_earth_engine_was_away(
+def test_the_collector_tries_again_if_earth_engine_was_unreachable(
     owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_states("owned", "failed", "running")
@@ -394,7 +394,7 @@ def test_it_tries_again_where_earth_engine_was_away(
 
 
 @pytest.mark.usefixtures("variables")
-def test_what_a_task_records_between_two_looks_is_known_although_it_waits_without_a_process_by_then(
+def test_operations_recorded_between_two_looks_are_found_although_the_task_has_deferred_since(
     owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator
 ) -> None:
     service = earth_engine_emulator.service
@@ -413,7 +413,7 @@ def test_what_a_task_records_between_two_looks_is_known_although_it_waits_withou
     assert {service.state(name) for name in names} <= {"CANCELLED", "CANCELLING"}
 
 
-def test_an_operation_of_a_project_that_nobody_names_is_left_alone(
+def test_an_operation_of_a_project_that_is_not_configured_is_not_cancelled(
     collector: Collector,
     clock: Clock,
     earth_engine_emulator: Emulator,
@@ -430,7 +430,7 @@ def test_an_operation_of_a_project_that_nobody_names_is_left_alone(
     assert "their project is neither that of the connection" in caplog.text
 
 
-def test_the_first_look_finds_what_was_left_before(
+def test_the_first_look_finds_operations_of_runs_that_ended_before_it(
     owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator
 ) -> None:
     set_states("owned", "failed", "failed")
@@ -442,7 +442,7 @@ def test_the_first_look_finds_what_was_left_before(
 
 
 @pytest.mark.usefixtures("owned")
-def test_what_is_over_is_forgotten_and_a_quiet_system_is_asked_in_few_statements(
+def test_ended_tasks_are_forgotten_and_a_look_at_an_idle_airflow_sends_few_statements(
     collector: Collector, clock: Clock
 ) -> None:
     set_states("owned", "failed", "failed")
@@ -459,7 +459,7 @@ def test_what_is_over_is_forgotten_and_a_quiet_system_is_asked_in_few_statements
 
 
 def make_jobs(*jobs: tuple[str, str, int]) -> list[int]:
-    """Make jobs, each of a type, in a state, with a heartbeat so many seconds ago; returns their numbers."""
+    """Insert jobs, each with a type, a state and the age of its heartbeat in seconds; return their ids."""
     from airflow.jobs.job import Job
     from airflow.utils.session import create_session
 
@@ -482,7 +482,7 @@ def make_jobs(*jobs: tuple[str, str, int]) -> list[int]:
         ([("DagProcessorJob", "running", 0), ("SchedulerJob", "running", 0)], 1),
     ],
 )
-def test_one_process_collects_the_oldest_triggerers_or_where_there_is_none_the_oldest_schedulers(
+def test_only_the_oldest_triggerer_collects_or_the_oldest_scheduler_if_there_is_no_triggerer(
     jobs: list[tuple[str, str, int]], first: int
 ) -> None:
     engine = database_of_its_own()
@@ -496,7 +496,7 @@ def test_one_process_collects_the_oldest_triggerers_or_where_there_is_none_the_o
 
 
 class Began:
-    """Notes which threads are started, and starts none."""
+    """Counts the threads that are started, and starts none."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
@@ -506,7 +506,7 @@ class Began:
         self.count += 1
 
 
-def test_a_thread_begins_with_a_job_and_with_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_starts_the_collectors_thread_and_a_task_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.jobs.job import Job
     from airflow.listeners.listener import get_listener_manager
 
@@ -520,7 +520,7 @@ def test_a_thread_begins_with_a_job_and_with_no_task(monkeypatch: pytest.MonkeyP
     assert began.count == 1
 
 
-def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_collector_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.jobs.job import Job
 
     monkeypatch.setenv("AIRFLOW__EARTH_ENGINE__CANCEL_ORPHANS", "False")
@@ -545,7 +545,7 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
         {"parts_before": "two"},
     ],
 )
-def test_what_somebody_else_has_written_into_an_xcom_stops_nothing(
+def test_a_forged_record_in_an_xcom_cancels_nothing(
     owned: str,
     collector: Collector,
     clock: Clock,
@@ -575,7 +575,7 @@ def seen_by(collector: Collector) -> list[Record]:
     return [part for parts in records.values() if not isinstance(parts, Exception) for part in parts]
 
 
-def test_names_that_earth_engine_does_not_know_cost_few_requests_a_look(
+def test_unknown_operation_names_cost_few_requests_per_look(
     earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     service = earth_engine_emulator.service

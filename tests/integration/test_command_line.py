@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
 
 OURS = (sys.executable, "-m", "airflow_ee_provider")
-#: Airflow takes commands from providers from 3.2 on.
+#: Airflow 3.2 and later take commands from providers.
 AIRFLOWS = (str(Path(sys.executable).parent / "airflow"), "earth-engine")
 
 
@@ -37,11 +37,11 @@ def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture
-def bystander(earth_engine_emulator: Emulator, orphan: str) -> str:  # noqa: ARG001 (after it)
+def bystander(earth_engine_emulator: Emulator, orphan: str) -> str:  # noqa: ARG001 (added after the orphan)
     return earth_engine_emulator.service.add("a colleague's")
 
 
-def test_a_list_names_who_holds_what(call: CommandLine, orphan: str, bystander: str) -> None:
+def test_list_shows_the_tasks_of_each_operation(call: CommandLine, orphan: str, bystander: str) -> None:
     by_name = {row["name"]: row for row in call.rows("list")}
 
     [holder] = by_name[orphan]["holders"]
@@ -51,14 +51,14 @@ def test_a_list_names_who_holds_what(call: CommandLine, orphan: str, bystander: 
     assert by_name[bystander]["orphaned"] is False
 
 
-def test_filters_choose(call: CommandLine, orphan: str, bystander: str) -> None:
+def test_filters_choose_operations(call: CommandLine, orphan: str, bystander: str) -> None:
     assert [row["name"] for row in call.rows("list", "--description", "ndvi-*")] == [orphan]
     assert [row["name"] for row in call.rows("list", "--dag-id", "held_owner")] == [orphan]
     assert call.rows("list", "--older-than", "2h", "--all") == []
     assert {row["name"] for row in call.rows("list", "--state", "RUNNING")} == {orphan, bystander}
 
 
-def test_a_table_and_one_operation_in_full(call: CommandLine, orphan: str) -> None:
+def test_list_prints_a_table_and_show_prints_all_fields(call: CommandLine, orphan: str) -> None:
     table, full = call("list"), call("show", orphan)
 
     assert "name" in table.stdout.splitlines()[1], table.stdout + table.stderr
@@ -67,7 +67,7 @@ def test_a_table_and_one_operation_in_full(call: CommandLine, orphan: str) -> No
     assert "held_owner.task of " in full.stdout
 
 
-def test_orphans_are_listed_and_cancelled_and_nothing_else_is(
+def test_only_orphans_are_listed_and_cancelled(
     call: CommandLine, earth_engine_emulator: Emulator, orphan: str, bystander: str
 ) -> None:
     assert [row["name"] for row in call.rows("orphans")] == [orphan]
@@ -81,14 +81,14 @@ def test_orphans_are_listed_and_cancelled_and_nothing_else_is(
 
 
 class Slow(StringIO):
-    """A person who answers with a yes, after a task has begun to wait for the orphan."""
+    """A user who answers yes after a task has begun to wait for the orphan."""
 
     def readline(self, *_: Any) -> str:
         set_states("held_owner", "deferred", "running")
         return "y\n"
 
 
-def test_an_orphan_that_a_task_needs_by_now_is_not_cancelled(
+def test_an_orphan_that_a_task_needs_when_the_user_answers_is_not_cancelled(
     call: CommandLine, earth_engine_emulator: Emulator, orphan: str
 ) -> None:
     done = call("orphans", "--cancel", answer=Slow())
@@ -98,7 +98,7 @@ def test_an_orphan_that_a_task_needs_by_now_is_not_cancelled(
     assert "There is nothing to cancel." in done.stderr
 
 
-def test_a_cancel_asks_first_and_says_who_holds_it(
+def test_cancel_asks_for_confirmation_and_names_the_operations_task(
     call: CommandLine, earth_engine_emulator: Emulator, orphan: str
 ) -> None:
     refused = call("cancel", orphan, answer="n\n")
@@ -120,14 +120,14 @@ def test_a_cancel_that_is_not_confirmed_fails(call: CommandLine, earth_engine_em
     assert result["outcome"] == "STILL_CANCELLING"
 
 
-def test_a_cancel_of_nothing_in_particular_is_refused(
+def test_a_cancel_without_names_or_filters_is_refused(
     call: CommandLine, orphan: str, earth_engine_emulator: Emulator
 ) -> None:
     assert "everybody's would be cancelled" in call("cancel", "--yes").stderr
     assert earth_engine_emulator.service.state(orphan) == "RUNNING"
 
 
-def test_a_wait_ends_with_the_operation_and_tells_how(
+def test_wait_ends_with_the_operation_and_prints_its_state(
     call: CommandLine, earth_engine_emulator: Emulator, orphan: str
 ) -> None:
     good = earth_engine_emulator.service.add("good")
@@ -138,7 +138,7 @@ def test_a_wait_ends_with_the_operation_and_tells_how(
     assert call.rows("wait", good, orphan, "--poll-interval", "1s", code=1)[1]["state"] == "FAILED"
 
 
-def test_an_error_is_one_line(call: CommandLine, earth_engine_emulator: Emulator) -> None:  # noqa: ARG001
+def test_an_error_is_printed_without_a_traceback(call: CommandLine, earth_engine_emulator: Emulator) -> None:  # noqa: ARG001
     for done in (call("show", "projects/p/operations/"), call("list", "--conn-id", "not_there")):
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
@@ -159,13 +159,15 @@ def test_json_and_yaml_have_the_types_and_names_of_the_results(call: CommandLine
     assert isinstance(again["orphaned"], bool)
 
 
-def test_names_alone_are_for_other_commands_and_no_table_in_a_file_breaks_one(call: CommandLine, orphan: str) -> None:
+def test_output_name_prints_only_names_and_no_table_outside_a_terminal_wraps_a_name(
+    call: CommandLine, orphan: str
+) -> None:
     assert call("list", "--output", "name").stdout == f"{orphan}\n"
     assert orphan in call("list").stdout
     assert orphan in call("list", "--output", "plain").stdout
 
 
-def test_without_a_terminal_a_cancel_is_not_asked_for_and_not_done(
+def test_cancel_without_a_terminal_asks_nothing_and_cancels_nothing(
     call: CommandLine, earth_engine_emulator: Emulator, orphan: str
 ) -> None:
     done = call("cancel", orphan, answer="")
@@ -176,7 +178,7 @@ def test_without_a_terminal_a_cancel_is_not_asked_for_and_not_done(
 
 
 @pytest.mark.parametrize("name", ["--description", "--description-regex", "--type"])
-def test_an_empty_filter_as_an_unset_variable_of_a_shell_is_refused(call: CommandLine, orphan: str, name: str) -> None:
+def test_an_empty_filter_from_an_unset_shell_variable_is_refused(call: CommandLine, orphan: str, name: str) -> None:
     done = call("cancel", "--yes", name, "", "--older-than", "0s")
 
     assert done.returncode == 1
@@ -184,8 +186,8 @@ def test_an_empty_filter_as_an_unset_variable_of_a_shell_is_refused(call: Comman
     assert orphan in call("list", "--output", "name").stdout
 
 
-def test_an_empty_choice_of_a_dag_or_a_project_is_not_taken_for_none(call: CommandLine, orphan: str) -> None:
-    """Without it, the command would choose the operations of other DAGs, or of another project."""
+def test_an_empty_dag_id_connection_or_project_is_refused(call: CommandLine, orphan: str) -> None:
+    """If the command ignored it, it would choose operations of other DAGs or of another project."""
     for command in (["cancel", "--yes", "--older-than", "0s"], ["orphans", "--cancel", "--yes"], ["list"]):
         for name in ("--dag-id", "--conn-id", "--project-id"):
             done = call(*command, name, "")
@@ -195,7 +197,7 @@ def test_an_empty_choice_of_a_dag_or_a_project_is_not_taken_for_none(call: Comma
     assert orphan in call("list", "--output", "name").stdout
 
 
-def test_orphans_are_cancelled_where_the_system_starts_no_more_threads(
+def test_orphans_are_cancelled_if_the_system_starts_no_more_threads(
     call: CommandLine, orphan: str, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -207,7 +209,7 @@ def test_orphans_are_cancelled_where_the_system_starts_no_more_threads(
     assert earth_engine_emulator.service.state(orphan) == "CANCELLED"
 
 
-def test_filters_beside_names_are_refused_rather_than_ignored(call: CommandLine, orphan: str) -> None:
+def test_filters_together_with_names_are_refused(call: CommandLine, orphan: str) -> None:
     for filters in (["--older-than", "2h"], ["--dag-id", "another"], ["--state", "PENDING"]):
         done = call("cancel", orphan, "--yes", *filters)
 
@@ -216,7 +218,7 @@ def test_filters_beside_names_are_refused_rather_than_ignored(call: CommandLine,
     assert orphan in call("list", "--output", "name").stdout
 
 
-def test_filters_that_choose_everything_cancel_nothing(call: CommandLine, orphan: str) -> None:
+def test_filters_that_match_every_operation_are_refused(call: CommandLine, orphan: str) -> None:
     done = call("cancel", "--yes", "--description", "*")
 
     assert done.returncode == 1
@@ -224,7 +226,7 @@ def test_filters_that_choose_everything_cancel_nothing(call: CommandLine, orphan
     assert orphan in call("list", "--output", "name").stdout
 
 
-def test_a_reader_that_goes_is_no_error(orphan: str) -> None:  # noqa: ARG001
+def test_a_closed_pipe_causes_no_traceback(orphan: str) -> None:  # noqa: ARG001
     shell = f"set -o pipefail; {' '.join(OURS)} list --output json | head -1"
 
     done = subprocess.run(["bash", "-c", shell], check=False, capture_output=True, text=True, timeout=600)  # noqa: S603, S607
@@ -233,7 +235,7 @@ def test_a_reader_that_goes_is_no_error(orphan: str) -> None:  # noqa: ARG001
 
 
 @pytest.mark.parametrize("program", [OURS, AIRFLOWS])
-def test_the_program_answers_on_its_standard_output(orphan: str, program: tuple[str, ...]) -> None:
+def test_the_program_writes_its_result_to_standard_output(orphan: str, program: tuple[str, ...]) -> None:
     if program == AIRFLOWS and airflow_version < "3.2":
         pytest.skip("Airflow takes commands from providers from 3.2 on")
 
@@ -246,7 +248,7 @@ def test_the_program_answers_on_its_standard_output(orphan: str, program: tuple[
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
-def test_a_script_chooses_with_jq(orphan: str, bystander: str) -> None:
+def test_a_script_can_filter_operations_with_jq(orphan: str, bystander: str) -> None:
     ours = " ".join(OURS)
     chosen = "jq --raw-output '.[] | select(.orphaned | not) | .name'"
     shell = f"{ours} list --output json | {chosen} | xargs {ours} show --output name"
@@ -257,9 +259,7 @@ def test_a_script_chooses_with_jq(orphan: str, bystander: str) -> None:
     assert orphan not in done.stdout
 
 
-def test_ctrl_c_ends_a_cancel_that_is_being_confirmed_with_one_line(
-    orphan: str, earth_engine_emulator: Emulator
-) -> None:
+def test_ctrl_c_while_a_cancel_is_being_confirmed_prints_one_line(orphan: str, earth_engine_emulator: Emulator) -> None:
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=3600)
     command = [*OURS, "cancel", orphan, "--yes", "--timeout", "10m"]

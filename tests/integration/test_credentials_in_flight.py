@@ -1,4 +1,4 @@
-"""Credentials that expire, are revoked, or lack a permission while an operation is waited for."""
+"""Credentials that expire, are revoked, or lack a permission while a task waits for an operation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.emulator.service import Service
 
-#: Before, google-auth does not heed ``GOOGLE_API_CERTIFICATE_CONFIG`` when it looks whether there is a certificate.
+#: Before 2.47, google-auth ignores ``GOOGLE_API_CERTIFICATE_CONFIG`` when it checks whether there is a certificate.
 OLD_GOOGLE_AUTH = tuple(map(int, version("google-auth").split(".")[:2])) < (2, 47)
 
 
@@ -52,13 +52,13 @@ def tokens(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def service(tokens: TokenServer, earth_engine_emulator: Emulator) -> Service:  # noqa: ARG001 (it is to be there)
+def service(tokens: TokenServer, earth_engine_emulator: Emulator) -> Service:  # noqa: ARG001 (sets the connection)
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
     return earth_engine_emulator.service
 
 
 def in_a_worker(name: str) -> dict[str, Any]:
-    """Wait, and return what became of it as a trigger's event says it."""
+    """Wait, and return the result in the form of a trigger's event."""
     try:
         return {"result": [EarthEngineHook().wait_for_operation(name, poll_interval=0.2).as_dict()]}
     except errors.EarthEngineError as error:
@@ -79,7 +79,7 @@ def in_the_triggerer(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
-def test_the_waiting_goes_on_with_new_tokens(
+def test_a_wait_continues_with_new_tokens(
     wait: Callable[[str], dict[str, Any]], service: Service, tokens: TokenServer
 ) -> None:
     name = service.add("x")
@@ -100,7 +100,7 @@ def test_the_waiting_goes_on_with_new_tokens(
 
 
 @pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
-def test_revoked_credentials_end_the_waiting_and_the_error_says_what_to_do(
+def test_revoked_credentials_end_the_wait_with_an_error_that_names_a_remedy(
     wait: Callable[[str], dict[str, Any]], service: Service, tokens: TokenServer
 ) -> None:
     name = service.add("x")
@@ -122,7 +122,7 @@ def test_revoked_credentials_end_the_waiting_and_the_error_says_what_to_do(
     assert "PRIVATE KEY" not in event["error"]
 
 
-def test_a_clean_up_says_loudly_what_it_could_not_cancel(
+def test_a_clean_up_logs_each_operation_that_it_could_not_cancel(
     service: Service, tokens: TokenServer, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -168,7 +168,7 @@ def test_a_key_that_is_rotated_while_the_task_waits_is_read_again(
 
 @pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
 @pytest.mark.parametrize("how", ["refused", "503"])
-def test_a_token_server_that_cannot_be_reached_for_a_moment_is_waited_for(
+def test_a_wait_survives_a_token_server_that_is_briefly_unreachable(
     wait: Callable[[str], dict[str, Any]], how: str, service: Service, tokens: TokenServer
 ) -> None:
     name = service.add("x", run_seconds=2)
@@ -182,7 +182,7 @@ def test_a_token_server_that_cannot_be_reached_for_a_moment_is_waited_for(
 
 
 def test_a_kill_reads_no_connection(service: Service, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It runs in a signal handler, amid whatever the task asks Airflow."""
+    """It runs in a signal handler, possibly during a request of the task to Airflow."""
     name = service.add("x")
     sensor = EarthEngineOperationsSensor(task_id="a", operation_names=[name], cancel_on_kill=True)
     sensor.hook.preload()
@@ -196,10 +196,10 @@ def test_a_kill_reads_no_connection(service: Service, tokens: TokenServer, monke
 
 @pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
-def test_a_private_ca_holds_in_workers_and_in_the_triggerer(
+def test_workers_and_the_triggerer_trust_a_private_ca(
     wait: Callable[[str], dict[str, Any]], variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The operation is not known to the server: but it was asked."""
+    """The server does not know the operation; its 404 shows that it received the request."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
     with TlsServer(tmp_path) as server:
@@ -214,7 +214,7 @@ def test_a_private_ca_holds_in_workers_and_in_the_triggerer(
 
 
 @pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
-def test_a_netrc_file_takes_nobodys_token_away(
+def test_a_netrc_file_does_not_replace_the_token(
     wait: Callable[[str], dict[str, Any]], service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -229,10 +229,10 @@ def test_a_netrc_file_takes_nobodys_token_away(
 
 
 @pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
-def test_a_proxy_with_a_password_holds_in_workers_and_in_the_triggerer(
+def test_workers_and_the_triggerer_use_a_proxy_with_a_password(
     wait: Callable[[str], dict[str, Any]], earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proxy refuses everything, so that whoever asks it is known by that."""
+    """The proxy answers 404 to every request, which shows that a request went through it."""
 
     class Proxy(LoopbackServer):
         asked: ClassVar[set[str | None]] = set()
@@ -255,7 +255,7 @@ def test_a_proxy_with_a_password_holds_in_workers_and_in_the_triggerer(
 
 
 @pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
-def test_certificates_that_are_not_there_are_an_error_that_names_the_variable(
+def test_missing_certificates_are_an_error_that_names_the_variable(
     wait: Callable[[str], dict[str, Any]], earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert earth_engine_emulator
@@ -268,10 +268,10 @@ def test_certificates_that_are_not_there_are_an_error_that_names_the_variable(
 
 @pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
 @pytest.mark.skipif(OLD_GOOGLE_AUTH, reason="google-auth looks for no certificate_config.json yet")
-def test_a_client_certificate_of_googles_is_shown(
+def test_a_client_certificate_that_google_auth_finds_is_sent(
     wait: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The server speaks to nobody without one; it does not know the operation: but it was asked."""
+    """The server requires a client certificate; its 404 shows that it received the request."""
     with TlsServer(tmp_path, wants_certificate=True) as server:
         connection = {"conn_type": "earth_engine", "host": server.url, "extra": {"project": "p", "is_anonymous": True}}
         monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
@@ -286,14 +286,14 @@ def test_a_client_certificate_of_googles_is_shown(
 
 @pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
 @pytest.mark.skipif(OLD_GOOGLE_AUTH, reason="google-auth looks for no certificate_config.json yet")
-def test_a_workloads_certificate_is_shown_where_no_variable_says_otherwise(
+def test_a_workloads_certificate_is_sent_unless_a_variable_disables_it(
     wait: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with TlsServer(tmp_path) as server:
         connection = {"conn_type": "earth_engine", "host": server.url, "extra": {"project": "p", "is_anonymous": True}}
         monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
         server.show_to_google_auth(monkeypatch)
-        server.key.unlink()  # So that an attempt to show it is an error.
+        server.key.unlink()  # So that an attempt to send it is an error.
         for variable, shows in (("", True), ("false", False), ("yes", False)):
             monkeypatch.setenv("GOOGLE_API_USE_CLIENT_CERTIFICATE", variable)
 
@@ -303,7 +303,7 @@ def test_a_workloads_certificate_is_shown_where_no_variable_says_otherwise(
 
 
 class Locations(LoopbackServer):
-    """Google's list of where an account may be used, and an Earth Engine whose operation ends once that has come."""
+    """Google's list of an account's allowed locations, and an Earth Engine whose operation ends once it gets them."""
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         allowed = request.headers.get("x-allowed-locations")
@@ -314,10 +314,10 @@ class Locations(LoopbackServer):
 
 
 @pytest.mark.parametrize("wait", [in_a_worker, in_the_triggerer])
-def test_google_auth_finds_where_an_account_may_be_used(
+def test_google_auth_finds_the_allowed_locations_of_an_account(
     wait: Callable[[str], dict[str, Any]], tokens: TokenServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It looks in a thread, with a copy of the session that fetched the token; without a copy, it does not look."""
+    """It asks in a thread, with a copy of the session that fetched the token; without a copy, it does not ask."""
     switch = getattr(environment_vars, "GOOGLE_SDK_EXPERIMENTAL_PYTHON_REGIONAL_ACCESS_BOUNDARY_LOOKUP_ENABLED", None)
     if switch is None:
         pytest.skip("google-auth has no regional access boundaries yet")
@@ -333,8 +333,8 @@ def test_google_auth_finds_where_an_account_may_be_used(
         assert wait("projects/p/operations/A")["result"][0]["state"] == "SUCCEEDED"
 
 
-def test_google_auth_refreshes_a_token_in_a_thread_of_its_own(tokens: TokenServer) -> None:
-    """It copies the session for that as well; there, a copy that fails is an error of the request."""
+def test_google_auth_refreshes_a_token_in_a_separate_thread(tokens: TokenServer) -> None:
+    """It copies the session for that, too; a copy that fails is an error of the request."""
     credentials = service_account.Credentials.from_service_account_info(tokens.key(), scopes=["x"])
     if not hasattr(credentials, "with_non_blocking_refresh"):
         pytest.skip("google-auth refreshes in no thread yet")
@@ -348,7 +348,7 @@ def test_google_auth_refreshes_a_token_in_a_thread_of_its_own(tokens: TokenServe
 
 
 @pytest.mark.skipif(OLD_GOOGLE_AUTH, reason="google-auth looks for no certificate_config.json yet")
-def test_a_copy_of_a_session_shows_the_same_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_copy_of_a_session_sends_the_same_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with TlsServer(tmp_path, wants_certificate=True) as server:
         server.show_to_google_auth(monkeypatch)
         with token_session() as session:
@@ -390,7 +390,7 @@ class TlsServer(LoopbackServer):
         super().__init__(context)
 
     def show_to_google_auth(self, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """Let this machine trust the server's certificate, and show it as its own; return google-auth's file."""
+        """Let the client trust the server's certificate and send it as its own; return google-auth's file."""
         workload = {"cert_path": str(self.certificate), "key_path": str(self.key)}
         config = self.certificate.parent / "certificate_config.json"
         config.write_text(json.dumps({"cert_configs": {"workload": workload}}), encoding="utf-8")

@@ -45,7 +45,9 @@ def test_an_unstarted_export_is_started_as_the_function_describes_it(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_several_exports_are_waited_for_and_named(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
+def test_a_task_waits_for_several_exports_and_logs_their_names(
+    service: Service, run_dag: Callable[..., Ran], place: str
+) -> None:
     ran = run_dag(f"decorated_several_in_{place}")
 
     assert ran.state == "success", ran.log
@@ -60,7 +62,9 @@ def test_several_exports_are_waited_for_and_named(service: Service, run_dag: Cal
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_the_failure_of_one_cancels_the_others(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
+def test_the_failure_of_one_operation_cancels_the_others(
+    service: Service, run_dag: Callable[..., Ran], place: str
+) -> None:
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
     service.behave("second", pending_seconds=0, run_seconds=0.5, outcome="FAILED", message="No features.")
 
@@ -74,7 +78,9 @@ def test_the_failure_of_one_cancels_the_others(service: Service, run_dag: Callab
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_the_others_go_on_if_that_is_wanted(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
+def test_the_other_operations_continue_without_cancel_on_failure(
+    service: Service, run_dag: Callable[..., Ran], place: str
+) -> None:
     service.behave("second", pending_seconds=0, run_seconds=0.1, outcome="FAILED", message="No features.")
 
     ran = run_dag(f"decorated_several_patient_in_{place}")
@@ -85,7 +91,9 @@ def test_the_others_go_on_if_that_is_wanted(service: Service, run_dag: Callable[
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_so_many_may_fail_as_is_allowed(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
+def test_a_task_succeeds_if_at_most_max_failures_operations_fail(
+    service: Service, run_dag: Callable[..., Ran], place: str
+) -> None:
     service.behave("second", pending_seconds=0, run_seconds=0.1, outcome="FAILED", message="No features.")
 
     ran = run_dag(f"decorated_several_tolerant_in_{place}")
@@ -95,7 +103,9 @@ def test_so_many_may_fail_as_is_allowed(service: Service, run_dag: Callable[...,
     assert not service.requests("POST", "*:cancel")
 
 
-def test_a_share_of_less_than_one_allows_none(service: Service, run_dag: Callable[..., Ran]) -> None:
+def test_a_max_failures_share_below_one_operation_allows_no_failure(
+    service: Service, run_dag: Callable[..., Ran]
+) -> None:
     service.behave("second", pending_seconds=0, run_seconds=0.1, outcome="FAILED", message="No features.")
 
     ran = run_dag("decorated_several_in_proportion_in_worker")
@@ -105,7 +115,7 @@ def test_a_share_of_less_than_one_allows_none(service: Service, run_dag: Callabl
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_what_the_function_has_started_is_not_started_again(
+def test_an_export_that_the_function_has_started_is_not_started_again(
     service: Service, run_dag: Callable[..., Ran], place: str
 ) -> None:
     ran = run_dag(f"decorated_started_in_{place}")
@@ -124,14 +134,14 @@ def test_without_the_wait_the_operations_are_returned_as_started(service: Servic
     assert [operation["state"] for operation in ran.result] == ["PENDING"] * 3
 
 
-def test_no_export_is_a_success(run_dag: Callable[..., Ran], service: Service) -> None:
+def test_a_task_without_exports_succeeds(run_dag: Callable[..., Ran], service: Service) -> None:
     ran = run_dag("decorated_nothing_in_worker")
 
     assert (ran.state, ran.result) == ("success", [])
     assert not service.operations
 
 
-def test_nothing_is_started_if_one_of_them_cannot_be_right(service: Service, run_dag: Callable[..., Ran]) -> None:
+def test_no_export_is_started_if_one_of_them_is_invalid(service: Service, run_dag: Callable[..., Ran]) -> None:
     ran = run_dag("decorated_nonsense_in_worker")
 
     assert ran.state == "failed"
@@ -139,7 +149,7 @@ def test_nothing_is_started_if_one_of_them_cannot_be_right(service: Service, run
     assert not service.requests("POST", "*:export")
 
 
-def test_the_functions_own_error_is_the_tasks(run_dag: Callable[..., Ran], service: Service) -> None:
+def test_an_error_of_the_function_fails_the_task(run_dag: Callable[..., Ran], service: Service) -> None:
     ran = run_dag("decorated_breaks_in_worker")
 
     assert ran.state == "failed"
@@ -147,7 +157,7 @@ def test_the_functions_own_error_is_the_tasks(run_dag: Callable[..., Ran], servi
     assert not service.operations
 
 
-def test_an_error_of_the_functions_own_request_is_the_functions(run_dag: Callable[..., Ran], service: Service) -> None:
+def test_an_error_of_the_functions_own_request_fails_the_task(run_dag: Callable[..., Ran], service: Service) -> None:
     service.fail("not_registered", method="GET", path="*/operations", times=None)
 
     ran = run_dag("decorated_asks_in_worker")
@@ -169,7 +179,7 @@ def test_if_a_later_start_is_refused_the_earlier_ones_are_cancelled(
     assert {service.state(name) for name in service.operations} == {"CANCELLED"}
 
 
-def test_each_mapped_instance_starts_its_own(service: Service, dags: dict[str, Any]) -> None:
+def test_each_mapped_task_instance_starts_its_own_export(service: Service, dags: dict[str, Any]) -> None:
     run = dags["decorated_mapped"].test()
 
     assert run.state == "success"
@@ -178,7 +188,7 @@ def test_each_mapped_instance_starts_its_own(service: Service, dags: dict[str, A
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_what_the_function_starts_by_itself_is_waited_for(
+def test_a_task_waits_for_exports_that_the_function_starts_itself(
     service: Service, run_dag: Callable[..., Ran], place: str
 ) -> None:
     ran = run_dag(f"decorated_forgotten_in_{place}")
@@ -191,7 +201,7 @@ def test_what_the_function_starts_by_itself_is_waited_for(
     assert tags == {f"decorated_forgotten_in_{place}"}
 
 
-def test_what_the_function_has_started_is_cancelled_when_it_raises(
+def test_exports_that_the_function_has_started_are_cancelled_when_it_raises(
     service: Service, run_dag: Callable[..., Ran]
 ) -> None:
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
@@ -203,7 +213,7 @@ def test_what_the_function_has_started_is_cancelled_when_it_raises(
     assert [service.state(name) for name in service.operations] == ["CANCELLED"] * 2
 
 
-def test_a_refusal_that_the_function_has_swallowed_fails_the_task(
+def test_a_refused_start_that_the_function_swallows_fails_the_task(
     service: Service, run_dag: Callable[..., Ran]
 ) -> None:
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
@@ -216,7 +226,7 @@ def test_a_refusal_that_the_function_has_swallowed_fails_the_task(
     assert [service.state(name) for name in service.operations] == ["CANCELLED"]
 
 
-def test_the_value_has_the_functions_own_shape(service: Service, run_dag: Callable[..., Ran]) -> None:
+def test_the_value_has_the_shape_of_the_functions_return_value(service: Service, run_dag: Callable[..., Ran]) -> None:
     ran = run_dag("decorated_annotated_in_worker")
 
     assert ran.state == "success", ran.log
@@ -225,7 +235,9 @@ def test_the_value_has_the_functions_own_shape(service: Service, run_dag: Callab
     assert len(service.operations) == 2
 
 
-def test_what_was_only_listed_is_neither_owned_nor_cancelled(service: Service, run_dag: Callable[..., Ran]) -> None:
+def test_an_operation_that_was_only_listed_is_neither_owned_nor_cancelled(
+    service: Service, run_dag: Callable[..., Ran]
+) -> None:
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
     theirs = service.add("theirs")
 
@@ -238,7 +250,7 @@ def test_what_was_only_listed_is_neither_owned_nor_cancelled(service: Service, r
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_limits_are_templated_and_durations_are_timedeltas(
+def test_a_limit_can_be_a_template_and_a_duration_a_timedelta(
     service: Service, run_dag: Callable[..., Ran], place: str
 ) -> None:
     ran = run_dag(f"decorated_limited_in_{place}")
@@ -247,7 +259,7 @@ def test_limits_are_templated_and_durations_are_timedeltas(
     assert len(service.operations) == 3
 
 
-def test_a_limit_that_is_rendered_to_no_number_is_refused_before_anything_is_sent(
+def test_a_limit_that_does_not_render_to_a_number_is_refused_before_any_request(
     service: Service, run_dag: Callable[..., Ran]
 ) -> None:
     ran = run_dag("decorated_mistyped_in_worker")

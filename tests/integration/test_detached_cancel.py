@@ -1,4 +1,4 @@
-"""Cancelling more operations than there is time for: in a process that outlives the one that is killed."""
+"""More operations than a killed task has time to cancel are cancelled in a process that outlives it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def service(earth_engine_emulator: Emulator) -> Service:
 
 @pytest.fixture(autouse=True)
 def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for such a process for as long as it takes."""
+    """Wait up to a minute for such a process to begin."""
     monkeypatch.setattr(cancelling, "BEGINS_WITHIN", 60.0)
 
 
@@ -62,14 +62,14 @@ def wait_until_cancelled(service: Service, names: list[str]) -> None:
 
 
 def wait_for_end(process: int) -> None:
-    """Wait until a process is gone: nothing is left behind."""
+    """Wait until a process has ended, so that none remains."""
     eventually(
         lambda: not psutil.pid_exists(process) or psutil.Process(process).status() == psutil.STATUS_ZOMBIE,
         "the process to end",
     )
 
 
-def test_all_are_cancelled_although_the_process_that_held_them_is_killed(service: Service) -> None:
+def test_all_operations_are_cancelled_although_the_tasks_process_is_killed(service: Service) -> None:
     names = add(service, MANY)
 
     ran = subprocess.run(  # noqa: S603 (this interpreter)
@@ -82,7 +82,7 @@ def test_all_are_cancelled_although_the_process_that_held_them_is_killed(service
 
 
 @pytest.mark.parametrize("first", ["", "sys.path.insert(0, os.getcwd())", "sys.path.insert(0, '')"])
-def test_files_of_the_current_folder_are_not_taken_for_modules(service: Service, tmp_path: Path, first: str) -> None:
+def test_files_in_the_current_folder_are_not_imported_as_modules(service: Service, tmp_path: Path, first: str) -> None:
     names = add(service, 3)
     here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
     here.mkdir()
@@ -114,7 +114,7 @@ def test_a_process_that_ends_at_once_is_not_reported_as_cancelling(
     assert {result.outcome.text for result in results} == {"cancelled"}
 
 
-def test_a_process_that_does_not_begin_is_not_waited_for(
+def test_the_task_does_not_wait_for_a_process_that_does_not_begin(
     service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = add(service, MANY)
@@ -127,7 +127,9 @@ def test_a_process_that_does_not_begin_is_not_waited_for(
     assert {result.outcome.text for result in results} == {"cancelled"}
 
 
-def test_what_it_could_not_cancel_is_in_the_log_of_airflow(service: Service, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_process_writes_each_failed_cancel_to_airflows_log(
+    service: Service, capfd: pytest.CaptureFixture[str]
+) -> None:
     [name] = add(service, 1)
     service.fail("permission_denied", times=None, path="*:cancel")
     hook = EarthEngineHook()
@@ -153,7 +155,7 @@ print("a socket has", read.recv(99))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Only Linux has this folder.")
-def test_the_log_of_airflow_is_not_the_socket_to_a_task() -> None:
+def test_the_log_of_airflow_is_not_the_tasks_socket_to_its_supervisor() -> None:
     ran = subprocess.run(  # noqa: S603 (this interpreter)
         [sys.executable, "-c", SUPERVISED], capture_output=True, text=True, check=True
     )
@@ -161,8 +163,8 @@ def test_the_log_of_airflow_is_not_the_socket_to_a_task() -> None:
     assert (ran.stderr, ran.stdout) == ("a line", "a socket has b''\n")
 
 
-def test_no_secret_is_in_its_command_line_or_environment(service: Service) -> None:
-    service.fail("unavailable", times=None)  # It is still there when it is looked at.
+def test_no_secret_is_in_the_command_line_or_environment_of_the_process(service: Service) -> None:
+    service.fail("unavailable", times=None)  # The process must still run when it is inspected.
     hook = EarthEngineHook()
 
     process = cancel_in_another_process(hook.account, hook.account.names(add(service, 1)))
@@ -173,7 +175,7 @@ def test_no_secret_is_in_its_command_line_or_environment(service: Service) -> No
     wait_for_end(process)
 
 
-def test_what_it_does_is_confirmed_for_as_long_as_this_process_lives(
+def test_the_tasks_process_confirms_the_cancels_while_it_lives(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = add(service, MANY)
@@ -188,7 +190,9 @@ def test_what_it_does_is_confirmed_for_as_long_as_this_process_lives(
     assert "are too many to cancel before Airflow kills this process" in caplog.text
 
 
-def test_without_another_process_this_one_does_it(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tasks_process_cancels_if_no_other_process_can_start(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = add(service, MANY)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
 
@@ -197,7 +201,7 @@ def test_without_another_process_this_one_does_it(service: Service, monkeypatch:
     assert {result.outcome.text for result in results} == {"cancelled"}
 
 
-def test_what_it_has_cancelled_itself_is_not_reported_as_finished_before(
+def test_an_operation_that_the_task_has_cancelled_is_not_reported_as_already_finished(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = add(service, 3)
@@ -221,7 +225,7 @@ def wait_for_the_one_in(log: str) -> None:
     wait_for_end(int(process))
 
 
-def test_what_earth_engine_does_not_answer_about_is_cancelled_once_it_does(
+def test_an_operation_is_cancelled_once_earth_engine_answers_again(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = add(service, 2)
@@ -236,7 +240,7 @@ def test_what_earth_engine_does_not_answer_about_is_cancelled_once_it_does(
     wait_for_the_one_in(caplog.text)
 
 
-def test_what_is_started_without_anybody_having_heard_its_name_is_cancelled(
+def test_an_operation_is_cancelled_although_the_response_to_its_start_was_lost(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     hook = EarthEngineHook()
@@ -261,7 +265,7 @@ def test_what_is_started_without_anybody_having_heard_its_name_is_cancelled(
     asking.join()
 
 
-def test_a_connection_that_hangs_is_not_waited_for(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_task_does_not_wait_for_a_connection_that_hangs(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     names = add(service, 1)
     service.fail("delay", times=None, seconds=8)
 

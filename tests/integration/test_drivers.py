@@ -1,4 +1,4 @@
-"""What only a driver can get wrong: threads."""
+"""Drivers run flows in threads."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def together(flows: list[Flow[int]]) -> Flow[list[int]]:
     return (yield SideBySide(flows))
 
 
-def test_a_clean_up_waits_for_no_lock_that_the_task_may_hold_that_it_interrupts(
+def test_a_clean_up_does_not_wait_for_a_lock_of_the_interrupted_task(
     earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(retries.BACKOFF.jitter, "uniform", lambda *_: 0.0)
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
     names = [service.add("x") for _ in range(3)]
-    service.fail("unavailable", times=3)  # Which the log has to say.
+    service.fail("unavailable", times=3)  # The log must report the retries.
 
     def killed_while_it_logs_and_starts_threads() -> None:
         with caplog.handler.lock or threading.Lock(), concurrent.futures.thread._global_shutdown_lock:  # type: ignore[attr-defined]
@@ -55,7 +55,7 @@ def test_a_clean_up_waits_for_no_lock_that_the_task_may_hold_that_it_interrupts(
     assert "Trying again" in caplog.text
 
 
-def test_what_goes_wrong_in_a_thread_is_raised_once_all_others_are_done(earth_engine_emulator: Emulator) -> None:
+def test_an_error_in_a_flow_is_raised_once_all_other_flows_are_done(earth_engine_emulator: Emulator) -> None:
     ended = []
 
     def flow(number: int) -> Flow[int]:
@@ -70,7 +70,7 @@ def test_what_goes_wrong_in_a_thread_is_raised_once_all_others_are_done(earth_en
     assert not earth_engine_emulator.service.journal
 
 
-def test_where_no_thread_can_be_started_flows_run_one_by_one(
+def test_flows_run_one_by_one_if_no_thread_can_be_started(
     earth_engine_emulator: Emulator,  # noqa: ARG001 (its connection)
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

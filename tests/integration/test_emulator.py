@@ -1,4 +1,4 @@
-"""The emulator as a program of its own."""
+"""The emulator as a separate program."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def get(url: str, path: str) -> Any:
     return requests.get(f"{url}/{path}", timeout=10).json()
 
 
-def test_it_is_steered_from_outside(url: str) -> None:
+def test_requests_control_the_emulator(url: str) -> None:
     post(url, "behaviours", description="ndvi", pending_seconds=0, attempt=2)
     name = post(url, "operations", description="ndvi")["name"]
     post(url, "faults", what="unavailable", path="*:cancel")
@@ -64,7 +64,7 @@ def test_it_is_steered_from_outside(url: str) -> None:
         {"Content-Type": "application/x-www-form-urlencoded"},
     ],
 )
-def test_a_web_page_cannot_drive_it(url: str, headers: dict[str, str]) -> None:
+def test_a_web_page_cannot_control_the_emulator(url: str, headers: dict[str, str]) -> None:
     refused = requests.post(f"{url}/emulator/operations", data=b"{}", headers=headers, timeout=10)
 
     assert refused.status_code == 403
@@ -89,14 +89,14 @@ def test_a_web_page_cannot_drive_it(url: str, headers: dict[str, str]) -> None:
         ("operations", {"project": "../x"}),
     ],
 )
-def test_what_makes_no_sense_breaks_no_later_answer(url: str, what: str, body: dict[str, Any]) -> None:
+def test_an_invalid_command_is_refused_and_breaks_no_later_response(url: str, what: str, body: dict[str, Any]) -> None:
     assert post(url, what, **body)["error"]["status"] == "INVALID_ARGUMENT"
 
     name = post(url, "operations", description="x")["name"]
     assert get(url, f"v1/{name}")["metadata"]["state"] == "PENDING"
 
 
-def test_a_port_that_is_in_use_is_named_without_a_traceback(url: str) -> None:
+def test_a_port_in_use_is_reported_without_a_traceback(url: str) -> None:
     port = url.rpartition(":")[2]
     command = [sys.executable, "-m", "airflow_ee_provider.emulator", "--port", port]
     second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
@@ -106,7 +106,7 @@ def test_a_port_that_is_in_use_is_named_without_a_traceback(url: str) -> None:
     assert "Traceback" not in second.stderr
 
 
-def test_what_it_does_not_know_is_answered_as_the_api_does(url: str) -> None:
+def test_unknown_resources_and_faults_are_answered_with_the_apis_errors(url: str) -> None:
     assert get(url, "v1/projects/earth-demo/assets")["error"]["status"] == "FAILED_PRECONDITION"
     assert get(url, "v1/projects/earth-demo/operations/UNKNOWN")["error"]["status"] == "NOT_FOUND"
     assert post(url, "faults", what="earthquake")["error"]["status"] == "INVALID_ARGUMENT"

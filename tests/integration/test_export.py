@@ -88,7 +88,7 @@ def test_an_export_that_takes_too_long_is_cancelled(emulator: Emulator, run_dag:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_an_export_that_costs_too_much_is_cancelled(
+def test_an_export_that_exceeds_max_eecu_seconds_is_cancelled(
     emulator: Emulator, run_dag: Callable[..., Ran], place: str
 ) -> None:
     emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
@@ -101,9 +101,7 @@ def test_an_export_that_costs_too_much_is_cancelled(
     assert "1 are allowed (max_eecu_seconds)" in ran.log
 
 
-def test_a_body_that_cannot_be_right_is_refused_before_anything_is_sent(
-    emulator: Emulator, run_dag: Callable[..., Ran]
-) -> None:
+def test_an_invalid_body_is_refused_before_any_request(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
     ran = run_dag("export_nonsense_in_worker")
 
     assert ran.state == "failed"
@@ -111,7 +109,7 @@ def test_a_body_that_cannot_be_right_is_refused_before_anything_is_sent(
     assert not emulator.service.journal
 
 
-def test_a_kill_amid_the_start_cancels_what_earth_engine_has_started(emulator: Emulator) -> None:
+def test_a_kill_during_the_start_cancels_the_operation(emulator: Emulator) -> None:
     emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
     body = {"expression": {"result": "0"}, "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}}}
     operator = EarthEngineExportOperator(task_id="export", kind="image", body=body)
@@ -127,8 +125,8 @@ def test_a_kill_amid_the_start_cancels_what_earth_engine_has_started(emulator: E
     eventually(lambda: emulator.service.state(name) == "CANCELLED", "the cancel")
 
 
-def test_after_a_kill_that_comes_before_anything_is_started_nothing_is(emulator: Emulator) -> None:
-    """Airflow 3 calls `on_kill`, and lets the task go on for five seconds."""
+def test_a_kill_before_the_start_prevents_the_start(emulator: Emulator) -> None:
+    """Airflow 3 calls `on_kill`, and lets the task continue for five seconds."""
     body = {"expression": {"result": "0"}, "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}}}
     operator = EarthEngineExportOperator(task_id="export", kind="image", body=body)
     context: Any = {"ti": TaskInstance(), "dag_run": None}
@@ -141,7 +139,7 @@ def test_after_a_kill_that_comes_before_anything_is_started_nothing_is(emulator:
     assert not emulator.service.operations
 
 
-def test_a_kill_before_the_first_poll_asks_airflow_nothing(emulator: Emulator) -> None:
+def test_pre_execute_reads_the_operation_names_that_a_kill_needs(emulator: Emulator) -> None:
     names = [emulator.service.add("x", run_seconds=3600) for _ in range(2)]
     sensor = EarthEngineOperationsSensor(task_id="wait", operation_names=iter(names), cancel_on_kill=True)
     sensor.pre_execute({"ti": TaskInstance()})
@@ -150,7 +148,7 @@ def test_a_kill_before_the_first_poll_asks_airflow_nothing(emulator: Emulator) -
 
 
 @pytest.mark.parametrize(("tries", "state"), [(1, "RUNNING"), (2, "CANCELLED")])
-def test_a_trigger_that_fails_leaves_the_export_to_the_next_try_if_there_is_one(
+def test_a_failed_trigger_cancels_the_export_only_if_there_is_no_next_try(
     emulator: Emulator, tries: int, state: str
 ) -> None:
     name = emulator.service.add("x", run_seconds=3600)
@@ -188,7 +186,7 @@ def test_airflow_does_not_read_a_link_that_this_process_has_written() -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_first_look_that_is_refused_does_not_end_the_waiting(
+def test_a_refused_first_poll_does_not_end_the_wait(
     emulator: Emulator, run_dag: Callable[..., Ran], place: str
 ) -> None:
     emulator.service.fail("too_many_requests", method="GET", headers={"Retry-After": "3600"})
@@ -199,7 +197,7 @@ def test_a_first_look_that_is_refused_does_not_end_the_waiting(
     assert ran.result["state"] == "SUCCEEDED"
 
 
-def test_without_the_wait_what_could_not_be_read_is_named_all_the_same(
+def test_without_the_wait_an_operation_that_cannot_be_read_is_returned_with_its_name(
     emulator: Emulator, run_dag: Callable[..., Ran]
 ) -> None:
     emulator.service.fail("too_many_requests", method="GET", headers={"Retry-After": "3600"}, times=None)
@@ -214,7 +212,7 @@ def test_without_the_wait_what_could_not_be_read_is_named_all_the_same(
     ("message", "final"),
     [("Internal error.", False), ("Computation timed out.", False), ("User memory limit exceeded.", True)],
 )
-def test_a_failure_that_can_pass_is_left_to_the_next_try(emulator: Emulator, message: str, final: bool) -> None:
+def test_only_a_permanent_failure_prevents_the_next_try(emulator: Emulator, message: str, final: bool) -> None:
     emulator.service.behave(pending_seconds=0, run_seconds=0, outcome="FAILED", message=message)
     operator = EarthEngineExportOperator(task_id="export", kind="image", body=BODY)
 
@@ -224,10 +222,10 @@ def test_a_failure_that_can_pass_is_left_to_the_next_try(emulator: Emulator, mes
     assert isinstance(failed.value, AirflowFailException) == final
 
 
-def test_whatever_ends_the_task_for_good_cancels_what_it_has_started(emulator: Emulator) -> None:
+def test_a_task_that_fails_permanently_cancels_its_operation(emulator: Emulator) -> None:
     emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
     operator = EarthEngineExportOperator(task_id="export", kind="image", body=BODY)
-    operator.max_eecu_seconds = "five"  # As if nobody had checked it.
+    operator.max_eecu_seconds = "five"  # Bypass the check of the parameter.
 
     with pytest.raises(AirflowFailException, match="max_eecu_seconds is 'five'"):
         operator.execute({"ti": TaskInstance(), "dag_run": None})
@@ -263,9 +261,7 @@ def test_whatever_ends_the_task_for_good_cancels_what_it_has_started(emulator: E
         (EarthEngineCancelOperationsNotifier, {"scope": "everything"}),
     ],
 )
-def test_a_parameter_that_cannot_be_right_is_refused_by_its_name_when_the_dag_is_parsed(
-    operator: Any, wrong: dict[str, Any]
-) -> None:
+def test_an_invalid_parameter_is_refused_by_name_when_the_dag_is_parsed(operator: Any, wrong: dict[str, Any]) -> None:
     [(name, _)] = wrong.items()
     needed: dict[str, Any] = {} if operator is EarthEngineCancelOperationsNotifier else {"task_id": "x"}
     needed |= {"kind": "image", "body": {}} if operator is EarthEngineExportOperator else {}
@@ -284,11 +280,11 @@ def test_a_parameter_that_cannot_be_right_is_refused_by_its_name_when_the_dag_is
         (EarthEngineExportOperator, {"kind": "{{ params.kind }}", "body": {}, "cancel_on_kill": "{{ params.own }}"}),
     ],
 )
-def test_numbers_durations_and_templates_are_taken(operator: Any, right: dict[str, Any]) -> None:
+def test_numbers_durations_and_templates_are_accepted(operator: Any, right: dict[str, Any]) -> None:
     operator(task_id="x", **right)
 
 
-def test_an_expression_is_passed_through_and_no_nested_text_is_a_file(emulator: Emulator) -> None:
+def test_an_expression_is_not_rendered_and_no_nested_text_is_read_as_a_file(emulator: Emulator) -> None:
     expression = {"result": "0", "values": {"0": {"constantValue": "{% not ours %} {{ nor this }} x.json"}}}
     destination = {"bucket": "b", "filenamePrefix": "{{ ds }}/metadata.json"}
     body = {"expression": expression, "fileExportOptions": {"cloudStorageDestination": destination}}
@@ -303,7 +299,7 @@ def test_an_expression_is_passed_through_and_no_nested_text_is_a_file(emulator: 
     assert request["body"]["fileExportOptions"]["cloudStorageDestination"]["filenamePrefix"] == "2024/metadata.json"
 
 
-def test_a_full_queue_passes_whatever_its_status(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_is_repeated_while_the_queue_is_full(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "INITIAL_RETRY_DELAY", 0.5)
     emulator.service.fail("queue_full", path="*:export", times=2)
     operator = EarthEngineExportOperator(task_id="export", kind="image", body=BODY)

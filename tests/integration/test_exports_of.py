@@ -1,4 +1,4 @@
-"""What the provider makes of an ``ee.batch.Task`` is what ``task.start()`` itself sends, whatever it exports."""
+"""For each kind of export, the provider's request for an ``ee.batch.Task`` is the one that ``task.start()`` sends."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ EXPORTS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("what", EXPORTS)
-def test_it_is_what_the_official_client_sends(what: str, earth_engine_emulator: Emulator) -> None:
+def test_the_request_is_the_one_that_the_official_client_sends(what: str, earth_engine_emulator: Emulator) -> None:
     import ee
 
     ee.Initialize(CREDENTIALS, url=earth_engine_emulator.url, project="earth-demo")
@@ -84,7 +84,7 @@ def test_it_is_what_the_official_client_sends(what: str, earth_engine_emulator: 
     check_export(export)
 
 
-def test_a_classifier_is_exported_as_one(earth_engine_emulator: Emulator) -> None:
+def test_a_classifier_is_exported_as_a_classifier(earth_engine_emulator: Emulator) -> None:
     """The description of the API that ships with the client, and that the emulator serves, has no classifiers."""
     assert earth_engine_emulator
     import ee
@@ -111,7 +111,7 @@ def test_the_clients_own_workload_tag_is_kept(earth_engine_emulator: Emulator) -
 
 
 def returned_by(form: Callable[[Any], Any]) -> tuple[list[Any], str]:
-    """Return what is made of a started task in some form, and the operation's name."""
+    """Start a task, read it in a form, and return the operations found and the operation's name."""
     import ee
 
     with ee_initialised() as (starter, client):
@@ -134,14 +134,14 @@ def returned_by(form: Callable[[Any], Any]) -> tuple[list[Any], str]:
     ],
 )
 @pytest.mark.usefixtures("earth_engine_emulator")
-def test_a_started_task_is_its_operation_in_whatever_form_it_is_returned(form: Callable[[Any], Any]) -> None:
+def test_each_form_of_a_started_task_is_read_as_its_operation(form: Callable[[Any], Any]) -> None:
     found, name = returned_by(form)
 
     assert found == [OperationName.parse(name)]
 
 
 @pytest.mark.parametrize("own", [{"a": 1}, "hello", [b"x"], 7, (1, {2}), None, {"path": "gs://b/x", "count": 2}])
-def test_what_is_no_operation_stays_the_very_object_that_it_is(own: Any) -> None:
+def test_a_value_without_operations_is_returned_unchanged(own: Any) -> None:
     value, operations = read_value(own, "earth-demo", ())
 
     assert value is own
@@ -149,7 +149,7 @@ def test_what_is_no_operation_stays_the_very_object_that_it_is(own: Any) -> None
 
 
 @pytest.mark.usefixtures("earth_engine_emulator")
-def test_an_operation_is_replaced_where_it_stands_and_a_text_stays() -> None:
+def test_operations_are_replaced_in_place_and_texts_are_kept() -> None:
     import ee
 
     with ee_initialised() as (starter, client):
@@ -168,14 +168,14 @@ def test_an_operation_is_replaced_where_it_stands_and_a_text_stays() -> None:
     assert operations[3:] == [name]
 
 
-def test_the_task_of_another_client_is_its_operation() -> None:
+def test_the_task_of_another_client_is_read_as_its_operation() -> None:
     class Task:
         name = "projects/earth-demo/operations/ABC"
 
     assert read_value([Task()], "earth-demo", ()) == ([place_of(0)], [OperationName.parse(Task.name)])
 
 
-def test_what_was_only_listed_is_nobodys(earth_engine_emulator: Emulator) -> None:
+def test_a_returned_list_of_all_tasks_is_refused(earth_engine_emulator: Emulator) -> None:
     import ee
 
     earth_engine_emulator.service.add("somebody else's")
@@ -183,7 +183,7 @@ def test_what_was_only_listed_is_nobodys(earth_engine_emulator: Emulator) -> Non
         read_value(ee.batch.Task.list(), "earth-demo", ())
 
 
-def test_a_list_of_the_apis_own_adopts_none(earth_engine_emulator: Emulator) -> None:
+def test_operations_in_a_raw_list_of_the_api_are_not_adopted(earth_engine_emulator: Emulator) -> None:
     import ee
 
     earth_engine_emulator.service.add("somebody else's")
@@ -230,7 +230,7 @@ def body_of(ee: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("how", STARTS)
-def test_every_start_is_seen_as_it_happens_and_has_a_request_id_of_ours(
+def test_every_start_is_recorded_and_has_a_request_id_of_the_provider(
     how: str, earth_engine_emulator: Emulator
 ) -> None:
     import ee
@@ -249,8 +249,8 @@ def test_every_start_is_seen_as_it_happens_and_has_a_request_id_of_ours(
     assert {len(request["body"]["requestId"]) for request in service.requests("POST", "*:*port")} == {38}
 
 
-def test_an_ingestion_whose_answer_is_lost_is_started_once(earth_engine_emulator: Emulator) -> None:
-    """The client alone repeats it without an id, and starts two (``test_official_client.py``)."""
+def test_an_ingestion_whose_response_is_lost_is_started_once(earth_engine_emulator: Emulator) -> None:
+    """The client alone repeats the request without an id, and starts two ingestions (``test_official_client.py``)."""
     import ee
 
     earth_engine_emulator.service.fail("reset_after", path="*:import")
@@ -261,7 +261,7 @@ def test_an_ingestion_whose_answer_is_lost_is_started_once(earth_engine_emulator
     assert len(earth_engine_emulator.service.requests("POST", "*:import")) == 2
 
 
-def test_a_second_try_finds_what_the_first_has_started_in_whatever_order(earth_engine_emulator: Emulator) -> None:
+def test_a_second_try_finds_the_exports_of_the_first_in_any_order(earth_engine_emulator: Emulator) -> None:
     import ee
 
     tasks = ["image to Drive", "image to a bucket", "table to a bucket"]
@@ -291,7 +291,7 @@ def test_a_refused_start_is_remembered_until_it_succeeds(earth_engine_emulator: 
     assert str(refused.value).count("image:export") == 1
 
 
-def test_after_a_kill_the_client_starts_nothing_more(earth_engine_emulator: Emulator) -> None:
+def test_the_client_starts_no_exports_after_a_kill(earth_engine_emulator: Emulator) -> None:
     import ee
 
     with ee_initialised() as (starter, _):
@@ -302,7 +302,7 @@ def test_after_a_kill_the_client_starts_nothing_more(earth_engine_emulator: Emul
     assert not earth_engine_emulator.service.operations
 
 
-def test_a_thread_that_outlives_the_function_is_waited_for_and_then_refused(earth_engine_emulator: Emulator) -> None:
+def test_a_running_start_of_a_thread_completes_and_a_later_one_is_refused(earth_engine_emulator: Emulator) -> None:
     import ee
 
     earth_engine_emulator.service.fail("delay", path="*:export", seconds=1.0)
@@ -328,7 +328,7 @@ def test_a_thread_that_outlives_the_function_is_waited_for_and_then_refused(eart
     assert second
 
 
-def test_only_work_that_goes_on_is_named(
+def test_only_threads_that_still_work_are_logged(
     earth_engine_emulator: Emulator, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert earth_engine_emulator
@@ -354,7 +354,7 @@ def test_only_work_that_goes_on_is_named(
 def test_a_child_process_can_make_exports_and_cannot_start_them(earth_engine_emulator: Emulator) -> None:
     import ee
 
-    # Not a `multiprocessing.Pool`: that ends its processes by SIGTERM, for which Airflow has a handler of its own.
+    # Not a `multiprocessing.Pool`: that ends its processes by SIGTERM, for which Airflow has its own handler.
     with ee_initialised(), ProcessPoolExecutor(2, get_context("fork")) as pool:
         made_there = list(pool.map(made, ["image to Drive", "table to a bucket"]))
         assert len(read_value(made_there, "earth-demo", ()).operations) == 2
@@ -364,7 +364,7 @@ def test_a_child_process_can_make_exports_and_cannot_start_them(earth_engine_emu
     assert not earth_engine_emulator.service.operations
 
 
-def test_a_spawned_process_has_no_client_and_the_log_says_what_to_do(
+def test_a_spawned_process_has_no_client_and_the_log_names_a_remedy(
     earth_engine_emulator: Emulator, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert earth_engine_emulator
@@ -404,13 +404,13 @@ def test_a_function_cannot_wait_for_a_browser(earth_engine_emulator: Emulator) -
             ee.Authenticate(force=True)
 
 
-def test_the_functions_own_sockets_have_no_time_limit_of_ours(earth_engine_emulator: Emulator) -> None:
+def test_the_functions_own_sockets_have_no_timeout_of_the_provider(earth_engine_emulator: Emulator) -> None:
     assert earth_engine_emulator
     with ee_initialised():
         assert socket.getdefaulttimeout() is None
 
 
-def test_the_client_is_forgotten_afterwards(earth_engine_emulator: Emulator) -> None:
+def test_the_client_is_reset_after_a_failed_initialization(earth_engine_emulator: Emulator) -> None:
     import ee
 
     earth_engine_emulator.service.fail("not_registered", path="*/algorithms", times=None)

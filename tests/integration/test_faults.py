@@ -1,4 +1,4 @@
-"""Every request that the provider sends, and everything that can go wrong with it, through both real transports."""
+"""Every request of the provider with every fault, through both real transports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BODY = {
 }
 QUICK: dict[str, Any] = {"poll_interval": 0.05}
 
-#: What passes: each is met once, or for ever.
+#: Transient faults: each occurs once, or at every request.
 PASSING = (
     "too_many_requests",
     "internal",
@@ -38,13 +38,13 @@ PASSING = (
     "timed_out",
     "reset",
     "reset_after",
-    "delay",  # Longer than an answer is waited for.
+    "delay",  # Longer than the read timeout.
     "truncated",
     "empty",
     "not_an_object",
 )
 
-#: Each request: the hook's method, its arguments, and the path on which the fault lies.
+#: Each request: the hook's method, its arguments, and the path on which the fault occurs.
 REQUESTS: dict[str, tuple[str, Callable[[str], tuple[Any, ...]], dict[str, Any], str]] = {
     "get": ("get_operation", lambda name: (name,), {}, "*/operations/*"),
     "list": ("list_operations", lambda _: (), {}, "*/operations"),
@@ -58,8 +58,8 @@ REQUESTS: dict[str, tuple[str, Callable[[str], tuple[Any, ...]], dict[str, Any],
 }
 
 
-#: Through aiohttp, those that between them have all that is done to a request; what follows from an answer is a rule,
-#: the same code for both.
+#: Together, these use all that the aiohttp transport does for a request. Both transports share the code that handles
+#: a response.
 THROUGH_AIOHTTP = ("get", "read, then cancel", "export once")
 
 CASES = [
@@ -76,7 +76,7 @@ def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def let_meet(service: Service, fault: str, monkeypatch: pytest.MonkeyPatch, *, delay: float = 1.0, **how: Any) -> None:
-    """Let requests meet a fault; an answer is waited for as long as ever, unless its delay is the fault."""
+    """Inject a fault into requests, and shorten the read timeout if the fault is a delay."""
     if fault == "delay":
         monkeypatch.setattr(limits, "READ_TIMEOUT", 0.5)
     service.fail(fault, seconds=delay, **how)
@@ -94,7 +94,7 @@ def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize(("call", "what", "fault"), CASES, indirect=["call"])
-def test_a_fault_that_passes_is_overcome(
+def test_a_transient_fault_is_overcome(
     call: Callable[..., Any], service: Service, monkeypatch: pytest.MonkeyPatch, what: str, fault: str
 ) -> None:
     method, arguments, kwargs, path = REQUESTS[what]
@@ -105,7 +105,7 @@ def test_a_fault_that_passes_is_overcome(
     try:
         result = call(method, *arguments(name), **kwargs)
     except (errors.FailedPreconditionError, errors.OperationNotFoundError):
-        # The repeated request met what the lost one had done.
+        # The lost request had already taken effect.
         assert fault in ("reset_after", "delay", "truncated", "empty", "not_an_object")
         assert what in ("cancel", "delete")
         result = None
@@ -125,13 +125,13 @@ def test_a_fault_that_passes_is_overcome(
 
 
 @pytest.mark.parametrize(("call", "what", "fault"), CASES, indirect=["call"])
-def test_a_fault_that_does_not_pass_is_an_error_that_can_be_acted_upon(
+def test_a_lasting_fault_ends_in_an_error_that_names_the_operation_or_project(
     call: Callable[..., Any], service: Service, monkeypatch: pytest.MonkeyPatch, what: str, fault: str
 ) -> None:
     method, arguments, kwargs, path = REQUESTS[what]
-    # A cancel that acts although its answer is lost is not over by the next attempt, however late that comes.
+    # A cancel whose response is lost must not be over by the next attempt, however late that comes.
     name = service.add("x", run_seconds=3600, cancel_seconds=3600 if what == "cancel" else 0.1)
-    # A minute: however slow this machine is, no answer is in time.
+    # A minute: no response is in time, even on a slow machine.
     let_meet(service, fault, monkeypatch, path=path, times=None, delay=60)
     before = len(service.operations)
     acts = fault in ("reset_after", "delay", "truncated", "empty", "not_an_object")
@@ -141,20 +141,20 @@ def test_a_fault_that_does_not_pass_is_an_error_that_can_be_acted_upon(
         assert result.outcome.value in (("ERROR", "STILL_CANCELLING") if not acts else ("ERROR", "CANCELLED"))
         assert result.outcome.value != "CANCELLED" or service.state(name) == "CANCELLED"
         return
-    # What the lost requests have done is found by the next.
+    # The next request finds what the lost requests have done.
     done_before = (errors.FailedPreconditionError, errors.OperationNotFoundError)
     with pytest.raises((errors.TransientError, *(done_before if acts else ()))) as caught:
         call(method, *arguments(name), **kwargs)
 
     assert ("projects/earth-demo" in str(caught.value)) or name in str(caught.value)
     assert len(service.operations) <= before + (1 if what.startswith("export") else 0)
-    if what != "wait":  # Which asks again, as long as it may.
-        # aiohttp repeats by itself, once, what a connection that it had kept has lost.
+    if what != "wait":  # A wait polls again until its timeout.
+        # aiohttp itself repeats, once, a request that a kept connection has lost.
         assert len(service.journal) <= retries.BACKOFF.attempts * (2 if fault.startswith("reset") else 1)
 
 
 @pytest.mark.parametrize("what", ["get", "list", "export", "wait", "cancel, then read"])
-def test_nonsense_is_no_operation(call: Callable[..., Any], service: Service, what: str) -> None:
+def test_a_response_with_wrong_types_is_no_operation(call: Callable[..., Any], service: Service, what: str) -> None:
     method, arguments, kwargs, path = REQUESTS[what]
     name = service.add("x", run_seconds=3600)
     service.fail("wrong_types", path=path, times=None)
@@ -170,7 +170,7 @@ def test_nonsense_is_no_operation(call: Callable[..., Any], service: Service, wh
 
 @pytest.mark.parametrize("fault", ["repeated_page", "duplicated", "dropped"])
 @pytest.mark.parametrize("times", [1, None])
-def test_a_list_that_lies_loses_and_repeats_nothing(
+def test_an_inconsistent_list_neither_loses_nor_repeats_an_operation(
     call: Callable[..., Any], service: Service, fault: str, times: int | None
 ) -> None:
     names = [service.add("x", run_seconds=3600) for _ in range(30)]
@@ -183,7 +183,7 @@ def test_a_list_that_lies_loses_and_repeats_nothing(
 
 
 @pytest.mark.parametrize("skew", [-86400.0, 86400.0])
-def test_clocks_that_differ_by_a_day_are_no_matter(call: Callable[..., Any], service: Service, skew: float) -> None:
+def test_a_wait_works_with_a_clock_skew_of_a_day(call: Callable[..., Any], service: Service, skew: float) -> None:
     service.clock.advance(skew)
     name = service.add("x", run_seconds=0.3)
 
@@ -194,7 +194,7 @@ def test_clocks_that_differ_by_a_day_are_no_matter(call: Callable[..., Any], ser
 
 
 @pytest.mark.parametrize("skew", [-86400.0, 86400.0])
-def test_the_janitor_is_not_misled_by_a_workers_clock(call: Callable[..., Any], service: Service, skew: float) -> None:
+def test_staleness_does_not_depend_on_a_workers_clock(call: Callable[..., Any], service: Service, skew: float) -> None:
     service.clock.advance(skew)
     old = service.add("x", run_seconds=86400)
     service.clock.advance(7200)
@@ -206,7 +206,7 @@ def test_the_janitor_is_not_misled_by_a_workers_clock(call: Callable[..., Any], 
 
 
 def error_of(call: Callable[..., Any], what: str, name: str) -> errors.EarthEngineError:
-    """Return the error that a request ends with: the call's, or the one operation's whose cancel it is about."""
+    """Return the error of a request: the one that the call raises, or the one in the result of the cancel."""
     method, arguments, kwargs, _ = REQUESTS[what]
     try:
         [result] = call(method, *arguments(name), **kwargs)
@@ -226,7 +226,7 @@ def error_of(call: Callable[..., Any], what: str, name: str) -> errors.EarthEngi
     ],
     ids=["nobody listens", "no TLS"],
 )
-def test_a_host_that_cannot_be_talked_to_is_an_error_that_says_so(
+def test_a_connection_failure_is_an_error_that_names_the_failure(
     *,
     call: Callable[..., Any],
     service: Service,
@@ -254,7 +254,7 @@ def test_a_host_that_cannot_be_talked_to_is_an_error_that_says_so(
 
 
 @pytest.mark.parametrize("what", REQUESTS)
-def test_a_server_that_wants_an_hour_is_not_waited_for(call: Callable[..., Any], service: Service, what: str) -> None:
+def test_a_retry_after_header_of_an_hour_is_an_error(call: Callable[..., Any], service: Service, what: str) -> None:
     name = service.add("x", run_seconds=3600)
     service.fail("too_many_requests", path=REQUESTS[what][3], times=None, headers={"Retry-After": "3600"})
 
@@ -263,12 +263,12 @@ def test_a_server_that_wants_an_hour_is_not_waited_for(call: Callable[..., Any],
     assert isinstance(error, errors.TransientError)
     assert "Quota exceeded" in str(error)
     refused = [entry for entry in service.journal if entry["fault"]]
-    # A wait asks again at its next look; what cannot be read is asked to cancel unread.
+    # A wait polls again; an operation that cannot be read is cancelled without a read.
     assert len(refused) == {"wait": len(refused), "cancel, then read": 2}.get(what, 1)
 
 
 @pytest.mark.parametrize("state", ["SOMETHING_NEW", "", None])
-def test_a_state_that_is_not_known_is_waited_through(
+def test_a_wait_continues_through_an_unknown_state(
     call: Callable[..., Any], service: Service, monkeypatch: pytest.MonkeyPatch, state: str | None
 ) -> None:
     name = service.add("x", run_seconds=0.4)
@@ -279,7 +279,7 @@ def test_a_state_that_is_not_known_is_waited_through(
     assert call("wait_for_operation", name, **QUICK).succeeded
 
 
-def test_a_wait_that_is_longer_than_the_kill_stops_no_cancel(call: Callable[..., Any], service: Service) -> None:
+def test_a_retry_after_header_beyond_the_timeout_stops_no_cancel(call: Callable[..., Any], service: Service) -> None:
     names = [service.add("x", run_seconds=3600) for _ in range(4)]
     service.fail("too_many_requests", times=None, method="GET", path=names[0], headers={"Retry-After": "300"})
 

@@ -1,7 +1,7 @@
-"""Functions as people have them: called once in a try, with a value of their own, and nothing of theirs undone.
+"""Typical functions: called once in a try, with their own return value, and none of their work undone.
 
-The shapes are those of the reports of issue 37, reduced to the smallest; scripts of public repositories, each with its
-address, are in `test_public_scripts.py`.
+The functions are minimal versions of those in the reports of issue 37. `test_public_scripts.py` has scripts of public
+repositories, each with its address.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PLACES = (False, True)
 @pytest.fixture
 def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
     monkeypatch.setattr(queue, "INITIAL_RETRY_DELAY", 0.5)
-    # Airflow 2's database knows no such task; Airflow 3 is not asked.
+    # The task is not in Airflow 2's database; Airflow 3 is not asked.
     monkeypatch.setattr(task_states, "_state_from_database", lambda ti: ("running", ti.try_number, True))
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5, cancel_seconds=0.1)
     return earth_engine_emulator.service
@@ -63,8 +63,8 @@ def states(service: Service) -> list[str]:
 
 
 @pytest.mark.parametrize("deferrable", PLACES)
-def test_the_old_assets_are_deleted_once_whatever_the_waves(service: Service, assets: Assets, deferrable: bool) -> None:
-    """Delete the old asset, export to it: the commonest way to overwrite one."""
+def test_the_function_deletes_the_old_assets_only_once(service: Service, assets: Assets, deferrable: bool) -> None:
+    """Delete the old asset and export to its name: the most common way to overwrite an asset."""
     calls = []
 
     def overwrite() -> Any:
@@ -87,14 +87,14 @@ def test_the_old_assets_are_deleted_once_whatever_the_waves(service: Service, as
     assert all(f"{ASSETS}/tile-{number}" in assets for number in range(4))
     tiles = [f"tile-{number}" for number in range(4)]
     assert sent(service)[:4] == [f"delete {tile}" for tile in tiles]
-    assert sorted(sent(service)[4:]) == [f"start {tile}" for tile in tiles]  # Side by side.
+    assert sorted(sent(service)[4:]) == [f"start {tile}" for tile in tiles]  # In parallel.
     assert [operation["description"] for operation in value] == tiles
     assert [o["name"] for o in tries.xcom("operations")] == tries.xcom("operation_names")
     assert sorted(tries.xcom("operation_names")) == sorted(service.operations)
 
 
 @pytest.mark.parametrize("deferrable", PLACES)
-def test_what_differs_with_each_call_is_started_once(service: Service, deferrable: bool) -> None:
+def test_exports_that_differ_with_each_call_are_started_once(service: Service, deferrable: bool) -> None:
     def stamped() -> Any:
         return {"made": [to_bucket(f"tile-{uuid.uuid4().hex}") for _ in range(4)], "at": str(dt.date.min)}
 
@@ -106,7 +106,7 @@ def test_what_differs_with_each_call_is_started_once(service: Service, deferrabl
 
 
 @pytest.mark.parametrize("deferrable", PLACES)
-def test_a_restart_calls_the_function_no_more(service: Service, deferrable: bool) -> None:
+def test_a_restart_does_not_call_the_function_again(service: Service, deferrable: bool) -> None:
     calls = []
 
     def stamped() -> Any:
@@ -127,7 +127,7 @@ def test_a_restart_calls_the_function_no_more(service: Service, deferrable: bool
 
 
 @pytest.mark.usefixtures("service")
-def test_what_is_too_large_to_be_kept_waits_in_the_worker(
+def test_a_task_whose_requests_are_too_large_to_keep_waits_in_the_worker(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: Any
 ) -> None:
     monkeypatch.setattr(kept_requests, "MOST", 400)
@@ -140,7 +140,7 @@ def test_what_is_too_large_to_be_kept_waits_in_the_worker(
     assert "because of max_active_operations" in captured.out + captured.err + caplog.text
 
 
-def test_only_its_own_operations_wake_a_task_whose_limit_is_its_own(service: Service) -> None:
+def test_a_task_limited_by_max_active_operations_waits_only_for_its_own_operations(service: Service) -> None:
     tries = Tries(lambda: [to_bucket(f"tile-{n}") for n in range(4)], max_active_operations=2, deferrable=True)
     tries.run()
 
@@ -150,7 +150,7 @@ def test_only_its_own_operations_wake_a_task_whose_limit_is_its_own(service: Ser
     assert len(service.operations) == 4
 
 
-def test_never_more_than_it_may_run_at_once_whichever_process_has_started_them(service: Service) -> None:
+def test_max_active_operations_counts_the_operations_of_all_processes_of_the_task(service: Service) -> None:
     service.behave("tile-*", pending_seconds=0, run_seconds=2.0)
     service.behave("tile-0", pending_seconds=0, run_seconds=0.2)
     tries = Tries(lambda: [to_bucket(f"tile-{n}") for n in range(5)], max_active_operations=2, deferrable=True)
@@ -162,16 +162,16 @@ def test_never_more_than_it_may_run_at_once_whichever_process_has_started_them(s
     assert states(service) == ["SUCCEEDED"] * 5
 
 
-# 2. A retry goes on with what is healthy
+# 2. A retry continues with healthy operations
 
 
 class StopsError(ValueError):
-    """What a function raises."""
+    """The error that a function raises."""
 
 
 @pytest.mark.parametrize("deferrable", PLACES)
-def test_what_the_function_finds_in_the_task_list_stays_the_tasks(service: Service, deferrable: bool) -> None:
-    """If it is in the task list already: continue."""
+def test_the_task_keeps_operations_that_a_retry_finds_in_the_task_list(service: Service, deferrable: bool) -> None:
+    """The function skips an export that is in the task list."""
     service.behave(pending_seconds=0, run_seconds=1.0, cancel_seconds=0.1)
 
     def skipping() -> None:
@@ -195,7 +195,7 @@ def test_what_the_function_finds_in_the_task_list_stays_the_tasks(service: Servi
 
 
 @pytest.mark.parametrize("run_seconds", [1.0, 0.0])
-def test_a_retry_that_has_nothing_left_to_start_waits_for_all(service: Service, run_seconds: float) -> None:
+def test_a_retry_that_starts_nothing_waits_for_all_operations(service: Service, run_seconds: float) -> None:
     service.behave(pending_seconds=0, run_seconds=run_seconds, cancel_seconds=0.1)
 
     def skipping() -> int:
@@ -219,7 +219,7 @@ def test_a_retry_that_has_nothing_left_to_start_waits_for_all(service: Service, 
     assert tries.xcom("operation_names") == list(service.operations)
 
 
-def test_once_all_is_started_a_retry_returns_the_same_value(service: Service) -> None:
+def test_a_retry_returns_the_same_value_once_all_exports_are_started(service: Service) -> None:
     def shaped() -> Any:
         task = to_bucket("a")
         task.start()
@@ -234,7 +234,7 @@ def test_once_all_is_started_a_retry_returns_the_same_value(service: Service) ->
     assert (second["uri"], second["id"]) == (first["uri"], first["id"])
 
 
-# 3. What the function deletes is made anew
+# 3. Assets that the function deletes are exported again
 
 
 def overwritten(tries: list[Tries], *, starts: bool) -> Any:
@@ -256,7 +256,7 @@ def overwritten(tries: list[Tries], *, starts: bool) -> Any:
 
 @pytest.mark.parametrize("store", [Store, lambda: None])
 @pytest.mark.parametrize("starts", [True, False])
-def test_a_retry_that_deletes_what_the_last_try_has_exported_exports_it_again(
+def test_a_retry_that_deletes_the_asset_of_the_last_try_exports_it_again(
     service: Service, assets: Assets, store: Any, starts: bool
 ) -> None:
     """Delete the old asset, export, wait, set the ACL."""
@@ -269,7 +269,7 @@ def test_a_retry_that_deletes_what_the_last_try_has_exported_exports_it_again(
             tries.run()
     else:
         tries.run()
-        tries._store = store()  # It died before it had written down that this is all.
+        tries._store = store()  # The try died before it recorded that it had started all exports.
     service.clock.advance(5)
 
     value = tries.run()
@@ -280,7 +280,7 @@ def test_a_retry_that_deletes_what_the_last_try_has_exported_exports_it_again(
     assert tries.xcom("operation_names") == list(service.operations)[1:]
 
 
-def test_a_delete_in_vain_starts_nothing_twice(service: Service, assets: Assets) -> None:
+def test_a_delete_of_a_missing_asset_starts_nothing_twice(service: Service, assets: Assets) -> None:
     assert assets is not None
     service.behave(pending_seconds=0, run_seconds=60)
 
@@ -304,7 +304,7 @@ def test_a_delete_in_vain_starts_nothing_twice(service: Service, assets: Assets)
     assert states(service) == ["SUCCEEDED"]
 
 
-# 4. The value is the function's own
+# 4. The value is the function's return value
 
 
 @pytest.mark.parametrize("deferrable", PLACES)
@@ -312,7 +312,7 @@ def test_a_delete_in_vain_starts_nothing_twice(service: Service, assets: Assets)
     "own",
     [3, True, "gs://b/x", {"status": "ok"}, None, [], "Started {id}: see the console.", {"at": [1.5, None]}],
 )
-def test_whatever_it_returns_is_its_value(service: Service, deferrable: bool, own: Any) -> None:
+def test_the_tasks_value_is_what_the_function_returns(service: Service, deferrable: bool, own: Any) -> None:
     def function() -> Any:
         task = to_bucket("a")
         task.start()
@@ -339,7 +339,7 @@ def test_a_librarys_helper_returns_an_id_and_an_address(service: Service, deferr
     assert states(service) == ["SUCCEEDED"]
 
 
-def test_nothing_started_is_a_success(service: Service) -> None:
+def test_a_function_that_starts_nothing_succeeds(service: Service) -> None:
     tries = Tries(lambda: None)
 
     assert tries.run() is None
@@ -347,7 +347,7 @@ def test_nothing_started_is_a_success(service: Service) -> None:
     assert not service.operations
 
 
-def test_what_xcom_cannot_hold_fails_before_anything_waits(service: Service) -> None:
+def test_a_value_that_xcom_cannot_store_fails_before_the_wait(service: Service) -> None:
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
 
     def function() -> Any:
@@ -361,10 +361,10 @@ def test_what_xcom_cannot_hold_fails_before_anything_waits(service: Service) -> 
     assert sent(service) == ["start a", "cancel a"]
 
 
-# 5. What it has dealt with itself
+# 5. Failures and cancels that the function handles itself
 
 
-def test_a_retry_loop_of_ones_own(service: Service) -> None:
+def test_a_failure_that_the_functions_own_retry_loop_handles_is_no_failure(service: Service) -> None:
     """Start, poll, start again while it fails."""
     create = service._create
 
@@ -391,7 +391,7 @@ def test_a_retry_loop_of_ones_own(service: Service) -> None:
 
 
 @pytest.mark.parametrize("deferrable", PLACES)
-def test_what_it_cancels_itself_is_no_failure(service: Service, deferrable: bool) -> None:
+def test_an_operation_that_the_function_cancels_is_no_failure(service: Service, deferrable: bool) -> None:
     service.behave("slow", pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
 
     def function() -> Any:
@@ -409,7 +409,7 @@ def test_what_it_cancels_itself_is_no_failure(service: Service, deferrable: bool
     assert tries.xcom("operation_names") == [fast["name"]]
 
 
-# 6. A plan B
+# 6. A fallback
 
 
 def plan_b() -> Any:
@@ -421,7 +421,7 @@ def plan_b() -> Any:
         return [to_bucket("half-1"), to_bucket("half-2")]
 
 
-def test_a_refusal_that_the_function_deals_with(service: Service) -> None:
+def test_a_refused_start_that_the_function_handles_does_not_fail_the_task(service: Service) -> None:
     service.fail("permission_denied", path="*:export", times=1)
 
     value = Tries(plan_b, ignore_refused_starts=True).run()
@@ -430,7 +430,7 @@ def test_a_refusal_that_the_function_deals_with(service: Service) -> None:
     assert states(service) == ["SUCCEEDED"] * 2
 
 
-def test_a_refusal_that_it_may_not_have_dealt_with_names_the_parameter(service: Service) -> None:
+def test_the_error_of_a_caught_refusal_names_ignore_refused_starts(service: Service) -> None:
     service.fail("permission_denied", path="*:export", times=1)
 
     with pytest.raises(AirflowException, match="ignore_refused_starts=True"):
@@ -442,7 +442,7 @@ def test_a_refusal_that_it_may_not_have_dealt_with_names_the_parameter(service: 
 # 7, 8, 10
 
 
-def test_a_notebooks_first_lines(service: Service) -> None:
+def test_a_function_can_authenticate_and_initialize_as_a_notebook_does(service: Service) -> None:
     def notebook() -> Any:
         import ee
 
@@ -465,7 +465,7 @@ def test_a_coroutine_is_awaited(service: Service) -> None:
     assert len(service.operations) == 1
 
 
-def test_another_endpoint_is_used_where_it_may_be(earth_engine_emulator: Emulator, capfd: Any, caplog: Any) -> None:
+def test_another_endpoint_is_used_only_if_allowed(earth_engine_emulator: Emulator, capfd: Any, caplog: Any) -> None:
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.3)
     there = earth_engine_emulator.url.replace("127.0.0.1", "localhost")
     hosts = []

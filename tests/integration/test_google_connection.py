@@ -1,4 +1,4 @@
-"""A connection of Google's provider works as it is: both parsers side by side, where that provider is installed.
+"""A connection of Google's provider works unchanged: both parsers are compared, where that provider is installed.
 
 `make google` runs this in an environment that has it.
 """
@@ -26,7 +26,7 @@ def key() -> dict[str, Any]:
 
 
 def both(extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, str, str]:
-    """Return the credentials and projects that both make of a connection."""
+    """Return the credentials and projects that both providers read from a connection."""
     connection = {"conn_type": "google_cloud_platform", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", json.dumps(connection))
     theirs, their_project = base_google.GoogleBaseHook().get_credentials_and_project_id()
@@ -62,7 +62,7 @@ FORMS = {
     ],
     ids=str,
 )
-def test_both_make_the_same_of_a_connection(
+def test_both_providers_read_the_same_from_a_connection(
     key: dict[str, Any], form: str, more: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "key.json"
@@ -78,7 +78,7 @@ def test_both_make_the_same_of_a_connection(
         assert list(ours.scopes or ours._target_scopes) == list(theirs.scopes or theirs._target_scopes)
 
 
-def test_the_page_has_every_extra_of_theirs() -> None:
+def test_the_page_names_every_extra_of_googles_provider() -> None:
     from airflow.providers.google import get_provider_info
 
     [theirs] = [

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.emulator import Emulator
 
-#: That of users; `conftest.py` lets tests poll more often.
+#: The limit for users; `conftest.py` lets tests poll more often.
 SHORTEST_POLL_INTERVAL = 1.0
 BODY = {
     "description": "ndvi",
@@ -57,7 +57,7 @@ def test_both_hooks_have_the_same_methods() -> None:
     assert methods(EarthEngineAsyncHook) >= {"get_operation", "list_operations", "cancel_operations", "start_export"}
 
 
-def test_an_operation_lives_from_its_start_to_its_deletion(call: Callable[..., Any], emulator: Emulator) -> None:
+def test_an_operation_can_be_started_read_cancelled_and_deleted(call: Callable[..., Any], emulator: Emulator) -> None:
     started = call("start_export", "image", BODY, request_id="run-1")
     again = call("start_export", "image", BODY, request_id="run-1")
     name = str(started.name)
@@ -94,7 +94,7 @@ def test_a_list_follows_all_pages(call: Callable[..., Any], emulator: Emulator) 
 @pytest.mark.parametrize(
     "fault", ["too_many_requests", "unavailable", "internal", "reset", "truncated", "empty", "html"]
 )
-def test_a_fault_that_passes_is_overcome(call: Callable[..., Any], emulator: Emulator, fault: str) -> None:
+def test_a_transient_fault_is_overcome(call: Callable[..., Any], emulator: Emulator, fault: str) -> None:
     name = emulator.service.add("x")
     emulator.service.fail(fault)
 
@@ -102,7 +102,7 @@ def test_a_fault_that_passes_is_overcome(call: Callable[..., Any], emulator: Emu
     assert len(emulator.service.requests("GET", name)) == 2
 
 
-def test_retry_after_is_waited_for(call: Callable[..., Any], emulator: Emulator) -> None:
+def test_a_retry_waits_for_the_time_in_the_retry_after_header(call: Callable[..., Any], emulator: Emulator) -> None:
     name = emulator.service.add("x")
     emulator.service.fail("too_many_requests", headers={"Retry-After": "2"})
 
@@ -113,7 +113,7 @@ def test_retry_after_is_waited_for(call: Callable[..., Any], emulator: Emulator)
 
 
 @pytest.mark.parametrize("fault", ["reset", "reset_after", "truncated"])
-def test_a_lost_answer_to_an_export_starts_it_once(call: Callable[..., Any], emulator: Emulator, fault: str) -> None:
+def test_a_lost_response_to_an_export_starts_it_once(call: Callable[..., Any], emulator: Emulator, fault: str) -> None:
     emulator.service.fail(fault, path="*:export")
 
     operation = call("start_export", "image", BODY, request_id="run-1")
@@ -121,7 +121,7 @@ def test_a_lost_answer_to_an_export_starts_it_once(call: Callable[..., Any], emu
     assert list(emulator.service.operations) == [str(operation.name)]
 
 
-def test_a_lost_answer_to_an_export_without_a_request_id_is_an_error(
+def test_a_lost_response_to_an_export_without_a_request_id_is_an_error(
     call: Callable[..., Any], emulator: Emulator
 ) -> None:
     emulator.service.fail("reset_after", path="*:export")
@@ -132,7 +132,7 @@ def test_a_lost_answer_to_an_export_without_a_request_id_is_an_error(
     assert len(emulator.service.operations) == 1
 
 
-def test_a_lost_answer_to_a_cancel_is_asked_for_again(call: Callable[..., Any], emulator: Emulator) -> None:
+def test_a_cancel_whose_response_is_lost_is_sent_again(call: Callable[..., Any], emulator: Emulator) -> None:
     name = emulator.service.add("x")
     emulator.service.fail("reset_after", path="*:cancel")
 
@@ -151,7 +151,7 @@ def test_a_lost_answer_to_a_cancel_is_asked_for_again(call: Callable[..., Any], 
         ("permission_denied", "roles/earthengine.writer"),
     ],
 )
-def test_a_refusal_says_what_to_do_and_is_not_repeated(
+def test_a_refusal_names_a_remedy_and_is_not_repeated(
     call: Callable[..., Any], emulator: Emulator, fault: str, says: str
 ) -> None:
     name = emulator.service.add("x")
@@ -164,14 +164,14 @@ def test_a_refusal_says_what_to_do_and_is_not_repeated(
     assert len(emulator.service.journal) == 1
 
 
-def test_nothing_is_sent_for_what_is_no_name(call: Callable[..., Any], emulator: Emulator) -> None:
+def test_an_invalid_name_is_refused_before_any_request(call: Callable[..., Any], emulator: Emulator) -> None:
     with pytest.raises(errors.InvalidOperationNameError):
         call("cancel_operations", ["projects/earth-demo/operations/A", "projects/earth-demo/operations/A?x=y"])
 
     assert not emulator.service.journal
 
 
-def test_the_test_button_says_who_answers_or_what_to_do(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_button_names_the_project_or_a_remedy(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     good = EarthEngineHook().test_connection()
     emulator.service.fail("api_disabled")
     disabled = EarthEngineHook().test_connection()
@@ -195,7 +195,7 @@ def test_the_test_button_says_who_answers_or_what_to_do(emulator: Emulator, monk
     assert "The connection's key_path names no key file" in keyless[1]
 
 
-def test_a_connection_of_the_google_provider_works_as_it_is(
+def test_a_connection_of_the_google_provider_works_unchanged(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extra = {"project": "theirs", "quota_project": "", "is_anonymous": True, "host": emulator.url, "num_retries": 5}
@@ -213,7 +213,7 @@ def test_a_connection_of_another_type_is_refused_by_its_name(monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("airflow_database")
-def test_a_connection_that_is_absent_or_cannot_be_read_is_nobody_elses(
+def test_a_missing_or_unreadable_connection_does_not_use_default_credentials(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     credentials = tmp_path_factory.mktemp("adc") / "adc.json"
@@ -227,7 +227,7 @@ def test_a_connection_that_is_absent_or_cannot_be_read_is_nobody_elses(
             errors.ConnectionMissingError, match=f"'{absent}' is not defined, or could not be read"
         ) as missing:
             _ = EarthEngineHook(absent).account
-        assert not missing.value.permanent  # A secrets backend may only have been away.
+        assert not missing.value.permanent  # A secrets backend may have been unreachable.
     monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", '{"conn_type": "earth_engine"}')
     assert EarthEngineHook(project_id="mine").account.project == "mine"
 
@@ -263,10 +263,10 @@ def test_the_test_button_and_the_log_show_no_value_of_a_field(
 
 
 @pytest.mark.parametrize("hook", [EarthEngineHook, EarthEngineAsyncHook])
-def test_help_shows_what_is_passed_and_what_comes_back(hook: Any) -> None:
+def test_help_shows_parameters_and_return_types(hook: Any) -> None:
     shown = str(inspect.signature(hook.cancel_operations))
     page = pydoc.render_doc(hook, renderer=pydoc.plaintext)
-    # From Python 3.13 on, each parameter of a long signature has a line of its own.
+    # From Python 3.13 on, each parameter of a long signature has its own line.
     without_spaces = "".join(page.replace("\n |", "").split())
 
     assert shown.startswith("(self, names: 'Any', *, wait_for_completion")

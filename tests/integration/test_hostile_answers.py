@@ -1,4 +1,4 @@
-"""Whatever answers in Earth Engine's place: time and memory are bounded, and one bad answer stops nothing."""
+"""Hostile responses in Earth Engine's place: time and memory are bounded, and a bad response stops nothing else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAME = "projects/earth-demo/operations/A"
 
 
 class Hostile(LoopbackServer):
-    """Answers each request as it is told to."""
+    """Answers each request with `send`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ BOMB = gzip.compress(b" " * (256 * 2**20))
     ],
     ids=["a bomb", "a bomb in a bomb", "an endless one"],
 )
-def test_an_answer_that_is_too_large_is_not_read_and_not_asked_for_again(
+def test_a_response_that_is_too_large_is_not_read_and_its_request_not_repeated(
     server: Hostile, call: Callable[..., Any], send: Callable[[BaseHTTPRequestHandler], None], says: str
 ) -> None:
     server.send = send
@@ -123,7 +123,7 @@ def test_an_answer_that_is_too_large_is_not_read_and_not_asked_for_again(
     assert most < 4 * limits.LARGEST_ANSWER
 
 
-def test_a_compressed_answer_is_understood(server: Hostile, call: Callable[..., Any]) -> None:
+def test_a_compressed_response_is_read(server: Hostile, call: Callable[..., Any]) -> None:
     answer = {"name": NAME, "done": False, "metadata": {"state": "RUNNING"}}
     server.send = compressed(gzip.compress(json.dumps(answer).encode()), "gzip")
 
@@ -149,7 +149,7 @@ def continuing(server: Hostile) -> Callable[[BaseHTTPRequestHandler], None]:
     return send
 
 
-def test_an_answer_that_drips_has_a_limit_over_all(
+def test_a_slow_response_has_a_total_time_limit(
     server: Hostile, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "ANSWER_TIMEOUT", 1.0)
@@ -159,11 +159,11 @@ def test_an_answer_that_drips_has_a_limit_over_all(
     [result] = call("cancel_operations", NAME, timeout=4.0)
 
     assert result.outcome.value in ("ERROR", "STILL_CANCELLING")
-    assert time.monotonic() - started < 60  # By bytes alone, it would be hours.
+    assert time.monotonic() - started < 60  # With a limit for each byte only, it would take hours.
 
 
 @pytest.mark.parametrize("slow", [dripping_headers, continuing])
-def test_headers_are_within_that_limit(
+def test_slow_headers_count_towards_the_total_time_limit(
     server: Hostile,
     call: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -179,7 +179,7 @@ def test_headers_are_within_that_limit(
     assert time.monotonic() - started < 60
 
 
-def test_a_list_without_an_end_ends(server: Hostile, call: Callable[..., Any]) -> None:
+def test_reading_an_endless_list_ends_in_an_error(server: Hostile, call: Callable[..., Any]) -> None:
     def send(request: BaseHTTPRequestHandler) -> None:
         body = json.dumps({"operations": [], "nextPageToken": str(server.asked)}).encode()
         headers(request, Content_Length=str(len(body)))
@@ -191,7 +191,7 @@ def test_a_list_without_an_end_ends(server: Hostile, call: Callable[..., Any]) -
         call("list_operations")
 
 
-def test_a_token_of_megabytes_is_not_sent_back(server: Hostile, call: Callable[..., Any]) -> None:
+def test_a_page_token_of_a_megabyte_is_not_sent_back(server: Hostile, call: Callable[..., Any]) -> None:
     def send(request: BaseHTTPRequestHandler) -> None:
         body = json.dumps({"operations": [], "nextPageToken": "x" * 2**20}).encode()
         headers(request, Content_Length=str(len(body)))
@@ -205,7 +205,7 @@ def test_a_token_of_megabytes_is_not_sent_back(server: Hostile, call: Callable[.
     assert server.asked == 1
 
 
-def test_a_servers_message_is_one_line_of_a_log(server: Hostile, call: Callable[..., Any]) -> None:
+def test_a_servers_message_becomes_one_short_printable_line(server: Hostile, call: Callable[..., Any]) -> None:
     def send(request: BaseHTTPRequestHandler) -> None:
         message = "no\n::endgroup::\n\x1b[31mERROR everything is fine " + "x" * 100_000
         body = json.dumps({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": message}}).encode()
@@ -222,7 +222,7 @@ def test_a_servers_message_is_one_line_of_a_log(server: Hostile, call: Callable[
     assert len(str(caught.value)) < 3000
 
 
-#: What a service of this machine may answer that is not Earth Engine's emulator.
+#: Responses of a local service that is not the Earth Engine emulator.
 FOREIGN = {
     "a text": b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nS3CR3T",
     "an error": b"HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\nS3CR3T",
@@ -235,7 +235,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("answer", FOREIGN.values(), ids=FOREIGN)
-def test_the_test_button_and_the_page_do_not_show_what_an_anonymous_connection_is_answered(
+def test_the_test_button_and_the_page_do_not_show_responses_to_an_anonymous_connection(
     server: Hostile, monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
     at_once = SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic, time=time.time)
@@ -257,7 +257,7 @@ def test_the_test_button_and_the_page_do_not_show_what_an_anonymous_connection_i
 
 
 @pytest.mark.parametrize("send", [compressed(BOMB, "gzip"), endless, compressed(b" " * 2**21, "identity")])
-def test_a_token_servers_answer_is_small_or_is_not_read(
+def test_a_large_response_of_a_token_server_is_not_read(
     server: Hostile, send: Callable[[BaseHTTPRequestHandler], None]
 ) -> None:
     from requests.exceptions import ContentDecodingError
@@ -275,7 +275,7 @@ def test_a_token_servers_answer_is_small_or_is_not_read(
     assert most < 32 * limits.LARGEST_TOKEN_ANSWER
 
 
-def test_a_token_servers_answer_ends_in_time(server: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_response_of_a_token_server_has_a_time_limit(server: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
     from requests.exceptions import ReadTimeout
 
     from airflow_ee_provider.earth_engine.auth.sessions import token_session
@@ -286,7 +286,7 @@ def test_a_token_servers_answer_ends_in_time(server: Hostile, monkeypatch: pytes
         session.post(server.url, timeout=10)
 
 
-def test_a_large_answer_is_understood_beside_the_event_loop(server: Hostile) -> None:
+def test_a_large_response_is_parsed_outside_the_event_loop(server: Hostile) -> None:
     """Ten megabytes of JSON take a quarter of a second; nothing else in the triggerer waits for that."""
     operations = [{"name": f"projects/earth-demo/operations/A{n}", "metadata": {"x": "y" * 900}} for n in range(10_000)]
     body = json.dumps({"operations": operations}).encode()

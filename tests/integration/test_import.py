@@ -39,7 +39,7 @@ def test_an_import_is_started_once_and_its_result_returned(
     assert bodies[0]["overwrite"] is False
 
 
-def test_an_asset_is_replaced_if_that_is_wanted(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+def test_overwrite_replaces_an_asset(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=0.5)
 
@@ -49,7 +49,7 @@ def test_an_asset_is_replaced_if_that_is_wanted(earth_engine_emulator: Emulator,
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_an_import_that_fails_fails_the_task_with_earth_engines_words(
+def test_a_failed_import_fails_the_task_with_earth_engines_message(
     earth_engine_emulator: Emulator, run_dag: Callable[..., Ran], place: str
 ) -> None:
     message = "Asset already exists."
@@ -61,7 +61,7 @@ def test_an_import_that_fails_fails_the_task_with_earth_engines_words(
     assert re.search(f"FAILED: .+, code 3: {message}", ran.log)
 
 
-def test_a_manifest_that_cannot_be_right_is_refused_before_anything_is_sent(
+def test_an_invalid_manifest_is_refused_before_any_request(
     earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]
 ) -> None:
     ran = run_dag("import_nothing_in_worker")

@@ -1,4 +1,4 @@
-"""An author interrupts ``dag.test()`` while it runs a trigger: the loop's end cancels, too, on every Python."""
+"""An author interrupts ``dag.test()`` while it runs a trigger: the end of the event loop cancels, on every Python."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 def interrupt() -> None:
-    """Python 3.10 lets Ctrl-C break the loop, and cancels what is left on it then."""
+    """Interrupt as on Python 3.10, where Ctrl-C breaks the loop, which then cancels its remaining tasks."""
     raise KeyboardInterrupt
 
 
 def press_ctrl_c() -> None:
-    """Later ones cancel what the loop was started for."""
+    """Interrupt as on later versions, which cancel the loop's main task."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
 def _run_inline_trigger(trigger: Any, looked: Callable[[], bool], act: Callable[[], None]) -> Any:
-    """Run a trigger as ``dag.test()`` does, under the name that this has in Airflow."""
+    """Run a trigger as ``dag.test()`` does, in a function with the same name as Airflow's."""
 
     async def main() -> Any:
         loop = asyncio.get_running_loop()
@@ -51,7 +51,7 @@ def _run_inline_trigger(trigger: Any, looked: Callable[[], bool], act: Callable[
 
 @pytest.mark.parametrize("act", [interrupt, press_ctrl_c])
 @pytest.mark.parametrize(("cancels", "state"), [(True, "CANCELLED"), (False, "RUNNING")])
-def test_an_inline_trigger(
+def test_an_interrupted_inline_trigger_cancels_only_with_cancel_on_kill(
     earth_engine_emulator: Emulator, act: Callable[[], None], *, cancels: bool, state: str
 ) -> None:
     service = earth_engine_emulator.service
@@ -65,7 +65,7 @@ def test_an_inline_trigger(
     assert service.state(name) == state
 
 
-def test_another_loop_that_ends_cancels_nothing(earth_engine_emulator: Emulator) -> None:
+def test_the_end_of_another_event_loop_cancels_nothing(earth_engine_emulator: Emulator) -> None:
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=3600)
     name = service.add("watched")
@@ -82,10 +82,10 @@ def test_another_loop_that_ends_cancels_nothing(earth_engine_emulator: Emulator)
 
 
 @pytest.mark.parametrize("dag_id", ["decorated_several_in_triggerer", "wait_in_triggerer"])
-def test_in_a_notebook_a_task_waits_where_it_is(
+def test_a_task_in_a_notebook_waits_without_a_trigger(
     dag_id: str, run_dag: Callable[..., Ran], earth_engine_emulator: Emulator
 ) -> None:
-    """In a cell, a loop runs already: Airflow cannot run a trigger, and would leave the exports of a failed task."""
+    """In a cell, an event loop runs already: Airflow can run no trigger, and a failed task's exports would continue."""
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=2)
     name = earth_engine_emulator.service.add("waited for")
 

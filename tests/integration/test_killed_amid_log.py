@@ -1,4 +1,4 @@
-"""A kill that comes amid a log line, whose lock is not reentrant in Airflow 3: structlog's."""
+"""A kill interrupts the write of a log line: in Airflow 3, structlog's lock is not reentrant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
 
-#: Airflow's handler of SIGTERM, and a task that is told to end while it writes a line, each of its first three.
+#: Airflow's handler of SIGTERM, and a task that receives SIGTERM while it writes each of its first three lines.
 KILLED_AMID_A_LINE = """
 import inspect, io, os, signal, sys, time
 from airflow.sdk.log import configure_logging
@@ -47,13 +47,13 @@ for _ in range(100):
 
 
 @pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 logs with the standard library, the locks of which are reentrant.")
-def test_cancelled_all_the_same(earth_engine_emulator: Emulator) -> None:
+def test_a_kill_during_a_log_line_cancels_the_operation(earth_engine_emulator: Emulator) -> None:
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
     name = service.add("ndvi")
     connection = {"AIRFLOW_CONN_EARTH_ENGINE_DEFAULT": earth_engine_emulator.airflow_connection()}
     command = [sys.executable, "-c", KILLED_AMID_A_LINE, name]
-    # A time limit: a process that waits for itself never ends.
+    # A time limit: a process in a deadlock never ends.
     ended = subprocess.run(command, env={**os.environ, **connection}, timeout=600, check=False, capture_output=True)
     assert service.state(name) == "CANCELLED", ended.stderr.decode()
     assert b"was killed; cancelling" in ended.stderr

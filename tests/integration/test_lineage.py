@@ -1,4 +1,4 @@
-"""What OpenLineage, where it is installed, is told of an export."""
+"""The lineage of an export that OpenLineage receives, where it is installed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from airflow.providers.common.compat.sdk import AssetAlias
 from airflow_ee_provider.exports.results import add_outlet_assets, operator_lineage
 
 
-def test_destinations_are_outputs() -> None:
+def test_destinations_are_reported_as_outputs() -> None:
     lineage = operator_lineage(["https://console.developers.google.com/storage/browser/b/ndvi/2024"])
 
     assert [(output.namespace, output.name) for output in lineage.outputs] == [("gs://b", "ndvi/2024")]
@@ -17,14 +17,14 @@ ODD = ["", "javascript:alert(1)", "https://[broken", "https://" + "x" * 9999, "h
 
 
 class Log:
-    """Keeps nothing."""
+    """A log that discards its messages."""
 
     def info(self, *_: object) -> None: ...
 
     warning = error = info
 
 
-def test_odd_destinations_cost_nothing() -> None:
-    """The export has succeeded, whatever its address looks like."""
+def test_odd_destinations_raise_no_error() -> None:
+    """An export with an odd address has succeeded all the same."""
     assert len(operator_lineage(ODD).outputs) == 1
     add_outlet_assets({}, [AssetAlias("a")], ODD, Log())  # type: ignore[typeddict-item]

@@ -1,4 +1,4 @@
-"""Many exports from one task: what is written down, and what a try finds that another one has left."""
+"""Many exports from one task: what a try records, and what the next try finds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MANY = 300
 
 
 class Tiles(ExportingOperator):
-    """Start so many exports."""
+    """Start ``count`` exports."""
 
     def __init__(self, count: int = MANY, **kwargs: Any) -> None:
         super().__init__(task_id="a", wait_for_completion=False, **kwargs)
@@ -54,10 +54,10 @@ def context_of(store: Store, try_number: int) -> Any:
     return {"ti": TaskInstance(try_number=try_number, max_tries=3), "dag_run": None, "task_state_store": store}
 
 
-def test_a_retry_starts_only_what_is_missing_and_asks_for_the_rest_in_a_list(service: Service) -> None:
+def test_a_retry_starts_only_the_missing_export_and_lists_the_others(service: Service) -> None:
     store = Store()
     Tiles(count=MANY - 1).execute(context_of(store, 1))
-    del store[STARTED_KEY]  # It died before it had started the last one.
+    del store[STARTED_KEY]  # The try died before it had started the last export.
     before = len(service.journal)
 
     operations = Tiles(count=MANY).execute(context_of(store, 2))
@@ -69,7 +69,7 @@ def test_a_retry_starts_only_what_is_missing_and_asks_for_the_rest_in_a_list(ser
     assert len(service.operations) == MANY
 
 
-def test_a_worker_whose_clock_is_an_hour_behind_finds_what_the_last_try_has_started(service: Service) -> None:
+def test_a_worker_whose_clock_is_an_hour_behind_finds_the_exports_of_the_last_try(service: Service) -> None:
     began = SimpleNamespace(start_date=datetime.now(timezone.utc) + timedelta(hours=1))
     first = Tiles(count=2).execute({"ti": TaskInstance(max_tries=3), "dag_run": began})
     service.clock.advance(timedelta(minutes=30).total_seconds())
@@ -80,7 +80,7 @@ def test_a_worker_whose_clock_is_an_hour_behind_finds_what_the_last_try_has_star
     assert len(service.operations) == 2
 
 
-def test_what_is_written_down_grows_with_the_exports_and_no_faster(service: Service) -> None:
+def test_the_bytes_written_grow_linearly_with_the_number_of_exports(service: Service) -> None:
     written: dict[int, int] = {}
     for count in (100, 300):
         ti = TaskInstance(run_id=f"run-{count}")
@@ -98,7 +98,7 @@ def test_what_is_written_down_grows_with_the_exports_and_no_faster(service: Serv
     assert written[300] < 5 * written[100]
 
 
-def test_the_order_of_the_exports_is_that_of_the_results_in_each_try(service: Service) -> None:
+def test_each_try_returns_the_results_in_the_order_of_the_exports(service: Service) -> None:
     store = Store()
     Tiles().execute(context_of(store, 1))
     requests = len(service.requests("POST", "*:export"))
@@ -109,7 +109,7 @@ def test_the_order_of_the_exports_is_that_of_the_results_in_each_try(service: Se
     assert len(service.requests("POST", "*:export")) == requests
 
 
-def test_one_that_is_refused_leaves_the_others_to_the_next_try(service: Service) -> None:
+def test_a_refused_export_leaves_the_other_exports_to_the_next_try(service: Service) -> None:
     store = Store()
     service.fail("permission_denied", path="*:export", times=1)
 
@@ -122,9 +122,9 @@ def test_one_that_is_refused_leaves_the_others_to_the_next_try(service: Service)
 
 
 class Refusing(Store):
-    """The store of a task that has another id by now, or whose Airflow is away.
+    """The store of a task that has a new id, or whose Airflow is unreachable.
 
-    :param refused: is called when something is to be stored.
+    :param refused: Called at each attempt to store a value.
     """
 
     def __init__(self, refused: Callable[[], None]) -> None:
@@ -143,14 +143,14 @@ class Refusing(Store):
     [
         ("restarting", 0, {"CANCELLED"}),  # A user has cleared it.
         ("failed", 0, {"CANCELLED"}),
-        ("running", 0, {"RUNNING"}),  # The next try asks for it under the same `requestId`.
+        ("running", 0, {"RUNNING"}),  # The next try requests it with the same `requestId`.
         ("running", 9, {"RUNNING"}),
     ],
 )
-def test_what_could_not_be_written_down_is_cancelled_if_a_user_has_ended_the_task(
+def test_an_unrecorded_operation_is_cancelled_if_a_user_has_ended_the_task(
     service: Service, monkeypatch: pytest.MonkeyPatch, task_state: str, errors: int, states: set[str]
 ) -> None:
-    def refused() -> None:  # From now on, Airflow knows what has happened to the task.
+    def refused() -> None:  # From now on, Airflow returns the task's new state.
         answer_as_supervisor(monkeypatch, context["ti"], task_state, errors=errors)
 
     task, context = Tiles(count=1), context_of(Refusing(refused), 1)
@@ -166,7 +166,7 @@ def test_what_could_not_be_written_down_is_cancelled_if_a_user_has_ended_the_tas
 @pytest.mark.skipif(not AIRFLOW_3, reason="on Airflow 2, `on_kill` cancels before `pre_execute`")
 @pytest.mark.skipif(airflow_version.startswith("3.0"), reason="Airflow 3.0 is asked in another way")
 @pytest.mark.parametrize(("task_state", "state"), [("failed", "CANCELLED"), ("running", "RUNNING")])
-def test_a_next_try_that_is_killed_before_it_begins_cancels_what_the_last_one_has_left(
+def test_a_next_try_that_is_killed_before_it_begins_cancels_the_last_trys_operations(
     service: Service, monkeypatch: pytest.MonkeyPatch, task_state: str, state: str
 ) -> None:
     store = Store()

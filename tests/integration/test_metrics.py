@@ -1,4 +1,4 @@
-"""What somebody who collects Airflow's metrics is told of operations."""
+"""The metrics of operations that a collector of Airflow's metrics receives."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdServer]:
 
 
 def run(dag_id: str, *names: str) -> None:
-    """Run a DAG in a process of its own: Airflow reads once whether metrics are collected."""
+    """Run a DAG in a separate process: Airflow reads only once whether metrics are collected."""
     dags = ROOT / "tests" / "integration" / "dags"
     subprocess.run(  # noqa: S603
         [sys.executable, "-c", RUN, str(dags), dag_id, *names], check=True, capture_output=True, timeout=600
@@ -50,9 +50,7 @@ def run(dag_id: str, *names: str) -> None:
 
 
 @pytest.mark.usefixtures("airflow_database")
-def test_what_a_task_starts_and_how_it_ends_is_counted_by_its_dag(
-    server: StatsdServer, earth_engine_emulator: Emulator
-) -> None:
+def test_started_and_ended_operations_are_counted_by_dag(server: StatsdServer, earth_engine_emulator: Emulator) -> None:
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0.5)
     earth_engine_emulator.service.fail("unavailable")
 
@@ -85,7 +83,7 @@ def test_a_cancel_is_counted_with_its_cause_and_its_outcome(
     )
 
 
-def test_a_collector_that_fails_or_hangs_costs_no_task_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metrics_collector_that_fails_raises_no_error_in_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
         def incr(self, *_: object, **__: object) -> None:
             raise OSError("no route")
@@ -99,7 +97,7 @@ def test_a_collector_that_fails_or_hangs_costs_no_task_anything(monkeypatch: pyt
         metrics.flush()
 
 
-def test_a_collector_that_cannot_be_had_costs_no_task_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_metrics_collector_raises_no_error_in_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
     def cannot_be_had() -> None:
         raise AttributeError("this version of Airflow has no such thing")
 
@@ -111,7 +109,7 @@ def test_a_collector_that_cannot_be_had_costs_no_task_anything(monkeypatch: pyte
 
 
 class Hanging:
-    """A collector in whose lock the interrupted code is."""
+    """A collector that hangs, as if the interrupted code had its lock."""
 
     def __init__(self) -> None:
         self.asked, self.is_over = threading.Event(), threading.Event()
@@ -124,7 +122,7 @@ class Hanging:
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
     collector = Hanging()
-    import_module("airflow_ee_provider.hooks.earth_engine")  # It says where Airflow's collector is found.
+    import_module("airflow_ee_provider.hooks.earth_engine")  # It sets where Airflow's collector is found.
     monkeypatch.setattr(metrics, "find_collector", lambda: collector)
     monkeypatch.setattr(metrics, "_process", None)
     monkeypatch.setattr(metrics, "_collector", None)
@@ -133,7 +131,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
     collector.is_over.set()
 
 
-def test_a_kill_waits_for_no_collector(hanging: Hanging, earth_engine_emulator: Emulator) -> None:
+def test_a_kill_does_not_wait_for_the_metrics_collector(hanging: Hanging, earth_engine_emulator: Emulator) -> None:
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
     name = service.add("x")
@@ -146,7 +144,7 @@ def test_a_kill_waits_for_no_collector(hanging: Hanging, earth_engine_emulator: 
     assert hanging.asked.is_set()  # By a thread, once all else was done.
 
 
-def test_nothing_is_kept_where_nobody_collects(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_metrics_are_kept_without_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "find_collector", lambda: None)
     monkeypatch.setattr(metrics, "_process", None)
     monkeypatch.setattr(metrics, "_collector", None)
@@ -157,7 +155,7 @@ def test_nothing_is_kept_where_nobody_collects(monkeypatch: pytest.MonkeyPatch) 
     assert len(metrics._noted) == before
 
 
-def test_the_page_has_every_metric_and_the_dashboard_no_other() -> None:
+def test_the_page_and_the_dashboard_have_every_metric() -> None:
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     dashboard = (ROOT / "docs" / "grafana-dashboard.json").read_text(encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The notifier by itself: what it finds in a callback's context, and that it never raises."""
+"""The notifier alone: which operations it finds in a callback's context, and that it never raises."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def notify(request: pytest.FixtureRequest) -> Callable[..., None]:
     return notify
 
 
-def test_without_names_it_cancels_what_the_task_has_recorded(emulator: Emulator, notify: Callable[..., None]) -> None:
+def test_a_notifier_without_names_cancels_the_tasks_operations(emulator: Emulator, notify: Callable[..., None]) -> None:
     names = [emulator.service.add("x") for _ in range(2)]
     context: Any = {"ti": TaskInstance()}
     for name in names:
@@ -59,7 +59,7 @@ def test_without_names_it_cancels_what_the_task_has_recorded(emulator: Emulator,
 
 @pytest.fixture
 def run_holds(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What Airflow answers when it is asked for the XComs of a run, by task."""
+    """Airflow's response to a request for the XComs of a run, by task."""
     found: dict[str, Any] = {}
 
     def xcoms_of_run(key: str, *_: Any) -> list[tuple[str, Any]]:
@@ -70,7 +70,7 @@ def run_holds(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def recorded(*names: str) -> dict[str, Any]:
-    """Return what a task has recorded, as its XCom has it."""
+    """Return the record of a task in the form of its XCom."""
     return Record(names).as_json()
 
 
@@ -88,7 +88,7 @@ class Dag:
 @pytest.mark.parametrize(
     ("named", "state"), [((None, None), "RUNNING"), (("theirs", None), "CANCELLED"), ((None, "theirs"), "CANCELLED")]
 )
-def test_what_an_xcom_has_of_another_project_is_cancelled_only_if_the_author_names_it(
+def test_an_operation_of_another_project_is_cancelled_only_if_the_author_names_the_project(
     emulator: Emulator,
     notify: Callable[..., None],
     run_holds: dict[str, Any],
@@ -113,7 +113,7 @@ def test_what_an_xcom_has_of_another_project_is_cancelled_only_if_the_author_nam
     ],
     ids=["no project in the DAG", "a template", "a deadline's callback, without a DAG"],
 )
-def test_where_the_author_leaves_the_project_open_the_record_decides(
+def test_the_record_decides_about_the_project_if_the_author_leaves_it_open(
     *,
     emulator: Emulator,
     notify: Callable[..., None],
@@ -133,7 +133,7 @@ def test_where_the_author_leaves_the_project_open_the_record_decides(
 
 
 @pytest.mark.parametrize("then", ["running", "up_for_reschedule"])
-def test_a_sensor_whose_poke_has_just_begun_is_not_overlooked(
+def test_the_operation_of_a_sensor_whose_poke_has_just_begun_is_cancelled(
     emulator: Emulator,
     notify: Callable[..., None],
     run_holds: dict[str, Any],
@@ -145,7 +145,7 @@ def test_a_sensor_whose_poke_has_just_begun_is_not_overlooked(
     states = {"a": "running", "b": "running", "c": "success"}
     run_holds |= {"b": recorded(names[1])}
 
-    def asked(*_: Any) -> dict[str, str]:  # The record is there, or comes while the notifier waits.
+    def asked(*_: Any) -> dict[str, str]:  # The record exists, or appears while the notifier waits.
         if then != "running":
             run_holds["a"], states["a"] = recorded(names[0]), then
         return dict(states)
@@ -162,7 +162,7 @@ def test_a_sensor_whose_poke_has_just_begun_is_not_overlooked(
 
 
 @pytest.mark.usefixtures("run_holds")
-def test_a_running_task_that_records_nothing_holds_up_a_callback_for_seconds_only(
+def test_a_running_task_that_records_nothing_delays_a_callback_by_seconds_only(
     notify: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
@@ -174,10 +174,10 @@ def test_a_running_task_that_records_nothing_holds_up_a_callback_for_seconds_onl
     assert 0 < sum(slept) < 5
 
 
-def test_as_a_dags_callback_it_cancels_what_the_run_has_recorded(
+def test_a_dags_callback_cancels_the_operations_of_the_run(
     emulator: Emulator, notify: Callable[..., None], run_holds: dict[str, Any]
 ) -> None:
-    """What cannot be read costs nothing else."""
+    """Records that cannot be read do not prevent that."""
     names = [emulator.service.add("x") for _ in range(2)]
     run_holds |= {
         "b": Record((names[0],), {"earth_engine_conn_id": "earth_engine_default"}).as_json(),
@@ -192,10 +192,10 @@ def test_as_a_dags_callback_it_cancels_what_the_run_has_recorded(
 
 
 @pytest.mark.parametrize(("scope", "cancelled"), [("task", [True, False]), ("run", [True, True])])
-def test_its_author_can_say_whose_operations_it_cancels(
+def test_scope_decides_whose_operations_the_notifier_cancels(
     emulator: Emulator, notify: Callable[..., None], run_holds: dict[str, Any], scope: str, cancelled: list[bool]
 ) -> None:
-    """Whatever the callback's context looks like."""
+    """The callback's context does not change that."""
     names, ti = [emulator.service.add("x") for _ in range(2)], TaskInstance()
     record_operations({"ti": ti}, names[0])
     run_holds |= {"a": recorded(names[0]), "b": recorded(names[1])}
@@ -206,7 +206,7 @@ def test_its_author_can_say_whose_operations_it_cancels(
 
 
 @pytest.mark.usefixtures("emulator")
-def test_what_earth_engine_does_not_know_is_no_error_where_that_is_said(
+def test_an_unknown_operation_is_no_error_with_not_found_ok(
     notify: Callable[..., None], logged: Callable[[], str]
 ) -> None:
     gone = "projects/earth-demo/operations/GONE"
@@ -218,7 +218,7 @@ def test_what_earth_engine_does_not_know_is_no_error_where_that_is_said(
     assert "It may still run" in logged()
 
 
-def test_each_operation_is_cancelled_in_the_name_that_started_it(
+def test_each_operation_is_cancelled_with_the_connection_that_started_it(
     emulator: Emulator, notify: Callable[..., None], run_holds: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Emulator() as other:
@@ -237,7 +237,7 @@ def test_each_operation_is_cancelled_in_the_name_that_started_it(
 
 
 @pytest.mark.parametrize("word", ["reason", "deadline", "dag_run", "exception"])
-def test_an_argument_of_the_users_makes_no_run_of_a_task(
+def test_a_users_keyword_argument_does_not_widen_a_tasks_callback_to_the_run(
     emulator: Emulator,
     notify: Callable[..., None],
     run_holds: dict[str, Any],
@@ -255,7 +255,7 @@ def test_an_argument_of_the_users_makes_no_run_of_a_task(
     assert emulator.service.state(neighbours) == "RUNNING"
 
 
-def test_names_that_are_rendered_to_nothing_cancel_nothing(emulator: Emulator, notify: Callable[..., None]) -> None:
+def test_names_that_render_to_nothing_cancel_nothing(emulator: Emulator, notify: Callable[..., None]) -> None:
     context: Any = {"ti": TaskInstance()}
     recorded = emulator.service.add("x")
     record_operations(context, recorded)
@@ -266,7 +266,7 @@ def test_names_that_are_rendered_to_nothing_cancel_nothing(emulator: Emulator, n
     assert emulator.service.state(recorded) == "RUNNING"
 
 
-def test_given_names_come_before_what_was_recorded(emulator: Emulator, notify: Callable[..., None]) -> None:
+def test_given_names_take_precedence_over_recorded_names(emulator: Emulator, notify: Callable[..., None]) -> None:
     given, recorded = emulator.service.add("x"), emulator.service.add("x")
     context: Any = {"ti": TaskInstance()}
     record_operations(context, recorded)
@@ -288,7 +288,7 @@ def test_given_names_come_before_what_was_recorded(emulator: Emulator, notify: C
     ],
     ids=["deadline", "nothing recorded", "no DAG", "no name", "unknown"],
 )
-def test_it_never_hides_the_error_that_it_was_called_for(
+def test_the_notifier_raises_no_error(
     emulator: Emulator, notify: Callable[..., None], context: Any, names: Any
 ) -> None:
     notify(context, **({} if names is ... else {"operation_names": names}))
@@ -320,7 +320,7 @@ def test_the_next_try_reattaches_after_a_crash_and_cancels_after_a_clear(
     assert emulator.service.state(name) == state
 
 
-def test_the_next_try_does_as_it_is_told(emulator: Emulator) -> None:
+def test_on_retry_and_on_clear_decide_about_the_last_trys_operations(emulator: Emulator) -> None:
     name = emulator.service.add("x")
     hook = EarthEngineHook()
 
@@ -335,13 +335,13 @@ def test_the_next_try_does_as_it_is_told(emulator: Emulator) -> None:
         resume_operations(later_try(**RETRY, left=[]), hook, on_clear="typo")
 
 
-def test_the_next_try_does_not_go_on_with_what_failed_or_is_forgotten(emulator: Emulator) -> None:
+def test_the_next_try_does_not_resume_failed_or_unknown_operations(emulator: Emulator) -> None:
     left = [emulator.service.add("x", run_seconds=0, outcome="FAILED"), "projects/earth-demo/operations/FORGOTTEN"]
 
     assert resume_operations(later_try(**RETRY, left=left), EarthEngineHook()) == []
 
 
-def test_nothing_new_is_started_beside_what_could_not_be_cancelled(emulator: Emulator) -> None:
+def test_an_operation_of_the_last_try_that_cannot_be_cancelled_is_an_error(emulator: Emulator) -> None:
     name = emulator.service.add("x")
     emulator.service.fail("permission_denied", times=None, path="*:cancel")
 
@@ -354,7 +354,7 @@ def test_a_missing_connection_is_logged_and_not_raised(emulator: Emulator, notif
     notify({}, operation_names=emulator.service.add("x"), earth_engine_conn_id="mistyped")
 
 
-def test_a_record_grows_and_refuses_what_is_no_name() -> None:
+def test_a_record_adds_new_names_and_refuses_invalid_ones() -> None:
     context: Any = {"ti": TaskInstance()}
 
     record_operations(context, "projects/p/operations/A")
@@ -378,7 +378,7 @@ def test_an_id_is_recorded_with_its_project() -> None:
 
 
 class CountingTaskInstance(TaskInstance):
-    """Counts what is read, and how often each XCom is written."""
+    """Counts all reads, and the writes of each XCom."""
 
     reads = 0
 
@@ -391,7 +391,7 @@ class CountingTaskInstance(TaskInstance):
         self.writes = getattr(self, "writes", Counter[str]()) + Counter([key])
 
 
-def test_thousands_are_recorded_in_parts_that_do_not_grow() -> None:
+def test_thousands_of_names_are_recorded_in_parts_of_bounded_size() -> None:
     ti = CountingTaskInstance(run_id="thousands")
     context: Any = {"ti": ti}
     names = [f"projects/p/operations/N{number}" for number in range(3 * PART + 7)]
@@ -407,7 +407,7 @@ def test_thousands_are_recorded_in_parts_that_do_not_grow() -> None:
     assert {ti.writes[part_key(number)] for number in range(1, len(parts))} == {1}, "What is full is not written again."
 
 
-def test_whoever_reads_while_a_task_records_finds_all_that_it_had() -> None:
+def test_a_read_while_a_task_records_finds_all_names_recorded_before() -> None:
     names = [f"projects/p/operations/N{number}" for number in range(2 * PART + 50)]
     found: list[list[str]] = []
 
@@ -424,7 +424,7 @@ def test_whoever_reads_while_a_task_records_finds_all_that_it_had() -> None:
     assert found[-1] == names
 
 
-def test_of_a_long_record_of_an_earlier_try_nothing_follows_a_short_one() -> None:
+def test_no_part_of_an_earlier_trys_long_record_follows_a_short_record() -> None:
     store, names = Store(), [f"projects/p/operations/N{number}" for number in range(2 * PART + 50)]
     record_operations({"ti": TaskInstance(), "task_state_store": store}, names)  # type: ignore[typeddict-unknown-key]
     second: Any = {"ti": TaskInstance(try_number=2), "task_state_store": store}
@@ -435,7 +435,7 @@ def test_of_a_long_record_of_an_earlier_try_nothing_follows_a_short_one() -> Non
     assert names_in(left_by_the_last_try({**second, "ti": TaskInstance(try_number=3)})) == names[:1]
 
 
-def test_a_retry_is_no_clear_whatever_retries_the_file_has_by_now(emulator: Emulator) -> None:
+def test_a_retry_is_not_taken_for_a_clear_if_the_dag_file_changes_retries(emulator: Emulator) -> None:
     class Task:
         retries = 0
 
@@ -444,7 +444,7 @@ def test_a_retry_is_no_clear_whatever_retries_the_file_has_by_now(emulator: Emul
     assert resume_operations({**context, "task": Task()}, EarthEngineHook())
 
 
-def test_what_recording_reads_grows_with_the_names_and_no_faster() -> None:
+def test_the_reads_of_recording_grow_linearly_with_the_names() -> None:
     ti = CountingTaskInstance(run_id="one by one")
     names = [f"projects/p/operations/A{number}" for number in range(800)]
     for name in names:
@@ -456,7 +456,7 @@ def test_what_recording_reads_grows_with_the_names_and_no_faster() -> None:
     assert ti.reads - before == len(names) / PART, "What others read is a hundredth of that."
 
 
-def test_threads_that_record_side_by_side_lose_no_name() -> None:
+def test_threads_that_record_in_parallel_lose_no_name() -> None:
     context: Any = {"ti": TaskInstance(run_id="side by side")}
     names = [f"projects/p/operations/A{number}" for number in range(600)]
     with ThreadPoolExecutor(16) as pool:
@@ -465,7 +465,7 @@ def test_threads_that_record_side_by_side_lose_no_name() -> None:
     assert sorted(operations_of_task(context)) == sorted(names)
 
 
-def test_what_was_recorded_by_another_process_meanwhile_is_kept() -> None:
+def test_names_that_another_process_has_recorded_meanwhile_are_kept() -> None:
     ti = TaskInstance(run_id="elsewhere")
     record_operations({"ti": ti}, "projects/p/operations/A")
     ti.xcoms[OPERATIONS_KEY]["operation_names"].append("projects/p/operations/B")
@@ -486,7 +486,7 @@ def has_recorded(ti: TaskInstance) -> None:
 
 
 @pytest.mark.parametrize("next_try", [begins_anew, has_recorded])
-def test_a_try_whose_worker_stood_still_leaves_the_records_of_the_next_one_alone(
+def test_a_try_on_a_stalled_worker_does_not_change_the_records_of_the_next_try(
     next_try: Callable[[TaskInstance], None],
 ) -> None:
     ti = TaskInstance(run_id="stood still")
@@ -500,7 +500,7 @@ def test_a_try_whose_worker_stood_still_leaves_the_records_of_the_next_one_alone
     assert ti.xcoms == records_of_next_try
 
 
-def test_what_an_earlier_try_whose_worker_stood_still_writes_is_written_over() -> None:
+def test_the_record_of_an_earlier_try_on_a_stalled_worker_is_overwritten() -> None:
     ti = TaskInstance(run_id="stood still", try_number=2)
     record_operations({"ti": ti}, "projects/p/operations/A")
     earlier = TaskInstance(run_id=ti.run_id, try_number=1)
@@ -515,7 +515,7 @@ def test_what_an_earlier_try_whose_worker_stood_still_writes_is_written_over() -
 
 
 @pytest.mark.parametrize(("callback", "is_handed_over"), [("on_failure_callback", True), ("on_retry_callback", False)])
-def test_what_a_next_try_may_go_on_with_is_not_cancelled_later(
+def test_an_operation_that_a_next_try_may_resume_is_not_cancelled_later(
     emulator: Emulator,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
@@ -524,7 +524,7 @@ def test_what_a_next_try_may_go_on_with_is_not_cancelled_later(
     *,
     is_handed_over: bool,
 ) -> None:
-    monkeypatch.setattr(cancelling, "BEGINS_WITHIN", 60.0)  # However slow the machine is.
+    monkeypatch.setattr(cancelling, "BEGINS_WITHIN", 60.0)  # For a slow machine.
     name = emulator.service.add("x")
     notifier = EarthEngineCancelOperationsNotifier(poll_interval=0.1, cancel_timeout=1.5)
     ti = TaskInstance(max_tries=2)

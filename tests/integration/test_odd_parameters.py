@@ -37,7 +37,7 @@ NAME = "projects/earth-demo/operations/A"
 BODY = {"description": "x", "expression": {}, "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}}}
 MANIFEST = {"name": "projects/earth-demo/assets/x", "tilesets": [{"sources": [{"uris": ["gs://b/x.tif"]}]}]}
 
-#: Each class, and what it needs to do something.
+#: Each class with the parameters that it needs to do something.
 CLASSES: dict[Any, dict[str, Any]] = {
     EarthEngineCancelOperationsOperator: {"operation_names": [NAME]},
     EarthEngineCancelStaleOperationsOperator: {"older_than": 60, "description": "x*"},
@@ -47,7 +47,7 @@ CLASSES: dict[Any, dict[str, Any]] = {
     _EarthEngineDecoratedOperator: {"python_callable": lambda: None, "op_args": (), "op_kwargs": {}},
 }
 
-#: Its caller's own: Airflow passes them to a function.
+#: Parameters with any value: Airflow passes them to the user's function.
 FREE = {"op_args", "op_kwargs"}
 
 VALUES: list[Any] = [
@@ -99,7 +99,7 @@ def ids(value: Any) -> str:
 @pytest.mark.parametrize("cls", CLASSES, ids=ids)
 @given(data=st.data())
 @settings(max_examples=300)
-def test_what_is_rendered_is_read_or_refused_by_its_name(cls: Any, data: Any) -> None:
+def test_a_rendered_value_is_read_or_refused_by_the_parameters_name(cls: Any, data: Any) -> None:
     operator = made(cls)
     checked = data.draw(st.sampled_from(operator.checked_parameters))
     setattr(operator, checked.name, data.draw(ODD))
@@ -119,12 +119,12 @@ def test_every_parameter_is_checked(cls: Any) -> None:
     assert set(cls.template_fields) - read_apart <= {one.name for one in cls.checked_parameters}
 
 
-@pytest.mark.filterwarnings("ignore:Possible nested set:FutureWarning")  # Of a pattern.
+@pytest.mark.filterwarnings("ignore:Possible nested set:FutureWarning")  # From a pattern.
 @pytest.mark.parametrize(("cls", "name"), CELLS, ids=ids)
-def test_a_task_ends_as_airflow_knows_it_whatever_is_rendered(
+def test_a_task_with_any_rendered_value_succeeds_defers_or_raises_an_airflow_exception(
     earth_engine_emulator: Emulator, cls: Any, name: str
 ) -> None:
-    """Or as one of Airflow's own exceptions, with the parameter's name if its value is of no type that is used."""
+    """The exception names the parameter if the value's type is one that no parameter takes."""
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=0, cancel_seconds=0)
     operation = service.add("x")
@@ -155,7 +155,7 @@ def test_a_task_ends_as_airflow_knows_it_whatever_is_rendered(
     ids=ids,
 )
 @pytest.mark.parametrize("value", [{"a": 1}, [["a"]], object(), "\ud800"], ids=["object", "list", "else", "half"])
-def test_what_a_dag_file_gives_is_refused_when_it_is_parsed(cls: Any, name: str, value: Any) -> None:
+def test_an_odd_value_in_a_dag_file_is_refused_when_the_file_is_parsed(cls: Any, name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^{name} is "):
         made(cls, **{name: value}) if name not in CLASSES[cls] else cls(task_id="a", **{**CLASSES[cls], name: value})
 

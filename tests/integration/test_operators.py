@@ -44,7 +44,7 @@ def test_each_operation_is_cancelled_confirmed_and_reported(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_what_was_cancelled_before_is_no_error(emulator: Emulator, run_dag: Callable[..., Ran], place: str) -> None:
+def test_an_operation_cancelled_before_is_no_error(emulator: Emulator, run_dag: Callable[..., Ran], place: str) -> None:
     name = emulator.service.add("ndvi")
 
     first, second = (run_dag(f"cancel_in_{place}", name) for _ in range(2))
@@ -55,7 +55,7 @@ def test_what_was_cancelled_before_is_no_error(emulator: Emulator, run_dag: Call
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_one_operations_error_stops_no_other_and_the_error_names_it(
+def test_an_error_of_one_operation_is_reported_and_stops_no_other_cancel(
     emulator: Emulator, run_dag: Callable[..., Ran], place: str
 ) -> None:
     service = emulator.service
@@ -85,7 +85,7 @@ def test_a_server_that_cannot_cancel_fails_the_task_at_once(emulator: Emulator, 
     assert len(emulator.service.requests("POST", f"{name}:cancel")) == 1
 
 
-def test_an_unknown_operation_is_no_error_where_that_is_said(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+def test_an_unknown_operation_is_no_error_with_not_found_ok(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
     ran = run_dag("cancel_not_found_ok_in_worker", "projects/earth-demo/operations/UNKNOWN")
 
     assert ran.state == "success"
@@ -115,14 +115,14 @@ def test_a_cancel_that_is_not_confirmed_in_time_fails_and_can_be_tried_again(
     assert "AirflowFailException" not in ran.log
 
 
-def test_no_name_at_all_skips_the_task(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+def test_a_task_without_operation_names_is_skipped(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
     ran = run_dag("cancel_in_worker")
 
     assert ran.state == "skipped"
     assert not emulator.service.journal
 
 
-def test_a_name_that_is_none_fails_before_anything_is_sent(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+def test_an_invalid_name_fails_the_task_before_any_request(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
     name = emulator.service.add("ndvi")
 
     ran = run_dag("cancel_in_worker", name, "projects/earth-demo/operations/../../x")
@@ -133,7 +133,7 @@ def test_a_name_that_is_none_fails_before_anything_is_sent(emulator: Emulator, r
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_teardown_without_names_cancels_what_all_tasks_of_the_run_have_recorded(
+def test_a_teardown_without_names_cancels_the_operations_of_all_tasks_of_the_run(
     emulator: Emulator, run_dag: Callable[..., Ran], place: str
 ) -> None:
     service = emulator.service
@@ -148,7 +148,7 @@ def test_a_teardown_without_names_cancels_what_all_tasks_of_the_run_have_recorde
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_another_task_that_has_given_nothing_does_not_stand_for_the_whole_run(
+def test_names_of_none_from_another_task_skip_the_task_and_cancel_nothing(
     emulator: Emulator, run_dag: Callable[..., Ran], place: str
 ) -> None:
     assert run_dag(f"cancel_nothing_in_{place}").state == "skipped"
@@ -156,7 +156,7 @@ def test_another_task_that_has_given_nothing_does_not_stand_for_the_whole_run(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_the_janitor_cancels_what_is_stale_and_nothing_else(
+def test_the_stale_operations_operator_cancels_only_stale_operations(
     emulator: Emulator, run_dag: Callable[..., Ran], place: str
 ) -> None:
     service = emulator.service
@@ -177,7 +177,7 @@ def test_the_janitor_cancels_what_is_stale_and_nothing_else(
     assert re.search(r"outcome +name", ran.log)
 
 
-def test_the_janitor_stops_at_its_limit(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+def test_the_stale_operations_operator_stops_at_its_limit(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
     oldest = emulator.service.add("stale-1")
     emulator.service.clock.advance(2)
     newest = emulator.service.add("stale-2")
@@ -188,7 +188,9 @@ def test_the_janitor_stops_at_its_limit(emulator: Emulator, run_dag: Callable[..
     assert emulator.service.state(newest) == "RUNNING"
 
 
-def test_the_janitor_can_only_say_what_it_would_do(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+def test_a_dry_run_of_the_stale_operations_operator_cancels_nothing(
+    emulator: Emulator, run_dag: Callable[..., Ran]
+) -> None:
     name = emulator.service.add("x")
     emulator.service.clock.advance(2)
 
@@ -199,7 +201,9 @@ def test_the_janitor_can_only_say_what_it_would_do(emulator: Emulator, run_dag: 
     assert not emulator.service.requests("POST")
 
 
-def test_the_janitor_refuses_to_cancel_everything(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+def test_the_stale_operations_operator_refuses_to_select_every_operation(
+    emulator: Emulator, run_dag: Callable[..., Ran]
+) -> None:
     emulator.service.add("x")
 
     ran = run_dag("tidy_everything_in_worker")

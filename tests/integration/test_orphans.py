@@ -1,4 +1,4 @@
-"""The janitor's criterion ``orphaned``: what no task wants any more, and nothing else."""
+"""The stale-operations operator with ``orphaned``: it cancels operations that no task needs, and no others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ApiServer(LoopbackServer):
-    """Answers as Airflow's API server does with our plugin; `test_page.py` tests the plugin itself."""
+    """Answers like Airflow's API server with the provider's plugin; `test_page.py` tests the plugin itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def api_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
 
 @pytest.fixture
 def states(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> Callable[[], list[str]]:
-    """Make an orphan, one that is left on purpose, one whose task is deferred, and a colleague's."""
+    """Return a function that reads the states of an orphan, a handed-off, a needed and a colleague's operation."""
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.2)
     names = [service.add(name) for name in ("orphan", "left", "wanted", "colleague's")]
@@ -76,7 +76,7 @@ def states(earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]) -> Call
 
 
 @pytest.mark.usefixtures("api_server")
-def test_the_janitor_cancels_orphans_and_says_whose_they_were(
+def test_the_stale_operations_operator_cancels_orphans_and_reports_their_tasks(
     states: Callable[[], list[str]], run_dag: Callable[..., Ran]
 ) -> None:
     ran = run_dag("tidy_orphans")
@@ -95,7 +95,7 @@ def test_a_sensor_whose_poke_has_just_begun_keeps_its_operation(
     run_dag: Callable[..., Ran],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before Airflow 3.3, its record is gone until the poke has written it again."""
+    """Before Airflow 3.3, its record is missing until the poke writes it again."""
     [poked] = [name for name, one in earth_engine_emulator.service.operations.items() if "wanted" in str(one)]
     api_server.overlooked = [{poked: "held_owner.task"}]
     monkeypatch.setattr(api_client, "HAS_TASK_STATE_STORE", False)
@@ -107,7 +107,9 @@ def test_a_sensor_whose_poke_has_just_begun_keeps_its_operation(
 
 
 @pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has the database at hand")
-def test_without_a_way_to_ask_it_refuses(states: Callable[[], list[str]], run_dag: Callable[..., Ran]) -> None:
+def test_orphaned_without_a_connection_to_airflow_fails_the_task(
+    states: Callable[[], list[str]], run_dag: Callable[..., Ran]
+) -> None:
     ran = run_dag("tidy_orphans_without_a_connection")
 
     assert ran.state == "failed"
@@ -116,7 +118,7 @@ def test_without_a_way_to_ask_it_refuses(states: Callable[[], list[str]], run_da
 
 
 class Connection:
-    """What `ask_for_orphans` reads of a connection."""
+    """The fields of a connection that `ask_for_orphans` reads."""
 
     def __init__(self, server: LoopbackServer, **fields: Any) -> None:
         self.host, self.port, self.schema = server.url, None, None
@@ -132,7 +134,7 @@ class Connection:
         ({}, ["/auth/token", "/earth-engine/orphans"], "Bearer t"),
     ],
 )
-def test_it_asks_with_a_user_or_with_a_token(
+def test_the_request_authenticates_with_a_user_or_a_token(
     api_server: ApiServer, fields: dict[str, str], paths: list[str], token: str
 ) -> None:
     ask_for_orphans(Connection(api_server, **fields), [], datetime.now().astimezone())
@@ -143,7 +145,7 @@ def test_it_asks_with_a_user_or_with_a_token(
 
 @pytest.mark.usefixtures("airflow_database")
 @pytest.mark.parametrize(("status", "error"), [(401, CredentialsError), (403, CredentialsError), (502, TransientError)])
-def test_an_api_server_that_refuses_is_named_and_no_password_is(
+def test_the_error_of_a_refused_request_names_the_api_server_and_no_password(
     api_server: ApiServer, status: int, error: type[EarthEngineError]
 ) -> None:
     api_server.status = status
@@ -155,7 +157,7 @@ def test_an_api_server_that_refuses_is_named_and_no_password_is(
     assert "of-my-own" not in str(raised.value)
 
 
-def test_one_that_is_not_there_can_be_tried_again(api_server: ApiServer) -> None:
+def test_an_unreachable_api_server_is_a_transient_error(api_server: ApiServer) -> None:
     connection = Connection(api_server)
     connection.host = "http://127.0.0.1:1"
 

@@ -1,4 +1,4 @@
-"""Who holds which operation, and which of them nobody wants any more."""
+"""The tasks of each operation, and which operations are orphaned."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ TASK = Holder("dag", "run", "task", ownership="owner")
         ("failed", "running", "owner", True),
         ("failed", "failed", "owner", True),
         ("upstream_failed", "failed", "owner", True),
-        ("success", "running", "owner", False),  # Another task of the run may have been given it.
-        ("success", "success", "owner", True),  # Marked, where no trigger could be told.
+        ("success", "running", "owner", False),  # Another task of the run may have received it.
+        ("success", "success", "owner", True),  # Marked by a user, where Airflow notifies no trigger.
         (None, "running", "owner", False),  # Cleared: another try follows.
         (None, "failed", "owner", True),
         ("removed", "running", "owner", True),
@@ -51,7 +51,7 @@ TASK = Holder("dag", "run", "task", ownership="owner")
         ("failed", "failed", "canceller", False),
     ],
 )
-def test_an_operation_is_orphaned_once_nobody_can_want_it(
+def test_an_operation_is_orphaned_once_no_task_can_need_it(
     task_state: str | None, run_state: str, ownership: str, orphaned: bool
 ) -> None:
     holder = replace(TASK, task_state=task_state, run_state=run_state, ownership=ownership)
@@ -60,11 +60,11 @@ def test_an_operation_is_orphaned_once_nobody_can_want_it(
     assert not HeldOperation(ENDED, (holder,)).orphaned
 
 
-def test_what_was_only_listed_is_never_orphaned() -> None:
+def test_an_operation_without_a_holder_is_not_orphaned() -> None:
     assert not HeldOperation(RUNNING).orphaned
 
 
-def test_one_task_that_wants_it_is_enough() -> None:
+def test_an_operation_that_one_of_its_tasks_needs_is_not_orphaned() -> None:
     failed = replace(TASK, task_state="failed", run_state="failed")
     watching = replace(TASK, dag_id="another", task_state="deferred", run_state="running", ownership="observer")
 
@@ -74,7 +74,7 @@ def test_one_task_that_wants_it_is_enough() -> None:
     assert not held.orphaned
 
 
-def test_a_projects_number_stands_for_its_name() -> None:
+def test_a_project_number_is_treated_as_the_projects_id() -> None:
     failed = replace(TASK, task_state="failed", run_state="failed")
     watching = replace(TASK, dag_id="another", task_state="deferred", run_state="running", ownership="observer")
 
@@ -83,7 +83,7 @@ def test_a_projects_number_stands_for_its_name() -> None:
     assert not held.orphaned
 
 
-def test_of_active_operations_those_are_orphans_whose_owner_is_over() -> None:
+def test_orphans_have_an_owner_that_has_ended_and_no_task_that_waits() -> None:
     failed = replace(TASK, task_state="failed", run_state="failed")
     watching = replace(TASK, dag_id="another", task_state="deferred", run_state="running", ownership="observer")
     names = [f"projects/p/operations/{name}" for name in "ABC"]
@@ -105,7 +105,7 @@ def recent() -> datetime:
     return datetime.now(timezone.utc) - timedelta(minutes=5)
 
 
-def test_what_a_task_has_recorded_is_found_in_the_database(running: str, run_dag: Callable[..., Ran]) -> None:
+def test_the_record_of_a_task_is_read_from_the_database(running: str, run_dag: Callable[..., Ran]) -> None:
     run_dag("held_owner", running)
 
     [holding] = read_holdings([running], recent())
@@ -117,10 +117,10 @@ def test_what_a_task_has_recorded_is_found_in_the_database(running: str, run_dag
     assert not read_holdings(["projects/p/operations/ANOTHER"], recent())
 
 
-def test_what_is_read_again_follows_what_has_changed(
+def test_a_repeated_read_follows_changes(
     earth_engine_emulator: Emulator, running: str, run_dag: Callable[..., Ran]
 ) -> None:
-    """A record is known from the first reading; its task's state, another record, and its end are seen later."""
+    """The first read finds a record; later reads find its task's new state, another record, and its deletion."""
     recorded, another = Recorded(), earth_engine_emulator.service.add("another")
     run_dag("held_owner", running)
 
@@ -161,7 +161,7 @@ def unavailable(_: object) -> None:
     raise OSError("The object store does not answer.")
 
 
-def test_a_long_list_is_read_once_a_minute_and_what_is_active_in_it_by_name(
+def test_a_long_list_is_read_once_a_minute_and_its_active_operations_by_name(
     earth_engine_emulator: Emulator, running: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overview, "LONG", 1)
@@ -185,7 +185,7 @@ def test_a_long_list_is_read_once_a_minute_and_what_is_active_in_it_by_name(
 
 
 def forget_records(dag_id: str) -> None:
-    """Delete what a DAG's tasks have recorded, as Airflow does when a task is cleared."""
+    """Delete the records of a DAG's tasks, as Airflow does when a task is cleared."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
@@ -198,7 +198,7 @@ def forget_records(dag_id: str) -> None:
                 session.execute(delete(table).where(is_its_own))
 
 
-def test_the_overview_says_of_each_operation_who_holds_it(
+def test_the_overview_shows_the_tasks_of_each_operation(
     earth_engine_emulator: Emulator, running: str, run_dag: Callable[..., Ran]
 ) -> None:
     nobodys = earth_engine_emulator.service.add("a colleague's")

@@ -1,4 +1,4 @@
-"""The doors of the page in Airflow's UI: what each role may see and do, and what a slow Earth Engine costs others."""
+"""The endpoints of the page in Airflow's UI: what each role may see and do, and that slow requests block no others."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _nothing_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def nobodys(earth_engine_emulator: Emulator, orphan: str) -> str:  # noqa: ARG001 (after it)
+def nobodys(earth_engine_emulator: Emulator, orphan: str) -> str:  # noqa: ARG001 (added after the orphan)
     return earth_engine_emulator.service.add("a colleague's")
 
 
@@ -68,7 +68,7 @@ def shown(api: TestClient, name: str = "admin", **wanted: Any) -> dict[str, dict
     return {operation["name"]: operation for operation in answer.json()["operations"]}
 
 
-def test_the_page_says_of_each_operation_who_holds_it(api: TestClient, orphan: str, nobodys: str) -> None:
+def test_the_page_shows_the_tasks_of_each_operation(api: TestClient, orphan: str, nobodys: str) -> None:
     operations = shown(api)
 
     assert operations[orphan]["orphaned"]
@@ -80,7 +80,7 @@ def test_the_page_says_of_each_operation_who_holds_it(api: TestClient, orphan: s
     assert shown(api, dag_id="held_owner", task_id="another").keys() == set()
 
 
-def test_the_page_gets_what_it_asks_for(api: TestClient, orphan: str, nobodys: str) -> None:
+def test_parameters_filter_sort_and_page_the_operations(api: TestClient, orphan: str, nobodys: str) -> None:
     def asked(**params: Any) -> dict[str, Any]:
         answer = api.get(OPERATIONS, headers=role("admin"), params=params)
         assert answer.status_code == 200, answer.text
@@ -102,7 +102,7 @@ def test_the_page_gets_what_it_asks_for(api: TestClient, orphan: str, nobodys: s
 
 
 @pytest.mark.usefixtures("orphan")
-def test_what_has_not_changed_is_not_sent_again(api: TestClient, earth_engine_emulator: Emulator) -> None:
+def test_an_unchanged_response_is_not_sent_again(api: TestClient, earth_engine_emulator: Emulator) -> None:
     headers = role("admin")
     answer = api.get(OPERATIONS, headers=headers, params={"state": "PENDING", "limit": 50})
     unchanged = {**headers, "If-None-Match": answer.headers["ETag"]}
@@ -116,7 +116,7 @@ def test_what_has_not_changed_is_not_sent_again(api: TestClient, earth_engine_em
     assert api.get(OPERATIONS, headers=unchanged, params={"state": "PENDING", "limit": 50}).status_code == 200
 
 
-def test_what_several_tabs_ask_for_is_made_once(
+def test_the_response_for_several_tabs_is_made_once(
     api: TestClient, orphan: str, nobodys: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doors._everything, "_kept", 600.0)
@@ -138,7 +138,7 @@ def test_what_several_tabs_ask_for_is_made_once(
 
 
 @pytest.mark.usefixtures("api")
-def test_what_is_asked_for_at_the_same_time_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_response_for_simultaneous_requests_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, ends, made = threading.Event(), threading.Event(), []
     make = page._content
 
@@ -153,17 +153,17 @@ def test_what_is_asked_for_at_the_same_time_is_made_once(monkeypatch: pytest.Mon
     with ThreadPoolExecutor(4) as threads:
         asked = [threads.submit(page.content, overview, 0.0, user, Place(), Choice(limit=50)) for _ in range(4)]
         assert begun.wait(30)
-        time.sleep(0.2)  # For the others to come, too.
+        time.sleep(0.2)  # For the other requests to arrive.
         ends.set()
         assert len({answer.result().etag for answer in asked}) == 1
     assert made == [1]
 
 
 @pytest.mark.usefixtures("api")
-def test_however_much_is_asked_of_a_list_no_more_than_its_answers_stays_in_memory(
+def test_the_number_of_responses_kept_in_memory_is_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A long list is asked about for a minute, or until somebody opens the page again; a filter has any text."""
+    """A long list serves requests for a minute, or until a user opens the page again; a filter can have any text."""
     monkeypatch.setattr(page, "MOST_KEPT", 3)
     overview, user = Overview([]), SimpleAuthManagerUser(username="admin", role="admin")
 
@@ -188,12 +188,12 @@ def test_however_much_is_asked_of_a_list_no_more_than_its_answers_stays_in_memor
     ],
 )
 @pytest.mark.usefixtures("orphan")
-def test_a_choice_that_cannot_be_one_is_refused(api: TestClient, params: dict[str, str]) -> None:
+def test_an_invalid_parameter_is_refused(api: TestClient, params: dict[str, str]) -> None:
     assert api.get(OPERATIONS, headers=role("admin"), params=params).status_code == 422
 
 
 @pytest.mark.skipif(airflow_version < "3.1", reason="the page is for Airflow 3.1 and later")
-def test_what_is_mine_is_what_my_dags_hold(api: TestClient, orphan: str, nobodys: str) -> None:
+def test_an_operation_of_a_users_own_dag_is_marked_as_mine(api: TestClient, orphan: str, nobodys: str) -> None:
     assert not shown(api)[orphan]["mine"]
     user = SimpleAuthManagerUser(username="ada", role="admin")
     headers = {"Authorization": f"Bearer {get_auth_manager().generate_jwt(user)}"}
@@ -204,13 +204,13 @@ def test_what_is_mine_is_what_my_dags_hold(api: TestClient, orphan: str, nobodys
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", OPERATIONS), ("POST", ORPHANS)])
-def test_nobody_gets_in_without_a_user(api: TestClient, method: str, path: str) -> None:
+def test_a_request_without_a_valid_user_is_refused(api: TestClient, method: str, path: str) -> None:
     asked = {"operation_names": [], "since": "2026-01-01T00:00:00Z"}
     assert api.request(method, path, json=asked).status_code == 401
     assert api.request(method, path, json=asked, headers={"Authorization": "Bearer nonsense"}).status_code == 403
 
 
-def test_who_may_read_the_dag_sees_what_it_owns_and_the_number_of_the_others(
+def test_a_user_who_may_read_a_dag_sees_its_operations_and_the_number_of_hidden_ones(
     api: TestClient, orphan: str, nobodys: str
 ) -> None:
     """The simple auth manager's viewer may read DAGs, and no connection."""
@@ -225,7 +225,7 @@ def test_who_may_read_the_dag_sees_what_it_owns_and_the_number_of_the_others(
 
 
 def deny(monkeypatch: pytest.MonkeyPatch, *dag_ids: str | None) -> None:
-    """Forbid all users everything with these DAGs; None stands for the question about all DAGs."""
+    """Forbid all users every access to these DAGs; None stands for the request about all DAGs."""
     manager = get_auth_manager()
     allowed = manager.is_authorized_dag
     monkeypatch.setattr(
@@ -235,7 +235,7 @@ def deny(monkeypatch: pytest.MonkeyPatch, *dag_ids: str | None) -> None:
     )
 
 
-def test_what_is_hidden_is_counted_in_the_tab_of_a_dag_as_well(
+def test_hidden_operations_are_counted_in_the_tab_of_a_dag_as_well(
     api: TestClient, orphan: str, nobodys: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deny(monkeypatch, "held_owner")
@@ -247,7 +247,7 @@ def test_what_is_hidden_is_counted_in_the_tab_of_a_dag_as_well(
     assert shown(api, "op").keys() == {nobodys}
 
 
-def test_who_may_read_one_dag_alone_gets_in(api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_of_one_dag_may_open_the_page(api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch) -> None:
     manager = get_auth_manager()
     deny(monkeypatch, None)
     with create_session() as session:
@@ -261,7 +261,7 @@ def test_who_may_read_one_dag_alone_gets_in(api: TestClient, orphan: str, monkey
     assert api.get(OPERATIONS, headers=role("user")).status_code == 403
 
 
-def test_the_auth_manager_is_asked_once_for_all_and_its_answer_is_kept(
+def test_the_auth_manager_is_asked_once_for_all_operations_and_its_answer_is_cached(
     api: TestClient, orphan: str, nobodys: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager, asked = get_auth_manager(), []
@@ -294,7 +294,7 @@ def test_no_detail_of_a_connection_reaches_the_browser(
     assert "is_anonymous" not in text
 
 
-def test_a_cancel_asks_for_permissions_that_the_page_has_kept(
+def test_a_cancel_checks_permissions_again_that_the_page_has_cached(
     api: TestClient, orphan: str, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert shown(api, "user")[orphan]["forbidden"] == ""
@@ -302,12 +302,12 @@ def test_a_cancel_asks_for_permissions_that_the_page_has_kept(
 
     answer = api.post(CANCEL, headers=role("user"), json={"operation_names": [orphan]})
 
-    assert shown(api, "user").keys() == {orphan}  # For a while.
+    assert shown(api, "user").keys() == {orphan}  # From the cache.
     assert answer.status_code == 404
     assert earth_engine_emulator.service.state(orphan) == "RUNNING"
 
 
-def test_who_may_not_see_or_change_an_operation_cannot_cancel_it(
+def test_a_user_who_may_not_see_or_edit_an_operation_cannot_cancel_it(
     api: TestClient, orphan: str, nobodys: str, earth_engine_emulator: Emulator
 ) -> None:
     def cancel(user: str, name: str) -> int:
@@ -343,10 +343,10 @@ def audit_entries() -> list[Any]:
     return found
 
 
-def test_all_are_cancelled_or_none(
+def test_a_request_cancels_all_of_its_operations_or_none(
     api: TestClient, orphan: str, nobodys: str, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here, of two operations the user may cancel the one that a task holds, and not the other."""
+    """Here, the user may cancel only one of two operations: the one that a task owns."""
     manager = get_auth_manager()
     allowed = manager.is_authorized_connection
     monkeypatch.setattr(manager, "is_authorized_connection", lambda **what: what["method"] == "GET" and allowed(**what))
@@ -361,10 +361,10 @@ def test_all_are_cancelled_or_none(
     assert earth_engine_emulator.service.state(orphan) == "RUNNING"
 
 
-def test_what_cannot_be_read_now_is_cancelled_by_those_who_may(
+def test_a_user_with_permission_can_cancel_an_operation_that_cannot_be_read(
     api: TestClient, orphan: str, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its records decide who may, as they do for what can be read."""
+    """Its records decide who has the permission, as they do for an operation that can be read."""
     monkeypatch.setattr(retries.BACKOFF.jitter, "uniform", lambda *_: 0.0)
     earth_engine_emulator.service.fail("unavailable", method="GET", path=orphan, times=None)
 
@@ -382,7 +382,7 @@ class Foreign(LoopbackServer):
         send(request, b"S3CR3T")
 
 
-def test_a_cancel_does_not_show_what_another_service_of_this_machine_answers(
+def test_a_cancel_does_not_show_the_response_of_another_local_service(
     api: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_time_fly(monkeypatch)
@@ -399,7 +399,7 @@ def test_a_cancel_does_not_show_what_another_service_of_this_machine_answers(
     assert "S3CR3T" not in answer.text
 
 
-def test_nonsense_is_refused(api: TestClient, orphan: str) -> None:
+def test_an_invalid_body_is_refused(api: TestClient, orphan: str) -> None:
     def post(body: Any) -> int:
         return int(api.post(CANCEL, headers=role("admin"), json=body).status_code)
 
@@ -418,7 +418,7 @@ def test_nonsense_is_refused(api: TestClient, orphan: str) -> None:
     assert post({"operation_names": "x" * (3 * 2**20)}) == 413
 
 
-def test_nothing_of_a_body_is_read_before_the_permission_or_sent_back(
+def test_a_body_is_not_read_before_the_permission_check_and_not_sent_back(
     api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = {"operation_names": [7] * 500_000}
@@ -432,14 +432,14 @@ def test_nothing_of_a_body_is_read_before_the_permission_or_sent_back(
 
 
 @pytest.mark.parametrize("since", ["yesterday", "2026-01-01T00:00:00", None, 5])
-def test_a_question_about_orphans_needs_a_time_with_a_zone(api: TestClient, orphan: str, since: Any) -> None:
+def test_a_request_for_orphans_needs_a_time_with_a_zone(api: TestClient, orphan: str, since: Any) -> None:
     answer = api.post(ORPHANS, headers=role("admin"), json={"operation_names": [orphan], "since": since})
 
     assert answer.status_code == 422
 
 
 def test_a_form_of_another_site_cancels_nothing(api: TestClient, orphan: str, earth_engine_emulator: Emulator) -> None:
-    """A browser sends such a one with the user's cookie; only JSON needs the site's consent."""
+    """A browser sends such a form with the user's cookie; only JSON needs the site's consent."""
     body = json.dumps({"operation_names": [orphan]})
 
     answer = api.post(CANCEL, headers={**role("admin"), "Content-Type": "text/plain"}, content=body)
@@ -449,14 +449,14 @@ def test_a_form_of_another_site_cancels_nothing(api: TestClient, orphan: str, ea
 
 
 def asked_about(*names: str) -> dict[str, Any]:
-    """Return the body of a question."""
+    """Return the body of a request for orphans."""
     return {
         "operation_names": names,
         "since": (datetime.now(timezone.utc) - timedelta(hours=1)).isoformat(),
     }
 
 
-def test_the_janitor_is_told_which_of_its_projects_operations_are_orphaned(
+def test_the_endpoint_returns_the_orphans_among_the_given_operations(
     api: TestClient, orphan: str, nobodys: str
 ) -> None:
     answer = api.post(ORPHANS, headers=role("admin"), json=asked_about(orphan, nobodys))
@@ -467,10 +467,10 @@ def test_the_janitor_is_told_which_of_its_projects_operations_are_orphaned(
     assert api.post(ORPHANS, headers=role("admin"), json=asked_about(nobodys)).json() == {"orphans": {}}
 
 
-def test_a_janitor_that_may_not_read_every_dag_is_told_nothing(
+def test_a_user_who_may_not_read_every_dag_gets_no_orphans(
     api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would call orphaned what a task of such a DAG still wants."""
+    """Otherwise, an operation that a task of a hidden DAG still needs could be returned as orphaned."""
     deny(monkeypatch, "held_owner")
     answer = api.post(ORPHANS, headers=role("op"), json=asked_about(orphan))
 
@@ -479,7 +479,7 @@ def test_a_janitor_that_may_not_read_every_dag_is_told_nothing(
     assert api.get(OPERATIONS, headers=role("op")).json()["hidden"] == 1
 
 
-def test_teams_are_asked_about(api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_teams_operation_is_not_shown(api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Airflow has teams, a DAG of another team is not shown."""
     from airflow.models.connection import Connection
     from airflow.models.dag import DagModel
@@ -514,7 +514,7 @@ def test_a_project_that_cannot_be_listed_is_an_error_on_the_page(
     assert (unnamed["errors"], unnamed["hidden_errors"]) == ({}, 1)
 
 
-def test_a_slow_earth_engine_is_asked_once_and_holds_up_nothing() -> None:
+def test_a_slow_earth_engine_is_asked_once_and_requests_do_not_wait_for_it() -> None:
     answers, asked = threading.Event(), []
 
     def read() -> Overview:
@@ -531,7 +531,7 @@ def test_a_slow_earth_engine_is_asked_once_and_holds_up_nothing() -> None:
         first, _ = await overview.get()
         answers.clear()
         await asyncio.sleep(0.15)
-        again, age = await overview.get()  # What was read last, since the new answer takes long.
+        again, age = await overview.get()  # The last result, since the new one takes long.
         assert again is first
         assert age > 0.1
         answers.set()
@@ -540,7 +540,7 @@ def test_a_slow_earth_engine_is_asked_once_and_holds_up_nothing() -> None:
 
 
 @pytest.mark.usefixtures("nobodys")
-def test_slow_cancels_hold_up_no_look(api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_cancels_block_no_other_request(api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ends = threading.Event()
     monkeypatch.setattr(page, "cancel", lambda *_: [] if ends.wait(600) else None)
     with ThreadPoolExecutor(10) as threads:
@@ -555,7 +555,7 @@ def test_slow_cancels_hold_up_no_look(api: TestClient, orphan: str, monkeypatch:
         assert {cancel.result().status_code for cancel in cancels} == {200}
 
 
-def test_slow_work_of_one_kind_holds_up_no_other_kind() -> None:
+def test_slow_work_in_one_pool_does_not_block_another_pool() -> None:
     ends = threading.Event()
 
     async def work() -> None:

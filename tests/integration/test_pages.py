@@ -34,7 +34,7 @@ with DAG("fragment", schedule=None):
 
 
 @pytest.mark.parametrize("fragment", FRAGMENTS.values(), ids=FRAGMENTS)
-def test_a_fragment_is_a_part_of_a_dag(fragment: str, tmp_path: Path) -> None:
+def test_a_fragment_is_valid_in_a_dag(fragment: str, tmp_path: Path) -> None:
     try:
         from airflow.dag_processing.dagbag import DagBag
     except ImportError:
@@ -60,7 +60,7 @@ def test_a_dag_runs_and_its_exports_succeed(
         service.answer("projects/*/value:compute", {"result": 2})
     monkeypatch.setattr(
         "airflow_ee_provider.triggers.base.SETTLE", 0.0
-    )  # `dag.test()` has no scheduler that would have to hear of anything.
+    )  # `dag.test()` has no scheduler for which a trigger has to wait.
     monkeypatch.setattr(waiting, "FIRST_INTERVAL", 0.2)
 
     run = dags[dag_id].test()
@@ -72,7 +72,7 @@ def test_a_dag_runs_and_its_exports_succeed(
 
 
 @pytest.mark.parametrize("block", TESTS.values(), ids=TESTS)
-def test_a_test_passes(
+def test_a_documented_test_passes(
     block: str, dags: dict[str, Any], earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("airflow.sdk", reason="the pages are written for Airflow 3")

@@ -1,4 +1,4 @@
-"""What Airflow itself knows of the provider, asked as a user asks: on the command line."""
+"""The provider as Airflow's command line and its connection forms show it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_airflow_lists_the_provider_its_hook_its_links_and_its_notifier() -> Non
     assert "airflow_ee_provider.notifications.earth_engine.EarthEngineCancelOperationsNotifier" in notifications
 
 
-def test_the_connections_form_hides_its_secret_and_knows_every_extra() -> None:
+def test_the_connection_form_hides_its_secret_and_has_every_extra() -> None:
     if airflow_version < "3.2":
         pytest.importorskip("flask_appbuilder", reason="without it, Airflow before 3.2 shows no provider's extras")
     from airflow.providers_manager import ProvidersManager
@@ -70,7 +70,7 @@ def test_the_page_of_connections_has_every_extra() -> None:
 
 @pytest.mark.skipif(AIRFLOW_3, reason="Airflow 3 has forms of its own")
 def test_a_connection_that_is_edited_and_saved_keeps_its_key() -> None:
-    """Airflow 2.11 deletes an extra whose field comes back empty, and keeps its own placeholder."""
+    """Airflow 2.11 deletes an extra whose field comes back empty, and keeps one whose field has its placeholder."""
     from airflow.www.views import SENSITIVE_FIELD_PLACEHOLDER
     from wtforms import Form
 

@@ -1,6 +1,6 @@
-"""Public scripts under the decorator, as they are: what they start, what they return, and a retry of each.
+"""Public scripts, unchanged, under the decorator: what they start, what they return, and a retry of each.
 
-The scripts, and where their shapes are from, are in ``tests/support/public_scripts.py``.
+The scripts and their sources are in ``tests/support/public_scripts.py``.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SUFFIXES = ("inland", "coast", "islands")
 
 
 class Script(NamedTuple):
-    """A script, and what is right.
+    """A script and its expected results.
 
-    :param sent: in order, by one call.
-    :param value: of the task; what is called has it made of the ids of what was started.
-    :param sent_again: by the call of a next try, although all is there.
+    :param sent: The requests of one call, in order.
+    :param value: The task's value, or a function that checks the value with the ids of the started operations.
+    :param sent_again: The requests of the call in a next try, although all results exist.
     """
 
     function: Callable[[], Any]
@@ -42,7 +42,7 @@ class Script(NamedTuple):
 
 
 def described(description: str, state: str = "SUCCEEDED") -> Any:
-    """Return what an `OperationDict` is to have."""
+    """Return a function that checks an `OperationDict`."""
 
     def is_right(value: Any) -> bool:
         return (value["description"], value["state"]) == (description, state)
@@ -92,7 +92,7 @@ SCRIPTS = {
 
 @pytest.fixture
 def service(earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Service:
-    # Airflow 2's database knows no such task; Airflow 3 is not asked.
+    # The task is not in Airflow 2's database; Airflow 3 is not asked.
     monkeypatch.setattr(task_states, "_state_from_database", lambda ti: ("running", ti.try_number, True))
     monkeypatch.setattr(scripts, "PAUSE", 0.02)
     service = earth_engine_emulator.service
@@ -107,7 +107,7 @@ def assets(service: Service) -> Assets:
 
 
 class StopsError(ValueError):
-    """What a function raises."""
+    """The error that a function raises."""
 
 
 def ids(service: Service) -> list[str]:
@@ -124,7 +124,7 @@ def check_value(script: Script, value: Any, service: Service) -> None:
 @pytest.mark.usefixtures("assets")
 @pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_it_does_what_it_did(service: Service, name: str, deferrable: bool) -> None:
+def test_a_script_sends_its_requests_and_returns_its_value(service: Service, name: str, deferrable: bool) -> None:
     script = SCRIPTS[name]
     tries = Tries(script.function, deferrable=deferrable)
 
@@ -136,7 +136,9 @@ def test_it_does_what_it_did(service: Service, name: str, deferrable: bool) -> N
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_retry_after_its_last_step_has_failed(service: Service, assets: Assets, name: str) -> None:
+def test_a_retry_after_a_failed_last_step_repeats_only_the_expected_requests(
+    service: Service, assets: Assets, name: str
+) -> None:
     script = SCRIPTS[name]
 
     def function() -> Any:
@@ -148,11 +150,11 @@ def test_a_retry_after_its_last_step_has_failed(service: Service, assets: Assets
     tries = Tries(function, store=Store())
     with pytest.raises(StopsError):
         tries.run()
-    service.clock.advance(5)  # All have ended, and what they write is there.
+    service.clock.advance(5)  # All operations have ended, and their results exist.
 
     check_value(script, tries.run(), service)
 
-    # What finds an operation of the last try, and then starts the next one, is sent twice.
+    # A start that first finds an operation of the last try, and then starts a new one, is sent twice.
     done = [one for one, _ in groupby(sent(service))]
     assert done == [*script.sent, *script.sent_again]
     assert len(service.operations) == sum(one.startswith(("start", "import")) for one in done)
@@ -167,15 +169,15 @@ def test_a_retry_after_its_last_step_has_failed(service: Service, assets: Assets
     assert kept == written.get(name, [])
 
 
-# What is particular to some of them
+# Single scripts
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize("starts", [True, False])
-def test_what_the_last_try_has_started_and_this_one_cancels_is_started_afresh(
+def test_an_export_of_the_last_try_that_this_try_cancels_is_started_again(
     service: Service, starts: bool, deferrable: bool
 ) -> None:
-    """Cancel all that runs, and start afresh; or let the task start it, once there is room."""
+    """The function cancels the running export, and starts a new one or returns it for the task to start."""
 
     def function() -> Any:
         scripts.all_cancelled_first(starts=starts or tries.try_number == 1)
@@ -199,7 +201,7 @@ def test_what_the_last_try_has_started_and_this_one_cancels_is_started_afresh(
 
 
 @pytest.mark.parametrize("function", [scripts.notebook, scripts.monitor, scripts.quarters, scripts.few_at_once])
-def test_a_failure_that_it_only_prints_fails_the_task(service: Service, function: Callable[[], Any]) -> None:
+def test_a_failure_that_the_script_only_prints_fails_the_task(service: Service, function: Callable[[], Any]) -> None:
     service.behave(pending_seconds=0, run_seconds=0.1, outcome="FAILED")
 
     with pytest.raises(AirflowFailException, match="did not succeed"):
@@ -208,7 +210,7 @@ def test_a_failure_that_it_only_prints_fails_the_task(service: Service, function
     assert not [one for one in sent(service) if one.startswith("cancel")]
 
 
-def test_a_failure_for_which_it_raises_is_started_again_by_the_next_try(service: Service) -> None:
+def test_the_next_try_starts_a_failed_export_again_for_which_the_script_raised(service: Service) -> None:
     service.behave("south", pending_seconds=0, run_seconds=0.1, outcome="FAILED")
     tries = Tries(scripts.pairs, store=Store())
     with pytest.raises(ValueError, match="south"):
@@ -220,7 +222,7 @@ def test_a_failure_for_which_it_raises_is_started_again_by_the_next_try(service:
     assert by_description == [("north", "SUCCEEDED"), ("south", "FAILED"), ("south", "SUCCEEDED")]
 
 
-def test_one_that_bounds_itself_never_has_more_at_once(service: Service) -> None:
+def test_a_script_that_limits_itself_never_exceeds_its_limit(service: Service) -> None:
     Tries(scripts.few_at_once, deferrable=True).run()
 
     mine = list(service.operations.values())

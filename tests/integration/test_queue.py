@@ -1,4 +1,4 @@
-"""More exports than there is room for, in the project's queue or by the task's own word."""
+"""More exports than the project's queue or the task's ``max_active_operations`` allows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def most_at_once(service: Service) -> int:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_queue_that_is_full_is_waited_for(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
+def test_a_task_waits_for_a_full_queue(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
     service.queue_limit = 5
 
     ran = run_dag(f"decorated_dozen_in_{place}")
@@ -48,7 +48,7 @@ def test_a_queue_that_is_full_is_waited_for(service: Service, run_dag: Callable[
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_task_leaves_room_for_others(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
+def test_a_task_runs_at_most_max_active_operations(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
     ran = run_dag(f"decorated_dozen_frugal_in_{place}")
 
     assert ran.state == "success", ran.log
@@ -57,7 +57,7 @@ def test_a_task_leaves_room_for_others(service: Service, run_dag: Callable[..., 
     assert len(service.requests("POST", "*:export")) == 12
 
 
-def test_a_queue_that_others_fill_is_tried_again(service: Service, run_dag: Callable[..., Ran]) -> None:
+def test_a_task_tries_again_while_others_fill_the_queue(service: Service, run_dag: Callable[..., Ran]) -> None:
     service.queue_limit = 3
     for number in range(3):
         service.add(f"other-{number}", run_seconds=2.0 + number)
@@ -68,7 +68,7 @@ def test_a_queue_that_others_fill_is_tried_again(service: Service, run_dag: Call
     assert len(service.operations) == 6
 
 
-def test_no_room_in_time_fails_the_try(service: Service, run_dag: Callable[..., Ran]) -> None:
+def test_a_queue_that_stays_full_fails_the_try(service: Service, run_dag: Callable[..., Ran]) -> None:
     service.queue_limit = 3
     for number in range(3):
         service.add(f"other-{number}", run_seconds=3600)
@@ -80,7 +80,7 @@ def test_no_room_in_time_fails_the_try(service: Service, run_dag: Callable[..., 
     assert not [operation for operation in service.operations.values() if operation.cancel_requested]
 
 
-def test_a_functions_own_loop_waits_for_room(service: Service, run_dag: Callable[..., Ran]) -> None:
+def test_a_functions_own_loop_waits_for_a_full_queue(service: Service, run_dag: Callable[..., Ran]) -> None:
     service.queue_limit = 5
 
     ran = run_dag("decorated_loop_in_worker")
@@ -91,7 +91,7 @@ def test_a_functions_own_loop_waits_for_room(service: Service, run_dag: Callable
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_failure_ends_the_starting(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
+def test_no_more_exports_are_started_after_a_failure(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
     service.behave("tile-0", pending_seconds=0, run_seconds=0.2, outcome="FAILED")
 
     ran = run_dag(f"decorated_dozen_frugal_in_{place}")

@@ -1,4 +1,4 @@
-"""Exports that fail in a way that can pass, and are started again in the same try."""
+"""Exports that fail with a transient error are started again in the same try."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def service(earth_engine_emulator: Emulator) -> Service:
 
 
 def fail_first(service: Service, description: str, times: int, message: str) -> None:
-    """Let the first operations of a description fail."""
+    """Let the first ``times`` operations with a description fail."""
     create = service._create
 
     def failing(project: str, kind: str, request: Any, behaviour: Any) -> Any:
@@ -37,7 +37,9 @@ def fail_first(service: Service, description: str, times: int, message: str) -> 
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_what_can_pass_is_started_again(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
+def test_an_export_with_a_transient_failure_is_started_again(
+    service: Service, run_dag: Callable[..., Ran], place: str
+) -> None:
     fail_first(service, "second", 2, "Internal error.")
 
     ran = run_dag(f"decorated_several_again_in_{place}")
@@ -50,7 +52,9 @@ def test_what_can_pass_is_started_again(service: Service, run_dag: Callable[...,
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_only_so_often(service: Service, run_dag: Callable[..., Ran], place: str) -> None:
+def test_an_export_is_started_again_at_most_max_restarts_times(
+    service: Service, run_dag: Callable[..., Ran], place: str
+) -> None:
     fail_first(service, "second", 3, "Internal error.")
 
     ran = run_dag(f"decorated_several_again_in_{place}")
@@ -61,7 +65,7 @@ def test_only_so_often(service: Service, run_dag: Callable[..., Ran], place: str
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_one_that_fails_while_others_wait_for_room_is_started_again(
+def test_an_export_that_fails_while_others_wait_to_start_is_started_again(
     service: Service, run_dag: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.setattr("airflow_ee_provider.triggers.base.SETTLE", 0.0)
@@ -74,7 +78,7 @@ def test_one_that_fails_while_others_wait_for_room_is_started_again(
     assert len(service.operations) == 13
 
 
-def test_what_cannot_pass_is_not(service: Service, run_dag: Callable[..., Ran]) -> None:
+def test_an_export_with_a_permanent_failure_is_not_started_again(service: Service, run_dag: Callable[..., Ran]) -> None:
     fail_first(service, "second", 1, "User memory limit exceeded.")
 
     assert run_dag("decorated_several_again_in_worker").state == "failed"

@@ -1,4 +1,4 @@
-"""Tasks that resume without a result: their trigger could not begin, or its event had no room for it."""
+"""Tasks that resume without a result: their trigger could not begin, or the result was too large for its event."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BODY = {
     "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}},
 }
 
-#: What a trigger says that has no connection: the triggerer of Airflow 3.3 reads none of a team's.
+#: The event of a trigger without a connection: the triggerer of Airflow 3.3 cannot read a team's connections.
 EVENT = {
     "error": "The connection 'blue' is not defined, or could not be read.",
     "permanent": False,
@@ -37,7 +37,7 @@ def emulator(earth_engine_emulator: Emulator) -> Emulator:
     return earth_engine_emulator
 
 
-def test_a_sensor_waits_itself(emulator: Emulator) -> None:
+def test_a_sensor_whose_trigger_cannot_begin_waits_in_the_worker(emulator: Emulator) -> None:
     name = emulator.service.add("a", run_seconds=0.5)
     sensor = EarthEngineOperationsSensor(task_id="task", operation_names=name, deferrable=True, poll_interval=1)
     context: Any = {"ti": TaskInstance()}
@@ -48,7 +48,7 @@ def test_a_sensor_waits_itself(emulator: Emulator) -> None:
     assert [operation["state"] for operation in found] == ["SUCCEEDED"]
 
 
-def test_a_sensor_reads_the_operations_of_which_the_event_has_only_the_states(emulator: Emulator) -> None:
+def test_a_sensor_reads_the_operations_if_the_event_has_only_their_states(emulator: Emulator) -> None:
     names = [emulator.service.add(f"tile-{n}", run_seconds=0) for n in range(24)]
     names.append(emulator.service.add("bad", run_seconds=0, outcome="FAILED", message="No data."))
     sensor = EarthEngineOperationsSensor(task_id="task", operation_names=names, deferrable=True, max_failures=1)
@@ -65,12 +65,14 @@ def test_a_sensor_reads_the_operations_of_which_the_event_has_only_the_states(em
 
 
 @pytest.mark.parametrize("event", [EVENT, {"states": {"SUCCEEDED": 1}}])
-def test_an_export_is_waited_for_and_not_started_again(emulator: Emulator, event: dict[str, Any]) -> None:
+def test_a_resumed_task_waits_for_its_export_and_does_not_start_it_again(
+    emulator: Emulator, event: dict[str, Any]
+) -> None:
     operator = EarthEngineExportOperator(task_id="task", kind="image", body=BODY, deferrable=False, poll_interval=1)
     context: Any = {"ti": TaskInstance()}
     operator.pre_execute(context)
     operator.execute(context)
-    [key] = started_by_task(context)  # What a process that defers keeps for the next one:
+    [key] = started_by_task(context)  # A process that defers keeps this for the next process:
     keep(context, Asked(operations=[key], in_value=[key]), [], logging.getLogger(), "deferrable")
     resumed = EarthEngineExportOperator(task_id="task", kind="image", body=BODY, deferrable=True, poll_interval=1)
     resumed.pre_execute(context)

@@ -1,4 +1,4 @@
-"""What a task's next try knows of the last one, in Airflow's own ``dag.test()``: on every version of Airflow."""
+"""A task's next try knows the operations of the last try, in ``dag.test()`` on every version of Airflow."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def service(earth_engine_emulator: Emulator) -> Service:
 
 @pytest.fixture(autouse=True)
 def nothing_kept(airflow_database: None) -> None:
-    """Forget what other tests have left."""
+    """Delete the Variables of other tests."""
     from airflow.models.variable import Variable
     from airflow.utils.session import create_session
 
@@ -49,7 +49,7 @@ def ours() -> list[str]:
 
 
 def assert_nothing_is_kept() -> None:
-    """The task's process deletes what it remembers, but for a ``dag.test()`` of Airflow 2, which calls no listener."""
+    """Assert that no Variable remains; in ``dag.test()`` of Airflow 2, no listener deletes them, so do it here."""
     if not AIRFLOW_3:
         delete_unneeded(settings.engine)
     assert ours() == []
@@ -59,7 +59,9 @@ def ended(service: Service) -> list[tuple[str, str]]:
     return [(one.description, service.state(name)) for name, one in service.operations.items()]
 
 
-def test_what_the_next_try_does_not_start_again_is_waited_for(service: Service, run_dag: Callable[..., Ran]) -> None:
+def test_the_next_try_waits_for_operations_that_it_does_not_start_again(
+    service: Service, run_dag: Callable[..., Ran]
+) -> None:
     ran = run_dag("retried_skips")
 
     assert ran.state == "success", ran.log
@@ -69,7 +71,9 @@ def test_what_the_next_try_does_not_start_again_is_waited_for(service: Service, 
     assert_nothing_is_kept()
 
 
-def test_a_next_try_that_starts_nothing_waits_for_the_last_ones(service: Service, run_dag: Callable[..., Ran]) -> None:
+def test_a_next_try_that_starts_nothing_waits_for_the_last_trys_operations(
+    service: Service, run_dag: Callable[..., Ran]
+) -> None:
     ran = run_dag("retried_skips_all")
 
     assert ran.state == "success", ran.log
@@ -77,7 +81,7 @@ def test_a_next_try_that_starts_nothing_waits_for_the_last_ones(service: Service
     assert_nothing_is_kept()
 
 
-def test_code_of_ones_own_resumes(service: Service, run_dag: Callable[..., Ran]) -> None:
+def test_a_task_with_its_own_code_resumes_its_operations(service: Service, run_dag: Callable[..., Ran]) -> None:
     name = service.add("a", run_seconds=3600)
 
     ran = run_dag("retried_recorded", name)
@@ -86,7 +90,7 @@ def test_code_of_ones_own_resumes(service: Service, run_dag: Callable[..., Ran])
 
 
 @pytest.mark.parametrize(("dag_id", "state"), [("", "RUNNING"), ("_and_cleared", "CANCELLED")])
-def test_what_an_older_airflow_has_written_is_known_after_an_upgrade(
+def test_the_record_of_an_older_airflow_is_read_after_an_upgrade(
     service: Service, run_dag: Callable[..., Ran], dag_id: str, state: str
 ) -> None:
     name = service.add("a", run_seconds=3600)
@@ -98,10 +102,10 @@ def test_what_an_older_airflow_has_written_is_known_after_an_upgrade(
 
 
 @pytest.mark.skipif(HAS_TASK_STATE_STORE, reason="Airflow 3.3 has task_state_store: nothing is written to Variables")
-def test_the_collector_deletes_what_is_left_once_a_task_has_ended(
+def test_the_collector_deletes_the_variables_of_a_task_that_has_ended(
     service: Service, run_dag: Callable[..., Ran]
 ) -> None:
-    """A task of one's own code leaves its Variables."""
+    """A task that records operations in its own code does not delete its Variables."""
     run_dag("retried_recorded", service.add("a", run_seconds=3600))
     set_states("retried_recorded", "up_for_retry", "running")
     delete_unneeded(settings.engine)
@@ -113,7 +117,7 @@ def test_the_collector_deletes_what_is_left_once_a_task_has_ended(
     assert ours() == []
 
 
-def test_what_is_not_ours_stays() -> None:
+def test_a_users_variable_with_our_prefix_is_not_deleted() -> None:
     from airflow.models.variable import Variable
 
     Variable.set(f"{PREFIX}bucket", "b")
@@ -124,8 +128,8 @@ def test_what_is_not_ours_stays() -> None:
         Variable.delete(f"{PREFIX}bucket")
 
 
-def test_a_long_name_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Variable's key has 250 characters at most; a task's and a run's id have that each."""
+def test_long_ids_fit_into_the_key_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Variable's key has at most 250 characters; the ids of a DAG, a run and a task may each have as many."""
     keys: list[str] = []
     monkeypatch.setattr("airflow_ee_provider.tracking.retry_memory.delete_variable", keys.append)
 

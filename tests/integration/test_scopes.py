@@ -1,4 +1,4 @@
-"""An operator without names cancels what leads to it, and nothing that its neighbours want."""
+"""A cancel operator without names cancels the operations in its scope, and no others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def operations(earth_engine_emulator: Emulator) -> list[str]:
         ("scope_run", [0, 1, 2]),
     ],
 )
-def test_only_what_leads_to_it_is_cancelled(
+def test_an_operator_without_names_cancels_only_the_operations_in_its_scope(
     earth_engine_emulator: Emulator,
     operations: list[str],
     run_dag: Callable[..., Ran],
@@ -44,10 +44,10 @@ def test_only_what_leads_to_it_is_cancelled(
 
 
 @pytest.mark.parametrize("place", ["worker", "triggerer"])
-def test_each_operation_is_cancelled_in_the_name_that_started_it(
+def test_each_operation_is_cancelled_with_the_connection_that_started_it(
     run_dag: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """Neither connection knows the other's operations, and the operator has none of its own."""
+    """Neither connection knows the other's operations, and the operator's own connection does not exist."""
     with Emulator() as one, Emulator() as other:
         for emulator, connection in ((one, "MINE"), (other, "THEIRS")):
             emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.5)

@@ -48,7 +48,7 @@ def test_the_operations_are_returned_once_all_have_succeeded(
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("run_seconds", [0, 1], ids=["at once", "later"])
-def test_a_failed_operation_fails_the_sensor_in_earth_engines_words(
+def test_a_failed_operation_fails_the_sensor_with_earth_engines_message(
     emulator: Emulator, run_dag: Callable[..., Ran], place: str, run_seconds: float
 ) -> None:
     name = emulator.service.add("ndvi", outcome="FAILED", run_seconds=run_seconds, message="Too many pixels.")
@@ -75,7 +75,7 @@ def test_a_failed_operation_skips_a_soft_sensor(
     ("dag_id", "other_state"),
     [("wait", "RUNNING"), ("wait_and_cancel_the_others", "CANCELLED"), ("wait_for_the_others", "SUCCEEDED")],
 )
-def test_a_sensor_is_told_what_becomes_of_the_others_when_one_fails(
+def test_parameters_decide_about_the_other_operations_when_one_fails(
     emulator: Emulator, run_dag: Callable[..., Ran], place: str, dag_id: str, other_state: str
 ) -> None:
     failing = emulator.service.add("x", outcome="FAILED", run_seconds=1)
@@ -91,7 +91,7 @@ def test_a_sensor_is_told_what_becomes_of_the_others_when_one_fails(
 
 
 def test_a_poking_sensor_notices_a_short_export_soon() -> None:
-    """As in the triggerer; with its default interval it would sleep for 30 s after the first poll."""
+    """As in the triggerer, the first intervals are shorter than the default of 30 s."""
     sensor = EarthEngineOperationsSensor(task_id="a", operation_names="x")
     rescheduled = EarthEngineOperationsSensor(task_id="b", operation_names="x", mode="reschedule")
 
@@ -136,7 +136,7 @@ def test_progress_is_logged_when_it_changes_and_not_at_every_poll(
         ("wait_impatiently_softly_and_cancel", "skipped", "CANCELLED"),
     ],
 )
-def test_a_sensor_that_times_out_cancels_only_where_it_was_told_to(
+def test_a_sensor_that_times_out_cancels_only_with_cancel_on_timeout(
     emulator: Emulator, run_dag: Callable[..., Ran], dag_id: str, state: str, operation_state: str
 ) -> None:
     name = emulator.service.add("ndvi", run_seconds=3600)
@@ -148,7 +148,7 @@ def test_a_sensor_that_times_out_cancels_only_where_it_was_told_to(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_an_operation_that_uses_more_compute_than_it_may_is_cancelled(
+def test_an_operation_that_exceeds_max_eecu_seconds_is_cancelled(
     emulator: Emulator, run_dag: Callable[..., Ran], place: str
 ) -> None:
     name = emulator.service.add("runaway", run_seconds=3600, eecu_seconds=2)
@@ -161,12 +161,14 @@ def test_an_operation_that_uses_more_compute_than_it_may_is_cancelled(
     assert "AirflowFailException" in ran.log
 
 
-def test_no_name_at_all_skips_the_sensor(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+def test_a_sensor_without_operation_names_is_skipped(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
     assert run_dag("wait_in_worker").state == "skipped"
     assert not emulator.service.journal
 
 
-def test_a_tasks_callback_cancels_what_the_task_has_recorded(emulator: Emulator, run_dag: Callable[..., Ran]) -> None:
+def test_a_tasks_callback_cancels_the_operations_that_the_task_has_recorded(
+    emulator: Emulator, run_dag: Callable[..., Ran]
+) -> None:
     service = emulator.service
     failed, running = service.add("a", outcome="FAILED", run_seconds=0), service.add("b", run_seconds=3600)
 
@@ -177,8 +179,8 @@ def test_a_tasks_callback_cancels_what_the_task_has_recorded(emulator: Emulator,
     assert not service.requests("POST", f"{failed}:cancel")
 
 
-def test_a_kill_that_comes_before_there_is_what_it_needs_is_done_as_soon_as_there_is(emulator: Emulator) -> None:
-    """A rescheduled sensor holds its operation from one process to the next, and can be killed at their beginning."""
+def test_a_kill_before_pre_execute_cancels_in_pre_execute(emulator: Emulator) -> None:
+    """A rescheduled sensor keeps its operation from one process to the next; a kill can hit the start of a process."""
     emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
     name = emulator.service.add("x")
     sensor = EarthEngineOperationsSensor(task_id="a", operation_names=[name], cancel_on_kill=True, mode="reschedule")
@@ -191,7 +193,7 @@ def test_a_kill_that_comes_before_there_is_what_it_needs_is_done_as_soon_as_ther
 
 
 class LazyNames(Sequence[str]):
-    """What Airflow makes of a mapped upstream task's output: it asks Airflow each time that it is looked at."""
+    """Airflow's sequence of a mapped upstream task's output: each access sends a request to Airflow."""
 
     def __init__(self, names: list[str]) -> None:
         self.names, self.is_killing = names, False
@@ -205,7 +207,7 @@ class LazyNames(Sequence[str]):
         return len(self.names)
 
 
-def test_a_kill_asks_for_no_names(emulator: Emulator) -> None:
+def test_a_kill_does_not_read_lazy_operation_names(emulator: Emulator) -> None:
     emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.3)
     lazy = LazyNames([emulator.service.add("x") for _ in range(3)])
     sensor = EarthEngineOperationsSensor(task_id="a", operation_names=lazy, cancel_on_kill=True)

@@ -38,17 +38,17 @@ async def wait_for_each(names: list[str], **how: Any) -> list[Any]:
     return await asyncio.gather(*(wait_for(name, **how) for name in names))
 
 
-def test_a_few_lists_serve_hundreds_of_triggers(service: Service) -> None:
+def test_a_few_list_requests_serve_hundreds_of_triggers(service: Service) -> None:
     names = [service.add("x", run_seconds=1.5) for _ in range(300)]
 
     events = asyncio.run(wait_for_each(names))
 
     assert [event["result"][0]["state"] for event in events] == ["SUCCEEDED"] * 300
-    # One by one, it would be a thousand; a few that begin before, or end after, the others may be asked for by name.
+    # Polled by name, they would need a thousand requests; only the first and the last few may be polled that way.
     assert len(service.journal) < 60
 
 
-def test_few_triggers_ask_by_name(service: Service) -> None:
+def test_a_few_triggers_poll_by_name(service: Service) -> None:
     names = [service.add("x", run_seconds=0.7) for _ in range(3)]
 
     asyncio.run(wait_for_each(names))
@@ -56,10 +56,10 @@ def test_few_triggers_ask_by_name(service: Service) -> None:
     assert not service.requests("GET", LIST)
 
 
-def test_what_is_wrong_with_one_operation_does_not_disturb_the_others(service: Service) -> None:
+def test_an_error_of_one_operation_does_not_affect_the_others(service: Service) -> None:
     good = [service.add("x", run_seconds=1) for _ in range(60)]
     broken = service.add("broken")
-    service.operations[broken].name = "projects/elsewhere/operations/X"  # No list shows it any more.
+    service.operations[broken].name = "projects/elsewhere/operations/X"  # No list contains it.
     service.fail("internal", path=broken, times=None)
 
     async def all_of_them() -> Any:
@@ -80,7 +80,7 @@ def test_what_is_wrong_with_one_operation_does_not_disturb_the_others(service: S
     assert "UNKNOWN" in unknown["error"]
 
 
-def test_who_may_not_list_waits_by_name(service: Service) -> None:
+def test_a_user_without_permission_to_list_polls_by_name(service: Service) -> None:
     service.fail("permission_denied", path=LIST, times=None)
     names = [service.add("x", run_seconds=0.5) for _ in range(50)]
 
@@ -89,7 +89,7 @@ def test_who_may_not_list_waits_by_name(service: Service) -> None:
     assert all(event["result"][0]["state"] == "SUCCEEDED" for event in events)
 
 
-def test_operations_of_several_projects_are_waited_for_together(service: Service) -> None:
+def test_one_trigger_waits_for_operations_of_several_projects(service: Service) -> None:
     names = [service.add("x", project, run_seconds=0.5) for project in ("earth-demo", "other") for _ in range(2)]
 
     event = asyncio.run(wait_for(*names))

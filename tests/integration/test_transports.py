@@ -1,4 +1,4 @@
-"""What only a transport can get wrong: tokens, redirects, hosts that do not answer."""
+"""The transports: tokens, redirects, hosts that do not answer."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_credentials_that_were_revoked_are_an_error_with_a_remedy(run: Callable[
         run(revoked, list_operations(account.project))
 
 
-def test_a_host_that_does_not_answer_is_a_passing_fault(run: Callable[..., Any], account: Account) -> None:
+def test_a_host_that_does_not_answer_is_a_transient_error(run: Callable[..., Any], account: Account) -> None:
     nowhere = replace(account, base_url="http://127.0.0.1:9/v1")
 
     said = (
@@ -110,7 +110,7 @@ def test_a_host_that_does_not_answer_is_a_passing_fault(run: Callable[..., Any],
         run(nowhere, call(Request("GET", "projects/earth-demo/operations", "projects/earth-demo", repeatable=False)))
 
 
-def test_a_host_that_is_not_known_is_named(run: Callable[..., Any], account: Account) -> None:
+def test_an_unknown_host_is_named(run: Callable[..., Any], account: Account) -> None:
     nowhere = replace(account, base_url="http://earthengine.invalid/v1")
 
     with pytest.raises(
@@ -119,12 +119,12 @@ def test_a_host_that_is_not_known_is_named(run: Callable[..., Any], account: Acc
         run(nowhere, call(Request("GET", "projects/earth-demo/operations", "projects/earth-demo", repeatable=False)))
 
 
-def test_what_breaks_off_has_the_librarys_words() -> None:
+def test_the_error_of_a_broken_connection_has_the_librarys_message() -> None:
     assert unreachable(ConnectionResetError("reset"), "https://host/v1").reason == "ConnectionResetError: reset"
     assert unreachable(TimeoutError(), "https://host:1/v1").reason == "host:1 has not answered in time"
 
 
-def test_a_certificate_that_cannot_be_checked_is_an_error_at_once(
+def test_a_certificate_that_cannot_be_verified_is_a_permanent_error(
     run: Callable[..., Any], account: Account, earth_engine_emulator: Emulator
 ) -> None:
     insecure = replace(account, base_url=account.base_url.replace("http://", "https://"))
@@ -147,7 +147,7 @@ class _Redirecting(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class _Undated(BaseHTTPRequestHandler):
@@ -158,12 +158,12 @@ class _Undated(BaseHTTPRequestHandler):
         self.wfile.write(b"{}")
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def served(account: Account, handler: type[BaseHTTPRequestHandler]) -> Iterator[Account]:
-    """Let another server be Earth Engine."""
+    """Run another server in Earth Engine's place."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield replace(account, base_url=f"http://127.0.0.1:{server.server_port}")
@@ -178,7 +178,7 @@ def test_a_redirect_is_not_followed(run: Callable[..., Any], account: Account) -
     assert _Redirecting.asked == ["/projects/earth-demo/operations/ABC"]
 
 
-def test_an_answer_without_a_date_is_dated_when_it_is_received(run: Callable[..., Any], account: Account) -> None:
+def test_a_response_without_a_date_is_dated_when_it_is_received(run: Callable[..., Any], account: Account) -> None:
     with served(account, _Undated) as elsewhere:
         listing = run(elsewhere, list_operations("earth-demo"))
 

@@ -1,4 +1,4 @@
-"""From Airflow 3.4 on, each try has a row and XComs of its own, and a task instance is one of a region."""
+"""From Airflow 3.4 on, each try has its own row and XComs, and a task instance belongs to a region."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(earlier_xcoms() is None, reason="Before Airflow 
 
 @pytest.fixture
 def owned(owned: str) -> str:
-    """The operation, while the task that has recorded it waits."""
+    """The operation of a task that is deferred."""
     set_states("owned", "deferred", "running")
     return owned
 
@@ -55,12 +55,12 @@ def holders_of(name: str) -> list[tuple[int, str | None]]:
 
 
 def look() -> None:
-    """Let a collector that has seen nothing yet look, and cancel at once."""
+    """Let a new collector look, and cancel at once."""
     make_collector(database_of_its_own(), 0.0).look()
 
 
 def check_that_it_is_cancelled_once_its_task_has_failed(name: str, emulator: Emulator, holder: tuple[int, str]) -> None:
-    """Check that page and collector know whose the operation is, and that it is cancelled once its task has failed."""
+    """Check that the page shows the operation's task, and that the collector cancels it once its task has failed."""
     look()
 
     assert holders_of(name) == [holder]
@@ -72,7 +72,7 @@ def check_that_it_is_cancelled_once_its_task_has_failed(name: str, emulator: Emu
     assert emulator.service.state(name) == "CANCELLED"
 
 
-def test_what_an_earlier_try_has_recorded_is_of_the_task_instance_as_it_is_now(
+def test_the_record_of_an_earlier_try_belongs_to_the_current_task_instance(
     owned: str, earth_engine_emulator: Emulator
 ) -> None:
     from airflow.models.taskinstance import TaskInstance
@@ -88,7 +88,7 @@ def test_what_an_earlier_try_has_recorded_is_of_the_task_instance_as_it_is_now(
 
 
 def move_to_before_the_upgrade() -> None:
-    """Let all XComs be as an upgrade from Airflow 3.3 leaves them."""
+    """Move all XComs to where an upgrade from Airflow 3.3 leaves them."""
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import LegacyTaskDataOwner
     from airflow.models.xcom import XComModelV1
@@ -110,16 +110,16 @@ def move_to_before_the_upgrade() -> None:
     forget_what_is_stored()
 
 
-def test_what_was_recorded_before_an_upgrade_is_known(owned: str, earth_engine_emulator: Emulator) -> None:
+def test_a_record_from_before_an_upgrade_is_read(owned: str, earth_engine_emulator: Emulator) -> None:
     move_to_before_the_upgrade()
 
     check_that_it_is_cancelled_once_its_task_has_failed(owned, earth_engine_emulator, (1, "deferred"))
 
 
-def test_instances_of_two_regions_with_the_same_index_are_two(
+def test_task_instances_of_two_regions_with_the_same_index_are_distinct(
     owned: str, earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]
 ) -> None:
-    """As a task has them that is mapped in a loop; here another run's becomes the second one's."""
+    """A task that is mapped in a loop has such instances; here, the instance of another run becomes the second one."""
     from airflow.models.dagrun import DagRun
 
     ended = earth_engine_emulator.service.add("of the region that has ended")

@@ -1,4 +1,4 @@
-"""Triggers by themselves, on an event loop, as the triggerer runs them."""
+"""Triggers on an event loop, as the triggerer runs them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def emulator(earth_engine_emulator: Emulator) -> Emulator:
 
 
 def restarted(trigger: Any) -> Any:
-    """Make a trigger anew from what is stored of it, as the triggerer does."""
+    """Create a trigger from its serialized form, as the triggerer does."""
     path, kwargs = trigger.serialize()
     assert path == f"{type(trigger).__module__}.{type(trigger).__name__}"
     return type(trigger)(**kwargs)
@@ -46,7 +46,7 @@ async def event_of(trigger: Any) -> Any:
     return None
 
 
-def test_a_trigger_survives_a_restart_and_tells_of_the_end(emulator: Emulator) -> None:
+def test_a_trigger_survives_a_restart_and_reports_the_end(emulator: Emulator) -> None:
     names = [emulator.service.add("a", run_seconds=0.5), emulator.service.add("b", run_seconds=0)]
     trigger = EarthEngineOperationsTrigger(operation_names=names, cancel_on_kill=True, timeout_at=1e12, **HOOK)
 
@@ -55,7 +55,7 @@ def test_a_trigger_survives_a_restart_and_tells_of_the_end(emulator: Emulator) -
     assert [operation["state"] for operation in event["result"]] == ["SUCCEEDED"] * 2
 
 
-def test_the_first_failure_ends_the_waiting(emulator: Emulator) -> None:
+def test_the_first_failure_ends_the_wait(emulator: Emulator) -> None:
     names = [emulator.service.add("a"), emulator.service.add("b", run_seconds=0.3, outcome="FAILED")]
 
     event = asyncio.run(event_of(EarthEngineOperationsTrigger(operation_names=names, **HOOK)))
@@ -65,7 +65,7 @@ def test_the_first_failure_ends_the_waiting(emulator: Emulator) -> None:
     assert states in ({names[0]: "RUNNING"}, {names[0]: "PENDING"}, {})  # It may not have been read yet.
 
 
-def test_an_event_is_small_however_many_operations_there_are(emulator: Emulator) -> None:
+def test_the_event_of_many_operations_is_small(emulator: Emulator) -> None:
     outcomes = ["SUCCEEDED"] * 24 + ["FAILED"]
     names = [emulator.service.add("a", run_seconds=0, outcome=outcome) for outcome in outcomes]
 
@@ -74,7 +74,7 @@ def test_an_event_is_small_however_many_operations_there_are(emulator: Emulator)
     assert event == {"states": {"SUCCEEDED": 24, "FAILED": 1}}
 
 
-def test_an_error_is_an_event_that_says_whether_a_retry_can_help(emulator: Emulator) -> None:
+def test_the_event_of_an_error_contains_whether_it_is_permanent(emulator: Emulator) -> None:
     emulator.service.fail("permission_denied", times=None)
 
     event = asyncio.run(
@@ -85,7 +85,7 @@ def test_an_error_is_an_event_that_says_whether_a_retry_can_help(emulator: Emula
     assert "projects/earth-demo/operations/A: Permission" in event["error"]
 
 
-def test_the_confirmation_completes_what_is_known_of_the_others(emulator: Emulator) -> None:
+def test_the_confirmation_keeps_the_outcomes_of_other_operations(emulator: Emulator) -> None:
     name = emulator.service.add("a")
     emulator.service.cancel(name)
     outcomes = [{"name": "projects/earth-demo/operations/GONE", "outcome": "not found"}, {"name": name, "outcome": "?"}]
@@ -107,9 +107,7 @@ async def kill(trigger: Any, *, times: int = 1) -> None:
 
 
 @pytest.mark.parametrize(("cancel_on_kill", "state"), [(True, "CANCELLED"), (False, "RUNNING")])
-def test_a_user_who_acts_on_the_task_cancels_where_that_is_wanted(
-    emulator: Emulator, cancel_on_kill: bool, state: str
-) -> None:
+def test_on_kill_cancels_only_with_cancel_on_kill(emulator: Emulator, cancel_on_kill: bool, state: str) -> None:
     name = emulator.service.add("a")
     trigger = EarthEngineOperationsTrigger(operation_names=[name], cancel_on_kill=cancel_on_kill, **HOOK)
 
@@ -118,7 +116,7 @@ def test_a_user_who_acts_on_the_task_cancels_where_that_is_wanted(
     assert emulator.service.state(name) == state
 
 
-def test_what_earth_engine_could_not_cancel_is_cancelled_once_it_is_back(
+def test_a_failed_cancel_is_repeated_once_earth_engine_is_back(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_ee_provider.triggers.earth_engine.CANCELLED_AGAIN_AFTER", (0.0, 0.1))
@@ -131,7 +129,7 @@ def test_what_earth_engine_could_not_cancel_is_cancelled_once_it_is_back(
     assert emulator.service.state(name) == "CANCELLED"
 
 
-def test_an_impatient_triggerer_does_not_stop_the_cancel(emulator: Emulator) -> None:
+def test_a_triggerer_that_cancels_on_kill_again_does_not_stop_the_cancel(emulator: Emulator) -> None:
     name = emulator.service.add("a")
     trigger = EarthEngineOperationsTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
 
@@ -142,7 +140,7 @@ def test_an_impatient_triggerer_does_not_stop_the_cancel(emulator: Emulator) -> 
 
 @pytest.mark.skipif(not AIRFLOW_3 or airflow_version.startswith("3.0"), reason="Airflow is asked in another way")
 @pytest.mark.parametrize(("task_state", "state"), [(None, "CANCELLED"), ("deferred", "RUNNING")])
-def test_a_trigger_asks_whether_its_task_still_waits(
+def test_a_trigger_asks_whether_its_task_is_still_deferred(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, task_state: str | None, state: str
 ) -> None:
     """Airflow does not cancel the trigger of a task that is cleared while its DAG is paused."""
@@ -198,7 +196,7 @@ def test_a_kill_uses_the_session_that_the_wait_has_opened(emulator: Emulator, mo
     assert [session.closed for session in opened] == [True]
 
 
-def test_a_trigger_that_cannot_open_its_connection_says_so(emulator: Emulator) -> None:
+def test_a_trigger_that_cannot_open_its_connection_reports_it(emulator: Emulator) -> None:
     name = emulator.service.add("a")
     trigger = EarthEngineOperationsTrigger(
         operation_names=[name], cancel_on_kill=True, **{**HOOK, "earth_engine_conn_id": "of_a_team"}
@@ -214,7 +212,7 @@ AN_HOUR_AGO, IN_AN_HOUR = -3600.0, 3600.0
 
 
 def latest_task_in_state(state: str | None) -> Any:
-    """Return a task instance of Airflow 2, which asks its database, once it is in a state."""
+    """Set the state of the newest task instance in Airflow 2's database, and return the task instance."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
@@ -232,17 +230,17 @@ def latest_task_in_state(state: str | None) -> Any:
         ("deferred", None, "RUNNING"),
         (None, None, "CANCELLED"),
         ("failed", None, "CANCELLED"),
-        # The sensor leaves it alone when it times out: nobody has acted.
+        # The sensor does not cancel when it times out: no user has acted.
         ("scheduled", AN_HOUR_AGO, "RUNNING"),
         ("queued", IN_AN_HOUR, "CANCELLED"),
-        # By this machine's clock it has timed out; the worker, which has reckoned with it, has another one.
+        # It has timed out by the clock of this machine; the clock of the worker, which set the timeout, differs.
         ("failed", AN_HOUR_AGO, "CANCELLED"),
         ("success", AN_HOUR_AGO, "CANCELLED"),
         (None, AN_HOUR_AGO, "CANCELLED"),
         ("deferred", AN_HOUR_AGO, "RUNNING"),
     ],
 )
-def test_the_tasks_state_tells_a_user_from_a_restart_a_timeout_and_another_triggerer(
+def test_the_tasks_state_distinguishes_a_user_from_a_restart_a_timeout_and_another_triggerer(
     *,
     emulator: Emulator,
     run_dag: Callable[..., Ran],
@@ -282,7 +280,7 @@ def test_the_tasks_state_tells_a_user_from_a_restart_a_timeout_and_another_trigg
 
 @pytest.mark.skipif(not tells_triggers_of_kills(), reason="before 3.3, Airflow says nothing that could be believed")
 @pytest.mark.parametrize(("errors", "state"), [(1, "RUNNING"), (9, "CANCELLED")])
-def test_airflow_is_asked_again_before_its_word_is_taken(
+def test_a_trigger_asks_airflow_again_after_an_error_before_it_cancels(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, errors: int, state: str
 ) -> None:
     monkeypatch.setattr("airflow_ee_provider.triggers.earth_engine.ASKED_AGAIN_AFTER", (0.0, 0.1, 0.1))
@@ -312,7 +310,7 @@ def test_a_task_is_not_resumed_before_airflow_knows_that_its_process_has_ended(
     assert time.monotonic() - began >= 0.6
 
 
-def test_a_cancel_is_not_reported_before_that_either(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancel_is_reported_after_the_same_delay(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_ee_provider.triggers.base.SETTLE", 0.6)
     name = emulator.service.add("a", cancel_seconds=0)
     emulator.service.cancel(name)
@@ -328,10 +326,10 @@ def test_a_cancel_is_not_reported_before_that_either(emulator: Emulator, monkeyp
 
 @pytest.mark.parametrize("is_of_a_task", [False, True])
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 0.9])
-def test_what_airflow_says_as_it_cancels_a_trigger_comes_back_to_it(
+def test_a_cancelled_trigger_raises_airflows_own_message(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, seconds: float, *, is_of_a_task: bool
 ) -> None:
-    """Airflow 3.3 knows by it that a user has acted."""
+    """Airflow 3.3 knows from the message that a user has acted."""
     monkeypatch.setattr("airflow_ee_provider.triggers.base.SETTLE", 0.6)
     name = emulator.service.add("a")
     trigger = EarthEngineOperationsTrigger(operation_names=[name], **HOOK)

@@ -1,7 +1,7 @@
 """A model of Airflow: one task, its tries, its trigger, and what users and failures do to them.
 
-Each transition is one that was seen on a real Airflow (`shared/airflow.md`, docs/results/lifecycle.md); what
-differs between its versions is in `database_model.VERSIONS`.
+Each transition was seen on a real Airflow (`shared/airflow.md`, docs/results/lifecycle.md). `database_model.VERSIONS`
+has the differences between the versions.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Airflow(Database):
-    """A database, a worker, a triggerer, and what users do.
+    """A database, a worker, a triggerer, and the actions of users.
 
-    :param make: makes the task's operator, at each start of a process.
-    :param retries: of the task.
+    :param make: returns the task's operator; called in each process.
+    :param retries: the task's retries.
     """
 
     def __init__(self, world: World, version: Version, make: Callable[[], Any], *, retries: int = 1) -> None:
@@ -47,7 +47,7 @@ class Airflow(Database):
                 self.run_state = "failed"
 
     def tell(self, act: Callable[..., None], *how: Any) -> None:
-        """Let a user act in the moment before the heartbeat by which the worker learns of it."""
+        """Let a user act just before a heartbeat, so that the worker learns of it at once."""
         process = self.row.process
         act(*how)
         if process is not None and self.row.process is process and self.row.state not in ("running", "deferred"):
@@ -74,14 +74,14 @@ class Airflow(Database):
             self.run_state = "failed"
 
     def end_run_alone(self) -> None:
-        """End the run, and lose what that makes of its task, as on SQLite a late write of the task's does."""
+        """End the run, but not its task: on SQLite, a late write of the task can restore its state."""
         if self._user_acts():
             self.run_state = "failed"
 
     def fail(self, *, by_policy: bool = False) -> None:
-        """Let an error leave the task, such as one of the user's function.
+        """Raise an error in the task, such as one of the user's function.
 
-        :param by_policy: whether its retry policy lets it fail for good, though there are tries left.
+        :param by_policy: whether the retry policy fails the task for good although it has tries left.
         """
         process, row = self.row.process, self.row
         if row.state != "running" or process is None or not process.is_executing or process.is_to_end:
@@ -96,14 +96,14 @@ class Airflow(Database):
         process.signal(handler)
 
     def time_out(self) -> None:
-        """Let the `execution_timeout` pass while the task is in a process."""
+        """Let the `execution_timeout` pass while the task runs in a process."""
         process = self.row.process
         if self.row.state == "running" and process is not None and process.is_running and process.is_timed:
             self.want_no_more()
 
             def handler() -> None:
                 if ending := getattr(process.operator, "ending", None):
-                    ending.execution_ends = self.world.now  # It strikes when it strikes, not by a parameter.
+                    ending.execution_ends = self.world.now  # The strike sets the time, not a parameter.
                 raise AirflowTaskTimeout("Timeout")
 
             process.signal(handler)

@@ -1,4 +1,4 @@
-"""Who cleans up after a task, in a process of its own: a teardown of its run, a notifier, the janitor."""
+"""Cleaners, each in a process of its own: a teardown of the task's run, a notifier, the janitor, the collector."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from airflow_model import Airflow
 
-#: Seconds between the task's end and the cleaner's beginning; tries of a teardown, and seconds between them; and for
-#: which the dag-processor lets a callback run.
+#: Seconds from the task's end to the cleaner's start; the tries of a teardown; seconds between these tries; and seconds
+#: for which the dag-processor lets a callback run.
 BEGINS, TRIES, BETWEEN_TRIES, CALLBACK_TIMEOUT = 1.5, 4, 5.0, 50.0
 
 
@@ -42,7 +42,7 @@ class TeardownInstance(TaskInstance):
 
 
 def teardown(airflow: Airflow, process: Process) -> None:
-    """Run the teardown, and run it again if it has failed."""
+    """Run the teardown, and run it again if it fails."""
     for number in range(TRIES):
         if number:
             airflow.world.wait(lambda: False, airflow.world.now + BETWEEN_TRIES)
@@ -57,7 +57,7 @@ def teardown(airflow: Airflow, process: Process) -> None:
             raise
         except AirflowSkipException:
             return
-        except Exception as error:  # noqa: BLE001 (whatever it is, Airflow tries again)
+        except Exception as error:  # noqa: BLE001 (Airflow tries again after any error)
             airflow.world.note(f"     the teardown: {type(error).__name__} {str(error)[:160]}")
         else:
             return
@@ -71,7 +71,7 @@ def notifier(airflow: Airflow, process: Process, scope: str) -> None:
 
 
 def janitor(airflow: Airflow, process: Process) -> None:
-    """Run the janitor, as a DAG of its own does again and again."""
+    """Run the janitor, as its own scheduled DAG does."""
     operator = process.operator = EarthEngineCancelStaleOperationsOperator(
         task_id="janitor", orphaned=True, airflow_conn_id="airflow_api", deferrable=False
     )
@@ -82,12 +82,12 @@ def janitor(airflow: Airflow, process: Process) -> None:
         operator.execute(context)
     except Dead:
         raise
-    except Exception as error:  # noqa: BLE001 (whatever it is, the next one comes)
+    except Exception as error:  # noqa: BLE001 (the next run follows after any error)
         airflow.world.note(f"     the janitor: {type(error).__name__} {str(error)[:160]}")
 
 
 def collector(airflow: Airflow, _process: Process) -> None:
-    """Let the collector look once."""
+    """Run one pass of the collector."""
     if airflow.collector is None:
         airflow.collector = make_collector(airflow)
     airflow.collector.look()
@@ -101,13 +101,13 @@ class JanitorInstance(TaskInstance):
 
 @dataclass(frozen=True)
 class Cleaner:
-    """Who cleans up.
+    """A cleaner, and when it runs.
 
-    :param clean_up: does it; None if there is nobody.
-    :param not_after: strikes after which Airflow runs nothing of it.
-    :param only_failed: whether it is called for what has failed only.
-    :param also_cleans: the task instances whose operations it is to cancel as well, and that are not looked at.
-    :param every: seconds between two beginnings, from the task's start on; None for one, after the task's end.
+    :param clean_up: cleans up; None for no cleaner.
+    :param not_after: strikes after which Airflow does not run the cleaner.
+    :param only_failed: whether it runs only after the task has failed.
+    :param also_cleans: other task instances whose operations it cancels; they have no records in the history.
+    :param every: seconds between two runs, from the task's start; None for a single run after the task's end.
     """
 
     clean_up: Callable[[Airflow, Process], None] | None = None
@@ -130,24 +130,24 @@ CLEANERS = {
         lambda airflow, process: notifier(airflow, process, "task"), frozenset({"run_deleted"}), only_failed=True
     ),
     "janitor": Cleaner(janitor, frozenset({"run_deleted"}), every=20.0),
-    # More often than it is: so that strikes come between two tries of a task.
+    # More often than in production: its steps allow strikes between two tries of a task.
     "collector": Cleaner(collector, every=3.0),
 }
 
 
 class CleaningUp:
-    """Begins once the task is over, and Airflow has noticed."""
+    """Runs the cleaner: once the task has ended and Airflow has noticed, or periodically."""
 
     def __init__(self, airflow: Airflow, name: str, struck: list[str]) -> None:
         self.airflow, self.cleaner, self.name, self.struck = airflow, CLEANERS[name], name, struck
         self._process: Process | None = None
-        #: What the task had recorded when it began.
+        #: The operations that the task had recorded when the cleaner started.
         self.known: set[str] = set()
         airflow.world.after(self.cleaner.every or BEGINS, self._look)
 
     @property
     def is_awaited(self) -> bool:
-        """Whether it is still to come, or runs."""
+        """Whether the cleaner has not started yet, or is running."""
         return self._is_called_for and (self._process is None or self._process.is_running)
 
     @property
@@ -167,7 +167,7 @@ class CleaningUp:
         if not is_over and every is None:
             airflow.world.after(BEGINS, self._look)
         elif clean_up is not None and self._is_called_for:
-            # (Another task of the run may have been given what one has held that has succeeded.)
+            # (A task that has succeeded may have passed its operations to another task of the run.)
             self.known = airflow.recorded() if is_over and (every is None or airflow.row.state != "success") else set()
             process = self._process = Process(airflow.world, self.name)
             process.start(lambda: clean_up(airflow, process))

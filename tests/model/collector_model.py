@@ -1,4 +1,4 @@
-"""The collector in the model: its own code, on a database that is the model's."""
+"""The provider's own collector, on the database of the model."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from airflow_model import Airflow
 
-#: The number of the one run.
+#: The id of the only run.
 RUN = 1
 
 
 class CollectorDatabase:
-    """What the collector reads, as Airflow's database has it in the model."""
+    """Replaces the database that the collector reads."""
 
     def __init__(self, airflow: Airflow) -> None:
         self.airflow = airflow
@@ -70,7 +70,7 @@ class CollectorDatabase:
         return {one.key: read_parts(self._values(one.key, stored=one.stored).get) for one in instances}
 
     def was_ended_by_a_user(self, _one: Instance) -> bool:
-        return False  # Each task of the model has cancel_on_failure, so that it is never unclear.
+        return False  # Each task of the model has cancel_on_failure: the answer makes no difference.
 
     def _keys(self) -> list[Key]:
         return [Key(RUN, *instance) for instance in self.airflow.xcoms]
@@ -83,7 +83,7 @@ class CollectorDatabase:
         values, is_task = self._values(key, stored=False), (key.task_id, key.map_index) == TASK
         stored = is_task and airflow.version.has_store and OPERATIONS_KEY not in values
         recorded: Any = self._values(key, stored=stored).get(OPERATIONS_KEY)
-        # The others stand for tasks of another run, which is active.
+        # The other task instances stand for tasks of another, active run.
         known = Instance(key, "dag", "run", "running", airflow.run_began, "running", 1, 0)
         if is_task:
             state = None if row.state == "none" else row.state
@@ -91,7 +91,7 @@ class CollectorDatabase:
             known = replace(known, state=state, run_state=airflow.run_state, **tries)
         return replace(
             known,
-            recorded_at=None if recorded is None else repr(recorded),  # Whatever tells one from another.
+            recorded_at=None if recorded is None else repr(recorded),  # Any value that differs between records.
             settled_try=settled_try(values.get(SETTLED_KEY)),
             stored=stored,
         )

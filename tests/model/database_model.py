@@ -1,4 +1,4 @@
-"""What Airflow's database has of a DAG run in the model, and what differs between Airflow's versions."""
+"""The model's DAG run as Airflow's database stores it, and the differences between Airflow's versions."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 class Version:
     """What differs between Airflow's versions.
 
-    :param tells_triggers: of a user's action (`BaseTrigger.on_kill`); seen in 3.3.2.
-    :param handler_returns: Airflow's handler of SIGTERM calls `on_kill` and returns (3.x); 2.11 raises after it.
+    :param tells_triggers: whether a trigger learns of a user's action (`BaseTrigger.on_kill`); seen in 3.3.2.
+    :param handler_returns: whether Airflow's handler of SIGTERM returns after `on_kill` (3.x); 2.11's raises.
     :param kill_after: seconds from SIGTERM to SIGKILL: 5 in 3.x, `killed_task_cleanup_time` (60) in 2.11.
-    :param has_store: `task_state_store`, from 3.3 on.
-    :param stops_after_refusal: whether `before_stopping` is called after a deferral or a retry was refused, too: so it
-        is in 3.3, and in 2.11 (``finally``, in its `task_command.py`); not in between.
+    :param has_store: whether it has `task_state_store` (3.3 and later).
+    :param stops_after_refusal: whether Airflow calls `before_stopping` even if it has refused a deferral or a retry:
+        3.3 does, and 2.11 (``finally``, in `task_command.py`); the versions in between do not.
     """
 
     name: str
@@ -42,33 +42,33 @@ VERSIONS = {
     version.name: version
     for version in (
         Version("2.11", False, False, 60.0, False, True),
-        # Alike in all of this: `_on_term`, `main` and `finalize` in `task_runner.py`, and `kill` in `supervisor.py`, of
-        # 3.0.6, 3.1.8 and 3.2.2; `cancel_triggers` in their `triggerer_job_runner.py`.
+        # These do not differ in any of this. See `_on_term`, `main` and `finalize` in `task_runner.py`, `kill` in
+        # `supervisor.py`, and `cancel_triggers` in `triggerer_job_runner.py`, of 3.0.6, 3.1.8 and 3.2.2.
         *(Version(name, False, True, 5.0, False, False) for name in ("3.0", "3.1", "3.2")),
         Version("3.3", True, True, 5.0, True, True),
     )
 }
 
-#: Seconds: until the scheduler hears of the end of a deferred task's process;
-#: between two heartbeats of a worker, until a missed one is noticed, between two looks of the triggerer and of
-#: the scheduler, until the next try of a task, and for which a part of Airflow is away.
+#: In seconds: until the scheduler learns that a deferred task's process has ended; between two heartbeats of a worker;
+#: until a missing heartbeat is noticed; between two passes of the triggerer, and of the scheduler; until a task's next
+#: try; and for which a part of Airflow is down.
 HEARS_OF_DEFERRAL = 5.0
 HEARTBEAT, HEARTBEAT_TIMEOUT, TRIGGERER, SCHEDULER, RETRY_DELAY, AWAY = 2.0, 40.0, 1.0, 1.0, 5.0, 10.0
 
-#: Seconds for which a worker stands still that does, so that its next try has begun; and until its next heartbeat: amid
-#: what it asks as it goes on, or later.
+#: In seconds: how long a suspended worker stands still, so that the next try has begun; and until its next heartbeat
+#: when it continues: during its first request to Airflow, or later.
 STANDS_STILL, WAKES = 55.0, (0.005, 1.0)
 
 TERMINAL = ("success", "failed", "skipped", "removed")
 
-#: The task instances, by task id and map index: the one that holds operations, one that is mapped beside it, and one of
-#: another task of the run.
+#: Task instances, as task id and map index: the one that holds operations, another one of the same mapped task, and one
+#: of another task of the run.
 TASK, SIBLING, BYSTANDER = ("task", 0), ("task", 1), ("bystander", -1)
 
 
 @dataclass
 class Row:
-    """The task instance, as Airflow's database has it."""
+    """The task instance in Airflow's database."""
 
     state: str = "scheduled"
     try_number: int = 0
@@ -81,21 +81,21 @@ class Row:
     trigger_number: int = 0
     trigger_timeout: float = math.inf
     started: float = 0.0
-    #: Whether the task has a retry policy that lets it fail at its next error.
+    #: Whether the task's retry policy fails it without another try.
     is_failed_by_policy: bool = False
 
     @property
     def after_failure(self) -> str:
-        """The state after a try that has failed."""
+        """The state after a failed try."""
         return "up_for_retry" if self.try_number <= self.max_tries else "failed"
 
 
 class TaskInstance:
-    """What a task's context and a trigger have of it."""
+    """The task instance in a task's context and in a trigger."""
 
     dag_id, run_id, task = "dag", "run", None
     task_id, map_index = TASK
-    #: As Airflow lets it end; what its database has may be another.
+    #: The state that Airflow sets in the process; the database may have another.
     state = "running"
 
     def __init__(self, airflow: Database) -> None:
@@ -138,9 +138,9 @@ class Store(dict[str, Any]):
 
     @property
     def _is_refused(self) -> bool:
-        """Whether it comes from a try of the task instance that has another id by now, or none; nothing is found then.
+        """Whether the calling try's task instance has a new id by now, or was deleted: Airflow does not find it then.
 
-        (`prepare_db_for_next_try`, `task_state_store.py` and the client's `get` of 3.3.2.)
+        (See `prepare_db_for_next_try`, `task_state_store.py` and the client's `get` in 3.3.2.)
         """
         row, process = self._airflow.row, self._world.current
         if process is None or not process.kind.startswith("try"):  # Another task of the run.
@@ -149,9 +149,9 @@ class Store(dict[str, Any]):
 
 
 class Database:
-    """One DAG run with one mapped task, whose siblings and bystanders only have their records.
+    """One DAG run with one mapped task; of its sibling and of the bystander, only the records exist.
 
-    Beside it, what the invariants ask: who was told what, and when.
+    It also keeps what the invariants need to know, such as when the task last requested its state.
     """
 
     def __init__(self, world: World, version: Version, retries: int) -> None:
@@ -166,30 +166,30 @@ class Database:
         self.store = Store(self)
         #: Airflow's Variables, by key.
         self.variables: dict[str, str] = {}
-        #: The operations of which a next try could know, and since when.
+        #: The operations that a next try can find, and since when.
         self.remembered: dict[str, float] = {}
         self.is_user_action = False
         self.was_taken_for_lost = False
-        #: A process was ended before any code of the product ran in it.
+        #: Whether a process was ended before any of the provider's code ran in it.
         self.was_unheard = False
-        #: When the task has asked for its own state last; the same, before a deferral that was refused; and when it
-        #: has succeeded.
+        #: When the task last requested its own state; the same before a deferral that was refused; and when it
+        #: succeeded.
         self.asked_at, self.refused_after, self.succeeded_at = -math.inf, -math.inf, math.inf
-        #: Since when something has been done to the task, after which it wants nothing of before any more.
+        #: Since when the task no longer needs its earlier operations.
         self.unwanted_since = math.inf
         self.errors: list[str] = []
         #: How often each try has called the task's function.
         self.calls: Counter[int] = Counter()
-        #: What somebody outside could see of the task, and when.
+        #: What is visible of the task from outside, and when.
         self.seen: list[tuple[float, str]] = []
 
     def remember(self, value: Any) -> None:
-        """Take note of what is written for the next try."""
+        """Note the operations that are stored for the next try."""
         if isinstance(value, dict):
             self.remembered = dict.fromkeys(value.get("operation_names", ()), self.world.now) | self.remembered
 
     def want_no_more(self) -> None:
-        """Write down that the task wants nothing of before any more."""
+        """Note that the task no longer needs its earlier operations."""
         self.unwanted_since = min(self.unwanted_since, self.world.now)
 
     @property
@@ -202,7 +202,7 @@ class Database:
         return {name for part in parts if isinstance(part, dict) for name in part["operation_names"]}
 
     def holdings(self) -> list[Holding]:
-        """Return what task instances have recorded, as Airflow's database joins it with their states."""
+        """Return the records of the task instances, with their states."""
         self.world.step("who holds what?")
         found = []
         for (task_id, map_index), xcoms in self.xcoms.items():

@@ -1,4 +1,4 @@
-"""Plans of the model: strikes of every kind at every step, pairs of them, and random ones; carried out on all cores."""
+"""Plans for the model: each strike at each step, pairs of strikes, and random ones; carried out on all cores."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The version that is installed; and beside the newest also 3.1, so that `make test` has both kinds of Airflow 3.
+#: The installed version; with the newest one also 3.1, so that `make test` covers both kinds of Airflow 3.
 INSTALLED = ".".join(airflow_version.split(".")[:2])
 VERSIONS = ("3.3", "3.1") if INSTALLED == "3.3" else (INSTALLED,)
 
-#: Histories that are tried by one process at a time.
+#: How many histories a process carries out per batch.
 BATCH = 100
 
-#: The official client makes itself ready for a tenth of a second in each process, 25 times what a whole history takes:
-#: of so many of its own plans, one is tried where there are too many.
+#: The official client takes a tenth of a second to initialise in each process, 25 times as long as a whole history.
+#: Where there are too many of its plans, one in this many is tried.
 SLOW, ONE_OF = "decorator, deferred", 10
 QUICK = [holder for holder in HOLDERS if holder != SLOW]
 
 
-#: How Hypothesis goes about it: a history takes as long as it takes, and a seed gives the same ones again.
+#: Settings of Hypothesis: histories have no deadline, and a seed always gives the same ones.
 AT_RANDOM = hypothesis.settings(
     deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck), print_blob=False
 )
@@ -45,7 +45,7 @@ AT_RANDOM = hypothesis.settings(
 
 @dataclass
 class Found:
-    """What was tried, and what was found."""
+    """How many histories were carried out, and which of them fail."""
 
     histories: int = 0
     steps: int = 0
@@ -67,16 +67,16 @@ class Found:
 
 
 def steps_of(holder: str, version: str) -> int:
-    """Return how many steps a history takes in which nothing happens."""
+    """Return the number of steps of a history without strikes."""
     return Run(Plan(holder, version)).carry_out().steps
 
 
 def singles(
     holders: Iterable[str] = HOLDERS, versions: Iterable[str] = VERSIONS, cleaner: str = "", every: int = 1
 ) -> Iterator[Plan]:
-    """Yield a plan for each strike of each kind at each step, and the undisturbed one.
+    """Yield a plan for each strike at each step, and one without strikes.
 
-    :param every: of so many strikes at a step, one is tried: at the next step, the next one.
+    :param every: of this many strikes, one is tried at each step: at the next step, the next one.
     """
     kinds = [*((what, True) for what in STRIKES), *((what, False) for what in EITHER)]
     for holder in holders:
@@ -88,9 +88,9 @@ def singles(
 
 
 class Pairs:
-    """Every pair of strikes at two steps of the undisturbed history, for each holder and version; too many to try all.
+    """Every pair of strikes at two steps of the history without strikes, by holder and version: too many to try all.
 
-    Of the strikes that end what is wanted, one at most.
+    At most one strike of a pair is one of `UNWANTED`.
     """
 
     def __init__(self, holders: Iterable[str] = QUICK, versions: Iterable[str] = VERSIONS) -> None:
@@ -115,7 +115,7 @@ class Pairs:
         return Plan(*how, tuple(zip((earlier, later), self._kinds[kinds], strict=True)))
 
     def spread(self, seed: int) -> Iterator[Plan]:
-        """Yield each once, those of all holders and steps mixed evenly."""
+        """Yield each pair once, with all holders and steps evenly mixed."""
         stride = int(len(self) * 0.618)
         while gcd(stride, len(self)) != 1:
             stride += 1
@@ -123,7 +123,7 @@ class Pairs:
 
 
 def shortest(history: History) -> History:
-    """Return a failing history with as few strikes as still fail."""
+    """Leave out strikes as long as the history still fails, and return it."""
     strikes = history.plan.strikes
     for left_out in range(len(strikes)):
         fewer = Run(replace(history.plan, strikes=strikes[:left_out] + strikes[left_out + 1 :])).carry_out()
@@ -134,7 +134,7 @@ def shortest(history: History) -> History:
 
 @st.composite
 def plans(draw: st.DrawFn, most: int = 4) -> Plan:
-    """Draw a plan with strikes at some steps; of those that end what is wanted, one at most."""
+    """Draw a plan with strikes at some steps, at most one of them of `UNWANTED`."""
     holder, version = draw(st.sampled_from([*QUICK * ONE_OF, SLOW])), draw(st.sampled_from(VERSIONS))
     steps = sorted(draw(st.lists(st.integers(0, 89), min_size=1, max_size=most, unique=True)))
     others = [what for what in STRIKES if what not in UNWANTED]
@@ -144,7 +144,7 @@ def plans(draw: st.DrawFn, most: int = 4) -> Plan:
 
 
 def carry_out_at_random(seed: int, examples: int = BATCH) -> Found:
-    """Carry out plans that Hypothesis draws, in this process."""
+    """Carry out plans that Hypothesis draws in this process."""
     found = Found()
 
     @hypothesis.seed(seed)
@@ -158,7 +158,7 @@ def carry_out_at_random(seed: int, examples: int = BATCH) -> Found:
 
 
 def carry_out(plans: list[Plan]) -> Found:
-    """Carry plans out, in this process."""
+    """Carry out plans in this process."""
     found = Found()
     for plan in plans:
         found.add(Run(plan).carry_out())
@@ -166,12 +166,12 @@ def carry_out(plans: list[Plan]) -> Found:
 
 
 def explore(plans: Iterable[Plan], until: float = float("inf"), processes: int | None = None) -> Found:
-    """Carry plans out on all cores, until they are used up or a moment of the monotonic clock has come."""
+    """Carry out plans on all cores until none is left, or until a time of the monotonic clock."""
     return _on_all_cores(carry_out, _batches(plans), until, processes)
 
 
 def explore_at_random(seeds: Iterable[int], until: float = float("inf"), processes: int | None = None) -> Found:
-    """Carry a batch of random plans out for each seed, on all cores, until that moment."""
+    """Carry out a batch of random plans for each seed, on all cores, until a time of the monotonic clock."""
     return _on_all_cores(carry_out_at_random, seeds, until, processes)
 
 

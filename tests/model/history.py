@@ -1,4 +1,4 @@
-"""One history: a holder of operations, on a version of Airflow, struck at some of its steps; and what must hold."""
+"""One history: a holder of operations on a version of Airflow, with strikes at some steps, and the invariants."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-#: Seconds after which a history that has not ended is called stuck, and for which is watched once it has.
+#: Seconds after which an unfinished history counts as stuck, and for which a finished one is still watched.
 LONGEST, AFTERWARDS = 400.0, 70.0
 
-#: Seconds within which what is not wanted any more has to be asked to cancel, once Earth Engine answers: by the task or
-#: its trigger, or by the collector.
+#: Seconds within which the cancel of an unneeded operation must be requested, once Earth Engine responds: by the task
+#: or its trigger, or by the collector.
 CANCEL_WITHIN, COLLECTED_WITHIN = 45.0, 90.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A history, before it happens: this line replays it."""
+    """A history to carry out; as a string, the line that replays it."""
 
     holder: str
     version: str
     strikes: tuple[tuple[int, str], ...] = ()
-    #: Who cleans up after the task: one of `CLEANERS`.
+    #: The cleaner: a key of `CLEANERS`.
     cleaner: str = ""
-    #: Whether Airflow tries the task again.
+    #: Whether the task has retries.
     retries: bool = True
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Plan:
 
 @dataclass
 class History:
-    """What has happened."""
+    """The result of a plan."""
 
     plan: Plan
     violations: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class History:
 
 
 class Run:
-    """Carries a plan out."""
+    """Carries out a plan."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.history = plan, History(plan)
@@ -69,7 +69,7 @@ class Run:
             self.mine = [world.service.add(f"mine {n}", PROJECT) for n in range(2)]
         self.bystanders = [world.service.add("bystander", PROJECT, run_seconds=1e6) for _ in range(2)]
         make = HOLDERS[plan.holder]
-        # Enough for each worker that can be lost, and each time that Earth Engine is away.
+        # Enough for each lost worker and each outage of Earth Engine.
         retries = max(1, 2 * (len(plan.strikes) - 1)) if plan.retries else 0
         self.airflow = Airflow(world, VERSIONS[plan.version], lambda: make(list(self.mine)), retries=retries)
         for instance, name in zip((SIBLING, BYSTANDER), self.bystanders, strict=True):
@@ -77,7 +77,7 @@ class Run:
                 self.airflow.xcoms[instance][OPERATIONS_KEY] = Record((name,), None, *instance).as_json()
         self.cleaner = CleaningUp(self.airflow, plan.cleaner, self.history.struck)
         self.struck_at = math.inf
-        #: Whether a user has ended the task after its deferral, before its trigger has begun.
+        #: Whether a user ended the task after its deferral and before its trigger started.
         self.was_between = False
         self.struck_moments: list[float] = []
         self.struck_names: list[str] = []
@@ -94,8 +94,8 @@ class Run:
                 STRIKES[what](self.airflow)
                 if self.airflow.unwanted_since < math.inf:
                     self.struck_at, self.struck_names = self.world.now, self._held()
-                    # A cleared sensor that sleeps goes on in its next try. Nothing else ends by itself from now on, so
-                    # that nobody can be lucky.
+                    # A cleared sensor that sleeps continues in its next try. From now on, no other operation ends by
+                    # itself: only a cancel ends it.
                     if not (self.plan.holder == "sensor, reschedule" and what.startswith("task_cleared")):
                         for name in self._held():
                             self._never_ends(name)
@@ -113,7 +113,7 @@ class Run:
             operation.behaviour = replace(operation.behaviour, run_seconds=1e6)
 
     def _watch(self, method: str, path: str, process: Process | None) -> None:
-        """Check each request that Earth Engine has acted on."""
+        """Check each request that Earth Engine has carried out."""
         name, _, verb = path.partition(":")
         if verb == "export" and self.struck_at < math.inf and process is not None and process.kind == "try 1":
             self._never_ends(list(self.world.service.operations)[-1])
@@ -128,11 +128,11 @@ class Run:
             self._violated("a bystander's operation is cancelled")
         elif (
             self.airflow.unwanted_since == math.inf
-            # What Earth Engine does not answer to fails a task for good that nobody tries again.
+            # An outage of Earth Engine fails a task without retries for good.
             and (self.plan.retries or "earth_engine_away" not in self.history.struck)
             and not self.plan.holder.startswith("cancel")
             and self.airflow.row.state not in TERMINAL
-            and (name in self.airflow.recorded() or not self.exports)  # What nobody could find is started again.
+            and (name in self.airflow.recorded() or not self.exports)  # An unrecorded export is started again.
         ):
             self._violated(f"{name} is cancelled, and its task still wants it")
 
@@ -142,7 +142,7 @@ class Run:
             self.history.violations.append(what)
 
     def carry_out(self) -> History:
-        """Let it happen until all is quiet, and check what must hold then."""
+        """Carry out the plan until nothing happens any more, and check the invariants."""
         with in_model(self.world, self.airflow):
             self._until_quiet()
             self._check()
@@ -167,19 +167,19 @@ class Run:
                 quiet_since = world.now
             if world.now - quiet_since > AFTERWARDS:
                 return
-        # Somebody holds it: the next try of a task that was lost, or out of time, goes on with it.
+        # After a lost worker or a timeout, the next try continues with the operations.
         is_tried_again = bool((LEAVES_NOBODY | TRIED_AGAIN) & set(self.history.struck)) and len(self.plan.strikes) > 1
         is_waited_for = airflow.row.state == "deferred" and not set(UNWANTED) & set(self.history.struck)
-        # (An error that code of the product takes for another one's is none that leaves its task.)
+        # (If the provider's code catches the injected error, the error does not leave the task.)
         kinds = set(self.history.struck)
         is_caught = "retry_policy" in kinds and not airflow.row.is_failed_by_policy
         is_caught |= "exception" in kinds and airflow.row.state == "running"
-        is_caught |= "run_ends_alone" in kinds  # Airflow schedules nothing of it any more.
+        is_caught |= "run_ends_alone" in kinds  # Airflow no longer schedules the run's tasks.
         if not self._may_be_left() and not is_tried_again and not is_waited_for and not is_caught:
             self._violated(f"is stuck, {airflow.row.state}")
 
     def _check(self) -> None:
-        """Check what must hold once all is quiet."""
+        """Check the invariants of a finished history."""
         self._check_what_runs()
         self._check_what_was_started()
         self._check_how_it_ended()
@@ -190,7 +190,7 @@ class Run:
         running = [n for n in held if not service.operations[n].done(now) and not self._is_forgotten(n)]
         if running and row.state in TERMINAL and not self._may_be_left():
             self._violated(f"{', '.join(running)} runs on, and its task is {row.state}")
-        # (A callback that has to wait for Airflow twice is ended by the dag-processor.)
+        # (The dag-processor ends a callback that waits for a slow Airflow twice.)
         is_ended_before = self.history.struck.count("airflow_slow") > 1 and "notifier" in self.plan.cleaner
         is_ended_before |= self.plan.cleaner == "collector" and "run_deleted" in self.history.struck
         if not is_ended_before and (left := self.cleaner.known & set(running)):
@@ -216,7 +216,7 @@ class Run:
             and not self.plan.holder.startswith("cancel")
         ):
             self._violated(f"nobody has ended the task, and it is {row.state}")
-        raced = self.struck_at < math.inf and "operations_end" in self.history.struck  # Before they were cancelled.
+        raced = self.struck_at < math.inf and "operations_end" in self.history.struck  # They may end before the cancel.
         if self.exports and not raced:
             ended_well = [
                 name
@@ -230,8 +230,8 @@ class Run:
 
     def _check_how_it_ended(self) -> None:
         service, row, held = self.world.service, self.airflow.row, self._held()
-        # (The cancel operator's trigger resumes its task as soon as any other provider's does; and what stands still
-        # cannot end in time.)
+        # (The cancel operator's trigger resumes its task as soon as other providers' triggers do; and a suspended
+        # process cannot end in time.)
         may_be_taken = self.plan.holder.startswith("cancel") or "worker_stood_still" in self.history.struck
         if self.airflow.was_taken_for_lost and not may_be_taken:
             self._violated("a task was resumed so soon that it was taken for lost")
@@ -253,48 +253,48 @@ class Run:
             self._violated(f"an error of its own: {self.airflow.errors[0]}")
 
     def _is_forgotten(self, name: str) -> bool:
-        """Whether an earlier try has left an operation, and the latest one was ended before it had found it again.
+        """Whether an earlier try left an operation, and the latest try ended before it had found the operation again.
 
-        Before 3.3 nothing but the `requestId` leads from a try to the one before it where the task has no retries,
-        nor does anything where the run is deleted (docs/results/lifecycle.md).
+        Only the `requestId` leads to the operation before 3.3 if the task has no retries, and after the run was
+        deleted (docs/results/reliability.md).
         """
         airflow = self.airflow
         is_another_trys = self.world.service.operations[name].created < airflow.row.started
         remembers = (airflow.version.has_store or self.plan.retries) and airflow.row.state != "removed"
-        if self.plan.holder.startswith("changing"):  # Nor does a `requestId` lead to what is not asked for again.
+        if self.plan.holder.startswith("changing"):  # No `requestId` leads to an export that is not requested again.
             remembers = remembers and name in airflow.remembered
         return is_another_trys and not remembers and name not in airflow.recorded()
 
     def _may_be_left(self) -> bool:
-        """Whether docs/results/lifecycle.md has *stale* for it."""
+        """Whether an operation may keep running: a documented limit, or no code of the provider could run."""
         if self.airflow.was_unheard and self.plan.holder.startswith("sensor"):
-            return True  # It was started elsewhere, and this task had nothing to do with it yet.
-        if self.plan.cleaner == "collector":  # It can only miss a run that was deleted before it has looked at it.
+            return True  # Another task started it, and the sensor's code has not run yet.
+        if self.plan.cleaner == "collector":  # It only misses a run that was deleted before its first pass.
             return "run_deleted" in self.history.struck
         if self.plan.holder == "sensor, reschedule":
-            return True  # Asleep, none of our code runs.
+            return True  # While the sensor sleeps, none of the provider's code runs.
         if self.was_between:
-            return True  # The collector cancels them; or the next try, which knows them.
-        # Somebody has ended the task when nobody was left who could cancel, or nobody could be asked to.
+            return True  # The collector cancels them, or the next try, which has their names.
+        # A user ended the task when no process or trigger was left that could cancel, or none could be told to.
         kinds = set(self.history.struck)
         if "run_ends_alone" in kinds:
             return True  # Airflow itself does not end the task.
         if LEAVES_NOBODY & kinds and len(kinds) > 1:
             return True
-        # An evicted worker has left it to the next try, and somebody has ended the task after its last question.
+        # An evicted worker left them to the next try, and a user ended the task after the last request for its state.
         was_asked_before = math.inf > self.struck_at >= self.airflow.asked_at > -math.inf
         if "worker_sigterm" in kinds and self.plan.retries and was_asked_before:
             return True
-        # Its time was over while Earth Engine was away: its next try sees one cancelled, and leaves the others.
+        # A sensor timed out while Earth Engine was down: its next try sees one cancelled operation, and leaves others.
         if self.plan.holder.startswith("sensor") and "earth_engine_away" in kinds and TRIED_AGAIN & kinds:
             return True
-        # Between the last question and the deferral, before 3.3: "some hundredths of a second are left".
+        # Before 3.3, some hundredths of a second lie between the last request and the deferral.
         was_refused = self.struck_at >= self.airflow.refused_after > -math.inf
         return was_refused and not self.airflow.version.stops_after_refusal
 
 
 def replay(plan: Plan) -> History:
-    """Carry a plan out, and print what happened."""
+    """Carry out a plan, and print its timeline and its violations."""
     history = Run(plan).carry_out()
     print("\n".join(history.timeline))
     print("\n".join(history.violations) or "all as promised")

@@ -1,4 +1,4 @@
-"""Who holds operations in a history: every operator and sensor, where it waits."""
+"""The holders of operations in a history: each operator and sensor, by where it waits."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class TwoExports(ExportingOperator):
 
 
 class Function(ExportingOperator):
-    """Start two exports by itself, with time in between, as a function of `@task.earth_engine` may."""
+    """Start two exports in its function, some seconds apart, as a function of `@task.earth_engine` may."""
 
     def first(self, context: Any) -> int:
-        """Return the number of the first one."""
+        """Return the number of the first export."""
         del context
         return 0
 
@@ -67,14 +67,14 @@ class Function(ExportingOperator):
 
 
 class Changing(Function):
-    """The same; each try leaves out what the one before it has made first, and makes another one."""
+    """Do the same; later tries leave out the first try's first export, and start another one."""
 
     def first(self, context: Any) -> int:
         return min(context["ti"].try_number, 2) - 1
 
 
 class Waves(ExportingOperator):
-    """Start two exports, one after the other has ended, as `max_active_operations` has it."""
+    """Start two exports, the second one after the first has ended, because of `max_active_operations`."""
 
     def execute(self, context: Any) -> Any:
         exports = [Export("image", {**BODY, "description": f"mine {n}"}) for n in range(2)]
@@ -86,7 +86,7 @@ class Waves(ExportingOperator):
         return self.start_and_wait(context, function)
 
 
-#: Who holds operations: how its operator is made, given those that were started elsewhere.
+#: The holders. Each returns its operator, given the names of operations that were started elsewhere.
 HOLDERS: dict[str, Callable[[list[str]], Any]] = {
     "export, worker": lambda _: export(deferrable=False),
     "export, deferred": lambda _: export(deferrable=True),
@@ -107,5 +107,5 @@ HOLDERS: dict[str, Callable[[list[str]], Any]] = {
     ),
 }
 
-#: How many each of them starts.
+#: How many exports a holder starts.
 EXPORTS = {"export": 1, "two exports": 2, "function": 2, "changing": 3, "waves": 2, "decorator": 2}

@@ -1,7 +1,7 @@
-"""Faults that were really made in the product, or nearly; the model has to find each of them.
+"""Faults that the provider really had, or nearly had; the model must find each of them.
 
-A mutant is a patch of the product's code. `HINTS` says on which holders and versions it is looked for first, so that
-all of them are found in a minute.
+A mutant is a patch of the provider's code. It names the holders, versions and strikes with which it is looked for, so
+that the search is short.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
 class Mutant:
     """A fault.
 
-    :param patches: what is replaced: of what, its name, by what.
-    :param holders: that are tried, in this order.
-    :param versions: of Airflow, of which those of the running interpreter are tried.
-    :param strikes: that are tried; all of them by default.
-    :param cleaner: who cleans up after the task.
-    :param before: what strikes before them, one after the other.
-    :param later: how many steps before them.
+    :param patches: replacements: an object, an attribute's name, and the new value.
+    :param holders: the holders to try, in this order.
+    :param versions: the versions of Airflow to try, as far as the running interpreter has them.
+    :param strikes: the strikes to try; all of them by default.
+    :param cleaner: the cleaner.
+    :param before: strikes before each of these, at consecutive steps.
+    :param later: how many steps these come after the first of `before`.
     """
 
     name: str
@@ -72,12 +72,12 @@ async def nothing_async(*_: Any, **__: Any) -> None:
 
 
 def never(value: Any) -> property:
-    """Return an attribute that is always so, whatever is written to it."""
+    """Return a property that always has a value, and ignores writes."""
     return property(lambda _self: value, nothing)
 
 
 def instead(event: Event, rule: Any) -> tuple[Any, str, Any]:
-    """Return a patch of the decision: another rule for an event, which may ask the right one."""
+    """Return a patch of the decision: another rule for an event, which may call the right rule."""
     right = decision._RULES[event]
     return decision, "_RULES", {**decision._RULES, event: lambda situation: rule(situation, right)}
 
@@ -87,7 +87,7 @@ def _takes_a_deferral_for_an_end(situation: Situation, right: Any) -> Outcome:
 
 
 def _calls_again(self: Any, context: Any, _event: Any) -> Any:
-    """`ExportingOperator.start_more` as it was: it calls the function once more."""
+    """`ExportingOperator.start_more` as it once was: it calls the function again."""
     return self.execute(context)
 
 
@@ -96,19 +96,19 @@ def always(outcome: Outcome) -> Any:
 
 
 def without(**known: Any) -> Any:
-    """Return a rule that does not know something."""
+    """Return a rule that replaces facts of the situation."""
     return lambda situation, right: right(replace(situation, **known))
 
 
 @contextmanager
 def _cancelled_before_it_is(self: Any) -> Iterator[None]:
-    """`Ending._cancelling` that knows of nothing that is still to be done."""
+    """`Ending._cancelling` that sets the phase CANCELLED before the cancel."""
     self.phase = Phase.CANCELLED
     yield
 
 
 def _told_at_once(names: Any, **_: Any) -> Any:
-    """`cancel_and_confirm` that believes its own request."""
+    """`cancel_and_confirm` that reports a requested cancel as confirmed."""
     results = yield from cancelling.request_cancels(names)
     return [cancelling.CancelResult(result.name, cancelling.CancelOutcome.CANCELLED) for result in results]
 
@@ -464,7 +464,7 @@ MUTANTS = [
 
 
 def histories(mutant: Mutant, versions: tuple[str, ...]) -> Iterator[Plan]:
-    """Yield the plans in which a mutant is looked for."""
+    """Yield the plans with which a mutant is looked for."""
     for version in [version for version in mutant.versions if version in versions]:
         for plan in singles(mutant.holders, [version], mutant.cleaner):
             if mutant.before and plan.strikes:
@@ -476,7 +476,7 @@ def histories(mutant: Mutant, versions: tuple[str, ...]) -> Iterator[Plan]:
 
 
 def find(mutant: Mutant, versions: tuple[str, ...]) -> History | None:
-    """Return the first history in which a mutant is found."""
+    """Return the first history that finds a mutant."""
     with ExitStack() as stack:
         for target, name, value in mutant.patches:
             stack.enter_context(mock.patch.object(target, name, value, create=True))

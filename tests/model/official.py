@@ -1,4 +1,4 @@
-"""The official client in the model: it is the real one, and its requests end in the world's Earth Engine."""
+"""The real official client in the model; the world's Earth Engine receives its requests."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ CREDENTIALS = AnonymousCredentials()
 
 try:
     from ee import _state
-except ImportError:  # Before 1.7, it has no module for what it has been initialised with.
+except ImportError:  # Before 1.7, the client keeps its state in `ee.data`.
     _NAMES = "api_base_url tile_base_url cloud_api_base_url cloud_api_key cloud_api_user_project cloud_api_resource"
     _NAMES += " cloud_api_resource_raw cloud_api_client_version credentials http_transport initialized requests_session"
     _INITIALISED = [(ee.data, f"_{name}", getattr(ee.data, f"_{name}")) for name in _NAMES.split()]
 else:
     _INITIALISED = [(_state, "_state", None)]
 
-#: The client is a process's own: what it has been initialised with, and what the product has replaced in it.
+#: Each process has its own client: its state, and the functions that the provider replaces.
 _REPLACED = (
     (ee.data, "_execute_cloud_call"),
     (ee.data, "get_persistent_credentials"),
@@ -43,19 +43,19 @@ GLOBALS = [*_INITIALISED, *((module, name, getattr(module, name)) for module, na
 
 
 def tiles() -> None:
-    """Start two exports as people do, with time in between."""
+    """Start two exports as users do, some seconds apart."""
     for number in range(2):
         ee.batch.Export.image.toCloudStorage(ee.Image(1), f"mine {number}", bucket="b", scale=1000).start()
         time.sleep(3.0)
 
 
 def decorated(**how: Any) -> Any:
-    """Return the task of such a function."""
+    """Return a `@task.earth_engine` task that calls `tiles`."""
     return _EarthEngineDecoratedOperator(task_id="task", python_callable=tiles, op_args=(), op_kwargs={}, **how)
 
 
 def sender(world: World) -> Any:
-    """Return what stands for `InterceptingTransport._send`."""
+    """Return the replacement for `InterceptingTransport._send`."""
 
     def send(_transport: Any, uri: str, method: str, body: Any, headers: Any) -> tuple[Any, bytes]:
         del headers

@@ -1,4 +1,4 @@
-"""Where the product's own code ends in the model: the clock, threads, transports, and what is asked of Airflow."""
+"""Replaces what the provider's code uses in the model: the clock, threads, transports, and requests to Airflow."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ try:
 except ImportError:
     pass
 
-# What a killed process has left behind is finalised some day, and then complains that its world is gone.
+# Objects of a killed process are finalised later, and then raise errors because their world is gone.
 sys.unraisablehook = lambda _unraisable: None
 
 ACCOUNT = Account(f"{ENDPOINT}/v1", CREDENTIALS, PROJECT)
@@ -71,7 +71,7 @@ class _AsyncSession:
 
 
 def _questions(world: World, airflow: Airflow) -> dict[str, Any]:  # noqa: C901 (a dozen of them)
-    """Return what the product asks of Airflow, by the name in `base`."""
+    """Return replacements for the provider's requests to Airflow, by the function's name in `base`."""
 
     def state(_ti: Any) -> str:
         airflow.asked_at = world.now
@@ -169,8 +169,8 @@ def _sync_to_async(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a list of what is replaced)
-    """Let the product's code run in a world."""
+def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a list of replacements)
+    """Run the provider's code in a world."""
 
     class VirtualDatetime(datetime):
         @classmethod
@@ -206,7 +206,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
     def find_orphans(operations: list[Operation], _: Any) -> dict[str, str]:
         return orphans_among((str(one.name) for one in operations), airflow.holdings() if operations else ())
 
-    # Of Airflow 2, which asks its database when a sensor was rescheduled first.
+    # In Airflow 2, this module queries the database for a sensor's first reschedule.
     sensor_module = importlib.import_module(sensors.BaseSensorOperator.__module__)
     zones = sensor_module.timezone
     patches: list[tuple[Any, str, Any]] = [

@@ -1,4 +1,4 @@
-"""What strikes at a step of a history, in the words of the vocabulary, and what is still wanted after that."""
+"""Strikes: events at a step of a history, in the words of the vocabulary, by whether operations are still needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from airflow_model import Airflow
 
-#: What can happen at a step. After these, nothing that the task held before is wanted any more …
+#: Strikes after which the task no longer needs its operations.
 UNWANTED: dict[str, Callable[[Airflow], None]] = {
     "task_marked_failed": lambda airflow: airflow.mark("failed"),
     "task_marked_success": lambda airflow: airflow.mark("success"),
@@ -24,13 +24,13 @@ UNWANTED: dict[str, Callable[[Airflow], None]] = {
     "retry_policy": lambda airflow: airflow.fail(by_policy=True),
     "run_ends_alone": lambda airflow: airflow.end_run_alone(),
 }
-#: … and after this one it is, if another try follows.
+#: Strikes after which the task needs its operations only if another try follows.
 EITHER: dict[str, Callable[[Airflow], None]] = {
     "worker_sigterm": lambda airflow: airflow.worker.go(kill=False),
     "process_sigterm": lambda airflow: airflow.worker.interrupt(),
     "exception": lambda airflow: airflow.fail(),
 }
-#: After these it is wanted.
+#: Strikes after which the task still needs its operations.
 WANTED: dict[str, Callable[[Airflow], None]] = {
     "worker_lost_sight_of": lambda airflow: airflow.worker.is_lost_sight_of(),
     "worker_stood_still": lambda airflow: airflow.worker.stands_still(),
@@ -47,10 +47,10 @@ WANTED: dict[str, Callable[[Airflow], None]] = {
 }
 STRIKES = UNWANTED | EITHER | WANTED
 
-#: What passes, and of which a sensor's task must take no notice.
+#: Temporary faults, which must not cost a sensor a try.
 FAULTS = {"request_lost", "answer_lost", "request_refused", "earth_engine_away"}
 
-#: After these, nobody may be there to cancel when somebody ends the task.
+#: After these, there may be no process or trigger that cancels when a user ends the task.
 LEAVES_NOBODY = {
     "worker_sigkill",
     "worker_lost_sight_of",
@@ -60,6 +60,6 @@ LEAVES_NOBODY = {
     "airflow_slow",
 }
 
-#: After these, the next try goes on with what could not be cancelled in time.
+#: After these, the next try continues with operations that could not be cancelled in time.
 TIMEOUTS = {"execution_timeout", "trigger_timeout"}
 TRIED_AGAIN = TIMEOUTS | {"worker_sigterm"}

@@ -1,4 +1,4 @@
-"""The product's own code in a model of Airflow: what must hold, holds whatever strikes; what is broken, is found."""
+"""The provider's own code in a model of Airflow: its invariants hold after each strike, and known faults are found."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from strikes import STRIKES
 if TYPE_CHECKING:
     from airflow_model import Airflow
 
-#: Of the strikes at a step, one of so many is tried here; all of them, and pairs, by `make explore`.
+#: One in this many strikes at a step is tried here; `make explore` tries all of them, and pairs.
 A_FEW, FEWER = 18, 36
 
-#: Random histories, besides.
+#: How many random histories are tried.
 EXAMPLES = 400
 
 
 def fail_with(failing: list[History]) -> None:
-    """Say what went wrong, so that a person can read it, and how to see it again."""
+    """Fail with the timeline and the violations of a history, and the line that replays it."""
     for history in failing:
         pytest.fail("\n".join(["", *history.timeline, "", *history.violations, f"In tests/model: {history.plan}"]))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("holder", HOLDERS)
-def test_whatever_strikes_at_whichever_step(holder: str, version: str) -> None:
+def test_the_invariants_hold_after_a_strike_at_any_step(holder: str, version: str) -> None:
     found = explore(singles([holder], [version], every=A_FEW * ONE_OF if holder == SLOW else A_FEW))
 
     assert found.histories > 20
@@ -41,7 +41,7 @@ def test_whatever_strikes_at_whichever_step(holder: str, version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("cleaner", [name for name in CLEANERS if name])
-def test_whatever_strikes_and_somebody_cleans_up(cleaner: str, version: str) -> None:
+def test_the_invariants_hold_after_a_strike_with_each_cleaner(cleaner: str, version: str) -> None:
     found = explore(singles(("function, deferred", "sensor, reschedule"), [version], cleaner, every=FEWER))
 
     assert found.histories > 20
@@ -50,22 +50,22 @@ def test_whatever_strikes_and_somebody_cleans_up(cleaner: str, version: str) -> 
 
 @hypothesis.settings(AT_RANDOM, max_examples=EXAMPLES, derandomize=True)
 @hypothesis.given(plans())
-def test_whatever_strikes_twice_and_more(plan: Plan) -> None:
+def test_the_invariants_hold_after_random_strikes(plan: Plan) -> None:
     history = Run(plan).carry_out()
 
     fail_with([history] if history.violations else [])
 
 
 @pytest.mark.skipif("3.3" not in VERSIONS, reason="found on 3.3")
-def test_what_was_found_at_random_once() -> None:
-    """A kill while a try reads what the last one has left, of a worker that Airflow has lost sight of."""
+def test_the_invariants_hold_in_a_random_history_that_once_failed() -> None:
+    """A try whose heartbeats were lost is killed while it reads what the last try left."""
     strikes = ((7, "earth_engine_away"), (28, "triggerer_sigterm"), (32, "worker_lost_sight_of"))
 
     assert Run(Plan("two exports, worker", "3.3", strikes)).carry_out().violations == []
 
 
 @pytest.mark.skipif("3.3" not in VERSIONS, reason="before it, nothing remembers what the last try has left")
-def test_a_kill_amid_the_question_what_the_last_try_has_left() -> None:
+def test_a_kill_while_the_task_reads_what_the_last_try_left() -> None:
     away_for_long = ((11, "earth_engine_away"), (21, "earth_engine_away"))
 
     history = Run(Plan("function, deferred", "3.3", (*away_for_long, (38, "run_deleted")))).carry_out()
@@ -75,8 +75,8 @@ def test_a_kill_amid_the_question_what_the_last_try_has_left() -> None:
 
 @pytest.mark.skipif("2.11" not in VERSIONS, reason="found on 2.11")
 @pytest.mark.parametrize("holder", ["export, deferred", "function, deferred"])
-def test_a_second_sigterm_does_not_end_what_the_first_one_cancels(holder: str) -> None:
-    """Airflow 2's handler raises, amid whatever goes on."""
+def test_a_second_sigterm_does_not_stop_the_cancel_of_the_first_one(holder: str) -> None:
+    """Airflow 2's handler raises an exception in whatever code is running."""
     steps = range(10, 30)
 
     histories = [
@@ -90,8 +90,8 @@ def test_a_second_sigterm_does_not_end_what_the_first_one_cancels(holder: str) -
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("holder", ["export, worker", "function, deferred", "sensor, poking"])
-def test_a_task_that_is_ended_while_it_waits_for_airflows_answer_is_still_wanted(holder: str, version: str) -> None:
-    """Its database is away, so a record takes its time, and the heartbeats do not come through."""
+def test_the_next_try_keeps_the_operations_of_a_task_that_ends_while_airflow_is_slow(holder: str, version: str) -> None:
+    """Airflow's database is down: a record takes long to write, and heartbeats fail."""
     steps = range(min(45, steps_of(holder, version)))
 
     found = explore(
@@ -105,8 +105,8 @@ def test_a_task_that_is_ended_while_it_waits_for_airflows_answer_is_still_wanted
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("holder", ["export, deferred", "function, deferred"])
-def test_a_process_whose_trigger_may_have_begun_does_not_stay_for_an_answer(holder: str, version: str) -> None:
-    """Its trigger resumes the task after ten seconds, and Airflow takes for lost what has not ended by then."""
+def test_a_process_whose_trigger_may_have_begun_does_not_wait_for_airflow(holder: str, version: str) -> None:
+    """The trigger resumes the task after ten seconds; Airflow considers the task lost if its process still runs."""
     steps = range(12, steps_of(holder, version))
 
     found = explore(
@@ -120,7 +120,7 @@ def test_a_process_whose_trigger_may_have_begun_does_not_stay_for_an_answer(hold
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("holder", ["export, worker", "function, deferred", "sensor, poking"])
-def test_what_a_user_ends_while_earth_engine_is_away_is_cancelled_all_the_same(holder: str, version: str) -> None:
+def test_operations_are_cancelled_if_a_user_ends_the_task_while_earth_engine_is_away(holder: str, version: str) -> None:
     steps = range(0, min(45, steps_of(holder, version)), 2)
 
     found = explore(
@@ -134,9 +134,7 @@ def test_what_a_user_ends_while_earth_engine_is_away_is_cancelled_all_the_same(h
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("holder", ["export, deferred", "sensor, deferred"])
-def test_what_a_run_that_has_ended_holds_is_cancelled_although_its_task_still_counts_as_running(
-    holder: str, version: str
-) -> None:
+def test_operations_of_an_ended_run_are_cancelled_although_their_task_is_running(holder: str, version: str) -> None:
     def end_run_alone(airflow: Airflow) -> None:
         airflow.want_no_more()
         airflow.run_state = "failed"
@@ -154,7 +152,7 @@ def test_what_a_run_that_has_ended_holds_is_cancelled_although_its_task_still_co
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("holder", ["export, deferred", "function, deferred", "sensor, deferred", "sensor, reschedule"])
-def test_a_worker_that_stood_still_cancels_nothing_of_its_next_trys(holder: str, version: str) -> None:
+def test_a_suspended_worker_cancels_no_operation_of_its_next_try(holder: str, version: str) -> None:
     found = explore(Plan(holder, version, ((step, "worker_stood_still"),)) for step in range(steps_of(holder, version)))
 
     fail_with([shortest(history) for history in found.failing[:1]])
@@ -162,9 +160,7 @@ def test_a_worker_that_stood_still_cancels_nothing_of_its_next_trys(holder: str,
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("holder", ["export, deferred", "function, deferred", "sensor, deferred"])
-def test_what_an_evicted_worker_has_left_is_cancelled_where_a_user_acts_before_its_end(
-    holder: str, version: str
-) -> None:
+def test_an_evicted_workers_operations_are_cancelled_if_a_user_acts_before_it_ends(holder: str, version: str) -> None:
     steps = range(min(45, steps_of(holder, version)))
 
     found = explore(
@@ -179,7 +175,7 @@ def test_what_an_evicted_worker_has_left_is_cancelled_where_a_user_acts_before_i
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("later", [0, 1])
-def test_an_export_that_is_being_started_as_its_worker_goes_is_the_next_trys(later: int, version: str) -> None:
+def test_the_next_try_keeps_an_export_that_was_being_started_when_the_worker_ended(later: int, version: str) -> None:
     undisturbed = Run(Plan("export, worker", version)).carry_out()
     [line] = [line for line in undisturbed.timeline if "POST projects/p/image:export" in line]
     run = Run(Plan("export, worker", version, ((int(line.split()[1]) + later, "worker_sigterm"),)))
@@ -192,7 +188,7 @@ def test_an_export_that_is_being_started_as_its_worker_goes_is_the_next_trys(lat
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_timeout_amid_a_start_does_not_wait_for_an_answer_that_nobody_hears(version: str) -> None:
+def test_a_timeout_during_a_start_does_not_wait_for_a_response_that_no_code_receives(version: str) -> None:
     amid_the_second_start = Plan("decorator, deferred", version, ((12, "execution_timeout"),))
 
     assert Run(amid_the_second_start).carry_out().violations == []
@@ -200,7 +196,7 @@ def test_a_timeout_amid_a_start_does_not_wait_for_an_answer_that_nobody_hears(ve
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_fault_is_found(mutant: Mutant) -> None:
+def test_the_model_finds_a_known_fault(mutant: Mutant) -> None:
     if not set(mutant.versions) & set(VERSIONS):
         pytest.skip("it concerns other versions of Airflow")
 

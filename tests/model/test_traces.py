@@ -1,4 +1,4 @@
-"""The model is true to Airflow: what was seen of a real task can be seen of one in the model."""
+"""The model behaves like Airflow: it can reproduce the traces of real tasks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ KEPT = [trace for trace in read() if trace.is_in_model and trace.minor_version i
 
 
 @pytest.mark.parametrize("trace", KEPT, ids=str)
-def test_what_was_seen_of_a_real_task_can_happen_in_the_model(trace: Trace) -> None:
+def test_the_model_can_reproduce_the_trace_of_a_real_task(trace: Trace) -> None:
     assert accepts(trace) is not None, " → ".join(f"{what} ({moment:g} s)" for moment, what in trace.seen)
 
 
-def test_a_trace_of_something_that_cannot_happen_is_refused() -> None:
+def test_an_impossible_trace_is_refused() -> None:
     impossible = ((0.0, "try 1"), (1.0, "~~~"), (2.0, "deferred"), (3.0, "export"))
 
     assert accepts(Trace(f"{VERSIONS[0]}.0", "export_deferred", "task_marked_failed", impossible)) is None

@@ -1,4 +1,4 @@
-"""Matrix, model, moments, soak and traces call the same thing by the same word."""
+"""Matrix, model, moments, soak and traces use the same word for the same event."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_mutants_and_cleaners_name_strikes() -> None:
     assert set(named) - STRIKES.keys() == set()
 
 
-def test_nothing_is_said_twice_and_no_word_is_unused() -> None:
+def test_no_sentence_is_repeated_and_no_word_is_unused() -> None:
     used = {word for words in WORDS.values() for word in words} | {"left_alone"}
 
     assert len(set(SENTENCES.values())) == len(SENTENCES)

@@ -1,8 +1,8 @@
-"""Traces of real runs, and whether the model can do the same: what it cannot is wrong in it, or news about Airflow.
+"""Traces of real runs, and whether the model can reproduce them; if not, the model is wrong about Airflow.
 
-A trace is what could be seen from outside, in its order: tries that begin, deferrals, exports that are started, what
-happened to the task, cancels that are asked for, how the task ended. `tests/system/tracing.py` has written those of the
-lifecycle matrix and of the soak down.
+A trace lists what is visible from outside, in order: tries that begin, deferrals, exports that are started, what
+happened to the task, requested cancels, and how the task ended. `tests/system/tracing.py` writes the traces of the
+lifecycle matrix and of the soak.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from tracing import STRUCK, TRACES, in_order
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Seconds by which a real cancel may come later, or sooner, after what happened than one of the model's: Airflow's
-#: scheduler looks every 15 s for triggers whose time is over.
+#: Seconds by which the delay from an event to the cancel may differ from the model's: Airflow's scheduler looks for
+#: timed-out triggers every 15 s.
 TOLERANCE = 20.0
 
-#: Seconds that a cancel takes in the matrix, where the cancel operator is the holder; between two looks of a triggerer,
-#: which may have much to do; and that a worker takes for a DAG's file, where twenty do so at once.
+#: In seconds: how long a cancel takes in the matrix if the cancel operator is the holder; between two passes of a
+#: triggerer, which may be busy; and how long a worker takes to parse a DAG's file, while twenty may do so at once.
 CANCEL_SECONDS, TRIGGERER, PARSING = 20.0, (1.0, 3.0), (1.0, 5.0)
 
-#: The model's names of the matrix' holders.
+#: The model's holders for the holders of the matrix and of the soak.
 HOLDERS = {
     "cancel_running": "cancel, worker",
     "cancel_deferred": "cancel, deferred",
@@ -55,7 +55,7 @@ HOLDERS = {
     },
 }
 
-#: Those of the matrix' events that are a strike of the model's.
+#: Events of the matrix with the same name as a strike of the model.
 SAME = (
     "task_cleared",
     "task_marked_failed",
@@ -72,7 +72,7 @@ SAME = (
     "triggerer_sigterm",
     "triggerer_sigkill",
 )
-#: The model's strikes for the matrix' events; of two, the second comes while the first lasts.
+#: The model's strikes for the matrix's events. The second of two happens while the first lasts.
 EVENTS: dict[str, tuple[str, ...]] = {event: (event,) for event in SAME} | {
     "run_cleared": ("task_cleared",),
     "worker_evicted": ("worker_sigterm",),
@@ -92,7 +92,7 @@ EVENTS: dict[str, tuple[str, ...]] = {event: (event,) for event in SAME} | {
     "nothing": (),
 }
 
-#: Those of which the DAG's author has asked for a retry.
+#: Events in whose cells the DAG's author has set a retry.
 RETRIED = {
     "worker_evicted",
     "worker_lost_sight_of",
@@ -102,15 +102,15 @@ RETRIED = {
     "celery_sigkill",
 }
 
-#: A deferred task runs out of its time in the triggerer.
+#: A deferred task times out in the triggerer.
 _IN_TRIGGERER = {"execution_timeout": "trigger_timeout"}
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What was seen of one task.
+    """The trace of one task.
 
-    :param seen: what, and when, in seconds.
+    :param seen: when, in seconds, and what.
     """
 
     version: str
@@ -123,7 +123,7 @@ class Trace:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """What was seen, in its order; what nothing was done to was not struck."""
+        """What was seen, in order; without the event, if it has no strike in the model."""
         struck = {STRUCK} if not EVENTS.get(self.event) else set()
         return in_order(self.seen, leave_out=struck)
 
@@ -133,11 +133,11 @@ class Trace:
 
     @property
     def is_in_model(self) -> bool:
-        """Whether the model knows such a holder, and such an event."""
+        """Whether the model knows the holder and the event."""
         return self.holder in HOLDERS and self.event in EVENTS
 
     def plans(self) -> Iterator[Plan]:
-        """Yield the plans of which one must be like it: the same strikes, at any step."""
+        """Yield the plans of which one must match the trace: its strikes at any step."""
         holder = HOLDERS[self.holder]
         strikes = EVENTS[self.event]
         if holder.endswith("deferred"):
@@ -155,7 +155,7 @@ class Trace:
 
 
 def run_of(plan: Plan) -> Run:
-    """Return a run of the model, with operations as the matrix has them."""
+    """Return a run of the model, whose operations behave as in the matrix."""
     run = Run(plan)
     if plan.holder.startswith("cancel"):
         for name in run.mine:
@@ -165,10 +165,10 @@ def run_of(plan: Plan) -> Run:
 
 
 def seen_in_model(plan: Plan, triggerer: float, parsing: float) -> list[tuple[float, str]]:
-    """Carry a plan out, and return what could be seen of it.
+    """Carry out a plan, and return what is visible from outside.
 
-    :param triggerer: seconds between two looks of the triggerer.
-    :param parsing: seconds that a worker takes for the DAG's file.
+    :param triggerer: seconds between two passes of the triggerer.
+    :param parsing: seconds that a worker takes to parse the DAG's file.
     """
     run = run_of(plan)
     with (
@@ -192,7 +192,7 @@ def seen_in_model(plan: Plan, triggerer: float, parsing: float) -> list[tuple[fl
 
 
 def accepts(trace: Trace) -> Plan | None:
-    """Return a plan whose history is like a trace, as far as that goes; None if there is none."""
+    """Return a plan whose history begins like a trace; None if there is none."""
     wanted = trace.words
     for plan, triggerer, parsing in product(trace.plans(), TRIGGERER, PARSING):
         seen = seen_in_model(plan, triggerer, parsing)
@@ -207,7 +207,7 @@ def _is_in_time(real: Any, seen: Any) -> bool:
 
 
 def _delay(seen: Any) -> float | None:
-    """Seconds from what happened to the first cancel after it."""
+    """Return the seconds from the event to the first cancel after it."""
     struck = min((moment for moment, what in seen if what == STRUCK), default=None)
     if struck is None:
         return None
@@ -216,7 +216,7 @@ def _delay(seen: Any) -> float | None:
 
 
 def read() -> list[Trace]:
-    """Return the traces that are kept."""
+    """Return the stored traces."""
     return [
         Trace(one["version"], one["holder"], one["event"], tuple((moment, what) for moment, what in one["seen"]))
         for file in sorted(TRACES.glob("*.json"))

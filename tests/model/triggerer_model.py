@@ -19,7 +19,7 @@ class Loop(asyncio.SelectorEventLoop):
 
     def __init__(self, world: World) -> None:
         self._world = world
-        #: It was killed: nothing that still runs in it reaches the world.
+        #: Whether it was killed: its code has no further effect then.
         self.is_dead = False
         super().__init__()
         self.set_exception_handler(lambda *_: None)
@@ -28,7 +28,7 @@ class Loop(asyncio.SelectorEventLoop):
         return self._world.now
 
     def pump(self) -> None:
-        """Run what can run now."""
+        """Run all callbacks that are due."""
         for _ in range(10_000):
             if self.is_dead or not (self._ready or (self._scheduled and self._scheduled[0]._when <= self._world.now)):
                 return
@@ -48,7 +48,7 @@ class Triggerer:
         self.loop: Loop | None = Loop(airflow.world)
         self.old_loops: list[Loop] = []
         self.running: dict[int, tuple[Any, asyncio.Task[None]]] = {}
-        #: The number of the last trigger whose code runs.
+        #: The number of the last trigger whose code has started.
         self.begun = 0
         airflow.world.after(TRIGGERER, self._looks)
 
@@ -95,15 +95,15 @@ class Triggerer:
         self._resume(number, self.airflow.row.next_method, self.airflow.row.next_kwargs | {"event": payload})
 
     def times_out(self, number: int) -> None:
-        """Let the time of a deferral be over, if it is still waited for."""
+        """Time out a deferral, if the task still waits for it."""
         error = "Trigger/execution timeout" if self.airflow.is_2 else "Trigger timeout"
         self._resume(number, "__fail__", {"error": error})
 
     def _resume(self, number: int, method: str, kwargs: dict[str, Any]) -> None:
         row = self.airflow.row
         if row.state == "deferred" and row.trigger_number == number:
-            # The scheduler hears some seconds later that the process has ended, and takes a task for lost that it has
-            # resumed before that.
+            # The scheduler learns some seconds later that the process has ended. If the task resumes before that, the
+            # scheduler considers it lost.
             ended_at = row.process.ended_at if row.process is not None else -math.inf
             self.airflow.was_taken_for_lost |= self.world.now - ended_at < HEARS_OF_DEFERRAL and method != "__fail__"
             row.state, row.next_method, row.next_kwargs = "scheduled", method, kwargs
@@ -111,11 +111,11 @@ class Triggerer:
             self.world.after(SCHEDULER, self.airflow.worker.start)
 
     def stop(self, *, kill: bool) -> None:
-        """Let the triggerer go, and come back."""
+        """Stop the triggerer; it starts again some seconds later."""
         if self.loop is None:
             return
         loop, self.loop = self.loop, None
-        if not kill:  # It cancels what runs in it, and gives it some seconds.
+        if not kill:  # On SIGTERM, it cancels its triggers, and gives them some seconds.
             for _, task in self.running.values():
                 task.cancel()
         loop.is_dead = kill
@@ -124,9 +124,9 @@ class Triggerer:
         self.world.after(AWAY, self._comes_back)
 
     def is_late(self) -> None:
-        """Let another triggerer have the trigger, since this one's heartbeats are late; this one goes on.
+        """Move the trigger to another triggerer, because this one's heartbeats are late; this one continues.
 
-        Airflow 3.3.2 tells it that a user has acted, then.
+        Airflow 3.3.2 then reports a user's action to the trigger.
         """
         number = self.airflow.row.trigger_number
         if self.loop is None or self.airflow.row.state != "deferred" or number not in self.running:
@@ -143,11 +143,11 @@ class Triggerer:
         self.loop = Loop(self.world)
 
     def loops(self) -> list[Loop]:
-        """Return the event loops in which something can happen."""
+        """Return the event loops that still run."""
         return [loop for loop in (self.loop, *self.old_loops) if loop is not None and not loop.is_dead]
 
     def close(self) -> None:
-        """End it all."""
+        """Close all event loops."""
         for loop in filter(None, (self.loop, *self.old_loops)):
             loop.is_dead = True
             for task in asyncio.all_tasks(loop):
@@ -157,7 +157,7 @@ class Triggerer:
             loop.close()
 
     def time_out(self) -> None:
-        """Let the time of a deferral pass."""
+        """Time out the task's deferral."""
         if self.airflow.row.state == "deferred":
             self.airflow.want_no_more()
             self.times_out(self.airflow.row.trigger_number)

@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from airflow_model import Airflow
 
 
-#: Seconds that a worker takes for the DAG's file.
+#: How long a worker takes to parse the DAG's file, in seconds.
 PARSING = 1.0
 
 
 class TaskTerminated(BaseException):
-    """What Airflow 2 raises in a task at a SIGTERM, after it has called ``on_kill``: no ``Exception`` there either."""
+    """Raised by Airflow 2 in a task on SIGTERM, after ``on_kill``. As in Airflow, it is no ``Exception``."""
 
 
 class FunctionError(Exception):
-    """What a user's function raises.
+    """An error of the user's function.
 
-    :param is_for_good: whether its task's retry policy lets no try follow.
+    :param is_for_good: whether the task's retry policy prevents another try.
     """
 
     def __init__(self, *, is_for_good: bool) -> None:
@@ -49,23 +49,23 @@ class FunctionError(Exception):
 
 
 class Worker:
-    """Runs one try of the task after the other.
+    """Runs the tries of the task, one after the other.
 
-    :param make: makes the task's operator, at each start of a process.
+    :param make: returns the task's operator; called in each process.
     """
 
     def __init__(self, airflow: Airflow, make: Callable[[], Any]) -> None:
         self.airflow, self.world, self._make = airflow, airflow.world, make
 
     def start(self) -> None:
-        """Start a process of the task: of its next try, or one that resumes after a deferral."""
+        """Start a process of the task: for its next try, or to resume it after a deferral or a reschedule."""
         row = self.airflow.row
         if self.airflow.run_state not in ("running", "queued") or row.state not in ("scheduled", "up_for_reschedule"):
             return
         if not row.next_method and row.state != "up_for_reschedule":
             row.try_number += 1
             self.airflow.seen.append((self.world.now, f"try {row.try_number}"))
-            self.airflow.xcoms[TASK].clear()  # Airflow deletes them as a try begins.
+            self.airflow.xcoms[TASK].clear()  # Airflow deletes them when a try begins.
             self.airflow.first_started = self.world.now
         if row.state != "up_for_reschedule" and not row.next_method:
             row.started = self.world.now
@@ -85,10 +85,10 @@ class Worker:
             self._ended(process, state)
 
     def _finalize(self, process: Process, state: str) -> None:
-        """Report how a task ends, and call the listeners: what Airflow does at the end of a task's process.
+        """Report how a task ends, and call the listeners, as Airflow does at the end of a task's process.
 
-        Airflow 3's supervisor writes down that a task is to be tried again, or has succeeded, at once, and that it has
-        failed or is skipped once its process has ended; Airflow 2 writes all of it at once.
+        Airflow 3's supervisor stores success, up_for_retry and up_for_reschedule at once, and failed and skipped after
+        the process has ended. Airflow 2 stores each state at once.
         """
         if process.ti is None or state == "deferred":
             return
@@ -100,22 +100,22 @@ class Worker:
             if row.process is process and row.state == "running":
                 self._write(process, state)
             elif state == "up_for_retry" and not self.airflow.version.stops_after_refusal:
-                return  # The answer is an error, and the process ends of it.
+                return  # The response is an error, which ends the process.
         self._before_stopping(process)
 
     def _before_stopping(self, process: Process) -> None:
         for listener in list(process.listeners):
-            with suppress(TaskTerminated):  # It is told again, and ends.
+            with suppress(TaskTerminated):  # A second SIGTERM ends the listener.
                 listener.before_stopping(None)
 
     def _execute(self, method: str, kwargs: dict[str, Any], process: Process) -> None:
         context = self.airflow.context()
         process.ti = context["ti"]
-        process.after_failure = self.airflow.row.after_failure  # Airflow tells a task as it begins.
+        process.after_failure = self.airflow.row.after_failure  # Airflow determines it when the task starts.
         self.world.step("parses the DAG's file", PARSING)
         operator = process.operator = self._make()
         operator.pre_execute(context)
-        process.is_timed = not method  # A resumption has no time of its own.
+        process.is_timed = not method  # A resumption has no timeout in the process.
         process.is_executing = True
         try:
             operator.resume_execution(method, kwargs, context) if method else operator.execute(context)
@@ -142,7 +142,7 @@ class Worker:
         except (AirflowFailException, AirflowSensorTimeout) as error:
             self.world.note(f"     fails for good: {str(error)[:160]}")
             return "failed"
-        except (Exception, AirflowTaskTimeout, TaskTerminated) as error:  # noqa: BLE001 (whatever it is, Airflow fails the task)
+        except (Exception, AirflowTaskTimeout, TaskTerminated) as error:  # noqa: BLE001 (Airflow fails the task on any error)
             self.world.note(f"     fails: {type(error).__name__} {str(error)[:160]}")
             if isinstance(error, FunctionError):
                 self.airflow.row.is_failed_by_policy = error.is_for_good
@@ -176,7 +176,7 @@ class Worker:
         return "deferred"
 
     def _ended(self, process: Process, state: str) -> None:
-        """A process has ended by itself, and says how."""
+        """Store the state of a process that has ended by itself."""
         row = self.airflow.row
         process.alive = False
         process.ended_at = self.world.now
@@ -189,7 +189,7 @@ class Worker:
             self._write(process, state)
 
     def _write(self, process: Process, state: str) -> None:
-        """Write down how a try has ended, and let what follows of it follow."""
+        """Store how a try has ended, and schedule a next try or a reschedule."""
         row = self.airflow.row
         row.state = state
         if state == "success":
@@ -222,7 +222,7 @@ class Worker:
         self.world.after(SCHEDULER, self.start)
 
     def heartbeat(self, process: Process) -> None:
-        """Let the supervisor learn what has become of the task meanwhile, and kill it if it is not wanted."""
+        """Send a heartbeat; terminate the process if Airflow no longer runs the task in it."""
         if not process.is_running or process.is_to_end:
             return
         if self.world.now < process.still_until:
@@ -235,7 +235,7 @@ class Worker:
         self.terminate(process)
 
     def terminate(self, process: Process) -> None:
-        """SIGTERM, and SIGKILL some seconds later."""
+        """Send SIGTERM, and SIGKILL some seconds later."""
         self.world.note(f"{process.kind}: gets SIGTERM")
         process.is_to_end = True
 
@@ -255,7 +255,7 @@ class Worker:
         return handler
 
     def interrupt(self) -> None:
-        """Send SIGTERM to the task's process alone: no SIGKILL follows, and on Airflow 3 it lives on."""
+        """Send SIGTERM to the task's process alone: no SIGKILL follows, and on Airflow 3 the process continues."""
         process = self.airflow.row.process
         if process is None or not process.is_running or process.is_to_end or process.operator is None:
             return
@@ -271,14 +271,14 @@ class Worker:
                 self._next_try()
 
     def go(self, *, kill: bool) -> None:
-        """Kill the worker, or tell it to end."""
+        """Kill or terminate the worker."""
         row, process = self.airflow.row, self.airflow.row.process
         if process is None or not process.is_running:
             return
         if kill:
             process.kill()
         else:
-            if row.after_failure == "failed" and row.state == "running":  # Nobody follows.
+            if row.after_failure == "failed" and row.state == "running":  # No other try follows.
                 self.airflow.want_no_more()
             self.terminate(process)
 
@@ -296,7 +296,7 @@ class Worker:
                 self._failed()
 
     def stands_still(self) -> None:
-        """Let a worker's machine stand still until its next try has gone on with what it did; then both do."""
+        """Suspend a worker's machine until the next try has taken over its work; then both continue."""
         process = self.airflow.row.process
         if process is None or not process.is_running or process.is_to_end or process.still_until > self.world.now:
             return
@@ -304,7 +304,7 @@ class Worker:
         self.world.after(HEARTBEAT_TIMEOUT, lambda: self._is_missed(process, is_gone=False))
 
     def is_lost_sight_of(self) -> None:
-        """Miss the heartbeats of a worker that goes on, and let the next try follow."""
+        """Fail a running worker's try, because the scheduler misses its heartbeats; the worker continues."""
         row, process = self.airflow.row, self.airflow.row.process
         if row.state == "running" and process is not None and process.is_running:
             self.world.note("scheduler: has lost sight of it")

@@ -1,7 +1,7 @@
-"""Virtual time, processes that can be struck at each step, and an Earth Engine: what the model of Airflow stands on.
+"""The base of the Airflow model: a virtual clock, processes, and an emulated Earth Engine.
 
-A process is a set of greenlets, one for each of its threads. Whatever the product's code asks of the world (a request,
-an XCom, a sleep) ends in `World.step`, which counts, writes the timeline, lets a strike happen, and lets others go on.
+A process is a set of greenlets, one for each of its threads. A request, an XCom access or a sleep of the provider's
+code calls `World.step`: it counts, writes the timeline, runs the strike of this step, and lets other threads run.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 PROJECT = "p"
 
-#: Seconds that a request to Earth Engine takes, and a question to Airflow.
+#: How long a request to Earth Engine and one to Airflow take, in seconds.
 REQUEST, QUESTION = 0.05, 0.01
 
 
 class Dead(BaseException):
-    """A process that was killed does nothing any more; whatever of it still runs ends with this."""
+    """Raised at the next step of a killed process, so that its code has no further effect."""
 
 
 class Process:
-    """A process: its threads, the signals that wait for its main one, and what the product keeps in it."""
+    """A process: its threads, the pending signals of its main thread, and the provider's global state in it."""
 
     def __init__(self, world: World, kind: str) -> None:
         self.world, self.kind = world, kind
@@ -48,21 +48,21 @@ class Process:
         self.listeners: list[Any] = []
         #: The task instance in its context.
         self.ti: Any = None
-        #: As what it ends if it fails, and when a sensor that is rescheduled begins again.
+        #: The state after a failure, and when a rescheduled sensor starts again.
         self.after_failure, self.rescheduled_to = "failed", 0.0
-        #: What it runs, whether that is amid `execute` or a resumption, and whether it has an `execution_timeout` now.
+        #: Its operator, whether `execute` or a resumption is running, and whether an `execution_timeout` applies now.
         self.operator: Any = None
         self.is_executing = self.is_timed = False
-        #: Whether it has got a signal, and whether that is to end it.
+        #: Whether it has received a signal, and whether Airflow is terminating it.
         self.was_told = self.is_to_end = False
         self.ended_at = float("inf")
-        #: Until when it stands still, as its whole machine does.
+        #: When its suspended machine continues.
         self.still_until = -float("inf")
-        #: What `World.globals` are in it.
+        #: Its values of `World.globals`.
         self.globals = [value for _, _, value in world.globals]
 
     def start(self, work: Callable[[], None]) -> None:
-        """Start a thread; the first one is the main one, which gets the signals."""
+        """Start a thread. The first one is the main thread, which receives the signals."""
 
         def run() -> None:
             with suppress(Dead):
@@ -82,13 +82,13 @@ class Process:
         return self.alive and not self.main.dead
 
     def signal(self, handler: Callable[[], None]) -> None:
-        """Let a handler run amid whatever the main thread does."""
+        """Interrupt the main thread with a signal handler."""
         self.was_told = True
         self.signals.append(handler)
         self.world.at(self.world.now, lambda: self.world.resume(self.main))
 
     def kill(self) -> None:
-        """SIGKILL: nothing that the process still does reaches the world."""
+        """Send SIGKILL: the process's code has no further effect."""
         if self.alive:
             self.world.note(f"{self.kind}: is gone")
             self.ended_at = self.world.now
@@ -96,9 +96,9 @@ class Process:
 
 
 class World:
-    """The clock, the queue of what happens when, and Earth Engine.
+    """The clock, the queue of scheduled calls, and Earth Engine.
 
-    :param strikes: what happens at which step, by the step's number.
+    :param strikes: what to call before a step, by the step's number.
     """
 
     def __init__(self, strikes: dict[int, Callable[[], None]]) -> None:
@@ -113,42 +113,42 @@ class World:
         self.service = Service(Behaviour(pending_seconds=0, run_seconds=60, cancel_seconds=2))
         self.service._random.seed(1)
         self.service.clock = _Clock(self)
-        #: Called at each request that Earth Engine has acted on.
+        #: Called after each request that Earth Engine has carried out.
         self.watchers: list[Callable[[str, str, Process | None], None]] = []
-        #: What becomes of the next request: ``lost before``, ``lost after``, ``refused``, ``slow``.
+        #: The faults of the next requests: ``lost before``, ``lost after``, ``refused``.
         self.faults: deque[str] = deque()
-        #: When a request met one of them last.
+        #: When a request last met a fault.
         self.last_fault = 0.0
-        #: Seconds that the next answers of Airflow take.
+        #: How long the next responses of Airflow take, in seconds.
         self.slow_answers: list[float] = []
         self.current: Process | None = None
-        #: What each process has for itself, though it is one here: modules' attributes, and what they are at first.
+        #: Module attributes of which each simulated process has its own value: module, name, initial value.
         self.globals: list[tuple[Any, str, Any]] = [(store, "_written", None)]
-        #: How many questions to Airflow each thread is amid: a signal handler runs amid another.
+        #: How many requests to Airflow each thread waits for: a signal handler may send one while another is open.
         self._asking: Counter[greenlet] = Counter()
 
     # Time.
 
     def at(self, moment: float, call: Callable[[], None]) -> None:
-        """Let something happen at a time."""
+        """Schedule a call at a time."""
         heappush(self._queue, (moment, next(self._numbers), call))
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:
-        """Let something happen later."""
+        """Schedule a call after some seconds."""
         self.at(self.now + seconds, call)
 
     def next_moment(self) -> float:
-        """Return when something happens next."""
+        """Return the time of the next scheduled call."""
         return self._queue[0][0] if self._queue else float("inf")
 
     def happen(self) -> None:
-        """Let the next thing happen."""
+        """Run the next scheduled call."""
         moment, _, call = heappop(self._queue)
         self.now = max(self.now, moment)
         call()
 
     def resume(self, thread: greenlet) -> None:
-        """Let a thread go on until it waits for something."""
+        """Run a thread until it waits."""
         process: Process = thread.process
         if thread.dead or not process.alive:
             return
@@ -165,7 +165,7 @@ class World:
         self.current = None
 
     def wait(self, is_over: Callable[[], bool], deadline: float = float("inf")) -> None:
-        """Let others go on until something is so, or a time has come; signals interrupt it, and it goes on."""
+        """Let other threads run until a condition is true or the deadline has passed; run signal handlers meanwhile."""
         thread = getcurrent()
         process: Process = thread.process
         if deadline < float("inf"):
@@ -180,7 +180,7 @@ class World:
                 return
 
     def sleep(self, seconds: float) -> None:
-        """Sleep; something can happen in the middle of it, too."""
+        """Sleep. More than a second has two steps: at its start and in its middle."""
         self.check()
         if getcurrent() is self.hub:
             return
@@ -194,18 +194,18 @@ class World:
     # Steps.
 
     def note(self, what: str) -> None:
-        """Write the timeline."""
+        """Add a line to the timeline."""
         self.timeline.append(f"{self.now - self._began:8.2f}  {what}")
 
     def check(self) -> None:
-        """Let nothing that is dead go on."""
+        """Stop the code of a killed process or event loop."""
         if self.current is not None and not self.current.alive:
             raise Dead
         if self.current is None and getattr(asyncio._get_running_loop(), "is_dead", False):
             raise Dead
 
     def strike(self, what: str) -> None:
-        """Count a step, and let happen what is to happen before it."""
+        """Count a step, and run the strike before it."""
         number = self.steps
         self.steps += 1
         self.note(f"{number:3}  {self.current.kind if self.current else 'triggerer'}: {what}")
@@ -214,7 +214,7 @@ class World:
             self.check()
 
     def step(self, what: str, seconds: float = QUESTION) -> None:
-        """Do something in the world, which takes a moment."""
+        """Carry out a step, which takes some time."""
         self.check()
         thread = getcurrent()
         asks = seconds == QUESTION
@@ -229,34 +229,34 @@ class World:
 
     @property
     def is_asking(self) -> bool:
-        """Whether the code that a signal handler has interrupted, in whose thread it runs, is asking Airflow."""
+        """Whether the running signal handler has interrupted a request of its thread to Airflow."""
         return self._asking[getcurrent()] > 0
 
     # Threads.
 
     def start_thread(self, work: Callable[..., None], args: tuple[Any, ...]) -> None:
-        """Stand for `_thread.start_new_thread`."""
+        """Replace `_thread.start_new_thread`."""
         assert self.current is not None
         self.current.start(lambda: work(*args))
 
     def lock(self) -> Any:
-        """Stand for a lock of each process."""
+        """Replace a lock of each process."""
         return _Lock(self)
 
     def queue(self) -> Any:
-        """Stand for `queue.SimpleQueue`."""
+        """Replace `queue.SimpleQueue`."""
         return _Queue(self)
 
     # Earth Engine.
 
     def end_all(self) -> None:
-        """Let the task's operations end now."""
+        """End the task's operations now."""
         for name, operation in self.service.operations.items():
             if operation.description.startswith("mine") and not operation.done(self.now):
                 self.service.finish(name)
 
     def answer(self, request: Request) -> Response | NoResponse:
-        """Let Earth Engine act on a request."""
+        """Return Earth Engine's response to a request."""
         fault = self.faults.popleft() if self.faults else ""
         if fault:
             self.last_fault = self.now
@@ -290,14 +290,14 @@ class World:
         raise AssertionError(request)
 
     def send(self, request: Request) -> Response | NoResponse:
-        """Stand for a transport that blocks."""
+        """Replace a blocking transport."""
         self.step(f"{request.method} {request.path}", REQUEST / 2)
         answer = self.answer(request)
         self.step("  … its answer", REQUEST / 2)
         return answer
 
     async def send_async(self, request: Request) -> Response | NoResponse:
-        """Stand for a transport on an event loop."""
+        """Replace a transport on an event loop."""
         self.check()
         self.strike(f"{request.method} {request.path}")
         await asyncio.sleep(REQUEST / 2)
@@ -316,7 +316,7 @@ class _Clock:
 
 
 class _Lock:
-    """A lock that each process has for itself."""
+    """A lock that is separate for each process."""
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -1,4 +1,4 @@
-"""The assets that an emulated Earth Engine has: what exports and imports have written, and nobody has taken away."""
+"""The assets of an emulated Earth Engine: those that exports and imports have written, and no request has deleted."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from airflow_ee_provider.emulator.faults import ApiError
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator.service import Service
 
-#: Where tests write theirs.
+#: The folder to which tests write assets.
 ASSETS = "projects/earth-demo/assets"
 
 
 class Assets:
-    """Lets a service answer for assets: ``get``, ``delete``, ``move`` and whatever else is asked of one."""
+    """Makes a service respond to requests about assets: ``get``, ``delete``, ``move`` and others."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

@@ -1,4 +1,4 @@
-"""Time that passes at once, for what the drivers of requests wait for."""
+"""Clocks for the drivers of requests, on which sleeps take no real time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class QuickTime:
-    """Stands for the module `time` in the drivers: a sleep is over at once, and its seconds have passed."""
+    """Replaces the module `time` in the drivers: a sleep ends at once, and the clock advances by its seconds."""
 
     def __init__(self) -> None:
         self.slept = 0.0
@@ -32,7 +32,7 @@ class QuickTime:
 
 
 def let_time_fly(monkeypatch: pytest.MonkeyPatch) -> QuickTime:
-    """Let nothing sleep that a driver is to let sleep; between two attempts nothing is waited."""
+    """Make the drivers' sleeps end at once, and remove the waits between two attempts."""
     clock = QuickTime()
     monkeypatch.setattr(drivers, "time", clock)
     monkeypatch.setattr(retries.BACKOFF.jitter, "uniform", lambda *_: 0.0)
@@ -40,13 +40,13 @@ def let_time_fly(monkeypatch: pytest.MonkeyPatch) -> QuickTime:
 
 
 def run_quickly(coroutine: Coroutine[Any, Any, Any], clock: QuickTime) -> Any:
-    """Run a coroutine in which a sleep is over at once, and its seconds have passed; time-outs keep to real time."""
+    """Run a coroutine whose sleeps end at once and advance the clock; timeouts use real time."""
     sleep = asyncio.sleep
 
     async def sleep_quickly(seconds: float) -> None:
         until = clock.monotonic() + seconds
         await sleep(min(seconds, 0.01))
-        clock.slept += max(0.0, until - clock.monotonic())  # Those that sleep side by side sleep the same seconds.
+        clock.slept += max(0.0, until - clock.monotonic())  # Parallel sleeps share the same seconds.
 
     with mock.patch.object(asyncio, "sleep", sleep_quickly):
         return asyncio.run(coroutine)

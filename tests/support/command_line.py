@@ -1,4 +1,4 @@
-"""The command line in this process."""
+"""Runs the package's command line in this process."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class Done:
 
 
 class CommandLine:
-    """Runs a command in this process; the program itself is started by two tests only, since it takes seconds."""
+    """Runs a command in this process; only two tests start the program itself, which takes seconds."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch, self._capfd = monkeypatch, capfd
 
     def __call__(self, *arguments: str, answer: str | StringIO = "") -> Done:
-        self._monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")  # What a command sets ends with the test.
+        self._monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")  # Restored after the test, as a command sets it.
         self._monkeypatch.setattr(sys, "stdin", StringIO(answer) if isinstance(answer, str) else answer)
         self._capfd.readouterr()
         code, said = 0, ""
         try:
             main(list(arguments))
-        except SystemExit as ended:  # Python prints a text, and ends with 1.
+        except SystemExit as ended:  # For a text, Python prints it, and exits with 1.
             code, said = (1, ended.code) if isinstance(ended.code, str) else (int(ended.code or 0), "")
         captured = self._capfd.readouterr()
         return Done(code, captured.out, captured.err + said)

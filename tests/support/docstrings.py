@@ -1,4 +1,4 @@
-"""A docstring of the package as Markdown: its text, and its fields."""
+"""Parses the package's docstrings, and returns their text and fields as Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIELD = re.compile(r"^:(\w+)(?: (\w+))?: (.*?)(?=^:|\Z)", re.MULTILINE | re.DOT
 
 @dataclass(frozen=True)
 class Described:
-    """What a docstring has."""
+    """The parts of a docstring, as Markdown."""
 
     text: str
     parameters: dict[str, str]
@@ -21,7 +21,7 @@ class Described:
 
 
 def described(thing: Any) -> Described:
-    """Return what a class's or a function's docstring has."""
+    """Return the parts of a class's or a function's docstring."""
     doc = inspect.cleandoc(thing.__doc__ or "")
     text, fields, rest = doc.partition("\n:") if not doc.startswith(":") else ("", "\n:", doc[1:])
     parameters, raises, returns = {}, {}, ""
@@ -42,6 +42,6 @@ def markdown(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Return a field's text on one line, without the mark that the list has apart."""
+    """Return a field's text on one line, without ``(templated)``, which the pages show separately."""
     text = re.sub(r"\s*\(templated\)", "", " ".join(markdown(text).split()))
     return text if text.endswith((".", "!")) else f"{text}."

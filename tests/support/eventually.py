@@ -1,4 +1,4 @@
-"""What has to become true, in a while."""
+"""Waits for a condition to become true."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def eventually(condition: Callable[[], bool], what: str, *, within: float = 600.0) -> None:
-    """Wait until a condition is true; fail after so many seconds, saying what was waited for."""
+    """Wait until a condition is true; after ``within`` seconds, fail with a message that names it."""
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, f"waited {within:g} s for {what}"

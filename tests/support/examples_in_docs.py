@@ -1,4 +1,4 @@
-"""Fill the code blocks of README and docs that come from example_dags: ``python tests/support/examples_in_docs.py``.
+"""Fills the code blocks of README and docs that come from example_dags: ``python tests/support/examples_in_docs.py``.
 
 Above a block stands ``<!-- example_dags/FILE.py -->`` for the whole file, ``<!-- example_dags/FILE.py#top -->`` for the
 lines above its first DAG, or ``<!-- example_dags/FILE.py#DAG_ID -->`` for one DAG and the comment above it.
@@ -24,7 +24,7 @@ def filled(page: str) -> str:
 
 
 def example(path: Path, part: str | None) -> str:
-    """Return an example's code, or a part of it, without what only the file needs: its docstring, linters' comments.
+    """Return an example's code, or a part of it, without the file's docstring and linters' comments.
 
     :raises LookupError: if the file has no such DAG.
     """

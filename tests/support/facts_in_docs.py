@@ -62,7 +62,7 @@ def _line_of(source: str, name: str) -> int:
 
 
 def _comment_above(source: str, line_number: int) -> str:
-    """Return the ``#:`` comment that stands above a line."""
+    """Return the ``#:`` comment above a line."""
     comment: list[str] = []
     for line in reversed(source.splitlines()[: line_number - 1]):
         if not (match := re.match(r"\s+#: ?(.*)", line)):

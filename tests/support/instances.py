@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass
 class TaskInstance:
-    """A task instance with XComs, as a task's context has it; what Airflow says of others is not in it."""
+    """A task instance with XComs, as in a task's context; it knows only its own XComs."""
 
     dag_id: str = "dag"
     run_id: str = "run"
@@ -26,6 +26,6 @@ class TaskInstance:
 
 
 class Store(dict[str, Any]):
-    """What a task's `task_state_store` can do."""
+    """A task's `task_state_store`."""
 
     set = dict.__setitem__

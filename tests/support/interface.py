@@ -1,4 +1,4 @@
-"""``make interface``: the reference, ``docs/reference``, read from the classes: a page for each, and others.
+"""``make interface``: writes the reference, ``docs/reference``, from the classes: a page for each, and others.
 
 Parameters, types and defaults come from the signatures, texts from the docstrings; `EXAMPLES` has a value for each
 parameter, and a test makes the classes with it.
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 
-#: What the documents call with parameters.
+#: The classes whose parameters the reference lists, by a short name.
 CLASSES: dict[str, Any] = {
     "@task.earth_engine": _EarthEngineDecoratedOperator,
     "export": EarthEngineExportOperator,
@@ -49,7 +49,7 @@ CLASSES: dict[str, Any] = {
     "hook": EarthEngineHook,
 }
 
-#: A value of each parameter.
+#: An example value for each parameter.
 EXAMPLES = {
     "operation_names": '"projects/my-project/operations/FNVLBTDLZP474YXJJ7QLFRMH"',
     "scope": '"run"',
@@ -95,7 +95,7 @@ EXAMPLES = {
     "select_all": "True",
     "dry_run": "True",
 }
-#: What is on where others are off.
+#: Example values that differ for a class, as its defaults do.
 FLIPPED = {"sensor": {"cancel_on_kill": "True", "cancel_on_timeout": "True", "cancel_on_failure": "True"}}
 
 #: Defaults that the signature does not have.
@@ -105,7 +105,7 @@ DEFAULTS = {
     "timeout": "7 days",
 }
 
-#: Types that are plainer than in the signature.
+#: Types that are shown simpler than in the signature.
 TYPES = {
     "operation_names": "str | list[str]",
     "names": "str | list[str]",
@@ -118,7 +118,7 @@ TYPES = {
     "keep": "str | list[str]",
 }
 
-#: Of Airflow's sensors.
+#: The text about the ``timeout`` of Airflow's sensors.
 TIMEOUT = "Maximum time to wait, in seconds. After it, the sensor fails without a retry, as all Airflow sensors do."
 
 
@@ -218,7 +218,7 @@ PAGES = (
 
 
 def parameters_of(cls: Any) -> dict[str, inspect.Parameter]:
-    """Return the parameters that a class and its bases of this package have; an operator lists its own."""
+    """Return the parameters of a class and its bases in this package; for an operator, those of its own class only."""
     found: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:
         if base.__module__.startswith("airflow_ee_provider") and "__init__" in vars(base):
@@ -232,13 +232,13 @@ def parameters_of(cls: Any) -> dict[str, inspect.Parameter]:
 
 
 def type_of(parameter: inspect.Parameter) -> str:
-    """Return a parameter's type without what only templates and absence add to it."""
+    """Return a parameter's type, without the ``str`` of a template and without ``None``."""
     parts = {part.strip() for part in str(parameter.annotation).split("|")} - {"None"}
     return " | ".join(sorted(parts - {"str"} or parts))
 
 
 def example_of(name: str, kind: str) -> str:
-    """Return a value of a parameter, as code."""
+    """Return a parameter's example value, as code."""
     return FLIPPED.get(kind, {}).get(name, EXAMPLES.get(name, ""))
 
 
@@ -326,7 +326,7 @@ def _function(name: str, function: Callable[..., Any], level: str, *, method: bo
     ).strip()
 
 
-#: The hooks' methods that are for the tasks of this package.
+#: The hooks' methods that only this package's tasks use.
 FOR_TASKS = ("start_once", "start_all", "cancel_what_is_left", "read_operations", "wait_for_room")
 
 
@@ -410,7 +410,7 @@ def _first_sentence(text: str) -> str:
 
 
 def pages() -> dict[str, str]:
-    """Return all pages by the names of their files."""
+    """Return all pages by file name."""
     listed = [f"- [{page.title}]({page.file}.md): {_first_sentence(described(page.described).text)}" for page in PAGES]
     listed += [f"- [{_title(render())}]({file}.md): {text}" for file, (text, render) in OTHERS.items()]
     listed.append("- [Metrics](../metrics.md): Counters, timings and gauges.")

@@ -1,4 +1,4 @@
-"""An HTTP server on this machine, for whatever a test wants answered."""
+"""An HTTP server on this machine, whose responses a subclass defines."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class LoopbackServer:
-    """Answers in a thread of its own; a context manager.
+    """Responds in a thread of its own; a context manager.
 
-    :param tls: wraps its socket.
+    :param tls: the context that wraps the server's socket, for HTTPS.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -39,7 +39,7 @@ class LoopbackServer:
         self.url = f"http{'s' if tls else ''}://{'localhost' if tls else '127.0.0.1'}:{self.port}"
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        """Answer a request."""
+        """Respond to a request: with status 404, unless a subclass overrides this."""
         request.send_error(404)
 
     def __enter__(self) -> Self:
@@ -54,7 +54,7 @@ class LoopbackServer:
 
 
 def send(request: BaseHTTPRequestHandler, body: bytes, status: int = 200) -> None:
-    """Send an answer."""
+    """Send a response."""
     request.send_response(status)
     request.send_header("Content-Length", str(len(body)))
     request.end_headers()

@@ -1,4 +1,4 @@
-"""Answers of any kind to the requests that concern one of several operations, or to the list of them."""
+"""Generates arbitrary responses to the requests about one of several operations, or to the requests that list them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     import pytest
 
-#: Which requests are answered oddly: those that read the operation, those that cancel it, both, or those for the list.
+#: The requests that get an odd response: those that read the operation, cancel it, read or cancel it, or list all.
 PLACES = ("read", "cancel", "read and cancel", "list")
 
-#: Seconds, of a clock on which only sleeps take time, for which an actor may sleep: the page has two minutes.
+#: Seconds for which an actor may sleep, on a clock on which only sleeps take time: the page has two minutes.
 LONGEST = 150.0
 
-#: In an answer, the name of the odd operation.
+#: The placeholder, in a response, for the name of the odd operation.
 ITS_NAME = "projects/earth-demo/operations/ODD"
 
 
@@ -60,7 +60,7 @@ def _status_line_error() -> None:
     http.client.HTTPResponse(None)  # type: ignore[arg-type]
 
 
-#: Each raises, from a library's own code.
+#: Functions that each raise an exception from a library's own code.
 RAISING: tuple[Callable[[], None], ...] = (
     _value_error,
     _compiled_error,
@@ -88,7 +88,7 @@ _ERROR = st.fixed_dictionaries({"error": st.fixed_dictionaries({}, optional={"st
 _LIST = st.fixed_dictionaries({"operations": st.lists(_OPERATION, max_size=2)}, optional={"nextPageToken": _JSON})
 BODIES = st.binary(max_size=40) | (_OPERATION | _ERROR | _LIST | _JSON).map(lambda value: json.dumps(value).encode())
 
-#: Lines of an answer's head, right ones and others.
+#: Header lines of a response, valid and invalid ones.
 HEADERS = st.lists(
     st.sampled_from(
         [
@@ -138,9 +138,9 @@ ANSWERS = st.builds(_answer, st.integers(200, 599), HEADERS, BODIES) | st.binary
 
 @dataclass(frozen=True)
 class Odd:
-    """What is odd: requests of which place, and how they are answered.
+    """The requests that get an odd response, and the response.
 
-    :param answer: all that the server sends before it closes the connection; or what raises where the request is sent.
+    :param answer: all bytes that the server sends before it closes the connection; or a function that raises instead.
     """
 
     place: str
@@ -151,7 +151,7 @@ ODD = st.builds(Odd, st.sampled_from(PLACES), ANSWERS | st.sampled_from(RAISING)
 
 
 class OddEarthEngine(LoopbackServer):
-    """Earth Engine, with four operations that run until they are cancelled; what it answers of the first may be odd."""
+    """Earth Engine, with four operations that run until they are cancelled; responses about the first may be odd."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
@@ -165,22 +165,22 @@ class OddEarthEngine(LoopbackServer):
 
     @property
     def connection(self) -> str:
-        """A connection to it, for Airflow."""
+        """An Airflow connection to this server."""
         extra = {"project": "earth-demo", "is_anonymous": True}
         return json.dumps({"conn_type": "earth_engine", "host": self.url, "extra": extra})
 
     def begin(self, odd: Odd, clock: QuickTime) -> None:
-        """Let all operations run again, and something be odd from now on."""
+        """Make all operations run again, and respond oddly from now on."""
         self.odd, self._clock, self._began = odd, clock, clock.slept
         for operation in self.service.operations.values():
             operation.cancel_requested = None
-        # Four operations are worth a list only where that is the odd one.
+        # Four operations are read with a list request only if that is the odd request.
         self._monkeypatch.setattr(reading, "GETS_PER_LIST_PAGE", 2 if odd.place == "list" else 20)
 
     def check(self, said: str, longest: float = LONGEST) -> None:
-        """Assert that all others are cancelled, in a bounded time, and that the odd one is named.
+        """Assert that all other operations are cancelled, in a bounded time, and that the odd operation is named.
 
-        :param said: what the actor has logged or answered.
+        :param said: the actor's log or response.
         :param longest: seconds that it may have slept.
         """
         assert [self.service.state(name) for name in self.names[1:]] == ["CANCELLED"] * 3, said
@@ -188,14 +188,14 @@ class OddEarthEngine(LoopbackServer):
         assert self._clock.slept - self._began <= longest
 
     def _oddly(self, method: str, path: str) -> Odd | None:
-        """Return how a request is answered, if oddly."""
+        """Return the odd response to a request, or None."""
         place = "cancel" if path.endswith(":cancel") else "list" if path.endswith("/operations") else "read"
         is_about_it = place == "list" or path.removesuffix(":cancel") == self.names[0]
         is_odd = self.odd is not None and is_about_it and place in self.odd.place
         return self.odd if is_odd else None
 
     def _raise_where_sent(self) -> None:
-        """Let requests and aiohttp raise where an odd request is to."""
+        """Make requests and aiohttp raise an exception when an odd request is sent."""
         sending, asking = requests.Session.send, aiohttp.ClientSession._request
 
         def meet(method: str, url: Any) -> None:

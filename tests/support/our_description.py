@@ -1,4 +1,4 @@
-"""A plugin of pytest: the official client's own tests read the emulator's description of the API instead of theirs."""
+"""A pytest plugin: the official client's own tests use the emulator's API description instead of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API server of Airflow 3, and its users, without a process of its own."""
+"""The API server of Airflow 3 in this process, and its users."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def api_server() -> Iterator[TestClient]:
 
 
 def cache_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget what the page has read, and who may do what."""
+    """Clear the page's caches of operations and of permissions."""
     monkeypatch.setattr(doors, "_active", of_active())
     monkeypatch.setattr(doors, "_everything", of_everything())
     forget_permissions()
 
 
 def role(name: str) -> dict[str, str]:
-    """Return the headers of a user."""
+    """Return the headers of requests of a user with a role."""
     user = SimpleAuthManagerUser(username=name, role=name)
     return {"Authorization": f"Bearer {get_auth_manager().generate_jwt(user)}"}

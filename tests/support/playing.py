@@ -1,4 +1,4 @@
-"""Play a flow against canned answers: no clock, no socket."""
+"""Runs a flow against canned responses, without a clock and without a socket."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 T = TypeVar("T")
-#: What this machine's clock says: it is noon on 24 November 2026.
+#: The time of the machine's clock: noon on 24 November 2026.
 WALL_CLOCK = 1_795_521_600.0
 
 NAME = "projects/p/operations/ABC"
@@ -32,7 +32,7 @@ NAME = "projects/p/operations/ABC"
 
 @dataclass
 class Played(Generic[T]):
-    """What became of a flow, and what it asked for on the way."""
+    """The outcome of a flow, and the effects that it asked for."""
 
     result: T | None = None
     error: Exception | None = None
@@ -46,11 +46,11 @@ class Played(Generic[T]):
 
 
 def play(flow: Flow[T], answers: Iterable[Any]) -> Played[T]:
-    """Answer one request after the other; time passes only in sleeps, and what goes together goes in turn."""
+    """Respond to the requests in order; time passes only in sleeps, and parallel flows run one after the other."""
     played: Played[T] = Played()
     try:
         played.result = _drive(flow, played, iter(answers))
-    except Exception as error:  # noqa: BLE001 (the tests look at it)
+    except Exception as error:  # noqa: BLE001 (tests check the error)
         played.error = error
     return played
 

@@ -1,6 +1,6 @@
-"""Functions of the shapes that public scripts have, in our own words: each says where its shape is from.
+"""Functions that are modelled on public scripts, and rewritten: each docstring names the source.
 
-Each is short of what its script computes, and has what it asks Earth Engine for and what it relies on.
+Each leaves out its script's computations, and has its requests to Earth Engine and the results that it relies on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from assets import ASSETS
 
-#: Seconds between two looks at a task: 5 to 300 in the scripts.
+#: Seconds between two polls of a task: 5 to 300 in the scripts.
 PAUSE = 0.1
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED")
@@ -32,7 +32,7 @@ def table(description: str) -> Any:
 
 
 def notebook() -> None:
-    """Initialise, or authenticate first; start one, look until it is over, and print how it ended.
+    """Initialize, or authenticate first; start a task, poll it until it has ended, and print its state.
 
     https://github.com/vishnus4059/STAC_common/blob/main/stac_gee_script.py
     """
@@ -51,7 +51,7 @@ def notebook() -> None:
 
 
 def monitor() -> list[str]:
-    """Start several, and look at each until all are over; a failure is printed.
+    """Start several tasks, poll each until all have ended, and return their ids.
 
     https://github.com/nlebovits/gee-urban-clim/blob/main/src/utils/general_utils/monitor_ee_tasks.py
     """
@@ -67,7 +67,7 @@ def monitor() -> list[str]:
 
 
 def pairs() -> None:
-    """Keep the ids, look each up in the list of all tasks, and raise for one that has failed.
+    """Start two tasks, look up their ids in the list of all tasks, and raise an error if one has failed.
 
     https://github.com/CemCanbolat/uhi-forecast-mitigation/blob/main/core/io/task_monitor.py
     """
@@ -88,7 +88,7 @@ def pairs() -> None:
 
 
 def made_again() -> Any:
-    """Make the task again from its id, ask it for its state, and count all tasks.
+    """Make the task again from its id, read its state, and list all tasks.
 
     https://github.com/tam-borine/GEExarray/blob/master/tests/dem_minimal_example.py
     """
@@ -102,7 +102,7 @@ def made_again() -> Any:
 
 
 def few_at_once() -> None:
-    """Start the next one only when fewer than two of one's own are active, and wait for the last ones.
+    """Start a task only when fewer than two others are active, and wait for the last ones.
 
     https://github.com/CooperBigFoot/ETblue-estimation/blob/main/utils/export_image_collection.py
     """
@@ -118,7 +118,7 @@ def few_at_once() -> None:
 
 
 def watched_in_a_thread() -> str:
-    """Let a thread look at the task, and return the id that its status shows.
+    """Poll the task in a thread, and return the id in its status.
 
     https://github.com/openforis/sepal/blob/master/modules/google-earth-engine/docker/src/sepal/export/table_to_drive.py
     """
@@ -139,7 +139,7 @@ def watched_in_a_thread() -> str:
 
 
 def moved_into_place() -> str:
-    """Export beside the old asset, and move the new one into its place; what cannot be moved is passed over.
+    """Export beside the old asset, and move the new one into its place; ignore errors of the move.
 
     https://github.com/samapriya/gee_asset_manager_addon/blob/master/geeadd/batch_mover.py
     """
@@ -159,7 +159,7 @@ def moved_into_place() -> str:
 
 
 def ingested_anew() -> None:
-    """Delete the table if it is there, and ingest a file in its place.
+    """Delete the table if it exists, and ingest a file in its place.
 
     https://github.com/accs-uaa/akveg-map/blob/main/09_data_model/06_Ingest_Training_Data.py
     """
@@ -176,7 +176,7 @@ def ingested_anew() -> None:
 
 
 def ingested_on_arrival() -> dict[str, Any]:
-    """Ingest the file that an event names, over what is there.
+    """Ingest the file that an event names, and overwrite the existing table.
 
     https://github.com/GoogleCloudPlatform/earthengine-bigquery-automation-demo/blob/main/src/ee_upload/main.py
     """
@@ -192,7 +192,7 @@ def ingested_on_arrival() -> dict[str, Any]:
 
 
 def all_cancelled_first(*, starts: bool = True) -> None:
-    """Cancel all that runs, and start afresh.
+    """Cancel all pending and running tasks, and start a new one.
 
     https://github.com/Mckay-Yang/gee-sentinel-ccdc/blob/master/gee_cancel_task.py
     """
@@ -206,7 +206,7 @@ def all_cancelled_first(*, starts: bool = True) -> None:
 
 
 def if_it_is_not_there() -> None:
-    """Export only those of which there is no asset.
+    """Export only the tables for which no asset exists.
 
     https://github.com/ronnyhdez/reclaimed_sites_ab/blob/main/utils/utils.py
     """
@@ -226,7 +226,7 @@ def if_it_is_not_there() -> None:
 
 
 def every_second_one_awaited() -> list[Any]:
-    """Start many, and wait for the last one after every second, by its id.
+    """Start several tasks; after every second one, wait for it, by its id.
 
     https://github.com/gee-community/geetools/issues/64
     """
@@ -242,7 +242,7 @@ def every_second_one_awaited() -> list[Any]:
 
 
 def quarters() -> None:
-    """Start one for each quarter, and leave.
+    """Start a task for each quarter, and do not wait.
 
     https://github.com/energyandcleanair/india_map/blob/main/01_ee-extract/export_surface_pressure.py
     """
@@ -253,7 +253,7 @@ def quarters() -> None:
 
 
 def course() -> int:
-    """Ask for the ids of a collection's images, and export each.
+    """Read the ids of a collection's images, and export each image.
 
     https://github.com/spatialthoughts/courses/blob/master/docs/end-to-end-gee-output/03_export_a_collection.md
     """

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of the task of a DAG run that is called ``task``, and what the run wrote."""
+    """The state and result of the task ``task`` of a DAG run, and the run's log."""
 
     state: str
     result: Any

@@ -1,4 +1,4 @@
-"""What was sent to an emulated Earth Engine, in order, in the words of the tests."""
+"""Lists the requests to an emulated Earth Engine, in order, as short texts for tests."""
 
 from __future__ import annotations
 

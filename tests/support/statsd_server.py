@@ -1,4 +1,4 @@
-"""A StatsD server on this machine, that keeps what it is told."""
+"""A StatsD server on this machine that keeps the metrics it receives."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class StatsdServer:
         self._socket.close()
 
     def settings(self) -> dict[str, str]:
-        """Return what lets an Airflow send its metrics here, with tags."""
+        """Return the settings that make Airflow send its metrics here, with tags."""
         return {
             "AIRFLOW__METRICS__STATSD_ON": "True",
             "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""What tasks have recorded, asked for and deleted in Airflow's database, whichever of its tables a version has."""
+"""Checks and deletes the records of tasks in Airflow's database, whichever tables the Airflow version has."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def has_stored() -> bool:
 
 
 def forget_what_is_stored() -> None:
-    """Leave records in the XComs alone, as before 3.3, and after an upgrade to it."""
+    """Delete the task_state_store, so that only XComs have records, as before 3.3 and after an upgrade to 3.3."""
     from airflow.utils.session import create_session
 
     if (table := task_store_table()) is not None:

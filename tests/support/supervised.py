@@ -1,4 +1,4 @@
-"""What Airflow 3 answers to code of the triggerer, without a triggerer: canned answers."""
+"""Canned responses of Airflow 3's supervisor to code that runs in the triggerer, without a triggerer."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 class Supervisor:
-    """Knows of one task instance, which has no XComs but those that it is given.
+    """A supervisor that knows one task instance, and only the XComs in ``xcoms``.
 
-    :param state: of that one; None where it was cleared.
-    :param errors: how many questions fail first.
+    :param state: the task instance's state; None if it was cleared.
+    :param errors: the number of first requests that fail.
     """
 
-    #: How often each question was asked: an XCom's key, or the kind of message.
+    #: The number of requests, by an XCom's key, or by the type of the message.
     asked: Counter[str]
-    #: XComs by key, each with how often it has to be asked for before it is there.
+    #: XComs by key, each with the number of requests after which it exists.
     xcoms: dict[str, tuple[Any, int]]
 
     def __init__(self, ti: Any, state: str | None, errors: int = 0) -> None:
@@ -26,7 +26,7 @@ class Supervisor:
         self.asked, self.xcoms = Counter(), {}
 
     def send(self, msg: Any) -> Any:
-        """Answer a question."""
+        """Respond to a request."""
         if self._errors:
             self._errors -= 1
             raise RuntimeError("API_SERVER_ERROR")
@@ -49,7 +49,7 @@ class Supervisor:
 
 
 def answer_as_supervisor(monkeypatch: pytest.MonkeyPatch, ti: Any, state: str | None, errors: int = 0) -> Supervisor:
-    """Let what asks Airflow 3 for its task's state be answered."""
+    """Replace the supervisor that code asks for its task's state on Airflow 3."""
     from airflow.sdk.execution_time import task_runner
 
     supervisor = Supervisor(ti, state, errors)

@@ -1,10 +1,10 @@
-"""States of task instances and runs, changed in Airflow's database."""
+"""Changes the states of task instances and runs in Airflow's database."""
 
 from __future__ import annotations
 
 
 def set_states(dag_id: str, task_state: str | None, run_state: str) -> None:
-    """Let the runs of a DAG be in some states, as Airflow's database has them."""
+    """Set the states of a DAG's task instances and runs in Airflow's database."""
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
@@ -15,7 +15,7 @@ def set_states(dag_id: str, task_state: str | None, run_state: str) -> None:
 
 
 def forget_runs() -> None:
-    """Delete all runs: those of other tests are theirs."""
+    """Delete all runs, which other tests have left."""
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session

@@ -1,4 +1,4 @@
-"""A command in a terminal of its own, as a person runs it; Ctrl-C reaches the processes in its foreground."""
+"""Runs a command in a terminal of its own, as a user does; Ctrl-C reaches the foreground processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-#: Makes the terminal its own, so that what is typed there reaches it, and becomes the command.
+#: Makes the terminal the process's controlling terminal, and replaces the process with the command.
 _IN_THE_FOREGROUND = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -25,7 +25,7 @@ CTRL_C, CTRL_D = b"\x03", b"\x04"
 
 
 class Terminal:
-    """Runs a command; a context manager, which ends what is left of it."""
+    """Runs a command; a context manager, which ends the command if it still runs."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: str) -> None:
         self._master, inside = os.openpty()
@@ -44,32 +44,32 @@ class Terminal:
         self._reading.start()
 
     def _read(self) -> None:
-        with suppress(OSError):  # Nobody has the other end any more.
+        with suppress(OSError):  # The other end is closed.
             while shown := os.read(self._master, 65536):
                 self._shown += shown
 
     @property
     def shown(self) -> str:
-        """What a person has seen so far, without the colours."""
+        """The output so far, without colours."""
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", bytes(self._shown).decode(errors="replace"))
 
     @property
     def has_ended(self) -> bool:
-        """Whether the command has."""
+        """Whether the command has ended."""
         return self._process.poll() is not None
 
     def press(self, keys: bytes) -> None:
-        """Type."""
+        """Send keys to the terminal."""
         os.write(self._master, keys)
 
     def __enter__(self) -> Terminal:
-        """Use it."""
+        """Return the terminal."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End what is left."""
+        """End the command, if it still runs, and close the terminal."""
         if not self.has_ended:
             self._process.kill()
         self._process.wait()

@@ -1,4 +1,4 @@
-"""A token server and a service account's key that leads there: google-auth itself, with nothing of Google's."""
+"""A token server, and a service account's key that names it: google-auth runs unchanged, without Google's servers."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from loopback import LoopbackServer, send
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
 
-#: Every access token begins so.
+#: The prefix of all access tokens.
 TOKEN = "ya29.a-token-that-nobody-must-see"  # noqa: S105
 
 
 class TokenServer(LoopbackServer):
-    """Gives out access tokens; a context manager.
+    """Responds with access tokens; a context manager.
 
-    :param expires_in: seconds that a token lives. google-auth replaces one that has less than four minutes left.
+    :param expires_in: seconds that a token is valid. google-auth replaces one that has less than four minutes left.
     """
 
     def __init__(self, expires_in: int = 3600) -> None:
         self.expires_in = expires_in
         self.given = 0
         self.revoked = False
-        #: How it cannot be reached: ``refused`` (the connection is cut), ``503``; empty where it can.
+        #: The kind of outage: ``refused`` (the connection is cut) or ``503``; empty if there is none.
         self.away = ""
         super().__init__()
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -46,12 +46,12 @@ class TokenServer(LoopbackServer):
         }
 
     def airflow_connection(self, host: str, project: str = "earth-demo") -> str:
-        """Return an Airflow connection with that key."""
+        """Return an Airflow connection with the service account's key."""
         extra = {"project": project, "keyfile_dict": json.dumps(self.key())}
         return json.dumps({"conn_type": "earth_engine", "host": host, "extra": extra})
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        """Give a token, or refuse, or be away."""
+        """Respond with a token or an error, or cut the connection."""
         request.rfile.read(int(request.headers["Content-Length"]))
         if self.away == "refused":
             request.connection.shutdown(2)
@@ -66,7 +66,7 @@ class TokenServer(LoopbackServer):
             send(request, json.dumps(answer).encode())
 
 
-#: A workload identity federation's configuration, as Google gives it.
+#: A workload identity federation's configuration, as Google creates it.
 FEDERATION = {
     "type": "external_account",
     "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",

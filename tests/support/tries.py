@@ -1,4 +1,4 @@
-"""Tries of a task of ``@task.earth_engine``, each process of it as Airflow makes it, without an Airflow."""
+"""Runs tries of a task of ``@task.earth_engine`` as Airflow's processes do, without an Airflow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SerialisingInstance(TaskInstance):
-    """A task instance whose XComs are what Airflow makes of them."""
+    """A task instance whose XComs are serialized as in Airflow."""
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = xcom_backend().serialize_value(value)
@@ -36,8 +36,8 @@ class Tries:
     """The tries of one task instance.
 
     :param function: of the task.
-    :param store: Airflow 3.3's, which remembers across tries; None before.
-    :param how: parameters of the task.
+    :param store: the task state store of Airflow 3.3, which survives a try; None before 3.3.
+    :param how: other parameters of the task.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Tries:
         self._make = make or self._decorated
         self._how = {"poll_interval": 0.2, **how}
         self.try_number = 0
-        #: How often this try has been resumed after a deferral, and the triggers for which it has waited.
+        #: The triggers for which this try has waited, one for each deferral.
         self.triggers: list[Any] = []
         self.ti = SerialisingInstance()
 
@@ -57,7 +57,7 @@ class Tries:
         )
 
     def run(self) -> Any:
-        """Carry out the next try, and return the task's value."""
+        """Run the next try, and return the task's result."""
         self.try_number += 1
         self.triggers = []
         self.ti = SerialisingInstance(try_number=self.try_number, max_tries=self._retries)
@@ -73,7 +73,7 @@ class Tries:
                 method, kwargs = deferred.method_name, {"event": asyncio.run(_event_of(deferred.trigger))}
             except Exception as error:
                 is_final = isinstance(error, AirflowFailException) or self.try_number > self._retries
-                task.ending.on_end("failed" if is_final else "up_for_retry")  # As a process's end has Airflow do.
+                task.ending.on_end("failed" if is_final else "up_for_retry")  # Airflow calls it at a process's end.
                 raise
             else:
                 task.ending.on_end("success")
@@ -85,7 +85,7 @@ class Tries:
 
 
 async def _event_of(trigger: Any) -> Any:
-    """Return what a trigger's event carries; it is made again from what Airflow stores of it."""
+    """Return the payload of a trigger's event; the trigger is made again from its serialized form, as in Airflow."""
     path, kwargs = trigger.serialize()
     module, _, name = path.rpartition(".")
     again = getattr(import_module(module), name)(**kwargs)
@@ -95,7 +95,7 @@ async def _event_of(trigger: Any) -> Any:
 
 
 def let_the_first_fail(service: Service, number: int) -> None:
-    """Let the first operations of an emulator fail in a way that is started again.
+    """Make the first operations of an emulator fail with an error after which they are started again.
 
     :param number: how many of them.
     """

@@ -1,4 +1,4 @@
-"""Whether JSON is what a type of ours says."""
+"""Checks JSON against a type of ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddic
 
 
 def mistakes(value: Any, kind: Any, where: str = "") -> list[str]:
-    """Return where a value differs from a `TypedDict`, a list, a union or a plain type; a name too many is one too."""
+    """Return where a value differs from a `TypedDict`, a list, a union or a plain type; an extra key counts, too."""
     if is_typeddict(kind):
         if not isinstance(value, dict):
             return [f"{where}: {value!r} is no object"]
@@ -24,7 +24,7 @@ def mistakes(value: Any, kind: Any, where: str = "") -> list[str]:
             one for index, item in enumerate(value) for one in mistakes(item, get_args(kind)[0], f"{where}[{index}]")
         ]
     kind = type(None) if kind is None else kind
-    # JSON has one kind of number, and true is none.
+    # JSON has one type of number, and `true` is not a number.
     allowed = (int, float) if kind is float else kind
     is_it = kind is Any or (isinstance(value, allowed) and (kind is bool or not isinstance(value, bool)))
     return [] if is_it else [f"{where}: {value!r} is no {kind}"]

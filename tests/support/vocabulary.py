@@ -1,13 +1,13 @@
-"""Events: a word for each, and a sentence.
+"""The vocabulary of events: a name and a sentence for each.
 
-The lifecycle matrix, the model, the moments of a start, the soak and the traces use these words; their pages use the
-sentences. Not each of them can let everything happen: PostgreSQL stops on a real Airflow only, and an answer is lost in
-the model only.
+The lifecycle matrix, the model, the moments of a start, the soak and the traces use these names; their pages use the
+sentences. Not each of them can trigger every event: only on a real Airflow can PostgreSQL stop, and only in the model
+can a response be lost.
 """
 
 from __future__ import annotations
 
-#: To a task, its run, its DAG, by a person or by Airflow.
+#: Events that happen to a task, its run or its DAG, caused by a user or by Airflow.
 TO_A_TASK = {
     "nothing": "nothing",
     "task_cleared": "the task is cleared",
@@ -44,7 +44,7 @@ TO_A_TASK = {
     "left_alone": "the task is marked failed, and its `cancel_on_*` parameters are off",
 }
 
-#: To its worker, which is its process and what supervises it.
+#: Events that happen to the task's worker: its process and the supervisor of that process.
 TO_A_WORKER = {
     "process_sigterm": "only the task's process gets SIGTERM and survives; the task is marked failed later",
     "worker_sigterm": "the worker gets SIGTERM, and SIGKILL after a grace period",
@@ -61,7 +61,7 @@ TO_A_WORKER = {
     "redelivered": "the broker delivers a running task again (`visibility_timeout`)",
 }
 
-#: To Airflow's other parts, and to what they need.
+#: Events that happen to Airflow's other parts, and to services that they need.
 TO_AIRFLOW = {
     "triggerer_sigterm": "the triggerer gets SIGTERM and restarts",
     "triggerer_sigkill": "the triggerer gets SIGKILL and restarts",
@@ -78,7 +78,7 @@ TO_AIRFLOW = {
     "broker_away": "Redis is killed, and restarts after a minute",
 }
 
-#: To Earth Engine, and to what it is asked.
+#: Events that happen to Earth Engine, and to requests to it.
 TO_EARTH_ENGINE = {
     "operations_end": "all operations end",
     "request_lost": "a request is lost before Earth Engine receives it",

@@ -1,4 +1,4 @@
-"""The words that people read in a file of code: docstrings, comments, log lines and errors."""
+"""Extracts the texts for readers from a source file: docstrings, comments, log lines and errors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Methods of a logger, and functions of this package that take a line of a log.
+#: Methods of a logger, and functions of this package whose argument is a log line.
 LOGS = {"debug", "info", "warning", "error", "exception", "critical", "log", "LogMessage", "warn"}
 
 
 def words_in(path: Path) -> list[tuple[int, str]]:
-    """Return the texts of a file that people read, each with its line, without names of code."""
+    """Return the texts for readers in a file, each with its line number, without quoted code."""
     source = path.read_text(encoding="utf-8")
     found = [*_docstrings(ast.parse(source)), *_messages(ast.parse(source)), *_comments(source)]
     return [(line, re.sub(r"``[^`]*``|`[^`]*`|:param \w+:", "", text)) for line, text in found]

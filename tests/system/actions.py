@@ -1,4 +1,4 @@
-"""What happens to a cell of the lifecycle matrix, and how it is done: each returns when, in seconds since the epoch."""
+"""Triggers the events of the lifecycle matrix; each function returns the event's time, in seconds since the epoch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Seconds from a worker's SIGTERM to its SIGKILL.
 GRACE = 10.0
 
-#: Seconds in which Airflow has missed a worker's heartbeats, has begun the next try, and the worker is back.
+#: Seconds until Airflow has missed a worker's heartbeats, the next try has begun, and the worker has resumed.
 LOST_SIGHT = 80.0
 
 
@@ -55,7 +55,7 @@ def kill_worker(cell: Cell, airflow: StandaloneAirflow) -> None:
 
 
 def stop_worker(cell: Cell, airflow: StandaloneAirflow) -> None:
-    """Stop them as Kubernetes stops a pod: ask, and kill after a while of grace."""
+    """Stop both as Kubernetes stops a pod: with SIGTERM, and with SIGKILL after a grace period."""
     process = _process(cell, airflow)
     signal_worker(process, signal.SIGTERM)
     threading.Timer(GRACE, signal_worker, (process, signal.SIGKILL)).start()
@@ -66,7 +66,7 @@ def _process(cell: Cell, airflow: StandaloneAirflow) -> psutil.Process:
 
 
 def signal_worker(process: psutil.Process, sent: signal.Signals) -> None:
-    """Send a signal to a task's process and its supervisor, which runs other tasks once that one has gone."""
+    """Send a signal to a task's process and its supervisor, which runs other tasks once that process has ended."""
     with suppress(psutil.NoSuchProcess):
         if (supervisor := process.parent()) and process.is_running():
             supervisor.send_signal(sent)
@@ -74,12 +74,12 @@ def signal_worker(process: psutil.Process, sent: signal.Signals) -> None:
 
 
 def lose_sight_of_worker(cell: Cell, airflow: StandaloneAirflow) -> float:
-    """Let the task's supervisor sleep until Airflow has begun the next try, and wake up; returns when it will have."""
+    """Suspend the task's supervisor until the next try runs; return the expected time at which it resumes."""
     return _stand_still([_process(cell, airflow).parent()], "running", cell, airflow)
 
 
 def let_worker_stand_still(cell: Cell, airflow: StandaloneAirflow) -> float:
-    """Let supervisor and task sleep until the next try is deferred, and wake up; returns when they will have."""
+    """Suspend supervisor and task until the next try is deferred; return the expected time at which they resume."""
     process = _process(cell, airflow)
     return _stand_still([process.parent(), process], "deferred", cell, airflow)
 
@@ -105,36 +105,36 @@ def _stand_still(processes: list[psutil.Process], until: str, cell: Cell, airflo
 
 
 def end_process_alone(cell: Cell, airflow: StandaloneAirflow) -> float:
-    """Send SIGTERM to the task's process and to nobody else; mark the task failed once that is over."""
+    """Send SIGTERM to the task's process alone; mark the task failed some seconds later."""
     _process(cell, airflow).send_signal(signal.SIGTERM)
     time.sleep(8)
     return mark("failed")(cell, airflow)
 
 
 def run_out_of_time(cell: Cell, airflow: StandaloneAirflow) -> float:
-    """Do nothing; return when the run's time is over."""
+    """Do nothing; return the time of the run's timeout."""
     return run_started(cell, airflow) + DAGRUN_TIMEOUT
 
 
-#: Another task of the run has waited for this file, and fails then.
+#: Another task of the run waits for this file, and then fails.
 fail_other = now(lambda cell, _: Path(cell.signal).touch())
 
 
 def clear_while_paused(cell: Cell, airflow: StandaloneAirflow) -> float:
-    """Pause the DAG, and clear the task: Airflow schedules nothing of it then."""
+    """Pause the DAG, and clear the task: Airflow schedules no task of a paused DAG."""
     airflow.pause(cell.dag_id, paused=True)
     return now(lambda c, a: a.clear(c.dag_id, c.run_id, c.cleared_task))(cell, airflow)
 
 
 def fail_and_delete(cell: Cell, airflow: StandaloneAirflow) -> None:
-    """Delete a run, which Airflow 3 refuses while it is active."""
+    """Mark a run failed, and delete it: Airflow 3 refuses to delete an active run."""
     airflow.mark_run(cell.dag_id, cell.run_id, "failed")
-    time.sleep(5)  # The scheduler of 3.1.8 dies of a run that is deleted while it looks at it (StaleDataError).
+    time.sleep(5)  # The scheduler of 3.1.8 crashes if a run is deleted while it processes the run (StaleDataError).
     airflow.delete_run(cell.dag_id, cell.run_id)
 
 
 def pause(cell: Cell, airflow: StandaloneAirflow) -> float:
-    """Pause the DAG until its run has been over its time for a while; returns when it will go on."""
+    """Pause the DAG until 10 seconds after its run's timeout; return the time at which it is unpaused."""
     airflow.pause(cell.dag_id, paused=True)
     moment = run_started(cell, airflow) + DAGRUN_TIMEOUT + 10
     threading.Timer(moment - time.time(), airflow.pause, (cell.dag_id,), {"paused": False}).start()

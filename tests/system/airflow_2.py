@@ -1,4 +1,4 @@
-"""What differs where the Airflow that the system tests boot is of version 2."""
+"""The differences of Airflow 2 from Airflow 3, for the system tests that boot it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StandaloneAirflow2(StandaloneAirflow):
             "AIRFLOW__WEBSERVER__BASE_URL": self.url,
             "AIRFLOW__WEBSERVER__WORKERS": "1",
             "AIRFLOW__API__AUTH_BACKENDS": "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth",
-            # Airflow 2 does not let tasks run side by side on SQLite, unless it is told so twice.
+            # On SQLite, Airflow 2 runs tasks in parallel only with both of these settings.
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
             "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "30",
@@ -55,7 +55,7 @@ class StandaloneAirflow2(StandaloneAirflow):
         return {"new_state": state, "dry_run": False}
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> float:
-        """Clear with the command line: the REST API of 2.11.2 does nothing to a task that is running."""
+        """Clear with the command line: the REST API of 2.11.2 does not affect a running task."""
         date = self.run(dag_id, run_id)["logical_date"]  # Without dates, it would clear the other runs as well.
         dates = ("--start-date", date, "--end-date", date)
         self.run_command("tasks", "clear", "--yes", "--task-regex", f"^{task_id}$", *dates, dag_id)

@@ -1,4 +1,4 @@
-"""Who has really answered for an operation: read from the logs of everything that Airflow has run."""
+"""Checks in Airflow's logs which component has cancelled an operation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OF_RUN = "Cancelling the Earth Engine operations of the run"
 
 _COLLECTED = r"no task needs its operations\. Cancelling"
 
-#: By who is to answer: in which log that is told, and how; of several, whichever it was.
+#: By the component that is to cancel: the log that shows the cancel, and its text; of several components, any one.
 TOLD = {
     "`cancel_on_kill`": ("task_id=hold", _KILLED),
     OR_COLLECTOR: ("", f"{_KILLED}|{_COLLECTED}"),
@@ -39,7 +39,7 @@ TOLD = {
     "the next try: continues, or cancels; before 3.3, the collector": ("", f"cancel requested|{_COLLECTED}"),
 }
 
-#: The same where it is left running, by event.
+#: The same for operations that are left running, by event.
 TOLD_BY = dict.fromkeys(
     ("worker_lost_sight_of", "worker_stood_still", "worker_evicted"),
     ("attempt=1", "The next try of hold continues with"),
@@ -49,9 +49,9 @@ _NAME = re.compile(r"projects/[\w-]+/operations/\w+")
 
 
 def check_who_answered(cells: Iterable[Cell], home: Path) -> None:
-    """Let a cell be broken in which an operation was cancelled as promised, but by somebody else than is said.
+    """Mark a cell as broken if its operation was cancelled as promised, but by another component than promised.
 
-    What the cancel operator has asked to cancel before anything happened has only that one to answer for it.
+    The cells of the cancel operator are not checked: it had requested the cancel before the event.
     """
     asked = [
         cell

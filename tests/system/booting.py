@@ -1,4 +1,4 @@
-"""Boots the running interpreter's Airflow, for the system tests and for what is measured."""
+"""Boots the running interpreter's Airflow, for the system tests and the measurements."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 IS_AIRFLOW_2 = airflow_version.startswith("2.")
-#: Two ways to run an Airflow: on SQLite, in one process after the other; and as in production.
+#: Two kinds of Airflow: on SQLite, with one process of each part; and as in production.
 STANDALONE: type[StandaloneAirflow] = StandaloneAirflow2 if IS_AIRFLOW_2 else StandaloneAirflow
 PRODUCTION: type[ProductionAirflow] = ProductionAirflow2 if IS_AIRFLOW_2 else ProductionAirflow
 
 A = TypeVar("A", bound=StandaloneAirflow)
 
-#: A lost worker is noticed when its heartbeat is missed: five minutes by default, here sooner.
+#: Airflow detects a lost worker by its missing heartbeats: after five minutes by default, here sooner.
 QUICK_HEARTBEATS = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "40",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
@@ -53,15 +53,15 @@ def booted(
 ) -> Iterator[A]:
     """Boot the running interpreter's Airflow, with the cells' DAGs and the examples.
 
-    :param object_store: keep XComs in one: a custom backend.
-    :param more: settings.
-    :param airflow_class: what kind of Airflow: ``PRODUCTION``, for example.
+    :param object_store: keep XComs in an object store, with a custom backend.
+    :param more: additional settings.
+    :param airflow_class: the kind of Airflow: ``PRODUCTION``, for example.
     """
     base = Path(tempfile.mkdtemp(prefix="airflow-ee-system-"))
     here = Path(__file__).parent
     shutil.copytree(here / "dags", base / "dags")
     shutil.copytree(here.parents[1] / "example_dags", base / "dags" / "examples")
-    with TokenServer() as tokens:  # google-auth's own way, so that there are secrets to be kept.
+    with TokenServer() as tokens:  # With google-auth's own flow, so that there are secrets to protect.
         connection = {
             "AIRFLOW_CONN_EARTH_ENGINE_DEFAULT": tokens.airflow_connection(emulator.url, PROJECT),
             "AIRFLOW__EARTH_ENGINE__ALLOWED_HOSTS": "127.0.0.1",
@@ -75,21 +75,21 @@ def booted(
         paths = {"PYTHONPATH": os.pathsep.join(map(str, (here, support, os.environ.get("PYTHONPATH", ""))))}
         settings = QUICK_HEARTBEATS | connection | paths | (stored if object_store else {}) | dict(more or {})
         made = airflow_class(base / "airflow", base / "dags", settings)
-        # What a janitor of Airflow 3 asks who holds what.
+        # Airflow 3's janitor asks this API which task holds which operation.
         made.environment["AIRFLOW_CONN_AIRFLOW_API"] = json.dumps({"conn_type": "http", "host": made.url})
         with made as airflow:
             print(f"Airflow {airflow_version} is up at {airflow.url}; its home is {airflow.home}", flush=True)
             yield airflow
-    shutil.rmtree(base, ignore_errors=True)  # Kept where something went wrong.
+    shutil.rmtree(base, ignore_errors=True)  # After an error, the folder is kept.
 
 
 def new_emulator() -> Emulator:
-    """Make the Earth Engine of the system tests."""
+    """Make the Earth Engine emulator of the system tests."""
     return Emulator(Service(Behaviour(pending_seconds=1, run_seconds=3600)))
 
 
 def keep_evidence(airflow: StandaloneAirflow, service: Service) -> None:
-    """Copy what tells why something is wrong: Airflow's home, and what Earth Engine was asked."""
+    """Copy the evidence for a failure: Airflow's home, and the requests to Earth Engine."""
     kept = Path(tempfile.mkdtemp(prefix="airflow-ee-evidence-"))
     print(f"Something is wrong: the logs are in {kept}", flush=True)
     shutil.copytree(airflow.home, kept / "airflow", ignore_dangling_symlinks=True)

@@ -1,4 +1,4 @@
-"""A person at Airflow's UI: Debian's Chromium, driven through chromedriver."""
+"""A browser for Airflow's UI: Debian's Chromium, driven through chromedriver."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
-#: Findings of axe that keep somebody from using the page.
+#: Impacts of axe's findings that keep some users from using the page.
 SERIOUS = ("serious", "critical")
 
 
 class Browser:
-    """A window, signed in."""
+    """A browser window, signed in."""
 
     def __init__(self, driver: Any, airflow: StandaloneAirflow) -> None:
         self.driver, self._airflow = driver, airflow
 
     def open(self, path: str, *, theme: str = "light", width: int = 1400, height: int = 900) -> None:
-        """Show a page of Airflow's."""
-        # A window of Chromium's own cannot be as narrow as a phone.
+        """Open a page of Airflow."""
+        # Chromium's own windows cannot be as narrow as a phone.
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get(f"{self._airflow.url}/earth-engine/static/icon.svg")
@@ -39,7 +39,7 @@ class Browser:
         self.driver.get(f"{self._airflow.url}{path}")
 
     def as_role(self, role: str) -> None:
-        """Ask Airflow as somebody of another role, with the simple auth manager, from now on."""
+        """Send all later requests as a user of another role, with the simple auth manager."""
         import jwt
 
         config = ConfigParser(interpolation=None)
@@ -57,7 +57,7 @@ class Browser:
 
     @property
     def text(self) -> str:
-        """What is to be read on the page."""
+        """The visible text of the page."""
         return str(self.driver.execute_script("return document.querySelector('.ee-page')?.innerText ?? ''"))
 
     def see_operations(self) -> None:
@@ -65,12 +65,12 @@ class Browser:
         wait_until(self.rows, what=f"operations on {self.driver.current_url}")
 
     def rows(self) -> list[str]:
-        """Return the rows of the table of operations; none as long as there is no table."""
+        """Return the rows of the table of operations; none if there is no table."""
         script = "return [...document.querySelector('.ee-table')?.tBodies[0].rows ?? []].map(row => row.innerText)"
         return [str(row) for row in self.driver.execute_script(script)]
 
     def click(self, xpath: str) -> None:
-        """Click something, once it is there; the table is drawn anew now and then."""
+        """Click an element, once it exists; retry if the table was redrawn meanwhile."""
         from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
         from selenium.webdriver.common.by import By
 
@@ -84,7 +84,7 @@ class Browser:
         wait_until(clicked, what=f"a click on {xpath}")
 
     def write(self, xpath: str, text: str) -> None:
-        """Write into a field, in place of what is there."""
+        """Replace the text of a field."""
         from selenium.webdriver.common.by import By
         from selenium.webdriver.common.keys import Keys
 
@@ -93,11 +93,11 @@ class Browser:
 
     @property
     def address(self) -> str:
-        """The page's address, from its path on."""
+        """The page's URL, from its path on."""
         return str(self.driver.execute_script("return location.pathname + location.search"))
 
     def value(self, xpath: str, name: str = "value") -> str:
-        """Return what is in a field, or another property of it."""
+        """Return the value of a field, or another property of it."""
         from selenium.webdriver.common.by import By
 
         return str(self.driver.find_element(By.XPATH, xpath).get_property(name))
@@ -109,7 +109,7 @@ class Browser:
         return bool(self.driver.find_element(By.XPATH, xpath).is_enabled())
 
     def complaints(self) -> list[str]:
-        """Return what axe finds serious on our part of the page."""
+        """Return axe's serious findings on our part of the page."""
         from axe_core_python.base import AXE_SCRIPT
 
         self.driver.execute_script(AXE_SCRIPT)
@@ -119,7 +119,7 @@ class Browser:
         return [f"{one['id']}: {one['help']}" for one in found if one["impact"] in SERIOUS]
 
     def sticks_out(self) -> list[str]:
-        """What has to be scrolled sideways, of our part of the page or around it, with what is too wide in it."""
+        """Return what scrolls sideways, of our part of the page or around it, and the elements too wide for it."""
         script = """
             const found = [];
             for (let one = document.querySelector('.ee-page'); one; one = one.parentElement) {
@@ -133,7 +133,7 @@ class Browser:
         return [str(one) for one in self.driver.execute_script(script)]
 
     def picture(self, path: Path) -> None:
-        """Save what is to be seen, once nothing moves any more."""
+        """Save a screenshot, once animations have ended."""
         time.sleep(1)
         self.driver.save_screenshot(str(path))
 

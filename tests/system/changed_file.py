@@ -1,4 +1,4 @@
-"""A DAG's file changes while its run is under way: what is done, and what becomes of the run's operations."""
+"""Changes a DAG's file while its run is active, and checks the states of the run's operations."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 def task_renamed(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[bool, str]:
-    """Rename a task that has started an export: neither the teardown nor the notifier finds it in the file."""
+    """Rename a task that has started an export: neither the teardown nor the notifier finds the task in the file."""
     run_id = airflow.trigger("changed_renamed")
     airflow.wait_for_task("changed_renamed", run_id, "work", "running")
     _change(airflow, "changed_renamed", 'task_id="export"', 'task_id="renamed"')
 
     _end(airflow, "changed_renamed", run_id)
 
-    with suppress(TimeoutError):  # A callback comes some seconds after the run's end.
+    with suppress(TimeoutError):  # Callbacks run some seconds after the run's end.
         wait_until(lambda: _states(emulator, "changed_renamed")[0] == "CANCELLED", what="the cancel")
     first = _states(emulator, "changed_renamed")[0]
     return first == "CANCELLED", f"its export: {first}"
 
 
 def retries_lowered(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[bool, str]:
-    """Lower a task's retries while it waits for its next try: that must not take itself for a cleared one."""
+    """Lower a task's retries while it waits for its next try, which must not treat the task as cleared."""
     state, states = _change_between_tries(airflow, emulator, "changed_retries", "retries=3", "retries=1")
     return state == "success" and states == [
         "SUCCEEDED"
@@ -39,7 +39,7 @@ def retries_lowered(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[boo
 
 
 def function_changed(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[bool, str]:
-    """Let a function make another export by the next try: a retry cancels nothing healthy, only a clear does."""
+    """Make a function's next try start a different export: only a clear cancels a healthy export, a retry does not."""
     change = ("changed_function", "ee.Image(1)", "ee.Image(2)")
     state, [first, *others] = _change_between_tries(airflow, emulator, *change)
     kept = state == "success" and others == ["SUCCEEDED"] and first == "SUCCEEDED"
@@ -54,7 +54,7 @@ CHANGES: dict[str, Callable[[StandaloneAirflow, Emulator], tuple[bool, str]]] = 
 
 
 def change_files(airflow: StandaloneAirflow, emulator: Emulator) -> dict[str, tuple[bool, str]]:
-    """Let all changes happen side by side; return whether each was as promised, and what was seen."""
+    """Make all changes in parallel; return for each whether its result was as promised, and the observed states."""
     airflow.wait_for_dags("changed_renamed", "changed_retries", "changed_function")
     with ThreadPoolExecutor(len(CHANGES)) as pool:
         under_way = {name: pool.submit(change, airflow, emulator) for name, change in CHANGES.items()}
@@ -64,7 +64,7 @@ def change_files(airflow: StandaloneAirflow, emulator: Emulator) -> dict[str, tu
 def _change_between_tries(
     airflow: StandaloneAirflow, emulator: Emulator, dag_id: str, old: str, new: str
 ) -> tuple[str, list[str]]:
-    """Change a DAG's file while its task waits for the next try; return the run's last state, and its operations'."""
+    """Change a DAG's file while its task waits for the next try; return the run's and its operations' final states."""
     emulator.service.behave(dag_id, run_seconds=90)
     run_id = airflow.trigger(dag_id)
     airflow.wait_for_task(dag_id, run_id, "export", "up_for_retry")

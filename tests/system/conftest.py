@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Judge at the end what is under way from the beginning; and what was written last of all."""
+    """Run the modules with a ``begin`` at the end, and ``test_what_was_written`` last."""
     items.sort(key=lambda item: (item.path.stem == "test_what_was_written", hasattr(_module(item), "begin")))
 
 
@@ -47,7 +47,7 @@ def secrets() -> Iterator[SecretManager]:
 
 @pytest.fixture(scope="session")
 def collected() -> Iterator[StatsdServer]:
-    """Whatever that Airflow measures."""
+    """The metrics that the tests' Airflow sends."""
     from statsd_server import StatsdServer
 
     with StatsdServer() as running:
@@ -56,7 +56,7 @@ def collected() -> Iterator[StatsdServer]:
 
 @pytest.fixture(scope="session")
 def begun() -> dict[str, Future[Any]]:
-    """What is under way since Airflow has booted, by the module whose ``begin`` it is."""
+    """The results of the modules' ``begin`` functions, which are called once Airflow has booted; by module."""
     return {}
 
 
@@ -68,17 +68,17 @@ def airflow(
     collected: StatsdServer,
     begun: dict[str, Future[Any]],
 ) -> Iterator[StandaloneAirflow]:
-    """One Airflow for all system tests, with their cells' DAGs and the examples as they are.
+    """One Airflow for all system tests, with their cells' DAGs and the unchanged examples.
 
-    A module whose runs wait for minutes has a function ``begin``: its runs are under way from the beginning.
+    A module whose runs take minutes has a function ``begin``, which starts them once Airflow has booted.
     """
     from booting import booted
 
     own = {
-        # Other tests leave orphans, to see who finds them; `test_collector.py` boots one of its own.
+        # Other tests leave orphans on purpose; `test_collector.py` has an Airflow of its own.
         "AIRFLOW__EARTH_ENGINE__CANCEL_ORPHANS": "False",
         "LIFECYCLE_DAGS": " ".join(_cells(request.session.items)),
-        # To parse all DAGs again takes a core 20 s; a file that was changed is parsed at once.
+        # Parsing all DAGs takes a core 20 s; a changed file is parsed at once.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
     }
     beginning = {module for item in request.session.items if hasattr(module := _module(item), "begin")}
@@ -128,6 +128,6 @@ def collected_airflow(
 
 
 def _cells(tests: list[pytest.Item]) -> set[str]:
-    """Return which cells of the matrix the tests need: DAGs that nobody needs would be parsed again and again."""
+    """Return the cells of the matrix that the tests need: other DAGs would be parsed repeatedly for nothing."""
     parameters = [test.callspec.params for test in tests if hasattr(test, "callspec")]
     return {f"{how['holder']}__{how.get('event', 'left_alone')}" for how in parameters if "holder" in how}

@@ -1,4 +1,4 @@
-"""The rows of the lifecycle matrix: an event, the tasks that it applies to, what is promised, and what cancels."""
+"""The rows of the lifecycle matrix: an event, the tasks it applies to, the promise, and the component that cancels."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from dev.standalone import StandaloneAirflow
 
-#: What can become of an operation: cancelled and confirmed; left running, and its end noticed; or left running, because
-#: Airflow runs none of our code, until the janitor finds it.
+#: The promises for an operation: it is cancelled, and the cancel is confirmed; or it is left running, and its task
+#: receives its result.
 CANCELLED, RESUMED = "cancelled", "resumed"
 
 CANCEL = ("cancel_running", "cancel_deferred")
@@ -26,24 +26,24 @@ DEFERRED = ("cancel_deferred", "sensor_deferred", "export_deferred", "torn_down"
 IN_WORKER = ("cancel_running", "sensor_running", "export_running")
 ALL = (*CANCEL, *SENSORS, *EXPORTS)
 
-#: Where the holder asks to be told of nothing: the promise for each that is not `CANCELLED`.
+#: By holder: the promise, if it is not `CANCELLED`.
 Promises = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happens to holders, and what is promised.
+    """An event that happens to holders, and its promises.
 
-    :param who: who answers for the operation then.
-    :param act: lets it happen, and returns when, in seconds since the epoch; None where the triggerer goes.
-    :param holders: to whom it can happen.
-    :param promised: what becomes of the operation, where that is not `CANCELLED`.
-    :param ends_by_itself: nobody has to do anything for it to happen.
-    :param while_working: it happens while the task's function works.
-    :param first: the first Airflow version that knows it.
-    :param held_as: the state of its task in which it happens, where that is not its holder's.
+    :param who: the component that cancels the operation, or the reason why none does.
+    :param act: triggers the event, and returns its time in seconds since the epoch; None for an outage.
+    :param holders: the holders to which it can happen.
+    :param promised: the promise by holder, if it is not `CANCELLED`.
+    :param ends_by_itself: it happens without an action.
+    :param while_working: it happens while the task's function runs.
+    :param first: the first Airflow version that has it.
+    :param held_as: the task's state in which it happens, if that is not its holder's.
     :param within: seconds within which the cancel is promised.
-    :param production: it happens only where there are two triggerers, Celery's workers, a database's server.
+    :param production: it requires two triggerers, Celery workers or a database server.
     """
 
     who: str
@@ -58,7 +58,7 @@ class Event:
     production: bool = False
 
     def promise(self, holder: str) -> str:
-        """Return what is promised to a holder."""
+        """Return the promise for a holder."""
         return (self.promised or {}).get(holder, CANCELLED)
 
     def is_known_to(self, airflow_version: str) -> bool:
@@ -71,16 +71,16 @@ def _version(text: str) -> tuple[int, int]:
 
 
 HOLDS_ON = ("sensor_deferred", "export_deferred", "torn_down", "sensor_running", "export_running")
-#: What goes on in a worker, and can be tried again.
+#: Holders that run in a worker, and can be retried.
 WORKING = ("sensor_running", "export_running", "starting")
-#: Whoever answers where none of the task's own code runs: within 90 s on an idle system, and two cores are not idle.
+#: Cancels where none of the task's own code runs: within 90 s on an idle system, later on two busy cores.
 COLLECTOR, COLLECTED_WITHIN = "the collector", 150.0
-#: Where the task's process or its trigger answers, and for a sensor that sleeps the collector.
+#: The task's process or its trigger cancels; for a sleeping sensor, the collector.
 OR_COLLECTOR = "`cancel_on_kill`; for a rescheduled sensor, the collector"
 
 
 def outage(who: str, holders: tuple[str, ...], **more: Any) -> Event:
-    """Return how something goes away and comes back, while what is held runs on; a cancel operator still cancels."""
+    """Return an outage during which held operations keep running; a cancel operator still cancels."""
     return Event(who, None, holders, dict.fromkeys((*HOLDS_ON, *WORKING), RESUMED), **more)
 
 
@@ -179,7 +179,7 @@ EVENTS: dict[str, Event] = {
         actions.lose_sight_of_worker,
         ("sensor_running", "export_running"),
         dict.fromkeys(HOLDS_ON, RESUMED),
-        first=(3, 0),  # Airflow 2 lets the two go on side by side, and fails the task in the end.
+        first=(3, 0),  # Airflow 2 runs the two tries in parallel, and finally fails the task.
     ),
     "worker_stood_still": Event(
         "nothing: the next try continues, and the earlier try does not cancel",
@@ -315,5 +315,5 @@ EVENTS: dict[str, Event] = {
     ),
 }
 
-#: The rows in which a DAG has a notifier; in all others, nobody but the holder is there.
+#: The rows in which a DAG has a notifier; in all others, only the holder can cancel.
 WITH_DAG_CALLBACK = ("dag_callback", "timeout_callback", "worker_callback", "deadline")

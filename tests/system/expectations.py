@@ -1,4 +1,4 @@
-"""What is promised for each cell of the lifecycle matrix, and whether it was kept."""
+"""Checks whether the promise of each cell of the lifecycle matrix was kept."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
     from dev.standalone import StandaloneAirflow
 
-#: Seconds in which a cancel is promised; a lost worker is noticed only when its heartbeat is.
+#: Seconds in which a cancel is promised; a lost worker is detected only by its missing heartbeats.
 CANCEL_WITHIN, LOST_WORKER_WITHIN = 45.0, 120.0
 
 
 def requested(emulator: Emulator, name: str) -> float | None:
-    """When the first cancel of an operation was requested."""
+    """Return the time of an operation's first cancel request."""
     requests = emulator.service.requests("POST", f"{name}:cancel")
     return requests[0]["time"] if requests else None
 
 
 def judge(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, patience: float = 0.0) -> None:
-    """Find out what became of a cell's operation, and whether that is what is promised.
+    """Determine the state of a cell's operation, and whether the promise was kept.
 
-    :param patience: seconds beyond what is promised, for a machine that is busy with other tests.
+    :param patience: seconds allowed beyond what is promised, for a machine that is busy with other tests.
     """
     if EVENTS[cell.event].promise(cell.holder) == RESUMED:
         _judge_resumed(cell, airflow, emulator, patience)
@@ -66,7 +66,7 @@ def _runs(emulator: Emulator, name: str) -> bool:
 
 def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, patience: float) -> None:
     service = emulator.service
-    time.sleep(max(0.0, cell.happened + 20 - time.time()))  # The last try may need a while to go.
+    time.sleep(max(0.0, cell.happened + 20 - time.time()))  # The last try may take a while to end.
     seen = service.operations[cell.name].reads
 
     def polled_or_lost() -> bool:
@@ -75,7 +75,7 @@ def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, p
     try:
         wait_until(polled_or_lost, timeout=120 + patience, what="the polling to go on")
         if cell.holder == "starting" and cell.event == "task_cleared" and requested(emulator, cell.name):
-            # Airflow raised `max_tries`, as it does now and then: told from a retry, the next try starts anew.
+            # Airflow raised `max_tries`, as it sometimes does: the next try detects the clear, and starts anew.
             wait_until(lambda: len(cell.started(emulator)) > 1, timeout=60 + patience, what="the next operation")
             _judge_cancelled(cell, emulator, patience)
             return

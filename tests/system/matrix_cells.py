@@ -1,4 +1,4 @@
-"""The cells of the lifecycle matrix: who holds an operation, to which something happens."""
+"""The cells of the lifecycle matrix: a holder of an operation, and the event that happens to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PROJECT = "earth-demo"
 
-#: Who holds the operation, and the state of the task by which it does.
+#: The holders of an operation, and the state of the task while it holds the operation.
 HOLDERS = {
     "cancel_running": "running",
     "cancel_deferred": "deferred",
@@ -33,8 +33,8 @@ HOLDERS = {
     "started": "running",
 }
 
-#: How the description of the export ends that fails beside the one that must not be lost; and of the operations that
-#: nobody gave a reason to cancel, of another task of the run and of another run.
+#: Suffixes of descriptions: of the export that fails beside the one that must not be lost; and of the operations of
+#: another task of the run and of another run, which must not be cancelled.
 FAILING, NEIGHBOUR = "-fails", "-neighbour"
 
 #: Events in which one of two operations fails.
@@ -43,7 +43,7 @@ FAILURES = ("exception", "task_callback", "dag_callback")
 
 @dataclass
 class Cell:
-    """A DAG run that holds an operation, and what is going to happen to it."""
+    """A DAG run that holds an operation, and the event that happens to it."""
 
     holder: str
     event: str
@@ -53,14 +53,14 @@ class Cell:
     bystander: str = ""
     #: The operations that its tasks hold; the last one is the one that must not be lost.
     operations: list[str] = field(default_factory=list)
-    #: What must run on: held by a task of another run of the DAG, and by another task of this run.
+    #: The operations that must keep running: of another run of the DAG, and of another task of this run.
     neighbours: list[str] = field(default_factory=list)
     happened: float = 0.0
-    #: When its worker began to stand still; it has happened when that is over.
+    #: When its worker was suspended; ``happened`` is when it resumes.
     stood_still: float = 0.0
     observed: str = ""
     kept: bool = False
-    #: The file for which a task of its run waits before it fails, where that is what happens.
+    #: The file for which another task of the run waits before it fails, if the event is ``fail_fast_between_tries``.
     signal: str = ""
 
     @property
@@ -73,7 +73,7 @@ class Cell:
 
     @property
     def cleared_task(self) -> str:
-        """What a user clears: with an operation that was started and left, its task has succeeded."""
+        """The task that a user clears: of the holder ``started``, the task that has started the operation."""
         return "start" if self.holder == "started" else "hold"
 
     @property
@@ -83,18 +83,18 @@ class Cell:
 
     @property
     def ends_by_itself(self) -> bool:
-        """Whether nobody has to do anything for it to happen."""
+        """Whether the event happens without an action."""
         return self.event in EVENTS and EVENTS[self.event].ends_by_itself
 
     def start_bystander(self, airflow: StandaloneAirflow, emulator: Emulator) -> None:
-        """Start another run of the DAG, which does nothing but to hold an operation."""
+        """Start another run of the DAG, which only holds an operation."""
         self.neighbours = [emulator.service.add(self.dag_id + NEIGHBOUR, PROJECT)]
         self.bystander = airflow.trigger(
             self.dag_id, operation_names=[], neighbour=self.neighbours[0], is_bystander=True
         )
 
     def wait_for_bystander(self, airflow: StandaloneAirflow, emulator: Emulator) -> None:
-        """Wait until it has; again, if it was too slow for its own ``dagrun_timeout`` or deadline."""
+        """Wait for the other run's end; repeat a run that was too slow for its own ``dagrun_timeout`` or deadline."""
 
         def ended() -> dict[str, Any]:
             run: dict[str, Any] = airflow.run(self.dag_id, self.bystander)
@@ -103,14 +103,14 @@ class Cell:
         def is_too_slow(run: dict[str, Any]) -> bool:
             began = run["queued_at" if self.event == "deadline" else "start_date"]
             seconds = seconds_since_epoch(run["end_date"]) - seconds_since_epoch(began)
-            # Airflow looks for missed deadlines now and then, and forgets that of a run which has succeeded.
+            # Airflow checks for missed deadlines periodically, and drops the deadline of a run that has succeeded.
             return run["state"] == "failed" or (self.event == "deadline" and seconds > DEADLINE - 2)
 
         while is_too_slow(wait_until(ended, what=f"the other run of {self.dag_id}")):
             self.start_bystander(airflow, emulator)
 
     def start(self, airflow: StandaloneAirflow, emulator: Emulator) -> None:
-        """Start the run; its operations are there before, unless its own task starts them."""
+        """Start the run; its operations are added first, unless its own task starts them."""
         service = emulator.service
         slow = {"cancel_seconds": 20.0} if self.holder in CANCEL else {}
         if self.event in FAILURES and self.holder in SENSORS:
@@ -126,7 +126,7 @@ class Cell:
         if not self.starts_it_itself:
             self.operations.append(service.add(self.dag_id, PROJECT, **slow))
         beside = {}
-        if self.event not in WITH_DAG_CALLBACK:  # A DAG's notifier is the run's: it cancels that one, too.
+        if self.event not in WITH_DAG_CALLBACK:  # A DAG's notifier cancels for the whole run: the neighbour, too.
             self.neighbours.append(service.add(self.dag_id + NEIGHBOUR, PROJECT))
             beside["neighbour"] = self.neighbours[-1]
         if self.event == "fail_fast_between_tries":
@@ -134,12 +134,12 @@ class Cell:
         self.run_id = airflow.trigger(self.dag_id, operation_names=self.operations, **beside)
 
     def harmed(self, emulator: Emulator) -> list[str]:
-        """Return the operations that were asked to cancel although nobody gave a reason to."""
+        """Return the neighbours that were asked to cancel without a reason."""
         return [name for name in self.neighbours if emulator.service.operations[name].cancel_requested is not None]
 
     @property
     def held_as(self) -> str:
-        """The state of its task in which it holds its operation."""
+        """The state of the task while it holds its operation."""
         return (self.event in EVENTS and EVENTS[self.event].held_as) or HOLDERS[self.holder]
 
     def wait_until_held(self, airflow: StandaloneAirflow, emulator: Emulator) -> None:
@@ -152,7 +152,7 @@ class Cell:
             wait_until(lambda: self.started(emulator), what=f"the operation of {self.dag_id}")
             self.operations = self.started(emulator)
         if self.held_as == "deferred" and not self.ends_by_itself and not working:
-            # The second look is the trigger's: before, there is none that could be told of anything.
+            # The trigger makes the second poll; before that, no trigger runs that could react to the event.
             wait_until(
                 lambda: emulator.service.operations[self.name].reads >= 2,
                 what="the trigger's first look",
@@ -161,7 +161,7 @@ class Cell:
             self.happened = emulator.service.operations[failing].ended()
 
     def act(self, airflow: StandaloneAirflow) -> None:
-        """Let it happen; to a rescheduled sensor while it sleeps, for while it pokes it is as any running one."""
+        """Trigger the event; for a rescheduled sensor while it sleeps, as one that pokes is like any running sensor."""
         if self.holder == "sensor_rescheduled" and not self.ends_by_itself:
             airflow.wait_for_task(self.dag_id, self.run_id, "hold", HOLDERS[self.holder])
         act = EVENTS[self.event].act
@@ -169,6 +169,6 @@ class Cell:
         self.happened = self.happened or act(self, airflow)
 
     def started(self, emulator: Emulator, suffix: str = "") -> list[str]:
-        """Return all operations of this cell, the oldest first."""
+        """Return all operations of this cell, oldest first."""
         operations = list(emulator.service.operations.values())
         return [o.name for o in operations if o.description == self.dag_id + suffix]

@@ -1,4 +1,4 @@
-"""An operation that nobody wants any more: its run is marked failed while no triggerer runs that could be told."""
+"""Makes an orphaned operation: its run is marked failed while no triggerer runs that could cancel it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def without_a_triggerer(airflow: StandaloneAirflow) -> Iterator[None]:
 
 
 def held_by_a_deferred_task(airflow: StandaloneAirflow) -> tuple[str, str]:
-    """Return a run that waits in the triggerer, and its operation."""
+    """Start a run that waits in the triggerer; return its id, and its operation."""
     airflow.wait_for_dags(DAG_ID)
     run_id = airflow.trigger(DAG_ID)
     airflow.wait_for_task(DAG_ID, run_id, "wait", "deferred")

@@ -1,4 +1,4 @@
-"""What goes away while tasks hold their operations, and comes back: a part of Airflow, or what it needs."""
+"""Outages of a part of Airflow, or of a service that it needs, while tasks hold their operations."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
     from dev.standalone import StandaloneAirflow
 
-#: Seconds: more than its missing heartbeats take until the next scheduler takes its tasks over (30 s); until another
-#: triggerer has those of one that does not come back; in which the broker delivers again what nobody has acknowledged;
-#: and more than Airflow's client goes on asking.
+#: Seconds: longer than a scheduler's heartbeats are missing before the next one adopts its tasks (30 s); until another
+#: triggerer has adopted the triggers of a lost one; until the broker delivers an unacknowledged message again; and
+#: longer than Airflow's client retries a request.
 SCHEDULER_AWAY, TRIGGERER_AWAY, REDELIVERED, MINUTE = 40.0, 60.0, 90.0, 60.0
-#: Seconds that Earth Engine does not answer.
+#: Seconds for which Earth Engine does not respond.
 EARTH_ENGINE_AWAY = 600.0
 
 
 @dataclass(frozen=True)
 class Outage:
-    """How something goes, and comes back.
+    """How a part or a service becomes unavailable, and available again.
 
-    :param go: lets it go.
-    :param back: lets it come back.
-    :param seconds: for how long it is away.
+    :param go: makes it unavailable.
+    :param back: makes it available again.
+    :param seconds: for how long it is unavailable.
     """
 
     go: Callable[[Any, Emulator], object]
@@ -45,7 +45,7 @@ class Outage:
     seconds: float = 10.0
 
     def happen(self, cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> None:
-        """Let it happen to cells that hold their operations."""
+        """Cause the outage while cells hold their operations."""
         happened = time.time()
         self.go(airflow, emulator)
         for cell in cells:
@@ -65,7 +65,7 @@ def _start(airflow: StandaloneAirflow, _: Emulator, *, part: str) -> None:
 
 
 def part(name: str, sent: signal.Signals, seconds: float = 10.0) -> Outage:
-    """Return how a part of Airflow, or all that run a command, gets a signal and is started again."""
+    """Return an outage: a part of Airflow, or all parts that run a command, gets a signal and is started again."""
     return Outage(partial(_kill, part=name, sent=sent), partial(_start, part=name), seconds)
 
 
@@ -76,9 +76,9 @@ def _stand_still(airflow: Any, _: Emulator, *, which: Callable[[Any], str], sent
 
 
 def standstill(which: Callable[[Any], str], seconds: float) -> Outage:
-    """Return how a part stands still with all that it runs, as where its machine is suspended, and goes on.
+    """Return an outage: a part and all its processes are suspended, as with their machine, and resume.
 
-    :param which: names the part, of an Airflow as it is then.
+    :param which: returns the part's name, given Airflow at the time of the outage.
     """
     stop, go_on = (partial(_stand_still, which=which, sent=sent) for sent in (signal.SIGSTOP, signal.SIGCONT))
     return Outage(stop, go_on, seconds)
@@ -93,7 +93,7 @@ def _a_worker(airflow: Any) -> str:
 
 
 def workers(*sent: signal.Signals, with_tasks: bool = False) -> Outage:
-    """Return how all Celery workers get signals, while others take their place."""
+    """Return an outage: all Celery workers get signals, and other workers replace them."""
 
     def go(airflow: Any, _: Emulator) -> None:
         airflow.replace_workers(*sent, with_tasks=with_tasks)
@@ -106,7 +106,7 @@ def _nothing(_airflow: Any, _emulator: Emulator) -> None:
 
 
 def _database_is_back(airflow: Any, _: Emulator) -> None:
-    """Start it, and the parts of Airflow, which end without it."""
+    """Start the database, and the parts of Airflow that have ended without it."""
     airflow.database.start()
     airflow.start_what_has_ended()
 
@@ -125,7 +125,7 @@ def _pause(airflow: StandaloneAirflow, _: Emulator, *, paused: bool) -> None:
 
 
 def _interrupt(airflow: StandaloneAirflow, emulator: Emulator) -> None:
-    """Try a DAG in an Airflow of its author's own, and press Ctrl-C while its export is waited for."""
+    """Run a DAG in an Airflow of its author's own, and press Ctrl-C while its export is polled."""
     home = airflow.home.parent / "author"
     if not home.exists():
         make_home(home)
@@ -137,12 +137,12 @@ def _interrupt(airflow: StandaloneAirflow, emulator: Emulator) -> None:
         raise RuntimeError(tried.terminal.shown)
 
 
-#: Half a minute, less than what a task of the soak has left of its time.
+#: Half a minute: less than the time that a soak task has left before its timeout.
 DAGS_PAUSED = Outage(partial(_pause, paused=True), partial(_pause, paused=False), 30.0)
 INTERRUPTED = Outage(_interrupt, _nothing, 0.0)
 TRIGGERER_STOPS = part("triggerer", signal.SIGTERM)
 
-#: By event of the lifecycle matrix; the same one happens once, to the cells of all its events.
+#: By event of the lifecycle matrix; an outage that several events share happens once, to the cells of all of them.
 OUTAGES = {
     "triggerer_sigterm": TRIGGERER_STOPS,
     "triggerer_sigkill": part("triggerer", signal.SIGKILL),
@@ -163,14 +163,14 @@ OUTAGES = {
     "earth_engine_away": Outage(_earth_engine_goes, _earth_engine_is_back, EARTH_ENGINE_AWAY),
 }
 
-#: What is done to a cell while something is away, by event.
+#: What is done to a cell during the outage, by event.
 MEANWHILE: dict[str, Callable[[Cell, StandaloneAirflow], object]] = {
     "cleared_without_triggerer": clear,
     "failed_without_triggerer": fail_run,
 }
 
-#: What happens in a soak, again and again, in the words of the vocabulary; in production, each worker and each
-#: triggerer goes by itself.
+#: The outages that a soak repeats, by their names in the vocabulary; in production, single workers and single
+#: triggerers can fail.
 DISTURBANCES = {
     "triggerer_sigkill": part("triggerer", signal.SIGKILL, 5.0),
     "dags_paused": DAGS_PAUSED,

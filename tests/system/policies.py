@@ -1,4 +1,4 @@
-"""What a task of Airflow 3.3 and later is given to decide about its next try."""
+"""The retry policy for tasks of Airflow 3.3 and later."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 try:
     from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
-except ImportError:  # Airflow before 3.3 knows no retry policies.
+except ImportError:  # Airflow before 3.3 has no retry policies.
     RetryRule = None
 
 #: A task's arguments: no try follows after a ``ValueError``, although there are ``retries``. Empty before 3.3.

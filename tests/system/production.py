@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 CONCURRENCY = 16
 
 
-#: Seconds after which the broker delivers again what nobody has acknowledged: a day by default.
+#: Seconds after which the broker delivers an unacknowledged message again: a day by default.
 VISIBILITY_TIMEOUT = 60
 
 
-#: Parts whose machines' clocks are wrong, and by how many seconds; and what makes a process believe it.
+#: Parts whose machines' clocks are wrong, and by how many seconds; and the library that shifts a process's clock.
 WRONG_CLOCKS = {"worker-2": -3600, "triggerer-2": 3600}
 WRONG_CLOCK = Path(__file__).parents[1] / "support" / "wrong_clock.c"
 
@@ -42,14 +42,14 @@ def workers_and_triggerers(first: dict[str, tuple[str, ...]]) -> dict[str, tuple
 
 
 def worker(number: int) -> tuple[str, tuple[str, ...]]:
-    """Return a Celery worker's name, and what it is started with."""
+    """Return a Celery worker's name, and its command."""
     name = f"worker-{number}"
     how = ("--concurrency", str(CONCURRENCY), "--skip-serve-logs", "--without-gossip")
     return name, ("celery", "worker", *how, "--celery-hostname", f"{name}@%h", "--pid", f"{name}.pid")
 
 
 class ProductionAirflow(StandaloneAirflow):
-    """Its database and its broker can go and come back, and each worker and each triggerer by itself."""
+    """An Airflow whose database, broker, workers and triggerers can be stopped and started one by one."""
 
     parts: ClassVar[dict[str, tuple[str, ...]]] = workers_and_triggerers(StandaloneAirflow.parts)
     clocks: ClassVar[dict[str, int]] = {}
@@ -60,7 +60,7 @@ class ProductionAirflow(StandaloneAirflow):
         super().__init__(home, dags_folder, environment)
         self.parts = dict(type(self).parts)  # type: ignore[misc]
         self.clocks = dict(type(self).clocks)  # type: ignore[misc]
-        #: Those that take tasks now: others have been replaced.
+        #: The workers that take tasks now; others have been replaced.
         self.workers = [name for name in self.parts if name.startswith("worker-")]
 
     def settings(self, dags_folder: Path) -> dict[str, str]:
@@ -89,10 +89,10 @@ class ProductionAirflow(StandaloneAirflow):
         self._servers.enter_context(self.broker)
 
     def replace_workers(self, *sent: signal.Signals, with_tasks: bool = False) -> None:
-        """Let all workers end, which take their time, and start as many others.
+        """Signal all workers to end, without waiting for that, and start as many others.
 
-        :param sent: what their main processes get, one second after the other.
-        :param with_tasks: it is sent to the tasks, too, as where a machine goes.
+        :param sent: the signals that their main processes get, one second apart.
+        :param with_tasks: send the signals to the tasks, too, as if the machine fails.
         """
         old, count = self.workers, len(self.parts)
         self.workers = []
@@ -112,7 +112,7 @@ class ProductionAirflow(StandaloneAirflow):
             self.start(new)
 
     def start_what_has_ended(self) -> None:
-        """Start again what has ended by itself, as systemd or Kubernetes does."""
+        """Restart parts that have ended by themselves, as systemd or Kubernetes does."""
         latest = {name: process for name, process in self._started if name in self.parts}
         replaced = {name for name in self.parts if name.startswith("worker-")} - set(self.workers)
         for name, process in latest.items():
@@ -125,7 +125,7 @@ class ProductionAirflow(StandaloneAirflow):
 
 
 class WrongClocks(ProductionAirflow):
-    """The same, where two machines' clocks are wrong by an hour."""
+    """The same, with two machines' clocks wrong by an hour."""
 
     clocks: ClassVar[dict[str, int]] = WRONG_CLOCKS
 

@@ -39,20 +39,20 @@ def start(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> 
 
 
 def let_happen(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator) -> None:
-    """Start cells side by side, a few at a time, and let happen to each what is to happen."""
+    """Start cells in parallel, a few at a time, and trigger the event of each."""
     for first in range(0, len(cells), BATCH):
         batch = cells[first : first + BATCH]
         start(batch, airflow, emulator)
         for cell in batch:
             cell.wait_until_held(airflow, emulator)
-        time.sleep(3)  # The operations are to be held for a while, not caught at their start.
+        time.sleep(3)  # The event must happen while operations are held, not at their start.
         for cell in batch:
             cell.act(airflow)
         print(f"  {first + len(batch)} of {len(cells)} cells have happened", flush=True)
 
 
 def without_something(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator, outage: Outage) -> None:
-    """Let something go while cells hold their operations, and come back."""
+    """Cause an outage while cells hold their operations."""
     start(cells, airflow, emulator)
     for cell in cells:
         cell.wait_until_held(airflow, emulator)
@@ -61,7 +61,7 @@ def without_something(cells: list[Cell], airflow: StandaloneAirflow, emulator: E
 
 
 def mapped_group(airflow: StandaloneAirflow, emulator: Emulator, patience: float = 0.0) -> Cell:
-    """Twenty mapped sensors, deferred; the run is marked failed. The slowest of them counts."""
+    """Mark a run with twenty deferred, mapped sensors failed; measure the slowest cancel."""
     cell = Cell("mapped", "run_marked_failed")
     cell.operations = [emulator.service.add(cell.dag_id, PROJECT) for _ in range(MAPPED)]
     cell.run_id = airflow.trigger(cell.dag_id, operation_names=cell.operations)
@@ -95,7 +95,7 @@ def mapped_group(airflow: StandaloneAirflow, emulator: Emulator, patience: float
 
 
 def changed_files(airflow: StandaloneAirflow, emulator: Emulator) -> Iterator[Cell]:
-    """Change DAGs' files while their runs are under way, side by side."""
+    """Change DAGs' files while their runs are active, in parallel."""
     for name, (kept, observed) in change_files(airflow, emulator).items():
         cell = Cell("changed", name, kept=kept, observed=observed)
         print(f"  {'kept  ' if cell.kept else 'BROKEN'} {name}: {cell.observed}", flush=True)
@@ -105,11 +105,11 @@ def changed_files(airflow: StandaloneAirflow, emulator: Emulator) -> Iterator[Ce
 def run_cells(cells: list[Cell], airflow: StandaloneAirflow, emulator: Emulator, patience: float = 0.0) -> None:
     """Trigger the event of each cell, and check the states of its operations.
 
-    :param patience: seconds that all may take beyond what is promised: a test is no measurement.
+    :param patience: seconds allowed beyond what is promised: a test is no measurement.
     """
     airflow.wait_for_dags("janitor", *(cell.dag_id for cell in cells))
     let_happen([cell for cell in cells if cell.event not in OUTAGES], airflow, emulator)
-    # The others' operations need a triggerer, so they are judged before it goes.
+    # The other cells' operations need a triggerer, so they are judged before its outage.
     for outage in (None, *dict.fromkeys(OUTAGES.values())):
         group = [cell for cell in cells if OUTAGES.get(cell.event) is outage]
         if outage and group:

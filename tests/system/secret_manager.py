@@ -1,4 +1,4 @@
-"""A secret manager, which can be away, and the secrets backend that keeps Airflow's connections in it."""
+"""A secret manager that can be unavailable, and a secrets backend that reads Airflow's connections from it."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from loopback import LoopbackServer, send
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
 
-#: The connections that are kept in it begin so.
+#: The prefix of the ids of the connections in the secret manager.
 PREFIX = "kept_in_a_secret_manager"
 
 
 class SecretManager(LoopbackServer):
-    """Answers with connections as JSON; a context manager."""
+    """Responds with connections as JSON; a context manager."""
 
     def __init__(self) -> None:
         super().__init__()
         #: By connection id.
         self.connections: dict[str, str] = {}
-        #: Whether it answers 503.
+        #: Whether it responds with status 503.
         self.away = False
-        #: How often it was asked while it was away.
+        #: The number of requests it received while unavailable.
         self.asked_in_vain = 0
 
     def settings(self) -> dict[str, str]:
-        """Return what configures Airflow to ask it."""
+        """Return the settings that make Airflow read connections from this server."""
         return {
             "AIRFLOW__SECRETS__BACKEND": f"{Backend.__module__}.{Backend.__qualname__}",
             "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"url": self.url}),
         }
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        """Give a connection, if there is one and nothing is away."""
+        """Respond with a connection, if it exists and the server is available."""
         self.asked_in_vain += self.away
         connection = self.connections.get(request.path.lstrip("/"), "")
         status = 503 if self.away else 200 if connection else 404
@@ -44,7 +44,7 @@ class SecretManager(LoopbackServer):
 
 
 class Backend(BaseSecretsBackend):
-    """What people configure as ``[secrets] backend``."""
+    """The class that users configure as ``[secrets] backend``."""
 
     def __init__(self, url: str) -> None:
         self._url = url

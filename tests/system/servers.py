@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis from Debian's packages, in folders of their own, on loopback: what production runs on."""
+"""PostgreSQL and Redis from Debian's packages, in folders of their own, on loopback, for Airflow as in production."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def are_installed() -> bool:
 
 
 class Server:
-    """A server in a folder of its own, at a free port; a context manager. It can go, and come back."""
+    """A server in a folder of its own, at a free port; a context manager. It can be stopped and started again."""
 
-    #: PostgreSQL refuses to be root's.
+    #: PostgreSQL refuses to run as root.
     user: str | None = None
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
-        """Return what it is started with."""
+        """Return the command that starts the server."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -52,7 +52,7 @@ class Server:
         wait_until(lambda: listens(self.port), timeout=60, what=f"{self.command()[0]} to listen")
 
     def stop(self, sent: signal.Signals = signal.SIGINT) -> None:
-        """End it; by default without waiting for its clients."""
+        """Stop the server; by default without waiting for its clients."""
         if self._process:
             self._process.send_signal(sent)
             self._process.wait(timeout=60)
@@ -70,7 +70,7 @@ class Server:
 
 
 class Postgres(Server):
-    """An empty database ``airflow`` of the user ``airflow``, whom everybody on this machine may be."""
+    """An empty database ``airflow`` of the user ``airflow``, as whom any local process can connect."""
 
     user = "postgres" if os.geteuid() == 0 else None
 
@@ -104,7 +104,7 @@ class Postgres(Server):
 
 
 class Redis(Server):
-    """A broker that remembers what it was given, also when it is killed."""
+    """A broker that keeps its messages, also when it is killed."""
 
     def command(self) -> list[str]:
         address = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder))

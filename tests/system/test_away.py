@@ -1,4 +1,4 @@
-"""What a user ends while Earth Engine does not answer is cancelled once it does."""
+"""If a user ends a run while Earth Engine does not respond, its export is cancelled once Earth Engine responds."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 
-#: Seconds after which Airflow kills a task that it has told to end, and a few.
+#: Seconds after which Airflow kills a task that it has told to end, plus a few.
 KILLED_AFTER = 8.0
 
 
-def test_a_killed_task_has_what_it_was_starting_cancelled(airflow: StandaloneAirflow, emulator: Emulator) -> None:
-    """Its start's answer is cut, nothing is answered after that, and the task is killed while it asks again."""
+def test_export_that_a_killed_task_was_starting_is_cancelled(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+    """The response to the start is cut off, all later requests fail, and the task is killed while it retries."""
     service = emulator.service
     service.behave("away", pending_seconds=0, run_seconds=3600, cancel_seconds=1)
     service.fail("reset_after", path="projects/away/*:export")

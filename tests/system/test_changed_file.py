@@ -1,4 +1,4 @@
-"""A DAG's file changes while its run is under way: what the run has started is still known."""
+"""A DAG's file changes while its run is active: the run's operations are still known."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def seen(airflow: StandaloneAirflow, begun: dict[str, Future[Any]]) -> dict[str,
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_a_run_has_started_is_known_although_its_file_changed(
+def test_operations_of_a_run_are_known_after_its_file_has_changed(
     seen: dict[str, tuple[bool, str]], change: str
 ) -> None:
     kept, became = seen[change]

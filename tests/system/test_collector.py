@@ -1,4 +1,4 @@
-"""The collector, on a real Airflow: tasks that are ended between two tries, with nothing in the DAG that cancels."""
+"""The collector, on a real Airflow: tasks end between two tries, and nothing in the DAG cancels their operations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Held:
         self._failing = failing
 
     def wait_until_held(self) -> None:
-        """Wait until the task has recorded what it holds."""
+        """Wait until the task has recorded its operations."""
 
         def is_held() -> bool:
             task = f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/hold"
@@ -54,20 +54,20 @@ class Held:
         wait_until(is_held, what=f"{self.dag_id} to hold its operation")
 
     def succeed(self) -> float:
-        """Let the operations, and the task, succeed; returns when it had."""
+        """Make the operations and the task succeed; return the time once the task has succeeded."""
         for name in (self.name, self._failing):
             self.service.finish(name)
         self.airflow.wait_for_task(self.dag_id, self.run_id, "hold", "success")
         return time.time()
 
     def wait(self) -> None:
-        """Wait until the task is to be tried again."""
+        """Make the task fail, and wait until it is up for retry."""
         self.service.finish(self._failing, "FAILED")
         self.airflow.wait_for_task(self.dag_id, self.run_id, "hold", "up_for_retry")
         assert self.state in ("PENDING", "RUNNING")
 
     def let_end(self) -> float:
-        """Do it; returns when."""
+        """End the task or its run; return the time."""
         airflow, dag_id, run_id = self.airflow, self.dag_id, self.run_id
         if self.end == "task_marked_failed":
             airflow.mark_task(dag_id, run_id, "hold", "failed")
@@ -88,7 +88,7 @@ class Held:
         return self.service.state(self.name)
 
     def requested_at(self) -> float:
-        """Return when the cancel was requested."""
+        """Return the time of the first cancel request."""
         return min(entry["time"] for entry in self.service.requests("POST", f"{self.name}:cancel"))
 
 
@@ -99,7 +99,7 @@ def emulator(collected_emulator: Emulator) -> Emulator:
 
 @pytest.fixture(scope="module")
 def airflow(collected_airflow: StandaloneAirflow) -> StandaloneAirflow:
-    """In that of the other tests, the collector is switched off."""
+    """An Airflow of its own: in that of the other tests, the collector is switched off."""
     return collected_airflow
 
 
@@ -109,7 +109,7 @@ def held(airflow: StandaloneAirflow, emulator: Emulator) -> dict[str, Held]:
     return {end: Held(airflow, emulator, end) for end in ENDS}
 
 
-def test_what_no_task_needs_is_cancelled_with_nothing_in_the_dag(
+def test_collector_cancels_operations_that_no_task_needs(
     held: dict[str, Held], airflow: StandaloneAirflow, emulator: Emulator
 ) -> None:
     for one in held.values():
@@ -141,7 +141,7 @@ def test_what_no_task_needs_is_cancelled_with_nothing_in_the_dag(
         print(f"{end}: {json.loads(row['extra'])['reason']}")
 
 
-def test_a_scheduler_stands_in_where_no_triggerer_runs(held: dict[str, Held], airflow: StandaloneAirflow) -> None:
+def test_scheduler_runs_the_collector_if_no_triggerer_runs(held: dict[str, Held], airflow: StandaloneAirflow) -> None:
     one = held["nothing"]
     airflow.kill("triggerer")
     try:

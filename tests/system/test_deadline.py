@@ -1,4 +1,4 @@
-"""The callback of a deadline in an executor (`SyncCallback`), to which Airflow answers nothing about the run."""
+"""A deadline's callback in an executor (`SyncCallback`), which Airflow tells nothing about the run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 
-def test_with_the_names_it_cancels_and_without_it_says_what_to_use_and_ends(
+def test_sync_callback_cancels_named_operations_or_logs_which_callback_to_use(
     airflow: StandaloneAirflow, emulator: Emulator
 ) -> None:
     airflow.wait_for_dags("deadline_sync_named", "deadline_sync_recorded")

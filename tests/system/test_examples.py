@@ -1,4 +1,4 @@
-"""The example DAGs, as they are, on a real Airflow."""
+"""The example DAGs, unchanged, on a real Airflow."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 
-def test_the_demo_shows_every_operation_ending_as_it_should(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+def test_demo_shows_that_every_operation_ends_as_expected(airflow: StandaloneAirflow, emulator: Emulator) -> None:
     assert play(airflow, emulator.service, Console(width=130), time_limit=PATIENCE)
 
 
-def test_the_janitor_cancels_what_is_old_and_called_like_ours(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+def test_janitor_cancels_only_old_operations_with_a_matching_description(
+    airflow: StandaloneAirflow, emulator: Emulator
+) -> None:
     service = emulator.service
     old, new, theirs = (service.add(name, PROJECT, run_seconds=1e6) for name in ("airflow-a", "airflow-b", "theirs"))
     for name in (old, theirs):
@@ -34,7 +36,7 @@ def test_the_janitor_cancels_what_is_old_and_called_like_ours(airflow: Standalon
     assert [service.state(name) for name in (old, new, theirs)] == ["CANCELLED", "RUNNING", "RUNNING"]
 
 
-def test_a_run_in_time_does_not_hear_of_its_deadline(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+def test_run_that_ends_before_its_deadline_cancels_nothing(airflow: StandaloneAirflow, emulator: Emulator) -> None:
     name = emulator.service.add("in time", PROJECT, run_seconds=5)
 
     run_id = airflow.trigger("example_earth_engine_deadline", operation_names=[name])
@@ -43,7 +45,7 @@ def test_a_run_in_time_does_not_hear_of_its_deadline(airflow: StandaloneAirflow,
     assert emulator.service.state(name) == "SUCCEEDED"
 
 
-def test_a_grid_of_tiles_runs_to_its_end(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+def test_grid_of_tiles_completes_although_one_tile_fails(airflow: StandaloneAirflow, emulator: Emulator) -> None:
     emulator.service.behave("tile-*", pending_seconds=1, run_seconds=5)
     emulator.service.behave("tile-0-0", pending_seconds=0, run_seconds=1, outcome="FAILED", message="No data there.")
 
@@ -56,7 +58,7 @@ def test_a_grid_of_tiles_runs_to_its_end(airflow: StandaloneAirflow, emulator: E
     assert airflow.task("example_earth_engine_tiles", run_id, "export_tiles")["try_number"] == 1
 
 
-def test_an_export_that_runs_away_is_cancelled_with_its_neighbours(
+def test_export_over_budget_is_cancelled_with_the_other_exports_of_its_task(
     airflow: StandaloneAirflow, emulator: Emulator
 ) -> None:
     service = emulator.service

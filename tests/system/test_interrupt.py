@@ -1,4 +1,4 @@
-"""Ctrl-C while an author tries a DAG, in a real terminal: what the task holds is cancelled, and confirmed, at once."""
+"""Ctrl-C during a local test of a DAG, in a real terminal: the task's operation is cancelled and confirmed at once."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    """An Earth Engine of a test's own."""
+    """An Earth Engine emulator for each test."""
     with Emulator(Service(Behaviour(pending_seconds=0, run_seconds=3600, cancel_seconds=0.5))) as running:
         yield running
 
 
-#: One of each way and of each place where a task waits; `make nightly` tries the others as well. A shell and pytest are
-#: the same whichever Airflow there is.
+#: One of each way and of each place where a task waits; `make nightly` tests the others as well. A shell and pytest
+#: behave the same with each Airflow version.
 WAYS = (
     ("dags test", "export_worker_2"),
     ("dags test", "sensor_deferrable_0"),
@@ -69,7 +69,9 @@ OTHER_WAYS = (
         *(pytest.param(*other, marks=pytest.mark.nightly) for other in OTHER_WAYS),
     ],
 )
-def test_cancelled_at_once(way: str, dag_id: str, emulator: Emulator, home: Path, tmp_path: Path) -> None:
+def test_ctrl_c_cancels_the_operation_at_once(
+    way: str, dag_id: str, emulator: Emulator, home: Path, tmp_path: Path
+) -> None:
     tried = Tried(way, dag_id, emulator, home, tmp_path)
     with tried.terminal:
         tried.interrupt()
@@ -94,8 +96,10 @@ def test_cancelled_at_once(way: str, dag_id: str, emulator: Emulator, home: Path
         ),
     ],
 )
-def test_cancelled_amid_the_deferral(way: str, dag_id: str, emulator: Emulator, home: Path, tmp_path: Path) -> None:
-    """Only code of Airflow runs then, until the trigger begins."""
+def test_ctrl_c_during_the_deferral_cancels_the_operation(
+    way: str, dag_id: str, emulator: Emulator, home: Path, tmp_path: Path
+) -> None:
+    """Until the trigger starts, only Airflow's own code runs."""
     tried = Tried(way, dag_id, emulator, home, tmp_path)
     with tried.terminal:
         tried.interrupt(after="running trigger in line" if IS_AIRFLOW_2 else "Pausing task as DEFERRED")
@@ -109,7 +113,9 @@ def _is_cancelled(emulator: Emulator) -> bool:
 
 
 @pytest.mark.parametrize("dag_id", ["export_worker_2", pytest.param("export_deferrable_0", marks=pytest.mark.nightly)])
-def test_a_second_ctrl_c_says_what_may_still_run(dag_id: str, emulator: Emulator, home: Path, tmp_path: Path) -> None:
+def test_second_ctrl_c_names_the_operation_that_may_still_run(
+    dag_id: str, emulator: Emulator, home: Path, tmp_path: Path
+) -> None:
     emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=3600)
     tried = Tried("dags test", dag_id, emulator, home, tmp_path)
     with tried.terminal:
@@ -120,8 +126,8 @@ def test_a_second_ctrl_c_says_what_may_still_run(dag_id: str, emulator: Emulator
         assert f"Interrupted again: {name} may still run" in tried.terminal.shown
 
 
-def test_what_fails_in_tasks_test_is_not_tried_again(emulator: Emulator, home: Path, tmp_path: Path) -> None:
-    """Its number of a try is 0, and the task may say that it is up for retry."""
+def test_task_that_fails_in_tasks_test_is_not_retried(emulator: Emulator, home: Path, tmp_path: Path) -> None:
+    """In ``tasks test``, the try number is 0, and the task may report that it is up for retry."""
     tried = Tried("tasks test", "failing_worker_2", emulator, home, tmp_path)
     with tried.terminal:
         tried.end()

@@ -1,4 +1,4 @@
-"""A representative part of the lifecycle matrix; ``make matrix`` runs it whole, on three Airflow versions."""
+"""A representative part of the lifecycle matrix; ``make matrix`` runs all of it, on three Airflow versions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ REPRESENTATIVE = [
     ("sensor_deferred", "cleared_without_triggerer"),
     ("torn_down", "failed_without_triggerer"),
 ]
-#: The same rules with other holders, and what takes minutes.
+#: The same rules with other holders, and cells that take minutes.
 NIGHTLY = [
     ("sensor_running", "run_marked_failed"),
     ("sensor_running", "dag_callback"),
@@ -51,8 +51,8 @@ NIGHTLY = [
     ("export_deferred", "worker_stood_still"),
     ("started", "dag_callback"),
 ]
-#: What is answered from a task's own operations alone: another run of the DAG is looked at in the other cells, and in
-#: all of them by `make matrix`.
+#: Events that concern a task's own operations alone: another run of the DAG is checked in the other cells, and in all
+#: cells by `make matrix`.
 ABOUT_ONE_TASK = (
     "task_cleared",
     "task_marked_failed",
@@ -67,11 +67,11 @@ ABOUT_ONE_TASK = (
 def cells(
     request: pytest.FixtureRequest, airflow: StandaloneAirflow, emulator: Emulator, begun: dict[str, Future[Any]]
 ) -> dict[str, Cell]:
-    """Start the selected cells side by side, let everything happen, and look at what became of their operations."""
+    """Start the selected cells in parallel, trigger their events, and check the states of their operations."""
     parameters = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     selected = [(how["holder"], how["event"]) for how in parameters if {"holder", "event"} <= how.keys()]
     made = [Cell(holder, event, has_bystander=event not in ABOUT_ONE_TASK) for holder, event in selected]
-    wait(begun.values())  # A triggerer that goes is no part of what they are about.
+    wait(begun.values())  # A triggerer's outage must not affect these runs.
     print("\n\nSeconds from what happened to the cancel request:")
     run_cells(made, airflow, emulator, patience=PATIENCE)
     return {cell.dag_id: cell for cell in made}
@@ -80,7 +80,7 @@ def cells(
 @pytest.mark.parametrize(
     ("holder", "event"), [*REPRESENTATIVE, *(pytest.param(*cell, marks=pytest.mark.nightly) for cell in NIGHTLY)]
 )
-def test_what_is_promised_becomes_of_the_operation(cells: dict[str, Cell], holder: str, event: str) -> None:
+def test_operation_ends_as_promised(cells: dict[str, Cell], holder: str, event: str) -> None:
     cell = cells[f"{holder}__{event}"]
 
     assert cell.kept, cell.observed
@@ -93,7 +93,9 @@ def test_twenty_mapped_sensors_are_cancelled_with_their_run(airflow: StandaloneA
     assert cell.kept, cell.observed
 
 
-def test_what_a_mapped_upstream_has_returned_is_known_to_a_kill(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+def test_kill_cancels_the_operations_that_a_mapped_upstream_task_has_returned(
+    airflow: StandaloneAirflow, emulator: Emulator
+) -> None:
     dag_id, service = "lazy__task_marked_failed", emulator.service
     names = [service.add(dag_id, PROJECT) for _ in range(3)]
     run_id = airflow.trigger(dag_id, operation_names=names)
@@ -105,7 +107,7 @@ def test_what_a_mapped_upstream_has_returned_is_known_to_a_kill(airflow: Standal
 
 
 @pytest.mark.parametrize("holder", ["sensor_running", "sensor_deferred"])
-def test_a_sensor_that_was_not_told_to_cancel_leaves_its_operation_alone(
+def test_sensor_without_cancel_options_leaves_its_operation_running(
     airflow: StandaloneAirflow, emulator: Emulator, holder: str
 ) -> None:
     cell = Cell(holder, "left_alone", operations=[emulator.service.add("left_alone", PROJECT)])

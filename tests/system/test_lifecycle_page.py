@@ -1,4 +1,4 @@
-"""The page of the lifecycle matrix, where only a part of the cells is measured again."""
+"""Updates of the lifecycle matrix's page after only a part of the cells was measured again."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def before() -> str:
 
 
 @pytest.mark.parametrize("version", [VERSION, f"{VERSION}, as in production"])
-def test_what_was_not_measured_again_stays_as_it_was(version: str, before: str) -> None:
+def test_cells_not_measured_again_stay_unchanged(version: str, before: str) -> None:
     text, broken = page([{"version": version, "cells": {}}], [], before)
 
     assert text == before
     assert not broken
 
 
-def test_what_was_measured_again_is_all_that_changes(before: str) -> None:
+def test_only_cells_measured_again_change(before: str) -> None:
     cells = {CELL: {"observed": "77.7 s", "kept": True}}
 
     text, broken = page([{"version": VERSION, "cells": cells}], [], before)
@@ -35,7 +35,7 @@ def test_what_was_measured_again_is_all_that_changes(before: str) -> None:
     assert not broken
 
 
-def test_what_was_broken_is_told_again_until_it_is_measured_again(before: str) -> None:
+def test_broken_cell_is_reported_until_it_is_measured_again(before: str) -> None:
     text, broken = page([{"version": VERSION, "cells": {CELL: {"observed": "RUNNING", "kept": False}}}], [], before)
     _, again = page([{"version": VERSION, "cells": {}}], [], text)
 

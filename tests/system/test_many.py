@@ -1,4 +1,4 @@
-"""Hundreds of exports from one task: each is started once, whatever dies, and none is left, whoever ends the task."""
+"""Hundreds of exports from one task: each starts once although the process dies, and none outlives the task."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.system
 
 COUNT = 500
 
-#: Tasks that are killed amid the start of theirs.
+#: The number of tasks that are killed while they start their exports.
 KILLED = 4
 
-#: Seconds in which 500 are started at the API's pace.
+#: Seconds that the start of 500 exports takes at the API's rate.
 STARTING = 6.0
 
 
@@ -31,7 +31,7 @@ def emulator(collected_emulator: Emulator) -> Emulator:
 
 @pytest.fixture(scope="module")
 def airflow(collected_airflow: StandaloneAirflow) -> StandaloneAirflow:
-    """With the collector: a process that gets no answer from a busy Airflow before it is killed leaves them to it."""
+    """With the collector, which cancels the exports of a process that is killed before a busy Airflow responds."""
     return collected_airflow
 
 
@@ -42,13 +42,13 @@ def started(emulator: Emulator, run_id: str) -> list[str]:
 
 
 def running(emulator: Emulator, run_id: str) -> list[str]:
-    """Return those of them that have not ended."""
+    """Return the operations of a run's tasks that have not ended."""
     states = {name: emulator.service.state(name) for name in started(emulator, run_id)}
     return [name for name, state in states.items() if state in ("PENDING", "RUNNING", "CANCELLING")]
 
 
 @pytest.mark.parametrize("dag_id", ["many_in_worker", "many_batched"])
-def test_each_is_started_once_although_the_task_is_killed_amid_their_start(
+def test_each_export_starts_once_although_the_task_is_killed_while_it_starts_them(
     airflow: StandaloneAirflow, emulator: Emulator, dag_id: str
 ) -> None:
     emulator.service.behave("many*", pending_seconds=0, run_seconds=20, cancel_seconds=1)
@@ -76,7 +76,7 @@ def test_each_is_started_once_although_the_task_is_killed_amid_their_start(
         ("many_mapped", "tile", 30),
     ],
 )
-def test_none_is_left_when_the_run_is_marked_failed_amid_their_start(
+def test_no_export_is_left_when_the_run_is_marked_failed_while_they_start(
     airflow: StandaloneAirflow, emulator: Emulator, dag_id: str, task_id: str, count: int
 ) -> None:
     emulator.service.behave("many*", pending_seconds=0, run_seconds=3600, cancel_seconds=1)
@@ -91,7 +91,9 @@ def test_none_is_left_when_the_run_is_marked_failed_amid_their_start(
     assert not running(emulator, run_id)
 
 
-def test_a_dags_notifier_cancels_more_than_there_is_time_for(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+def test_dag_notifier_cancels_more_exports_than_its_time_limit_allows(
+    airflow: StandaloneAirflow, emulator: Emulator
+) -> None:
     emulator.service.behave("many*", pending_seconds=0, run_seconds=3600, cancel_seconds=1)
     airflow.wait_for_dags("many_forgotten")
     run_id = airflow.trigger("many_forgotten")

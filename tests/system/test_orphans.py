@@ -1,4 +1,4 @@
-"""An orphan, as everybody meets it: on the page, on the command line, and in the janitor's list."""
+"""Orphans on the page, on the command line, and in the janitor's result."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def on_the_page(airflow: StandaloneAirflow) -> dict[str, Any]:
     return {operation["name"]: operation for operation in answer.json()["operations"]}
 
 
-def test_an_orphan_is_seen_and_cancelled_and_what_is_wanted_is_not(
+def test_orphan_is_listed_and_cancelled_and_needed_operations_are_not(
     airflow: StandaloneAirflow, emulator: Emulator
 ) -> None:
     emulator.service.behave("example_earth_engine_cancel_on_kill", pending_seconds=0, run_seconds=3600)
@@ -72,10 +72,10 @@ def test_an_orphan_is_seen_and_cancelled_and_what_is_wanted_is_not(
     assert not on_the_page(airflow)[wanted]["orphaned"]
 
 
-def test_every_metric_is_measured_by_a_real_airflow(
+def test_real_airflow_sends_every_metric(
     airflow: StandaloneAirflow, emulator: Emulator, collected: StatsdServer
 ) -> None:
-    """In workers, in the triggerer, in the API server: the tests before this one have done the rest."""
+    """Workers, the triggerer and the API server send them; earlier tests have caused some of them."""
     emulator.service.behave("example_earth_engine_cancel_on_kill", pending_seconds=1, run_seconds=3600)
     emulator.service.fail("unavailable", method="GET", path="*/operations/*")
     run_id, name = held_by_a_deferred_task(airflow)

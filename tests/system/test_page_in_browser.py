@@ -1,4 +1,4 @@
-"""The page in Airflow's UI, as a person uses it: with the mouse, with the keyboard, in the dark, on a phone."""
+"""The page in Airflow's UI, in a browser: with mouse and keyboard, with the dark theme, and at a phone's width."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ def held(airflow: StandaloneAirflow, emulator: Emulator) -> tuple[str, str]:
     return held_by_a_deferred_task(airflow)
 
 
-def test_an_operation_is_found_and_cancelled_and_its_end_is_seen(
-    window: Browser, held: tuple[str, str], emulator: Emulator
-) -> None:
+def test_user_cancels_an_operation_and_sees_its_end(window: Browser, held: tuple[str, str], emulator: Emulator) -> None:
     run_id, name = held
     window.open(f"/dags/{DAG_ID}/runs/{run_id}/plugin/earth-engine-of-run")
     window.see(f"{DAG_ID}.wait")
@@ -79,7 +77,7 @@ def test_filters_and_sorting(window: Browser, emulator: Emulator, held: tuple[st
 SEARCH = "//input[@type='search']"
 
 
-def test_filters_and_order_stand_in_the_address(window: Browser, emulator: Emulator) -> None:
+def test_url_contains_the_filters_and_the_sort_order(window: Browser, emulator: Emulator) -> None:
     for description in ("addr-b", "addr-a", "other"):
         emulator.service.add(description, run_seconds=3600, project="earth-demo")
     window.open(f"{PAGE}?text=addr-&sort=description")
@@ -104,7 +102,7 @@ def test_filters_and_order_stand_in_the_address(window: Browser, emulator: Emula
     assert window.address == f"{PAGE}?sort=description"
 
 
-def test_a_link_to_the_orphans_of_a_dag_is_one(window: Browser, held: tuple[str, str]) -> None:  # noqa: ARG001
+def test_url_sets_the_filters_and_ignores_bad_values(window: Browser, held: tuple[str, str]) -> None:  # noqa: ARG001
     window.open(f"{PAGE}?dag={DAG_ID}&orphaned=true&state=all")
 
     window.see("0 of ")
@@ -114,7 +112,7 @@ def test_a_link_to_the_orphans_of_a_dag_is_one(window: Browser, held: tuple[str,
     window.see_operations()
 
 
-def test_going_back_drops_what_was_selected(window: Browser, emulator: Emulator) -> None:
+def test_going_back_clears_the_selection(window: Browser, emulator: Emulator) -> None:
     emulator.service.add("dropped", run_seconds=3600, project="earth-demo")
     window.open(PAGE)
     window.see_operations()
@@ -131,7 +129,7 @@ def test_going_back_drops_what_was_selected(window: Browser, emulator: Emulator)
     assert window.value(SEARCH) == ""
 
 
-def test_what_is_wrong_is_said_and_nothing_is_counted(window: Browser, emulator: Emulator) -> None:
+def test_page_shows_the_error_and_no_number_of_operations(window: Browser, emulator: Emulator) -> None:
     emulator.service.fail("not_registered", times=None)
     try:
         window.open(PAGE)
@@ -145,7 +143,7 @@ def test_what_is_wrong_is_said_and_nothing_is_counted(window: Browser, emulator:
     window.see(" operations")
 
 
-def test_the_keyboard_is_enough(window: Browser, emulator: Emulator) -> None:
+def test_page_works_with_the_keyboard_alone(window: Browser, emulator: Emulator) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
@@ -180,7 +178,7 @@ def test_the_keyboard_is_enough(window: Browser, emulator: Emulator) -> None:
     assert emulator.service.state(name) == "RUNNING"
 
 
-def test_what_is_not_shown_is_not_cancelled(window: Browser, emulator: Emulator) -> None:
+def test_selected_operations_hidden_by_a_filter_are_not_cancelled(window: Browser, emulator: Emulator) -> None:
     service = emulator.service
     others = [service.add(f"many-{number:02}", run_seconds=3600, project="earth-demo") for number in range(60)]
     meant = service.add("meant", run_seconds=3600, project="earth-demo")
@@ -203,7 +201,7 @@ def test_what_is_not_shown_is_not_cancelled(window: Browser, emulator: Emulator)
     assert [name for name in others if service.operations[name].cancel_requested is not None] == []
 
 
-def test_more_than_ten_are_cancelled_only_once_their_number_is_typed(window: Browser, emulator: Emulator) -> None:
+def test_cancelling_more_than_ten_operations_requires_typing_their_number(window: Browser, emulator: Emulator) -> None:
     service = emulator.service
     names = [service.add(f"dozen-{number:02}", run_seconds=3600, project="earth-demo") for number in range(12)]
     window.open(PAGE)
@@ -223,7 +221,7 @@ def test_more_than_ten_are_cancelled_only_once_their_number_is_typed(window: Bro
     wait_until(lambda: all(service.operations[n].cancel_requested for n in names), what="all to be asked to cancel")
 
 
-def test_an_empty_page_says_why(window: Browser) -> None:
+def test_empty_table_explains_why(window: Browser) -> None:
     window.open(PAGE)
     window.see_operations()
     window.write("//input[@type='search']", "there is no such thing")
@@ -249,7 +247,7 @@ def test_the_name_of_a_dag_does_not_make_the_filters_too_wide(window: Browser) -
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 1400), ("light", 390), ("dark", 390)])
-def test_nothing_serious_keeps_anybody_from_using_it(window: Browser, theme: str, width: int) -> None:
+def test_axe_finds_no_serious_accessibility_problem(window: Browser, theme: str, width: int) -> None:
     window.open(PAGE, theme=theme, width=width)
     window.see_operations()
     window.click("//summary")
@@ -270,14 +268,14 @@ def test_nothing_serious_keeps_anybody_from_using_it(window: Browser, theme: str
         f"/dags/{DAG_ID}/runs/{{run_id}}/tasks/wait/plugin/earth-engine-of-task-instance",
     ],
 )
-def test_it_is_a_tab_of_what_holds_operations(window: Browser, held: tuple[str, str], path: str) -> None:
+def test_page_is_a_tab_of_dags_tasks_and_task_instances(window: Browser, held: tuple[str, str], path: str) -> None:
     window.open(path.format(run_id=held[0]))
 
     window.see("Earth Engine operations")
     window.see(" operations")
 
 
-def test_who_may_only_look_can_select_nothing_and_is_told_what_is_hidden(
+def test_viewer_cannot_select_operations_and_sees_that_some_are_hidden(
     airflow: StandaloneAirflow, emulator: Emulator
 ) -> None:
     emulator.service.behave(DAG_ID, pending_seconds=0, run_seconds=3600, cancel_seconds=2)

@@ -1,4 +1,4 @@
-"""Airflow as in production: what the matrix measures with `--production`, for the cells that break most easily."""
+"""Airflow as in production: of the cells that the matrix measures with `--production`, those that break most easily."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 
-def test_workers_and_a_triggerer_that_go_cancel_nothing() -> None:
+def test_losing_workers_or_a_triggerer_cancels_nothing() -> None:
     cells = [
         Cell("sensor_running", "celery_cold"),
         Cell("export_running", "celery_cold"),

@@ -1,4 +1,4 @@
-"""A connection that is kept in a secret manager, which is away for a moment."""
+"""A connection in a secret manager that is unavailable for a moment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 
-def test_while_it_is_away_nothing_is_started_in_another_name_and_the_next_try_goes_on(
+def test_no_export_starts_with_other_credentials_during_the_outage_and_the_next_try_succeeds(
     airflow: StandaloneAirflow, emulator: Emulator, secrets: SecretManager
 ) -> None:
     dag_id = "kept_in_a_secret_manager"

@@ -25,7 +25,7 @@ DYING = [
 
 @pytest.fixture(scope="session")
 def runs(airflow: StandaloneAirflow, emulator: Emulator) -> dict[str, str]:
-    """Let all of them die side by side, and try again."""
+    """Run all DAGs in parallel: each task is killed once, and tried again."""
     emulator.service.behave("dying*", run_seconds=15)
     airflow.wait_for_dags(*DYING)
     started = {dag_id: airflow.trigger(dag_id) for dag_id in DYING}

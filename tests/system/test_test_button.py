@@ -1,4 +1,4 @@
-"""The form's Test button, as the UI presses it: its answer, and the API server's log, show no field's value."""
+"""The Test button of the connection form: its response, and the API server's log, contain no field's value."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_key_in_the_wrong_field_is_not_shown(airflow: StandaloneAirflow, emula
     assert not [path for path in airflow.home.glob("*.log") if MARK in path.read_text(errors="replace")]
 
 
-def test_a_connection_that_works_says_so(airflow: StandaloneAirflow, emulator: Emulator) -> None:
+def test_working_connection_reports_success(airflow: StandaloneAirflow, emulator: Emulator) -> None:
     with TokenServer() as tokens:
         connection = json.loads(tokens.airflow_connection(emulator.url))
 

@@ -1,4 +1,4 @@
-"""Exports that start in waves, each exactly once, although the task's worker is killed between and in them."""
+"""Exports that start in waves start exactly once each, although the task's worker is killed between and in waves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.system
 
 
 def begin(airflow: StandaloneAirflow, emulator: Emulator) -> str:
-    """Let it run to its end; returns the run."""
+    """Run the DAG to its end; return the run's id."""
     emulator.service.behave("waves_killed-*", run_seconds=5)
     airflow.wait_for_dags("waves_killed")
     run_id = airflow.trigger("waves_killed")
@@ -29,7 +29,7 @@ def begin(airflow: StandaloneAirflow, emulator: Emulator) -> str:
     return run_id
 
 
-def test_each_export_once_and_the_function_once_a_try(
+def test_each_export_starts_once_and_each_try_calls_the_function_at_most_once(
     airflow: StandaloneAirflow, emulator: Emulator, begun: dict[str, Future[str]]
 ) -> None:
     run_id = begun[__name__].result()
@@ -42,7 +42,7 @@ def test_each_export_once_and_the_function_once_a_try(
     assert (airflow.home / "waves_killed_between_waves").exists()
     assert (airflow.home / "waves_killed_in_second_process").exists()
     assert tries >= 3
-    assert max(Counter(calls).values()) == 1  # A try that resumes, and one to whom all is known, calls it no more.
+    assert max(Counter(calls).values()) == 1  # A try that resumes, or knows all exports, makes no call.
     assert sorted(o.description for o in mine) == [f"waves_killed-{number}" for number in range(6)]
     assert {emulator.service.state(o.name) for o in mine} == {"SUCCEEDED"}
     assert not [o for o in mine if o.cancel_requested is not None]

@@ -1,4 +1,4 @@
-"""What the demo and the system tests start is reached from this machine only: everybody who reaches it is an admin."""
+"""The servers of the demo and the system tests are reachable from this machine only: each client is an admin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_everything_listens_on_loopback_only(airflow: StandaloneAirflow, emulato
     assert emulator
     listening = []
     for process in [*airflow.descendants(), psutil.Process()]:
-        with suppress(psutil.NoSuchProcess):  # A task's process has ended meanwhile.
+        with suppress(psutil.NoSuchProcess):  # The process has ended meanwhile.
             found = process.net_connections()
             listening += [connection.laddr for connection in found if connection.status == psutil.CONN_LISTEN]
 

@@ -1,4 +1,4 @@
-"""What somebody gets who may edit connections and not see their keys: no token, no file, no other server's answer."""
+"""A user who may edit connections but not see their keys gets no token, no file and no other server's response."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.system
 
 
 class EditorsAirflow(StandaloneAirflow):
-    """An API server alone, which its only user may edit connections of, and no more."""
+    """An API server alone, whose only user may edit its connections, and no more."""
 
     healthy_parts: ClassVar[tuple[str, ...]] = ("metadatabase",)
     parts: ClassVar[dict[str, tuple[str, ...]]] = {"api-server": StandaloneAirflow.parts["api-server"]}
@@ -40,7 +40,7 @@ def editors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandaloneAirf
     settings = {
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "editor:op",
-        # The key's own token server is the tests'; the editor's is not.
+        # The host of the tests' token server, which the key names; the editor's server has another host.
         "AIRFLOW__EARTH_ENGINE__ALLOWED_HOSTS": "localhost",
     }
     with EditorsAirflow(base / "airflow", base, settings) as running:
@@ -48,7 +48,7 @@ def editors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandaloneAirf
 
 
 class Elsewhere(LoopbackServer):
-    """A server of the editor's, or one inside that is not his business: says something, and keeps what it was sent."""
+    """A server of the editor's, or an internal one that the editor must not reach; it keeps the headers of requests."""
 
     SAYS = "what-is-said-inside"
 
@@ -67,7 +67,7 @@ def keep(editors: StandaloneAirflow, connection: str, extra: dict[str, Any]) -> 
 
 
 def press_test(editors: StandaloneAirflow, connection: str) -> dict[str, Any]:
-    """Press the Test button in the form of a connection that was saved."""
+    """Press the Test button in the form of a saved connection."""
     shown = editors.call("GET", f"/connections/{connection}")
     body = {name: shown.get(name) for name in ("connection_id", "conn_type", "host", "port", "extra")}
     answer: dict[str, Any] = editors.call("POST", "/connections/test", body)
@@ -98,7 +98,7 @@ def test_another_host_gets_no_token(editors: StandaloneAirflow, field: str) -> N
 
 
 @pytest.mark.parametrize("source", ["file", "url"])
-def test_a_federation_that_is_pasted_reads_nothing(editors: StandaloneAirflow, source: str) -> None:
+def test_pasted_federation_reads_no_file_and_no_url(editors: StandaloneAirflow, source: str) -> None:
     with Elsewhere() as elsewhere:
         federation = {
             "type": "external_account",
@@ -116,7 +116,7 @@ def test_a_federation_that_is_pasted_reads_nothing(editors: StandaloneAirflow, s
     assert elsewhere.asked == []
 
 
-def test_a_keys_token_server_is_googles(editors: StandaloneAirflow) -> None:
+def test_key_with_another_token_server_than_googles_is_refused(editors: StandaloneAirflow) -> None:
     with TokenServer() as tokens, Elsewhere() as inside:
         key = {**tokens.key(), "token_uri": inside.url}
         keep(editors, "key_inside", {"project": "p", "keyfile_dict": json.dumps(key)})

@@ -1,4 +1,4 @@
-"""What is seen of a task from outside, in its order, for the model to be compared with: `tests/model/traces.py`."""
+"""Extracts a task's trace (its observed events, in order), which `tests/model/traces.py` compares with the model."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator.operations import EmulatedOperation
     from dev.standalone import StandaloneAirflow
 
-#: Where the model reads them.
+#: The folder from which the model reads traces.
 TRACES = Path(__file__).parents[1] / "model" / "traces"
 
-#: What happened to the task; and how it can end.
+#: The mark of the event that happened to the task; and the states in which a task can end.
 STRUCK, ENDS = "~~~", ("success", "failed", "skipped")
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)")
 
 
-#: Seconds after what happened to it for which a task of the soak is followed: its run goes on, and ends otherwise.
+#: Seconds after its event for which a soak task is traced: its run continues, and ends for another reason.
 FOLLOWED = 60.0
 
 
 def trace_of_cell(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, version: str) -> dict[str, Any]:
-    """Return what was seen of a cell's task, in seconds since its run began."""
+    """Return the trace of a cell's task, in seconds since its first observed event."""
     names = cell.started(emulator) if cell.starts_it_itself else cell.operations
     operations = [emulator.service.operations[name] for name in names]
     seen = [(cell.stood_still or cell.happened, STRUCK), *_of_operations(operations, are_started=cell.starts_it_itself)]
@@ -44,13 +44,13 @@ def trace_of_cell(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, ve
     seen = _since_the_begin([*seen, *_in_logs(cell.dag_id, cell.run_id, airflow)])
     with suppress(RuntimeError):  # The run is deleted.
         state = airflow.task(cell.dag_id, cell.run_id, "hold")["state"]
-        if state in ENDS and promise != RESUMED:  # Where it is, the judge ends the operation.
+        if state in ENDS and promise != RESUMED:  # In a resumed cell, `judge` ends the operation.
             seen.append((1e6, f"ended: {state}"))
     return {"version": version, "holder": cell.holder, "event": cell.event, "seen": seen}
 
 
 def trace_of_run(run: Run, airflow: StandaloneAirflow, emulator: Emulator, version: str) -> dict[str, Any]:
-    """Return what was seen of a task of the soak, to which nothing else happened than what was to."""
+    """Return the trace of a soak task to which only its planned event happened."""
     own = run.exports_of_the_holder(emulator.service)
     seen = [*_of_operations(own, are_started=run.shape != "sensor"), *_in_logs(run.dag_id, run.run_id, airflow)]
     if run.acted:
@@ -64,15 +64,15 @@ def _since_the_begin(seen: list[tuple[float, str]]) -> list[tuple[float, str]]:
 
 
 def in_order(seen: Iterable[tuple[float, str]], leave_out: set[str] | frozenset[str] = frozenset()) -> tuple[str, ...]:
-    """Return what was seen in its order; the same thing several times at once counts as one."""
+    """Return the observed events in order; consecutive equal ones count once."""
     words = [what for _, what in sorted(seen, key=lambda one: one[0]) if what not in leave_out]
     return tuple(word for word, _ in groupby(words))
 
 
 def _of_operations(operations: list[EmulatedOperation], *, are_started: bool) -> Iterator[tuple[float, str]]:
-    """Yield what Earth Engine was asked.
+    """Yield the exports and the cancels that Earth Engine has received.
 
-    :param are_started: whether the task itself starts them.
+    :param are_started: whether the task itself starts the operations.
     """
     for operation in operations:
         if are_started:
@@ -82,10 +82,10 @@ def _of_operations(operations: list[EmulatedOperation], *, are_started: bool) ->
 
 
 def _in_logs(dag_id: str, run_id: str, airflow: StandaloneAirflow) -> Iterator[tuple[float, str]]:
-    """Yield what the task's logs tell: one for each try."""
+    """Yield the events in the task's logs, one log for each try."""
     for path in (airflow.home / "logs").rglob("attempt=*.log"):
         if not path.stem.partition("=")[2].isdigit():
-            continue  # The trigger's.
+            continue  # The trigger's log.
         of_task = {f"dag_id={dag_id}", f"run_id={run_id}", "task_id=hold"} <= set(path.parts)
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if of_task else []
         moments = [(_moment(line), line) for line in lines]
@@ -101,7 +101,7 @@ def _moment(line: str) -> float | None:
 
 
 def keep(traces: list[dict[str, Any]], name: str) -> None:
-    """Keep traces for the model, one of each kind, in place of those of the same holders and events."""
+    """Save traces for the model, one of each kind; they replace earlier ones of the same holders and events."""
     TRACES.mkdir(exist_ok=True)
     file = TRACES / f"{name}.json"
     before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []

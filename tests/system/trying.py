@@ -1,4 +1,4 @@
-"""An author who tries a DAG in a terminal, in an Airflow of their own."""
+"""Runs a DAG in a terminal as its author does, in an Airflow of the author's own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "tried"
 AIRFLOW = str(Path(sys.executable).parent / "airflow")
-#: The description of what is tried.
+#: The description of the operation under test.
 TRIED = "tried"
 
 IN_PYTEST = """
@@ -36,14 +36,14 @@ def make_home(home: Path) -> None:
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """Return the variables of an author's shell."""
+    """Return the environment variables of an author's shell."""
     paths = (str(FOLDER), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", ""))
     own = {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__DAGS_FOLDER": str(FOLDER), "TERM": "dumb", "COLUMNS": "200"}
     return {**os.environ, **own, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1", **more}
 
 
 def command(way: str, dag_id: str, folder: Path) -> list[str]:
-    """Return what an author types."""
+    """Return the command that an author types."""
     (folder / "test_tried.py").write_text(IN_PYTEST.format(dag_id=dag_id), encoding="utf-8")
     commands = {
         "dags test": [AIRFLOW, "dags", "test", dag_id],
@@ -56,7 +56,7 @@ def command(way: str, dag_id: str, folder: Path) -> list[str]:
 
 
 class Tried:
-    """A DAG that an author tries in a terminal; it holds one operation."""
+    """A DAG that an author runs in a terminal; it holds one operation."""
 
     def __init__(self, way: str, dag_id: str, emulator: Emulator, home: Path, folder: Path) -> None:
         self._way, self._service = way, emulator.service
@@ -87,7 +87,7 @@ class Tried:
         return any(operation.reads >= 3 for operation in self._operations)
 
     def interrupt(self, *, after: str = "") -> None:
-        """Press Ctrl-C while the operation is waited for, or after something was shown."""
+        """Press Ctrl-C while the operation is polled, or once a text is shown."""
         self._until(after)
         self.terminal.press(CTRL_C)
 
@@ -100,5 +100,5 @@ class Tried:
 
     @property
     def states(self) -> list[str]:
-        """The states of its operations: another try would have started a second one."""
+        """The states of its operations: another try would have started a second operation."""
         return [self._service.state(operation.name) for operation in self._operations]

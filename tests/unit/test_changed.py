@@ -1,4 +1,4 @@
-"""Which integration tests `make quick` runs for what was changed."""
+"""Which integration tests `make quick` runs for a set of changed files."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ IMPORTS = {
         ({"README.md", "gone.py"}, []),
     ],
 )
-def test_those_that_import_it_most_directly(changed: set[str], tests: list[str]) -> None:
+def test_nearest_returns_the_tests_that_import_a_changed_file_most_directly(
+    changed: set[str], tests: list[str]
+) -> None:
     assert nearest(changed, IMPORTS) == tests
 
 
-def test_no_more_than_there_is_time_for() -> None:
+def test_nearest_returns_no_more_tests_than_the_limit() -> None:
     assert nearest({"hooks.py", "sensors.py"}, IMPORTS, most=1) == [SENSOR]
 
 

@@ -1,4 +1,4 @@
-"""What the documents name is there, and their words, and the code's."""
+"""The files and headings that the documents name exist; and the documents and the code use no banned word."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_ee_provider.hooks.connection_form import connection_type_info
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
-#: Programs write these.
+#: Pages that programs write.
 GENERATED = [page for page in PAGES if page.parent.name in ("reference", "results")]
 WRITTEN = [page for page in PAGES if page not in GENERATED]
 
@@ -34,7 +34,7 @@ BANNED = re.compile(
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_files_and_tests_that_a_page_names_are_there(page: Path) -> None:
+def test_files_and_tests_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) if not link.startswith("http")]
     tests = re.findall(r"`(test_\w+\.py)`", text)
@@ -44,7 +44,7 @@ def test_files_and_tests_that_a_page_names_are_there(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [*WRITTEN, *GENERATED], ids=_name)
-def test_a_heading_that_a_page_links_to_is_there(page: Path) -> None:
+def test_headings_that_a_page_links_to_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!http)([^)#\s]*)#([^)\s]+)\)", text)
 
@@ -82,7 +82,7 @@ def test_the_documents_are_short() -> None:
     assert sum(len(page.read_text(encoding="utf-8").split()) for page in pages) <= 13_000
 
 
-def test_the_map_has_every_package_and_names_only_files_that_are_there() -> None:
+def test_architecture_page_has_every_package_and_names_only_existing_files() -> None:
     package = ROOT / "airflow_ee_provider"
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     of_package, of_earth_engine = re.findall(r"\n\|[^\n]+\n\|---\|---\|\n((?:\|[^\n]+\n)+)", page)[:2]
@@ -99,7 +99,7 @@ def test_the_map_has_every_package_and_names_only_files_that_are_there() -> None
 
 
 def _rows(table: str) -> set[str]:
-    """Return what the rows of a table are about."""
+    """Return the names in the first column of a table."""
     return {name.rstrip("/") for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
 
 
@@ -109,13 +109,13 @@ def _parts(package: Path) -> set[str]:
     return parts - {"__init__.py"}
 
 
-def test_the_words_that_help_is_given_for_are_said_somewhere() -> None:
+def test_messages_on_the_troubleshooting_page_exist_in_the_code() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     quoted = [
         words for line in re.findall(r"^(`.+)\n: ", page, re.MULTILINE) for words in re.findall(r"`([^`]+)`", line)
     ]
     code = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "airflow_ee_provider").rglob("*.py"))
-    code = re.sub(r'"\s*\n\s*f?"', "", code)  # A sentence may stand in several lines.
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # A message may span several lines.
 
     assert len(quoted) > 15
     assert [words for words in quoted if words not in code] == []
@@ -131,21 +131,21 @@ def test_the_site_has_every_page() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_code_of_the_examples_is_as_in_their_files(page: Path) -> None:
+def test_example_code_on_a_page_matches_its_file(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
 
     assert text == filled(text), "Run `python tests/support/examples_in_docs.py`."
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_code_is_shown_on_the_repository_as_well(page: Path) -> None:
+def test_code_is_shown_in_the_repository_as_well(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
 
     assert "literalinclude" not in text
     assert len(MARKED.findall(text)) == text.count("<!-- example_dags/")
 
 
-def test_the_connections_that_the_page_shows_have_fields_of_the_form() -> None:
+def test_connections_on_the_page_have_only_fields_of_the_form() -> None:
     page = (ROOT / "docs" / "connection.md").read_text(encoding="utf-8")
     shown = [json.loads(one) for one in re.findall(r"^\{.*\}$", page, re.MULTILINE)]
 

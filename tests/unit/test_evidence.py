@@ -1,4 +1,4 @@
-"""``make evidence``: which test results are of this code."""
+"""``make evidence``: which test results are from the current code."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ FUNCTION = 'def one():\n    """{text}"""\n    return {value}  # {text}\n'
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_what_measures_is_there(name: str) -> None:
+def test_measuring_programs_exist(name: str) -> None:
     assert all((ROOT / place).exists() for place in PROGRAMS[name])
 
 
-def test_a_page_that_is_of_this_code_says_so() -> None:
+def test_page_from_the_current_code_reports_no_change() -> None:
     page = f"# Title\n\n{stamp('soak')}, Airflow 3.3.2\n\n## Another\n\n| 3.3.2 | {stamp('imports')} |\n"
 
     found = list(stamps(page))
@@ -30,20 +30,20 @@ def test_a_page_that_is_of_this_code_says_so() -> None:
     ("part", "changed"),
     [({"package": "00000000"}, ["the package"]), ({"program": "00000000"}, ["evidence/soak.py"])],
 )
-def test_a_page_of_older_code_says_what_has_changed_since(part: dict[str, str], changed: list[str]) -> None:
+def test_page_from_older_code_names_what_has_changed(part: dict[str, str], changed: list[str]) -> None:
     [(_, found)] = stamps(str(stamp("soak")._replace(**part)))
 
     assert isinstance(found, Stamp)
     assert found.changed == changed
 
 
-def test_comments_and_docstrings_are_no_change() -> None:
+def test_comments_and_docstrings_do_not_count_as_a_change() -> None:
     before, after = (FUNCTION.format(text=text, value=1) for text in ("before", "after"))
 
     assert evidence._code(before) == evidence._code(after)
     assert evidence._code(before) != evidence._code(FUNCTION.format(text="before", value=2))
 
 
-def test_a_program_is_what_it_imports_as_well() -> None:
+def test_program_includes_its_imports() -> None:
     assert len({evidence._digest_of_program(name) for name in PROGRAMS}) == len(PROGRAMS)
     assert "evidence/soak_page.py" in evidence.imports_of("evidence/soak.py", set(evidence._files()))

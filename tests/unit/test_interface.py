@@ -1,4 +1,4 @@
-"""The same thing has the same name, unit, default and shape everywhere; and the documents use nothing else."""
+"""Parameters agree in all classes, the reference is up to date, and the documents use only existing parameters."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator
 from interface import CLASSES, EXAMPLES, FOLDER, example_of, pages, parameters_of, type_of
 from pages import BLOCKS, ROOT
 
-#: Names of this package that documents and examples call.
+#: The classes of this package that documents and examples call, by name.
 CALLED = {cls.__name__: cls for cls in CLASSES.values()} | {"task.earth_engine": CLASSES["@task.earth_engine"]}
 
 
-def test_the_pages_are_what_the_classes_are() -> None:
+def test_reference_pages_match_the_classes() -> None:
     written = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.md")}
 
     assert written == pages(), "Run `make interface`."
@@ -55,7 +55,7 @@ def test_every_parameter_is_documented(cls: Any) -> None:
 
 
 @pytest.mark.parametrize("cls", CLASSES.values(), ids=lambda cls: cls.__name__)
-def test_what_is_templated_is_documented_so(cls: Any) -> None:
+def test_templated_parameters_are_documented_as_templated(cls: Any) -> None:
     text = " ".join((inspect.getdoc(base) or "") for base in cls.__mro__ if base.__module__.startswith("airflow_ee"))
     for name in set(getattr(cls, "template_fields", ())) & set(parameters_of(cls)):
         described = re.search(rf":param {name}:(.*?)(?=:param|:raises|$)", text, flags=re.DOTALL)
@@ -63,7 +63,7 @@ def test_what_is_templated_is_documented_so(cls: Any) -> None:
 
 
 def keywords_used(source: str) -> dict[str, set[str]]:
-    """Return the keyword arguments of calls to this package's classes, by what is called."""
+    """Return the keyword arguments of calls to this package's classes, by called name."""
     used: dict[str, set[str]] = {}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and (called := ast.unparse(node.func).removesuffix(".partial")) in CALLED:
@@ -75,7 +75,7 @@ SOURCES = BLOCKS | {path.name: path.read_text(encoding="utf-8") for path in (ROO
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
-def test_examples_and_documents_use_nothing_that_the_page_does_not_have(source: str) -> None:
+def test_examples_and_documents_use_only_existing_parameters(source: str) -> None:
     of_airflow = {
         name
         for base in (BaseOperator, BaseSensorOperator)

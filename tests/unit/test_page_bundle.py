@@ -1,4 +1,4 @@
-"""What the browser gets was built from the sources that are here."""
+"""The bundle for the browser was built from the current sources."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 WWW = Path(__file__).parents[2] / "airflow_ee_provider" / "plugins" / "www"
 
 
-def test_the_bundle_was_made_of_these_sources() -> None:
-    """`make ui` makes it."""
+def test_bundle_was_built_from_the_current_sources() -> None:
+    """`make ui` builds it."""
     sources = sorted((WWW / "src").iterdir(), key=lambda path: path.name)
     expected = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
@@ -18,7 +18,7 @@ def test_the_bundle_was_made_of_these_sources() -> None:
     assert first_line.endswith(expected)
 
 
-def test_the_bundle_brings_no_react_of_its_own_and_asks_no_other_host() -> None:
+def test_bundle_has_no_react_of_its_own_and_contacts_no_other_host() -> None:
     bundle = (WWW / "dist" / "main.js").read_text(encoding="utf-8")
 
     assert len(bundle) < 40_000

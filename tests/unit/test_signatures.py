@@ -1,4 +1,4 @@
-"""What an editor, ``help()`` and Airflow see of the parameters: all of them, the same everywhere."""
+"""Signatures, as editors, ``help()`` and Airflow read them, list all parameters and agree with each other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from airflow_ee_provider.operators.earth_engine import (
 )
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
-#: What starts exports, and which of the shared parameters it has no use for.
+#: The callables that start exports, and the shared parameters that they do not have.
 STARTING: dict[str, tuple[Any, set[str]]] = {
     "export": (EarthEngineExportOperator.__init__, {"ignore_refused_starts", "batch_starts"}),
     "import": (
@@ -50,7 +50,7 @@ def test_a_signature_lists_every_shared_parameter_with_its_default(what: str) ->
     }
 
 
-def test_an_import_refuses_what_only_exports_have() -> None:
+def test_import_operator_refuses_parameters_of_exports() -> None:
     with pytest.raises(TypeError, match="EarthEngineImportOperator has no parameter priority"):
         EarthEngineImportOperator(task_id="t", kind="table", manifest={}, priority=5)
 
@@ -74,7 +74,7 @@ def test_a_poll_interval_below_a_second_is_refused(
         cls(task_id="t", poll_interval=0, **how)
 
 
-def test_a_notifier_refuses_it_too_and_a_sensor_that_pokes_that_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notifier_and_sensor_refuse_intervals_below_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "SHORTEST_POLL_INTERVAL", 1.0)
 
     with pytest.raises(ValueError, match=r"poll_interval is 0\.5"):

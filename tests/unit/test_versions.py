@@ -1,4 +1,4 @@
-"""`make versions` measures a part again, and leaves the other rows of its page as they are."""
+"""`make versions` measures a part again, and keeps the other rows of its page."""
 
 from __future__ import annotations
 

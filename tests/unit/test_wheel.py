@@ -1,4 +1,4 @@
-"""The package, which the wheel has, needs nothing of `dev/`, which it leaves out."""
+"""The package, which is in the wheel, does not import `dev/`, which is not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 IMPORT = re.compile(r"^\s*(?:from|import) dev\b", re.MULTILINE)
 
 
-def test_nothing_needs_what_the_wheel_leaves_out() -> None:
+def test_package_examples_and_tests_do_not_import_dev() -> None:
     places = ("airflow_ee_provider", "example_dags", "tests/integration", "tests/support")
     files = [path for place in places for path in (ROOT / place).rglob("*.py")]
 
@@ -17,7 +17,7 @@ def test_nothing_needs_what_the_wheel_leaves_out() -> None:
     assert [str(path.relative_to(ROOT)) for path in files if IMPORT.search(path.read_text(encoding="utf-8"))] == []
 
 
-def test_every_file_of_the_package_can_be_read_at_once() -> None:
+def test_no_file_of_the_package_has_more_than_300_lines() -> None:
     lengths = {
         path: path.read_text(encoding="utf-8").count("\n") for path in (ROOT / "airflow_ee_provider").rglob("*.py")
     }

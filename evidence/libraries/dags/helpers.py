@@ -1,4 +1,4 @@
-"""Ways in which libraries export, each with how many operations it starts."""
+"""Export functions of libraries, each with the number of operations that it starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def asset(name: str) -> str:
 
 
 def helpers() -> dict[str, tuple[int, Callable[[], Any]]]:
-    """Return each library's ways to export, with how many operations each starts."""
+    """Return the libraries' export functions, each with the number of operations that it starts."""
     import eemont  # noqa: F401
     import geemap
     import geetools  # noqa: F401

@@ -1,4 +1,4 @@
-"""Ways in which less known libraries export and ingest, each with how many operations it starts."""
+"""Export and ingestion functions of less known libraries, each with the number of operations that it starts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from helpers import asset, image
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Where ``make libraries`` installs what pip 24.1 and later refuses to.
+#: Where ``make libraries`` installs packages that pip 24.1 and later refuse.
 BESIDE = Path(sys.prefix) / "beside"
 
 
 def less_known() -> dict[str, tuple[int, Callable[[], Any]]]:
-    """Return each library's ways to export, with how many operations each starts."""
+    """Return the libraries' functions, each with the number of operations that it starts."""
     import geedim  # noqa: F401
     import hydrafloods.geeutils
     import openet.core.utils
@@ -74,7 +74,7 @@ def _geedim(region: Any) -> Any:
 
 
 def _geeup() -> None:
-    """Let geeup ingest a file as its command does, after the upload, which needs a browser's cookies."""
+    """Ingest a file with geeup as its command does after the upload, which needs a browser's cookies."""
     from geeup.batch_uploader import BatchUploader, UploadState
 
     class Uploaded(BatchUploader):  # type: ignore[misc]
@@ -99,4 +99,4 @@ def _geeup() -> None:
 
 class _NoTasks:
     def wait_for_capacity(self, _: int) -> None:
-        """There is room."""
+        """Return at once: there is capacity."""

@@ -1,4 +1,4 @@
-"""A task that exports as its run says, and goes on working."""
+"""A task that calls the helper that its run names, and continues to work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DAGs whose tasks are Airflow's own, and use ``ee`` in a block: one task each."""
+"""DAGs with one Airflow task each, which uses ``ee`` in an ``earth_engine()`` block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import DAG, BaseOperator, task
 from airflow_ee_provider.client import earth_engine
 from airflow_ee_provider.earth_engine.protocol import waiting
 
-waiting.SHORTEST_POLL_INTERVAL = 0.0  # Of tests, also in a process of their own.
+waiting.SHORTEST_POLL_INTERVAL = 0.0  # For tests, also in separate processes.
 
 try:
     from airflow.providers.standard.operators.python import PythonOperator
@@ -33,7 +33,7 @@ def waited(description: str) -> Any:
 
 
 class Exports(BaseOperator):
-    """An operator of somebody's own."""
+    """A custom operator."""
 
     def execute(self, context: Any) -> Any:
         with earth_engine(context) as started:

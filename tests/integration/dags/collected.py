@@ -1,4 +1,4 @@
-"""A task whose author wants its operations cancelled with it, as this provider's own tasks write that down."""
+"""Tasks that record operations with ``cancel_on``, as this provider's own tasks do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ACCOUNT = {"earth_engine_conn_id": "earth_engine_default", "project_id": None, "
 
 
 class Own(BaseOperator):
-    """Own operations, and say at the end whether there is nothing left of them."""
+    """Record operations as their owner and, with ``settles``, note that they are settled."""
 
     def __init__(self, *, settles: bool, cancel_on: tuple[str, ...], **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowException, task
 
 from airflow_ee_provider.earth_engine.protocol import waiting
 
-waiting.SHORTEST_POLL_INTERVAL = 0.0  # Of tests, also in a process of their own.
+waiting.SHORTEST_POLL_INTERVAL = 0.0  # For tests, also in separate processes.
 
 
 def image_export(description: str, **kwargs: Any) -> Any:
@@ -74,7 +74,7 @@ def started_and_raised() -> None:
 
 
 def swallowed() -> None:
-    """Do as geemap's helpers do: catch what a start raises, and print it."""
+    """Catch and print the error of each start, as geemap's helpers do."""
     import ee
 
     for n in range(2):
@@ -122,7 +122,7 @@ CASES: dict[str, dict[str, Any]] = {
     "and_go": {"function": several, "wait_for_completion": False},
 }
 
-#: What the tests run in both places; the rest in a worker only.
+#: Cases that run in a worker and in the triggerer; all others run in a worker only.
 IN_BOTH = (
     "one",
     "several",

@@ -1,4 +1,4 @@
-"""Tasks that record operations, as their owner, handed off, as an observer, to cancel them."""
+"""Tasks that record operations as their owner, as handed off, as an observer or as a canceller."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from airflow_ee_provider.earth_engine.protocol import waiting
 from airflow_ee_provider.operators.earth_engine import EarthEngineCancelStaleOperationsOperator
 from airflow_ee_provider.records import record_operations
 
-waiting.SHORTEST_POLL_INTERVAL = 0.0  # Of tests, also in a process of their own.
+waiting.SHORTEST_POLL_INTERVAL = 0.0  # For tests, also in separate processes.
 
 
 class Hold(BaseOperator):
-    """A task's own code."""
+    """A task that records operations in its own code."""
 
     def __init__(self, *, ownership: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

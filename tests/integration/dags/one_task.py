@@ -1,4 +1,4 @@
-"""One DAG for each way to hold an operation; what it is to hold comes with the run's conf."""
+"""One DAG for each operator with some of its parameters; the run's conf has the operations' names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_ee_provider.operators.earth_engine import (
 )
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
-waiting.SHORTEST_POLL_INTERVAL = 0.0  # Of tests, also in a process of their own.
+waiting.SHORTEST_POLL_INTERVAL = 0.0  # For tests, also in separate processes.
 
 NAMES = "{{ dag_run.conf['operation_names'] }}"
 
@@ -55,7 +55,7 @@ EXPORTS: dict[str, dict[str, Any]] = {
     "export_nonsense": {"body": {**BODY, "assetExportOptions": {}}},
 }
 
-#: What the tests run in both places; the rest in a worker only.
+#: Cases that run in a worker and in the triggerer; all others run in a worker only.
 IN_BOTH = (
     "cancel",
     "wait",

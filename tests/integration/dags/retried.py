@@ -1,4 +1,4 @@
-"""DAGs whose task fails at its first try, once it has started an operation."""
+"""DAGs whose task starts an operation in its first try, and then fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_ee_provider.records import record_operations, resume_operations
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record, run_started
 from airflow_ee_provider.tracking.retry_memory import Variables
 
-#: The task's name is "task", as the tests' fixture has it.
+#: The ``run_dag`` fixture reads the task "task".
 ARGUMENTS: dict[str, Any] = {"task_id": "task", "retries": 1, "retry_delay": timedelta(0)}
 
 
@@ -22,7 +22,7 @@ def export(description: str) -> Any:
 
 
 def skips(ti: Any) -> None:
-    """Start what is not in the task list already."""
+    """Start the exports that are not in the task list yet."""
     import ee
 
     listed = {operation["metadata"]["description"] for operation in ee.data.listOperations()}
@@ -34,7 +34,7 @@ def skips(ti: Any) -> None:
 
 
 def skips_all(ti: Any) -> None:
-    """Start what is not in the task list already; the last step fails."""
+    """Start the export if the task list is empty; the first try then fails."""
     import ee
 
     if not ee.data.listOperations():
@@ -66,7 +66,7 @@ with DAG("retried_recorded", schedule=None):
 
 
 def upgraded(*, cleared: bool) -> None:
-    """Add a task whose first try is an older Airflow's, and which is cleared, or tried again, after an upgrade."""
+    """Add a task whose first try ran on an older Airflow, and which is cleared or retried after an upgrade."""
 
     @task(**ARGUMENTS)
     def meets_the_last_try() -> list[str]:

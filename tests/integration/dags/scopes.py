@@ -1,4 +1,4 @@
-"""DAGs in which an operator without names must not cancel what its neighbours want."""
+"""DAGs in which an operator without names must not cancel the operations of unrelated tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_ee_provider.earth_engine.protocol import waiting
 from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationsOperator
 from airflow_ee_provider.records import record_operations
 
-waiting.SHORTEST_POLL_INTERVAL = 0.0  # Of tests, also in a process of their own.
+waiting.SHORTEST_POLL_INTERVAL = 0.0  # For tests, also in separate processes.
 
 
 @task

@@ -1,4 +1,4 @@
-"""DAGs whose teardown, ``task``, cancels what the run's other tasks have recorded."""
+"""DAGs whose teardown, ``task``, cancels the operations that the run's other tasks have recorded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_ee_provider.earth_engine.protocol import waiting
 from airflow_ee_provider.operators.earth_engine import EarthEngineCancelOperationsOperator
 from airflow_ee_provider.records import record_operations
 
-waiting.SHORTEST_POLL_INTERVAL = 0.0  # Of tests, also in a process of their own.
+waiting.SHORTEST_POLL_INTERVAL = 0.0  # For tests, also in separate processes.
 
 for place, deferrable in (("worker", False), ("triggerer", True)):
     with DAG(f"tear_down_in_{place}", schedule=None) as dag:
@@ -37,7 +37,7 @@ for place, deferrable in (("worker", False), ("triggerer", True)):
 
         @task(task_id="nothing", multiple_outputs=False)
         def nothing() -> None:
-            """Return no name at all."""
+            """Return no operation names."""
 
         EarthEngineCancelOperationsOperator(task_id="task", operation_names=nothing(), deferrable=deferrable)
     globals()[dag.dag_id] = dag

@@ -1,4 +1,4 @@
-"""Exports of a project whose Earth Engine is away while they are started: the emulator's faults are that project's."""
+"""An export in a project for which Earth Engine fails during the start: the emulator's faults are per project."""
 
 from __future__ import annotations
 

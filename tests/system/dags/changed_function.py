@@ -1,4 +1,4 @@
-"""A DAG whose function makes another export in this file by the time that it is tried again."""
+"""A DAG whose function is changed in this file before its next try, to make a different export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A DAG whose first task is renamed in this file while a run is under way."""
+"""A DAG whose first task is renamed in this file while a run is active."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A DAG whose task has fewer retries in this file by the time that it is tried again."""
+"""A DAG whose task's retries are lowered in this file before its next try."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A deadline's callback that an executor runs: Airflow answers it nothing about the run."""
+"""A deadline's callback that an executor runs: Airflow tells it nothing about the run."""
 
 from __future__ import annotations
 

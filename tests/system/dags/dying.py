@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STEPS = ("before_the_request", "before_the_answer", "before_the_record", "after_the_record")
 
-#: Who is killed: the task's process alone, or with the worker that supervises it.
+#: The processes that are killed: the task's process alone, or also the worker that supervises it.
 VICTIMS = ("task", "worker")
 
 
@@ -29,7 +29,7 @@ def die(victim: str) -> None:
 
 
 def prepare_death(step: str, victim: str, ti: Any) -> None:
-    """Let this process die when it comes to that step, if this is the first try."""
+    """Make this process die when it reaches the step, if this is the first try."""
     if ti.try_number > 1:
         return
     from airflow_ee_provider.earth_engine.transport import transports
@@ -84,7 +84,7 @@ def export(step: str, victim: str, ti: Any, dag: Any) -> Any:
 
 for when in STEPS:
     for who in VICTIMS:
-        # More retries than one death needs: Airflow itself loses a try now and then, when it hears of a deferral late.
+        # More retries than one kill needs: Airflow itself sometimes loses a try, if it receives a deferral late.
         how: dict[str, Any] = {"task_id": "export", "poll_interval": 1, "retries": 5, "retry_delay": timedelta(0)}
         with DAG(f"dying_operator__{when}__{who}", schedule=None, catchup=False) as made:
             DyingExportOperator(step=when, victim=who, kind="image", body=BODY, **how)

@@ -1,7 +1,7 @@
-"""One DAG for each cell of the lifecycle matrix: who holds an operation, and what is going to happen.
+"""One DAG for each cell of the lifecycle matrix: a holder of an operation, and an event.
 
-Nobody but the holder is there to cancel, except in the rows that are about a callback; and beside it another task holds
-an operation of its own, which has to run on.
+Only the holder can cancel, except in the rows that are about a callback. Another task of the run holds an operation of
+its own, which must keep running.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 try:
     from airflow.sdk.definitions.deadline import AsyncCallback, DeadlineAlert, DeadlineReference
-except ImportError:  # Airflow before 3.1 knows no deadlines.
+except ImportError:  # Airflow before 3.1 has no deadlines.
     DeadlineAlert = None
 
 try:
@@ -37,12 +37,12 @@ try:
 except ImportError:
     from airflow.utils.dag_parsing_context import get_parsing_context
 
-#: Airflow tries again where it has lost sight of a worker.
+#: Airflow retries the task after it has lost a worker.
 AGAIN: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(0)}
 
 NAMES = "{{ dag_run.conf['operation_names'] }}"
 
-#: Those in which Airflow tries a task again.
+#: Events after which Airflow retries the task.
 TRIED_AGAIN = (
     "worker_evicted",
     "worker_lost_sight_of",
@@ -59,7 +59,7 @@ TRIED_AGAIN = (
     "retry_policy",
 )
 
-#: Those that happen while the task waits for its next try, which does not come soon.
+#: Events that happen while the task waits ten minutes for its next try.
 BETWEEN_TRIES = (
     "marked_between_tries",
     "run_marked_between_tries",
@@ -111,7 +111,7 @@ def sensor(event: str, *, deferrable: bool = False, mode: str = "poke") -> None:
     told = event != "left_alone"
     how: dict[str, Any] = {"deferrable": deferrable, "mode": mode, "cancel_on_kill": told, "cancel_on_timeout": told}
     how["cancel_on_failure"] = event == "exception"
-    # What sleeps has to be caught asleep; and Airflow loses a sensor that is rescheduled too often.
+    # The event has to happen while a sensor sleeps; and Airflow loses a sensor that is rescheduled too often.
     how["poll_interval"] = 12 if mode == "reschedule" else 1
     if event == "trigger_timeout":
         how["timeout"] = TRIGGER_TIMEOUT
@@ -135,7 +135,7 @@ def cancel(event: str, *, deferrable: bool) -> None:
     EarthEngineCancelOperationsOperator(task_id="hold", operation_names=NAMES, poll_interval=1, **how)
 
 
-#: Those in which the function itself starts its export.
+#: Events for which the function itself starts its export.
 STARTING_ITSELF = (
     "marked_while_working",
     "worker_stood_still",
@@ -147,7 +147,7 @@ STARTING_ITSELF = (
 
 
 def then(event: str, try_number: int) -> None:
-    """Do what the function does once it has started its export."""
+    """Do what the event requires of the function, once it has started its export."""
     if event == "retry_policy":
         raise ValueError("An error after which the policy lets no try follow.")
     if event == "skipped_after_start":
@@ -155,15 +155,15 @@ def then(event: str, try_number: int) -> None:
     if event in BETWEEN_TRIES:
         raise RuntimeError("An error after which another try follows, in ten minutes.")
     stopped: list[int] = []
-    if event == "own_handler":  # To stop gracefully; it is never taken back.
+    if event == "own_handler":  # A graceful stop; the handler is never removed.
         signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
-    for _ in range(40 if try_number == 1 else 5):  # Longer than a busy machine needs to let it happen.
+    for _ in range(40 if try_number == 1 else 5):  # Longer than a busy machine needs for the event.
         if not stopped:
             time.sleep(1)
 
 
 def export(event: str, *, deferrable: bool) -> Any:
-    """Start an export and wait for it; where one is to fail, another one beside it."""
+    """Start an export and wait for it; for the event ``exception``, also start one that fails."""
     timeout = timedelta(seconds=EXECUTION_TIMEOUT) if event == "execution_timeout" else None
 
     again = AGAIN if event in TRIED_AGAIN else LATER if event in BETWEEN_TRIES else {}
@@ -188,12 +188,12 @@ def export(event: str, *, deferrable: bool) -> Any:
 
 
 def torn_down(event: str) -> None:
-    """Export, and leave nothing running behind."""
+    """Start an export and wait for it, with a teardown that cancels what still runs."""
     export(event, deferrable=True) >> EarthEngineCancelOperationsOperator(task_id="clean_up").as_teardown()
 
 
 def start_operation(context: Any) -> list[str]:
-    """Start an operation, unless there is one to go on with."""
+    """Start an operation, unless there is one to resume."""
     ti, hook = context["ti"], EarthEngineHook()
     if operations := resume_operations(context, hook):
         return operations
@@ -203,7 +203,7 @@ def start_operation(context: Any) -> list[str]:
 
 
 def starting(_: str) -> None:
-    """Start an operation and wait for it in one task, which can be tried again."""
+    """Start an operation and wait for it in one task, which can be retried."""
 
     @task(task_id="hold", retries=1, retry_delay=timedelta(0))
     def hold(**context: Any) -> None:
@@ -215,7 +215,7 @@ def starting(_: str) -> None:
 
 
 def started(event: str) -> None:
-    """Start an operation and leave: another task, or the DAG's callback, is responsible for it."""
+    """Start an operation and end: another task, or the DAG's callback, is responsible for it."""
 
     @task(task_id="start")
     def start(**context: Any) -> list[str]:
@@ -249,12 +249,12 @@ HOLDERS = {
 
 
 def neighbour() -> None:
-    """Hold an operation that nobody gives a reason to cancel."""
+    """Hold an operation that must not be cancelled."""
 
     @task(task_id="neighbour")
     def hold_another(**context: Any) -> None:
         if name := context["dag_run"].conf.get("neighbour"):
-            # Not its own: what a task of one's own code has recorded as its own is collected once its run has failed.
+            # As an observer: the collector cancels an owner's operation once the run has failed.
             in_other_run = context["dag_run"].conf.get("is_bystander")
             record_operations(context, name, ownership="owner" if in_other_run else "observer")
 
@@ -262,7 +262,7 @@ def neighbour() -> None:
 
 
 def failing_later() -> None:
-    """Fail once somebody wants that: the other tasks of a DAG with ``fail_fast`` are ended then."""
+    """Fail once the signal file exists: Airflow then ends the other tasks of a DAG with ``fail_fast``."""
 
     @task(task_id="fails")
     def fails(dag_run: Any) -> None:
@@ -292,13 +292,13 @@ def arguments(event: str) -> dict[str, Any]:
     return found
 
 
-#: Of these, only so many holders are measured.
+#: For these events, only these holders are measured.
 ONLY = dict.fromkeys((*BETWEEN_TRIES, "retry_policy", "skipped_after_start", "own_handler"), EXPORTING) | {
     "process_sigterm": ("export_running", "sensor_running"),
     "cleared_while_paused": ("export_deferred", "sensor_deferred"),
 }
 
-#: Which DAG a task's process needs, and which ones the system tests do: no other one is made.
+#: The DAG that a task's process needs, and those that the system tests need: no others are made.
 needed = get_parsing_context().dag_id
 selected = os.environ.get("LIFECYCLE_DAGS")
 
@@ -349,7 +349,7 @@ with DAG("lazy__task_marked_failed", schedule=None, catchup=False) as made:
         found: str = context["dag_run"].conf["operation_names"][index]
         return found
 
-    # What a mapped task returns is a lazy sequence, which asks Airflow each time that it is looked at.
+    # A mapped task's result is a lazy sequence, which sends a request to Airflow at each access.
     EarthEngineOperationsSensor(
         task_id="hold", operation_names=name_of.expand(index=[0, 1, 2]), poll_interval=1, cancel_on_kill=True
     )

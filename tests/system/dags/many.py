@@ -18,7 +18,7 @@ COUNT = 500
 
 
 def tiles(dag_run: Any, ti: Any) -> list[Any]:
-    """Return a row of tiles, and die after as many seconds as the run's configuration says, in the first try."""
+    """Return exports of a row of tiles; in the first try, die after the run's ``die_after`` seconds, if it has any."""
     import ee
 
     if (seconds := (dag_run.conf or {}).get("die_after")) is not None and ti.try_number == 1:
@@ -36,7 +36,7 @@ def tiles(dag_run: Any, ti: Any) -> list[Any]:
 
 
 def tile(number: int, dag_run: Any) -> Any:
-    """Return one tile."""
+    """Return the export of one tile."""
     import ee
 
     return ee.batch.Export.image.toCloudStorage(ee.Image(1), f"many-{dag_run.run_id}-{number}", "bucket", scale=1000)
@@ -56,7 +56,7 @@ for place in ("worker", "triggerer"):
 
 
 def start_tiles(dag_run: Any, ti: Any) -> None:
-    """Start a row of tiles in a loop."""
+    """Start the exports of a row of tiles in a loop."""
     for export in tiles(dag_run, ti):
         export.start()
 
@@ -84,7 +84,7 @@ with DAG(
 
     @task
     def hold(number: int, dag_run: Any) -> None:
-        """Start a hundred exports, write them down, and end."""
+        """Start a hundred exports, record them, and end."""
         context, hook = get_current_context(), EarthEngineHook()
         bodies = [
             {

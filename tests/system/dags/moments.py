@@ -1,4 +1,4 @@
-"""Tasks that are acted upon at any moment of their start: no callback, no teardown, nobody but themselves."""
+"""Tasks that an event can hit at any moment of their start, in DAGs without a callback or teardown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import DAG, task
 from airflow_ee_provider.operators.earth_engine import EarthEngineExportOperator
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
-#: Seconds that a function works before it makes its exports: real ones take seconds to minutes.
+#: Seconds that a function works before it makes its exports: real functions take seconds to minutes.
 WORK = 3.0
 
 
@@ -55,7 +55,7 @@ def exporting_by_itself() -> None:
 
 
 def watching() -> None:
-    """A sensor that has to cancel what another task has started and left."""
+    """Add a sensor that has to cancel an export that another task has started."""
     start = EarthEngineExportOperator(task_id="start", kind="image", body=BODY, wait_for_completion=False)
     hold = EarthEngineOperationsSensor(
         task_id="hold",

@@ -1,4 +1,4 @@
-"""The janitor that cancels what no task wants any more."""
+"""The janitor that cancels operations that no task needs."""
 
 from __future__ import annotations
 

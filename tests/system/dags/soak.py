@@ -18,24 +18,24 @@ from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: With the collector alone to clean up, or with the notifier and a teardown besides.
+#: Cleaning up with the collector, the notifier and a teardown; or, ``_bare``, with the collector alone.
 WAYS = ("", "_bare")
 CLEANUP = EarthEngineCancelOperationsNotifier()
-#: How much longer than a minute and a half an export may take: where a database is away for a minute, longer.
+#: The factor of all time limits: greater than 1 if a database is unavailable for a minute.
 PATIENCE = float(os.environ.get("SOAK_PATIENCE", "1"))
 ARGUMENTS: dict[str, Any] = {
     "catchup": False,
     "dagrun_timeout": PATIENCE * timedelta(minutes=3),
 }
 CALLBACKS: dict[str, Any] = {"on_failure_callback": CLEANUP, "on_success_callback": CLEANUP}
-#: Where a broker is away for a minute, each attempt to hand a task to it costs a try.
+#: While the broker is unavailable, for a minute, each attempt to send it a task costs a try.
 RETRIES: dict[str, Any] = {"retries": 5, "retry_delay": timedelta(seconds=1 if PATIENCE == 1 else 15)}
-#: short or long, the run, and which of its exports it is.
+#: ``short`` or ``long``, the run's id, and the number of the export.
 DESCRIPTION = "{{ dag_run.conf['lives'] }}-{{ run_id }}-0"
 
 
 def exports(count: int) -> Callable[..., Any]:
-    """Make a function that returns so many exports."""
+    """Make a function that returns ``count`` exports."""
 
     def make(dag_run: Any, ti: Any, part: int = 0) -> Any:
         import ee
@@ -51,7 +51,7 @@ def exports(count: int) -> Callable[..., Any]:
 
 
 def neighbour() -> None:
-    """Export something that nobody gives a reason to cancel, as long as the run goes on."""
+    """Add a task with an export that must not be cancelled while the run continues."""
 
     @task.earth_engine(task_id="neighbour", deferrable=True, poll_interval=5, **RETRIES)
     def export(run_id: str) -> Any:
@@ -63,7 +63,7 @@ def neighbour() -> None:
 
 
 def start_and_raise(dag_run: Any, ti: Any) -> Any:
-    """Start an export; where that is to happen, raise an error after which no try follows."""
+    """Start an export; if the run's event is ``retry_policy``, raise an error after which no try follows."""
     [export] = exports(1)(dag_run, ti)
     export.start()
     if dag_run.conf["happens"] == "retry_policy":
@@ -72,7 +72,7 @@ def start_and_raise(dag_run: Any, ti: Any) -> Any:
 
 
 def failing() -> None:
-    """Where that is to happen, fail some time after the run has started: Airflow ends the other tasks then."""
+    """Add a task that fails after a while, if the run's event is ``fail_fast``: Airflow then ends the other tasks."""
 
     @task(task_id="fails", **RETRIES)
     def fail(dag_run: Any) -> None:
@@ -84,7 +84,7 @@ def failing() -> None:
 
 
 def clean_up(way: str) -> list[Any]:
-    """Cancel at the end of a run what it has left, also where Airflow calls no callback."""
+    """Cancel a run's remaining operations at its end, also if Airflow calls no callback."""
     return [EarthEngineCancelOperationsOperator(task_id="clean_up", **RETRIES).as_teardown()] if not way else []
 
 

@@ -1,4 +1,4 @@
-"""A function whose exports start in waves, and whose worker is killed once in each process of its first tries."""
+"""A task whose exports start in waves, and whose worker is killed twice: before a wave, and before it waits for one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
 
-#: Where the function counts its calls, a line for each with its try's number; the deaths are beside it.
+#: The file to which each call of the function appends its try's number; the marks of the kills are beside it.
 CALLS = Path(os.environ.get("AIRFLOW_HOME", ".")) / "waves_killed_calls"
 
 
 def die_once(step: str) -> None:
-    """Kill the task's process and its supervisor, the first time that it is there."""
+    """Kill the task's process and its supervisor, the first time that the step is reached."""
     mark = CALLS.with_name(f"waves_killed_{step}")
     if not mark.exists():
         mark.touch()
@@ -24,7 +24,7 @@ def die_once(step: str) -> None:
 
 
 def prepare_deaths() -> None:
-    """Let a second process die as it is about to start more, and then one that is about to wait for room."""
+    """Make a second process die before it starts more exports, and a later one before it waits to start more."""
     from airflow_ee_provider.exports import exporting
 
     wait, start_more = exporting.ExportingOperator.wait_in_triggerer, exporting.ExportingOperator.start_more

@@ -1,4 +1,4 @@
-"""Tasks that are ended between two tries, when no code of theirs runs: only the collector can cancel what they hold."""
+"""Tasks that end between two tries, when none of their code runs: only the collector can cancel their operations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, AirflowException, task
 
-#: In a connection of Airflow's database, as in production.
+#: A connection in Airflow's database, as in production.
 CONNECTION = "in_the_database"
 
 ENDS: dict[str, dict[str, Any]] = {
@@ -24,7 +24,7 @@ for end, of_dag in ENDS.items():
     if end == "fail_fast":
         try:
             DAG("parsed", schedule=None, **of_dag)
-        except TypeError:  # Airflow 2 calls it so.
+        except TypeError:  # The name in Airflow 2.
             of_dag = {"fail_stop": True}  # noqa: PLW2901
     with DAG(f"collected_{end}", schedule=None, catchup=False, **of_dag) as dag:
 

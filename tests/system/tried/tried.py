@@ -1,4 +1,4 @@
-"""What an author tries: one export, or one sensor, deferrable or not, with and without retries."""
+"""The DAGs that an author runs: one export, or one sensor, deferrable or not, with and without retries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def export_and_fail() -> None:
 
 
 def sensor(**options: Any) -> None:
-    """Wait for an operation that it owns."""
+    """Add a sensor that owns the operation it waits for."""
     EarthEngineOperationsSensor(operation_names=os.environ.get("OPERATION", ""), cancel_on_kill=True, **options)
 
 

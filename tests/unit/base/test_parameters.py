@@ -1,4 +1,4 @@
-"""What is refused, and which parameter the error names."""
+"""Which values are refused, and which parameter the error names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_ee_provider.base import parameters
 from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOperationsNotifier
 from airflow_ee_provider.operators.earth_engine import EarthEngineCancelStaleOperationsOperator
 
-#: Criteria of the operator that cancels stale operations: one that selects some, and one of each other.
+#: A value for each criterion of the operator that cancels stale operations.
 CRITERIA: dict[str, Any] = {
     "older_than": 3600,
     "description": "ndvi-*",
@@ -33,7 +33,7 @@ def stale(**criteria: Any) -> Any:
 
 @pytest.mark.parametrize("name", CRITERIA)
 @pytest.mark.parametrize("rendered", ["", " ", "None", "[]", None, [], ()])
-def test_a_criterion_that_a_template_makes_empty_is_refused_by_its_name(name: str, rendered: Any) -> None:
+def test_criterion_that_renders_to_an_empty_value_is_refused_by_its_name(name: str, rendered: Any) -> None:
     operator = stale(**{"older_than": 60, name: "{{ params.x }}"})
     setattr(operator, name, rendered)  # As Airflow does when it renders.
 
@@ -43,15 +43,13 @@ def test_a_criterion_that_a_template_makes_empty_is_refused_by_its_name(name: st
 
 @pytest.mark.parametrize("name", CRITERIA)
 @pytest.mark.parametrize("value", ["", []])
-def test_a_criterion_that_is_given_empty_is_refused_when_the_dag_is_parsed(name: str, value: Any) -> None:
+def test_empty_criterion_is_refused_when_the_dag_is_parsed(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^{name} is empty"):
         stale(**{"older_than": 60, name: value})
 
 
 @pytest.mark.parametrize("rendered", [[""], [None], "[None]", "['']", ",", [[]], "null"])
-def test_a_list_to_keep_of_which_templates_leave_nothing_is_refused(
-    monkeypatch: pytest.MonkeyPatch, rendered: Any
-) -> None:
+def test_keep_that_renders_to_no_operation_is_refused(monkeypatch: pytest.MonkeyPatch, rendered: Any) -> None:
     extra = {"project": "p", "is_anonymous": True}
     connection = {"conn_type": "earth_engine", "host": "http://127.0.0.1:1", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_EARTH_ENGINE_DEFAULT", json.dumps(connection))
@@ -63,7 +61,7 @@ def test_a_list_to_keep_of_which_templates_leave_nothing_is_refused(
         operator.execute({})
 
 
-def test_what_is_not_given_is_not_missed() -> None:
+def test_criteria_are_optional() -> None:
     stale(older_than=60).pre_execute({})
 
 
@@ -85,7 +83,7 @@ def test_what_is_not_given_is_not_missed() -> None:
         ("limit", 1.5),
     ],
 )
-def test_an_odd_type_or_size_is_one_error_that_names_the_parameter(name: str, value: Any) -> None:
+def test_invalid_type_or_size_is_an_error_that_names_the_parameter(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^{name} is "):
         stale(**{"older_than": 60, name: value})
 
@@ -96,5 +94,5 @@ def test_a_notifier_reads_the_text_false_as_false() -> None:
     assert (notifier.wait_for_completion, notifier.not_found_ok) == (False, False)
 
 
-def test_a_text_may_be_left_out() -> None:
+def test_text_parameter_may_be_none() -> None:
     assert parameters.Text("description").read(None) is None

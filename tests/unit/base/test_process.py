@@ -1,4 +1,4 @@
-"""How this process asks Airflow."""
+"""How this process sends requests to Airflow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE, LONG_ENOUGH = 60.0, 0.5
 
 
 class Supervisor:
-    """Airflow's, at the other end of a task's socket."""
+    """Airflow's supervisor, at the other end of a task's socket."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -42,8 +42,8 @@ class Supervisor:
 
 
 @pytest.mark.skipif(not AIRFLOW_3, reason="A task of Airflow 2 asks the database.")
-def test_threads_may_ask_airflow_where_one_does_not_read_the_answer_to_another() -> None:
-    """Where two requests are open at the same time, the thread that reads first gets the first answer."""
+def test_threads_may_ask_airflow_only_if_none_reads_the_response_to_another() -> None:
+    """If two requests are open at the same time, the thread that reads first gets the first response."""
     from airflow.sdk.execution_time import comms
 
     ours, theirs = socket.socketpair()
@@ -53,7 +53,7 @@ def test_threads_may_ask_airflow_where_one_does_not_read_the_answer_to_another()
         asked = [threads.submit(decoder.send, comms.GetVariable(key=key)) for key in "ab"]
         first = supervisor.read()
         assert supervisor.has_another(LONG_ENOUGH if may else PATIENCE) is not may
-        if not may:  # Both threads read now, each a part of an answer: there is none, and the socket is closed.
+        if not may:  # Both threads would read parts of a response: none is sent, and the socket is closed.
             return
         supervisor.answer(*first)
         supervisor.answer(*supervisor.read())

@@ -1,4 +1,4 @@
-"""The collector's rule, as a table: how a task and its run are, and what is done about what the task has recorded."""
+"""The collector's rule, as a table: the states of a task and its run, and the decision about the task's operations."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ACTIVE = ("scheduled", "queued", "running", "deferred", "restarting", "up_for_re
         # Between two tries: a sibling has failed (fail_fast), or the run has timed out.
         ("skipped", "running", CANCEL),
         ("skipped", "failed", CANCEL),
-        # Marked, or at an end at which its process could do nothing.
+        # Marked, or ended when its process could not cancel.
         ("failed", "running", CANCEL),
         ("failed", "failed", CANCEL),
         ("success", "running", CANCEL),
@@ -45,11 +45,11 @@ ACTIVE = ("scheduled", "queued", "running", "deferred", "restarting", "up_for_re
         ("upstream_failed", "failed", CANCEL),
         ("removed", "running", CANCEL),
         (GONE, None, CANCEL),
-        # Airflow's scheduler does this to what a dead one has queued.
+        # Airflow's scheduler resets a task to this state that a dead scheduler has queued.
         (None, "running", UNCLEAR),
     ],
 )
-def test_what_a_task_has_recorded_is_wanted_or_cancelled(
+def test_task_and_run_state_decide_about_recorded_operations(
     task_state: str | None, run_state: str | None, verdict: Verdict
 ) -> None:
     assert decide(replace(FACTS, task_state=task_state, run_state=run_state)).verdict is verdict
@@ -59,14 +59,14 @@ def test_what_a_task_has_recorded_is_wanted_or_cancelled(
     ("changed", "verdict"),
     [
         ({"task_state": None, "max_tries": 3}, CANCEL),  # Its DAG is paused, or waits behind max_active_runs.
-        ({"task_state": None, "run_state": "queued", "run_started": None}, CANCEL),  # With its finished run.
+        ({"task_state": None, "run_state": "queued", "run_started": None}, CANCEL),  # Cleared with its finished run.
         ({"task_state": "scheduled", "max_tries": 3, "try_number": 2}, CANCEL),  # It waits for a slot.
         ({"task_state": "queued", "max_tries": 3, "try_number": 2}, CANCEL),
         ({"task_state": "restarting", "max_tries": 3}, CANCEL),
-        ({"task_state": "running", "max_tries": 3}, WANTED),  # Its process is told, and decides.
-        ({"task_state": "scheduled", "try_number": 2}, WANTED),  # A plain retry, which goes on with them.
+        ({"task_state": "running", "max_tries": 3}, WANTED),  # Airflow tells its process, which decides.
+        ({"task_state": "scheduled", "try_number": 2}, WANTED),  # A plain retry, which continues with them.
         ({"task_state": "scheduled"}, WANTED),  # It resumes after its deferral.
-        # Its record is gone, as the next try has begun.
+        # Its record is deleted, as the next try has begun.
         ({"is_replaced": True, "try_number": 2}, WANTED),
         ({"is_replaced": True, "try_number": 2, "max_tries": 3}, CANCEL),
         ({"is_replaced": True, "try_number": 2, "max_tries": 3, "task_state": "success"}, CANCEL),
@@ -76,14 +76,16 @@ def test_what_a_task_has_recorded_is_wanted_or_cancelled(
         ({"is_replaced": True, "try_number": 2, "task_state": "success", "settled_try": 2}, LEFT),
     ],
 )
-def test_a_clear_is_a_kill_and_a_retry_goes_on(changed: dict[str, Any], verdict: Verdict) -> None:
+def test_clear_cancels_the_operations_and_retry_keeps_them(changed: dict[str, Any], verdict: Verdict) -> None:
     assert decide(replace(FACTS, **changed)).verdict is verdict
 
 
 @pytest.mark.parametrize(
     ("settled_try", "recorded_by", "verdict"), [(1, 1, LEFT), (2, 2, LEFT), (1, 2, CANCEL), (None, 1, CANCEL)]
 )
-def test_what_a_try_has_settled_is_left_alone(settled_try: int | None, recorded_by: int, verdict: Verdict) -> None:
+def test_operations_that_their_try_has_settled_are_left(
+    settled_try: int | None, recorded_by: int, verdict: Verdict
+) -> None:
     record = replace(RECORD, try_number=recorded_by)
 
     facts = replace(FACTS, task_state="failed", settled_try=settled_try, record=record, try_number=recorded_by)
@@ -99,17 +101,17 @@ def test_what_a_try_has_settled_is_left_alone(settled_try: int | None, recorded_
         ({"task_state": "up_for_retry", "run_state": "failed"}, (), LEFT),
         ({"task_state": None, "max_tries": 3}, ("failure",), LEFT),
         ({"task_state": GONE}, ("failure",), LEFT),
-        # Failed between two tries, or while it was deferred: somebody has marked it.
+        # Failed between two tries, or while it was deferred: a user has marked it.
         ({"task_state": "failed", "was_waiting": True}, ("kill",), CANCEL),
         ({"task_state": "failed", "was_waiting": True}, ("failure",), LEFT),
-        # Failed from a process: by itself, or marked?
+        # Failed while its process ran: by an error, or marked?
         ({"task_state": "failed"}, ("kill", "failure"), CANCEL),
         ({"task_state": "failed"}, ("kill",), UNCLEAR),
         ({"task_state": "failed"}, ("failure",), UNCLEAR),
         ({"task_state": "failed"}, (), LEFT),
     ],
 )
-def test_no_more_is_cancelled_than_the_task_itself_would_have(
+def test_collector_cancels_only_what_the_task_itself_would_have_cancelled(
     changed: dict[str, Any], cancel_on: tuple[str, ...], verdict: Verdict
 ) -> None:
     facts = replace(FACTS, record=replace(RECORD, cancel_on=cancel_on), **changed)
@@ -123,14 +125,14 @@ def test_no_more_is_cancelled_than_the_task_itself_would_have(
         ("failed", "running", CANCEL),
         ("success", "failed", CANCEL),
         ("up_for_retry", "failed", CANCEL),
-        ("success", "running", LEFT),  # Another task of the run may go on with them.
+        ("success", "running", LEFT),  # Another task of the run may continue with them.
         ("success", "success", LEFT),
         ("up_for_retry", "success", LEFT),
         ("running", "running", WANTED),
         (GONE, "running", LEFT),
     ],
 )
-def test_what_peoples_own_code_has_recorded_is_cancelled_only_where_something_has_failed(
+def test_operations_recorded_by_custom_code_are_cancelled_only_after_a_failure(
     task_state: str, run_state: str, verdict: Verdict
 ) -> None:
     record = replace(RECORD, cancel_on=None)
@@ -153,7 +155,7 @@ def test_what_peoples_own_code_has_recorded_is_cancelled_only_where_something_ha
         ("canceller", "failed", "failed", ALL, LEFT),
     ],
 )
-def test_what_is_meant_to_run_on_or_somebody_elses_is_left_alone(
+def test_foreign_operations_are_left_and_handed_off_ones_unless_their_run_has_failed(
     ownership: str, task_state: str, run_state: str, cancel_on: tuple[str, ...] | None, verdict: Verdict
 ) -> None:
     record = replace(RECORD, ownership=ownership, cancel_on=cancel_on)
@@ -161,7 +163,7 @@ def test_what_is_meant_to_run_on_or_somebody_elses_is_left_alone(
     assert decide(replace(FACTS, task_state=task_state, run_state=run_state, record=record)).verdict is verdict
 
 
-def test_the_reason_says_how_the_task_is() -> None:
+def test_reason_names_the_state_of_the_task() -> None:
     assert decide(replace(FACTS, task_state="skipped")).reason == "is skipped"
     reason = decide(replace(FACTS, task_state="up_for_retry", run_state="failed")).reason
     assert reason == "is up_for_retry, and its run is failed"

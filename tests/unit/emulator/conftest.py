@@ -16,7 +16,7 @@ def ee(earth_engine_emulator: Emulator) -> Iterator[Any]:
     import ee as client
     import google.oauth2.credentials
 
-    # It also fetches a list of deprecations from another host, without a time limit of its own.
+    # It also fetches a list of deprecations from another host, without a timeout of its own.
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(5)
     try:

@@ -1,4 +1,4 @@
-"""Several requests in one: what the JavaScript client sends for several cancels."""
+"""Batches of requests, which the JavaScript client sends for several cancels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def cancel(name: str) -> str:
     return f"POST /v1/{name}:cancel HTTP/1.1\r\nContent-Type: application/json\r\nAuthorization: Bearer t"
 
 
-def test_each_part_is_a_request_with_an_answer_and_faults_of_its_own(earth_engine_emulator: Emulator) -> None:
+def test_each_part_has_its_own_response_and_its_own_faults(earth_engine_emulator: Emulator) -> None:
     service = earth_engine_emulator.service
     first, second = service.add("x"), service.add("y")
     service.fail("unavailable", path=f"{second}:cancel")
@@ -36,7 +36,7 @@ def test_each_part_is_a_request_with_an_answer_and_faults_of_its_own(earth_engin
     assert [entry["authorized"] for entry in service.requests("POST", "*:cancel")] == [True, True]
 
 
-def test_what_is_no_batch_is_refused(earth_engine_emulator: Emulator) -> None:
+def test_invalid_batch_is_refused(earth_engine_emulator: Emulator) -> None:
     name = earth_engine_emulator.service.add("x")
     for body, headers, status in (
         (part("a", "no request") + "--x--\r\n", MIXED, 400),

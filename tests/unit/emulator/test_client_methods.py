@@ -1,6 +1,6 @@
 """The emulator describes every method of the API that the installed ``earthengine-api`` calls.
 
-Which these are is read from the client's own source, so that the next version's new method fails here.
+The methods are read from the client's own source, so that a new method in the next version fails this test.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def export(options: str, destination: Any) -> dict[str, Any]:
     return {"expression": {"result": "0"}, options: destination}
 
 
-#: What the public functions of `ee.data` that send something are called with; one with several ways, several times.
+#: Calls of the public functions of `ee.data` that send requests; several for a function with several kinds of them.
 CALLS: tuple[tuple[str, Any], ...] = (
     ("cancelOperation", ["OPERATION"]),
     ("cancelTask", ["ID"]),
@@ -86,7 +86,7 @@ CALLS: tuple[tuple[str, Any], ...] = (
     ("updateProjectConfig", [{}]),
 )
 
-#: Public functions that send nothing.
+#: Public functions that send no request.
 SILENT = {
     "authorizeHttp",
     "convert_asset_id_to_asset_name",
@@ -114,10 +114,10 @@ SILENT = {
 }
 
 
-#: What is called on a request, once a method has made it.
+#: Methods of a request object, not of the API.
 OF_A_REQUEST = ("execute", "add_response_callback")
 
-#: An answer that has what any of these functions reads.
+#: A response with all fields that any of these functions reads.
 ANSWER = {
     "name": "projects/earth-demo/maps/x",
     "type": "IMAGE",
@@ -139,7 +139,7 @@ def called_methods(source: str) -> set[str]:
         for node in ast.walk(function):
             if isinstance(node, ast.Attribute):
                 found |= set(paths(node, variables))
-    # `_next` is made by the client for a list; the beginning of a longer path is a collection.
+    # The client makes `_next` for a list; the prefix of a longer path is a collection.
     found = {path.rstrip("_") for path in found if not path.endswith(("_next", *OF_A_REQUEST))}
     return {path for path in found if not any(other.startswith(f"{path}.") for other in found)}
 
@@ -168,7 +168,7 @@ def test_the_emulator_describes_each_method_that_the_client_calls() -> None:
     assert called <= set(DESCRIBED)
 
 
-def test_each_public_function_of_the_client_is_called_here() -> None:
+def test_each_public_function_of_the_client_is_covered_here() -> None:
     import ee
 
     public = {name for name, value in vars(ee.data).items() if inspect.isfunction(value) and not name.startswith("_")}
@@ -202,7 +202,7 @@ def test_each_function_sends_its_request(ee: Any, earth_engine_emulator: Emulato
         before = len(service.requests())
         try:
             getattr(ee.data, name)(*map(given, arguments))
-        except Exception as error:  # noqa: BLE001 (each of them is shown)
+        except Exception as error:  # noqa: BLE001 (all errors are shown)
             wrong[name] = repr(error)
         if len(service.requests()) == before:
             silent.append(name)

@@ -1,8 +1,8 @@
 """The official client's own tests of operations, tasks and assets, on the emulator's description of the API.
 
-They ship in its wheel: ``data_test.py`` and ``batch_test.py``, all of them. They send nothing: what they check is that
-each method is there, with these names, paths and parameters. Its other tests (images, collections, serialising) are
-left out: they make no request. ``make clients`` installs what they need.
+They ship in its wheel: ``data_test.py`` and ``batch_test.py``, all of them. They send no request: they check that each
+method exists, with its name, path and parameters. The client's other tests (images, collections, serializing) are left
+out: they concern no request. ``make clients`` installs the packages that they need.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-def test_its_own_tests_pass_on_our_description(tmp_path: Path) -> None:
+def test_clients_own_tests_pass_with_our_api_description(tmp_path: Path) -> None:
     for needed in ("absl", "geopandas"):
         pytest.importorskip(needed, reason="`make clients` installs it")
     import ee

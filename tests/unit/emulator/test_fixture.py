@@ -19,7 +19,7 @@ def test_that_swallows_errors(earth_engine_emulator):
 """
 
 
-def test_what_was_not_answered_is_listed_at_a_tests_end(tmp_path: Path) -> None:
+def test_unanswered_requests_are_listed_at_the_end_of_a_test(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(TEST)
     command = [sys.executable, "-m", "pytest", "-q", "--rootdir", str(tmp_path), str(tmp_path)]
 

@@ -1,6 +1,6 @@
-"""The JavaScript client, the Code Editor's sibling, on Node: a second witness that the emulator is right.
+"""The JavaScript client, which the Code Editor also uses, on Node: a second check of the emulator.
 
-``make clients`` installs it and runs this.
+``make clients`` installs the client and runs this test.
 """
 
 from __future__ import annotations

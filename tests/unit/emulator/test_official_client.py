@@ -1,4 +1,4 @@
-"""An unmodified ``earthengine-api`` cannot tell the emulator from the service."""
+"""An unmodified ``earthengine-api`` works with the emulator as with the service."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
 
 
-def test_it_starts_lists_gets_and_cancels_an_image_export(ee: Any, earth_engine_emulator: Emulator) -> None:
+def test_client_starts_lists_gets_and_cancels_an_image_export(ee: Any, earth_engine_emulator: Emulator) -> None:
     service = earth_engine_emulator.service
     service.behave(pending_seconds=0, cancel_seconds=0)
     task = ee.batch.Export.image.toCloudStorage(
@@ -32,7 +32,7 @@ def test_it_starts_lists_gets_and_cancels_an_image_export(ee: Any, earth_engine_
     assert service.state(task.name) == "CANCELLED"
 
 
-def test_it_starts_a_table_export_and_sees_it_fail(ee: Any, earth_engine_emulator: Emulator) -> None:
+def test_client_starts_a_table_export_and_reads_its_failure(ee: Any, earth_engine_emulator: Emulator) -> None:
     earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=0, outcome="FAILED", message="No features.")
     features = ee.FeatureCollection([ee.Feature(ee.Geometry.Point([0, 0]))])
     task = ee.batch.Export.table.toDrive(features, "sites")
@@ -45,14 +45,14 @@ def test_it_starts_a_table_export_and_sees_it_fail(ee: Any, earth_engine_emulato
     assert status["error_message"] == "No features."
 
 
-def test_it_reads_the_emulators_errors(ee: Any, earth_engine_emulator: Emulator) -> None:
+def test_client_reads_the_emulators_errors(ee: Any, earth_engine_emulator: Emulator) -> None:
     earth_engine_emulator.service.fail("not_registered", times=None)
 
     with pytest.raises(ee.EEException, match="not registered to use Earth Engine"):
         ee.data.listOperations()
 
 
-def test_a_request_id_that_it_repeats_starts_one_operation(ee: Any, earth_engine_emulator: Emulator) -> None:
+def test_repeated_request_id_starts_one_operation(ee: Any, earth_engine_emulator: Emulator) -> None:
     earth_engine_emulator.service.fail("reset_after", path="*:export")
     task = ee.batch.Export.image.toAsset(ee.Image(1), "ndvi", "projects/earth-demo/assets/ndvi")
 
@@ -61,7 +61,7 @@ def test_a_request_id_that_it_repeats_starts_one_operation(ee: Any, earth_engine
     assert list(earth_engine_emulator.service.operations) == [task.name]
 
 
-def test_every_operation_can_be_listed_and_asked_for_its_status(ee: Any, earth_engine_emulator: Emulator) -> None:
+def test_client_lists_every_operation_and_reads_its_status(ee: Any, earth_engine_emulator: Emulator) -> None:
     for number in range(8):
         earth_engine_emulator.service.add(f"x{number}")
 
@@ -77,7 +77,7 @@ def test_an_asset_is_written_to_the_emulators_own_project(ee: Any, earth_engine_
     assert request["body"]["assetExportOptions"]["earthEngineDestination"]["name"] == "projects/earth-demo/assets/x"
 
 
-def test_it_starts_ingestions(ee: Any, earth_engine_emulator: Emulator) -> None:
+def test_client_starts_ingestions(ee: Any, earth_engine_emulator: Emulator) -> None:
     manifest = {"name": "projects/earth-demo/assets/x", "tilesets": [{"sources": [{"uris": ["gs://b/x.tif"]}]}]}
 
     answer = ee.data.startIngestion("an-id", manifest)
@@ -86,8 +86,8 @@ def test_it_starts_ingestions(ee: Any, earth_engine_emulator: Emulator) -> None:
     assert ee.data.getOperation(answer["name"])["metadata"]["type"] == "INGEST_IMAGE"
 
 
-def test_an_ingestion_whose_answer_is_lost_is_started_twice(ee: Any, earth_engine_emulator: Emulator) -> None:
-    """The client repeats the request, and never sends the id that would make it one; in a task, it is one."""
+def test_ingestion_whose_response_is_lost_is_started_twice(ee: Any, earth_engine_emulator: Emulator) -> None:
+    """The client repeats the request without the id that would prevent this; in a task, one operation starts."""
     service = earth_engine_emulator.service
     service.fail("reset_after", path="*:import")
 
@@ -97,7 +97,7 @@ def test_an_ingestion_whose_answer_is_lost_is_started_twice(ee: Any, earth_engin
     assert [entry["body"].get("requestId") for entry in service.requests("POST", "*:import")] == [None, None]
 
 
-def test_a_test_says_what_values_assets_and_maps_are(ee: Any, earth_engine_emulator: Emulator) -> None:
+def test_responses_for_values_and_assets_can_be_defined(ee: Any, earth_engine_emulator: Emulator) -> None:
     service = earth_engine_emulator.service
     service.answer("projects/*/value:compute", {"result": 42})
     service.answer("projects/*/value:compute", lambda body: {"result": sorted(body)}, method="POST")
@@ -109,7 +109,7 @@ def test_a_test_says_what_values_assets_and_maps_are(ee: Any, earth_engine_emula
     assert ee.data.getAsset("projects/earth-demo/assets/x")["type"] == "IMAGE"
 
 
-def test_the_client_raises_at_once_what_has_no_answer(ee: Any, earth_engine_emulator: Emulator) -> None:
+def test_client_raises_an_error_at_once_if_no_response_is_defined(ee: Any, earth_engine_emulator: Emulator) -> None:
     service = earth_engine_emulator.service
 
     with pytest.raises(ee.EEException, match=r'define its answer with service\.answer\("projects/\*/value:compute"'):
@@ -119,7 +119,7 @@ def test_the_client_raises_at_once_what_has_no_answer(ee: Any, earth_engine_emul
     service.unanswered.clear()
 
 
-def test_an_answer_can_be_bytes_and_replaces_the_list_of_functions(ee: Any, earth_engine_emulator: Emulator) -> None:
+def test_response_can_be_bytes_and_can_replace_the_list_of_functions(ee: Any, earth_engine_emulator: Emulator) -> None:
     service = earth_engine_emulator.service
     service.answer("projects/*/image:computePixels", b"\x89PNG", method="post")
     service.answer("projects/*/algorithms", {"algorithms": [{"name": "algorithms/Mine"}]})

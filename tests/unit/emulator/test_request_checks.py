@@ -1,4 +1,4 @@
-"""What Earth Engine refuses, the emulator refuses: a test that passes here does not fail there."""
+"""The emulator refuses the requests that Earth Engine refuses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MANIFEST = {"imageManifest": {"name": ASSET}}
         ("table:import", {"tableManifest": {"name": ASSET}, "overwrite": True, "requestId": "a"}),
     ],
 )
-def test_what_is_right_starts(kind: str, request_: dict[str, Any]) -> None:
+def test_valid_request_starts_an_operation(kind: str, request_: dict[str, Any]) -> None:
     assert Service().start("earth-demo", kind, json.dumps(request_).encode())["metadata"]["state"] == "PENDING"
 
 
@@ -78,7 +78,7 @@ def test_what_is_right_starts(kind: str, request_: dict[str, Any]) -> None:
         ("table:import", MANIFEST, 'Unknown name "imageManifest"'),
     ],
 )
-def test_what_is_wrong_is_refused(kind: str, request_: dict[str, Any], message: str) -> None:
+def test_invalid_request_is_refused(kind: str, request_: dict[str, Any], message: str) -> None:
     service = Service()
 
     with pytest.raises(ApiError, match=message) as caught:
@@ -88,10 +88,10 @@ def test_what_is_wrong_is_refused(kind: str, request_: dict[str, Any], message: 
     assert not service.operations
 
 
-def test_a_method_that_there_is_not_is_not_found() -> None:
+def test_unknown_method_is_not_found() -> None:
     with pytest.raises(ApiError, match="no method"):
         Service().start("earth-demo", "volume", json.dumps(BODY).encode())
 
 
-def test_each_check_names_its_page() -> None:
+def test_each_check_names_its_rule_and_source() -> None:
     assert all(check.rule and check.source.startswith("https://") for check in CHECKS)

@@ -1,4 +1,4 @@
-"""The emulated service by itself: no HTTP, and a clock that the tests put forward."""
+"""The emulated service alone, without HTTP, and with a clock that the tests advance."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_cancel_takes_a_while_and_leaves_the_operation_listed(service: Service
     assert service.list("earth-demo", 0, "")["operations"][0]["name"] == name
 
 
-def test_a_cancel_can_lose_the_race(service: Service) -> None:
+def test_operation_can_succeed_before_its_cancel_takes_effect(service: Service) -> None:
     name = service.add("ndvi")
     service.clock.advance(108)
     service.cancel(name)
@@ -63,7 +63,7 @@ def test_a_cancel_can_lose_the_race(service: Service) -> None:
     assert service.state(name) == "SUCCEEDED"
 
 
-def test_a_cancel_of_what_has_ended_is_refused(service: Service) -> None:
+def test_cancel_of_an_ended_operation_is_refused(service: Service) -> None:
     name = service.add("ndvi", outcome="FAILED")
     service.clock.advance(200)
 
@@ -98,7 +98,7 @@ def test_a_full_queue_refuses_the_next_export_of_that_project() -> None:
     assert export(service, project="other")
 
 
-def test_a_list_has_pages_and_shows_everybodys_operations_of_a_project(service: Service) -> None:
+def test_list_has_pages_and_shows_all_users_operations_of_a_project(service: Service) -> None:
     names = [service.add("theirs") for _ in range(5)]
     service.add("elsewhere", project="other")
 
@@ -112,7 +112,7 @@ def test_a_list_has_pages_and_shows_everybodys_operations_of_a_project(service: 
     assert service.list("empty", 0, "") == {}
 
 
-def test_timestamps_vary_as_the_real_ones_do(service: Service) -> None:
+def test_timestamps_vary_in_precision_as_the_real_ones_do(service: Service) -> None:
     names = [service.add("x") for _ in range(4)]
 
     fractions = {len(service.get(name)["metadata"]["createTime"]) - len("2026-11-24T12:59:01Z") for name in names}
@@ -120,7 +120,7 @@ def test_timestamps_vary_as_the_real_ones_do(service: Service) -> None:
     assert fractions == {0, 4, 7}
 
 
-def test_behaviours_are_given_by_description_and_the_latest_counts(service: Service) -> None:
+def test_behaviours_are_set_by_description_and_the_latest_match_wins(service: Service) -> None:
     service.behave("ndvi-*", attempt=3)
     service.behave("ndvi-2024", pending_seconds=0)
 
@@ -136,7 +136,7 @@ def test_a_deleted_operation_is_not_found(service: Service) -> None:
         service.get(name)
 
 
-def test_an_operation_can_be_let_end_now(service: Service) -> None:
+def test_finish_ends_an_operation_at_once(service: Service) -> None:
     name = service.add("x", pending_seconds=0)
     service.clock.advance(5)
 
@@ -145,7 +145,7 @@ def test_an_operation_can_be_let_end_now(service: Service) -> None:
     assert service.state(name) == "FAILED"
 
 
-def test_the_legacy_project_knows_the_operations_of_all(service: Service) -> None:
+def test_legacy_project_finds_the_operations_of_all_projects(service: Service) -> None:
     name = service.add("x", project="p")
 
     legacy = f"projects/earthengine-legacy/operations/{name.rpartition('/')[2]}"

@@ -1,4 +1,4 @@
-"""What is started side by side is recorded a few at a time, and logged in a few lines."""
+"""Parallel starts are recorded in batches, and logged in a few lines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return advance
 
 
-def test_the_first_is_recorded_at_once_and_the_others_half_a_second_later(clock: Callable[[float], None]) -> None:
+def test_first_start_is_recorded_at_once_and_later_ones_after_an_interval(clock: Callable[[float], None]) -> None:
     recorded: list[dict[str, str]] = []
     some = Batch(5, 0, recorded.append, LOG)
 
@@ -46,7 +46,7 @@ def test_the_first_is_recorded_at_once_and_the_others_half_a_second_later(clock:
     assert recorded == [{"operation-0": keys.pop("operation-0")}, keys]
 
 
-def test_what_could_not_be_recorded_is_recorded_with_what_follows(clock: Callable[[float], None]) -> None:
+def test_start_that_could_not_be_recorded_is_recorded_later(clock: Callable[[float], None]) -> None:
     recorded: list[dict[str, str]] = []
 
     def refuse(started: dict[str, str]) -> None:
@@ -64,7 +64,7 @@ def test_what_could_not_be_recorded_is_recorded_with_what_follows(clock: Callabl
     assert recorded == [{"operation-0": tile(0).key}] * 2
 
 
-def test_few_are_logged_one_by_one_and_many_by_their_number(
+def test_few_starts_are_logged_one_by_one_and_many_by_their_number(
     clock: Callable[[float], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -88,7 +88,7 @@ def test_few_are_logged_one_by_one_and_many_by_their_number(
     ]
 
 
-def test_nothing_more_is_started_after_a_failure_or_in_a_full_queue() -> None:
+def test_batch_is_over_after_a_failure_or_with_a_full_queue() -> None:
     going_on, full, failed = (Batch(2, 0, lambda _: None, LOG) for _ in range(3))
     full.is_full = True
     failed.failure = (tile(0), PermissionDeniedError("No."))

@@ -18,7 +18,7 @@ def row(what: str, step: object, **known: Any) -> Any:
 
 
 def full(seconds: float, **known: Any) -> dict[str, Any]:
-    """Return what is known where the queue has been full for so long."""
+    """Return the state of a queue that has been full for some seconds."""
     return {"is_full": True, "full_since": NOW - seconds, **known}
 
 
@@ -61,7 +61,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("state", "step"), ROWS)
-def test_what_comes_next(state: QueueState, step: object) -> None:
+def test_next_step(state: QueueState, step: object) -> None:
     assert next_step(state) == step
 
 
@@ -76,7 +76,7 @@ def test_what_comes_next(state: QueueState, step: object) -> None:
         (400.0, 0, False, None),
     ],
 )
-def test_the_time_for_which_the_queue_is_full_begins_again_with_each_start(
+def test_time_of_a_full_queue_begins_again_with_each_start(
     before: float | None, started: int, is_full: bool, since: float | None
 ) -> None:
     state = QueueState(unstarted=12, running=2, counted=1, full_since=before)
@@ -94,10 +94,10 @@ def test_the_time_for_which_the_queue_is_full_begins_again_with_each_start(
     limit=st.none() | st.integers(1, 10),
     room=st.lists(st.integers(0, 10), max_size=20),
 )
-def test_a_task_starts_all_and_never_more_than_it_may(
+def test_task_starts_all_exports_and_never_exceeds_its_limit(
     unstarted: int, others: int, limit: int | None, room: list[int]
 ) -> None:
-    """Play a task whose queue takes so many at each attempt, and all once these are used up."""
+    """Run a task whose queue accepts a given number of exports at each attempt, and all after the last given one."""
     state, attempts = QueueState(limit, unstarted=unstarted, running=others), iter(room)
     for _ in range(500):
         step = next_step(state)
@@ -126,7 +126,7 @@ def test_a_task_starts_all_and_never_more_than_it_may(
     assert not state.unstarted
 
 
-def test_what_is_waited_for_is_said_in_a_sentence() -> None:
+def test_wait_is_described_in_a_sentence() -> None:
     assert str(QueueWait(0, -1, 30.0, NOW)) == (
         "The project's queue is full with other users' operations; trying again in 30 s"
     )
@@ -134,5 +134,5 @@ def test_what_is_waited_for_is_said_in_a_sentence() -> None:
     assert str(GiveUp(0.5)).startswith("The project's queue was full for 0.5 s (queue_timeout), so no more exports")
 
 
-def test_a_trigger_waits_for_the_same() -> None:
+def test_trigger_gets_the_same_wait() -> None:
     assert QueueWait(5, 4, 30.0, NOW).as_trigger_kwargs() == {"unfinished": 4, "room_timeout": 30.0, "since": NOW}

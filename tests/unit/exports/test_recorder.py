@@ -1,4 +1,4 @@
-"""A function's starts are recorded while it makes the next one; none is lost by an error of Airflow's."""
+"""A function's starts are recorded while it makes the next one; an error of Airflow loses none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE = 60
 
 
 class Airflow:
-    """Stores operations, when it is allowed to."""
+    """Stores operations, once a test allows it."""
 
     def __init__(self) -> None:
         self.stored: list[list[str]] = []
@@ -63,14 +63,14 @@ def recording(airflow: Airflow, ti: Any = WORKER) -> Recorder:
     return Recorder(ti, airflow.store)
 
 
-def test_the_first_is_recorded_before_the_function_continues(airflow: Airflow) -> None:
+def test_first_start_is_recorded_before_the_function_continues(airflow: Airflow) -> None:
     recording(airflow).add({"a": "1"})
 
     assert airflow.stored == [["a"]]
     assert airflow.threads == ["MainThread"]
 
 
-def test_the_function_does_not_wait_for_the_record_of_the_others(airflow: Airflow) -> None:
+def test_function_does_not_wait_for_the_records_of_later_starts(airflow: Airflow) -> None:
     one = recording(airflow)
     one.add({"a": "1"})
     airflow.answers.clear()
@@ -87,7 +87,7 @@ def test_the_function_does_not_wait_for_the_record_of_the_others(airflow: Airflo
     assert airflow.stored == [["a"], ["b"], ["c", "d"]]
 
 
-def test_several_are_in_one_record(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_starts_share_one_record(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "COLLECTED_FOR", 3.0)
     one = recording(airflow)
     for name in "abcd":
@@ -97,7 +97,7 @@ def test_several_are_in_one_record(airflow: Airflow, monkeypatch: pytest.MonkeyP
     assert airflow.stored == [["a"], ["b", "c", "d"]]
 
 
-def test_a_record_is_written_although_nothing_follows(airflow: Airflow) -> None:
+def test_record_is_written_although_no_start_follows(airflow: Airflow) -> None:
     one = recording(airflow)
     for name in "abc":
         one.add({name: ""})
@@ -108,7 +108,7 @@ def test_a_record_is_written_although_nothing_follows(airflow: Airflow) -> None:
     assert airflow.names == ["a", "b", "c"]
 
 
-def test_what_a_thread_could_not_record_is_recorded_by_the_next_call(airflow: Airflow) -> None:
+def test_start_that_a_thread_failed_to_record_is_recorded_by_the_next_call(airflow: Airflow) -> None:
     one = recording(airflow)
     one.add({"a": "1"})
     airflow.errors = [ConnectionError("Airflow does not answer.")]
@@ -118,7 +118,7 @@ def test_what_a_thread_could_not_record_is_recorded_by_the_next_call(airflow: Ai
     assert airflow.stored == [["a"], ["b"]]
 
 
-def test_an_error_that_stays_is_raised_and_nothing_is_lost(airflow: Airflow) -> None:
+def test_persistent_error_is_raised_and_no_start_is_lost(airflow: Airflow) -> None:
     one = recording(airflow)
     one.add({"a": "1"})
     airflow.errors = [ConnectionError("Again."), ConnectionError("No answer.")]
@@ -131,7 +131,7 @@ def test_an_error_that_stays_is_raised_and_nothing_is_lost(airflow: Airflow) -> 
 
 
 @pytest.mark.parametrize("names", ["", "ab"])
-def test_the_end_waits_for_all(airflow: Airflow, names: str) -> None:
+def test_write_now_waits_for_all_starts(airflow: Airflow, names: str) -> None:
     one = recording(airflow)
     for name in names:
         one.add({name: ""})
@@ -140,7 +140,7 @@ def test_the_end_waits_for_all(airflow: Airflow, names: str) -> None:
     assert airflow.names == [*names, "last"]
 
 
-def test_threads_of_the_function_record_all(airflow: Airflow) -> None:
+def test_starts_of_all_threads_are_recorded(airflow: Airflow) -> None:
     one = recording(airflow)
 
     def add(number: int) -> None:
@@ -157,7 +157,7 @@ def test_threads_of_the_function_record_all(airflow: Airflow) -> None:
     assert len(airflow.names) == len(set(airflow.names)) == 80
 
 
-def test_in_a_dag_test_the_task_itself_records_now_and_then(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_dag_test_the_task_itself_records_at_intervals(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record of 10 ms is made every 250 ms at most: 4 % of the time."""
     now = 100.0
     monkeypatch.setattr(recorder.time, "monotonic", lambda: now)
@@ -178,7 +178,9 @@ def test_in_a_dag_test_the_task_itself_records_now_and_then(airflow: Airflow, mo
     assert 8 <= len(airflow.stored) <= 12, "Of 2.5 seconds, a tenth of a second."
 
 
-def test_before_airflow_3_2_threads_leave_it_to_the_task(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_airflow_3_2_only_the_tasks_main_thread_records(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(recorder, "threads_may_ask_airflow", lambda: False)
     one = recording(airflow)
     thread = threading.Thread(target=one.add, args=({"a": ""},))
@@ -191,7 +193,9 @@ def test_before_airflow_3_2_threads_leave_it_to_the_task(airflow: Airflow, monke
     assert airflow.stored == [["a", "b"], ["c"]]
 
 
-def test_where_no_thread_can_be_started_the_function_waits(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_function_waits_for_records_if_no_thread_can_be_started(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: Any) -> None:
         raise RuntimeError("can't start new thread")
 

@@ -1,4 +1,4 @@
-"""What a function has made, and which of its operations another one has followed."""
+"""The exports that a function returns, and which of its operations a later one supersedes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def to_asset(name: str) -> Start:
     return Start("image:export", {"assetExportOptions": destination}, "dag/run/task")
 
 
-def test_operations_alone_are_the_value() -> None:
+def test_returned_operations_are_replaced_with_places_in_the_value() -> None:
     made = Made.of([EXPORT, ADOPTED])
 
     assert made == Made([place_of(0), place_of(1)], [EXPORT, ADOPTED])
     assert Made.of(made) is made
 
 
-def test_what_was_started_before_is_adopted_and_all_else_is_to_be_started() -> None:
+def test_started_operations_are_adopted_and_other_requests_are_to_be_started() -> None:
     made = Made.of([IMPORT, ADOPTED, EXPORT])
 
     assert made.adopted == ["projects/p/operations/A"]
@@ -33,7 +33,7 @@ def test_what_was_started_before_is_adopted_and_all_else_is_to_be_started() -> N
     assert not Made.of([IMPORT, ADOPTED]).output_url
 
 
-def test_the_last_operation_that_writes_something_supersedes_the_others() -> None:
+def test_last_operation_supersedes_others_with_the_same_destination() -> None:
     started = {"a": to_asset("x"), "b": to_asset("y"), "c": to_asset("x"), "d": to_asset("x")}
 
     assert superseded(started) == ["a", "c"]

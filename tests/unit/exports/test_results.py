@@ -1,4 +1,4 @@
-"""What is said of operations that have ended, and when that fails their task."""
+"""The log lines about ended operations, and when their failures fail the task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_ee_provider.exports.results import Results, lines_of
 
 LOG = logging.getLogger("task")
 
-#: google.rpc codes: the second one can pass.
+#: google.rpc codes: the second one is transient.
 INVALID_ARGUMENT, INTERNAL = 3, 13
 
 
@@ -29,14 +29,14 @@ def operation(number: int, code: int | None = None, *, done: bool = True, uris: 
     return Operation.from_api(payload).as_dict()
 
 
-def test_what_still_runs_has_not_ended() -> None:
+def test_running_operations_are_not_among_the_ended_ones() -> None:
     results = Results([operation(0), operation(1, done=False), operation(2, INTERNAL)])
 
     assert [one["name"].rpartition("/")[2] for one in results.ended] == ["0", "2"]
     assert [error["code"] for error in results.errors] == [INTERNAL]
 
 
-def test_what_all_have_written_is_in_their_order() -> None:
+def test_destination_uris_are_in_the_order_of_the_operations() -> None:
     results = Results([operation(0, uris=("gs://b/0",)), operation(1, uris=("gs://b/1", "gs://b/2"))])
 
     assert results.destination_uris == ["gs://b/0", "gs://b/1", "gs://b/2"]
@@ -52,7 +52,7 @@ def test_what_all_have_written_is_in_their_order() -> None:
         ([INTERNAL, None], 0, AirflowException),
     ],
 )
-def test_a_task_fails_if_more_have_failed_than_may_and_is_tried_again_if_that_can_help(
+def test_task_fails_beyond_max_failures_and_is_retried_only_after_transient_errors(
     codes: list[int | None], max_failures: int, error: type[Exception] | None
 ) -> None:
     results = Results([operation(number, code) for number, code in enumerate(codes)])
@@ -66,14 +66,14 @@ def test_a_task_fails_if_more_have_failed_than_may_and_is_tried_again_if_that_ca
     assert type(raised) is (error or type(None))
 
 
-def test_a_failure_says_how_each_of_a_few_has_ended() -> None:
+def test_error_lists_each_of_a_few_ended_operations() -> None:
     results = Results([operation(0), operation(1, INVALID_ARGUMENT), operation(2, done=False)])
 
     with pytest.raises(AirflowFailException, match=r"1 of 4 operations did not succeed:\n.*tile-0.*\n.*tile-1.*No\.$"):
         results.log_and_check(4, WaitOptions(), LOG)
 
 
-def test_of_many_only_the_failures_have_a_line_of_their_own() -> None:
+def test_only_failures_among_many_operations_have_their_own_line() -> None:
     total, failure = lines_of([operation(number, INTERNAL if number == 7 else None) for number in range(100)])
 
     assert total.startswith("100 exports: ")

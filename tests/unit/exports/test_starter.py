@@ -1,4 +1,4 @@
-"""Which start is meant by what a function asks for: the same in each try, in any order."""
+"""A function's request maps to the same start in each try, in any order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tile(one: Starter, number: int = 0) -> Start:
     return one.prepare("image:export", {"description": f"tile-{number}"})
 
 
-def test_a_retry_asks_for_the_same_in_any_order() -> None:
+def test_retry_maps_requests_in_any_order_to_the_same_starts() -> None:
     first, retry = starter(), starter(try_=2)
 
     keys = [tile(first, number).key for number in (0, 1, 2)]
@@ -38,17 +38,17 @@ def test_a_retry_asks_for_the_same_in_any_order() -> None:
     assert (first.is_retry, retry.is_retry) == (False, True)
 
 
-def test_after_a_clear_another_one_is_asked_for() -> None:
+def test_request_after_a_clear_maps_to_another_start() -> None:
     assert tile(starter()).key != tile(starter(max_tries=5)).key
 
 
-def test_asking_for_the_same_again_is_another_start() -> None:
+def test_repeated_request_maps_to_another_start() -> None:
     one = starter()
 
     assert [tile(one).repeat for _ in range(3)] == [0, 1, 2]
 
 
-def test_of_equal_starts_one_that_an_earlier_try_has_started_comes_first() -> None:
+def test_equal_requests_map_first_to_a_start_of_an_earlier_try() -> None:
     third = [tile(one) for one in [starter()] for _ in range(3)][2]
 
     again = tile(starter(known={third.key: "projects/p/operations/C"}))
@@ -56,7 +56,7 @@ def test_of_equal_starts_one_that_an_earlier_try_has_started_comes_first() -> No
     assert again.key == third.key
 
 
-def test_what_the_function_has_cancelled_is_set_aside_and_followed_by_another_one() -> None:
+def test_operation_cancelled_by_the_function_is_set_aside_and_started_again() -> None:
     key = tile(starter()).key
     one = starter(known={key: "projects/p/operations/A"})
     one.deeds.cancelled.add("projects/p/operations/A")
@@ -66,7 +66,7 @@ def test_what_the_function_has_cancelled_is_set_aside_and_followed_by_another_on
     assert key not in one.known
 
 
-def test_an_export_has_a_tag_and_a_priority_unless_it_has_its_own() -> None:
+def test_export_gets_the_default_tag_and_priority_unless_it_has_its_own() -> None:
     one = starter(workload_tag="mine", priority=7)
 
     assert one.prepare("image:export", {}).body == {"workloadTag": "mine", "priority": 7}
@@ -74,7 +74,7 @@ def test_an_export_has_a_tag_and_a_priority_unless_it_has_its_own() -> None:
     assert one.prepare("table:import", {"tableManifest": {}}).body == {"tableManifest": {}}
 
 
-def test_a_tag_that_cannot_be_right_is_refused_before_anything_is_sent() -> None:
+def test_invalid_tag_or_manifest_is_refused_before_any_request() -> None:
     export = Export(
         "image", {"expression": {"x": 1}, "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}}}
     )
@@ -86,7 +86,7 @@ def test_a_tag_that_cannot_be_right_is_refused_before_anything_is_sent() -> None
         starter().check([Import("table", {})])
 
 
-def test_nothing_is_refused_where_nothing_was_started() -> None:
+def test_raise_for_refused_does_nothing_without_starts() -> None:
     one = starter()
 
     one.raise_for_refused()

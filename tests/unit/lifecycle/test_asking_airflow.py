@@ -1,4 +1,4 @@
-"""What is decided where Airflow answers a part of the questions, or none, in the time there is."""
+"""The decision if Airflow responds to only some of the requests in time, or to none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIGNAL = Situation(Event.SIGNAL, has_tries_left=True)
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Airflow answers no question but those that a test answers."""
+    """Make Airflow respond only to the requests for which a test defines a response."""
     end = threading.Event()
 
     def never(*_: Any) -> Any:
@@ -39,7 +39,7 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("state", ["failed", "skipped"])
-def test_a_task_that_has_failed_needs_nothing_although_airflow_answers_no_more(
+def test_operations_of_a_failed_task_are_cancelled_without_further_responses(
     monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     monkeypatch.setattr(asking_airflow, "own_state", lambda _: state)
@@ -48,21 +48,21 @@ def test_a_task_that_has_failed_needs_nothing_although_airflow_answers_no_more(
 
 
 @pytest.mark.parametrize("state", ["success", "running", "deferred", "queued"])
-def test_a_part_of_the_answers_is_not_enough_where_a_later_try_may_need_them(
+def test_operations_are_left_without_all_responses_if_a_later_try_may_need_them(
     monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    """A later try may have handed them off, and succeeded."""
+    """A later try may have handed off the operations, and succeeded."""
     monkeypatch.setattr(asking_airflow, "own_state", lambda _: state)
 
     assert decide_by_asking(TI, SIGNAL, LOG).outcome is Outcome.LEAVE
 
 
-def test_without_an_answer_the_next_try_keeps_them() -> None:
+def test_without_a_response_operations_are_left_only_to_a_next_try() -> None:
     assert decide_by_asking(TI, SIGNAL, LOG).outcome is Outcome.LEAVE
     assert decide_by_asking(TI, Situation(Event.SIGNAL), LOG).outcome is Outcome.CANCEL
 
 
-def test_with_all_answers_what_a_later_try_has_recorded_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_all_responses_operations_of_a_later_try_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking_airflow, "own_state", lambda _: "failed")
     monkeypatch.setattr(asking_airflow, "operations_of_a_later_try", lambda _: {"projects/p/operations/A"})
 
@@ -72,10 +72,10 @@ def test_with_all_answers_what_a_later_try_has_recorded_is_kept(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("unanswered", ["own_state", "operations_of_a_later_try"])
-def test_the_log_names_what_kept_airflow_from_answering(
+def test_log_names_the_error_that_prevented_a_response(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, unanswered: str
 ) -> None:
-    """Many errors of a socket have no text; and where a part of the answers is enough, the rest was still refused."""
+    """Many socket errors have no text; the error is logged even if the other responses are enough."""
 
     def refused(_: Any) -> Any:
         raise ConnectionResetError

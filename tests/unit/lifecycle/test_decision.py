@@ -1,4 +1,4 @@
-"""What is done with a task's operations: the whole decision as a table, without a clock and without an Airflow."""
+"""The decision about a task's operations: all of it as a table, without a clock and without an Airflow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Sit
 CANCEL, LEAVE, ASK_AGAIN = Outcome.CANCEL, Outcome.LEAVE, Outcome.ASK_AGAIN
 SIGNAL, CHECK, DEFERRAL, TRIGGER, END = Event.SIGNAL, Event.CHECK, Event.DEFERRAL, Event.TRIGGER, Event.END
 
-#: States in which a user, the end of a run, or a failing sibling leaves a task.
+#: States in which a user, the end of a run, or a failed sibling task leaves a task.
 ENDED = ("failed", "success", "skipped", "restarting", "removed", "deleted", "upstream_failed")
 
 Known = dict[str, Any]
@@ -41,7 +41,7 @@ ROWS = [
     row(SIGNAL, LEAVE, "the next try is only known by its number", state="running", is_later_try=True),
     row(SIGNAL, CANCEL, "a user has ended the next try", state="failed", has_tries_left=True, **LATER),
     *(row(SIGNAL, CANCEL, f"somebody has made it {state}", state=state, has_tries_left=True) for state in ENDED),
-    # A process asks in the middle of its work.
+    # A process checks its state during its work.
     row(CHECK, LEAVE, "it is still its own", state="running"),
     row(CHECK, LEAVE, "Airflow does not say"),
     row(CHECK, LEAVE, "the next try is due", state="up_for_retry"),
@@ -58,7 +58,7 @@ ROWS = [
     row(DEFERRAL, LEAVE, "the next try has recorded them", state="queued", **LATER),
     row(DEFERRAL, LEAVE, "Airflow does not say"),
     *(row(DEFERRAL, CANCEL, f"somebody has made it {state}", state=state) for state in ENDED),
-    # A trigger is cancelled, or asks.
+    # A trigger is cancelled, or checks its task's state.
     row(TRIGGER, LEAVE, "the triggerer stops", state="deferred"),
     row(TRIGGER, CANCEL, "the next try after a clear is deferred", state="deferred", is_later_try=True),
     row(TRIGGER, CANCEL, "it was cleared, and its DAG is paused", state="cleared"),
@@ -69,7 +69,7 @@ ROWS = [
     row(TRIGGER, CANCEL, "Airflow has told it of a user's act, and is away", is_user_action=True),
     row(TRIGGER, LEAVE, "Airflow is away"),
     *(row(TRIGGER, CANCEL, f"somebody has made it {state}", state=state) for state in ENDED),
-    # A process ends, and Airflow has decided as what.
+    # A process ends, and Airflow has decided on its final state.
     row(END, LEAVE, "it has succeeded", ends_as="success", state="success"),
     row(END, CANCEL, "it has succeeded, and was marked failed", ends_as="success", state="failed"),
     row(END, LEAVE, "a try follows", ends_as="up_for_retry", state="up_for_retry"),
@@ -85,7 +85,7 @@ ROWS = [
     row(END, LEAVE, "Airflow is away, and takes it for lost", ends_as="failed", has_tries_left=True),
     row(END, LEAVE, "Airflow has lost sight of it", ends_as="failed", state="up_for_retry"),
     row(END, LEAVE, "the next try runs", ends_as="failed", state="running", **LATER),
-    # What needs no question.
+    # Events that need no request to Airflow.
     row(Event.TIMEOUT, CANCEL, "it is over its time"),
     row(Event.INTERRUPT, CANCEL, "a person has pressed Ctrl-C", has_tries_left=True),
 ]
@@ -97,7 +97,7 @@ def test_the_decision(situation: Situation, outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize(("situation", "outcome"), ROWS)
-def test_what_the_author_does_not_want_cancelled_is_left(situation: Situation, outcome: Outcome) -> None:
+def test_operations_are_left_if_the_author_has_turned_off_the_cancel(situation: Situation, outcome: Outcome) -> None:
     wants_nothing = replace(situation, cancel_on=frozenset())
 
     assert decide(wants_nothing).outcome is (LEAVE if outcome is CANCEL else outcome)
@@ -107,7 +107,7 @@ def cause(event: Event, **known: Any) -> str:
     return decide(Situation(event, **known)).cause
 
 
-def test_a_failure_a_timeout_and_somebodys_act_are_told_apart() -> None:
+def test_cause_is_a_failure_a_timeout_or_a_kill() -> None:
     assert cause(END, ends_as="failed", state="running") == "failure"
     assert cause(END, ends_as="skipped", state="skipped") == "failure"
     assert cause(END, ends_as="failed", state="failed", has_timed_out=True) == "timeout"
@@ -123,7 +123,7 @@ def test_a_timeout_does_not_count_as_a_failure() -> None:
     assert decide(replace(timed_out, cancel_on=frozenset({"timeout"}))).outcome is CANCEL
 
 
-def test_what_a_later_try_has_recorded_is_kept() -> None:
+def test_operations_recorded_by_a_later_try_are_kept() -> None:
     assert decide(Situation(SIGNAL, state="failed", **LATER)) == Decision(
         CANCEL, Standing.OVER, "kill", "failed", frozenset("b")
     )
@@ -133,8 +133,8 @@ STATES = ("", "running", "deferred", "cleared", "scheduled", "queued", "up_for_r
 
 
 @pytest.mark.parametrize("event", Event)
-def test_every_combination_has_an_answer_and_an_end(event: Event) -> None:
-    """Who has no time to ask again is not told to; and nothing is cancelled of what a running next try needs."""
+def test_every_combination_has_a_final_outcome(event: Event) -> None:
+    """Without time to ask again, no outcome is ASK_AGAIN; and operations that a next try needs are left."""
     flags = (False, True)
     for state, is_later, tries, told in product(STATES, flags, flags, flags):
         known = Situation(

@@ -1,4 +1,4 @@
-"""Which operations an answer of the page has, and in which order."""
+"""Which operations a response to the page has, and in which order."""
 
 from __future__ import annotations
 
@@ -59,30 +59,30 @@ def names(chosen: Any) -> str:
         (Choice(sort="eecu", descending=True), "DBAC"),
     ],
 )
-def test_what_is_chosen_and_in_which_order(choice: Choice, chosen: str) -> None:
+def test_choice_filters_and_sorts_the_operations(choice: Choice, chosen: str) -> None:
     assert names(choice.choose(OPERATIONS, lambda one: ACTIVE in one.held.holders)) == chosen
 
 
 @pytest.mark.parametrize(("limit", "offset", "shown"), [(None, 0, "ABCD"), (2, 0, "AB"), (2, 3, "D"), (2, 9, "")])
-def test_some_are_shown(limit: int | None, offset: int, shown: str) -> None:
+def test_limit_and_offset_select_the_shown_rows(limit: int | None, offset: int, shown: str) -> None:
     assert names(Choice(limit=limit, offset=offset).rows(OPERATIONS)) == shown
 
 
 @pytest.mark.parametrize("sort", COLUMNS)
-def test_by_no_column_do_unknown_values_stand_in_the_way(sort: str) -> None:
+def test_sorting_by_each_column_accepts_unknown_values(sort: str) -> None:
     empty = [listed("Z", "STATE_UNSPECIFIED"), *OPERATIONS]
 
     assert len(Choice(sort=sort).choose(empty, lambda _: False)) == len(empty)
 
 
-def test_a_place_has_its_task_instances() -> None:
+def test_place_matches_its_task_instances() -> None:
     assert Place().is_about([])
     assert Place("a_dag", "run", "task", 3).is_about([ACTIVE])
     assert not Place("a_dag", map_index=-1).is_about([ACTIVE])
     assert not Place("a_dag").is_about([])
 
 
-def test_the_totals_begin_with_the_dag_that_has_most() -> None:
+def test_totals_begin_with_the_dag_that_has_the_most() -> None:
     assert totals(OPERATIONS) == [
         {"dag": "b_dag", "active": 1, "orphaned": 1, "eecu_seconds": 16.0},
         {"dag": "", "active": 1, "orphaned": 0, "eecu_seconds": 0},

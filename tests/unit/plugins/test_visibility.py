@@ -1,4 +1,4 @@
-"""Who sees an operation on the page and who may cancel it: the rule, as a table."""
+"""Which users see an operation on the page, and which may cancel it: the rule as a table."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def listed(**ownership_by_dag: str) -> ListedOperation:
             "no task owns it: only users who may edit the connection conn may cancel it",
         ),
         ({}, Readable(connections=CONN), Editable(connections=CONN), [], ""),
-        # A DAG of another team than the connection's may record what it likes.
+        # A record by a DAG of another team than the connection's has no effect.
         ({"a": OWNS}, Readable(A, teams_of_connections=TEAM), Editable(A), None, ""),
         ({"a": OWNS}, Readable(A, teams_of_dags={"a": "x"}, teams_of_connections=TEAM), Editable(A), ["a"], ""),
         ({"a": OWNS}, Readable(A, teams_of_dags={"a": "x"}), Editable(A), ["a"], ""),
     ],
 )
-def test_who_sees_and_who_cancels(
+def test_permissions_decide_who_sees_and_who_may_cancel(
     holders: dict[str, str], readable: Readable, editable: Editable, holders_seen: list[str] | None, forbidden: str
 ) -> None:
     seen = as_seen(listed(**holders), readable)
@@ -74,7 +74,7 @@ def test_who_sees_and_who_cancels(
     assert seen.hidden_holders == len(holders) - len(holders_seen)
 
 
-def test_what_a_hidden_task_needs_is_no_orphan() -> None:
+def test_operation_that_a_hidden_task_needs_is_no_orphan() -> None:
     data: dict[str, Any] = {"name": "projects/p/operations/A", "metadata": {"state": "RUNNING"}}
     failed = Holder("a", "run", "task", task_state="failed", run_state="failed")
     running = Holder("b", "run", "task", task_state="running", run_state="running")

@@ -1,4 +1,4 @@
-"""The address of the API server, in the forms of Airflow's form, URIs, JSON and environment variables."""
+"""The address of the API server, from a connection's fields and from a connection's URI."""
 
 from __future__ import annotations
 
@@ -57,6 +57,6 @@ def test_uris(uri: str) -> None:
         {"host": "http://"},
     ],
 )
-def test_an_address_that_would_have_to_be_guessed_is_refused(fields: dict[str, object]) -> None:
+def test_missing_or_ambiguous_address_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(InvalidRequestError, match="'airflow_api' to Airflow's API server has"):
         address_of(Connection(**HTTP, **fields))

@@ -1,4 +1,4 @@
-"""A record is checked whole as it is read: people who may write XComs may write anything."""
+"""A record is fully checked when it is read: users who may write XComs may write anything."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def assert_sound(record: Record) -> None:
     assert all(isinstance(name, str) for name in record.operation_names)
     assert record.ownership in {one.value for one in Ownership}
     assert record.account is None or set(record.account) == set(CONNECTION_FIELDS)
-    by_account([record], ACCOUNT)  # What clean-up does with it.
+    by_account([record], ACCOUNT)  # As in the clean-up.
     assert Record.from_json(record.as_json()) == record
 
 
@@ -55,26 +55,26 @@ def test_a_record_is_read_as_it_was_written() -> None:
     assert Record.from_json(GOOD.as_json()) == GOOD
 
 
-def test_fields_of_a_later_version_are_left_out() -> None:
+def test_fields_of_a_later_version_are_ignored() -> None:
     account = {**ACCOUNT, "universe": "u"}
 
     assert Record.from_json({**GOOD.as_json(), "region": "r", "account": account}) == GOOD
 
 
 @given(JSON)
-def test_any_json_is_a_record_or_an_error_of_its_own(value: Any) -> None:
+def test_any_json_is_a_sound_record_or_is_refused(value: Any) -> None:
     if (record := read(value)) is not None:
         assert_sound(record)
 
 
 @given(st.sampled_from(sorted(GOOD.as_json())), JSON)
-def test_a_record_with_one_odd_field_is_sound_or_an_error_of_its_own(name: str, value: Any) -> None:
+def test_record_with_one_odd_field_is_sound_or_is_refused(name: str, value: Any) -> None:
     if (record := read({**GOOD.as_json(), name: value})) is not None and record.operation_names:
         assert_sound(record)
 
 
 @given(st.sampled_from(CONNECTION_FIELDS), JSON)
-def test_an_account_with_one_odd_field_is_sound_or_an_error_of_its_own(name: str, value: Any) -> None:
+def test_account_with_one_odd_field_is_sound_or_is_refused(name: str, value: Any) -> None:
     if (record := read({**GOOD.as_json(), "account": {**ACCOUNT, name: value}})) is not None:
         assert_sound(record)
 
@@ -100,6 +100,6 @@ def test_an_account_with_one_odd_field_is_sound_or_an_error_of_its_own(name: str
         ("version", 2),
     ],
 )
-def test_what_cannot_be_understood_is_refused(name: str, value: Any) -> None:
+def test_invalid_field_is_refused(name: str, value: Any) -> None:
     with pytest.raises(InvalidOperationNameError, match=r"record|operation"):
         Record.from_json({**GOOD.as_json(), name: value})

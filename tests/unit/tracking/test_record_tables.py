@@ -1,4 +1,4 @@
-"""Which records are read, as far as their text shows."""
+"""Which records have to be read, according to their stored text."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ LATER = RECORD | {"parts_before": 2}
         (json.dumps(json.dumps(RECORD)), {"X"}, False),
         (json.dumps(RECORD).encode(), {"A"}, True),
         (memoryview(json.dumps(RECORD).encode()), {"X"}, False),
-        (json.dumps(LATER), {"X"}, True),  # An earlier part may.
+        (json.dumps(LATER), {"X"}, True),  # An earlier part may name it.
         (pickle.dumps(RECORD), {"X"}, True),
-        (json.dumps("s3://bucket/xcom/1"), {"X"}, True),  # A backend's own note.
+        (json.dumps("s3://bucket/xcom/1"), {"X"}, True),  # An XCom backend's reference.
         (None, {"X"}, True),
     ],
 )
-def test_a_record_is_read_unless_its_text_shows_that_it_names_others(value: Any, ids: set[str], may: bool) -> None:
+def test_record_is_read_unless_its_text_names_only_other_operations(value: Any, ids: set[str], may: bool) -> None:
     assert may_name(value, ids) is may
 
 
 @pytest.mark.parametrize(("value", "number"), [(RECORD, 0), (LATER, 2), ("nonsense", 0), (OSError("gone"), 0)])
-def test_what_cannot_be_read_has_no_parts_before_it(value: Any, number: int) -> None:
+def test_unreadable_value_has_no_parts_before_it(value: Any, number: int) -> None:
     assert parts_before(value) == number

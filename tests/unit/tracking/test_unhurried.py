@@ -14,7 +14,7 @@ def compute(seconds: float) -> None:
         pass
 
 
-def test_a_loop_of_a_server_rests_again_and_again() -> None:
+def test_long_loop_of_a_server_rests_repeatedly() -> None:
     serve()
     rested: list[float] = []
 

@@ -23,7 +23,7 @@ EMPTY = ConnectionSettings(project="earth-demo")
 
 
 class MetadataServer(LoopbackServer):
-    """Google's, or some other server at its address."""
+    """Google's metadata server, or another server at its address."""
 
     is_googles = False
     asked = 0
@@ -48,11 +48,11 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     with MetadataServer() as server:
         monkeypatch.setenv("GCE_METADATA_IP", server.url.removeprefix("http://"))
-        monkeypatch.setattr(_metadata, "_METADATA_IP_ROOT", server.url, raising=False)  # Of older versions.
+        monkeypatch.setattr(_metadata, "_METADATA_IP_ROOT", server.url, raising=False)  # For older versions.
         yield server
 
 
-def test_no_metadata_server_is_transient_and_not_asked_again_for_each_hook(server: MetadataServer) -> None:
+def test_missing_metadata_server_is_a_transient_error_and_not_asked_by_each_hook(server: MetadataServer) -> None:
     for _ in range(3):
         with pytest.raises(TransientError, match=r"metadata server .* does not answer") as caught:
             open_account(EMPTY)
@@ -62,7 +62,7 @@ def test_no_metadata_server_is_transient_and_not_asked_again_for_each_hook(serve
     assert server.asked == 1
 
 
-def test_one_that_comes_back_is_asked_again(server: MetadataServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metadata_server_is_asked_again_after_a_while(server: MetadataServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TransientError):
         open_account(EMPTY)
     server.is_googles = True
@@ -71,17 +71,17 @@ def test_one_that_comes_back_is_asked_again(server: MetadataServer, monkeypatch:
     assert type(open_account(EMPTY).credentials).__module__ == "google.auth.compute_engine.credentials"
 
 
-def test_a_key_that_comes_meanwhile_is_used(server: MetadataServer, tmp_path: Path) -> None:
+def test_key_that_is_added_meanwhile_is_used(server: MetadataServer, tmp_path: Path) -> None:
     with pytest.raises(TransientError):
         open_account(EMPTY)
     user = {"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": "c"}
     (tmp_path / "application_default_credentials.json").write_text(json.dumps(user))
 
-    assert open_account(EMPTY).credentials.refresh_token == "c"  # noqa: S105 (it is none)
+    assert open_account(EMPTY).credentials.refresh_token == "c"  # noqa: S105 (not a secret)
     assert server.asked == 1
 
 
-def test_a_missing_file_and_a_machine_that_asks_no_metadata_server_are_permanent(
+def test_missing_file_and_disabled_metadata_server_are_permanent_errors(
     server: MetadataServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json")

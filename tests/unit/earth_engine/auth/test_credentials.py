@@ -38,7 +38,7 @@ def key() -> dict[str, str]:
     }
 
 
-def test_a_key_serves_as_a_path_as_json_and_as_an_object(key: dict[str, str], tmp_path: Path) -> None:
+def test_key_is_accepted_as_a_path_as_json_and_as_an_object(key: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "key.json"
     path.write_text(json.dumps(key))
 
@@ -79,7 +79,7 @@ def test_workload_identity_federation_and_impersonation(key: dict[str, str], tmp
     assert impersonating.project == "mine"
 
 
-def test_application_default_credentials_serve_where_nothing_is_configured(
+def test_application_default_credentials_are_used_if_nothing_is_configured(
     key: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "adc.json"
@@ -116,7 +116,7 @@ def test_application_default_credentials_serve_where_nothing_is_configured(
         ({**LOCAL, "api_version": "v9"}, InvalidRequestError, "v1, v1beta, v1alpha"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_sent(extra: dict[str, Any], error: Any, says: str) -> None:
+def test_invalid_connection_is_refused_before_any_request(extra: dict[str, Any], error: Any, says: str) -> None:
     with pytest.raises(error, match=re.escape(says)):
         open_account(ConnectionSettings.from_extra(extra))
 
@@ -130,7 +130,7 @@ def test_an_error_never_quotes_a_key(key: dict[str, str], private_key: str) -> N
     assert caught.value.__cause__ is None
 
 
-def test_an_account_without_a_project_says_what_to_do() -> None:
+def test_error_about_a_missing_project_says_what_to_do() -> None:
     account = open_account(ConnectionSettings.from_extra({**LOCAL, "api_version": "v1alpha"}))
 
     assert account.base_url == "http://127.0.0.1:8085/v1alpha"
@@ -175,7 +175,7 @@ FIELDS = (
 
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("form", FORMS)
-def test_what_stands_in_a_connections_field_is_shown_nowhere(
+def test_values_of_a_connections_fields_are_shown_nowhere(
     field: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
@@ -193,7 +193,7 @@ def test_what_stands_in_a_connections_field_is_shown_nowhere(
     assert not any(mark in text for mark in marks)
 
 
-def test_a_key_path_that_is_no_key_asks_nobody_to_paste_a_key_there(tmp_path: Path) -> None:
+def test_error_about_key_path_does_not_suggest_to_paste_a_key_there(tmp_path: Path) -> None:
     (tmp_path / "key.p12").write_text("no JSON")
 
     with pytest.raises(CredentialsError, match="key_path is not a JSON object") as caught:
@@ -202,26 +202,28 @@ def test_a_key_path_that_is_no_key_asks_nobody_to_paste_a_key_there(tmp_path: Pa
     assert "Give the path of a key file" in str(caught.value)
 
 
-def test_the_project_may_be_called_as_its_field_is_labelled() -> None:
+def test_project_may_also_be_given_as_project_id() -> None:
     assert ConnectionSettings.from_extra({"project_id": "p"}).project == "p"
     assert ConnectionSettings.from_extra({"project_id": "p", "project": "q"}).project == "q"
 
 
-def test_a_key_whose_line_breaks_are_escaped_is_a_key(key: dict[str, str]) -> None:
+def test_key_with_escaped_line_breaks_is_accepted(key: dict[str, str]) -> None:
     escaped = {**key, "private_key": key["private_key"].replace("\n", "\\n")}
 
     assert open_account(ConnectionSettings.from_extra({"keyfile_dict": json.dumps(escaped)})).project == "key-project"
 
 
 @pytest.mark.parametrize("form", ["path", "text", "object"])
-def test_a_credential_config_file_is_a_path_a_text_or_an_object(key: dict[str, str], form: str, tmp_path: Path) -> None:
+def test_credential_config_file_may_be_a_path_a_text_or_an_object(
+    key: dict[str, str], form: str, tmp_path: Path
+) -> None:
     (tmp_path / "key.json").write_text(json.dumps(key))
     given = {"path": str(tmp_path / "key.json"), "text": json.dumps(key), "object": key}[form]
 
     assert open_account(ConnectionSettings.from_extra({"credential_config_file": given})).project == "key-project"
 
 
-def test_who_impersonates_runs_in_the_project_of_the_account_that_calls(key: dict[str, str]) -> None:
+def test_impersonation_uses_the_project_of_the_impersonated_account(key: dict[str, str]) -> None:
     extra = {"keyfile_dict": key, "impersonation_chain": "ee@their-project.iam.gserviceaccount.com"}
 
     assert open_account(ConnectionSettings.from_extra(extra)).project == "their-project"

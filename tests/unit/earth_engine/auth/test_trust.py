@@ -1,4 +1,4 @@
-"""Who may edit a connection, and not see its key, gets no token, no file and no other server's answer by that."""
+"""A user who may edit a connection but not see its key gets no token, no file and no other server's response."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_a_token_is_sent_to_google_only(host: str) -> None:
     "host",
     ["", "https://earthengine.mtls.googleapis.com", "earthengine-highvolume.googleapis.com", "https://a.b.example"],
 )
-def test_a_token_is_sent_where_the_deployment_allows_it(host: str) -> None:
+def test_a_token_is_sent_to_hosts_that_the_deployment_allows(host: str) -> None:
     account = open_account(settings(Trust(("a.b.example",)), keyfile_dict=USER, host=host))
 
     assert account.base_url.startswith("https://")
 
 
-def test_a_token_is_sent_in_its_own_universe() -> None:
+def test_a_token_is_sent_only_in_its_own_universe() -> None:
     credentials = Credentials("t", universe_domain="a-cloud.example")
 
     check_token_may_go_to(endpoint_of("https://earthengine.a-cloud.example"), credentials, Trust())
@@ -67,7 +67,7 @@ def test_a_token_is_sent_in_its_own_universe() -> None:
 
 @pytest.mark.parametrize("field", ["keyfile_dict", "credential_config_file"])
 @pytest.mark.parametrize("kind", ["external_account", "external_account_authorized_user", "gdch_service_account", "x"])
-def test_what_reads_files_or_asks_servers_is_not_taken_from_a_connection(field: str, kind: str) -> None:
+def test_credentials_that_read_files_or_ask_servers_are_refused_in_a_connection(field: str, kind: str) -> None:
     info = {**FEDERATION, "type": kind}
 
     with pytest.raises(CredentialsError, match="taken from files only") as caught:
@@ -76,7 +76,7 @@ def test_what_reads_files_or_asks_servers_is_not_taken_from_a_connection(field: 
     assert "/var/run/token" not in str(caught.value)
 
 
-def test_it_is_taken_from_a_file_or_where_the_deployment_allows_it(tmp_path: Path) -> None:
+def test_federation_is_accepted_from_a_file_or_if_the_deployment_allows_it(tmp_path: Path) -> None:
     path = tmp_path / "federation.json"
     path.write_text(json.dumps(FEDERATION))
 
@@ -88,7 +88,7 @@ def test_it_is_taken_from_a_file_or_where_the_deployment_allows_it(tmp_path: Pat
 @pytest.mark.parametrize(
     "url", ["https://evil.example/token", "http://sts.googleapis.com/v1/token", "x", "http://[::1"]
 )
-def test_its_addresses_are_googles_or_allowed(name: str, url: str) -> None:
+def test_federation_with_an_address_that_is_not_googles_is_refused(name: str, url: str) -> None:
     trust = Trust(external_accounts=True)
 
     with pytest.raises(
@@ -122,13 +122,13 @@ def test_a_key_sends_its_signature_to_google_only() -> None:
         (TransportError(ConnectionRefusedError(111, "Connection refused")), "TransportError: Connection refused"),
     ],
 )
-def test_what_a_token_server_says_is_not_shown(error: Exception, shown: str) -> None:
+def test_token_servers_response_is_not_shown(error: Exception, shown: str) -> None:
     reason = no_token(error).reason
 
     assert reason == f"could not get an access token: {shown}"
 
 
-def test_an_empty_connection_is_still_the_machines_own_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_connection_uses_the_machines_own_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "adc.json").write_text(json.dumps(USER))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "adc.json"))
 
@@ -137,8 +137,8 @@ def test_an_empty_connection_is_still_the_machines_own_account(tmp_path: Path, m
         open_account(ConnectionSettings(project="p", host="https://evil.example"))
 
 
-def test_where_google_auth_asks_about_an_account_is_googles(tmp_path: Path) -> None:
-    """With regional access boundaries turned on, google-auth sends the token there, without asking us."""
+def test_address_where_google_auth_looks_up_an_account_is_googles(tmp_path: Path) -> None:
+    """With regional access boundaries turned on, google-auth sends the token there, without our check."""
     (tmp_path / "federation.json").write_text(json.dumps(FEDERATION))
     impersonating = settings(keyfile_dict=USER, impersonation_chain="ee@p.iam.gserviceaccount.com")
     for given in (impersonating, settings(key_path=str(tmp_path / "federation.json"))):

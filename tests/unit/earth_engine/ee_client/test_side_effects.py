@@ -1,4 +1,4 @@
-"""What a function does itself to operations and assets, as its requests show."""
+"""A function's own changes to operations and assets, as detected in its requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def observed(method: str, path: str, status: int = 200, body: Any = None) -> Dee
     ("method", "path", "status", "body", "gone"),
     [
         ("DELETE", f"{ASSET}?alt=json", 200, None, {ASSET: AT + 1}),
-        ("DELETE", ASSET, 404, None, {ASSET: AT + 1}),  # It is not there, whoever has deleted it.
+        ("DELETE", ASSET, 404, None, {ASSET: AT + 1}),  # It does not exist.
         ("DELETE", ASSET, 403, None, {}),
         ("GET", ASSET, 404, None, {ASSET: AT}),
         ("GET", ASSET, 200, None, {}),
@@ -36,11 +36,13 @@ def observed(method: str, path: str, status: int = 200, body: Any = None) -> Dee
         ("POST", "projects/p/image:export", 200, "{}", {}),
     ],
 )
-def test_what_is_not_there_any_more(method: str, path: str, status: int, body: Any, gone: dict[str, float]) -> None:
+def test_deleted_moved_missing_and_overwritten_assets_are_gone(
+    method: str, path: str, status: int, body: Any, gone: dict[str, float]
+) -> None:
     assert observed(method, path, status, body).gone == gone
 
 
-def test_a_folder_that_is_moved_takes_along_what_is_in_it() -> None:
+def test_moved_folder_takes_its_assets_along() -> None:
     deeds = observed("POST", "projects/p/assets/a:move", 200, '{"destinationName": "projects/p/assets/b"}')
 
     assert deeds.gone_since(ASSET) == AT + 1
@@ -48,7 +50,7 @@ def test_a_folder_that_is_moved_takes_along_what_is_in_it() -> None:
 
 
 @pytest.mark.parametrize(("status", "cancelled"), [(200, {"projects/p/operations/ABC"}), (400, set())])
-def test_what_it_has_cancelled(status: int, cancelled: set[str]) -> None:
+def test_accepted_cancels_are_remembered(status: int, cancelled: set[str]) -> None:
     assert observed("POST", "projects/p/operations/ABC:cancel?alt=json", status).cancelled == cancelled
 
 
@@ -64,9 +66,9 @@ def test_what_it_has_cancelled(status: int, cancelled: set[str]) -> None:
         ({"expression": {}}, ""),
     ],
 )
-def test_where_a_start_writes_to(body: Any, destination: str) -> None:
+def test_destination_of_a_start(body: Any, destination: str) -> None:
     assert destination_of(body) == destination
 
 
-def test_an_import_is_called_as_its_asset_is() -> None:
+def test_import_is_described_by_its_asset() -> None:
     assert Start("image:import", {"imageManifest": {"name": ASSET}}, "i").describe() == f"image:import '{ASSET}'"

@@ -31,7 +31,7 @@ from airflow_ee_provider.earth_engine.model.destinations import console_url_of, 
         ({}, ""),
     ],
 )
-def test_a_request_says_where_its_output_will_be_seen(body: dict[str, Any], url: str) -> None:
+def test_console_url_is_read_from_the_request(body: dict[str, Any], url: str) -> None:
     assert console_url_of(body) == url
 
 
@@ -44,7 +44,7 @@ def test_a_request_says_where_its_output_will_be_seen(body: dict[str, Any], url:
         ("https://drive.google.com/#folders/abc", ("https://drive.google.com", "#folders/abc")),
     ],
 )
-def test_a_destination_is_a_dataset(uri: str, expected: tuple[str, str]) -> None:
+def test_destination_is_an_openlineage_dataset(uri: str, expected: tuple[str, str]) -> None:
     assert openlineage_dataset(uri) == expected
 
 
@@ -52,6 +52,6 @@ def test_a_destination_is_a_dataset(uri: str, expected: tuple[str, str]) -> None
     "uri",
     ["", "javascript:alert(1)", "http://x.example", "https://[broken", "https://x.example/\n", "https://" + "x" * 9999],
 )
-def test_what_is_no_address_is_no_link(uri: str) -> None:
+def test_invalid_address_is_no_link(uri: str) -> None:
     assert not link_to(uri)
     assert openlineage_dataset(uri)

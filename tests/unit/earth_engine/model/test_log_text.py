@@ -1,4 +1,4 @@
-"""What a log says of many operations."""
+"""Log texts about many operations."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def name(number: int) -> OperationName:
     return OperationName("p", f"A{number}")
 
 
-def test_a_few_names_are_all_shown_and_of_many_some() -> None:
+def test_few_names_are_all_shown_and_many_are_abbreviated() -> None:
     assert abbreviated(["a", "b"]) == "a, b"
     assert abbreviated(str(number) for number in range(FEW + 1)) == "0, 1, 2 and 8 more"
 
 
-def test_of_many_lines_the_first_and_the_last_are_shown() -> None:
+def test_first_and_last_of_many_lines_are_shown() -> None:
     shown = truncated_lines([f"line {number}" for number in range(3000)])
 
     assert len(shown) == 51
@@ -29,7 +29,7 @@ def test_of_many_lines_the_first_and_the_last_are_shown() -> None:
     assert shown[25] == "… 2,950 more …"
 
 
-def test_a_summary_says_how_far_all_are() -> None:
+def test_summary_shows_the_progress_of_all_operations() -> None:
     running = [
         Operation(
             name(number),
@@ -52,7 +52,7 @@ def test_the_end_is_estimated_from_the_pace() -> None:
     assert time_left(ended=300, unfinished=2700, waited=1800.0) == "about 4 h 30 min left at this pace"
 
 
-def test_of_many_cancels_the_numbers_are_said_and_what_may_still_run() -> None:
+def test_many_cancels_are_counted_and_operations_that_may_still_run_are_named() -> None:
     cancelled = [CancelResult(name(number), CancelOutcome.CANCELLED) for number in range(2999)]
 
     lines = describe_results([*cancelled, CancelResult(name(3000), CancelOutcome.STILL_CANCELLING)])

@@ -26,7 +26,7 @@ FULL = "projects/my-project/operations/FNVLBTDLZP474YXJJ7QLFRMH"
         ("projects/example.com:old/operations/A", None, "projects/example.com:old/operations/A"),
     ],
 )
-def test_a_full_name_or_an_id_with_a_project_is_a_name(text: str, project: str | None, expected: str) -> None:
+def test_full_name_and_id_with_a_project_are_parsed(text: str, project: str | None, expected: str) -> None:
     assert str(OperationName.parse(text, project)) == expected
 
 
@@ -35,7 +35,7 @@ def test_a_full_name_or_an_id_with_a_project_is_a_name(text: str, project: str |
     [
         "",
         " ",
-        "ABC",  # whose?
+        "ABC",  # Without a project.
         "..",
         "projects/p/operations/",
         "projects/p/operations/..",
@@ -58,7 +58,7 @@ def test_a_full_name_or_an_id_with_a_project_is_a_name(text: str, project: str |
         {"name": FULL},
     ],
 )
-def test_anything_else_is_refused_and_shown(text: Any) -> None:
+def test_invalid_name_is_refused_and_shown_in_the_error(text: Any) -> None:
     with pytest.raises(InvalidOperationNameError) as caught:
         OperationName.parse(text)
 
@@ -66,7 +66,7 @@ def test_anything_else_is_refused_and_shown(text: Any) -> None:
 
 
 @given(st.text(), st.none() | st.text())
-def test_nothing_that_parses_can_change_path_query_or_host(text: str, project: str | None) -> None:
+def test_no_parsed_name_can_change_path_query_or_host(text: str, project: str | None) -> None:
     try:
         name = OperationName.parse(text, project)
     except InvalidOperationNameError:
@@ -82,12 +82,12 @@ def test_nothing_that_parses_can_change_path_query_or_host(text: str, project: s
     "texts",
     [FULL, [FULL], (FULL, FULL), [[FULL], None, ""], f"['{FULL}']", f'["{FULL}"]', OperationName.parse(FULL)],
 )
-def test_one_name_several_or_a_rendered_list_are_the_same_names(texts: Any) -> None:
+def test_single_name_nested_list_and_rendered_list_give_the_same_names(texts: Any) -> None:
     assert OperationName.parse_all(texts) == [OperationName.parse(FULL)]
 
 
 @pytest.mark.parametrize("texts", [None, "", "None", [], [None]])
-def test_no_name_is_no_name(texts: Any) -> None:
+def test_empty_value_gives_no_names(texts: Any) -> None:
     assert OperationName.parse_all(texts) == []
 
 
@@ -138,17 +138,17 @@ def test_every_field_is_read() -> None:
         ({"done": True, "error": "broken"}, "FAILED"),
     ],
 )
-def test_done_and_the_error_decide_what_an_operation_has_become(payload: dict[str, Any], state: str) -> None:
+def test_done_and_error_decide_the_state_of_an_operation(payload: dict[str, Any], state: str) -> None:
     operation = Operation.from_api({"name": FULL, **payload})
 
     assert operation.state.value == state
-    # Whatever the state says, only what is done has been cancelled.
+    # Whatever its state, only an operation that is done counts as cancelled.
     assert operation.cancelled == (state == "CANCELLED" and operation.done)
 
 
 @given(st.dictionaries(st.text(), st.recursive(st.none() | st.floats() | st.text() | st.integers(), st.lists)))
 @example({"state": None, "progress": 1e308})
-def test_odd_metadata_never_costs_the_operation(odd: dict[str, Any]) -> None:
+def test_operation_with_odd_metadata_is_still_read(odd: dict[str, Any]) -> None:
     known = ("state", "progress", "stages", "createTime", "batchEecuUsageSeconds", "attempt", "destinationUris")
     metadata = dict(zip(known, odd.values(), strict=False))
     operation = Operation.from_api({"name": FULL, "done": True, "metadata": metadata, "error": metadata.get("state")})
@@ -169,11 +169,11 @@ def test_timestamps_have_any_number_of_digits(digits: str, zone: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["1970-01-01T00:00:00Z", "", "soon", None, 17, "2026-13-01T00:00:00Z"])
-def test_a_time_that_has_not_come_or_makes_no_sense_is_none(text: Any) -> None:
+def test_unset_or_invalid_timestamp_is_none(text: Any) -> None:
     assert parse_timestamp(text) is None
 
 
-def test_what_is_kept_of_an_answer_is_bounded() -> None:
+def test_size_of_the_fields_kept_from_a_response_is_bounded() -> None:
     large = "x" * 10_000_000
     metadata = {"state": "RUNNING", "description": large, "destinationUris": [large] * 5_000}
 

@@ -30,7 +30,7 @@ def test_a_list_follows_its_pages_and_keeps_each_operation_once() -> None:
     assert play(api_methods.list_operations("p"), [ok()]).result == api_methods.Listing([], None)
 
 
-def test_a_list_of_active_operations_leaves_out_what_has_ended_also_between_two_pages() -> None:
+def test_list_of_active_operations_omits_those_that_have_ended_also_between_two_pages() -> None:
     first = {"operations": [operation("RUNNING"), operation("RUNNING", str(XYZ))], "nextPageToken": "2"}
     second = {"operations": [operation("CANCELLED"), operation("SUCCEEDED", "projects/p/operations/OLD")]}
 
@@ -48,7 +48,7 @@ def test_a_list_whose_page_repeats_is_an_error_rather_than_a_loop() -> None:
 
 
 @pytest.mark.parametrize("answer", [{}, {"": {}}, {"name": 7}, {"name": "projects/p"}])
-def test_an_answer_about_no_operation_is_an_error_that_names_what_was_asked_for(answer: dict[str, Any]) -> None:
+def test_response_without_an_operation_is_an_error_that_names_the_requested_one(answer: dict[str, Any]) -> None:
     for flow, subject in (
         (api_methods.get_operation(OperationName.parse(NAME)), NAME),
         (api_methods.start_export("p", "image", {}, "id"), "projects/p"),
@@ -59,14 +59,14 @@ def test_an_answer_about_no_operation_is_an_error_that_names_what_was_asked_for(
         assert played.error.subject == subject
 
 
-def test_an_answer_about_another_operation_is_nobodys() -> None:
+def test_response_about_another_operation_is_an_error() -> None:
     other = play(api_methods.get_operation(ABC), [ok(operation("RUNNING", str(XYZ)))])
     foreign = play(api_methods.get_operation(ABC), [ok(operation("RUNNING", "projects/theirs/operations/ABC"))])
 
     assert isinstance(other.error, errors.TransientError)
     assert "another operation, projects/p/operations/XYZ" in str(other.error)
     assert foreign.error
-    assert foreign.error.permanent  # It would be answered again for ever.
+    assert foreign.error.permanent  # A retry would get the same response.
     assert "another project, projects/theirs/operations/ABC. Give the operation's full name" in str(foreign.error)
 
 
@@ -82,7 +82,7 @@ def test_an_answer_about_another_operation_is_nobodys() -> None:
         ("123", "456", False),
     ],
 )
-def test_an_operation_may_be_named_by_its_projects_number_or_as_a_legacy_one(
+def test_operation_may_be_named_with_a_project_number_or_the_legacy_project(
     asked: str, answered: str, *, same: bool
 ) -> None:
     name, answer = OperationName(asked, "ABC"), operation("RUNNING", f"projects/{answered}/operations/ABC")
@@ -98,14 +98,14 @@ def test_an_operation_may_be_named_by_its_projects_number_or_as_a_legacy_one(
     assert [str(one.name) for one in listed.result.operations] == [str(name)] * same
 
 
-def test_a_body_that_is_no_object_is_refused_before_anything_is_sent() -> None:
+def test_body_that_is_no_object_is_refused_before_any_request() -> None:
     played = play(api_methods.start_export("p", "image", "{broken"), [])  # type: ignore[arg-type]
 
     assert isinstance(played.error, errors.InvalidRequestError)
     assert str(played.error).startswith("The body of image:export is a str, not an object.")
 
 
-def test_a_list_has_nothing_of_another_project() -> None:
+def test_list_omits_operations_of_other_projects() -> None:
     page = {"operations": [operation("RUNNING"), operation("RUNNING", "projects/theirs/operations/X")]}
 
     played = play(api_methods.list_operations("p"), [ok(page)])
@@ -115,7 +115,7 @@ def test_a_list_has_nothing_of_another_project() -> None:
     assert "1 operations of other projects, such as projects/theirs/operations/X" in played.notes[0].message
 
 
-def test_a_start_adopts_nothing_of_another_project() -> None:
+def test_start_does_not_adopt_an_operation_of_another_project() -> None:
     played = play(
         api_methods.start_export("p", "image", {}), [ok(operation("PENDING", "projects/theirs/operations/X"))]
     )
@@ -138,14 +138,14 @@ def test_an_export_is_repeated_only_with_a_request_id_and_then_byte_for_byte() -
     assert len(without.requests) == 1
 
 
-def test_an_unknown_kind_of_export_is_refused_before_anything_is_sent() -> None:
+def test_unknown_kind_of_export_is_refused_before_any_request() -> None:
     played = play(api_methods.start_export("p", "image/../x", {}), [])
 
     assert isinstance(played.error, errors.InvalidRequestError)
     assert played.requests == []
 
 
-def test_delete_is_not_cancel() -> None:
+def test_delete_operation_sends_no_cancel() -> None:
     assert play(api_methods.delete_operation(ABC), [ok()]).sent == [f"DELETE {NAME}"]
 
 
@@ -157,8 +157,8 @@ def test_delete_is_not_cancel() -> None:
     ],
     ids=["find", "list"],
 )
-def test_an_error_of_a_list_is_that_of_any_request(flow: Any) -> None:
-    """Its details have metadata, as operations have, and a list's operations are read while the JSON is parsed."""
+def test_list_error_is_read_as_that_of_any_request(flow: Any) -> None:
+    """The error's details have metadata, as operations do, and a list's operations are read during JSON parsing."""
     detail = {
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": "SERVICE_DISABLED",

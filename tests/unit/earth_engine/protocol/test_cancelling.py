@@ -24,7 +24,7 @@ def outcomes(played: Any) -> list[str]:
     return [result.outcome.value for result in played.result]
 
 
-def test_a_cancel_counts_only_once_earth_engine_says_so() -> None:
+def test_cancel_counts_only_once_earth_engine_confirms_it() -> None:
     states = ["CANCELLING", "CANCELLING", "CANCELLED"]
 
     played = play(cancel([ABC]), [ok(operation("RUNNING")), ok(), *(ok(operation(s)) for s in states)])
@@ -35,7 +35,7 @@ def test_a_cancel_counts_only_once_earth_engine_says_so() -> None:
     assert "cancel requested; waiting for Earth Engine's confirmation" in played.notes[0].message
 
 
-def test_a_list_that_asks_to_wait_for_long_stops_no_cancel() -> None:
+def test_list_with_a_long_retry_after_stops_no_cancel() -> None:
     names = [OperationName("p", f"X{number}") for number in range(25)]
     late = refused(503, **{"retry-after": "60"})
 
@@ -45,7 +45,7 @@ def test_a_list_that_asks_to_wait_for_long_stops_no_cancel() -> None:
     assert played.sent[3:] == [f"POST {name}:cancel" for name in names]
 
 
-def test_a_second_request_waits_no_longer_than_the_confirmation() -> None:
+def test_second_cancel_request_waits_no_longer_than_the_timeout() -> None:
     late, running = refused(429, **{"retry-after": "300"}), ok(operation("RUNNING"))
 
     played = play(cancel([ABC]), [running, ok(), *[running] * 8, late, *[running] * 9])
@@ -55,14 +55,14 @@ def test_a_second_request_waits_no_longer_than_the_confirmation() -> None:
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "CANCELLED"])
-def test_what_has_ended_is_not_cancelled_again(state: str) -> None:
+def test_ended_operation_is_not_cancelled(state: str) -> None:
     played = play(cancel([ABC]), [ok(operation(state))])
 
     assert outcomes(played) == ["ALREADY_FINISHED"]
     assert played.sent == [f"GET {NAME}"]
 
 
-def test_what_is_cancelling_is_only_waited_for() -> None:
+def test_cancelling_operation_is_only_polled() -> None:
     played = play(cancel([ABC]), [ok(operation("CANCELLING")), ok(operation("CANCELLED"))])
 
     assert outcomes(played) == ["CANCELLED"]
@@ -75,7 +75,7 @@ def test_an_operation_can_finish_despite_the_cancel() -> None:
     assert outcomes(played) == ["FINISHED_DESPITE_CANCEL"]
 
 
-def test_a_refused_cancel_is_a_reason_to_read_the_state_again() -> None:
+def test_state_is_read_again_after_a_refused_cancel() -> None:
     refusal = refused(400, "FAILED_PRECONDITION")
 
     ended = play(cancel([ABC]), [ok(operation("RUNNING")), refusal, ok(operation("SUCCEEDED"))])
@@ -89,7 +89,7 @@ def test_a_refused_cancel_is_a_reason_to_read_the_state_again() -> None:
     assert outcomes(cancelling) == ["CANCELLED"]
 
 
-def test_what_a_cancel_has_done_whose_answer_was_lost_counts_as_cancelled() -> None:
+def test_cancel_whose_response_was_lost_counts_as_cancelled() -> None:
     refusal = refused(400, "FAILED_PRECONDITION")
 
     played = play(cancel([ABC]), [ok(operation("RUNNING")), lost(), refusal, ok(operation("CANCELLED"))])
@@ -97,7 +97,7 @@ def test_what_a_cancel_has_done_whose_answer_was_lost_counts_as_cancelled() -> N
     assert outcomes(played) == ["CANCELLED"]
 
 
-def test_an_operation_that_goes_on_running_is_asked_again_and_never_called_cancelled() -> None:
+def test_operation_that_keeps_running_gets_a_second_cancel_and_is_not_reported_as_cancelled() -> None:
     running = ok(operation("RUNNING"))
 
     def answers() -> Any:
@@ -137,13 +137,13 @@ def test_one_operations_error_never_stops_the_others() -> None:
         ([*BROKEN, *BROKEN], "ERROR"),
     ],
 )
-def test_what_cannot_be_cancelled_is_said(answers: list[Any], outcome: str) -> None:
+def test_failed_cancel_has_its_own_outcome(answers: list[Any], outcome: str) -> None:
     assert outcomes(play(cancel([ABC]), answers)) == [outcome]
 
 
 @pytest.mark.parametrize("limit", [20.0, 0.0])
-def test_no_wait_is_longer_than_the_time_that_is_left(limit: float) -> None:
-    """Of two operations, Earth Engine wants five minutes' patience for one: that one is asked to cancel unread."""
+def test_no_wait_is_longer_than_the_remaining_time(limit: float) -> None:
+    """The read of one operation gets a Retry-After of five minutes: it is cancelled without being read."""
     later = refused(429, "RESOURCE_EXHAUSTED", **{"retry-after": "300"})
     running = ok(operation("RUNNING", str(XYZ)))
 
@@ -157,7 +157,7 @@ def test_no_wait_is_longer_than_the_time_that_is_left(limit: float) -> None:
     assert sum(played.sleeps) <= limit
 
 
-def test_what_cannot_be_read_nor_asked_to_cancel_in_time_is_an_error() -> None:
+def test_operation_that_cannot_be_read_or_cancelled_in_time_is_an_error() -> None:
     later = refused(429, "RESOURCE_EXHAUSTED", **{"retry-after": "300"})
 
     played = play(cancel([ABC], timeout=20.0), [later] * 10)
@@ -166,7 +166,7 @@ def test_what_cannot_be_read_nor_asked_to_cancel_in_time_is_an_error() -> None:
     assert "asked to wait longer" in str(played.result[0].error)  # type: ignore[index]
 
 
-def test_a_fault_while_confirming_is_no_news() -> None:
+def test_fault_during_the_confirmation_is_ignored() -> None:
     played = play(cancel([ABC]), [ok(operation("RUNNING")), ok(), *BROKEN, ok(operation("CANCELLED"))])
 
     assert outcomes(played) == ["CANCELLED"]
@@ -186,7 +186,7 @@ ANSWERS = st.sampled_from(
 
 
 @given(st.lists(ANSWERS, max_size=30))
-def test_whatever_is_answered_a_cancel_ends_and_is_not_believed_without_proof(answers: list[Any]) -> None:
+def test_cancel_ends_with_any_responses_and_needs_proof_to_count_as_cancelled(answers: list[Any]) -> None:
     played = play(cancel([ABC], timeout=20.0), [*answers, *[refused(403)] * 200])
 
     [outcome] = outcomes(played)
@@ -196,7 +196,7 @@ def test_whatever_is_answered_a_cancel_ends_and_is_not_believed_without_proof(an
         assert sum(played.sleeps) >= 20.0
 
 
-def test_an_outcome_that_leaves_an_operation_running_has_not_ended_it() -> None:
+def test_outcomes_that_may_leave_an_operation_running_have_not_ended_it() -> None:
     assert {outcome for outcome in CancelOutcome if not outcome.has_ended} == {
         CancelOutcome.NOT_FOUND,
         CancelOutcome.STILL_CANCELLING,

@@ -24,7 +24,7 @@ def test_few_operations_are_read_one_by_one() -> None:
     assert list(played.result or ()) == FEW
 
 
-def test_many_are_read_in_a_list_which_is_left_where_the_last_of_them_was_seen() -> None:
+def test_many_operations_are_read_from_a_list_only_up_to_the_last_of_them() -> None:
     others = [OperationName("p", f"B{number}") for number in range(400)]
 
     played = play(read_operations(MORE), [page([*others, *MORE[:5]], "2"), page(MORE[5:], "3")])
@@ -33,7 +33,7 @@ def test_many_are_read_in_a_list_which_is_left_where_the_last_of_them_was_seen()
     assert set(played.result or ()) == set(MORE)
 
 
-def test_what_a_list_does_not_show_is_asked_for_by_its_name() -> None:
+def test_operations_missing_from_a_list_are_read_by_name() -> None:
     gone = refused(404, "NOT_FOUND")
 
     played = play(read_operations(MANY), [page(MANY[2:]), ok(operation("SUCCEEDED", str(MANY[0]))), gone])
@@ -44,7 +44,7 @@ def test_what_a_list_does_not_show_is_asked_for_by_its_name() -> None:
     assert isinstance(played.result[MANY[1]], errors.OperationNotFoundError)
 
 
-def test_who_may_not_list_may_still_get() -> None:
+def test_operations_are_read_one_by_one_without_the_permission_to_list() -> None:
     denied = refused(403, "PERMISSION_DENIED")
 
     played = play(read_operations(MANY), [denied, *(ok(operation("RUNNING", str(name))) for name in MANY)])
@@ -52,15 +52,15 @@ def test_who_may_not_list_may_still_get() -> None:
     assert set(played.result or ()) == set(MANY)
 
 
-def test_a_list_that_fails_for_a_while_is_no_reason_for_a_flood_of_requests() -> None:
+def test_failing_list_does_not_cause_a_flood_of_requests() -> None:
     played = play(read_operations(MANY), [lost()] * 8)
 
     assert played.sent == ["GET projects/p/operations"] * 6 + [f"GET {name}" for name in MANY[:2]]
     assert all(isinstance(error, errors.TransientError) for error in (played.result or {}).values())
 
 
-def test_where_only_the_list_fails_all_are_read_one_by_one() -> None:
-    """Of two operations that are tried first, one may be the reason for the list's error."""
+def test_operations_are_read_one_by_one_if_only_the_list_fails() -> None:
+    """Two operations are tried first, as one of them may be the reason for the list's error."""
     gets = [ok(operation("RUNNING", str(name))) for name in MANY[1:]]
 
     played = play(read_operations(MANY), [refused(500)] * 7 + [gets[0], *[refused(500)] * 6, *gets[1:]])
@@ -70,7 +70,7 @@ def test_where_only_the_list_fails_all_are_read_one_by_one() -> None:
     assert set(found) == set(MANY)
 
 
-def test_a_list_that_asks_to_wait_longer_than_there_is_time_is_no_error_of_the_whole_read() -> None:
+def test_list_with_a_retry_after_beyond_the_time_limit_does_not_fail_the_whole_read() -> None:
     late = refused(503, **{"retry-after": "60"})
 
     played = play(read_operations(MANY, until=5.0), [late] * 3)
@@ -78,7 +78,7 @@ def test_a_list_that_asks_to_wait_longer_than_there_is_time_is_no_error_of_the_w
     assert set(played.result or ()) == set(MANY)
 
 
-def test_a_list_that_goes_round_in_circles_ends() -> None:
+def test_list_that_repeats_a_page_token_ends() -> None:
     gets = [ok(operation("RUNNING", str(name))) for name in MORE[5:]]
 
     played = play(read_operations(MORE), [page(MORE[:3], "2"), page(MORE[3:5], "2"), *gets])
@@ -86,13 +86,13 @@ def test_a_list_that_goes_round_in_circles_ends() -> None:
     assert set(played.result or ()) == set(MORE)
 
 
-def test_an_odd_entry_costs_only_itself() -> None:
+def test_odd_entry_of_a_list_does_not_affect_the_others() -> None:
     odd = ok({"operations": ["?", {"name": ["x"]}, {}, *(operation("RUNNING", str(name)) for name in MANY)]})
 
     assert set(play(read_operations(MANY), [odd]).result or ()) == set(MANY)
 
 
-def test_projects_are_looked_up_apart() -> None:
+def test_projects_are_read_separately() -> None:
     others = [OperationName("q", "X")]
 
     played = play(read_operations([*MANY, *others]), [page(MANY), ok(operation("RUNNING", str(others[0])))])
@@ -100,7 +100,7 @@ def test_projects_are_looked_up_apart() -> None:
     assert played.sent == ["GET projects/p/operations", f"GET {others[0]}"]
 
 
-def test_a_list_is_left_where_its_pages_cost_more_than_gets() -> None:
+def test_list_is_abandoned_if_its_pages_cost_more_than_gets() -> None:
     others = [OperationName("p", f"B{number}") for number in range(400)]
     gets = [ok(operation("RUNNING", str(name))) for name in MANY[5:]]
 

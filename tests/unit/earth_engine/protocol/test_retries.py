@@ -21,7 +21,7 @@ PASSING = [rule for rule in RULES if not rule.error.permanent]
 
 
 @pytest.mark.parametrize("rule", PERMANENT, ids=lambda rule: rule.status)
-def test_a_permanent_error_fails_at_once_and_keeps_the_servers_words(rule: Any) -> None:
+def test_permanent_error_is_raised_at_once_and_keeps_the_servers_message(rule: Any) -> None:
     played = play(call(GET), [refused(rule.http_status, rule.status, "The server's own words.")])
 
     assert type(played.error) is rule.error
@@ -31,7 +31,7 @@ def test_a_permanent_error_fails_at_once_and_keeps_the_servers_words(rule: Any) 
 
 
 @pytest.mark.parametrize("rule", PASSING, ids=lambda rule: f"{rule.http_status}-{rule.status}")
-def test_an_error_that_passes_is_retried(rule: Any) -> None:
+def test_transient_error_is_retried(rule: Any) -> None:
     played = play(call(GET), [refused(rule.http_status, rule.status), lost(), ok({"a": 1})])
 
     assert played.result == {"a": 1}
@@ -82,7 +82,7 @@ def test_retry_after_is_honoured_as_seconds_and_as_a_date(headers: dict[str, str
     assert played.sleeps == [seconds]
 
 
-def test_a_retry_after_of_an_hour_is_an_error_now() -> None:
+def test_retry_after_of_an_hour_is_an_error_at_once() -> None:
     played = play(call(GET), [refused(429, "RESOURCE_EXHAUSTED", **{"retry-after": "3600"})])
 
     assert type(played.error) is errors.TransientError
@@ -162,7 +162,7 @@ JSON = st.recursive(
 
 @given(st.integers(100, 599), st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 @example(503, b'{"error": {"details": true}}')
-def test_whatever_a_server_answers_is_an_object_or_an_error_that_names_its_subject(status: int, body: bytes) -> None:
+def test_any_response_gives_an_object_or_an_error_that_names_its_subject(status: int, body: bytes) -> None:
     result = parse_response(GET, Response(status, body))
 
     if isinstance(result, errors.EarthEngineError):

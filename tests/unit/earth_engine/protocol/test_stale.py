@@ -72,11 +72,11 @@ def test_an_operation_is_stale_if_it_meets_every_criterion(criteria: dict[str, A
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_only_what_waits_or_runs_is_stale_by_default(state: str) -> None:
+def test_only_pending_and_running_operations_are_stale_by_default(state: str) -> None:
     assert bool(StaleCriteria(select_all=True).reason(operation(state), NOW)) == (state in ("PENDING", "RUNNING"))
 
 
-def test_an_operation_whose_age_is_not_known_is_not_old() -> None:
+def test_operation_of_unknown_age_is_not_old() -> None:
     criteria = StaleCriteria(older_than=timedelta(0), age_since="start_time", select_all=True)
 
     assert not criteria.reason(operation("PENDING", startTime="1970-01-01T00:00:00Z"), NOW)
@@ -106,13 +106,15 @@ def test_an_operation_whose_age_is_not_known_is_not_old() -> None:
         ({"description_regex": "("}, "is not a regular expression"),
     ],
 )
-def test_criteria_that_would_do_harm_are_refused(criteria: dict[str, Any], says: str) -> None:
+def test_criteria_that_select_every_operation_or_are_invalid_are_refused(criteria: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidRequestError, match=says):
         StaleCriteria(**criteria)
 
 
 @given(st.lists(st.tuples(st.sampled_from(STATES), st.integers(0, 59)), max_size=20), st.none() | st.integers(0, 5))
-def test_the_oldest_come_first_and_no_more_than_the_limit(ages: list[tuple[str, int]], limit: int | None) -> None:
+def test_oldest_operations_come_first_and_no_more_than_the_limit(
+    ages: list[tuple[str, int]], limit: int | None
+) -> None:
     listed = page(
         [
             payload(state, f"projects/p/operations/A{number}", **metadata(createTime=f"2026-11-24T02:{minute:02}:00Z"))
@@ -128,7 +130,7 @@ def test_the_oldest_come_first_and_no_more_than_the_limit(ages: list[tuple[str, 
     assert len(chosen) == min(sum(state in ("PENDING", "RUNNING") for state, _ in ages), 99 if limit is None else limit)
 
 
-def test_an_age_is_counted_from_the_first_page_by_the_servers_clock() -> None:
+def test_age_is_measured_with_the_servers_clock_at_the_first_page() -> None:
     criteria = StaleCriteria(older_than=timedelta(hours=10))
     first = page([payload("RUNNING", **metadata(createTime="2026-11-24T01:59:59Z"))], nextPageToken="2")
     late = page([payload("RUNNING", "projects/p/operations/B", **metadata())], date="Tue, 24 Nov 2026 12:00:30 GMT")
@@ -137,7 +139,7 @@ def test_an_age_is_counted_from_the_first_page_by_the_servers_clock() -> None:
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Tue, 24 Nov 2026 25:00:00 GMT"])
-def test_without_the_servers_clock_nothing_is_old(date: str) -> None:
+def test_missing_server_date_is_an_error(date: str) -> None:
     played = play(
         list_stale_operations("p", StaleCriteria(older_than=timedelta(0), select_all=True)),
         [page([payload("RUNNING", **metadata())], date=date)],
@@ -147,14 +149,14 @@ def test_without_the_servers_clock_nothing_is_old(date: str) -> None:
     assert "no date" in str(played.error)
 
 
-def test_what_has_nothing_to_do_with_an_age_needs_no_clock_of_the_servers() -> None:
+def test_criteria_without_an_age_need_no_server_date() -> None:
     orphan = StaleCriteria(among={OperationName.parse(NAME): "is orphaned"})
 
     assert stale(orphan, page([payload("RUNNING", **metadata())], date="yesterday"))
 
 
 @pytest.mark.parametrize("year", [2025, 2027, 9999])
-def test_a_clock_that_is_wrong_by_a_year_makes_nothing_old(year: int) -> None:
+def test_server_date_that_is_wrong_by_a_year_is_an_error(year: int) -> None:
     answer = page([payload("RUNNING", **metadata())], date=f"Wed, 24 Nov {year} 12:00:00 GMT")
 
     played = play(list_stale_operations("p", StaleCriteria(older_than=timedelta(days=1))), [answer])
@@ -163,7 +165,7 @@ def test_a_clock_that_is_wrong_by_a_year_makes_nothing_old(year: int) -> None:
     assert f"Earth Engine's answer is from {year}-11-24 12:00" in str(played.error)
 
 
-def test_a_pattern_does_not_run_away_on_a_long_description() -> None:
+def test_slow_pattern_on_a_long_description_ends() -> None:
     long = payload("RUNNING", **metadata(description="a" * 100_000))
 
     assert stale(StaleCriteria(description_regex="a.*a.*b|^a{256}$"), page([long]))

@@ -42,7 +42,7 @@ def test_the_first_try_starts_with_one_request() -> None:
     assert re.fullmatch(r"[A-Za-z0-9-]{1,60}", request_id)
 
 
-def test_a_lost_answer_is_asked_for_again_with_the_same_request_id() -> None:
+def test_start_whose_response_was_lost_is_repeated_with_the_same_request_id() -> None:
     played = start(1, [lost(), ok(operation("PENDING"))])
 
     assert len(set(request_ids(played))) == 1
@@ -50,7 +50,7 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_request_id() -> None:
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "SUCCEEDED"])
-def test_a_retry_goes_on_with_what_is_active_or_has_succeeded(state: str) -> None:
+def test_retry_continues_with_an_active_or_succeeded_operation(state: str) -> None:
     played = start(2, [ok(operation("PENDING")), ok(operation(state))])
 
     assert played.result.state.value == state
@@ -58,7 +58,7 @@ def test_a_retry_goes_on_with_what_is_active_or_has_succeeded(state: str) -> Non
 
 
 @pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
-def test_a_retry_starts_the_next_after_what_has_failed(state: str) -> None:
+def test_retry_starts_a_new_operation_after_a_failed_or_cancelled_one(state: str) -> None:
     answers = [
         ok(operation("PENDING")),
         ok(operation(state)),
@@ -73,7 +73,7 @@ def test_a_retry_starts_the_next_after_what_has_failed(state: str) -> None:
     assert played.notes[0].message.startswith(f"Starting an earlier try's operation again. {state}: ")
 
 
-def test_what_is_cancelling_is_waited_for_before_the_next_is_started() -> None:
+def test_retry_waits_for_the_end_of_a_cancelling_operation_before_the_next_start() -> None:
     played = start(
         2,
         [
@@ -114,7 +114,9 @@ def test_no_two_operations_of_one_task_are_ever_active(states: list[str]) -> Non
         ("image", {**BODY, "requestId": "a" * 61}, "60 letters"),
     ],
 )
-def test_what_the_api_would_refuse_is_refused_before(kind: str, body: dict[str, Any], says: str) -> None:
+def test_export_that_the_api_would_refuse_is_refused_before_any_request(
+    kind: str, body: dict[str, Any], says: str
+) -> None:
     with pytest.raises(InvalidRequestError, match=re.escape(says)):
         check_export(Export(kind, body))
 
@@ -123,18 +125,18 @@ def test_what_the_api_would_refuse_is_refused_before(kind: str, body: dict[str, 
     ("dag_id", "tag"),
     [("ndvi", "ndvi"), ("NDVI.monthly (v2)", "ndvi-monthly-v2"), ("x" * 62 + "__y", "x" * 62), ("...", "")],
 )
-def test_a_workload_tag_is_made_of_a_dags_id(dag_id: str, tag: str) -> None:
+def test_workload_tag_is_made_from_the_dags_id(dag_id: str, tag: str) -> None:
     assert workload_tag_of(dag_id) == tag
 
 
 @given(st.text())
-def test_any_dag_id_gives_a_tag_that_may_be_sent(dag_id: str) -> None:
+def test_any_dag_id_gives_a_valid_tag_or_none(dag_id: str) -> None:
     if tag := workload_tag_of(dag_id):
         check_export(Export("image", {**BODY, "workloadTag": tag}))
         assert tag == tag.lower()
 
 
-def test_an_exports_own_tag_and_priority_win() -> None:
+def test_exports_own_tag_and_priority_override_the_defaults() -> None:
     body = with_defaults({**BODY, "workloadTag": "own", "priority": 1}, "dag", 50)
 
     assert (body["workloadTag"], body["priority"]) == ("own", 1)
@@ -143,7 +145,7 @@ def test_an_exports_own_tag_and_priority_win() -> None:
 
 
 @pytest.mark.parametrize("tag", ["-a", "a-", "a b", "a" * 64, "ä"])
-def test_an_odd_workload_tag_is_refused(tag: str) -> None:
+def test_invalid_workload_tag_is_refused(tag: str) -> None:
     with pytest.raises(InvalidRequestError, match="workloadTag"):
         check_export(Export("image", {**BODY, "workloadTag": tag}))
 
@@ -152,7 +154,7 @@ def test_an_odd_workload_tag_is_refused(tag: str) -> None:
     st.integers(1, 3),
     st.lists(st.sampled_from([ok(operation("PENDING")), ok(operation("FAILED")), ok(), lost(), refused(403)])),
 )
-def test_whatever_is_answered_no_try_asks_for_more_starts_than_there_were_tries(tries: int, answers: list[Any]) -> None:
+def test_retries_request_no_more_starts_than_tries_with_any_responses(tries: int, answers: list[Any]) -> None:
     played = start(tries, [*answers, *[refused(403)] * 200])
 
     asked = request_ids(played)
@@ -161,7 +163,7 @@ def test_whatever_is_answered_no_try_asks_for_more_starts_than_there_were_tries(
     assert len({request.body for request in played.requests if request.body}) == len(set(asked))
 
 
-def test_the_same_thing_asked_for_has_the_same_request_id_in_whatever_order_its_parts_come() -> None:
+def test_equal_starts_have_the_same_request_id_in_any_order_of_keys() -> None:
     first = Start("image:export", {"a": 1, "b": {"c": 2, "d": 3}, "requestId": "x"}, "task")
     again = Start("image:export", {"b": {"d": 3, "c": 2}, "a": 1, "requestId": "y"}, "task")
 
@@ -178,20 +180,20 @@ def test_the_same_thing_asked_for_has_the_same_request_id_in_whatever_order_its_
         {"repeat": 1},
     ],
 )
-def test_whatever_differs_is_another_start(other: dict[str, Any]) -> None:
+def test_any_difference_makes_another_start(other: dict[str, Any]) -> None:
     same: dict[str, Any] = {"method": "image:export", "body": {"a": 1}, "identity": "task"}
 
     assert Start(**same).request_id(0) != Start(**{**same, **other}).request_id(0)
 
 
-def test_after_a_kill_nothing_more_is_started() -> None:
+def test_no_operation_is_started_after_a_kill() -> None:
     played = play(start_once("p", Start("image:export", BODY, "task"), stopped=lambda: True), [])
 
     assert isinstance(played.error, TransientError)
     assert played.sent == []
 
 
-def test_a_kill_amid_the_repeats_of_a_start_ends_them() -> None:
+def test_kill_during_the_repeats_of_a_start_ends_them() -> None:
     killed: list[bool] = []
 
     def stopped() -> bool:
@@ -203,7 +205,7 @@ def test_a_kill_amid_the_repeats_of_a_start_ends_them() -> None:
     assert played.sent == ["POST projects/p/image:export"]
 
 
-def test_one_start_that_is_refused_stops_no_other() -> None:
+def test_refused_start_stops_no_other() -> None:
     starts = [Start("image:export", {**BODY, "description": text}, "task") for text in ("a", "b", "c")]
     done: list[tuple[Start, object]] = []
 
@@ -216,7 +218,7 @@ def test_one_start_that_is_refused_stops_no_other() -> None:
     assert [type(found).__name__ for _, found in done] == ["Operation", "PermissionDeniedError", "Operation"]
 
 
-def test_a_start_that_is_repeated_is_another_one_of_the_same() -> None:
+def test_repeated_start_has_the_same_request_and_another_key() -> None:
     start = Start("image:export", BODY, "task")
 
     assert start.repeated(0) == start

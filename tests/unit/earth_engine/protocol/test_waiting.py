@@ -16,7 +16,7 @@ XYZ = OperationName("p", "XYZ")
 BROKEN = [lost()] * 6
 
 
-def test_a_wait_ends_when_all_have_ended_and_notes_only_progress() -> None:
+def test_wait_ends_when_all_operations_have_ended_and_logs_only_progress() -> None:
     running = ok(operation("RUNNING", progress=0.5))
     answers = [ok(operation("PENDING")), running, running, running, ok(operation("SUCCEEDED"))]
 
@@ -31,7 +31,7 @@ def test_a_wait_ends_when_all_have_ended_and_notes_only_progress() -> None:
     assert played.sleeps == [5.0] * 4
 
 
-def test_a_long_wait_asks_less_and_less_often_but_never_less_than_the_interval() -> None:
+def test_long_wait_polls_less_and_less_often_up_to_the_interval() -> None:
     played = play(
         waiting.wait_for_operations([ABC], waiting.WaitOptions(poll_interval=30.0), timeout=600.0),
         [ok(operation("RUNNING"))] * 100,
@@ -44,7 +44,7 @@ def test_a_long_wait_asks_less_and_less_often_but_never_less_than_the_interval()
     assert sum(sleeps) == pytest.approx(600.0)
 
 
-def test_a_wait_ends_with_the_first_failure_unless_told_otherwise() -> None:
+def test_wait_ends_with_the_first_failure_unless_stop_at_failure_is_off() -> None:
     failed, other = ok(operation("FAILED")), ok(operation("RUNNING", str(XYZ)))
     done = ok(operation("SUCCEEDED", str(XYZ)))
 
@@ -88,7 +88,7 @@ def test_a_permanent_error_ends_a_wait() -> None:
     assert isinstance(played.error, errors.OperationNotFoundError)
 
 
-def test_what_uses_more_compute_than_it_may_is_cancelled_and_confirmed() -> None:
+def test_operation_over_the_compute_limit_is_cancelled_and_confirmed() -> None:
     thrifty = ok(operation("RUNNING", str(XYZ), batchEecuUsageSeconds=90))
     answers: list[Any] = [
         ok(operation("RUNNING", batchEecuUsageSeconds=99)),
@@ -110,7 +110,7 @@ def test_what_uses_more_compute_than_it_may_is_cancelled_and_confirmed() -> None
     assert [sent for sent in played.sent if sent.startswith("POST")] == [f"POST {NAME}:cancel"]
 
 
-def test_a_limit_that_cannot_be_enforced_is_said() -> None:
+def test_error_says_why_a_limit_could_not_be_enforced() -> None:
     denied = refused(403, "PERMISSION_DENIED", "Permission 'earthengine.operations.update' denied")
     answers = [ok(operation("RUNNING", batchEecuUsageSeconds=2)), ok(operation("RUNNING")), denied]
 
@@ -119,7 +119,7 @@ def test_a_limit_that_cannot_be_enforced_is_said() -> None:
     assert "earthengine.operations.update" in str(played.error)
 
 
-def test_what_has_succeeded_may_have_used_what_it_wants() -> None:
+def test_compute_limit_does_not_apply_to_a_succeeded_operation() -> None:
     answers = [ok(operation("SUCCEEDED", batchEecuUsageSeconds=1000))]
 
     played = play(waiting.wait_for_operations([ABC], waiting.WaitOptions(max_eecu_seconds=1)), answers)
@@ -132,7 +132,7 @@ ANSWERS = st.sampled_from([*(ok(operation(state)) for state in STATES), ok(), lo
 
 
 @given(st.lists(ANSWERS, max_size=30))
-def test_whatever_is_answered_a_wait_ends_and_success_is_not_believed_without_proof(answers: list[Any]) -> None:
+def test_wait_ends_with_any_responses_and_reports_success_only_with_proof(answers: list[Any]) -> None:
     limited = waiting.wait_for_operations(
         [ABC], waiting.WaitOptions(poll_interval=5.0, max_eecu_seconds=1.0), timeout=60.0
     )
@@ -148,11 +148,11 @@ MANY = [OperationName("p", f"A{number}") for number in range(12)]
 
 
 def many(*states: str, **metadata: Any) -> list[Any]:
-    """Return the answers to a poll of `MANY`, one for each."""
+    """Return the responses to a poll of `MANY`, one for each."""
     return [ok(operation(state, str(name), **metadata)) for name, state in zip(MANY, states, strict=True)]
 
 
-def test_of_many_one_line_is_noted_and_only_when_it_changes() -> None:
+def test_many_operations_are_logged_in_one_line_and_only_when_it_changes() -> None:
     first, last = many(*["PENDING"] * 12), many(*["SUCCEEDED"] * 12)
     half = many(*["RUNNING"] * 6, *["SUCCEEDED"] * 6)
     rest = [ok(operation("SUCCEEDED", str(name))) for name in MANY[:6]]
@@ -170,7 +170,7 @@ def test_of_many_one_line_is_noted_and_only_when_it_changes() -> None:
     ]
 
 
-def test_of_many_each_failure_is_noted_in_full() -> None:
+def test_each_failure_among_many_operations_is_logged_in_full() -> None:
     played = play(
         waiting.wait_for_operations(MANY, waiting.WaitOptions(stop_at_failure=False)),
         many(*["SUCCEEDED"] * 11, "FAILED"),
@@ -181,7 +181,7 @@ def test_of_many_each_failure_is_noted_in_full() -> None:
     assert line == "12 operations: 11 SUCCEEDED, 1 FAILED."
 
 
-def test_what_is_used_together_is_bounded() -> None:
+def test_total_compute_of_a_task_is_limited() -> None:
     options = waiting.WaitOptions(max_total_eecu_seconds=50.0, stop_at_failure=False)
     polled = [
         ok(operation("SUCCEEDED", NAME, batchEecuUsageSeconds=40.0)),
@@ -213,5 +213,5 @@ def test_what_is_used_together_is_bounded() -> None:
         (0.1, 5, 1, False),
     ],
 )
-def test_a_share_of_failures_is_that_share(most: float, total: int, failures: int, allowed: bool) -> None:
+def test_max_failures_is_a_number_or_an_exact_share(most: float, total: int, failures: int, allowed: bool) -> None:
     assert waiting.WaitOptions(max_failures=most).allows(failures, total) is allowed

@@ -1,4 +1,4 @@
-"""Whatever answers, and whatever is in it: it becomes one operation's error, and stops nothing else."""
+"""Any response, with any content, is at most one operation's error, and stops no other request."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ ANSWERS = st.builds(Response, st.integers(100, 599), BODIES, HEADERS)
 @pytest.mark.parametrize("name", CALLS)
 @given(answer=ANSWERS)
 @settings(max_examples=200)
-def test_it_is_an_error_of_ours_or_an_answer(name: str, answer: Response) -> None:
+def test_any_response_gives_a_result_or_an_error_of_ours(name: str, answer: Response) -> None:
     played = play(CALLS[name](), [answer] * 100)
 
     assert played.error is None or isinstance(played.error, EarthEngineError)
@@ -85,7 +85,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD)
-def test_one_bad_answer_stops_no_other_cancel(body: bytes) -> None:
+def test_bad_response_stops_no_other_cancel(body: bytes) -> None:
     others = [OperationName("p", f"X{number}") for number in range(3)]
     running, bad = [ok(operation("RUNNING", str(name))) for name in others], [Response(200, body)]
     answers = [*running, *bad * BACKOFF.attempts, ok(), ok(), ok(), *bad * 100]

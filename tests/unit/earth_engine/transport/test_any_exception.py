@@ -1,4 +1,4 @@
-"""What a library raises for one request is that request's error, wherever it is raised, and costs no other one."""
+"""A library's exception for one request is that request's error, wherever it is raised, and affects no other one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Raw:
 
 
 class Answer:
-    """What `requests` gives; it raises where a fault is to be."""
+    """A response of `requests`; it raises the fault at the given place."""
 
     status_code = 200
 
@@ -67,7 +67,7 @@ class Answer:
 
 
 class Session:
-    """An Earth Engine in which everything runs until it is asked to cancel; what concerns one operation raises."""
+    """An Earth Engine whose operations run until they are cancelled; requests about one of them raise an exception."""
 
     def __init__(self, place: str, fault: Callable[[], None]) -> None:
         self.place, self.fault, self.cancelled = place, fault, set[str]()
@@ -86,7 +86,7 @@ class Session:
 
 @settings(max_examples=30)
 @given(st.sampled_from(RAISING), st.sampled_from(PLACES))
-def test_the_others_are_cancelled(fault: Callable[[], None], place: str) -> None:
+def test_other_operations_are_cancelled(fault: Callable[[], None], place: str) -> None:
     transport = RequestsTransport(Session(place, fault), "https://earthengine.example/v1")  # type: ignore[arg-type]
     flow = cancel_and_confirm(NAMES, poll_interval=0.01, timeout=0.5)
 
@@ -96,7 +96,7 @@ def test_the_others_are_cancelled(fault: Callable[[], None], place: str) -> None
     assert results[0].outcome in (CancelOutcome.ERROR, CancelOutcome.STILL_CANCELLING)
 
 
-def test_what_a_signal_handler_of_the_tasks_function_raises_is_not_taken_for_an_answer() -> None:
+def test_exception_of_a_signal_handler_of_the_tasks_function_is_raised() -> None:
     def interrupted() -> None:
         raise RuntimeError("the function's own time limit")
 
@@ -106,7 +106,7 @@ def test_what_a_signal_handler_of_the_tasks_function_raises_is_not_taken_for_an_
         transport.send(Request("GET", str(NAMES[0]), str(NAMES[0])))
 
 
-def test_on_an_event_loop_one_flows_error_ends_no_other() -> None:
+def test_error_of_one_flow_ends_no_other_on_an_event_loop() -> None:
     from airflow_ee_provider.earth_engine.protocol.effects import SideBySide, Sleep
 
     ended = []
@@ -125,7 +125,7 @@ def test_on_an_event_loop_one_flows_error_ends_no_other() -> None:
     assert ended == [0, 1, 2, 3, 4]
 
 
-def test_a_requests_fault_is_no_answer() -> None:
+def test_fault_of_a_request_gives_no_response() -> None:
     transport = RequestsTransport(Session("request", RAISING[0]), "https://earthengine.example/v1")  # type: ignore[arg-type]
 
     answer = transport.send(Request("GET", str(NAMES[0]), str(NAMES[0])))

@@ -1,4 +1,4 @@
-"""An answer's body, as it arrives."""
+"""A response's body, as it arrives in pieces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read(pieces: Iterable[bytes], encoding: str = "gzip") -> bytes | NoResponse:
 
 
 @given(st.binary(max_size=200), st.integers(1, 50), st.booleans())
-def test_it_is_what_was_sent_however_it_is_cut_into_pieces(sent: bytes, size: int, is_compressed: bool) -> None:
+def test_body_is_complete_however_it_is_cut_into_pieces(sent: bytes, size: int, is_compressed: bool) -> None:
     body = gzip.compress(sent) if is_compressed else sent
     pieces = [body[first : first + size] for first in range(0, len(body), size)]
 
@@ -42,7 +42,7 @@ def test_it_is_what_was_sent_however_it_is_cut_into_pieces(sent: bytes, size: in
     ],
     ids=["cut", "damaged", "not compressed at all"],
 )
-def test_what_was_damaged_on_the_way_is_asked_for_again(body: bytes, says: str) -> None:
+def test_damaged_body_is_a_transient_error(body: bytes, says: str) -> None:
     answer = read([body])
 
     assert isinstance(answer, NoResponse)
@@ -51,7 +51,7 @@ def test_what_was_damaged_on_the_way_is_asked_for_again(body: bytes, says: str) 
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "x" * 10_000])
-def test_what_was_not_asked_for_is_not_read(encoding: str) -> None:
+def test_body_with_an_unrequested_encoding_is_not_read(encoding: str) -> None:
     answer = read([b""], encoding)
 
     assert isinstance(answer, NoResponse)
@@ -60,7 +60,7 @@ def test_what_was_not_asked_for_is_not_read(encoding: str) -> None:
     assert len(answer.reason) < 200
 
 
-def test_no_more_is_unpacked_than_is_reasonable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_size_of_an_unpacked_body_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LARGEST_ANSWER", 1000)
     whole, too_long = gzip.compress(b" " * 1000), gzip.compress(b" " * 1_000_000)
 
@@ -70,5 +70,5 @@ def test_no_more_is_unpacked_than_is_reasonable(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "", "identity"])
-def test_an_answer_without_a_body_is_empty(encoding: str) -> None:
+def test_response_without_a_body_is_empty(encoding: str) -> None:
     assert read([], encoding) == b""

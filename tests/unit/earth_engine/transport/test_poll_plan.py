@@ -47,7 +47,7 @@ def test_an_operation_is_read_when_it_is_due() -> None:
     assert not plan.ticks  # It is being read.
 
 
-def test_an_operation_that_two_wait_for_is_read_once_for_both() -> None:
+def test_operation_with_two_waiters_is_read_once_for_both() -> None:
     plan = PollPlan()
     both = [waiting(plan, named(1), after=5), waiting(plan, named(1), after=5)]
 
@@ -55,7 +55,7 @@ def test_an_operation_that_two_wait_for_is_read_once_for_both() -> None:
     assert set(plan.answer({named(1): running(named(1))})) == set(both)
 
 
-def test_who_asks_for_an_answer_at_once_shares_a_tick_with_who_asks_a_moment_later() -> None:
+def test_immediate_reads_shortly_after_each_other_share_a_tick() -> None:
     plan = PollPlan()
     waiting(plan, named(1), now=10)
     waiting(plan, named(2), now=10 + SHORTEST_WAIT / 2)
@@ -65,7 +65,7 @@ def test_who_asks_for_an_answer_at_once_shares_a_tick_with_who_asks_a_moment_lat
     assert plan.begin(10 + SHORTEST_WAIT) == {"p": {named(1), named(2)}}
 
 
-def test_who_is_half_way_to_its_time_joins_a_tick_that_is_planned() -> None:
+def test_waiter_joins_a_planned_tick_after_half_of_its_time() -> None:
     plan = PollPlan()
     waiting(plan, named(1), after=30)
 
@@ -75,7 +75,7 @@ def test_who_is_half_way_to_its_time_joins_a_tick_that_is_planned() -> None:
     assert joining.tick == 30
 
 
-def test_waits_that_begin_at_any_time_fall_into_step() -> None:
+def test_waits_that_begin_at_different_times_converge_to_one_tick() -> None:
     plan = PollPlan()
     for number in range(300):
         waiting(plan, named(number), after=30, now=number / 10)
@@ -90,7 +90,7 @@ def test_waits_that_begin_at_any_time_fall_into_step() -> None:
     assert len(plan.ticks) == 1
 
 
-def test_an_end_is_told_at_once_whoever_it_was_read_for() -> None:
+def test_end_is_reported_at_once_to_each_waiter() -> None:
     plan = PollPlan()
     patient = waiting(plan, named(1), named(2), after=1000)
 
@@ -98,7 +98,7 @@ def test_an_end_is_told_at_once_whoever_it_was_read_for() -> None:
     assert plan.answer({named(1): ended(named(1))}) == [patient]
 
 
-def test_an_error_is_an_answer_for_its_operation_alone() -> None:
+def test_error_is_reported_only_to_waiters_of_its_operation() -> None:
     plan = PollPlan()
     one, other = waiting(plan, named(1)), waiting(plan, named(2))
     plan.begin(one.tick)
@@ -107,7 +107,7 @@ def test_an_error_is_an_answer_for_its_operation_alone() -> None:
     assert other in plan.waiting_for([named(2)])
 
 
-def test_each_project_is_read_for_itself() -> None:
+def test_each_project_is_read_separately() -> None:
     plan = PollPlan()
     for name in (*names(range(50), "many"), *names(range(2), "few")):
         waiting(plan, name)
@@ -115,7 +115,7 @@ def test_each_project_is_read_for_itself() -> None:
     assert plan.begin(SHORTEST_WAIT) == {"many": set(names(range(50), "many")), "few": set(names(range(2), "few"))}
 
 
-def test_who_asks_at_once_does_not_wait_for_a_get_that_is_under_way() -> None:
+def test_immediate_read_does_not_wait_for_a_running_get() -> None:
     plan = PollPlan()
     waiting(plan, named(1), after=5)
     assert plan.begin(5) == {"p": {named(1)}}
@@ -123,7 +123,7 @@ def test_who_asks_at_once_does_not_wait_for_a_get_that_is_under_way() -> None:
     assert plan.begin(waiting(plan, named(1), now=6).tick) == {"p": {named(1)}}
 
 
-def test_who_waits_no_more_costs_nothing() -> None:
+def test_removed_waiter_causes_no_read() -> None:
     plan = PollPlan()
     plan.remove(waiting(plan, named(1), after=5))
 
@@ -142,10 +142,10 @@ def test_who_waits_no_more_costs_nothing() -> None:
         max_size=12,
     )
 )
-def test_everybody_is_answered_no_later_than_their_time(
+def test_each_waiter_is_answered_no_later_than_its_time(
     asked: list[tuple[list[int], str, float, float]],
 ) -> None:
-    """Whoever comes when: once all that is due is read, nobody who is due is left."""
+    """Waiters may come at any time: once all due operations are read, no due waiter is left."""
     plan = PollPlan()
     late: dict[Waiter, float] = {}
 

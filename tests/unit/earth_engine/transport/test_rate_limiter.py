@@ -7,7 +7,7 @@ from airflow_ee_provider.earth_engine.transport.rate_limiter import RATE, SLACK,
 
 
 def sent(limiter: RateLimiter, until: float, late: float = 0.0) -> list[float]:
-    """Send as much as the limiter allows, each time waking up a little late; returns when."""
+    """Send as many requests as the limiter allows, each a little late; return their times."""
     now, moments = 0.0, []
     while now < until:
         if delay := limiter.delay(now):
@@ -26,11 +26,11 @@ def test_no_second_has_more_requests_than_earth_engine_allows(late: float) -> No
     assert busiest_second(sent(RateLimiter(), 3.0, late)) < 100
 
 
-def test_being_a_little_late_costs_no_requests() -> None:
+def test_waking_up_a_little_late_costs_no_requests() -> None:
     assert len(sent(RateLimiter(), 10.0, late=SLACK / 4)) >= 10 * RATE - 10
 
 
-def test_a_refusal_halves_the_rate_once_and_answers_bring_it_back() -> None:
+def test_refusals_halve_the_rate_once_and_successes_restore_it() -> None:
     limiter = RateLimiter()
 
     for _ in range(30):

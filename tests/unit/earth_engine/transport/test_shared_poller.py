@@ -1,4 +1,4 @@
-"""What the shared poller costs, and how late it is: minutes of waiting, in virtual time."""
+"""The number of the shared poller's requests, and its delays, over minutes of virtual time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUOTA = 100.0
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock jumps to the next moment at which something is to be done."""
+    """An event loop whose clock jumps to the time of the next scheduled call."""
 
     now = 0.0
 
@@ -68,10 +68,10 @@ class Project:
 def waited(
     begin: Callable[[int], float], count: int, interval: float, seconds: float, newer: int
 ) -> tuple[Project, list[float]]:
-    """Let so many wait, each for an operation of its own; return what was asked for, and how late each end was told.
+    """Run ``count`` waits, each for its own operation; return the project with its requests, and each end's delay.
 
-    :param begin: when each begins.
-    :param newer: operations of others that are listed before them.
+    :param begin: returns the time at which a wait begins, by its number.
+    :param newer: the number of other operations that are listed before them.
     """
     chance, loop, late = Random(1), VirtualLoop(), []
     ends = [chance.uniform(0, seconds) if number % 2 else float("inf") for number in range(count)]
@@ -103,7 +103,7 @@ def waited(
 
 @pytest.fixture(autouse=True)
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read large answers on the loop: virtual time waits for no thread."""
+    """Read large responses on the loop: virtual time does not wait for threads."""
     monkeypatch.setattr(drivers, "LARGE_ANSWER", 1e9)
 
 
