@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-#: Makes the terminal the process's controlling terminal, and replaces the process with the command.
+#: Makes the terminal the process's controlling terminal, and replaces the process with the command. As a shell does, it
+#: first resets signals: a process that was started in the background ignores Ctrl-C, and so do its children.
 _IN_THE_FOREGROUND = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
