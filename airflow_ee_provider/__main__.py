@@ -9,7 +9,7 @@ from typing import Any
 def main(arguments: list[str] | None = None) -> None:
     """Run a command.
 
-    :raises SystemExit: with another code than 0 if it has failed.
+    :raises SystemExit: With a code other than 0, if the command has failed.
     """
     from airflow_ee_provider.cli.definition import get_earth_engine_cli_commands
 

@@ -109,9 +109,9 @@ def earth_engine(
         exports first. By default the same as ``cancel_on_failure``.
     :param ignore_refused_starts: Do not fail the task for a start that the function made itself and Earth Engine
         refused: the function handles it.
-    :param batch_starts: Start what the block starts itself in parallel at its end, within ``max_active_operations``, up
-        to 32 at once. An ``ee.batch.Task`` has no id until then. If the block reads an id or a status, or lists
-        operations, it waits until all that it has started so far is started.
+    :param batch_starts: Send the block's starts (``task.start()``) in parallel at its end, within
+        ``max_active_operations``, up to 32 at once. An ``ee.batch.Task`` has no id until then. If the block reads an id
+        or a status, or lists operations, it waits until all its operations so far are started.
     """
     parameters = {name: value for name, value in locals().items() if name not in ("context", "wait_for_completion")}
     current: Any = get_current_context() if context is None else context
@@ -124,7 +124,7 @@ def earth_engine(
         **parameters,
     )
     started = StartedOperations()
-    with _told_of_kills(task, owner):
+    with _cancelling_on_kill(task, owner):
         owner.pre_execute(current)
         yield from _own(owner, current, started)
 
@@ -147,7 +147,7 @@ def _own(owner: _Block, context: Any, started: StartedOperations) -> Iterator[St
 
 
 @contextmanager
-def _told_of_kills(task: Any, owner: _Block) -> Iterator[None]:
+def _cancelling_on_kill(task: Any, owner: _Block) -> Iterator[None]:
     """Let a kill of the task cancel the block's operations first, and then call the task's own `on_kill`."""
     if task is None:
         yield

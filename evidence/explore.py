@@ -34,8 +34,9 @@ the provider's code can run and nothing cleans up; no operation is cancelled tha
 another task; each export is started once, and recorded before the task waits; a deferred task resumes only when Airflow
 accepts that; Earth Engine confirms each cancel.
 
-A known limitation is excluded: the next try ends before it has found an export of the earlier try again, and only the
-`requestId` leads to that export (before Airflow 3.3 without `retries`, or after the run was deleted).
+A known limitation is excluded: only the `requestId` leads to an export, and no later try sends it again. That is so if
+the task's process gets SIGKILL in the milliseconds between Earth Engine's response and the record, or if the run is
+deleted.
 
 `make test` runs one of 18 events at each step, and some hundred random runs, on each version. `make nightly` checks
 that the model finds each of a list of [known faults](../../tests/model/mutants.py).

@@ -1,4 +1,4 @@
-"""Five ways to cancel an Earth Engine export when its DAG run does not need it any more.
+"""Five ways to cancel an Earth Engine export when its DAG run no longer needs it.
 
 The DAGs run as they are: against Earth Engine with your own ``bucket``, or against the emulator (``make demo``).
 Trigger one with ``{"simulate_failure": true}`` to see how its export is cancelled.

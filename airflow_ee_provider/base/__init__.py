@@ -1,1 +1,1 @@
-"""What all operators, sensors, triggers and notifiers share, and what differs between the versions of Airflow."""
+"""Code that all operators, sensors, triggers and notifiers share, and the differences between versions of Airflow."""

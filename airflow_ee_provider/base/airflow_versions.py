@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 #: Tasks talk to their supervisor in Airflow 3, and to the database in Airflow 2.
 AIRFLOW_3 = not airflow_version.startswith("2.")
 
-#: From 3.3 on, Airflow keeps a task's stored values from one try to the next.
+#: From 3.3 on, Airflow keeps the values that a task stores from one try to the next.
 HAS_TASK_STATE_STORE = tuple(int(part) for part in airflow_version.split(".")[:2]) >= (3, 3)
 
 #: The error with which Airflow resumes a task whose trigger timed out: 3.x, and 2.11.
 _TRIGGER_TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
 
 
-def tells_triggers_of_kills() -> bool:
+def calls_triggers_on_kill() -> bool:
     """Whether Airflow calls a trigger's ``on_kill`` when a user acts on its task: from 3.3 on."""
     from airflow.triggers.base import BaseTrigger
 
@@ -56,7 +56,7 @@ def stats_if_collected() -> Any:
 
 
 def trigger_timed_out(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:
-    """Whether a task is resumed because its trigger timed out. In that case the trigger ran no code."""
+    """Whether Airflow resumes a task because its trigger timed out. In that case the trigger ran no code."""
     error = (next_kwargs or {}).get("error")
     return next_method == "__fail__" and str(getattr(error, "value", error)) in _TRIGGER_TIMEOUTS
 
@@ -81,7 +81,7 @@ def connection_of_server(conn_id: str) -> Any:
 
     A hook reads connections as a task does. Airflow 3.0 to 3.2 do not allow that in the triggerer's own process.
 
-    :raises Exception: if the connection does not exist or cannot be read.
+    :raises Exception: If the connection does not exist or cannot be read.
     """
     from airflow.models.connection import Connection
 

@@ -1,4 +1,4 @@
-"""Errors and failed operations as Airflow understands them: which it retries, and which it does not."""
+"""Convert errors and failed operations of Earth Engine to exceptions that Airflow retries, or does not retry."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.transport.drivers import Log
 
 
-#: In a trigger's event: it could not open its connection, so that it has not begun to wait.
+#: The field of a trigger's event that reports that the trigger could not open its connection, and so did not wait.
 CANNOT_BEGIN = "cannot_begin"
 
 
 @contextmanager
 def log_errors(log: Log) -> Iterator[None]:
-    """Log an error instead of raising it, so that the failure that led here stays the visible one."""
+    """Log an error instead of raising it, so that it does not hide the error that caused the cancel."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 (Airflow and its backends may raise any exception)
@@ -34,7 +34,7 @@ def log_errors(log: Log) -> Iterator[None]:
 
 @contextmanager
 def airflow_errors() -> Iterator[None]:
-    """Let Airflow retry the task after an error of Earth Engine's only where that can help."""
+    """Convert Earth Engine errors to Airflow exceptions. Airflow does not retry the task after a permanent error."""
     try:
         yield
     except EarthEngineError as error:
@@ -42,25 +42,25 @@ def airflow_errors() -> Iterator[None]:
 
 
 def airflow_exception(message: str, *, permanent: bool) -> AirflowException:
-    """Return an exception after which Airflow retries the task, or not."""
+    """Return an exception. Airflow retries the task after it, unless the error is permanent."""
     return AirflowFailException(message) if permanent else AirflowException(message)
 
 
 def is_final(error: BaseException, ti: Any) -> bool:
-    """Whether Airflow lets no other try follow an error, where it is asked for no retry policy: on Airflow 2."""
+    """Whether Airflow 2 starts no other try of the task after an error. Airflow 2 has no retry policies."""
     return isinstance(error, (AirflowFailException, AirflowSkipException)) or not has_tries_left(ti)
 
 
 def has_tries_left(ti: Any) -> bool:
-    """Whether Airflow tries a task again where this try's process is lost."""
+    """Whether Airflow starts a next try of a task if this try's process is lost."""
     return bool(ti.try_number <= ti.max_tries) and not is_a_task_test(ti)
 
 
 def waits_itself(task: Any, event: Mapping[str, Any]) -> bool:
-    """Whether a resumed task is to wait in its own process, because its trigger could not begin.
+    """Whether a resumed task must wait in its own process, because its trigger could not open the connection.
 
-    The task's process may have what the triggerer has not: with ``[core] multi_team``, the triggerer of Airflow 3.3
-    reads no connection of a team.
+    If so, the task does not defer again. Its process may be able to open the connection: with ``[core] multi_team``,
+    the triggerer of Airflow 3.3 cannot read a team's connections, but the task can.
     """
     if not event.get(CANNOT_BEGIN):
         return False
@@ -75,9 +75,9 @@ def waits_itself(task: Any, event: Mapping[str, Any]) -> bool:
 
 
 def result_or_raise(event: Mapping[str, Any]) -> list[Any] | None:
-    """Return the results that a trigger's event carries; None if there are too many, and the task reads them.
+    """Return the results in a trigger's event; None if there are too many for an event, so that the task reads them.
 
-    :raises AirflowException: if that is an error; one that Airflow retries only where that can help.
+    :raises AirflowException: If the event contains an error. Airflow does not retry the task after a permanent error.
     """
     if "error" in event:
         raise airflow_exception(event["error"], permanent=event["permanent"])
@@ -85,9 +85,9 @@ def result_or_raise(event: Mapping[str, Any]) -> list[Any] | None:
 
 
 def raise_for_failures(operations: list[OperationDict], options: WaitOptions) -> list[OperationDict]:
-    """Return the operations if no more than may fail have failed.
+    """Return the operations, unless more of them have failed than the options allow.
 
-    :raises AirflowFailException: naming each that has, with Earth Engine's code and message.
+    :raises AirflowFailException: If more have failed. The message lists them with Earth Engine's codes and messages.
     """
     failed = [operation for operation in operations if operation["error"]]
     if not options.allows(len(failed), len(operations)):
@@ -97,7 +97,7 @@ def raise_for_failures(operations: list[OperationDict], options: WaitOptions) ->
 
 
 def line_of(operation: OperationDict) -> str:
-    """Return the result of an ended operation, which is plain JSON, as one line."""
+    """Return the result of an ended operation as one line of text."""
     from airflow_ee_provider.earth_engine.model.operations import escaped_for_log, label
 
     parts = [f"{operation['state']}: {label(operation['name'], operation['description'], is_name_first=False)}"]

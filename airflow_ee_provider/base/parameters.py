@@ -215,18 +215,18 @@ def scope(value: str | None, words: tuple[str, ...], *, are_names_given: bool) -
     return word
 
 
-#: The parameters that say in whose name Earth Engine is called; the same for operators, sensors, triggers, notifiers.
+#: The parameters of the account that calls Earth Engine; the same in operators, sensors, triggers and notifiers.
 CONNECTION = (Text("earth_engine_conn_id"), Text("project_id"), Text("impersonation_chain", is_list=True))
 CONNECTION_FIELDS = tuple(one.name for one in CONNECTION)
 
 
 def connection_kwargs(holder: object) -> dict[str, Any]:
-    """Return the parameters of a task's, trigger's or notifier's hook; a list for a template's lazy sequence."""
+    """Return the parameters for the hook of a task, trigger or notifier. A template's lazy sequence becomes a list."""
     values = {name: getattr(holder, name) for name in CONNECTION_FIELDS}
     return {name: value if value is None or isinstance(value, str) else list(value) for name, value in values.items()}
 
 
-#: Each has a ``name``, and a ``read`` that returns the converted value or raises ValueError.
+#: A parameter has a ``name``, and a method ``read`` that returns the converted value or raises ValueError.
 Parameter = Number | Flag | Choice | Text
 
 

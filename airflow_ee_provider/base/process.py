@@ -1,4 +1,4 @@
-"""What this process is, and how Airflow reaches it: signals, listeners, and the trial runs of an author."""
+"""The current process: what Airflow runs in it, its signals and listeners, and requests to Airflow."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds that a collector has to take what a kill has measured: it may be in a lock that the kill has interrupted.
+#: How long an ``on_kill`` waits for the metrics backend to accept its measurements, in seconds. The code that the kill
+#: has interrupted may have locked the backend.
 COLLECTED_WITHIN = 1.0
 
 
 def runs_a_task(ti: Any) -> bool:
-    """Whether this process runs that task, rather than a callback in the dag-processor: Airflow exports its names."""
+    """Whether this process runs the task, and is not a callback's process: Airflow exports the task's ids in it."""
     return bool(
         os.environ.get("AIRFLOW_CTX_TASK_ID") == ti.task_id
         and os.environ.get("AIRFLOW_CTX_DAG_RUN_ID") == ti.run_id
@@ -36,31 +37,34 @@ def runs_a_task(ti: Any) -> bool:
 
 
 def threads_may_ask_airflow() -> bool:
-    """Whether threads can talk to Airflow side by side: before 3.2, answers of the supervisor can get mixed up."""
+    """Whether several threads can send requests to Airflow at the same time.
+
+    In Airflow 3.0 and 3.1, a thread can get the supervisor's response to another thread's request.
+    """
     if not AIRFLOW_3:
         return True
     from airflow.sdk.execution_time import comms
 
-    # The lock around a request and its answer. Airflow 3.0.0 has no decoder in this module.
+    # This lock protects a request and its response. Airflow 3.0.0 has no CommsDecoder in this module.
     return hasattr(getattr(comms, "CommsDecoder", None), "_thread_lock")
 
 
 def is_asking_airflow() -> bool:
-    """Whether the code that a signal handler has interrupted is just asking Airflow something, as no other may then."""
+    """Whether a signal handler has interrupted a request to Airflow. The handler must then send no other request."""
     return _interrupts("airflow.sdk.execution_time.comms")
 
 
 def is_writing_to_the_log() -> bool:
-    """Whether the code that a signal handler has interrupted is just writing a log line of Airflow 3's.
+    """Whether a signal handler has interrupted a call that writes a log line in Airflow 3.
 
-    structlog has locked a lock then, for which a second line, written in the handler, would wait without end. The
-    signal that `resend_sigterm` sends comes often there: Python switches threads where one waits for the system.
+    Such a call has locked a lock of structlog. If the handler writes a line too, it waits for the lock forever. The
+    signal from `resend_sigterm` often arrives in such a call: it waits for the system, so Python switches threads.
     """
     return _interrupts("structlog")
 
 
 def _interrupts(module: str) -> bool:
-    frame: Any = sys._getframe()  # noqa: SLF001 (the interrupted code is nowhere else)
+    frame: Any = sys._getframe()  # noqa: SLF001 (only the stack shows the interrupted code)
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))
         if name == module or name.startswith(f"{module}."):
@@ -70,7 +74,10 @@ def _interrupts(module: str) -> bool:
 
 
 def resend_sigterm(seconds: float) -> None:
-    """Let Airflow 3 call ``on_kill`` once more, from its handler of SIGTERM, when what that has interrupted is over."""
+    """Send SIGTERM to this process again after some seconds, so that Airflow 3's handler calls ``on_kill`` again.
+
+    By then, the code that the first signal interrupted may have ended.
+    """
 
     def tell() -> None:
         time.sleep(seconds)
@@ -80,12 +87,12 @@ def resend_sigterm(seconds: float) -> None:
 
 
 def add_listener(listener: object) -> None:
-    """Let Airflow's listener manager call an object, in this process."""
+    """Register a listener with Airflow's listener manager in this process."""
     _listener_manager().add_listener(listener)
 
 
 def remove_listener(listener: object) -> None:
-    """Let Airflow's listener manager call an object no more."""
+    """Unregister a listener from Airflow's listener manager, if it is registered."""
     manager = _listener_manager().pm
     if manager.is_registered(listener):
         manager.unregister(listener)
@@ -99,13 +106,13 @@ def _listener_manager() -> Any:
     return listening.get_listener_manager()
 
 
-def tells_of_the_end(ti: Any) -> bool:
-    """Whether Airflow calls `before_stopping` at the end of a task's process: not in a ``dag.test()`` of Airflow 2."""
+def calls_before_stopping(ti: Any) -> bool:
+    """Whether Airflow calls `before_stopping` when a task's process ends. A ``dag.test()`` of Airflow 2 does not."""
     return AIRFLOW_3 or not is_a_dag_test(ti)
 
 
 def is_a_dag_test(ti: Any) -> bool:
-    """Whether ``dag.test()`` runs the task: in its own process, and then the trigger in the same."""
+    """Whether ``dag.test()`` runs the task. It runs the task, and then the task's trigger, in its own process."""
     if not AIRFLOW_3:
         return getattr(ti, "job_id", None) is None
     from airflow.sdk.execution_time import task_runner
@@ -114,14 +121,14 @@ def is_a_dag_test(ti: Any) -> bool:
 
 
 def is_a_task_test(ti: Any) -> bool:
-    """Whether ``airflow tasks test`` runs the task; no other try follows then."""
+    """Whether ``airflow tasks test`` runs the task. It never starts another try."""
     return bool(getattr(ti, "test_mode", False)) or os.environ.get("AIRFLOW_TEST_MODE") == "True"
 
 
 def can_run_a_trigger(ti: Any) -> bool:
-    """Whether something runs the trigger of a task that defers: not ``dag.test()`` in a notebook.
+    """Whether the trigger of a task that defers can run. It cannot in a ``dag.test()`` in a notebook.
 
-    There, an event loop runs already, and another one cannot run in the same thread.
+    A notebook already runs an event loop, and a thread cannot run two.
     """
     try:
         asyncio.get_running_loop()
@@ -131,49 +138,49 @@ def can_run_a_trigger(ti: Any) -> bool:
 
 
 def is_an_inline_trigger() -> bool:
-    """Whether ``dag.test()`` runs this trigger, on an event loop of its own in the process of the task."""
+    """Whether ``dag.test()`` runs this trigger, on an event loop in the task's process."""
     running = asyncio.current_task()
-    # The only sign: a trigger there has no task instance, and Airflow 2 sets nothing else.
+    # Only the coroutine's name shows it: such a trigger has no task instance, and Airflow 2 sets nothing else.
     name = getattr(running.get_coro(), "__qualname__", "") if running else ""
     return name.startswith(("_run_inline_trigger.", "InProcessTestSupervisor.run_trigger_in_process."))
 
 
 def _runs_in_triggerer() -> bool:
-    """Whether this is the triggerer, whose supervisor never answers a question about several XComs."""
+    """Whether this process is the triggerer. Its supervisor never answers a request for several XComs."""
     from airflow.sdk.execution_time import task_runner
 
     return "Trigger" in type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__
 
 
 def ask_airflow(question: Callable[[], T], seconds: float) -> T:
-    """Return Airflow's answer to a question, or raise if it does not answer in time.
+    """Send a request to Airflow and return the response.
 
-    In a ``dag.test()``, Airflow runs in this process and always answers. If a thread still asked after that time,
-    it would take the connection away from the task, so there is no limit there.
+    In a ``dag.test()`` of Airflow 3, Airflow runs in this process and always answers, so there is no time limit. A
+    thread that still sent its request after the limit would use the connection that the task needs.
 
-    :raises TimeoutError: If there is no answer in time.
+    :raises TimeoutError: If Airflow does not answer in time.
     """
     return question() if AIRFLOW_3 and is_a_dag_test(None) else run_with_timeout(question, seconds)
 
 
 def run_with_timeout(look_up: Callable[[], T], seconds: float) -> T:
-    """Return what a look-up returns, in a separate thread, because the answer may never come.
+    """Call a function in a separate thread and return its result, because the function may never return.
 
-    It can be called in a signal handler: nothing here waits for a lock that the interrupted code may have locked.
+    A signal handler can call this: it waits for no lock that the interrupted code may have locked.
 
-    :raises TimeoutError: if there is no answer in time.
+    :raises TimeoutError: If the function does not return in time.
     """
     answers: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
     def work() -> None:
         try:
             answers.put((look_up(), None))
-        except BaseException as error:  # noqa: BLE001 (it is raised where it is wanted)
+        except BaseException as error:  # noqa: BLE001 (the calling thread raises it)
             answers.put((None, error))
 
     try:
         _thread.start_new_thread(work, ())
-    except RuntimeError:  # The system starts no more threads; or Python ends, from 3.12 on.
+    except RuntimeError:  # The system starts no more threads; or, from 3.12 on, Python is exiting.
         work()
     try:
         answer, error = answers.get(timeout=seconds)
@@ -185,7 +192,7 @@ def run_with_timeout(look_up: Callable[[], T], seconds: float) -> T:
 
 
 def measured_at_its_end(on_kill: Callable[[T], None]) -> Callable[[T], None]:
-    """Let an ``on_kill`` wait for no collector: what it measures is handed over when all else is done."""
+    """Make an ``on_kill`` send its measurements to the metrics backend only when all its other work is done."""
 
     @wraps(on_kill)
     def measured(task: T) -> None:

@@ -1,4 +1,4 @@
-"""All XComs of a DAG run under one key, read the same way in every version of Airflow."""
+"""Read all XComs of a DAG run that have the same key, in the same way in all versions of Airflow."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 def xcoms_of_run(
     key: str, dag_id: str, run_id: str, known_tasks: Mapping[str, bool], wanted: Callable[[str], bool]
 ) -> Iterator[tuple[str, Any]]:
-    """Yield task id and value of all XComs of a DAG run under a key, of tasks that are gone as well.
+    """Yield the task id and the value of each XCom of a DAG run with a key, also of tasks removed from the DAG's file.
 
-    An exception is the value of what could not be read.
+    The value is an exception if the XCom could not be read.
 
-    :param known_tasks: the ids of the tasks of the DAG's present file, each with whether it can be mapped.
-    :param wanted: Whether the XComs of a task id are needed.
+    :param known_tasks: The ids of the tasks in the DAG's present file, each with whether the task can be mapped.
+    :param wanted: Returns whether the XComs of a task are needed, by its id.
     """
     return (_from_supervisor if AIRFLOW_3 else _from_database)(key, dag_id, run_id, known_tasks, wanted)
 
@@ -29,13 +29,13 @@ def xcoms_of_run(
 def _from_database(
     key: str, dag_id: str, run_id: str, known_tasks: Mapping[str, bool], wanted: Callable[[str], bool]
 ) -> Iterator[tuple[str, Any]]:
-    del known_tasks  # The database has them all.
+    del known_tasks  # The database has the XComs of all tasks.
     from airflow.utils.session import create_session
 
     backend = xcom_backend()
     with create_session() as session:
         query = backend.get_many(key=key, dag_ids=dag_id, run_id=run_id, session=session)
-        # Columns, not entities: those have their values deserialised already, by another rule.
+        # Columns, not entities: SQLAlchemy has already deserialized the value of an entity, in another way.
         rows = query.with_entities(backend.task_id, backend.map_index, backend.value).all()
         rows = sorted((row for row in rows if wanted(row.task_id)), key=lambda row: (row.task_id, row.map_index))
         found = [(row.task_id, or_error(backend.deserialize_value, row)) for row in rows]
@@ -55,14 +55,14 @@ def _from_supervisor(
                 for value in values or ():
                     yield task_id, value
                 continue
-        for map_index in indexes or (-1,):  # One of them cannot be read: the others can.
+        for map_index in indexes or (-1,):  # Separately, since one that cannot be read makes `get_all` fail.
             value = or_error(xcom, **of, task_id=task_id, map_index=map_index)
             if value is not None:
                 yield task_id, value
 
 
 def _instances_of_run(dag_id: str, run_id: str, known_tasks: Mapping[str, bool]) -> dict[str, list[int]]:
-    """Return the ids of a run's tasks, with the map indexes of those that are mapped."""
+    """Return the ids of a run's tasks, each with the map indexes of its task instances, if it is mapped."""
     states = states_of_run(dag_id, run_id)
     found: dict[str, list[int]] = {task_id: [] for task_id in sorted(known_tasks)}
     for name in states:
@@ -74,11 +74,12 @@ def _instances_of_run(dag_id: str, run_id: str, known_tasks: Mapping[str, bool])
 
 
 def tasks_of(name: str, known_tasks: Mapping[str, bool]) -> list[str]:
-    """Return the ids of the tasks that a task instance can be of, by its name in Airflow's states of a run.
+    """Return the ids of the tasks to which a task instance can belong, by its name in Airflow's states of a run.
 
-    A mapped one is named with its index. A task that is not mapped can have such an id, too: both are returned.
+    The name of a mapped task instance ends with its index. The id of a task that is not mapped can also end with a
+    number. If ``known_tasks`` does not have the task, both ids are returned.
 
-    :param known_tasks: the ids of the tasks of the DAG's present file, each with whether it can be mapped.
+    :param known_tasks: The ids of the tasks in the DAG's present file, each with whether the task can be mapped.
     """
     base, _, index = name.rpartition("_")
     if not base or not index.isdigit():

@@ -1,4 +1,4 @@
-"""XComs and Variables, read and written the same way in every version of Airflow."""
+"""Read and write XComs and Variables, in the same way in all versions of Airflow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 
 
 def xcom(key: str, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
-    """Return an XCom through the backend that is configured; None where there is none."""
+    """Return the value of an XCom from the configured XCom backend; None if there is no such XCom."""
     return xcom_backend().get_one(key=key, dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
 
 
@@ -21,7 +21,7 @@ def set_xcom(key: str, value: Any, ti: Any) -> None:
 
 
 def variable(key: str) -> str | None:
-    """Return the text of an Airflow Variable; None if there is none. Airflow 2 asks no secrets backend for it."""
+    """Return the text of an Airflow Variable; None if there is none. On Airflow 2, only the database is read."""
     if AIRFLOW_3:
         from airflow.sdk import Variable
 
@@ -52,7 +52,7 @@ def set_variable(key: str, text: str, description: str) -> None:
 
 
 def delete_variable(key: str) -> None:
-    """Delete an Airflow Variable, if it is there."""
+    """Delete an Airflow Variable, if it exists."""
     if AIRFLOW_3:
         from airflow.sdk import Variable
 
@@ -67,12 +67,12 @@ def delete_variable(key: str) -> None:
 
 def xcom_backend() -> Any:
     """Return the class that ``[core] xcom_backend`` names."""
-    # `BaseXCom` would give a custom backend's own notes, such as the path of an object, in place of the value.
+    # `BaseXCom` would return the data that a custom backend stores instead of the value, such as an object's path.
     return import_module("airflow.sdk.execution_time.xcom" if AIRFLOW_3 else "airflow.models.xcom").XCom
 
 
 def xcom_table() -> Any:
-    """Return SQLAlchemy's table into which XComs are written; from Airflow 3.4 on, each belongs to a try."""
+    """Return the SQLAlchemy table to which Airflow writes XComs. From Airflow 3.4 on, each XCom belongs to a try."""
     from airflow.models import xcom as module
 
     names = ("XComModelV2", "XComModel", "BaseXCom")
@@ -80,7 +80,7 @@ def xcom_table() -> Any:
 
 
 def earlier_xcoms() -> Any:
-    """Return the XComs that were written before an upgrade to Airflow 3.4, each with its try; None before 3.4."""
+    """Return a subquery for the XComs that were written before an upgrade to Airflow 3.4; None before 3.4."""
     from airflow.models import taskinstance, xcom
     from sqlalchemy import and_, select
 
@@ -93,7 +93,7 @@ def earlier_xcoms() -> Any:
 
 
 def task_store_table() -> Any:
-    """Return SQLAlchemy's table of what tasks have stored; None before Airflow 3.3."""
+    """Return the SQLAlchemy table of Airflow's ``task_state_store``; None before Airflow 3.3."""
     if find_spec("airflow.models.task_state_store") is None:
         return None
     from airflow.models.task_state_store import TaskStateStoreModel
@@ -102,7 +102,7 @@ def task_store_table() -> Any:
 
 
 def or_error(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Return what a call returns, or the exception that it raises: an XCom backend may raise any exception."""
+    """Return the result of a call, or the exception that it raises. An XCom backend may raise any exception."""
     try:
         return function(*args, **kwargs)
     except Exception as error:  # noqa: BLE001

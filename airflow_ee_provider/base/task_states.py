@@ -1,4 +1,4 @@
-"""The states of task instances and runs, as Airflow says them now."""
+"""Read the present states of task instances and DAG runs from Airflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACTIVE_STATES = frozenset(
 
 
 def own_state(ti: Any) -> str:
-    """Return the state that Airflow has of a task instance now: ``cleared`` for none, ``deleted`` for no such instance.
+    """Return a task instance's present state: ``cleared`` if it has no state, ``deleted`` if it does not exist.
 
     :raises Exception: If Airflow does not answer.
     """
@@ -49,7 +49,7 @@ def _state_from_supervisor(ti: Any) -> str:
 
 
 def word_of(state: Any) -> str | None:
-    """Return a state, which Airflow's tables have as a text or as an enum's member; None for no state."""
+    """Return a state as a string. Airflow's tables have strings or members of an enum, and None for no state."""
     return None if state is None else str(getattr(state, "value", state))
 
 
@@ -79,15 +79,15 @@ def _state_from_database(ti: Any) -> tuple[str, int | None, bool]:
 
 
 def states_of_run(dag_id: str, run_id: str) -> dict[str, str]:
-    """Return the states of a run's task instances by name, a mapped one's with its index; empty if unknown."""
+    """Return the states of a run's task instances by `instance_name`; empty if Airflow does not answer."""
     states = or_error(states_of, dag_id, [run_id])
     return {} if isinstance(states, Exception) else {name: state for (_, name), state in states.items()}
 
 
 def states_of(dag_id: str, run_ids: Collection[str], task_ids: Collection[str] = ()) -> dict[tuple[str, str], str]:
-    """Return the states of a DAG's task instances by run and name, a mapped one's with its index; one question.
+    """Return the states of a DAG's task instances by run id and `instance_name`, with one request.
 
-    :param task_ids: of the tasks; all by default.
+    :param task_ids: The ids of the tasks; by default all tasks.
     :raises Exception: If Airflow does not answer.
     """
     if AIRFLOW_3:
@@ -107,14 +107,15 @@ def states_of(dag_id: str, run_ids: Collection[str], task_ids: Collection[str] =
 
 
 def instance_name(task_id: str, map_index: int) -> str:
-    """Return how Airflow names a task instance among those of its run."""
+    """Return a task instance's name in Airflow's states of a run. A mapped one's name ends with its index."""
     return task_id if map_index < 0 else f"{task_id}_{map_index}"
 
 
 def own_try(ti: Any, try_key: str) -> int | None:
     """Return the number of a task instance's try now; None if Airflow does not return it.
 
-    :param try_key: of the XCom in which the task has written its try down: Airflow 3 does not give it to a trigger.
+    :param try_key: The key of the XCom in which the task has stored the number: Airflow 3 does not pass it to a
+        trigger.
     :raises Exception: If Airflow does not answer.
     """
     if not AIRFLOW_3:

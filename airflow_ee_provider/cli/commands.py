@@ -1,4 +1,4 @@
-"""What the commands do."""
+"""The functions of the commands."""
 
 from __future__ import annotations
 
@@ -119,10 +119,10 @@ def _hook(args: Namespace, conn_id: str | None = None) -> EarthEngineHook:
 
 
 def _criteria(args: Namespace, *, select_all: bool = True) -> StaleCriteria | None:
-    """Return what the filters say; None if there is none.
+    """Return the criteria that the filters set; None if no filter is set.
 
-    :param select_all: whether they may choose every operation of the project.
-    :raises ValueError: if one is empty, as an unset variable of a shell is: it would choose more.
+    :param select_all: Whether the criteria may select every operation of the project.
+    :raises ValueError: If a filter is empty, such as an unset shell variable. Without it, more operations would match.
     """
     given = {name: value for name in _CRITERIA if (value := getattr(args, name)) is not None}
     if empty := [name for name, value in given.items() if value == ""] + [
@@ -135,7 +135,7 @@ def _criteria(args: Namespace, *, select_all: bool = True) -> StaleCriteria | No
 
 
 def _selected(args: Namespace, *, also_ended: bool = False) -> list[ListedOperation]:
-    """Return the operations that the filters choose; a project that cannot be listed ends the command."""
+    """Return the operations that match the filters. Exit if a project cannot be listed and no operation is found."""
     overview = read_overview(args.conn_ids or visible_connections(), args.project_id, also_ended=also_ended)
     for conn_id, error in overview.errors.items():
         print(f"{conn_id}: {error}", file=sys.stderr)  # noqa: T201 (the command line)
@@ -155,7 +155,7 @@ def _selected(args: Namespace, *, also_ended: bool = False) -> list[ListedOperat
 
 
 def _still_orphaned(orphans: Sequence[ListedOperation]) -> list[ListedOperation]:
-    """Return those that are orphaned still: a task may have recorded one since, while a person read the question.
+    """Return the operations that are still orphaned: a task may have recorded one while the user read the question.
 
     Before Airflow 3.3, a rescheduled sensor has no record for a moment at the beginning of each poke.
     """
@@ -200,19 +200,19 @@ def _question_line(one: HeldOperation) -> str:
 
 
 def _show(answer: Answer, operations: Sequence[ListedOperation], output: str) -> None:
-    """Write operations. For a list of names, nothing else of thousands is made."""
+    """Write operations. For ``--output name``, make only their names, since there can be thousands."""
     names_only = output == "name"
     rows = ({"name": str(one.held.operation.name)} if names_only else _row(one) for one in operations)
     answer.show(list(rows), OPERATION_COLUMNS, output)
 
 
 def _row(one: ListedOperation) -> dict[str, Any]:
-    """Return an operation as the page and the hooks have it; a table shows some of its fields."""
+    """Return an operation's fields, named as on the page and in the hooks; a table shows some of them."""
     return _bounded({**one.as_dict()})
 
 
 def _bounded(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a result whose texts a terminal can show."""
+    """Return a result with each text escaped for a terminal, and no longer than `LONGEST_CELL`."""
     return {
         name: escaped_for_log(value, LONGEST_CELL) if isinstance(value, str) else value for name, value in row.items()
     }
@@ -220,9 +220,9 @@ def _bounded(row: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _answering() -> Iterator[Answer]:
-    """Let connections come from Airflow's database meanwhile, as Airflow's own commands about connections do."""
+    """Read connections from Airflow's database during the command, as Airflow's own commands for connections do."""
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
     drop_warning_of_connection_types()
     with answering() as answer:
-        providers_configuration_loaded(lambda: None)()  # Here, since Airflow 3.0 logs meanwhile to the standard output.
+        providers_configuration_loaded(lambda: None)()  # Here, since in Airflow 3.0 it logs to the standard output.
         yield answer

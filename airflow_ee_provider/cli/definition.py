@@ -1,4 +1,4 @@
-"""The command line's arguments. It imports no other module of the package, because each ``airflow`` call reads it."""
+"""The command line's arguments. It imports no other module of the package, because each ``airflow`` call imports it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def duration(text: str) -> timedelta:
 
 
 def given(text: str) -> str:
-    """Refuse an empty text, as an unset variable of a shell is: without it, others' operations would be chosen."""
+    """Return the text. Refuse an empty one, such as an unset shell variable: other operations would be selected."""
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty")
     return text

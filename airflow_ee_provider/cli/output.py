@@ -1,4 +1,4 @@
-"""How the commands answer: tables for people, the results' own types in JSON and YAML, names alone for ``xargs``."""
+"""The output of the commands: tables for people, JSON and YAML with the results' own types, names for ``xargs``."""
 
 from __future__ import annotations
 
@@ -20,32 +20,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TextIO
 
-#: The beginning of a warning of Airflow's: Python's logging puts the type in later, structlog has put it in.
+#: The beginning of a warning of Airflow. The type follows: in the message of structlog, but not yet in the message of
+#: Python's logging.
 _WARNING = "Connection schemes (type: "
 
-#: The columns of a table of operations, and of one of cancels; what a cell is cut to, in characters.
+#: The columns of a table of operations and of a table of cancels, and the maximum length of a cell, in characters.
 OPERATION_COLUMNS = ("state", "name", "description", "type", "age", "batch_eecu_usage_seconds", "tasks", "orphaned")
 CANCEL_COLUMNS = ("outcome", "name", "description", "error")
 LONGEST_CELL = 1000
 
-#: Exit codes: of a program whose reader has gone, of one that was interrupted, and of a wrong use.
+#: Exit codes: the output's reader has closed the pipe, the user has pressed Ctrl-C, the command was used wrongly.
 READER_GONE, INTERRUPTED, WRONG_USE = 141, 130, 2
 
-#: How wide a table is where it is written to a file or a pipe: no name is broken over two lines.
+#: The width of a table in a file or a pipe, in characters. It is large so that no name is split over two lines.
 WIDTH_OF_A_FILE = 10_000
 
 
 class Answer:
-    """Where a command's answer goes: what is logged meanwhile, also by Airflow, goes to the standard error."""
+    """Writes a command's output. Log lines, including those of Airflow, go to the standard error instead."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
 
     def show(self, rows: Sequence[dict[str, Any]], columns: Sequence[str], output: str) -> None:
-        """Write rows as ``--output`` says.
+        """Write rows in the format of ``--output``.
 
-        :param rows: plain JSON, with the names and types of the results.
-        :param columns: of a table, which people read.
+        :param rows: The results as plain JSON.
+        :param columns: The columns of a table.
         """
         if output == "json":
             print(json.dumps(rows, indent=2), file=self._file)
@@ -78,7 +79,7 @@ class Answer:
 
 
 def _cell(name: str, row: dict[str, Any]) -> str:
-    """Return what a table shows in a column; two of them say in words what other fields of the result have."""
+    """Return the text of a cell. The columns ``age`` and ``tasks`` are made from other fields of the result."""
     if name == "age":
         created = parse_timestamp(row.get("create_time"))
         return "" if created is None else str(datetime.now(timezone.utc) - created).partition(".")[0]
@@ -103,21 +104,21 @@ def _text(value: Any) -> str:
 
 @contextmanager
 def answering() -> Iterator[Answer]:
-    """Give a command where to answer; end it with one line and an exit code where it fails.
+    """Yield the command's output. If the command fails, exit with one line and an exit code.
 
-    Airflow's own loggers can write to the standard output, which is for the answer: so the process's is the standard
-    error meanwhile.
+    Airflow's own loggers can write to the standard output, which is only for the answer. So during the command, the
+    process's standard output is redirected to the standard error.
     """
     sys.stdout.flush()
     own = os.dup(1)
     os.dup2(2, 1)
     file = os.fdopen(os.dup(own), "w", encoding="utf-8")
     try:
-        with redirect_stdout(sys.stderr):  # What has kept the object in place of the descriptor.
+        with redirect_stdout(sys.stderr):  # For code that uses the object, not the descriptor.
             yield Answer(file)
         file.flush()
     except BrokenPipeError:
-        # Its buffer is written when it is closed.
+        # `close` writes the file's buffer: to the null device, so that it does not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
         sys.exit(READER_GONE)
     except KeyboardInterrupt:
@@ -134,9 +135,9 @@ def answering() -> Iterator[Answer]:
 
 
 def ask(question: str) -> None:
-    """Ask the person at the terminal, and return only after a yes.
+    """Ask the user at the terminal, and return only after a yes.
 
-    :raises SystemExit: without a yes, or without a terminal.
+    :raises SystemExit: If the answer is not a yes, or if there is no terminal.
     """
     print(question, end="", file=sys.stderr, flush=True)  # noqa: T201
     line = sys.stdin.readline()
@@ -152,9 +153,9 @@ def ask(question: str) -> None:
 
 @cache
 def drop_warning_of_connection_types() -> None:
-    """Let this process not log that a connection's type has an underscore: no user of a command can change that.
+    """Drop Airflow's warning that a connection's type has an underscore: users of a command cannot change the type.
 
-    Airflow warns of it at each reading of such a connection: Airflow 2 with Python's logging, Airflow 3 with structlog.
+    Airflow logs it each time it reads such a connection: Airflow 2 with Python's logging, Airflow 3 with structlog.
     """
     logging.getLogger("airflow.models.connection.Connection").addFilter(lambda record: not _is_it(record.msg))
     if find_spec("structlog"):

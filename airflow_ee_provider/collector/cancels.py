@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 #: The ``cause`` of these cancels in the metrics.
 CAUSE = "collector"
 
-#: How often a cancel's confirmation is polled, and for how long, in seconds. A later look confirms the others.
+#: How often a cancel's confirmation is polled, and for how long, in seconds. A later check confirms the others.
 CONFIRM: dict[str, Any] = {"poll_interval": 2.0, "timeout": 20.0}
 
 #: Seconds until the next attempt, if a request failed or a cancel is not confirmed.
 ASKED_AGAIN_AFTER = (15.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 
-#: The most operations that one look reads with a request each, per account. A record can have thousands of names that
+#: The most operations that one check reads with a request each, per account. A record can have thousands of names that
 #: no list of Earth Engine contains.
 MOST_GETS = 500
 
@@ -43,7 +43,7 @@ _DEFAULT = dict.fromkeys(CONNECTION_FIELDS) | {"earth_engine_conn_id": EarthEngi
 class Unneeded:
     """The operations of a task instance that no task needs.
 
-    :param reason: Why, as the log shows it after the task's name.
+    :param reason: The reason, as the log shows it after the task's name.
     :param operations: Each operation's name with the account that cancels it; None for the default connection's.
     """
 
@@ -78,8 +78,8 @@ class Cancels:
     """Cancels operations, confirms the cancels, and tries again after a failed request.
 
     :param open_hook: Opens a hook with the `CONNECTION_FIELDS`.
-    :param audit: Writes operations that are about to be cancelled into Airflow's audit log; of each, the entry's
-        owner, its extra, and the task instance.
+    :param audit: Writes rows into Airflow's audit log before the operations are cancelled. Each row has the owner, the
+        extra, and the task instance.
     """
 
     log: Any
@@ -124,7 +124,7 @@ class Cancels:
         return name not in self._unfinished or self.now() >= self._unfinished[name].until
 
     def _cancel(self, account: _Account, of_name: dict[str, Unneeded]) -> tuple[set[str], set[str]]:
-        """Cancel the operations that still run; return the finished ones, and those that the next look has to read."""
+        """Cancel the operations that still run; return the finished ones, and those that the next check must read."""
         hook = self.open_hook(**account.parameters)
         may = {hook.account.default_project, account.parameters["project_id"]}
         names = [name for name in of_name if OperationName.parse(name).project in may]
@@ -203,7 +203,7 @@ class Cancels:
                 self.log.warning("Could not write these cancels to Airflow's audit log: %s", error)
 
     def _say(self, account: _Account, text: str) -> None:
-        """Write a warning into the log, once in a row."""
+        """Log a warning, unless it is the same as the account's last one."""
         if account.said != text:
             account.said = text
             self.log.warning("%s", text)

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from airflow_ee_provider.collector.look import Database, Seen
     from airflow_ee_provider.tracking.record import Record
 
-#: Seconds for which the collector still reads a run after its end, since a late answer is recorded after it.
+#: Seconds for which the collector still reads a run after its end, since a task can record a late start after it.
 LINGER = 600.0
 
-#: How far back the first look goes: an operation runs for ten days, and may wait before that.
+#: How far back the first check reads: an operation can run for ten days, and wait before that.
 FIRST_LOOK = timedelta(days=11)
 
-#: How many runs the first look reads at a time, and the seconds between two reads.
+#: How many runs the first check reads at a time, and the seconds between two reads.
 PORTION, PAUSE = 500, 0.1
 
-#: Seconds between two sweeps. A sweep finds runs that were started again and ended between two looks.
+#: Seconds between two sweeps. A sweep finds runs that were started again and ended between two checks.
 SWEEP = 300.0
 
 #: The allowed difference between the clocks of this machine and of the database.
@@ -38,9 +38,9 @@ CLOCKS_DIFFER = timedelta(minutes=5)
 
 @dataclass
 class Collector:
-    """Looks into the database repeatedly; each look does all that is due.
+    """Checks the database repeatedly. Each check does all work that is due.
 
-    :param grace: Seconds between the look that first finds that no task needs an operation, and its cancel. In that
+    :param grace: Seconds between the check that first finds that no task needs an operation, and its cancel. In that
         time the task's own process or trigger can cancel it.
     """
 
@@ -50,7 +50,7 @@ class Collector:
     grace: float = 30.0
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    #: Seconds that the database took for the last look.
+    #: Seconds that the last check took to read the database.
     took: float = 0.0
     memory: Memory = field(init=False)
     _runs: dict[int, float] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Collector:
         self.memory = Memory(self.database, self.log)
 
     def look(self) -> float | None:
-        """Look once, and return in how many seconds the next cancel is due, or None."""
+        """Check once; return the seconds until the next cancel is due, or None if there is none."""
         if self._newest is None:
             self._look_back()
         begun = self.now()
@@ -76,7 +76,7 @@ class Collector:
 
     def _look(self) -> None:
         before, newest = self._newest or (0, 0)
-        # The database assigns a run's number before the run is visible, so a run since the look before last may be new.
+        # The database assigns a run's number before the run is visible: a run since the check before last may be new.
         states = self.database.active_runs(before)
         active = {run for run, is_active in states.items() if is_active}
         named = {known.instance.key.run for known in self.memory} | self._active
@@ -109,9 +109,9 @@ class Collector:
         return set(self.database.changed_runs(since))
 
     def _see(self, seen: Seen, named: Collection[int], ended: float) -> None:
-        """Update what the collector remembers with what a look has found.
+        """Update the memory with the results of a check.
 
-        :param ended: The end, on the monotonic clock, of runs that no look has found before.
+        :param ended: The end, on the monotonic clock, of runs that no check has found before.
         """
         self.memory.update(seen, named)
         self._runs.update(dict.fromkeys(seen.active, self.now()))
@@ -121,7 +121,7 @@ class Collector:
     def _collect(self) -> float | None:
         """Cancel operations that no task has needed for `grace` seconds; return the seconds until the next is due."""
         found = [(known, self._unneeded(known)) for known in self.memory]
-        needed = self.memory.wanted() if any(one.operations for _, one in found) else set()
+        needed = self.memory.needed() if any(one.operations for _, one in found) else set()
         due: list[tuple[Known, Unneeded]] = []
         waits: list[float] = []
         for known, of_its_task in found:
@@ -152,7 +152,7 @@ class Collector:
         return Unneeded(known.instance, reason, tuple(operations))
 
     def _decided(self, known: Known) -> list[tuple[Record, Decision]]:
-        """Decide about each part; read the audit log if no look has found the task instance before it failed."""
+        """Decide about each part; read the audit log if no check has found the task instance before it failed."""
         decisions = known.decide()
         is_unclear = any(decision.verdict is Verdict.UNCLEAR for _, decision in decisions)
         if not is_unclear or known.instance.state != "failed" or known.has_asked_log:
@@ -169,7 +169,7 @@ class Collector:
         return Unneeded(unneeded.instance, unneeded.reason, kept)
 
     def _tell(self, known: Known, text: str) -> None:
-        """Log a line, once in a row."""
+        """Log a line, unless it is the same as the record's last one."""
         if self._told.get(id(known)) != text:
             self._told[id(known)] = text
             self.log.info("%s", text)

@@ -20,12 +20,12 @@ GONE = "gone"
 #: States of a task instance that no process runs.
 WAITS_WITHOUT_A_PROCESS = frozenset({"deferred", "up_for_retry", "up_for_reschedule"})
 
-#: States of one that Airflow has still to start.
+#: States of a task instance that Airflow has still to start.
 TO_BE_STARTED = frozenset({None, "scheduled", "queued", "restarting"})
 
 
 class Verdict(str, Enum):
-    """What is done about a record's operations now."""
+    """What the collector does now with a record's operations."""
 
     #: A task needs them, or will still record which ones it did not cancel.
     WANTED = "wanted"
@@ -39,7 +39,7 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Decision:
-    """A verdict, and the reason for it, as it stands in the log after the task's name."""
+    """A verdict and its reason, as the log shows it after the task's name."""
 
     verdict: Verdict
     reason: str
@@ -47,17 +47,17 @@ class Decision:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the rule knows of a record.
+    """All facts for a decision about a record.
 
-    :param task_state: of the task instance now; None is Airflow's own word for one that it has to schedule.
-    :param run_state: of its DAG run.
-    :param try_number: of the task instance's latest try.
-    :param max_tries: of the task instance now: a clear changes it.
-    :param run_started: when its run began: the clear of a finished run changes it.
-    :param record: the first part of what the task has recorded.
+    :param task_state: The task instance's present state; None if Airflow has still to schedule it, or `GONE`.
+    :param run_state: The present state of its DAG run.
+    :param try_number: The number of the task instance's latest try.
+    :param max_tries: The task instance's present ``max_tries``. A clear changes it.
+    :param run_started: When its run began. The clear of a finished run changes it.
+    :param record: A part of the task's record.
     :param settled_try: The try that has recorded that no operation needs a cancel.
     :param is_replaced: Whether the next try has begun and the record was deleted.
-    :param was_waiting: whether this try was seen in a state without a process last.
+    :param was_waiting: Whether this try was in a state without a process when a check last found it active.
     """
 
     task_state: str | None
@@ -72,19 +72,19 @@ class Facts:
 
     @property
     def is_active(self) -> bool:
-        """Whether Airflow still works on the task instance, or will."""
+        """Whether Airflow runs the task instance, or will run it."""
         return self.run_state in ACTIVE_RUN_STATES and (self.task_state is None or self.task_state in ACTIVE_STATES)
 
     @property
     def is_settled(self) -> bool:
-        """Whether a try has recorded that no operation needs a cancel; after a clear, that excludes earlier ones."""
+        """Whether a try has recorded that no operation needs a cancel. A try after a clear does not count."""
         recorded_by = self.record.try_number or self.try_number
         is_of_it = self.settled_try is not None and self.settled_try >= recorded_by
         return is_of_it and not (self.is_replaced and self.was_cleared)
 
     @property
     def was_cleared(self) -> bool:
-        """Whether the task, or its whole run, was cleared since it recorded."""
+        """Whether the task, or its whole run, was cleared since it recorded the operations."""
         record = self.record
         if record.max_tries is None:
             return False
@@ -95,7 +95,7 @@ class Facts:
 def decide(facts: Facts) -> Decision:
     """Return what to do with the operations of a record.
 
-    :param facts: What Airflow reports now.
+    :param facts: The facts that Airflow reports now.
     """
     record = facts.record
     if facts.is_settled:
@@ -120,7 +120,7 @@ def decide(facts: Facts) -> Decision:
 
 
 def _of_active(facts: Facts) -> Decision:
-    """Decide about a task that Airflow still works on."""
+    """Decide about a task that Airflow runs or will run."""
     if facts.is_replaced:
         if facts.was_cleared:
             return _if_allowed(facts, "was cleared, and its next try has begun", ("kill",))

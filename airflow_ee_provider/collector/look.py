@@ -1,6 +1,6 @@
-"""What the collector asks Airflow's database: which records of operations there are, and how their tasks are.
+"""Read the records of operations and the states of their tasks from Airflow's database, for the collector.
 
-Every look is bounded by runs: those that are active, and those that the collector names.
+A check reads only active runs, new runs, and the runs that the collector names.
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Instance:
-    """A task instance, as Airflow's database has it now, and when it has recorded; ``stored`` says in which table."""
+    """A task instance that has recorded operations, as it is in Airflow's database now.
+
+    :param recorded_at: When it recorded them; None if its record no longer exists.
+    :param settled_try: The try that has recorded that no operation needs a cancel.
+    :param stored: Whether the record is in the ``task_state_store``.
+    """
 
     key: Key
     dag_id: str
@@ -49,17 +54,17 @@ class Instance:
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """The task instance and its run, as a text."""
         index = "" if self.key.map_index < 0 else f"[{self.key.map_index}]"
         return f"{self.dag_id}.{self.key.task_id}{index} of {self.run_id}"
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one look has found.
+    """The results of one check.
 
-    :param active: the numbers of the runs that are active.
-    :param ended: the numbers of the others that were looked at.
+    :param active: The numbers of the active runs.
+    :param ended: The numbers of the other runs that the check has read.
     :param instances: Task instances that have recorded operations, some of which may need a cancel.
     """
 
@@ -71,7 +76,7 @@ class Seen:
 class Database:
     """Airflow's database, as the collector reads it.
 
-    :param connect: opens a connection of SQLAlchemy's.
+    :param connect: Opens a SQLAlchemy connection.
     """
 
     def __init__(self, connect: Callable[[], Any]) -> None:
@@ -79,12 +84,12 @@ class Database:
         self._tables = Tables()
         self._run = self._tables.run
         self._connection: Any = None
-        #: How many statements were sent so far.
+        #: The number of statements sent so far.
         self.statements = 0
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        """Ask all that is asked meanwhile over one connection."""
+        """Send all statements in this context over one connection."""
         with self._connect() as connection:
             self._connection = connection
             try:
@@ -100,9 +105,9 @@ class Database:
             return list(connection.execute(statement))
 
     def active_runs(self, newer_than: int) -> dict[int, bool]:
-        """Return the numbers of the runs that are active, or newer than one, each with whether it is active.
+        """Return the numbers of the runs that are active, or newer than a run, each with whether it is active.
 
-        :param newer_than: the number of a run.
+        :param newer_than: The number of the run.
         """
         from sqlalchemy import or_, select
 
@@ -111,14 +116,14 @@ class Database:
         return {row.id: word_of(row.state) in ACTIVE_RUN_STATES for row in self._ask(statement)}
 
     def look(self, newer_than: int, named: Collection[int] = ()) -> Seen:
-        """Read the runs that are active, those that are newer than one, and those that are named."""
+        """Read the active runs, the runs that are newer than a run, and the named runs."""
         from sqlalchemy import or_
 
         run = self._run.c
         return _together(self._look(or_(run.state.in_(ACTIVE_RUN_STATES), run.id > newer_than)), self.look_at(named))
 
     def look_at(self, runs: Collection[int]) -> Seen:
-        """Read only the runs that are named."""
+        """Read only the named runs."""
         seen = Seen(frozenset(), frozenset(), ())
         for some in portions(sorted(runs)):
             seen = _together(seen, self._look(self._run.c.id.in_(some)))
@@ -168,7 +173,7 @@ class Database:
         return found
 
     def records(self, instances: Iterable[Instance]) -> dict[Key, list[Record] | Exception]:
-        """Read the records of task instances, all their parts; or what keeps one from being read."""
+        """Return all parts of task instances' records; an exception in place of a record that cannot be read."""
         stored = {one.key: one.stored for one in instances}
         found: dict[Key, list[Record] | Exception] = {}
         for table in reversed(self._tables.records):
@@ -178,9 +183,9 @@ class Database:
         return {key: or_error(_checked, found.get(key, []), key) for key in stored}
 
     def was_ended_by_a_user(self, one: Instance) -> bool:
-        """Whether a task instance that has failed had no process when it did, as Airflow's audit log has it.
+        """Whether a failed task instance was marked by a user, or had no process, by the last event in the audit log.
 
-        Airflow logs what a user marks and, in later versions, each state that a task's process ends with.
+        Airflow logs each state that a user sets and, from 3.2 on, each state that a task's process reports.
         """
         if one.recorded_at is None:
             return False
@@ -190,18 +195,18 @@ class Database:
         return bool(rows) and rows[0].event != "running"
 
     def newest_run(self) -> int:
-        """Return the number of the newest run; 0 where there is none."""
+        """Return the number of the newest run; 0 if there is none."""
         from sqlalchemy import func, select
 
         [row] = self._ask(select(func.max(self._run.c.id)))
         return row[0] or 0
 
     def changed_runs(self, since: datetime, below: int | None = None, most: int = AT_A_TIME) -> list[int]:
-        """Return the numbers of the runs that have changed since then, the newest first.
+        """Return the numbers of the runs that have changed since a time, the newest first.
 
-        This reads the table of runs, and nothing else: ask it seldom.
+        This reads the whole table of runs, so call it seldom.
 
-        :param below: only those with a smaller number.
+        :param below: Return only runs with a smaller number.
         """
         from sqlalchemy import select
 
@@ -219,11 +224,11 @@ def _together(one: Seen, other: Seen) -> Seen:
 def _checked(read: list[Record] | Exception, key: Key) -> list[Record]:
     """Return the parts of a record.
 
-    :raises ValueError: if another task than the one under which it was found has written it.
+    :raises ValueError: If another task than that of the key has written it.
     """
     if isinstance(read, Exception):
         raise read
-    # The index of a loop's repetition, in Airflow 3.4, is not the map index that its task knows.
+    # In a loop of Airflow 3.4, the index is the number of the repetition, and the task itself records -1.
     indexes = {key.map_index} if key.region is None else {key.map_index, -1}
     if any(part.task_id != key.task_id or part.map_index not in indexes for part in read):
         raise ValueError("Another task has written this.")

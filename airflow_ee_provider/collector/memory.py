@@ -1,7 +1,7 @@
-"""The collector's memory between two looks: the records of task instances, and since when no task needs an operation.
+"""The collector's memory between two checks: the records of task instances, and since when no task needs an operation.
 
-Airflow deletes a try's record when the next try begins. So if a look does not find a record, the next step reads it
-once by its key.
+Airflow deletes a try's record when the next try begins. So if a check does not find a record, the memory reads its task
+instance by key.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Known:
-    """A record, and its task instance as the last look found it.
+    """A record, and its task instance as the last check found it.
 
-    :param was_waiting: Whether it was in a state without a process when a look last found it active.
+    :param was_waiting: Whether it was in a state without a process when a check last found it active.
     :param is_replaced: Whether the next try has begun.
     :param unneeded_since: By operation name, since when no task needs it, in seconds of the monotonic clock.
     :param dealt_with: The operations that need no further attempt.
@@ -97,9 +97,9 @@ class Memory:
         return len(self._present) + len(self._earlier)
 
     def update(self, seen: Seen, named: Collection[int] = ()) -> None:
-        """Update the memory with what a look has found: read new records, and check those that it did not find.
+        """Update the memory with the results of a check: read new records, and task instances that it did not find.
 
-        :param named: The runs that the look asked for. If the look did not find one of them, it was deleted.
+        :param named: The runs that the check asked for. If the check did not find one of them, it was deleted.
         """
         found = {one.key: one for one in seen.instances}
         records = self._database.records(one for one in seen.instances if self._is_news(one))
@@ -136,7 +136,7 @@ class Memory:
             del self._present[known.instance.key]
         self._earlier = [one for one in self._earlier if one is not known]
 
-    def wanted(self) -> set[str]:
+    def needed(self) -> set[str]:
         """Return the ids of operations that a task needs, may need, or has deliberately kept running."""
         return {
             id_of(name)
@@ -170,10 +170,10 @@ class Memory:
         self._present[instance.key] = now
 
     def _miss(self, known: Known, now: Instance | None) -> None:
-        """Update the memory with a record that a look no longer found."""
+        """Update the memory with a record that a check no longer found."""
         if now is None:
             known.see(replace(known.instance, state=GONE))
-        elif now.recorded_at == known.instance.recorded_at:  # Its task has settled it.
+        elif now.recorded_at == known.instance.recorded_at:  # No operation needs a cancel, as the task has recorded.
             self.drop(known)
         elif now.try_number > known.recorded_by:
             del self._present[known.instance.key]

@@ -1,7 +1,7 @@
-"""The statements with which the collector reads Airflow's tables.
+"""SQL statements with which the collector reads Airflow's tables.
 
-They read XComs by a unique key (the task instance's and the XCom's), never by their values or by a pattern; they begin
-with the runs, by outer joins, so that no planner begins with all XComs of a key.
+The statements read XComs by a unique key (the task instance's and the XCom's), never by a value or a pattern. They
+begin with the runs and use outer joins, so that no query planner begins with all XComs of a key.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-#: The event in Airflow's audit log where a user has given a task instance a state.
+#: The event in Airflow's audit log when a user sets a task instance's state.
 MARKED = "patch_task_instance"
 
 
 class Tables:
-    """Airflow's tables of runs, task instances, XComs and, from 3.3 on, of what tasks have stored.
+    """Airflow's tables of runs, task instances, XComs and, from 3.3 on, of the ``task_state_store``.
 
-    Each statement returns the same columns; a ``scope`` is a condition on the runs.
+    Each statement except `of_events` returns the same columns. A ``scope`` is a condition on runs or task instances.
     """
 
     def __init__(self) -> None:
@@ -35,24 +35,24 @@ class Tables:
         self._xcoms = [one.table for one in self.records if not one.stored]
 
     def of_look(self, scope: Any) -> list[Any]:
-        """Return the statements of the look, one for each table of records, in their order."""
+        """Return the statements of a check, one for each table of records, in the order of the tables."""
         return [(self._of_stored if one.stored else self._of_xcoms)(one.table, scope) for one in self.records]
 
     def _of_xcoms(self, table: Any, scope: Any) -> Any:
-        """Return the statement with a row for each run, and for each record that its task has not settled."""
+        """Return the statement with a row for each record that is not settled, and for each run without one."""
         from sqlalchemy import and_, or_, select
 
         run, task, record = self.run, self.task, table.alias("record")
         run_id = record.c.get("dag_run_id")
         joined, settled = self._with(record.join(task, is_of_task(record.c, task.c)), SETTLED_KEY, run_id)
-        is_open = or_(settled.key.is_(None), task.c.try_number > 1)  # Of which try it is, its value says.
+        is_open = or_(settled.key.is_(None), task.c.try_number > 1)  # `Instance.is_settled` checks the try.
         is_in_run = [is_of_run(task.c, run.c)] if run_id is None else [run_id == run.c.id, *is_latest(task.c)]
         is_record = and_(*is_in_run, record.c.key == OPERATIONS_KEY, is_open)
         columns = self._columns(record.c.timestamp, settled.value)
         return select(*columns).select_from(run.outerjoin(joined, is_record)).where(scope)
 
     def _of_stored(self, table: Any, scope: Any) -> Any:
-        """Return the statement about what only Airflow's task_state_store has: the record of an earlier try."""
+        """Return the statement for the records that only the ``task_state_store`` has: those of earlier tries."""
         from sqlalchemy import and_, or_, select
 
         run, task, store = self.run, self.task, table.alias("stored")
@@ -65,7 +65,7 @@ class Tables:
         return select(*columns).select_from(joined).where(and_(scope, is_open))
 
     def of_instances(self, scope: Any) -> Any:
-        """Return the statement about task instances, whether or not they have a record."""
+        """Return the statement for task instances, whether or not they have a record."""
         from sqlalchemy import select
 
         joined = self.run.join(self.task, is_of_run(self.task.c, self.run.c))
@@ -74,7 +74,7 @@ class Tables:
         return select(*self._columns(record.timestamp, settled.value)).select_from(joined).where(scope)
 
     def _with(self, joined: Any, key: str, run_id: Any) -> tuple[Any, Any]:
-        """Outer-join the XComs under a key; return that, and their columns."""
+        """Outer-join the XComs with a key; return the join and the XComs' columns."""
         from sqlalchemy import and_, func
 
         tables = [table.alias() for table in self._xcoms]
@@ -85,17 +85,17 @@ class Tables:
         return joined, SimpleNamespace(**firsts)
 
     def of_events(self, instance: dict[str, Any], since: datetime, states: Iterable[str]) -> Any:
-        """Return the statement about the last event of a task instance in the audit log: a state, or a user's mark.
+        """Return the statement for a task instance's last event in the audit log: one of some states, or a user's mark.
 
         :param instance: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
-        :param states: those that a task's process logs, from Airflow 3.2 on.
+        :param states: The states. A task's process logs its states from Airflow 3.2 on.
         """
         from sqlalchemy import and_, or_, select
 
         log, map_index = self.log.c, instance["map_index"]
         is_its_own = [getattr(log, name) == instance[name] for name in ("dag_id", "run_id", "task_id")]
         is_state = and_(log.event.in_(sorted(states)), log.map_index == map_index)
-        is_mark = and_(log.event == MARKED, log.extra.contains("new_state"))  # It does not say which map index.
+        is_mark = and_(log.event == MARKED, log.extra.contains("new_state"))  # The event does not have the map index.
         is_event = or_(is_state, is_mark) if map_index < 0 else is_state
         return select(log.event).where(*is_its_own, log.dttm >= since, is_event).order_by(log.id.desc()).limit(1)
 

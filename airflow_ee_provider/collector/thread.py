@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The key of a Variable in which a task remembers its operations.
+#: The key of a Variable in which a task stores data for its next try.
 _KEY = re.compile(
     rf"(?P<prefix>{re.escape(PREFIX)}[0-9a-f]{{32}}\.)(?:{re.escape(OPERATIONS_KEY)}(?:_\d+)?|{STARTED_KEY})"
 )
@@ -36,16 +36,16 @@ _KEY = re.compile(
 #: How many Variables one statement deletes.
 PORTION = 500
 
-#: Seconds between two looks; the most, if each takes long; and between two checks whether this job has to collect.
+#: Seconds between two checks; their maximum, if checks take long; between two tests whether this job has to collect.
 INTERVAL, LONGEST_INTERVAL, STANDBY_INTERVAL = 15.0, 300.0, 30.0
 
 #: The job in whose process the collector runs, and the job that runs it if there is no triggerer.
 TRIGGERER, SCHEDULER = "TriggererJob", "SchedulerJob"
 
-#: The largest share of the time that looks may take.
+#: The largest share of the time that checks may take.
 MOST_OF_THE_TIME = 0.05
 
-#: Seconds after which the Variables of tasks that have ended are deleted.
+#: Seconds between two deletions of the Variables of ended tasks.
 CLEANED_EVERY = 600.0
 
 #: Seconds after which a job without a heartbeat counts as gone.
@@ -53,7 +53,7 @@ HEARTBEAT_WITHIN = 60.0
 
 
 def run(job_id: int, job_type: str, grace: float) -> None:
-    """Look repeatedly, without end. Errors are logged, not raised."""
+    """Check the database repeatedly, without end. Errors are logged, not raised."""
     collector: Collector | None = None
     engine: Any = None
     said, cleaned = "", -CLEANED_EVERY
@@ -73,7 +73,7 @@ def run(job_id: int, job_type: str, grace: float) -> None:
                     cleaned = time.monotonic()
                 pause = max(1.0, min(INTERVAL, INTERVAL if due is None else due), collector.took / MOST_OF_THE_TIME)
             said = ""
-        except Exception as error:  # noqa: BLE001 (the database cannot be reached: the next look tries again)
+        except Exception as error:  # noqa: BLE001 (the database cannot be reached: the next check tries again)
             if said != (text := f"{type(error).__name__}: {error}"):
                 said = text
                 log.warning("Could not look for operations that no task needs; trying again later: %s", text)
@@ -114,9 +114,10 @@ def make_collector(engine: Any, grace: float) -> Collector:
 
 
 def delete_unneeded(engine: Any) -> int:
-    """Delete the Variables of tasks that have ended, or are gone; return how many. Before Airflow 3.3, tasks have some.
+    """Delete the Variables of tasks that have ended or no longer exist; return their number.
 
-    They are listed first: those of a task that begins meanwhile stay. Where there are none, that is one statement.
+    Tasks write Variables before Airflow 3.3. This lists the Variables before the active tasks, so that it does not
+    delete those of a task that begins in between. If there are no Variables, it sends only one statement.
     """
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance

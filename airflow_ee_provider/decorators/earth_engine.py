@@ -125,9 +125,10 @@ def _earth_engine_task(python_callable: Callable[..., Any] | None = None, **kwar
         exports first. By default the same as ``cancel_on_failure`` (templated).
     :param ignore_refused_starts: Do not fail the task for a start that the function made itself and Earth Engine
         refused: the function handles it (templated).
-    :param batch_starts: Start what the function starts itself in parallel once it returns, as what it returns: within
-        ``max_active_operations``, up to 32 at once. An ``ee.batch.Task`` has no id until then. If the function reads an
-        id or a status, or lists operations, it waits until all that it has started so far is started (templated).
+    :param batch_starts: Send the function's starts (``task.start()``) in parallel after it has returned, like those of
+        the exports that it returns: within ``max_active_operations``, up to 32 at once. An ``ee.batch.Task`` has no id
+        until then. If the function reads an id or a status, or lists operations, it waits until all its operations so
+        far are started (templated).
     :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
     :param kwargs: The parameters of all Airflow tasks, for example ``retries``.
     :raises AirflowFailException: If a retry cannot succeed: an export failed or is invalid, or the function returned a

@@ -1,5 +1,5 @@
 """Earth Engine's long-running operations, without Airflow; docs/architecture.md is the map.
 
-The modules here are the model: what an operation is, who asks, what goes wrong. ``flows`` says what is asked and what
-an answer means, and does no I/O; ``client`` carries that out; ``ee_session`` lends the official client to a function.
+``model`` defines operations and errors. ``auth`` loads credentials. ``protocol`` defines requests and interprets
+responses, without I/O; ``transport`` sends the requests. ``ee_client`` provides the official client to a function.
 """

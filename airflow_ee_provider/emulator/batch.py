@@ -1,6 +1,6 @@
 """Several requests in one, as the JavaScript client sends them: ``POST /batch`` with multipart/mixed.
 
-Each part is a request of its own to this server, so that faults, limits and the journal know it.
+The server sends each part to itself as a separate request, so that faults, limits and the journal apply to it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REQUEST = re.compile(r"(?P<method>[A-Z]+) (?P<path>/[^\s]*) HTTP/1\.1")
 async def answer_batch(request: web.Request) -> web.Response:
     """Answer each part, in the same order.
 
-    :raises ApiError: INVALID_ARGUMENT, if a part is no request.
+    :raises ApiError: INVALID_ARGUMENT, if the batch or a part of it is not valid.
     """
     boundary = request.content_type == CONTENT_TYPE and re.search(
         r'boundary="?([^";]+)', request.headers["Content-Type"]

@@ -1,6 +1,6 @@
 """The description of the API that the official client reads when it starts.
 
-Its methods are those that the client calls; a test compares. Each has its page below
+It has the methods that the client calls; a test compares them. Each has its page below
 https://developers.google.com/earth-engine/reference/rest/v1.
 """
 
@@ -66,7 +66,7 @@ _IN_PATH = re.compile(r"\{(?P<name>\w+)(?:=(?P<template>[^}]+))?\}")
 
 
 def discovery_document(origin: str) -> dict[str, Any]:
-    """Return the API's description, at this server and of the version that the client uses."""
+    """Return the API's description, with this server's address, in the version that the client uses."""
     api: dict[str, Any] = {}
     for line in METHODS.strip().splitlines():
         name, http_method, path, *query = line.split()
@@ -87,7 +87,7 @@ def discovery_document(origin: str) -> dict[str, Any]:
         "servicePath": "",
         "batchPath": "batch",
         "parameters": {common: {"type": "string", "location": "query"} for common in _COMMON},
-        # The client reads no more of an answer than whether it can have a next page.
+        # Of a response's schema, the client only reads whether there can be a next page.
         "schemas": {
             "Any": {"id": "Any", "type": "object"},
             "Page": {"id": "Page", "type": "object", "properties": {"nextPageToken": {"type": "string"}}},

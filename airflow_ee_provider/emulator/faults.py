@@ -1,4 +1,4 @@
-"""Faults that a test can order: the errors of the real service, and broken answers."""
+"""Faults for tests: the errors of the real service, and broken responses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HTTP_STATUS = {
 
 
 class ApiError(Exception):
-    """An error that the emulator answers as a google.rpc.Status."""
+    """An error that the emulator returns as a google.rpc.Status."""
 
     def __init__(self, status: str, message: str, reason: str = "") -> None:
         super().__init__(message)
@@ -35,18 +35,18 @@ class ApiError(Exception):
 
     @property
     def http_status(self) -> int:
-        """The answer's HTTP status code."""
+        """The response's HTTP status code."""
         return HTTP_STATUS[self.status]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the body of the answer."""
+        """Return the body of the response."""
         error: dict[str, Any] = {"code": self.http_status, "message": self.message, "status": self.status}
         if self.reason:
             error["details"] = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": self.reason}]
         return {"error": error}
 
 
-#: Errors that users meet, by the name with which a test orders them.
+#: Errors of the real service, by their names for tests.
 ERRORS = {
     "not_registered": ApiError(
         "PERMISSION_DENIED",
@@ -92,8 +92,8 @@ ERRORS = {
     "unimplemented": ApiError("UNIMPLEMENTED", "Operation is not implemented, or supported, or enabled."),
 }
 
-#: How an answer can be broken: the connection is reset before or after the service acted; the answer is late or cannot
-#: be read; or the page of a list contains its operations twice, or none, or has itself as the next page.
+#: How a response can be broken: the connection is reset before or after the service acted; the response is late or
+#: cannot be read; or the page of a list contains its operations twice, or none, or has itself as the next page.
 BROKEN_RESPONSES = (
     "reset",
     "reset_after",
@@ -120,13 +120,13 @@ MALFORMED_OPERATION = {
 
 @dataclass
 class Fault:
-    """An error or a broken answer for the requests that match.
+    """An error or a broken response for the requests that match.
 
     :param what: A name in `ERRORS`, or one of `BROKEN_RESPONSES`.
     :param times: How many requests get the fault; None for all.
     :param method: The request's HTTP method, or ``*`` for all.
     :param path: The request's path without the version, as a glob: ``projects/earth-demo/operations/*:cancel``.
-    :param headers: Headers to add to the answer, for example ``{"Retry-After": "2"}``.
+    :param headers: Headers to add to the response, for example ``{"Retry-After": "2"}``.
     :param seconds: How long a ``delay`` takes, in seconds.
     :param probability: The probability, from 0 to 1, that a matching request gets the fault.
     :raises TypeError: If a string parameter is not a string of one line.

@@ -1,4 +1,4 @@
-"""Who may drive the emulator: programs on this machine, and no web page that happens to be open on it."""
+"""Access to the emulator: programs may use it, but a web page that is open in a browser may not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what a browser sends for a page from elsewhere: by its Origin, its Host, or its kind of content."""
+    """Refuse the requests of web pages from another origin, by their Origin, Host or content type."""
     if problem := _problem(request):
         return web.json_response(ApiError("PERMISSION_DENIED", problem).as_json(), status=403)
     return await handler(request)
@@ -29,7 +29,7 @@ def _problem(request: web.Request) -> str:
     name = request.transport.get_extra_info("sockname") if request.transport else None
     if name and _is_loopback(name[0]) and not _is_loopback(_host(request)):
         return "The emulator is asked for by another name than this machine's."
-    # A page cannot send it elsewhere unasked either: it is none of a form's kinds of content.
+    # A page of another origin cannot send these content types without a preflight request.
     expected = BATCH if request.path == "/batch" else "application/json"
     if request.can_read_body and request.content_type != expected:
         return f"The emulator reads {expected} only."

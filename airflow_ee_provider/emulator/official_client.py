@@ -1,4 +1,4 @@
-"""The list of the functions that expressions can call: the official client reads it, and ships one in its own wheel."""
+"""The list of the functions that expressions can call. The official client reads it, and has a copy in its wheel."""
 
 from __future__ import annotations
 

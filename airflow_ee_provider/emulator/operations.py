@@ -74,7 +74,7 @@ class Behaviour:
     attempt: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse values from which no valid answer can be made."""
+        """Refuse values that would lead to an invalid response."""
         for name in ("pending_seconds", "run_seconds", "cancel_seconds", "eecu_seconds", "attempt"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _CENTURY:
@@ -182,7 +182,7 @@ class EmulatedOperation:
 
 
 def _unwrapped(value: Any, default: int) -> Any:
-    """Return a number that the official client sends as ``{"value": …}``, and the API's reference has as a number."""
+    """Return a number. The official client sends it as ``{"value": …}``; in the API's reference, it is a number."""
     value = value.get("value") if isinstance(value, Mapping) else value
     return default if value is None else value
 

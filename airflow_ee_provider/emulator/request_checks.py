@@ -1,4 +1,4 @@
-"""What Earth Engine's documents exclude in a request that starts an operation: `CHECKS`, and how the API refuses it."""
+"""Checks of requests that start operations: the rules in Earth Engine's documents, and the API's errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EXPORT = _REFERENCE + "projects.image/export"
 
 #: Fields that each export request has.
 _COMMON = ("expression", "description", "requestId", "workloadTag", "priority")
-#: Which the official client sends and the documents do not show.
+#: Fields that the official client sends, although the documents do not mention them.
 _INTERNAL = ("maxWorkers",)
 
 #: The fields of a request besides `_COMMON`, by its kind; exactly one of those that end in ExportOptions is set.
@@ -37,7 +37,7 @@ FIELDS = {
     "table:import": ("tableManifest", "description", "overwrite", "requestId", "mode"),
 }
 
-#: The destinations that each export option knows, and the field that each of them needs.
+#: The destinations of each export option, and the field that each destination needs.
 _DESTINATIONS = {
     "fileExportOptions": {"driveDestination": "", "cloudStorageDestination": "bucket"},
     "tileExportOptions": {"cloudStorageDestination": "bucket"},
@@ -55,12 +55,12 @@ _HIGHEST_PRIORITY = 9999
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that is checked.
+    """A check of a request.
 
-    :param field: of the request.
-    :param rule: what is right.
-    :param source: the page with the rule.
-    :param problem: says what is wrong with a request of a kind; empty if nothing is.
+    :param field: The request's field.
+    :param rule: The valid values.
+    :param source: The page with the rule.
+    :param problem: Returns the error for a request of a kind; empty if the request is valid.
     """
 
     field: str
@@ -70,9 +70,9 @@ class Check:
 
 
 def check_request(kind: str, request: Mapping[str, Any]) -> None:
-    """Refuse a request as Earth Engine does.
+    """Refuse an invalid request as Earth Engine does.
 
-    :param kind: a key of `FIELDS`.
+    :param kind: A key of `FIELDS`.
     :raises ApiError: INVALID_ARGUMENT, for the first of `CHECKS` that fails.
     """
     for check in CHECKS:
@@ -183,7 +183,7 @@ CHECKS = (
     Check(
         "description",
         f"at most {_LONGEST_DESCRIPTION} characters",
-        "https://github.com/nasaharvest/cropharvest/pull/60",  # As users report it; no page says it.
+        "https://github.com/nasaharvest/cropharvest/pull/60",  # Users report it; no page documents it.
         _description,
     ),
     Check("maxPixels", "an integer above 0", _EXPORT, _integer("maxPixels", "Int64Value", 1, 2**63 - 1)),

@@ -1,4 +1,4 @@
-"""Running the emulator: in a thread of this process, for tests and the demo."""
+"""Runs the emulator in a thread of this process."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Emulator:
-    """An emulator in a thread of its own; a context manager.
+    """An emulator in its own thread. It is a context manager.
 
-    :param service: what it serves; a new one by default.
-    :param host: the address to listen at.
-    :param port: 0 for one that is free.
+    :param service: The service that it serves; a new one by default.
+    :param host: The address to listen at.
+    :param port: The port to listen at; 0 for a free one.
     """
 
     def __init__(self, service: Service | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -33,12 +33,12 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """Where it answers, for example ``http://127.0.0.1:8085``."""
+        """The emulator's address, for example ``http://127.0.0.1:8085``."""
         host, port = self._runner.addresses[0][:2]
         return f"http://{host}:{port}"
 
     def airflow_connection(self, project: str = "earth-demo") -> str:
-        """Return an Airflow connection to it, as JSON for ``AIRFLOW_CONN_EARTH_ENGINE_DEFAULT``."""
+        """Return an Airflow connection to the emulator, as JSON for ``AIRFLOW_CONN_EARTH_ENGINE_DEFAULT``."""
         extra = {"project": project, "is_anonymous": True}
         return json.dumps({"conn_type": "earth_engine", "host": self.url, "extra": extra})
 
@@ -63,7 +63,7 @@ class Emulator:
 
     async def _stop(self) -> None:
         await self._runner.cleanup()
-        # What still answers, slowly, is not waited for.
+        # Do not wait for requests that are still running.
         unfinished = asyncio.all_tasks() - {asyncio.current_task()}
         for task in unfinished:
             task.cancel()

@@ -1,4 +1,4 @@
-"""The emulator's HTTP: Earth Engine's paths below ``/v1`` and its siblings, and its own below ``/emulator``."""
+"""The emulator's HTTP server: Earth Engine's paths below ``/v1``, ``/v1beta`` and ``/v1alpha``, and ``/emulator``."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def make_app(service: Service) -> web.Application:
 
 
 class _Api:
-    """The handlers: each calls the service's method of the same name."""
+    """The handlers of the requests. They call the service."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -86,7 +86,7 @@ class _Api:
         return web.json_response(self._service.cancel(request.match_info["name"]))
 
     async def wait(self, request: web.Request) -> web.Response:
-        """May answer before the end, as the real one may: after a second at the latest."""
+        """Return the operation when it has ended, or after a second. The real API may also respond before the end."""
         operation = self._service.get(request.match_info["name"])
         for _ in range(10):
             if operation.get("done"):
@@ -133,7 +133,7 @@ class _Api:
 
 
 def _journal(service: Service) -> Any:
-    """Write every request to Earth Engine down, and let the faults befall it."""
+    """Return a middleware that records each request to Earth Engine and applies the faults."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -154,7 +154,7 @@ def _journal(service: Service) -> Any:
             body=_readable(body),
         )
         if response is None:
-            # The peer sees a reset connection, and cannot know whether the service has acted.
+            # The client sees a reset connection, and cannot know whether the service has acted.
             if request.transport:
                 request.transport.abort()
             return web.Response()
@@ -166,7 +166,7 @@ def _journal(service: Service) -> Any:
 async def _admit(
     service: Service, request: web.Request, handler: Handler, fault: Fault | None
 ) -> web.StreamResponse | None:
-    """Refuse the request if it is one too many; otherwise answer, in the time that this takes."""
+    """Refuse the request if it is above a limit; otherwise respond, after the latency."""
     try:
         with service.gate.admitted():
             if service.gate.limits.latency:
@@ -177,7 +177,7 @@ async def _admit(
 
 
 async def _answer(request: web.Request, handler: Handler, fault: Fault | None) -> web.StreamResponse | None:
-    """Answer as the fault has it; None where the connection is to be reset."""
+    """Respond with the fault; return None to reset the connection."""
     if fault is None:
         return await _guarded(request, handler)
     what = fault.what
@@ -198,7 +198,7 @@ async def _answer(request: web.Request, handler: Handler, fault: Fault | None) -
 
 
 def _broken(what: str, body: bytes) -> bytes:
-    """Return an answer's body as the fault has it."""
+    """Return a response's body, broken by the fault."""
     if what == "empty":
         return b""
     if what == "truncated":
@@ -219,7 +219,7 @@ def _broken(what: str, body: bytes) -> bytes:
 
 
 async def _guarded(request: web.Request, handler: Handler) -> web.Response:
-    """Answer with the API's JSON, also for an error."""
+    """Respond with the API's JSON, also for an error."""
     try:
         response = await handler(request)
     except ApiError as error:

@@ -1,4 +1,4 @@
-"""The emulated service: its operations, and what each method of the API does to them. No I/O."""
+"""The emulated service: its operations, and the methods of the API. No I/O."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _LEGACY = "projects/earthengine-legacy/operations/"
 
 
 class Service:
-    """Operations of any project, kept in memory; safe to be used from several threads.
+    """The operations of all projects, in memory. Several threads can use it.
 
-    :param behaviour: what an operation does unless `behave` says something else for its description.
-    :param queue_limit: operations of a project that may be waiting or running.
-    :param limits: how many requests it stands; by default any number.
-    :param fraction_digits: after the second in the timestamps of one operation after another: 0 to 9.
+    :param behaviour: How an operation runs, unless `behave` has set another behaviour for its description.
+    :param queue_limit: The most operations of a project that may be pending or running.
+    :param limits: The limits for requests; none by default.
+    :param fraction_digits: Digits after the second in timestamps, 0 to 9. New operations use these numbers in turn.
     """
 
     def __init__(
@@ -54,17 +54,17 @@ class Service:
         self._answers: list[tuple[str, str, Any]] = []
         #: Requests, such as ``POST projects/p/value:compute``, to which no answer was defined.
         self.unanswered: list[str] = []
-        #: By project, what has not ended when it was looked last.
+        #: By project, the operations that had not ended at the last check.
         self._waiting: dict[str, list[EmulatedOperation]] = {}
         self._started: dict[tuple[str, str], tuple[str, str]] = {}
         self._random = random.Random()
         self._lock = threading.RLock()
 
     def behave(self, description: str = "*", **behaviour: Any) -> None:
-        """Let new operations whose description matches a glob behave so; the latest rule that matches counts.
+        """Set the behaviour of new operations whose description matches a glob; the latest rule that matches applies.
 
-        :param description: a glob.
-        :param behaviour: fields of `Behaviour`; the others stay at the service's default.
+        :param description: The glob.
+        :param behaviour: Fields of `Behaviour`; the others keep the service's default.
         """
         if not isinstance(description, str):
             raise TypeError(f"description is {description!r} and has to be a string.")
@@ -72,17 +72,17 @@ class Service:
             self._behaviours.insert(0, (description, replace(self.behaviour, **behaviour)))
 
     def fail(self, what: str, **fault: Any) -> None:
-        """Let requests go wrong: the fields of a `Fault`."""
+        """Add a fault for requests. The arguments are the fields of a `Fault`."""
         with self._lock:
             self.faults.append(Fault(what, **fault))
 
     def answer(self, path: str, answer: Any, method: str = "*") -> None:
-        """Let requests for what is not an operation be answered: values, assets, maps; the latest that matches counts.
+        """Define the answer to requests for values, assets, maps and so on; the latest one that matches applies.
 
-        :param path: of the request, without the version, as a glob: ``projects/*/value:compute``.
-        :param answer: the answer's JSON, or its bytes, or a function that makes it of the request's JSON (None for one
-            without a body). What ``getInfo()`` returns is ``{"result": …}`` as an answer to ``value:compute``.
-        :param method: of the request, as a glob.
+        :param path: The request's path without the version, as a glob: ``projects/*/value:compute``.
+        :param answer: The answer's JSON, or its bytes, or a function that returns either for the request's JSON (None
+            without a body). For ``getInfo()``, define ``{"result": …}`` as the answer to ``value:compute``.
+        :param method: The request's HTTP method, as a glob.
         """
         with self._lock:
             self._answers.insert(0, (method.upper(), path, answer))
@@ -92,9 +92,9 @@ class Service:
         return self._defined(method, path) is not None
 
     def anything_else(self, method: str, path: str, body: Any) -> Any:
-        """Answer what is no operation's business, as a test has defined.
+        """Return the defined answer to a request that is not about operations.
 
-        :raises ApiError: if none has: with a status that no client repeats, and what helps first.
+        :raises ApiError: If no answer is defined. No client retries its status, and its message begins with the remedy.
         """
         defined = self._defined(method, path)
         if defined is None:
@@ -113,7 +113,7 @@ class Service:
             return next(((a,) for m, p, a in self._answers if fnmatchcase(method, m) and fnmatchcase(path, p)), None)
 
     def fault_for(self, method: str, path: str) -> Fault | None:
-        """Take the fault that this request meets."""
+        """Return the fault that this request gets; None if there is none."""
         with self._lock:
             return next((fault for fault in self.faults if fault.meets(method, path)), None)
 
@@ -132,7 +132,7 @@ class Service:
     def add(self, description: str = "", project: str = "earth-demo", kind: str = "image", **behaviour: Any) -> str:
         """Add an operation, as another user of the project would, and return its name.
 
-        :raises ValueError: if it cannot be one.
+        :raises ValueError: If an argument is not valid.
         """
         if not isinstance(description, str) or not _PROJECT.fullmatch(str(project)) or kind not in TYPES:
             raise ValueError(
@@ -142,7 +142,7 @@ class Service:
             return self._create(project, kind, {"description": description}, behaviour).name
 
     def finish(self, name: str, outcome: str = "SUCCEEDED") -> None:
-        """Let an operation end now."""
+        """End an operation now."""
         with self._lock:
             operation = self.operations[name]
             run_seconds = max(0.0, self.clock.now() - operation.started)
@@ -155,7 +155,7 @@ class Service:
         return operation.as_json(self.clock.now())
 
     def list(self, project: str, page_size: int, page_token: str) -> dict[str, Any]:
-        """``operations.list``, newest first; an empty object where there is nothing."""
+        """``operations.list``, newest first; an empty object if there are no operations."""
         with self._lock:
             mine = [o for o in reversed(self.operations.values()) if o.name.startswith(f"projects/{project}/")]
         start = int(page_token) if page_token.isdigit() else 0
@@ -179,7 +179,7 @@ class Service:
         return {}
 
     def delete(self, name: str) -> dict[str, Any]:
-        """``operations.delete``: forget the operation."""
+        """``operations.delete``: delete the operation."""
         with self._lock:
             del self.operations[self._find(name).name]
         return {}
@@ -208,7 +208,7 @@ class Service:
 
     def _check_queue(self, project: str) -> None:
         waiting = self._waiting.setdefault(project, [])
-        if len(waiting) >= self.queue_limit:  # Only then is it looked which of them have ended.
+        if len(waiting) >= self.queue_limit:  # Only a full queue is cleared of ended operations.
             now = self.clock.now()
             waiting[:] = [operation for operation in waiting if not operation.done(now)]
         if len(waiting) >= self.queue_limit:
@@ -233,7 +233,7 @@ class Service:
     def _find(self, name: str) -> EmulatedOperation:
         if operation := self.operations.get(name):
             return operation
-        if name.startswith(_LEGACY):  # Where the JavaScript client looks for a bare id, of whichever project.
+        if name.startswith(_LEGACY):  # The JavaScript client reads a bare id of any project here.
             operation_id = name.removeprefix(_LEGACY)
             if found := [
                 one for one in self.operations.values() if one.name.partition("/operations/")[2] == operation_id

@@ -1,1 +1,1 @@
-"""Starts exports for a task: side by side, within a limit of active ones, and again after a transient failure."""
+"""Starts exports for a task: in parallel, within a limit of active exports, and again after a transient failure."""

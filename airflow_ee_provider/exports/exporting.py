@@ -53,9 +53,9 @@ class ExportingOperator(ExportParameters):
     def start_and_wait(self, context: Context, make_exports: Callable[[Starter], Made | Sequence[Wanted]]) -> Any:
         """Start the exports, continue with the last try's operations, wait, and return the function's value.
 
-        :param make_exports: Returns its value with the operations in it, or only operations, whose list is then the
-            value. It can start some of them at once with the `Starter` that it gets. It is called once in a try, or not
-            at all if the last try has started everything.
+        :param make_exports: Returns a `Made`, or a list of operations, which is then the value. It can start operations
+            at once with the `Starter` that is passed to it. It is called once in a try, or not at all if the last try
+            has started all operations.
         """
         with self.owned(context):
             asked = self.begin(context)
@@ -71,14 +71,14 @@ class ExportingOperator(ExportParameters):
             return self.carry_out(context, asked)
 
     def begin(self, context: Context) -> Asked | None:
-        """Continue with the last try's operations; return what that try asked for, if all of it is started."""
+        """Continue with the last try's operations; return that try's `Asked` if all its operations are started."""
         with airflow_errors():
             self.hook.preload()
             left = left_by_the_last_try(context)
             self.operation_names = names_in(left)  # A kill may come before Earth Engine answers.
             how = "cancel" if self.cancel_on_kill else "ignore"
             self.operation_names, asked = resume_started(context, self.hook, left, on_clear=how)
-        self.ending.end_if_told()
+        self.ending.end_if_killed()
         return asked
 
     def new_starter(self, context: Context, asked: Asked | None = None) -> Starter:
@@ -95,7 +95,7 @@ class ExportingOperator(ExportParameters):
             workload_tag=workload_tag_of(context["ti"].dag_id) if self.workload_tag is None else self.workload_tag,
             priority=self.priority,
         )
-        self.ending.end_if_told()
+        self.ending.end_if_killed()
         return self._starter
 
     def start_registered(self, starter: Starter) -> Callable[[], None] | None:
@@ -179,7 +179,7 @@ class ExportingOperator(ExportParameters):
         return [operation.as_dict() for operation in found]
 
     def _are_to_restart(self, context: Context, operations: list[OperationDict], asked: Asked) -> bool:
-        """Whether some have failed and are restarted. If so, `_start_all` treats them as not started."""
+        """Whether failed operations are to be restarted. If so, `_start_all` treats them as not started."""
         if again := failed_to_restart(context, operations, self.max_restarts, asked.starts):
             self.log.warning("Restarting after transient failures: %s.", abbreviated(again))
             self._restarted = set(again)
@@ -209,11 +209,11 @@ class ExportingOperator(ExportParameters):
             raise AirflowException(f"{self.task_id} was killed; remaining exports were not started.")
 
     def _is_kept(self, context: Context, asked: Asked, needed: list[Start], parameter: str) -> bool:
-        """Store what this try asked for, and return whether another process can continue with it and start the rest."""
+        """Store this try's `Asked`; return whether another process can continue with it and start the rest."""
         return keep(context, asked, asked.starts if self.max_restarts else needed, self.log, parameter)
 
     def _kept(self, context: Context) -> Asked:
-        """Return what another process of this try has asked for."""
+        """Return the `Asked` that another process of this try has stored."""
         asked = kept(context, {} if self.max_restarts else started_by_task(context))
         self.new_starter(context, asked)
         self.operation_names = asked.names(started_by_task(context))
@@ -241,7 +241,7 @@ class ExportingOperator(ExportParameters):
 
     @contextmanager
     def owned(self, context: Context) -> Iterator[None]:
-        """Handle a kill, a timeout or an interrupt. Airflow decides by the exception, so it stays as it is."""
+        """Handle a kill, a timeout or an interrupt, and raise the same exception again: Airflow decides by it."""
         try:
             with cancelling_on_ctrl_c(self.ending):
                 yield

@@ -64,7 +64,7 @@ class ExportParameters(OwningTask, BaseOperator):
         exports first. By default the same as ``cancel_on_failure`` (templated).
     :param ignore_refused_starts: Do not fail the task for a start that the function made itself and Earth Engine
         refused: the function handles it (templated).
-    :param batch_starts: Start what the function starts itself in parallel once it returns, not one by one (templated).
+    :param batch_starts: Send the function's starts in parallel after it has returned, not one by one (templated).
     :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
     """
 

@@ -1,6 +1,6 @@
 """Start as many of a task's exports as Earth Engine has room for.
 
-`next_step` is the decision, a pure function: how many are started now, and what is awaited before more are.
+`next_step` decides how many exports to start now, and how long to wait before the next start. It is a pure function.
 """
 
 from __future__ import annotations
@@ -20,28 +20,29 @@ if TYPE_CHECKING:
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
 
-#: The share of a task's operations that has to end before more are started, each time in a new process.
+#: The share of a task's running operations that must end before it starts more. A deferred task starts them in a new
+#: process each time.
 REFILL_FRACTION = 0.25
 
-#: Seconds after which a full queue is tried again although none of the task's own operations has ended: at first, and
-#: at most.
+#: Seconds after which the task tries a full queue again although none of its own operations has ended: the first and
+#: the longest delay.
 INITIAL_RETRY_DELAY, MAX_RETRY_DELAY = 30.0, 300.0
 
 
 @dataclass(frozen=True)
 class QueueState:
-    """What a task may start, and what is known of its operations and of the project's queue.
+    """The limits of a task, and the state of its operations and of the project's queue.
 
-    :param max_active_operations: how many of the task's operations may be in Earth Engine at once; None for as many as
-        the project's queue takes.
-    :param queue_timeout: seconds to wait for a full queue while nothing is started; None for no limit.
-    :param unstarted: how many of the task's exports are not started yet.
-    :param running: how many of its operations are not known to have ended.
-    :param counted: how many of those count towards ``max_active_operations``.
-    :param is_full: whether Earth Engine has just refused a start because the project's queue is full.
-    :param full_since: since when the queue has been full and nothing was started, in seconds since the epoch; None if
-        it was not full.
-    :param now: in seconds since the epoch.
+    :param max_active_operations: Maximum number of the task's queued and running operations; None for as many as the
+        project's queue takes.
+    :param queue_timeout: Seconds to wait for a full queue while no export is started; None for no limit.
+    :param unstarted: The number of the task's exports that are not started yet.
+    :param running: The number of its operations that are not known to have ended.
+    :param counted: The number of these that count towards ``max_active_operations``.
+    :param is_full: Whether Earth Engine has just refused a start because the project's queue is full.
+    :param full_since: The time since which the queue has been full and no export was started, in seconds since the
+        epoch; None if it was not full.
+    :param now: The present time, in seconds since the epoch.
     """
 
     max_active_operations: int | None = None
@@ -54,7 +55,7 @@ class QueueState:
     now: float = 0.0
 
     def after_start(self, started: int, *, is_full: bool, now: float) -> QueueState:
-        """Return the state once so many more are started: all that could be, if the queue is full."""
+        """Return the state after ``started`` more exports are started. If ``is_full``, the queue took no others."""
         is_still_full = is_full and not started and self.full_since is not None
         return replace(
             self,
@@ -76,10 +77,10 @@ class StartMore:
 
 @dataclass(frozen=True)
 class QueueWait:
-    """Wait until of the ``running`` operations no more than ``unfinished`` run, or for ``timeout`` seconds.
+    """Wait until at most ``unfinished`` of the ``running`` operations still run, or for ``timeout`` seconds.
 
-    :param timeout: None where only the task's own operations can make room.
-    :param full_since: see `QueueState`.
+    :param timeout: None if only the task's own operations can make room.
+    :param full_since: See `QueueState`.
     """
 
     running: int
@@ -99,7 +100,7 @@ class QueueWait:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Fail this try, because the queue was full for ``waited`` seconds; the next one finds what was started."""
+    """Fail this try, because the queue was full for ``waited`` seconds; the next try finds the started operations."""
 
     waited: float
 
@@ -111,7 +112,7 @@ class GiveUp:
 
 
 def next_step(state: QueueState) -> StartMore | QueueWait | GiveUp | None:
-    """Return what a task does next about the exports that it has not started yet; None if there are none."""
+    """Return the next step for the exports that a task has not started yet; None if there are none."""
     if not state.unstarted:
         return None
     limit = state.max_active_operations
@@ -136,7 +137,7 @@ class QueueFiller:
     ``max_active_operations`` counts only exports that are started after the function has returned. It does not count
     those that the function started itself or that the last try started.
 
-    :param state: What the task may start, and since when the queue is full.
+    :param state: The task's limits, and since when the queue has been full.
     :param options: How the task waits.
     """
 
@@ -184,7 +185,7 @@ class QueueFiller:
             self._state,
             unstarted=len(self.unstarted),
             running=len(self.running),
-            counted=sum(name in counted for name in self.running),  # Without adopted operations, too.
+            counted=sum(name in counted for name in self.running),  # Adopted operations do not count, either.
             now=now,
         )
         while isinstance(step := next_step(state), StartMore):
@@ -209,7 +210,7 @@ def start_registered(hook: EarthEngineHook, starter: Starter, state: QueueState,
     It waits for room in this process. If Earth Engine refuses an export, it starts the others; `Starter.refusal_of`
     returns the error.
 
-    :raises EarthEngineError: If another error than a refusal stopped it.
+    :raises EarthEngineError: If a start failed with another error than a refusal.
     """
     while starts := [starter.start_of(one) for one in list(starter.registered.values()) if not starter.name_of(one)]:
         before = len(starter.registered)

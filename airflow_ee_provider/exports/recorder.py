@@ -36,7 +36,7 @@ class Recorder:
         self._ti, self._write = ti, write
         self._lock = threading.Lock()
         self._unwritten: dict[str, str] = {}
-        #: A thread that writes puts something in when it ends; None if there is no such thread.
+        #: The writing thread puts an item into this queue when it ends; None if no thread writes.
         self._end: SimpleQueue[bool] | None = None
         self._is_first = True
         #: When the next record is due in a ``dag.test()``, in seconds of the monotonic clock.
@@ -80,7 +80,7 @@ class Recorder:
             end = self._end = SimpleQueue()
         try:
             _thread.start_new_thread(self._write_in_a_thread, (end,))
-        except RuntimeError:  # There can be no more threads.
+        except RuntimeError:  # The process can start no more threads.
             self._end = None
             end.put(True)
             self.write_now()

@@ -1,6 +1,6 @@
-"""What a task's function asks for: the exports to start, and the operations that the task waits for.
+"""The requests of a task's function: the exports to start, and the operations that the task waits for.
 
-Each try makes the same starts of it, in any order.
+Each try makes the same starts from the same requests, in any order.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from airflow_ee_provider.exports.starter import Starter
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
-#: How many equal starts of an earlier try to look for, beyond those that this one has asked for.
+#: How many equal starts of an earlier try to check, in addition to those that this try has already made.
 LOOKED_AHEAD = 3
 
-#: What a task can own. It starts exports, imports, and the starts that the function registered; it adopts names.
+#: A request for an operation: an export, an import or a registered start, which the task starts; or the name of an
+#: operation that it adopts.
 Wanted = Export | Import | Start | OperationName
 
 
@@ -130,11 +131,11 @@ def failed_among(hook: EarthEngineHook, names: list[str]) -> set[str]:
 class StartMaker:
     """Makes the starts of one process of a task.
 
-    :param context: the task's, which makes the identity that its tries have in common.
-    :param known: what the task has started before, and continues with, by `Start.key`.
-    :param tries: how often each may have been started, this time included; by default the number of the task's try.
-    :param workload_tag: for what has none of its own; empty for none.
-    :param priority: for what has none of its own; None for Earth Engine's default.
+    :param context: The task's context. All tries of a task instance derive the same identity from it.
+    :param known: The operations that the task has started before and continues with, by `Start.key`.
+    :param tries: How often each export may have been started, this time included; by default the task's try number.
+    :param workload_tag: The tag of exports that have none of their own; empty for none.
+    :param priority: The priority of exports that have none of their own; None for Earth Engine's default.
     """
 
     def __init__(
@@ -146,31 +147,31 @@ class StartMaker:
         workload_tag: str | None = None,
         priority: int | None = None,
     ) -> None:
-        # What the tries of a task instance have in common: all but its clears, which change `max_tries`. When the run
-        # began distinguishes it from one of the same name: in another deployment, or made again after it was deleted.
+        # The identity is the same for all tries of a task instance, until a clear changes `max_tries`. The run's start
+        # time distinguishes the run from one with the same id: in another deployment, or created after it was deleted.
         ti, began = context["ti"], run_started(context) or ""
         self._identity = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}/{ti.max_tries}/{began}"
         self._tries = max(1, ti.try_number) if tries is None else tries
         self._workload_tag, self._priority = workload_tag, priority
-        #: How many equal starts came before each that was asked for, and those of which the start has failed.
+        #: By `Start.asked`: the `Start.repeat` of each start that was made, and of each start that has failed.
         self._repeats: defaultdict[tuple[str, ...], set[int]] = defaultdict(set)
         self._failed_repeats: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-        #: What the task is known to have started, by `Start.key`.
+        #: The operations that the task is known to have started, by `Start.key`.
         self.known = dict(known or {})
-        #: What this process has started or found, by operation, in that order.
+        #: The starts that this process has sent or found, by operation name, in that order.
         self.started: dict[str, Start] = {}
-        #: What else the function has done.
+        #: The changes that the function's own requests have made.
         self.deeds = Deeds()
 
     @property
     def is_retry(self) -> bool:
-        """Whether an earlier try may have started the same."""
+        """Whether an earlier try may have started the same operations."""
         return self._tries > 1
 
     def check(self, requests: Sequence[Export | Import | Start]) -> None:
-        """Refuse what the API would refuse late.
+        """Check requests for errors that Earth Engine would report late.
 
-        :raises InvalidRequestError: says what is wrong.
+        :raises InvalidRequestError: If a request is invalid.
         """
         for one in requests:
             if isinstance(one, Import):
@@ -179,10 +180,10 @@ class StartMaker:
                 check_export(replace(one, body=with_defaults(one.body, self._workload_tag, self._priority)))
 
     def prepare(self, method: str, body: Mapping[str, Any], project: str = "") -> Start:
-        """Return the start of what is asked for; asking for the same thing again is another start.
+        """Return the start for a request. For a repeated request, return another start.
 
         :param method: ``image:export``, ``table:import`` and so on.
-        :param body: the API's own JSON.
+        :param body: The request's JSON.
         """
         if method.endswith(":export"):
             body = with_defaults(body, self._workload_tag, self._priority)
@@ -194,32 +195,32 @@ class StartMaker:
         return self._as_of_now(start)
 
     def _next_repeat(self, start: Start) -> int:
-        """Return which of several equal starts this is: first of all, one that an earlier try has started."""
+        """Return the `Start.repeat` of a new start; preferably that of a start that an earlier try has made."""
         taken = self._repeats[start.asked]
         unused = [number for number in range(len(taken) + LOOKED_AHEAD) if number not in taken]
         known = (number for number in unused if self.known and start.repeated(number).key in self.known)
         return next(known, unused[0])
 
     def _as_of_now(self, start: Start) -> Start:
-        """Return a start that knows whether what it writes is gone by now; what has written that is set aside."""
+        """Return the start with its present `Start.gone_since`; set aside its operation if another may replace it."""
         gone_since = self.deeds.gone_since(destination_of(start.body))
         name = self.known.get(start.key, "")
         if name in self.started:
             return start
         if name and (gone_since is not None or name in self.deeds.cancelled):
-            # It is asked for, and followed by another one if it was cancelled, or has written what is gone.
+            # `start_once` reads the operation, and starts another one if it was cancelled or if its output is gone.
             del self.known[start.key]
             self.deeds.set_aside.add(name)
         return replace(start, gone_since=gone_since).known_by(start.key) if gone_since is not None else start
 
     def start_of(self, wanted: Export | Import | Start) -> Start:
-        """Return the start of what a function has returned, or has registered."""
+        """Return the start for a request that a function has returned or registered."""
         if isinstance(wanted, Start):
             return self._as_of_now(wanted)
         return self.prepare(wanted.method, wanted.body, wanted.project)
 
 
 def tries_so_far(context: Context, max_restarts: int, *, is_restart: bool) -> int:
-    """Return how often each export of a task may have been started, this time included; one if there was none yet."""
+    """Return how often each export of a task may have been started, including this time; 1 if it is the first time."""
     try_number = max(1, context["ti"].try_number)
     return try_number * (1 + max_restarts) if is_restart or try_number > 1 else 1

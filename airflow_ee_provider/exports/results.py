@@ -1,6 +1,7 @@
-"""What a task does with its operations once they have ended.
+"""The results of a task's operations after they have ended.
 
-They are logged, linked, told to OpenLineage and to Airflow's assets, returned, or started again.
+The task logs the operations, adds links to their outputs, reports the outputs to OpenLineage and Airflow's assets,
+returns the operations, or restarts them.
 """
 
 from __future__ import annotations
@@ -36,31 +37,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """A task's operations, as they were read last; some of them may still run."""
+    """A task's operations, as last read; some of them may still run."""
 
     operations: Sequence[OperationDict] = ()
 
     @cached_property
     def ended(self) -> list[OperationDict]:
-        """Those that have ended."""
+        """The operations that have ended."""
         return [operation for operation in self.operations if operation["done"]]
 
     @property
     def errors(self) -> list[ErrorDict]:
-        """Of those that have failed, or were cancelled."""
+        """The errors of the operations that have failed or were cancelled."""
         return [operation["error"] for operation in self.operations if operation["error"]]
 
     @property
     def destination_uris(self) -> list[str]:
-        """What all of them have written."""
+        """The URIs of the outputs of all operations."""
         return [uri for operation in self.operations for uri in operation["destination_uris"]]
 
     def log_and_check(self, total: int, options: WaitOptions, log: Log) -> None:
-        """Say how operations have ended.
+        """Log how operations have ended; fail if more have failed than ``options`` allow.
 
-        :param total: of how many.
-        :raises AirflowFailException: with the end of each, if more have failed than ``options`` allow.
-        :raises AirflowException: the same, if starting what has failed again may help.
+        :param total: The number of the task's operations.
+        :raises AirflowFailException: If too many have failed; the message has the logged lines.
+        :raises AirflowException: The same, if all failures are transient, so that a retry may help.
         """
         lines = lines_of(self.ended)
         for line in lines:
@@ -72,7 +73,7 @@ class Results:
             )
 
     def publish(self, context: Context, outlets: Iterable[Any], log: Log, *, as_xcoms: bool) -> None:
-        """Link the task to what was written, add that to its outlets' assets, and write it down for other tasks."""
+        """Store a link to the output, add the outputs to the outlets' assets, and push XComs for other tasks."""
         if uris := self.destination_uris:
             EarthEngineOutputLink.persist(context, link_to(uris[0]))
             add_outlet_assets(context, outlets, uris, log)
@@ -83,11 +84,11 @@ class Results:
     def value_of(self, hook: EarthEngineHook, asked: Asked, started: Mapping[str, str]) -> Any:
         """Return a function's value with its operations in their places.
 
-        :param started: the latest operation of each `Start.key`.
+        :param started: The latest operation of each `Start.key`.
         """
         found = {operation["name"]: operation for operation in self.operations}
         names = [one if "/" in one else started[one] for one in asked.in_value]
-        if others := [name for name in names if name not in found]:  # The function has dealt with them itself.
+        if others := [name for name in names if name not in found]:  # The function has cancelled or replaced them.
             for name, operation in hook.read_operations(others).items():
                 known = operation if isinstance(operation, Operation) else Operation.unread(name)
                 found[str(name)] = known.as_dict()
@@ -95,7 +96,7 @@ class Results:
 
 
 def lines_of(operations: Sequence[OperationDict]) -> list[str]:
-    """Say how operations have ended: a line for each of a few; of many the numbers, and what has failed."""
+    """Return lines on how operations have ended: one for each of a few; for many, the totals and the failures."""
     if is_short_list(len(operations)):
         return [line_of(operation) for operation in operations]
     used = sum(operation["batch_eecu_usage_seconds"] or 0.0 for operation in operations)
@@ -104,7 +105,7 @@ def lines_of(operations: Sequence[OperationDict]) -> list[str]:
 
 
 def operator_lineage(destination_uris: Iterable[str]) -> Any:
-    """Return an OperatorLineage with the destinations as outputs; only called where OpenLineage is installed."""
+    """Return an OperatorLineage with the destinations as outputs; only called if OpenLineage is installed."""
     from airflow.providers.common.compat.openlineage.facet import Dataset
     from airflow.providers.openlineage.extractors import OperatorLineage
 
@@ -112,7 +113,7 @@ def operator_lineage(destination_uris: Iterable[str]) -> Any:
 
 
 def add_outlet_assets(context: Context, outlets: Iterable[Any], destination_uris: Iterable[str], log: Log) -> None:
-    """Let each AssetAlias among a task's outlets stand for what the exports have written; never fail."""
+    """Add the exports' outputs in Cloud Storage to each AssetAlias among a task's outlets; log errors as warnings."""
     for uri in destination_uris:
         if not link_to(uri):
             log.warning("No lineage for the destination %s: its address is not supported.", escaped_for_log(repr(uri)))
@@ -134,10 +135,10 @@ def _add(context: Context, outlets: Iterable[Any], asset: Asset) -> None:
 def failed_to_restart(
     context: Context, operations: Sequence[OperationDict], max_restarts: int, starts: Iterable[Start]
 ) -> list[str]:
-    """Return which operations have failed, and are to be started again.
+    """Return the failed operations that are to be restarted.
 
-    :param max_restarts: how often each start may be repeated in this try.
-    :param starts: that can be repeated.
+    :param max_restarts: How often each start may be repeated in this try.
+    :param starts: The starts that can be repeated.
     """
     if not max_restarts:
         return []
@@ -145,8 +146,8 @@ def failed_to_restart(
     key_of, times = dict(recorded), Counter(key for _, key in recorded if key)
     repeatable = {start.key for start in starts}
 
-    def is_wanted(operation: OperationDict) -> bool:
+    def is_restarted(operation: OperationDict) -> bool:
         error, key = operation["error"], key_of.get(operation["name"], "")
         return error is not None and key in repeatable and times[key] <= max_restarts and is_transient(error)
 
-    return [operation["name"] for operation in operations if is_wanted(operation)]
+    return [operation["name"] for operation in operations if is_restarted(operation)]

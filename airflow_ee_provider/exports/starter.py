@@ -1,4 +1,4 @@
-"""Start operations for a task: each exactly once, recorded at once, and none after a kill."""
+"""Start operations for a task: each exactly once, recorded soon after its start, and none after a kill."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class Starter(StartMaker):
         todo = [start.with_tries(self._tries) for start in starts if start.key not in self.known]
         batch = Batch(len(starts), found, self._record, self._log)
         try:
-            self._hook.start_all(todo[:up_to], partial(self._is_unwanted, batch), partial(self._take, batch))
+            self._hook.start_all(todo[:up_to], partial(self._is_not_needed, batch), partial(self._take, batch))
         except BaseException:  # Also for a timeout or a kill: started operations must be in the record.
             with suppress(Exception):
                 batch.record()
@@ -182,9 +182,9 @@ class Starter(StartMaker):
             raise batch.failure[1]
         return batch.is_full
 
-    def _is_unwanted(self, batch: Batch, start: Start) -> bool:
+    def _is_not_needed(self, batch: Batch, start: Start) -> bool:
         """Whether a start must not be sent. Called in the thread that is about to send it."""
-        # Noted as in flight first, so that either a kill finds this start, or this method finds that there was a kill.
+        # First note the start as in flight: so either a kill finds the start, or the check below finds the kill.
         is_first = start.key not in self._in_flight
         self._in_flight[start.key] = start
         if not (self.stopped or batch.is_over):

@@ -1,4 +1,4 @@
-"""What both hooks share: the Airflow connection, the account that it opens, and how a method is bound.
+"""The base of both hooks: it reads the Airflow connection, opens the account, and binds the methods.
 
 A method is written once, as a flow; `hook_method` makes it blocking for one hook, and a coroutine for the other.
 """
@@ -32,12 +32,12 @@ T = TypeVar("T")
 #: The section of Airflow's configuration; see `get_provider_info`.
 CONFIG_SECTION = "earth_engine"
 
-#: Types of connections whose fields are understood: ours, and that of Google's provider.
+#: The supported types of connections: that of this provider, and that of Google's provider.
 _TYPES = (connection_form.CONNECTION_TYPE, "google_cloud_platform")
 
 
 class ConnectionHook(BaseHook):
-    """A hook that calls as the account that its connection opens."""
+    """A hook that calls Earth Engine with the account of its connection."""
 
     conn_name_attr = "earth_engine_conn_id"
     default_conn_name = "earth_engine_default"
@@ -59,9 +59,9 @@ class ConnectionHook(BaseHook):
 
     @cached_property
     def account(self) -> Account:
-        """Who calls Earth Engine, and where; read from the connection once, so that a kill need not read it again.
+        """The credentials, project and endpoint. A kill need not read the connection, since it is read only once.
 
-        :raises CredentialsError: if there are no usable credentials.
+        :raises CredentialsError: If there are no usable credentials.
         """
         return self._open()
 
@@ -74,13 +74,13 @@ class ConnectionHook(BaseHook):
         try:
             connection = self.get_connection(self.earth_engine_conn_id)
         except AirflowNotFoundException:
-            # Airflow raises it as well where a secrets backend gave no answer: no other account may be used then.
+            # Airflow also raises it if a secrets backend does not answer. The hook must not use another account then.
             raise ConnectionMissingError(
                 f"The connection {self.earth_engine_conn_id!r} is not defined, or could not be read.",
                 remedy="Add a connection of the type Google Earth Engine. To use the machine's Application Default "
                 "Credentials, leave its fields empty, or set earth_engine_conn_id=None.",
             ) from None
-        # Without it, an empty one of another type would stand for the machine's own account.
+        # Without this check, an empty connection of another type would select the machine's own credentials.
         if connection.conn_type and connection.conn_type not in _TYPES:
             raise CredentialsError(
                 f"The connection {self.earth_engine_conn_id!r} is of the type {connection.conn_type!r}.",
@@ -90,7 +90,7 @@ class ConnectionHook(BaseHook):
 
 
 def _trust() -> Trust:
-    """Read what the deployment's own configuration allows."""
+    """Return the hosts and external accounts that Airflow's configuration allows."""
     return Trust(
         hosts=comma_separated(conf.get(CONFIG_SECTION, "allowed_hosts", fallback="")),
         external_accounts=conf.getboolean(CONFIG_SECTION, "allow_external_accounts", fallback=False),
@@ -140,7 +140,7 @@ def _awaited(flow: Callable[Concatenate[Any, P], Flow[T]]) -> Callable[..., Coro
 
 
 def _with_result_of(method: T) -> T:
-    """Let ``help()`` and editors show what a caller gets: a flow's result, not the flow."""
+    """Set the signature that ``help()`` and editors show. Its return type is the flow's result, not the flow."""
     own = signature(method)  # type: ignore[arg-type]
     result = re.sub(r"^Flow\[(.*)\]$", r"\1", str(own.return_annotation))
     method.__signature__ = own.replace(return_annotation=result)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The connection's form in the Airflow UI: said once, for Airflow 2.11's widgets and for 3.x's fields."""
+"""The connection's form in the Airflow UI, defined once for the widgets and the fields of all Airflow versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIELDS = {
     "is_anonymous": ("Anonymous", "No credentials: only for the emulator, on this machine.", None),
 }
 
-#: What Airflow 2.11 takes for a secret that was not changed.
+#: The value that Airflow 2.11 treats as a secret that the user has not changed.
 _PLACEHOLDER = "RATHER_LONG_SENSITIVE_FIELD_PLACEHOLDER"
 
 _HIDDEN = ["port", "schema", "login", "password"]
@@ -69,9 +69,9 @@ def connection_form_widgets() -> dict[str, Any]:
 
 
 def _kept_secret() -> Any:
-    """Return a password's widget for Airflow 2.11 which does not lose the stored secret when the form is saved.
+    """Return a password's widget for Airflow 2.11 that keeps the stored secret when a user saves the form.
 
-    Airflow deletes an extra whose field comes back empty, and keeps one that comes back as its own placeholder.
+    Airflow deletes an extra if its field is submitted empty, and keeps it if the field contains Airflow's placeholder.
     """
     from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget
 
@@ -79,11 +79,11 @@ def _kept_secret() -> Any:
         def __call__(self, field: Any, **kwargs: Any) -> Any:
             return super().__call__(field, **{**kwargs, "value": _PLACEHOLDER if field.data else ""})
 
-    widget = KeptSecretWidget()  # Airflow 3.0 and 3.1 have another in place of its base, which takes no arguments.
+    widget = KeptSecretWidget()  # Airflow 3.0 and 3.1 have another base class, which takes no arguments.
     widget.hide_value = False
     return widget
 
 
 def ui_field_behaviour() -> dict[str, Any]:
-    """Return what Airflow before 3.2 asks a hook about the standard fields."""
+    """Return how the form shows the standard fields, for Airflow before 3.2."""
     return {"hidden_fields": _HIDDEN, "relabeling": _RELABELING, "placeholders": _PLACEHOLDERS}

@@ -92,7 +92,7 @@ class EarthEngineHook(Methods):
         self.get_conn().close()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Read one operation, and return whether that worked, and a sentence: what is wrong and what to do."""
+        """Read one operation. Return whether that worked, and a message, with the remedy if there was an error."""
         try:
             self.run(list_operations(self.account.project, page_size=1, most=1))
         except EarthEngineError as error:
@@ -101,9 +101,9 @@ class EarthEngineHook(Methods):
         return True, f"Earth Engine answers for project {self.account.project}{f' to {caller}' if caller else ''}."
 
     def describe(self, error: EarthEngineError) -> str:
-        """Return what people see of an error who may edit connections, or see the page.
+        """Return an error's text for users who may edit connections or see the page.
 
-        An anonymous connection may name any port of this machine: what a server there has answered is not shown.
+        An anonymous connection can name any port of this machine, so the text omits the answer of a server there.
         """
         is_own = isinstance(error, CredentialsError) and not error.http_status
         if is_own or not (self.is_ready and self.account.is_anonymous):
@@ -167,14 +167,14 @@ class EarthEngineAsyncHook(Methods):
             self.account = self._open()
             return self.account
 
-        # asgiref's thread, not asyncio's: from it, Airflow's own calls find their way back to the triggerer's loop.
-        # In the background, because Airflow 3.1's triggerer dies of a call to it that is cancelled half-way.
+        # In asgiref's thread, not asyncio's, so that Airflow's own calls from it can reach the triggerer's event loop.
+        # In the background, because Airflow 3.1's triggerer crashes if such a call is cancelled before its answer.
         account: Account = await asyncio.shield(in_background(sync_to_async(load)()))
         return account
 
 
 class EarthEngineServerHook(EarthEngineHook):
-    """`EarthEngineHook` for the page, the commands and the collector: they read the database, and act for no task."""
+    """`EarthEngineHook` for the page, the commands and the collector: they read the database, and run in no task."""
 
     @classmethod
     def get_connection(cls, conn_id: str) -> Any:

@@ -281,8 +281,8 @@ class Methods(ConnectionHook):
         """Read operations once, with few requests. The error of one operation does not affect the others.
 
         :param names: One name or several.
-        :param most_gets: How many are read one by one; others that the list does not show are missing. None for all.
-        :param timeout: In seconds or as a timedelta; no wait that Earth Engine asks for exceeds it. None for no limit.
+        :param most_gets: Maximum number of single reads. Others that the list does not show are missing. None for all.
+        :param timeout: Maximum time until the last retry, in seconds or as a timedelta. None for no limit.
         """
         found: dict[OperationName, Operation | EarthEngineError] = yield ReadOperations(
             tuple(self.account.names(names)), within=_TIMEOUT_OR_NONE.read(timeout), most_gets=most_gets

@@ -1,1 +1,1 @@
-"""What a task does with its operations when it ends: the decision, and the code that acts on it."""
+"""Decide whether to cancel a task's operations when the task ends, and act on the decision."""

@@ -54,10 +54,10 @@ def decide_by_asking(ti: Any, situation: Situation, log: Log) -> Decision:
 
     try:
         return ask_airflow(look, patience + limit)
-    except Exception as error:  # noqa: BLE001 (Airflow may raise any exception: what it does not answer is unknown)
+    except Exception as error:  # noqa: BLE001 (Airflow may raise any exception)
         text = "Airflow did not answer all that was asked about the task; deciding without it: %s: %s"
-        log.warning(text, type(error).__name__, error)  # Many errors of a socket have no text of their own.
-        is_enough = latest.state in UNNEEDED_STATES  # This answer alone is.
+        log.warning(text, type(error).__name__, error)  # Many socket errors have no text.
+        is_enough = latest.state in UNNEEDED_STATES  # This state alone is enough.
         return decide(latest if is_enough else situation)
 
 

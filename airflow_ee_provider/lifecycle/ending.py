@@ -44,7 +44,7 @@ class Phase(str, Enum):
 
     WORKING = "working"
     #: Airflow ended it before it had the connection and the names that a cancel needs.
-    TOLD_EARLY = "told early"
+    KILLED_EARLY = "killed early"
     CANCELLING = "cancelling"
     #: It has cancelled its operations.
     CANCELLED = "cancelled"
@@ -67,7 +67,7 @@ class Ending:
         self.ti: Any = None
         #: When the ``execution_timeout`` ends, in seconds since the epoch.
         self.execution_ends: float | None = None
-        self._is_told_to_end = self._has_timed_out = False
+        self._is_killed = self._has_timed_out = False
         #: When a signal was first sent again, in seconds of the monotonic clock.
         self._signalled_since: float | None = None
 
@@ -79,15 +79,15 @@ class Ending:
     def begin(self, ti: Any, execution_ends: float | None) -> None:
         """Start to run a task instance. In a ``dag.test()``, a deferred task resumes in the same object."""
         self.ti, self.execution_ends = ti, execution_ends
-        if self.phase is not Phase.TOLD_EARLY:
+        if self.phase is not Phase.KILLED_EARLY:
             self.phase = Phase.WORKING
 
-    def end_if_told_early(self) -> None:
+    def end_if_killed_early(self) -> None:
         """Handle a kill that came before the process could cancel; otherwise register for the end of the process.
 
         :raises AirflowException: If there was such a kill.
         """
-        if self.phase is Phase.TOLD_EARLY:
+        if self.phase is Phase.KILLED_EARLY:
             self._decide(Event.SIGNAL, f"{self.task.task_id} was killed")
             raise AirflowException(f"{self.task.task_id} was killed before it began.")
         process.add_listener(self)
@@ -104,7 +104,7 @@ class Ending:
             return
         if (self._has_timed_out and not is_amid_timeout) or self._is_signalled_again():
             return
-        self._is_told_to_end = True
+        self._is_killed = True
         self.task.stop()
         if self._is_too_early():
             return
@@ -129,7 +129,7 @@ class Ending:
     def on_failure(self, error: BaseException) -> None:
         """Check, when the task fails, whether a user has ended it. `on_end` decides the rest."""
         self.check()
-        if self.ti is not None and not process.tells_of_the_end(self.ti):
+        if self.ti is not None and not process.calls_before_stopping(self.ti):
             self.on_end("failed" if is_final(error, self.ti) else "up_for_retry")
 
     @hookimpl
@@ -150,9 +150,9 @@ class Ending:
         self.on_end("failed" if is_over else ends_as)
 
     def on_deferral(self) -> None:
-        """Cancel if a user has ended the task just before its deferral: Airflow refuses it then."""
+        """Cancel if a user has ended the task just before its deferral: Airflow then refuses the deferral."""
         if self.task.cancel_on_kill and not process.is_a_dag_test(self.ti):
-            self.phase = Phase.WORKING  # A SIGTERM may interrupt the question: then it asks.
+            self.phase = Phase.WORKING  # If a SIGTERM interrupts the request, `on_signal` decides.
             self._decide(Event.DEFERRAL)
 
     def on_end(self, ends_as: str) -> None:
@@ -202,12 +202,12 @@ class Ending:
                 f"{self.task.task_id} is in the state {decision.state}, no longer running; its process ends."
             )
 
-    def end_if_told(self) -> None:
+    def end_if_killed(self) -> None:
         """End the task if Airflow sent a signal before it had operations.
 
         :raises AirflowException: If there was such a signal.
         """
-        if self._is_told_to_end:
+        if self._is_killed:
             if self.phase is Phase.WORKING:
                 self._decide(Event.SIGNAL, f"{self.task.task_id} was killed")
             raise AirflowException(f"{self.task.task_id} was killed before it started an operation.")
@@ -223,14 +223,14 @@ class Ending:
     # How it decides and acts
 
     def _is_too_early(self) -> bool:
-        """Whether a kill comes before the process can cancel. If so, `end_if_told_early` handles it.
+        """Whether a kill comes before the process can cancel. If so, `end_if_killed_early` handles it.
 
         A signal handler must not read the connection while the task itself waits for an answer of Airflow. Airflow 3
         lets the task run for some more seconds.
         """
         is_too_early = AIRFLOW_3 and not self.task.hook.is_ready
         if is_too_early and self.task.cancel_on_kill:
-            self.phase = Phase.TOLD_EARLY
+            self.phase = Phase.KILLED_EARLY
         return is_too_early
 
     def _is_signalled_again(self) -> bool:
@@ -258,7 +258,7 @@ class Ending:
         )
         # In these runs, the state is no help: `airflow tasks test` sets up_for_retry but never retries, and in Airflow
         # 2's `dag.test()` a running task's state is "scheduled".
-        is_tried = process.is_a_task_test(self.ti) or not process.tells_of_the_end(self.ti)
+        is_tried = process.is_a_task_test(self.ti) or not process.calls_before_stopping(self.ti)
         is_certain = self.ti is None or is_tried or event in (Event.TIMEOUT, Event.INTERRUPT)
         decision = decide(situation) if is_certain else decide_by_asking(self.ti, situation, self.task.log)
         self.act(decision, why or f"{self.task.task_id} was set to {decision.state} while it was running")

@@ -21,7 +21,7 @@ from airflow_ee_provider.lifecycle.ending import Ending, Phase
 from airflow_ee_provider.lifecycle.signals import cancel_if_interrupted_while_deferred
 from airflow_ee_provider.links.earth_engine import LINKS, persist_links
 from airflow_ee_provider.tracking.record import cancel_on_of
-from airflow_ee_provider.tracking.store import record_started, wanted_of_task
+from airflow_ee_provider.tracking.store import needed_by_task, record_started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -162,12 +162,12 @@ class OwningTask:
         self.ending.begin(context["ti"], ends)
         with suppress(Exception):  # The task's own code meets the error again, and reports it.
             self.hook.preload()
-            names = wanted_of_task(context) or self.hook.account.names(self.operation_names)
+            names = needed_by_task(context) or self.hook.account.names(self.operation_names)
             self.operation_names = [str(name) for name in names]  # Strings, since a lazy sequence calls Airflow.
-        if self.ending.phase is Phase.TOLD_EARLY:
+        if self.ending.phase is Phase.KILLED_EARLY:
             with suppress(Exception):  # If Airflow does not answer, the collector cancels them.
                 self.operation_names = [*self.operation_names, *self.left_by_the_last_try(context)]
-        self.ending.end_if_told_early()
+        self.ending.end_if_killed_early()
         check_rendered(self, self.checked_parameters)
 
     @measured_at_its_end

@@ -1,11 +1,12 @@
-"""Signals: Ctrl-C while an author tries a DAG, and handlers that a user's function changes.
+"""Handle an author's Ctrl-C in a test run of a DAG, and signal handlers that a user's function changes.
 
-Ctrl-C is a person's decision: the task's operations are cancelled, and the cancels confirmed, at once.
+Ctrl-C is the author's decision, so the process cancels the task's operations and confirms the cancels at once.
 
-``airflow dags test``, ``airflow tasks test`` and ``dag.test()`` run a task in the author's own process, and its trigger
-on an event loop there. So Ctrl-C raises a `KeyboardInterrupt` in the task; its trigger is cancelled by the loop, which
-ends. Between the two, only code of Airflow runs: there, the process cancels as Python reports the `KeyboardInterrupt`,
-or as it ends. In a worker, SIGINT ends a task's process, and none of its code runs.
+``airflow dags test``, ``airflow tasks test`` and ``dag.test()`` run a task in the author's process, and its trigger on
+an event loop in the same process. While the task runs, Ctrl-C raises a `KeyboardInterrupt` in it. While the trigger
+runs, Ctrl-C ends the event loop, which cancels the trigger. Between the two, only Airflow's code runs. In that case the
+process cancels when Python reports the `KeyboardInterrupt`, or when the process exits. In a worker, SIGINT ends a
+task's process, and no code of the task runs.
 """
 
 from __future__ import annotations
@@ -33,38 +34,39 @@ if TYPE_CHECKING:
     from airflow_ee_provider.hooks.earth_engine import EarthEngineAsyncHook
     from airflow_ee_provider.lifecycle.ending import Ending
 
-#: Seconds that a cancel takes at most: the requests, and their confirmation.
+#: How long a cancel may take, including its confirmation, in seconds.
 CANCELLED_WITHIN = 60.0
 
-#: The signals with which a task is ended: Airflow sends the first, a terminal the second.
+#: The signals that end a task. Airflow sends SIGTERM; a terminal sends SIGINT.
 ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
-#: The task that waits for its trigger in this process, in a ``dag.test()``.
+#: In a ``dag.test()``, the deferred task whose trigger runs in this process.
 _deferred: Ending | None = None
 
 
 class Trigger(Protocol):
-    """What of a trigger is needed."""
+    """The parts of a trigger that a cancel needs."""
 
     operation_names: list[str]
     cancel_on_kill: bool
 
     @property
     def log(self) -> Log:
-        """Its log."""
+        """The trigger's log."""
 
     @property
     def hook(self) -> EarthEngineAsyncHook:
-        """Cancels."""
+        """The hook that cancels the operations."""
 
 
 @contextmanager
 def cancelling_on_ctrl_c(ending: Ending) -> Iterator[None]:
-    """Cancel a task's operations when its author interrupts it.
+    """Cancel a task's operations when the DAG's author presses Ctrl-C.
 
-    :raises AirflowFailException: in place of a `KeyboardInterrupt` on Airflow 3, which takes that for a failure like
-        any other: the next try would begin, and in ``airflow tasks test`` the task would wait for one that never comes.
+    :raises AirflowFailException: Instead of the `KeyboardInterrupt` in a test run of Airflow 3. For Airflow 3, a
+        `KeyboardInterrupt` is a failure: it would start the next try, and ``airflow tasks test`` would wait for a next
+        try that never starts.
     """
     forget_deferral()
     try:
@@ -78,12 +80,12 @@ def cancelling_on_ctrl_c(ending: Ending) -> Iterator[None]:
 
 
 def cancel_for_author(ending: Ending) -> None:
-    """Cancel an interrupted task's operations, and log how they ended, or that they may still run; raise nothing."""
+    """Cancel an interrupted task's operations, and log the results, or that they may still run. Raise no error."""
     task = ending.task
     owned = owned_for_log(task)
     try:
         with log_errors(task.log):
-            # In a thread, which another Ctrl-C does not interrupt: it cancels for as long as the process lives.
+            # In a separate thread, which a second Ctrl-C does not interrupt. It cancels until the process ends.
             run_with_timeout(ending.on_interrupt, CANCELLED_WITHIN)
         if owned and not task.cancel_on_kill:
             _log_that_none_is_cancelled(task.log, owned)
@@ -92,10 +94,10 @@ def cancel_for_author(ending: Ending) -> None:
 
 
 def cancel_if_interrupted_while_deferred(ending: Ending) -> None:
-    """Cancel a deferred task's operations if its author interrupts it while neither its code nor its trigger's runs.
+    """Cancel a deferred task's operations if its author presses Ctrl-C while neither its code nor its trigger runs.
 
-    In a worker, this does nothing: the task's process ends as it defers. Nor does it in a test of an author's that
-    calls the operator itself, which looks like a ``dag.test()`` on Airflow 2.
+    In a worker, this does nothing, since the task's process ends when the task defers. It also does nothing in an
+    author's test that calls the operator directly; on Airflow 2, `is_a_dag_test` is true for such a test.
     """
     global _deferred  # noqa: PLW0603 (a `dag.test()` runs one task at a time)
     if is_a_dag_test(ending.ti) and runs_a_task(ending.ti):
@@ -106,7 +108,7 @@ def cancel_if_interrupted_while_deferred(ending: Ending) -> None:
 
 
 def forget_deferral() -> None:
-    """Forget the deferred task, because its own code runs again, or its trigger has cancelled."""
+    """Forget the deferred task, because its code runs again, or because its trigger cancels the operations."""
     global _deferred  # noqa: PLW0603 (a `dag.test()` runs one task at a time)
     _deferred = None
     atexit.unregister(_cancel_deferred)
@@ -128,7 +130,7 @@ def _cancel_deferred() -> None:
 
 
 async def cancel_for_author_of(trigger: Trigger) -> None:
-    """Cancel what a trigger waits for whose event loop ends because its author has interrupted it."""
+    """Cancel a trigger's operations, because the DAG's author has pressed Ctrl-C and the event loop ends."""
     forget_deferral()
     names, shown = trigger.operation_names, abbreviated(trigger.operation_names)
     if not trigger.cancel_on_kill:
@@ -142,7 +144,7 @@ async def cancel_for_author_of(trigger: Trigger) -> None:
             report_cancels(results, trigger.log, cause="kill")
         is_over = True
     finally:
-        if not is_over:  # Another Ctrl-C: the loop ends amid that.
+        if not is_over:  # A second Ctrl-C has ended the event loop during the cancel.
             _log_what_may_run(trigger.log, shown)
 
 
@@ -156,12 +158,12 @@ def _log_what_may_run(log: Log, names: str) -> None:
 
 @contextmanager
 def handlers_put_back() -> Iterator[None]:
-    """Put Airflow's handlers back after a function that has changed them.
+    """Restore Airflow's signal handlers after a user's function, which may have changed them.
 
-    Without Airflow's handler of SIGTERM, ``on_kill`` is not called. A function may set one of its own, to stop
-    gracefully; asyncio's ``remove_signal_handler`` leaves the system's default.
+    Without Airflow's handler for SIGTERM, Airflow does not call ``on_kill``. A function may set another handler, to
+    stop gracefully, and asyncio's ``remove_signal_handler`` sets the system's default.
     """
-    if threading.current_thread() is not threading.main_thread():  # Python lets no other thread change them.
+    if threading.current_thread() is not threading.main_thread():  # Only the main thread can change handlers.
         yield
         return
     before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in ENDING}
@@ -173,5 +175,5 @@ def handlers_put_back() -> Iterator[None]:
         for number, handler in before.items():
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
-        with suppress(ValueError, OSError):  # It was closed meanwhile.
+        with suppress(ValueError, OSError):  # The function has closed the file descriptor.
             signal.set_wakeup_fd(wake_up)

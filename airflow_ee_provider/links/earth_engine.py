@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: The Cloud Console's page of a project's operations; it has no page for a single one.
 TASKS_URL = "https://console.cloud.google.com/earth-engine/tasks?project={project}"
 
-#: The URLs that this process has written, by task instance and key: Airflow 3 asks for them again as a task ends.
+#: The URLs that this process has written, by task instance and key: Airflow 3 reads them again when a task ends.
 _written: dict[tuple[str, str, str, int, str], str] = {}
 
 
@@ -46,7 +46,7 @@ class _PersistedLink(BaseOperatorLink):
 
 
 class EarthEngineTasksLink(_PersistedLink):
-    """A link to the project's task manager, where a person can also cancel operations."""
+    """A link to the project's task manager, where users can also cancel operations."""
 
     name: ClassVar[str] = "Earth Engine Tasks"
     key: ClassVar[str] = "earth_engine_tasks_link"
@@ -59,7 +59,7 @@ class EarthEngineOutputLink(_PersistedLink):
     key: ClassVar[str] = "earth_engine_output_link"
 
 
-#: Of each task that has operations; and of one that starts exports.
+#: The links of tasks that have operations, and of tasks that start exports.
 LINKS = (EarthEngineTasksLink(),)
 EXPORT_LINKS = (*LINKS, EarthEngineOutputLink())
 

@@ -1,4 +1,4 @@
-"""Notifiers: cancelling operations from callbacks."""
+"""Notifiers that cancel operations from callbacks."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds that Airflow has to say what was recorded: for a `SyncCallback` of a deadline, it never answers.
+#: Seconds to wait for Airflow's answer with the records. In a `SyncCallback` of a deadline, Airflow never answers.
 LOOK_UP_TIMEOUT = 20.0
 
-#: Where a DAG and a task keep their callbacks.
+#: The attributes of a DAG and of a task that contain callbacks.
 _CALLBACKS = tuple(f"on_{event}_callback" for event in ("failure", "success", "retry", "skipped", "execute"))
 
 
@@ -122,7 +122,7 @@ class EarthEngineCancelOperationsNotifier(BaseNotifier):
                 hook = EarthEngineHook(**account)
                 if self._is_followed_by_a_try(
                     context
-                ):  # The next try may continue with operations that are not cancelled by now.
+                ):  # The next try may continue with the operations, so no detached process may cancel them later.
                     results = hook.cancel_operations(names, **self._how)
                 else:
                     results = cancel_before_the_end(hook, names, self.log, **self._how)

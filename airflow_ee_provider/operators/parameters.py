@@ -1,7 +1,7 @@
-"""Parameters of operators: those that a base class has as well, and those that are JSON.
+"""Functions for the parameters of operators: those that the base class also has, and those that are JSON.
 
-An operator lists its parameters itself, and passes those of its base class on. JSON is an object, a text, or the name
-of a template file.
+An operator lists all its parameters, and passes those of its base class to it. A JSON parameter is an object, a text,
+or the name of a template file.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def file_of(operator: BaseOperator, value: Any) -> Any:
 def read_json(value: Any, what: str) -> Mapping[str, Any]:
     """Return the JSON object of a rendered value.
 
-    :param what: What the value is, for the error.
+    :param what: The name of the value in the error.
     :raises AirflowFailException: If it is not a JSON object.
     """
     try:
         found = json.loads(value) if isinstance(value, str) else value
-        # What Python takes for JSON and others do not: NaN, half a character, objects, depths without end.
+        # Refuse values that Python accepts and JSON does not allow: NaN, lone surrogates, objects, endless nesting.
         json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise AirflowFailException(f"The {what} is not JSON: {error!s:.200}.") from None
@@ -47,10 +47,10 @@ def read_json(value: Any, what: str) -> Mapping[str, Any]:
 
 
 def passed_on(given: dict[str, Any], init: Callable[..., None]) -> dict[str, Any]:
-    """Return what an ``__init__`` passes to that of a base class: the parameters that this one names, and the rest.
+    """Return the arguments that an ``__init__`` passes to the ``__init__`` of its base class.
 
-    :param given: its ``locals()``, of which ``kwargs`` is the rest.
-    :param init: of the base class.
+    :param given: The ``locals()`` of the first one, with further arguments as ``kwargs``.
+    :param init: The ``__init__`` of the base class. It names the parameters that it takes from ``given``.
     """
     named = {name: given[name] for name in _named_by(init) if name in given}
     return {**named, **given["kwargs"]}
@@ -62,9 +62,9 @@ def _named_by(init: Callable[..., None]) -> tuple[str, ...]:
 
 
 def refuse(operator: object, kwargs: Mapping[str, Any], *names: str) -> None:
-    """Refuse parameters that a base class has, and this operator has no use for.
+    """Refuse parameters of the base class that this operator does not have.
 
-    :raises TypeError: if one is given.
+    :raises TypeError: If one is set.
     """
     if given := [name for name in names if name in kwargs]:
         raise TypeError(f"{type(operator).__name__} has no parameter {', '.join(given)}.")

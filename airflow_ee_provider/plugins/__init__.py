@@ -1,1 +1,1 @@
-"""What the provider adds to Airflow's own UI and API server."""
+"""The provider's page in Airflow's UI, and its endpoints in the API server."""

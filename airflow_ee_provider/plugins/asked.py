@@ -1,6 +1,6 @@
-"""What the page's endpoints are asked for: read within bounds, and only after the permission is checked.
+"""Read the requests to the page's endpoints: with size limits, and only after the permission is checked.
 
-FastAPI would read and check a body first, on the API server's event loop, and send back what is wrong with it.
+FastAPI would read and check a body before that, on the API server's event loop, and return the invalid values.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 
     from fastapi import Request
 
-#: Bytes of a body: of 30,000 names, with some to spare.
+#: The most bytes of a body: more than 30,000 names need.
 LARGEST_BODY = 3 * 2**20
 
-#: Characters of an operation's name, and of any text that is asked for.
+#: The most characters of an operation's name, and of a text in a query.
 LONGEST_NAME = 300
 
-#: How many operations one answer can have, where it is asked for so many.
+#: The most operations that a query can request as ``limit``.
 MOST_ROWS = 3000
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """Return the JSON object that a request has as its body.
+    """Return the JSON object in a request's body.
 
-    :raises HTTPException: 413 if it is too large, 422 if it is none. A form of another site sends no JSON.
+    :raises HTTPException: 413 if the body is too large, 422 if it is not a JSON object with the Content-Type of JSON.
+        A form of another site cannot send that type.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(422, "The body has to be JSON, with the Content-Type application/json.")
@@ -52,9 +53,9 @@ async def read_json(request: Request) -> dict[str, Any]:
 
 
 def names_in(value: dict[str, Any], least: int, most: int) -> list[str]:
-    """Return the operations' names of a body.
+    """Return the operations' names in a body.
 
-    :raises HTTPException: 422 if they are none, or too few or too many; nothing of what was sent is sent back.
+    :raises HTTPException: 422 if the names are invalid, too few or too many. The error does not contain them.
     """
     names = value.get("operation_names")
     if not isinstance(names, list) or not least <= len(names) <= most:
@@ -65,9 +66,9 @@ def names_in(value: dict[str, Any], least: int, most: int) -> list[str]:
 
 
 def time_in(value: dict[str, Any], name: str) -> datetime:
-    """Return a time of a body.
+    """Return a time in a body.
 
-    :raises HTTPException: 422 if it is none, or has no time zone.
+    :raises HTTPException: 422 if the value is not a time, or has no time zone.
     """
     try:
         found = datetime.fromisoformat(str(value.get(name)).replace("Z", "+00:00"))
@@ -79,18 +80,18 @@ def time_in(value: dict[str, Any], name: str) -> datetime:
 
 
 def place_in(params: Mapping[str, str]) -> Place:
-    """Return which task instances a query is about.
+    """Return the task instances that a query names.
 
-    :raises HTTPException: 422 if a value cannot be one.
+    :raises HTTPException: 422 if a value is invalid.
     """
     texts = {name: _text(params, name) for name in ("dag_id", "run_id", "task_id") if name in params}
     return Place(**texts, map_index=_number(params, "map_index", -1, 2**31) if "map_index" in params else None)
 
 
 def choice_in(params: Mapping[str, str]) -> Choice:
-    """Return which operations a query chooses: ``state``, ``dag``, ``sort``…, as `Choice` has them.
+    """Return the filters and the order in a query: the fields of `Choice`.
 
-    :raises HTTPException: 422 if a value cannot be one.
+    :raises HTTPException: 422 if a value is invalid.
     """
     sort = params.get("sort", "age")
     if sort not in COLUMNS:

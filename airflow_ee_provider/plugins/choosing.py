@@ -1,4 +1,4 @@
-"""Which operations an answer of the page has: of which task instances, which of them, in which order, how many."""
+"""Choose the operations in an answer of the page: by task instance and by filters, with an order and a limit."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from airflow_ee_provider.tracking.holders import Holder
     from airflow_ee_provider.tracking.overview import ListedOperation
 
-#: In place of a state: all that have not ended.
+#: The filter for all states of operations that have not ended.
 ACTIVE = "active"
 
 #: The states that only an active operation has.
 _ACTIVE_STATES = (ACTIVE, "PENDING", "RUNNING", "CANCELLING")
 
-#: How many DAGs the totals name.
+#: The most DAGs in the totals.
 MOST_TOTALS = 20
 
 
 @dataclass(frozen=True)
 class Place:
-    """Which task instances a page is about; None stands for all."""
+    """The task instances whose operations a page shows; None stands for all."""
 
     dag_id: str | None = None
     run_id: str | None = None
@@ -33,8 +33,8 @@ class Place:
     map_index: int | None = None
 
     def is_about(self, holders: Iterable[Holder]) -> bool:
-        """Whether the page is about one of some task instances, or about everything."""
-        if self == _EVERYWHERE:  # It is asked for each of thousands.
+        """Whether the page shows the operations of one of these task instances, or all operations."""
+        if self == _EVERYWHERE:  # A shortcut, since there can be thousands of operations.
             return True
         given = {name: value for name, value in vars(self).items() if value is not None}
         return any(all(getattr(holder, name) == value for name, value in given.items()) for holder in holders)
@@ -45,16 +45,16 @@ _EVERYWHERE = Place()
 
 @dataclass(frozen=True)
 class Choice:
-    """Which of the operations of a page are shown; an empty text stands for all.
+    """The filters and the order of a page's operations; an empty text stands for all.
 
-    :param state: a state, or `ACTIVE`.
-    :param dag: of a task that the operation belongs to.
-    :param text: is in the description, or in the name; in upper or lower case.
-    :param orphaned: only orphans.
-    :param mine: only those of the user's own DAGs and runs.
-    :param sort: one of `COLUMNS`.
-    :param limit: how many are shown at most; None for all.
-    :param offset: how many come before them.
+    :param state: A state, or `ACTIVE`.
+    :param dag: The DAG of a task that has recorded the operation.
+    :param text: A part of the description or of the name, in upper or lower case.
+    :param orphaned: Only orphaned operations.
+    :param mine: Only operations of the user's own DAGs and runs.
+    :param sort: One of `COLUMNS`.
+    :param limit: Maximum number of operations; None for all.
+    :param offset: How many operations to omit at the beginning.
     """
 
     state: str = ""
@@ -70,13 +70,13 @@ class Choice:
 
     @property
     def is_of_active(self) -> bool:
-        """Whether it can have active operations only: what has ended is read when it is asked for."""
+        """Whether it can choose only active operations. Ended ones are read only if a request asks for them."""
         return self.state in _ACTIVE_STATES
 
     def choose(
         self, operations: Iterable[ListedOperation], is_mine: Callable[[ListedOperation], bool]
     ) -> list[ListedOperation]:
-        """Return the operations that are chosen, in order, before `limit` and `offset`."""
+        """Return the chosen operations in order, without applying `limit` and `offset`."""
         text = self.text.strip().lower()
         chosen = [
             one
@@ -94,7 +94,7 @@ class Choice:
         return chosen
 
     def rows(self, chosen: Sequence[ListedOperation]) -> Sequence[ListedOperation]:
-        """Return those that are shown."""
+        """Return the chosen operations that `limit` and `offset` select."""
         return chosen[self.offset : None if self.limit is None else self.offset + self.limit]
 
     def _is_in_state(self, one: ListedOperation) -> bool:
@@ -137,7 +137,7 @@ COLUMNS: Mapping[str, Callable[[ListedOperation], Any]] = {
 
 
 class TotalDict(TypedDict):
-    """What the operations of a DAG add up to; an empty ``dag`` stands for what no task has recorded."""
+    """The totals of a DAG's operations; an empty ``dag`` stands for operations that no task has recorded."""
 
     dag: str
     active: int
@@ -146,7 +146,7 @@ class TotalDict(TypedDict):
 
 
 def totals(operations: Iterable[ListedOperation]) -> list[TotalDict]:
-    """Return what operations add up to by DAG, the one that has most first."""
+    """Return the totals of operations by DAG, the DAG with the most active operations first."""
     found: defaultdict[str, TotalDict] = defaultdict(lambda: {"dag": "", "active": 0, "orphaned": 0, "eecu_seconds": 0})
     for one in operations:
         dag = next((holder.dag_id for holder in one.held.holders), "")

@@ -1,6 +1,6 @@
-"""The plugin that Airflow finds through the package's entry point: the page, its doors, and what starts the collector.
+"""The plugin that Airflow finds through the package's entry point: the page, its endpoints, the collector's listener.
 
-Every part of Airflow loads its plugins, so this imports nothing but Airflow's own plugin class and its listeners.
+Each component of Airflow imports this module, so it imports little besides Airflow's plugin class and the listener.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from airflow_ee_provider.collector.listener import CollectorListener
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
-#: Where the page is shown in Airflow's UI, each with a route of its own.
+#: The places in Airflow's UI that show the page, and the route of each.
 DESTINATIONS = {
     "nav": "earth-engine",
     "dag": "earth-engine-of-dag",
@@ -33,7 +33,7 @@ async def app(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
 ) -> None:
-    """Answer a request; what that needs is imported with the first, in a thread: it takes a tenth of a second."""
+    """Answer a request. The first one imports the endpoints, in a thread, since that takes a tenth of a second."""
     if not _answering:
         import asyncio
 
@@ -64,7 +64,7 @@ def _page(destination: str, url_route: str) -> dict[str, str]:
 
 
 class EarthEnginePlugin(AirflowPlugin):
-    """The page of Earth Engine's operations, from Airflow 3.1 on; its doors from 3.0 on; the collector on all."""
+    """The page of operations, from Airflow 3.1 on; its endpoints, from 3.0 on; the collector, on all versions."""
 
     name = "earth_engine"
     listeners = [CollectorListener()]  # noqa: RUF012 (Airflow declares it so)

@@ -47,18 +47,18 @@ _NOT_SHOWN = frozenset({"priority", "duration_seconds", "dag_owners", "triggered
 MOST_SHOWN, LONGEST_MESSAGE = 5, 1000
 
 
-#: How many answers are kept for an overview, and the most rows of one of them: a page of the table has 50.
+#: How many answers are kept for an overview, and the most rows of a kept answer. A page of the table has 50 rows.
 MOST_KEPT, MOST_ROWS_KEPT = 200, 100
 
-#: For whom and of what an answer was made.
+#: The user and the request that an answer belongs to.
 _Key = tuple[Permissions, str, Place, Choice]
 
 
 @dataclass(frozen=True)
 class _Answers:
-    """The answers that were made of an overview, without its age; and whose turn it is to make each.
+    """The kept answers for an overview, without its age; and a lock for each answer that a thread makes.
 
-    A turn is there for as long as a thread has it or waits for it.
+    A lock exists only while a thread has it or waits for it.
     """
 
     texts: dict[_Key, str] = field(default_factory=dict)
@@ -67,14 +67,14 @@ class _Answers:
 
     def turn(self, key: _Key) -> Lock:
         """Return the same lock to all threads that need an answer at the same time."""
-        with self._turns_are_given:  # A WeakValueDictionary could give two threads a lock each.
+        with self._turns_are_given:  # Otherwise, two threads could get different locks.
             return self._turns.setdefault(key, Lock())
 
 
-#: Of each overview that is in use.
+#: The kept answers for each overview that is in use.
 _kept: WeakKeyDictionary[Overview, _Answers] = WeakKeyDictionary()
 
-#: Whose turn it is to compute: several threads at once would be no faster, and other requests would wait for each.
+#: Only one thread computes at a time. Several would be no faster, and would delay other requests.
 _turn = Lock()
 
 
@@ -93,7 +93,7 @@ class Content:
 def content(overview: Overview, age: float, user: Any, place: Place, choice: Choice) -> Content:
     """Return the page's JSON for a user: the operations that they may see, and the number of the others.
 
-    What several tabs of a user ask for is made once for an overview, until the auth manager is asked about them again.
+    Several tabs of a user share an answer for an overview, until the auth manager is asked about the user again.
     """
     kept, permissions, user_name = _kept.setdefault(overview, _Answers()), permissions_of(user), user.get_name()
     key = (permissions, user_name, place, choice)
@@ -112,7 +112,7 @@ def _content(overview: Overview, permissions: Permissions, user_name: str, place
         everything = [one for one in unhurried(everything) if place.is_about(one.held.holders)]
     may_read = readable(unhurried(everything), permissions)
     with _turn:
-        # Of thousands, only what is listed stays: `Seen` of each would let Python's garbage collector run.
+        # Keep only the listed operations: a `Seen` for each of thousands would make Python's garbage collector run.
         listed: list[ListedOperation] = []
         partly: dict[str, Seen] = {}
         for one in unhurried(everything):
@@ -176,9 +176,9 @@ def _is_mine(shown: ListedOperation, user_name: str) -> bool:
 
 
 def cancel(user: Any, names: list[str]) -> list[CancelDict]:
-    """Request the cancel of operations, with the connections that list them: of all, or of none.
+    """Request the cancels of all these operations, or of none, with the connections that list them.
 
-    An operation that cannot be read now is cancelled all the same: its records and the connection decide who may.
+    An operation that cannot be read now is cancelled too: its records and the connection decide whether the user may.
 
     :raises LookupError: If one of them is not listed for the user.
     :raises PermissionError: If the user may not cancel one of them; with the reason.
@@ -208,7 +208,7 @@ def cancel(user: Any, names: list[str]) -> list[CancelDict]:
 
 
 def _as_shown(result: CancelResult, hook: EarthEngineServerHook) -> CancelDict:
-    """Return a result without what a server has answered that an anonymous connection names."""
+    """Return a result as JSON, without the answer of a server that an anonymous connection names."""
     shown = result.as_dict()
     if result.error:
         shown["error"] = {"code": result.error.code, "message": hook.describe(result.error)}

@@ -1,7 +1,7 @@
-"""What a user may do on the page: Airflow's auth manager decides, as it does for Airflow's own pages.
+"""A user's permissions on the page. Airflow's auth manager decides, as for Airflow's own pages.
 
-Airflow does not protect what plugins serve. An auth manager may ask a server of its own, so it is asked about many DAGs
-at once, and an answer is kept for some seconds.
+Airflow does not protect the endpoints of plugins. An auth manager may send requests to a server, so the page asks it
+about many DAGs at once, and keeps an answer for some seconds.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 Method = Literal["GET", "PUT"]
 
-#: For how long an answer of the auth manager is kept, in seconds.
+#: How long an answer of the auth manager is kept, in seconds.
 KEPT = 30.0
 
-#: How many questions to the auth manager are open at the same time, for one user.
+#: Maximum number of parallel questions to the auth manager about one user.
 SIDE_BY_SIDE = 10
 
 
 class Permissions:
-    """What one user may read and change. The auth manager is asked about each DAG and each connection once.
+    """A user's permissions to read and change. The auth manager is asked about each DAG and each connection once.
 
-    :param user: as the auth manager knows them.
+    :param user: The auth manager's object for the user.
     """
 
     def __init__(self, user: Any) -> None:
@@ -46,7 +46,7 @@ class Permissions:
         self.asked_at = time.monotonic()
 
     def may_open(self) -> bool:
-        """Whether the user may read some DAG, or connections."""
+        """Whether the user may read a DAG, or connections."""
 
         def ask() -> bool:
             manager = get_auth_manager()
@@ -59,7 +59,7 @@ class Permissions:
         return self._once("may open", ask)
 
     def may_read_all(self, entity: DagAccessEntity) -> bool:
-        """Whether the user may read a part of all DAGs that are not forbidden one by one."""
+        """Whether the user may read this entity of DAGs in general; single DAGs may still be forbidden."""
 
         def ask() -> bool:
             return bool(get_auth_manager().is_authorized_dag(method="GET", access_entity=entity, user=self.user))
@@ -67,7 +67,7 @@ class Permissions:
         return self._once(f"all {entity.value}", ask)
 
     def dags(self, dag_ids: Iterable[str], method: Method, entity: DagAccessEntity) -> frozenset[str]:
-        """Return those of the DAGs of which the user may read, or change, a part."""
+        """Return the DAGs of which the user may read, or change, this entity."""
         manager = get_auth_manager()
         return self._allowed(
             ("dag", method, entity.value),
@@ -78,7 +78,7 @@ class Permissions:
         )
 
     def connections(self, conn_ids: Iterable[str], method: Method) -> frozenset[str]:
-        """Return those of the connections that the user may read, or edit."""
+        """Return the connections that the user may read, or edit."""
         manager = get_auth_manager()
         return self._allowed(
             ("connection", method),
@@ -102,7 +102,7 @@ class Permissions:
         ask: Callable[[Any], bool],
         ask_for_all: Callable[[Any], bool],
     ) -> frozenset[str]:
-        """Return the allowed ones: most users may read all, or none, so that one question for all is asked first."""
+        """Return the allowed ids. Ask about all of them first, then about each, since most users may read all."""
         wanted, known = frozenset(ids), self._known.setdefault(question, {})
         if missing := wanted - known.keys():
             requests = requests_for(missing)
@@ -121,30 +121,30 @@ _kept: dict[str, Permissions] = {}
 
 
 def permissions_of(user: Any) -> Permissions:
-    """Return what is known of a user, from the last seconds; for what is only shown."""
+    """Return a user's permissions, kept for `KEPT` seconds. A cancel must not rely on them alone."""
     key = json.dumps(get_auth_manager().serialize_user(user), sort_keys=True, default=str)
     now = time.monotonic()
     for other in [one for one, permissions in list(_kept.items()) if now - permissions.asked_at > KEPT]:
         _kept.pop(other, None)
     permissions = _kept.setdefault(key, Permissions(user))
-    permissions.user = user  # Its token may have been renewed.
+    permissions.user = user  # The user's token may have been renewed.
     return permissions
 
 
 def forget_permissions() -> None:
-    """Ask again about all users."""
+    """Delete the kept answers about all users."""
     _kept.clear()
 
 
 def teams_of_dags(dag_ids: Collection[str]) -> dict[str, str]:
-    """Return which team each DAG belongs to; nothing for a DAG of no team, and where Airflow has no teams."""
+    """Return the team of each DAG that has one; empty if Airflow has no teams."""
     from airflow.models.dag import DagModel
 
     return _teams(getattr(DagModel, "get_dag_id_to_team_name_mapping", None), dag_ids)
 
 
 def teams_of_connections(conn_ids: Collection[str]) -> dict[str, str]:
-    """Return which team each connection belongs to; nothing for one of no team, and where Airflow has no teams."""
+    """Return the team of each connection that has one; empty if Airflow has no teams."""
     from airflow.models.connection import Connection
 
     return _teams(getattr(Connection, "get_conn_id_to_team_name_mapping", None), conn_ids)

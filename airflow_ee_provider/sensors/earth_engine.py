@@ -155,7 +155,7 @@ class EarthEngineOperationsSensor(OwningTask, BaseSensorOperator):
             self.ending.on_timeout(error)
             raise
         except AirflowSkipException as skip:
-            # soft_fail turns everything into a skip; one without a cause is the sensor's own timeout.
+            # soft_fail turns each error into a skip. A skip without a cause is the sensor's own timeout.
             if skip.__cause__ is None or isinstance(skip.__cause__, (AirflowSensorTimeout, AirflowTaskTimeout)):
                 self.ending.on_timeout(skip)
             raise

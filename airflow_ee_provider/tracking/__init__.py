@@ -1,1 +1,1 @@
-"""Records which operations a task has, and reads those records: for the task, its run, the page and the collector."""
+"""Record the operations of tasks, and read the records for a task, its run, the page and the collector."""

@@ -31,7 +31,7 @@ def find_orphans(operations: Sequence[Operation], airflow_conn_id: str | None) -
     """Return the names of orphaned operations, each with a text that names the task that owned it.
 
     Tasks call it. It reads the database on Airflow 2, and asks the API server on Airflow 3. Before Airflow 3.3, a
-    rescheduled sensor has no record for a moment at the beginning of each poke: what seems orphaned is checked again.
+    rescheduled sensor has no record for a moment at the beginning of each poke, so orphans are checked twice.
 
     :param operations: Active operations.
     :param airflow_conn_id: The id of a connection as in `ask_for_orphans`; not used on Airflow 2.
@@ -108,14 +108,14 @@ def _check(answer: Any, url: str) -> None:
 
 
 def address_of(connection: Any) -> str:
-    """Return an address without a slash at its end.
+    """Return the address of the API server in a connection, without a slash at its end.
 
-    Airflow's form has a field each for the host, the port and the schema. A URI and an environment variable put what
-    follows the host into the schema: ``http`` or ``https`` there is the scheme, anything else a path.
+    Airflow's form has separate fields for the host, the port and the schema. In a URI or an environment variable, the
+    text after the host is the schema. A schema ``http`` or ``https`` is the address's scheme; another one is a path.
 
-    :param connection: of Airflow; its ``host``, ``port`` and ``schema`` are read.
-    :raises InvalidRequestError: if they contradict each other, or do not say where to send a password: an address that
-        has to be guessed may be another server's.
+    :param connection: An Airflow connection; its ``host``, ``port`` and ``schema`` are read.
+    :raises InvalidRequestError: If these contradict each other, or if the connection has a password but the address is
+        incomplete: a guessed address may belong to another server.
     """
     host, schema = (connection.host or "").strip(), (connection.schema or "").strip().strip("/")
     host = host if host.endswith("://") else host.rstrip("/")

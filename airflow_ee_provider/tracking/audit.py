@@ -1,4 +1,4 @@
-"""Who has cancelled which operation, in Airflow's audit log."""
+"""Write cancels of operations to Airflow's audit log, and read them from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: The event in Airflow's audit log.
 AUDIT_EVENT = "earth_engine.cancel"
 
-#: Whose cancels the collector's are there.
+#: The owner of the collector's rows.
 COLLECTOR = "earth_engine collector"
 
 #: The columns that identify a row's task instance.
@@ -22,7 +22,7 @@ _INSTANCE = ("dag_id", "run_id", "task_id", "map_index", "try_number")
 
 
 def audit_row(owner: str, extra: dict[str, Any], holder: Any = None) -> Log:
-    """Return a row for the audit log, to be written before Earth Engine is asked.
+    """Return a row for the audit log. Write it before you send the cancel to Earth Engine.
 
     :param extra: The ``operation``, the ``connection``, and other facts.
     :param holder: The task instance that the operation belongs to, if there is one.
@@ -32,9 +32,9 @@ def audit_row(owner: str, extra: dict[str, Any], holder: Any = None) -> Log:
 
 
 def cancelled_automatically(session: Any, since: datetime) -> dict[str, str]:
-    """Return why the collector has cancelled operations, by their names, as far as the audit log has it.
+    """Return the reasons for the collector's cancels from the audit log, by the operations' names.
 
-    :param since: rows before that are not read.
+    :param since: Earlier rows are not read.
     """
     rows: Iterable[Any] = (
         session.query(Log.extra)

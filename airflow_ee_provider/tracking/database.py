@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How many records' JSON there is at the same time.
+#: The maximum number of records whose JSON is in memory at the same time.
 PARSED_AT_A_TIME = 100
 
-#: How long a record that could not be read is not read again: an XCom backend may not answer for a moment.
+#: How long to wait before a record that could not be read is read again: an XCom backend may fail for a moment.
 TRIED_AGAIN_AFTER = timedelta(minutes=1)
 
 
@@ -54,24 +54,24 @@ def read_holdings(names: Iterable[str], since: datetime) -> list[Holding]:
 class _Known:
     """The records of a table that name operations, each with the task instance's state.
 
-    Of one of thousands, the fewer objects are kept, the less Python's garbage collector has to do, which goes through
-    all of Airflow's then: texts are none to it.
+    There can be thousands of records. Python's garbage collector traverses all objects of the process, Airflow's
+    included, except strings. So each record is stored in strings and few other objects.
     """
 
     def __init__(self) -> None:
-        #: By what names the record: when it was written, and its task instance's state.
+        #: By the record's `_name_of`: when it was written, and its task instance's state.
         self.changed: dict[str, datetime] = {}
         self.states: dict[str, str] = {}
-        #: For each of a record's parts the task instance, and the operations' names; one of most.
+        #: Each record's parts: the task instance and the operations' names. A single part is stored without a tuple.
         self.parts: dict[str, Holding | tuple[Holding, ...]] = {}
 
     def add(self, name: str, row: Any, parts: tuple[Holding, ...]) -> None:
-        """Add a record; one that cannot be read has no parts."""
+        """Add a record. A record that cannot be read has no parts."""
         self.changed[name], self.states[name] = row.changed, _state_in(row)
         self.parts[name] = parts[0] if len(parts) == 1 else parts
 
     def take(self, name: str, row: Any, before: _Known) -> None:
-        """Add a record that was known before, with the task instance's present state."""
+        """Add a record of an earlier read, with the task instance's present state."""
         self.changed[name], self.states[name] = before.changed[name], before.states[name]
         self.parts[name] = before.parts[name]
         if before.states[name] != _state_in(row):
@@ -89,7 +89,7 @@ class _Known:
             yield from self.parts_of(name)
 
     def naming(self, ids: Collection[str]) -> dict[str, int]:
-        """Return the records that name one of these operations, and those that cannot be read, each with its run."""
+        """Return the records that name one of these operations, or that cannot be read, each with its run's number."""
         return {
             name: int(name.partition(" ")[0])
             for name in unhurried(self.parts)
@@ -103,7 +103,7 @@ def _name_of(row: Any) -> str:
 
 
 def _state_in(row: Any) -> str:
-    """Return what of a row can change while the record does not."""
+    """Return the columns of a row that can change although the record does not, as a string."""
     user = getattr(row, "triggering_user_name", None)
     return repr((row.task_state, row.try_number, row.run_state, row.owners, user))
 
@@ -122,7 +122,7 @@ class Recorded:
         self._tried_again_at = datetime.min.replace(tzinfo=timezone.utc)
 
     def of(self, operations: Collection[Operation]) -> list[Holding]:
-        """Return the records of these operations. For those of the last call, only new records are read."""
+        """Return the records of these operations. For operations of the last call, only new records are read."""
         new = earliest_record(operation for operation in operations if operation.name.id not in self._ids)
         times = [new, self._read_at and self._read_at - CLOCKS_DIFFER]
         if since := min((time for time in times if time is not None), default=None):
@@ -177,7 +177,7 @@ class Recorded:
 
 
 def _parse(session: Any, table: RecordTable, rows: dict[Key, Any], known: _Known) -> None:
-    """Add records to the known ones, and let go of their rows."""
+    """Parse records, add them to the known ones, and empty ``rows``."""
     for key, parts in (_parts(session, table, rows) if rows else {}).items():
         row = rows[key]
         parsed = (Holding(_holder(row, part.ownership), part.operation_names) for part in parts)

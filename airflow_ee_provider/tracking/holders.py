@@ -172,9 +172,9 @@ def is_unneeded(holders: Iterable[Holder]) -> bool:
 def join(
     operations: Sequence[Operation], holdings: Iterable[Holding], known: Mapping[str, HeldOperation] | None = None
 ) -> list[HeldOperation]:
-    """Return operations with the task instances that recorded them: first those that may need it, then its owners.
+    """Return operations, each with the task instances that recorded it: first those that may need it, then owners.
 
-    :param known: Results of an earlier call, by the operations' ids; what has not changed is not made again.
+    :param known: Results of an earlier call, by the operations' ids; unchanged results are reused.
     """
     found, known = _holders((operation.name.id for operation in operations), holdings), known or {}
     held = []
@@ -196,7 +196,7 @@ def orphans_among(names: Iterable[str], holdings: Iterable[Holding]) -> dict[str
     }
 
 
-#: The task instances that recorded an operation. Most have one: thousands of them need no container of their own.
+#: The task instances that recorded an operation. Most operations have one, which needs no container.
 _Found: TypeAlias = "Holder | dict[Holder, None] | None"
 
 
@@ -249,7 +249,7 @@ def with_holders(
 def earliest_record(operations: Iterable[Operation]) -> datetime | None:
     """Return the earliest time at which one of the operations can have been recorded; None if there are none.
 
-    An operation that could not be read has no time, and its records decide who may cancel it.
+    An operation that could not be read has no creation time, so its records since `OLDEST` are read.
     """
     oldest = datetime.now(timezone.utc) - OLDEST
     times = [oldest if one.create_time is None else one.create_time - CLOCKS_DIFFER for one in operations]

@@ -1,10 +1,11 @@
-"""The requests and the value of a task's function, stored in XComs: the function is called once in a try.
+"""Store the requests and the value of a task's function in XComs, so that a try calls the function only once.
 
-A task that waits in the triggerer resumes in another process. That one reads the remaining requests and the function's
-value from XComs. A deferral is no new try, so Airflow does not delete them.
+A task that waits in the triggerer resumes in another process. That process reads the remaining requests and the
+function's value from XComs. A deferral does not begin a new try, so Airflow does not delete the XComs.
 
-The requests of a grid of tiles differ by a region and a name. So they are compressed together, with a window that has
-room for several large ones: 3,000 requests of 5 kB are 0.3 MB so, 3,000 of 200 kB 0.4 MB, 10,000 of 5 kB 0.9 MB.
+The requests of a grid of tiles differ only in a region and a name. So they are compressed together, with a window that
+is larger than several large requests: 3,000 requests of 5 kB take 0.3 MB, 3,000 of 200 kB 0.4 MB, and 10,000 of 5 kB
+0.9 MB.
 """
 
 from __future__ import annotations
@@ -34,19 +35,19 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.transport.drivers import Log
 
-#: The XComs' keys: of the function's value, and of what is kept besides, in parts, the second one under ``…_2``.
+#: The XComs' keys: of the function's value, and of the first part of the requests; the second part's ends with ``_2``.
 VALUE_KEY, KEPT_KEY = "_earth_engine_value", "_earth_engine_kept"
 
-#: How many characters one part has at most, and all together. What is larger is not kept: the task waits in its worker.
+#: The maximum number of characters of one part, and of all parts. If there are more, the task waits in its worker.
 PART, MOST = 500_000, 4_000_000
 
-#: How many characters are remembered under one key: `[state_store] max_value_storage_bytes`, and some to spare.
+#: The maximum number of characters stored under one key; a little below `[state_store] max_value_storage_bytes`.
 MOST_REMEMBERED = 60_000
 
-#: The form of what this version writes.
+#: The version of the format of the stored parts.
 VERSION = 1
 
-#: How many bytes are unpacked at a time.
+#: How many bytes are decompressed at a time.
 _READ = 1 << 20
 
 #: Compression: fast, and with a window of some megabytes.
@@ -59,12 +60,12 @@ class Asked:
 
     An operation is identified by its `Start.key`, or by its name if it was adopted.
 
-    :param value: the function's value, with a `place_of` in place of each operation.
-    :param in_value: the operations in these places, by their numbers.
+    :param value: The function's value, with a `place_of` in place of each operation.
+    :param in_value: The operations in these places, by the places' numbers.
     :param operations: All operations that the task waits for.
-    :param starts: what is still to be started, or can be again.
-    :param set_aside: operations of earlier tries that are to be followed by others.
-    :param uncounted: what runs beside ``max_active_operations``.
+    :param starts: The starts that the task still has to send, or may send again.
+    :param set_aside: Operations of earlier tries that must be started again.
+    :param uncounted: Operations that do not count towards ``max_active_operations``.
     """
 
     value: Any = None
@@ -73,13 +74,13 @@ class Asked:
     starts: list[Start] = field(default_factory=list)
     set_aside: set[str] = field(default_factory=set)
     uncounted: set[str] = field(default_factory=set)
-    #: In how many parts it is kept for another process; none if it is not.
+    #: The number of parts in which it is stored for another process; 0 if it is not stored.
     parts: int = 0
 
     def names(self, started: Mapping[str, str]) -> list[str]:
-        """Return the operations that the task waits for and that are started.
+        """Return the names of the started operations that the task waits for.
 
-        :param started: the latest operation of each `Start.key`.
+        :param started: The latest operation of each `Start.key`.
         """
         named = (one if "/" in one else started.get(one, "") for one in self.operations)
         return list(dict.fromkeys(name for name in named if name))
@@ -102,10 +103,10 @@ def check_value(context: Context, value: Any) -> None:
 
 
 def keep(context: Context, asked: Asked, starts: list[Start], log: Log, parameter: str) -> bool:
-    """Store what another process needs to continue, unless it is too large; return whether it is stored.
+    """Store the data that another process needs to continue, unless it is too large; return whether it is stored.
 
-    :param starts: The `Asked.starts` that it may need.
-    :param parameter: The parameter because of which they may be sent.
+    :param starts: The `Asked.starts` that the other process may need.
+    :param parameter: The parameter because of which it may send them.
     """
     if asked.parts:
         return True
@@ -128,9 +129,9 @@ def keep(context: Context, asked: Asked, starts: list[Start], log: Log, paramete
 
 
 def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) -> Asked:
-    """Return what the first process of this try has stored.
+    """Return the requests and the value that an earlier process of this try has stored.
 
-    :param started: The operations that are started, by `Start.key`, except `Asked.set_aside`.
+    :param started: The started operations, by `Start.key`. Their starts are omitted, except for `Asked.set_aside`.
     :raises AirflowException: If a part is missing; the next try calls the function.
     """
     texts, total = [], 1
@@ -163,7 +164,7 @@ def kept(context: Context, started: Mapping[str, str] = MappingProxyType({})) ->
 
 
 class _KeptBody(Mapping[str, Any]):
-    """A request's body, read where it is needed: as objects, many large ones would take five times the memory."""
+    """A request's body, parsed only when it is read. As objects, many large bodies would take five times the memory."""
 
     def __init__(self, text: bytes) -> None:
         self._text = text
@@ -178,20 +179,20 @@ class _KeptBody(Mapping[str, Any]):
         return len(_read(self._text))
 
 
-@lru_cache(maxsize=64)  # More than are sent at once.
+@lru_cache(maxsize=64)  # More than the requests that are sent at the same time.
 def _read(text: bytes) -> dict[str, Any]:
     body: dict[str, Any] = json.loads(text)
     return body
 
 
 def let_go(context: Context, asked: Asked) -> None:
-    """Empty what was kept, once the task has ended well."""
+    """Empty the parts that `keep` has stored, before the task succeeds."""
     for number in range(1, asked.parts + 1):
         item_of(context, "ti").xcom_push(key=_part_key(number), value={})
 
 
 def record_all_started(context: Context, asked: Asked) -> None:
-    """Write down that these are all that the task starts, and what it returns; see `all_started`."""
+    """Store, for the next try, that the task has started all its operations, and its value; see `all_started`."""
     if memory_to_write(context) is None:
         return
     where: dict[str, int] = {}
@@ -208,7 +209,7 @@ def record_all_started(context: Context, asked: Asked) -> None:
 
 
 def all_started(context: Context, text: str) -> Asked:
-    """Return what `record_all_started` has written down in the last try, of which this one has recorded everything."""
+    """Return the data that `record_all_started` stored in the last try. This try has recorded the same operations."""
     operations, in_value, value = json.loads(next(_unpacked(text)))
     recorded = [key or name for name, key in recorded_with_keys(context)]
     return Asked(
@@ -236,7 +237,7 @@ def _packed(lines: Iterable[bytes]) -> str:
 
 
 def _unpacked(text: str) -> Iterator[bytes]:
-    """Yield what `_packed` was given, a line at a time."""
+    """Yield the lines that were passed to `_packed`."""
     decompressor, rest = lzma.LZMADecompressor(), b""
     packed = base64.b64decode(text)
     while not decompressor.eof:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: How many projects are listed at the same time.
 SIDE_BY_SIDE = 4
 
-#: A list with more operations is a long one, which is used for so many seconds.
+#: The number of operations above which a list is long, and how long such a list is used, in seconds.
 LONG, LONG_STANDS = 1000, 60.0
 
 #: The most operations of a long list that are read by name in that time.
@@ -132,7 +132,7 @@ class ActiveOverviews:
 
 
 def _same(read: Iterable[Operation], known: Mapping[OperationName, Operation]) -> dict[OperationName, Operation]:
-    """Return operations by name; each as it was read before, if nothing of it has changed."""
+    """Return operations by name; the object of the earlier read for each operation that has not changed."""
     return {one.name: before if (before := known.get(one.name)) == one and before else one for one in unhurried(read)}
 
 
@@ -189,7 +189,7 @@ def _overview(
 ) -> Overview:
     """List the projects at the same time; then read the database once for all operations.
 
-    :param known: What the last overview had, by the operations' ids; what has not changed is not made again.
+    :param known: The last overview's operations, by their ids; unchanged ones are reused.
     """
     shown = list(hooks)
 

@@ -1,12 +1,12 @@
-"""The form of a record of operations, in XCom and in Airflow 3.3's ``task_state_store``: parts, each with a version.
+"""The format of a record of operations, in XComs and in Airflow 3.3's ``task_state_store``: parts, each with a version.
 
-A record has the operations, the account, and the try of the task instance. Its last part is under `OPERATIONS_KEY`. It
-is written again as operations are added, until it has `PART` of them, or the next ones have another account. Then it
-moves to `part_key`, where it is never written again, and the last part has the number of these. So one read of one key
-shows whether there is a record, whose it is, and how many reads the rest takes.
+Each part has operations, their account, and the try of the task instance. The last part has the key `OPERATIONS_KEY`.
+It is written again for each addition, until it has `PART` operations, or the next operations have another account. Then
+it moves to a key of `part_key`, and is never written again. The last part has the number of the parts before it. So one
+read of one key shows whether there is a record, which try has written it, and how many reads the other parts take.
 
-For N operations, a start takes W writes, and each reader (the next process of the task, its next try, a clean-up, the
-collector) takes R reads:
+For N operations, a task makes W writes, and each reader (the task's next process, its next try, a clean-up, the
+collector) makes R reads:
 
 =====  =================================  ===================================
 N      two flushes a second (50 each)     one by one, by a function
@@ -16,7 +16,7 @@ N      two flushes a second (50 each)     one by one, by a function
 3,000  W = 89, R = 30                     W = 3,029, R = 30
 =====  =================================  ===================================
 
-With a part for each flush, never written again, W would be 60 and 3,000 for 3,000 operations, but R 61 and 3,001; and
+If each flush wrote a separate part, W would be 60 and 3,000 for 3,000 operations, but R would be 61 and 3,001; and
 before Airflow 3.3, there would be as many Variables.
 """
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 #: The key of a record's last part: of an XCom, and in Airflow 3.3's task_state_store.
 OPERATIONS_KEY = "_earth_engine_operations"
 
-#: The XCom's key for the number of the try that recorded them.
+#: The XCom's key for the number of the try that recorded the operations.
 TRY_KEY = "_earth_engine_try"
 
 #: The store's key for all operations that a task starts, once it has started and recorded the last of them.
@@ -50,10 +50,10 @@ STARTED_KEY = "_earth_engine_started"
 #: The XCom's key under which a try records that it has ended and that none of its operations needs a cancel.
 SETTLED_KEY = "_earth_engine_settled"
 
-#: What `Record.cancel_on` can have: an author's ``cancel_on_kill``, ``cancel_on_failure`` and ``cancel_on_timeout``.
+#: The values in `Record.cancel_on`: for ``cancel_on_kill``, ``cancel_on_failure`` and ``cancel_on_timeout``.
 CANCEL_ON = ("kill", "failure", "timeout")
 
-#: The form of the records that this version writes.
+#: The version of the format of the records that this package writes.
 VERSION = 1
 
 #: The maximum number of operations in a part, and of parts before the last one.
@@ -75,17 +75,17 @@ class Ownership(str, Enum):
 
 @dataclass(frozen=True)
 class Record:
-    """A part of what a task instance has recorded.
+    """A part of a task instance's record.
 
     :param start_keys: The `Start.key` of each operation; empty if another program started it.
     :param account: The `CONNECTION_FIELDS` of the account that started or adopted them; None if unknown.
-    :param try_number: of the try that recorded them.
-    :param max_tries: of the task instance then: only a clear changes it.
-    :param run_started: when its DAG run began, in ISO 8601: only the clear of a finished run changes it.
-    :param ownership: the value of an `Ownership`.
-    :param cancel_on: The ends of the task at which they are cancelled, of `CANCEL_ON`; None if unknown, because the
-        author's own code has recorded them.
-    :param parts_before: how many parts come before this one.
+    :param try_number: The number of the try that recorded the operations.
+    :param max_tries: The task instance's ``max_tries`` at that time. Only a clear changes it.
+    :param run_started: When its DAG run began, in ISO 8601. Only the clear of a finished run changes it.
+    :param ownership: The value of an `Ownership`.
+    :param cancel_on: The causes of `CANCEL_ON` for which the operations are cancelled; None if unknown, because the
+        author's code has recorded the operations.
+    :param parts_before: The number of parts before this one.
     """
 
     operation_names: tuple[str, ...]
@@ -104,7 +104,7 @@ class Record:
     def of_task(
         cls, context: Context, account: dict[str, Any] | None, ownership: str, cancel_on: tuple[str, ...] | None
     ) -> Record:
-        """Return a part of the context's task instance, still without operations."""
+        """Return a part for the context's task instance, without operations."""
         ti = item_of(context, "ti")
         return cls(
             (),
@@ -119,7 +119,7 @@ class Record:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is written."""
+        """Return the part as plain JSON."""
         lists: dict[str, Any] = {"operation_names": list(self.operation_names), "start_keys": list(self.start_keys)}
         lists["cancel_on"] = None if self.cancel_on is None else list(self.cancel_on)
         return {"version": VERSION, **asdict(self), **lists}
@@ -128,8 +128,8 @@ class Record:
     def from_json(cls, value: Any) -> Record:
         """Read the JSON that `as_json` returned; fields of later versions are ignored.
 
-        :raises InvalidOperationNameError: If it is no record, for example the path of a deleted object, or a field is
-            invalid: users who may write XComs may write anything.
+        :raises InvalidOperationNameError: If the value is not a record, for example the path of a deleted object, or if
+            a field is invalid. Users who may write XComs may write any value.
         """
         if isinstance(value, Exception):
             raise value
@@ -160,7 +160,7 @@ class Record:
         return list(zip(self.operation_names, self.start_keys or [""] * len(self.operation_names), strict=True))
 
     def is_like(self, other: Record) -> bool:
-        """Whether both are recorded in the same name, for the same reason, so that one part has room for either's."""
+        """Whether both have the same account, ownership and ``cancel_on``, so that their operations fit in one part."""
         return (self.account, self.ownership, self.cancel_on) == (other.account, other.ownership, other.cancel_on)
 
 
@@ -184,7 +184,7 @@ _OPTIONAL = ("account", "try_number", "max_tries", "run_started", "cancel_on")
 
 
 def _is_right(name: str, value: Any) -> bool:
-    """Whether a field has the form that it has in JSON; the operations' names are read by `texts_of`."""
+    """Whether the value of a field is valid. `texts_of` checks the operations' names."""
     if value is None:
         return name in _OPTIONAL
     if name == "account":
@@ -202,7 +202,7 @@ def _is_right(name: str, value: Any) -> bool:
 
 
 def _is_account(value: Any) -> bool:
-    """Whether it has the `CONNECTION_FIELDS`, as a hook takes them."""
+    """Whether a value is a dict with `CONNECTION_FIELDS` that a hook accepts."""
     if not isinstance(value, dict) or CONNECTION_FIELDS[0] not in value:
         return False
     conn_id, project, chain = (value.get(name) for name in CONNECTION_FIELDS)
@@ -213,9 +213,9 @@ def _is_account(value: Any) -> bool:
 
 
 def cancel_on_of(task: object) -> tuple[str, ...] | None:
-    """Return the ends of a task at which its operations are cancelled; None if it has no such parameters.
+    """Return the causes of `CANCEL_ON` that a task's parameters set; None if it has no such parameters.
 
-    Call it once the parameters are rendered.
+    Call it when the parameters are rendered.
     """
     if not any(hasattr(task, f"cancel_on_{end}") for end in CANCEL_ON):
         return None
@@ -223,29 +223,29 @@ def cancel_on_of(task: object) -> tuple[str, ...] | None:
 
 
 def part_key(number: int) -> str:
-    """Return the key of a part that comes before the last one, from 1."""
+    """Return the key of a part before the last one; the first part has the number 1."""
     return f"{OPERATIONS_KEY}_{number}"
 
 
 def read_parts(read: Callable[[str], Any]) -> list[Record]:
-    """Read a record; none of its parts, if there is none.
+    """Return the parts of a record; an empty list if there is no record.
 
-    :param read: returns the value under a key, None if there is none, or an exception in place of one.
-    :raises Exception: if a part cannot be read.
+    :param read: Returns the value of a key; None if there is no value, or an exception if it cannot be read.
+    :raises Exception: If a part cannot be read.
     """
     if (value := read(OPERATIONS_KEY)) is None:
         return []
     last = Record.from_json(value)
     before = [read(part_key(number)) for number in range(1, last.parts_before + 1)]
-    # Where only some of a task's operations are remembered, there is not each part.
+    # Variables do not have the parts of operations that the task only observes or cancels.
     return [*(Record.from_json(value) for value in before if value is not None), last]
 
 
 def texts_of(recorded: Any, project: str | None = None) -> tuple[str, ...]:
-    """Read names, one or several, as texts.
+    """Return one name or several as strings.
 
-    :param project: of bare ids.
-    :raises InvalidOperationNameError: if one of them is none.
+    :param project: The project of ids that have no project.
+    :raises InvalidOperationNameError: If one of them is not an operation's name.
     """
     return tuple(str(name) for name in OperationName.parse_all(recorded, project))
 
@@ -268,7 +268,7 @@ def settled_try(value: Any) -> int | None:
 
 
 def run_started(context: Context) -> str | None:
-    """Return when the context's run was started last; None where it has none."""
+    """Return when the context's DAG run last began, in ISO 8601; None if that is unknown."""
     started = getattr(context.get("dag_run"), "start_date", None)
     return None if started is None else started.isoformat()
 
@@ -280,9 +280,9 @@ def map_index_of(ti: Any) -> int:
 
 
 def item_of(context: Context, key: str) -> Any:
-    """Return what a callback's context has under a key.
+    """Return the value of a key in a context.
 
-    :raises LookupError: if it has none; says what to do instead.
+    :raises LookupError: If a callback's context does not have it. The message suggests an alternative.
     """
     if (value := context.get(key)) is None:
         raise LookupError(f"There is no {key!r} in this callback's context: pass operation_names instead.")

@@ -1,7 +1,8 @@
-"""The statements that read records of operations in Airflow's database, whichever its version.
+"""SQL statements that read records of operations from Airflow's database, for all versions of Airflow.
 
-They name runs, and read records by a unique key (the task instance's and the record's): so they cost what was active
-since a time, not what the tables have, with any planner. The key is never asked for by a pattern: no index serves that.
+The statements select runs, and read their records by a unique key (the task instance's and the record's). So their cost
+depends on the recently active runs, not on the size of the tables, with any query planner. They never select keys by a
+pattern, since no index supports that.
 """
 
 from __future__ import annotations
@@ -30,21 +31,22 @@ AT_A_TIME = 1000
 #: How many parts that come before the last one are read at a time.
 PARTS = 32
 
-#: For how long after its run's end a task can still record.
+#: How long after the end of its run a task can still record operations.
 LINGER = timedelta(minutes=10)
 
-#: What names a task instance in a run, as far as a table has it: Airflow 3.4 has regions.
+#: The columns that identify a task instance in a run. Airflow 3.4 adds the columns of regions.
 _IN_RUN = ("task_id", "map_index", "region_id", "region_index")
 
-#: An operation's id in a record's JSON, which may be JSON within JSON; and that all of the record is in there.
+#: Patterns for an operation's id in a record's JSON, which may be JSON within JSON, and for a record of one part.
 _ID, _IS_WHOLE = re.compile(r'/operations/([^"\\]+)'), re.compile(r'"parts_before\\?": ?0\b')
 
 
 class Key(NamedTuple):
-    """What names a task instance: the DAG run by its number.
+    """The key of a task instance.
 
-    :param map_index: from Airflow 3.4 on its index in a region.
-    :param region: what was mapped or repeated in this run; None before Airflow 3.4.
+    :param run: The number of the DAG run.
+    :param map_index: The map index; from Airflow 3.4 on, the index in a region.
+    :param region: The part of the run that is mapped or repeated; None before Airflow 3.4.
     """
 
     run: int
@@ -54,12 +56,12 @@ class Key(NamedTuple):
 
 
 def key_of(row: Any) -> Key:
-    """Return what names a row's task instance; the statement has `key_columns`."""
+    """Return the key of a row's task instance. The statement must select `key_columns`."""
     return Key(row.run, row.task_id, row.map_index, row.region)
 
 
 def key_columns(run: Any, task: Any) -> list[Any]:
-    """Return the columns that name a task instance."""
+    """Return the columns of a task instance's `Key`."""
     from sqlalchemy import null
 
     index = task.region_index if "region_index" in task else task.map_index
@@ -68,23 +70,23 @@ def key_columns(run: Any, task: Any) -> list[Any]:
 
 
 def is_latest(task: Any) -> list[Any]:
-    """Return the condition, if there is one, for a task instance's latest try: Airflow 3.4 has a row for each."""
+    """Return the condition for a task instance's latest try, if Airflow has a row for each try: from 3.4 on."""
     return [task.working_set.is_(True)] if "working_set" in task else []
 
 
 def is_of_run(task: Any, run: Any) -> Any:
-    """Return the condition that a task instance is of a run."""
+    """Return the condition that a task instance belongs to a run."""
     from sqlalchemy import and_
 
     return and_(task.dag_id == run.dag_id, task.run_id == run.run_id, *is_latest(task))
 
 
 def is_of_task(record: Any, task: Any, run_id: Any = None) -> Any:
-    """Return the condition that a record is of a task instance.
+    """Return the condition that a record belongs to a task instance.
 
-    :param run_id: a column with the number of the run, if the join has one: XComs are to be read by their primary key,
-        and beside it the names of DAG and run would let a planner begin with another index. Without it, the join begins
-        with the record, and the task instance is read by its unique key.
+    :param run_id: The column with the run's number, if the join has one. XComs are then read by their primary key. With
+        the DAG id and the run id in the condition, a query planner could begin with another index. Without the column,
+        the join begins with the record, and the task instance is read by its unique key.
     """
     from sqlalchemy import and_
 
@@ -100,8 +102,8 @@ def is_of_task(record: Any, task: Any, run_id: Any = None) -> Any:
 class RecordTable:
     """A table of records.
 
-    :param table: SQLAlchemy's, of XComs or of what tasks have stored.
-    :param stored: whether it has what tasks have stored.
+    :param table: The SQLAlchemy table, of XComs or of the ``task_state_store``.
+    :param stored: Whether it is the table of the ``task_state_store``.
     """
 
     table: Any
@@ -115,7 +117,7 @@ class RecordTable:
         return str(self.table.name)
 
     def read(self, row: Any) -> Any:
-        """Return the value of a row; that of an XCom through the backend that is configured."""
+        """Return the value of a row. The configured XCom backend deserializes an XCom's value."""
         value = json.loads(row.value or "null") if AIRFLOW_3 else row.value
         return value if self.stored else xcom_backend().deserialize_value(SimpleNamespace(key=row.key, value=value))
 
@@ -138,7 +140,7 @@ class RecordTable:
         return self._select(joined, runs, [OPERATIONS_KEY], *columns)
 
     def parts(self, instances: Collection[Key], keys: Sequence[str]) -> Any:
-        """Return the statement for what these task instances, and some others, have under these keys."""
+        """Return the statement for the rows of these task instances with these keys; it also returns rows of others."""
         task_id = self.table.c.get("task_id", self.task.c.task_id)
         runs, tasks = sorted({one.run for one in instances}), sorted({one.task_id for one in instances})
         return self._select(self._joined(), runs, keys).where(task_id.in_(tasks))
@@ -148,7 +150,7 @@ class RecordTable:
         return run.join(task, is_of_run(task.c, run.c)).join(record, is_of_task(record.c, task.c, run.c.id))
 
     def _select(self, joined: Any, runs: Collection[int], keys: Sequence[str], *columns: Any) -> Any:
-        """Return a statement with the key and the value; that as a text, which is parsed only where it has to be."""
+        """Return a statement that selects the key and the value. The value is not parsed: few values are needed."""
         from sqlalchemy import Text, cast, select
 
         of = self.table.c
@@ -159,7 +161,7 @@ class RecordTable:
 
 
 def runs_since(since: datetime) -> Any:
-    """Return the statement for the numbers of the runs in which a task can have recorded something since then."""
+    """Return the statement for the numbers of the runs in which a task can have recorded operations since a time."""
     from airflow.models.dagrun import DagRun
     from sqlalchemy import or_, select
 
@@ -168,9 +170,9 @@ def runs_since(since: datetime) -> Any:
 
 
 def record_tables() -> list[RecordTable]:
-    """Return the tables that have records; from Airflow 3.3 on what tasks have stored outlives a try.
+    """Return the tables that have records. From Airflow 3.3 on, the ``task_state_store`` keeps records after a try.
 
-    Where two have the same, the first one's is the later one.
+    If two tables have a task instance's record, the record in the first of them is later.
     """
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
@@ -183,10 +185,10 @@ def record_tables() -> list[RecordTable]:
 def read_records(
     ask: Callable[[Any], Iterable[Any]], table: RecordTable, lasts: Mapping[Key, Any]
 ) -> dict[Key, list[Record] | Exception]:
-    """Read all parts of records; or what keeps one from being read.
+    """Return all parts of records; an exception in place of a record that cannot be read.
 
-    :param ask: executes a statement.
-    :param lasts: the rows of their last parts.
+    :param ask: Executes a statement.
+    :param lasts: The rows of the records' last parts.
     """
     values: dict[Key, dict[str, Any]] = {key: {OPERATIONS_KEY: or_error(table.read, row)} for key, row in lasts.items()}
     before = {key: parts_before(one[OPERATIONS_KEY]) for key, one in values.items()}
@@ -200,16 +202,16 @@ def read_records(
 def rows_of(
     ask: Callable[[Any], Iterable[Any]], table: RecordTable, instances: Sequence[Key], keys: Sequence[str]
 ) -> Iterator[Any]:
-    """Yield the rows that task instances have under some keys."""
+    """Yield the rows of task instances with some keys."""
     wanted = set(instances)
     for some in portions(instances):
         yield from (row for row in ask(table.parts(some, keys)) if key_of(row) in wanted)
 
 
 def may_name(value: Any, ids: Collection[str]) -> bool:
-    """Whether a record may name one of these operations, as far as its text shows: reading each takes long.
+    """Whether a record may name one of these operations, by its text: to parse all records would take long.
 
-    A backend may have written anything in place of a record: then it is read.
+    An XCom backend may store other data in place of a record. Such a record has to be read.
     """
     text = bytes(value).decode(errors="replace") if isinstance(value, (bytes, bytearray, memoryview)) else str(value)
     is_plain = text[:1] in ("{", '"') and "operation_names" in text and _IS_WHOLE.search(text)
@@ -217,13 +219,13 @@ def may_name(value: Any, ids: Collection[str]) -> bool:
 
 
 def parts_before(value: Any) -> int:
-    """Return how many parts come before a record's last one; 0 if that cannot be read."""
-    # Not by `Record.from_json`, which takes as long as all else that is done with a record: it is read once.
+    """Return the number of parts before a record's last one; 0 if it cannot be read."""
+    # `Record.from_json` takes as long as all other work on a record, so it runs only once, in `read_parts`.
     number = value.get("parts_before") if isinstance(value, dict) else None
     return number if isinstance(number, int) and 0 <= number <= MOST_PARTS else 0
 
 
 def portions(things: Sequence[T], size: int = AT_A_TIME) -> Iterator[Sequence[T]]:
-    """Yield some of the things at a time."""
+    """Yield a sequence in portions."""
     for begin in range(0, len(things), size):
         yield things[begin : begin + size]

@@ -1,6 +1,6 @@
-"""How the next try of a task finds the operations of the last one, and continues with them or cancels them.
+"""Find the operations of a task's last try, and continue with them or cancel them.
 
-Airflow 3.3's ``task_state_store`` keeps their names; before 3.3, Airflow's Variables do, for a task with ``retries``.
+Airflow 3.3's ``task_state_store`` keeps their names; before 3.3, Airflow Variables do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.operations import Operation
     from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 
-#: What can be done with the operations of the last try.
+#: The values of ``on_retry`` and ``on_clear``.
 WAYS = ("reattach", "cancel", "ignore")
 
 
@@ -36,7 +36,7 @@ def resume_operations(
 ) -> list[str]:
     """Find the operations that the last try of this task recorded. Call it before you start any operation.
 
-    Airflow 3.3's ``task_state_store`` keeps the names; before 3.3, Airflow Variables do, if the task has ``retries``.
+    Airflow 3.3's ``task_state_store`` keeps the names; before 3.3, Airflow Variables do.
 
     :param context: The running task's context.
     :param hook: The hook that reads the operations and cancels them.
@@ -65,7 +65,7 @@ def _resume(
     left = names_in(parts)
     if how == "reattach":
         found = hook.read_operations(left) if left else {}
-        wanted = {str(name) for name, operation in found.items() if _goes_on(operation)}
+        wanted = {str(name) for name, operation in found.items() if _can_continue(operation)}
         for part in parts:
             if going_on := {name: key for name, key in part.with_keys() if name in wanted}:
                 record_started(context, going_on, part.account, part.ownership, part.cancel_on)
@@ -77,7 +77,7 @@ def _resume(
 
 
 def left_by_the_last_try(context: Context) -> list[Record]:
-    """Return what the last try of this task has recorded; once this one has recorded something, that."""
+    """Return the record of this task's last try; or of this try, once it has recorded operations."""
     parts = read_parts(lambda key: _remembered(context, key))
     if not parts and (memory := memory_before_an_upgrade(context)) is not None:
         parts = read_parts(memory.get)
@@ -89,7 +89,7 @@ def names_in(parts: Iterable[Record]) -> list[str]:
     return [name for part in parts for name in part.operation_names]
 
 
-def _goes_on(found: Operation | EarthEngineError) -> bool:
+def _can_continue(found: Operation | EarthEngineError) -> bool:
     """Whether an operation is active, and is not being cancelled, or has succeeded."""
     if isinstance(found, OperationNotFoundError):
         return False
@@ -99,10 +99,10 @@ def _goes_on(found: Operation | EarthEngineError) -> bool:
 
 
 def _was_cleared(context: Context, parts: list[Record]) -> bool:
-    """Whether the task was cleared since the last try recorded something.
+    """Whether the task was cleared since the last try recorded operations.
 
-    A clear raises the stored ``max_tries``, and that of a finished run begins the run again; a retry does neither,
-    also if ``retries`` has changed in the DAG's file.
+    A clear raises the stored ``max_tries``, and a clear of a finished run begins the run again. A retry does neither,
+    even if ``retries`` has changed in the DAG's file.
     """
     if not parts or parts[0].max_tries is None:
         return False
@@ -113,7 +113,7 @@ def _was_cleared(context: Context, parts: list[Record]) -> bool:
 def resume_started(
     context: Context, hook: EarthEngineHook, parts: list[Record], **how: str
 ) -> tuple[list[str], Asked | None]:
-    """`resume_operations` with the operations of the last try; also its requests, if it had started all of them."""
+    """Resume the last try's operations like `resume_operations`; also return its `Asked`, if it had started all."""
     left = names_in(parts)
     going_on = _resume(context, hook, parts, **how)
     text = _remembered(context, STARTED_KEY)

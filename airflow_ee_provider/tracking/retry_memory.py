@@ -1,8 +1,8 @@
-"""What one try of a task leaves to the next: Airflow 3.3's ``task_state_store``; before 3.3, Airflow's Variables.
+"""Store data for a task's next try: in Airflow 3.3's ``task_state_store``; before 3.3, in Airflow Variables.
 
-Airflow deletes a task's XComs as its next try begins, and before 3.3 it keeps nothing else of a task. So a task writes
-what a next try, after a failure or a clear, needs into Variables. They are deleted when the task has ended: by its
-process, or by the collector.
+Airflow deletes a task's XComs when its next try begins, and before 3.3 it keeps no other data of a task. So a task
+writes the data that its next try needs, after a failure or a clear, into Variables. The task's process or the collector
+deletes them when the task has ended.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from airflow_ee_provider.tracking.record import OPERATIONS_KEY, STARTED_KEY, par
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-#: What the Variables' keys begin with.
+#: The prefix of the Variables' keys.
 PREFIX = "earth_engine."
 
 
 class Memory(Protocol):
-    """What can be remembered, by key; values as JSON has them."""
+    """A store for JSON values, by key."""
 
     def get(self, key: str) -> Any:
         """Return a value; None if there is none."""
@@ -60,14 +60,14 @@ class Variables:
 
 
 def prefix_of(dag_id: str, run_id: str, task_id: str, map_index: int | None) -> str:
-    """Return what the keys of a task instance's Variables begin with: a key has at most 250 characters."""
+    """Return the prefix of a task instance's Variables. It is a hash, since a key has at most 250 characters."""
     index = -1 if map_index is None else map_index
     return f"{PREFIX}{sha256(json.dumps([dag_id, run_id, task_id, index]).encode()).hexdigest()[:32]}."
 
 
 def memory_to_write(context: Context) -> Memory | None:
-    """Return where to write what the next try needs; None if no next try can read it."""
-    # Only a task's own worker may touch the store: in a DAG's callback, reading it hangs the process.
+    """Return the store for the data that the next try needs; None if no next try can read it."""
+    # Only a task's own process may use the store: in a DAG's callback, a read never returns.
     store: Memory | None = context.get("task_state_store")
     ti = context.get("ti")
     if store is not None or ti is None:
@@ -76,27 +76,28 @@ def memory_to_write(context: Context) -> Memory | None:
 
 
 def memory_to_read(context: Context) -> Memory | None:
-    """Return where the last try has written; None if nothing remembers it."""
+    """Return the store to which the last try has written; None if there is none."""
     memory = memory_to_write(context)
     return None if isinstance(memory, Variables) and context["ti"].try_number <= 1 else memory
 
 
 def memory_before_an_upgrade(context: Context) -> Memory | None:
-    """Return where a try has written if Airflow was upgraded to 3.3 after it; None where that cannot be."""
+    """Return the Variables that a try may have written before an upgrade to Airflow 3.3; None if there can be none."""
     ti = context.get("ti")
     is_retry = HAS_TASK_STATE_STORE and ti is not None and ti.try_number > 1 and runs_a_task(ti)
     return Variables(ti) if is_retry else None
 
 
 def forget_tries(ti: Any, ends_as: str) -> None:
-    """Delete the Variables of a task instance that has ended; Airflow itself forgets what its store has.
+    """Delete the Variables of a task instance that has ended. Airflow itself deletes the data in its store.
 
-    :param ends_as: its state, as this process has reported it: Airflow may have begun another try, and refused that.
+    :param ends_as: The state that this process has reported. If Airflow has another state, the report was refused, and
+        another try may have begun.
     """
     if HAS_TASK_STATE_STORE or not _uses_variables(ti) or own_state(ti) != ends_as:
         return
     memory = Variables(ti)
-    for key in chain((OPERATIONS_KEY,), map(part_key, count(1))):  # Those of earlier tries as well.
+    for key in chain((OPERATIONS_KEY,), map(part_key, count(1))):  # Also those of earlier tries.
         if memory.get(key) is None:
             break
         memory.delete(key)
@@ -105,5 +106,5 @@ def forget_tries(ti: Any, ends_as: str) -> None:
 
 
 def _uses_variables(ti: Any) -> bool:
-    """Whether a task instance's process remembers by Variables; also without ``retries``, since a clear adds a try."""
+    """Whether a task instance's process writes Variables. It does so even without ``retries``: a clear adds a try."""
     return not HAS_TASK_STATE_STORE and runs_a_task(ti) and not is_a_task_test(ti)

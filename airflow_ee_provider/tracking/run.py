@@ -144,13 +144,11 @@ def records_of_upstream(context: Context, operator: Any) -> Iterator[Record | Ex
         return
     states = states_of_run(*_run_of(context))
 
-    def is_nobody_elses(record: Record) -> bool:
+    def is_in_scope(record: Record) -> bool:
         state = states.get(_instance(record.task_id, record.map_index))
         return record.task_id in upstream or (bool(states) and state not in ACTIVE_STATES)
 
-    yield from records_of_run(
-        context, lambda task_id: task_id in upstream or task_id not in dag.task_ids, is_nobody_elses
-    )
+    yield from records_of_run(context, lambda task_id: task_id in upstream or task_id not in dag.task_ids, is_in_scope)
 
 
 def _of_instance(ti: Any, task_id: str, map_index: int) -> Iterator[Record | Exception]:

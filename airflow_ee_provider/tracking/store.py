@@ -1,12 +1,12 @@
-"""Which operations belong to a task: it records them before it waits, and clean-up finds them again.
+"""Record the operations of a task before the task waits for them, and read its records.
 
-XComs are gone when the next try begins; so the parts of a record (see `airflow_ee_provider.tracking.record`) are also
-written where that one finds them: see `airflow_ee_provider.tracking.retry_memory`.
+Airflow deletes XComs when the next try begins. So the parts of a record (see `airflow_ee_provider.tracking.record`) are
+also written to a store that the next try can read (see `airflow_ee_provider.tracking.retry_memory`).
 
-The first start of a task is recorded at once. Those that follow in parallel are recorded twice a second, and all before
-anything waits for them. Those that a function makes one by one are recorded while it makes the next
-(`airflow_ee_provider.exports.recorder`). A process that dies leaves the last ones unrecorded: the next try sends them
-again under the same ``requestId``, and gets their names.
+The first start of a task is recorded at once. Further parallel starts are recorded twice a second, and all of them
+before the task waits. Starts that a function makes one by one are recorded while it makes the next one
+(`airflow_ee_provider.exports.recorder`). If a process dies before it has recorded its last starts, the next try sends
+them again with the same ``requestId``, and gets the operations' names.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 
-#: A function's threads record side by side, and each adds to what is there.
+#: Threads of a function can record at the same time, and each adds to the same record.
 _RECORDING = threading.Lock()
 
-#: Which task instance this process has recorded for last, or asked about, and its parts.
+#: The record that this process has last written or read.
 _written: _Written | None = None
 
 
@@ -62,7 +62,7 @@ def record_operations(
 
     Call it as soon as you know a name. Notifiers, teardowns, the page and the collector find recorded operations.
     Airflow deletes the task's XComs when the task is cleared or retried; Airflow 3.3's ``task_state_store`` keeps the
-    names, and before 3.3 an Airflow Variable does, if the task has ``retries``.
+    names, and before 3.3 an Airflow Variable does.
 
     :param context: The running task's context.
     :param names: One name or several, ``projects/PROJECT/operations/ID``, or an id of ``project_id`` or of the
@@ -97,32 +97,32 @@ def record_started(
 ) -> None:
     """Record the operations of a task of this package, each with its `Start.key`.
 
-    :param started: the key is empty for what the task has not started itself.
-    :param cancel_on: see `cancel_on_of`.
+    :param started: The operations, each with its key. The key is empty if the task has not started the operation.
+    :param cancel_on: See `cancel_on_of`.
     """
     _record(context, started, account, ownership, cancel_on)
 
 
 def recorded_with_keys(context: Context, *, again: bool = False) -> list[tuple[str, str]]:
-    """Return all that this try has recorded: each operation, and the `Start.key` under which it was started.
+    """Return all operations that this try has recorded, each with its `Start.key`.
 
-    :param again: Read what this process knows once more, because the author's code may have recorded more in another
-        process, or another try may have begun.
+    :param again: Read again, although this process knows the record, because the author's code may have recorded more
+        operations in another process, or another try may have begun.
     :raises AirflowException: If another try has begun.
     """
-    known = _written  # Another thread may record.
+    known = _written  # Another thread may change it.
     is_known = not again and known is not None and known.ti is item_of(context, "ti")
     written = known if known is not None and is_known else _written_so_far(context)
     return [item for part in written.parts for item in part.with_keys()]
 
 
 def started_by_task(context: Context, *, again: bool = False) -> dict[str, str]:
-    """Return the operations that this try has started or continues with, by `Start.key`; the latest of each."""
+    """Return the latest operation of each `Start.key` that this try has started or continues with."""
     return {key: name for name, key in recorded_with_keys(context, again=again) if key}
 
 
-def wanted_of_task(context: Context) -> list[str]:
-    """Return what this try has recorded, but for what has failed and was started again."""
+def needed_by_task(context: Context) -> list[str]:
+    """Return the operations that this try has recorded, except failed ones that were started again."""
     recorded = recorded_with_keys(context)
     latest = {key: name for name, key in recorded if key}
     return [name for name, key in recorded if latest.get(key, name) == name]
@@ -141,7 +141,7 @@ def _full_names(names: Any, account: dict[str, Any] | None, project: str | None)
 
 @dataclass
 class _Written:
-    """What a task instance has recorded: its parts, and the names in them."""
+    """A task instance's record: its parts, and the operations' names in them."""
 
     ti: Any
     parts: list[Record]
@@ -155,11 +155,11 @@ def _record(
     ownership: str = Ownership.OWNER,
     cancel_on: tuple[str, ...] | None = None,
 ) -> list[Record]:
-    """Write down operations, each with its `Start.key`, and return all parts."""
+    """Record operations, each with its `Start.key`, and return all parts of the record."""
     global _written  # noqa: PLW0603
     empty = Record.of_task(context, account, ownership, cancel_on)
     with _RECORDING:
-        written, _written = _written_so_far(context), None  # What is not written down to the end is read again.
+        written, _written = _written_so_far(context), None  # If a write fails, the record is read again.
         if new := {name: key for name, key in operations.items() if name not in written.names}:
             _add(context, written.parts, new, empty)
             written.names.update(new)
@@ -168,9 +168,9 @@ def _record(
 
 
 def _add(context: Context, parts: list[Record], new: Mapping[str, str], empty: Record) -> None:
-    """Add operations to the last part, as far as it has room for them, and to further ones.
+    """Add operations to the last part, as long as they fit, and to further parts.
 
-    A part that moves is written before the last part refers to it, so that a reader always finds all.
+    A part that moves is written before the last part refers to it, so that a reader always finds all parts.
     """
     number, items = len(parts), list(new.items())
     if not parts:
@@ -187,9 +187,9 @@ def _add(context: Context, parts: list[Record], new: Mapping[str, str], empty: R
 
 
 def _written_so_far(context: Context) -> _Written:
-    """Return what this try has recorded, with one read where this process knows it: reads grow with the names.
+    """Return what this try has recorded. If this process knows the record, it reads only the last part to check it.
 
-    :raises AirflowException: if another try has begun, whose records must stay as they are.
+    :raises AirflowException: If another try has begun. Its record must not be changed.
     """
     global _written  # noqa: PLW0603 (what this process has written or read last)
     ti = item_of(context, "ti")
@@ -199,13 +199,13 @@ def _written_so_far(context: Context) -> _Written:
         return known
     last = None if value is None else Record.from_json(value)
     if known and last and is_of_earlier_try(last, ti):
-        # One whose worker stood still has written over it. In another process of this try, it is all that is known.
+        # An earlier try, whose worker was frozen, has overwritten the record. Only this process still knows the parts.
         if known.parts:
             _write(context, OPERATIONS_KEY, known.parts[-1])
         return known
     parts = read_parts(lambda key: value if key == OPERATIONS_KEY else read_own(context, key))
     names = {name for part in parts for name in part.operation_names}
-    # Airflow deletes what a try has recorded as the next one begins.
+    # Airflow deletes a try's records when the next try begins.
     is_gone = known is not None and not known.names <= names
     if is_gone or (last and is_of_later_try(last, ti)):
         raise AirflowException("Another try of this task has begun; this one ends.")
@@ -216,29 +216,29 @@ def _written_so_far(context: Context) -> _Written:
 def _write(context: Context, key: str, part: Record) -> None:
     item_of(context, "ti").xcom_push(key=key, value=part.as_json())
     if HAS_TASK_STATE_STORE or part.ownership in (Ownership.OWNER, Ownership.HANDED_OFF):
-        remember(context, key, part.as_json())  # Variables only for what is resumed.
+        remember(context, key, part.as_json())  # Variables only have operations that a try can resume.
 
 
 def remember(context: Context, key: str, value: Any) -> None:
-    """Write down what the next try is to find, where something remembers it."""
+    """Store a value for the next try, if there is a store that the next try can read."""
     if (memory := memory_to_write(context)) is not None:
         memory.set(key, value)
 
 
 def records_of_task(context: Context) -> list[Record]:
-    """Return what the context's task instance has recorded in this try."""
+    """Return the parts that the context's task instance has recorded in this try."""
     return read_parts(lambda key: read_own(context, key))
 
 
 def read_own(context: Context, key: str) -> Any:
     """Return an XCom of the context's task instance; None if it has none under that key."""
     ti = item_of(context, "ti")
-    # With its ids: without them, Airflow 2.11 would answer with any task's of the run.
+    # Without these ids, Airflow 2.11 would return an XCom of any task of the run.
     return ti.xcom_pull(task_ids=ti.task_id, map_indexes=map_index_of(ti), key=key)
 
 
 def operations_of_a_later_try(ti: Any) -> set[str]:
-    """Return the operations of a later try of a task instance, which has begun although this one still runs."""
+    """Return the operations of a task instance's later try, which has begun although this try's process still runs."""
 
     def read(key: str) -> Any:
         return xcom(key, ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti))
@@ -250,17 +250,17 @@ def operations_of_a_later_try(ti: Any) -> set[str]:
 
 
 def is_of_later_try(part: Record, ti: Any) -> bool:
-    """Whether another try has recorded this, which has begun although that of this task instance still runs."""
+    """Whether a later try than that of this task instance's process has recorded a part."""
     return is_later(part.try_number, ti)
 
 
 def is_later(try_number: int | None, ti: Any) -> bool:
-    """Whether a number is that of a try which has begun after that of a task instance's process."""
+    """Whether a try's number is larger than that of a task instance's process."""
     return try_number is not None and bool(try_number > ti.try_number)
 
 
 def is_of_earlier_try(part: Record, ti: Any) -> bool:
-    """Whether another try has recorded this, which still runs although that of this task instance has begun."""
+    """Whether an earlier try than that of this task instance's process has recorded a part; it may still run."""
     return part.try_number is not None and bool(part.try_number < ti.try_number)
 
 

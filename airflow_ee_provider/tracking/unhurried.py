@@ -1,7 +1,9 @@
-"""Long loops beside others' requests: Python runs one thread at a time, and changes it only every five milliseconds.
+"""Pauses in long loops, so that other threads can answer requests.
 
-A request to Airflow's API server changes threads a dozen times until it is answered. Beside a thread that computes, it
-waits up to five milliseconds at each of them; beside one that rests every three, rarely longer than that in all.
+Python runs one thread at a time, and lets it compute for five milliseconds before it switches to another. A request to
+Airflow's API server needs a dozen switches. If another thread computes, the request waits up to five milliseconds for
+each of them. If that thread pauses every three milliseconds, the request rarely waits more than five milliseconds in
+all.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How long a thread computes at a time, and how long it then rests, in seconds.
+#: How long a thread computes at a time, and how long it then pauses, in seconds.
 WORK, REST = 0.003, 0.002
 
 
 class _Hurry(threading.local):
-    """When each thread rests next; never, unless the process is a server."""
+    """When each thread pauses next. Only the threads of a server pause."""
 
     rests_at = float("-inf")
 
@@ -29,19 +31,19 @@ _hurry, _serves = _Hurry(), threading.Event()
 
 
 def serve() -> None:
-    """Let loops rest from now on: this process answers others' requests. A command's loops never rest."""
+    """Let loops pause from now on, because this process is a server. The loops of a command never pause."""
     _serves.set()
 
 
 def unhurried(things: Iterable[T]) -> Iterator[T]:
-    """Yield the things; from time to time, rest before the next one."""
+    """Yield the things, and pause between them from time to time."""
     for thing in things:
         rest()
         yield thing
 
 
 def rest() -> None:
-    """Rest, if this thread has computed for long enough."""
+    """Pause, if this thread has computed for `WORK` seconds."""
     if _serves.is_set() and time.perf_counter() > _hurry.rests_at:
         time.sleep(REST)
         _hurry.rests_at = time.perf_counter() + WORK

@@ -1,6 +1,6 @@
-"""What all triggers share.
+"""The base class of the triggers, and the regular check of their tasks' states.
 
-The account, the single event, how an error of Earth Engine's reaches the task, and the watch on the tasks' states.
+The base class has the account and the single event, which also reports Earth Engine errors to the task.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two questions: one for each DAG whose tasks wait, however many they are.
+#: Seconds between two checks of the tasks' states. A check sends one request for each DAG that has waiting tasks.
 STATE_INTERVAL = 60.0
 
-#: For so many seconds after its begin, a trigger does not resume the task, so that the process of the task can end and
-#: report that to the scheduler first. If the scheduler gets the report too late, it treats the task as lost ("finished
+#: How long a trigger waits after its start before it resumes the task, in seconds. Meanwhile, the task's process ends
+#: and reports that to the scheduler. If the scheduler gets the report too late, it treats the task as lost ("finished
 #: with state success, but the state is queued").
 SETTLE = 10.0
 
@@ -40,8 +40,8 @@ SETTLE = 10.0
 class Trigger(BaseTrigger):
     """Wait in the triggerer, and resume the task with one event."""
 
-    #: The most results that an event carries. Airflow logs and stores the event, so if there are more, it has only how
-    #: many operations are in each state, and the task reads the operations.
+    #: The maximum number of results in an event, since Airflow logs and stores the event. If there are more, the event
+    #: has only the number of operations in each state, and the task reads the operations.
     most_results: ClassVar[float] = math.inf
 
     def __init__(
@@ -61,7 +61,7 @@ class Trigger(BaseTrigger):
         self.poll_interval = poll_interval
         #: When it may resume the task, in seconds of the monotonic clock.
         self.settled = 0.0
-        self.logger()  # The class's: a logger of its own for each of thousands of triggers is a tenth of their memory.
+        self.logger()  # Sets the class's logger: a logger for each trigger would take a tenth of its memory.
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the parameters with which Airflow makes the trigger again after a restart."""
@@ -76,7 +76,7 @@ class Trigger(BaseTrigger):
         return EarthEngineAsyncHook(self.earth_engine_conn_id, self.project_id, self.impersonation_chain)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield one event. An error of Earth Engine is an event too, with whether a retry can help.
+        """Wait, and yield one event. After an Earth Engine error, the event has the error and whether it is permanent.
 
         The event comes `SETTLE` seconds after the trigger has begun, or later.
         """
@@ -105,7 +105,7 @@ async def sleep_until(moment: float) -> None:
 
 
 async def finish(coroutine: Coroutine[Any, Any, None], seconds: float) -> bool:
-    """Shield a coroutine until it ends: Airflow repeats the cancellation of a trigger every second.
+    """Wait for a coroutine, and shield it from cancellations, which Airflow repeats every second.
 
     :param seconds: How long to wait; the coroutine then continues in the background.
     :return: Whether it has ended.
@@ -120,11 +120,11 @@ async def finish(coroutine: Coroutine[Any, Any, None], seconds: float) -> bool:
 
 
 class StateWatch:
-    """Asks for the states of the tasks whose triggers wait in one event loop, for all of them together.
+    """Checks the states of all tasks whose triggers wait in one event loop.
 
-    Airflow cancels a trigger when a user acts on its task and the DAG is scheduled. It does not where a deferred task
-    is cleared while its DAG is paused, or its file cannot be parsed, or its run waits behind ``max_active_runs``: then
-    the task instance has no state, and the trigger runs for as long as its operations do.
+    Airflow cancels a trigger when a user acts on its task and the scheduler runs the DAG. It does not if a deferred
+    task is cleared while its DAG is paused, its DAG's file cannot be parsed, or its run waits for ``max_active_runs``.
+    The task instance then has no state, and the trigger runs until its operations end.
     """
 
     def __init__(self) -> None:
@@ -132,11 +132,11 @@ class StateWatch:
         self.asking: asyncio.Task[None] | None = None
 
     async def ask_again_and_again(self) -> None:
-        """Ask, for as long as a trigger waits."""
+        """Check the states regularly, as long as a trigger waits."""
         while self.triggers:
             await asyncio.sleep(STATE_INTERVAL)
             found = await self._not_deferred()
-            # Each asks again, for its own task: this answer may be old by now.
+            # Each trigger asks Airflow again, for its own task: this response may be out of date.
             waiting = [trigger for trigger in found if trigger in self.triggers]
             await asyncio.gather(*(trigger.cancel_if_unneeded(is_user_action=False) for trigger in waiting))
 
@@ -154,9 +154,9 @@ class StateWatch:
             tis = triggers.values()
             question = sync_to_async(states_of)(dag_id, {ti.run_id for ti in tis}, {ti.task_id for ti in tis})
             try:
-                # In the background: Airflow 3.1's triggerer crashes if a call to it is cancelled before its answer.
+                # In the background: Airflow 3.1's triggerer crashes if a request is cancelled before its response.
                 states = await asyncio.shield(in_background(question))
-            except Exception as error:  # noqa: BLE001 (Airflow may raise any exception; it is asked again)
+            except Exception as error:  # noqa: BLE001 (Airflow may raise any exception; the next check asks again)
                 log.info("Could not read the states of the deferred tasks of %s; trying again later: %s", dag_id, error)
                 continue
             found += [trigger for trigger, ti in triggers.items() if _state(states, ti) != "deferred"]
@@ -171,7 +171,7 @@ _WATCHES: dict[asyncio.AbstractEventLoop, StateWatch] = {}
 
 
 def watch(trigger: EarthEngineOperationsTrigger) -> None:
-    """Ask every now and then whether a trigger's task still waits, and let it cancel if not; until `unwatch`."""
+    """Check regularly, until `unwatch`, whether a trigger's task still waits; if not, let the trigger cancel."""
     if trigger.task_instance is None or not trigger.cancel_on_kill:
         return
     watching = _WATCHES.setdefault(asyncio.get_running_loop(), StateWatch())
@@ -181,7 +181,7 @@ def watch(trigger: EarthEngineOperationsTrigger) -> None:
 
 
 def unwatch(trigger: EarthEngineOperationsTrigger) -> None:
-    """Ask no more for a trigger."""
+    """Stop the regular check for a trigger."""
     loop = asyncio.get_running_loop()
     watching = _WATCHES.get(loop)
     if watching is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TriggerEvent
 
-from airflow_ee_provider.base.airflow_versions import tells_triggers_of_kills
+from airflow_ee_provider.base.airflow_versions import calls_triggers_on_kill
 from airflow_ee_provider.base.errors import log_errors
 from airflow_ee_provider.base.parameters import LONGEST
 from airflow_ee_provider.base.process import is_an_inline_trigger
@@ -40,7 +40,7 @@ ASKED_AGAIN_AFTER = (0.0, 2.0, 6.0, 12.0)
 #: Seconds before each attempt to cancel, if Earth Engine did not answer the one before; half an hour in all.
 CANCELLED_AGAIN_AFTER = (0.0, 15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 900.0)
 
-#: Thousands of triggers wait in the same way.
+#: Thousands of triggers can have the same options, and share one object.
 _shared_options = lru_cache(maxsize=100)(WaitOptions)
 
 
@@ -101,7 +101,7 @@ class EarthEngineOperationsTrigger(Trigger):
                 self.hook.account = client.account
                 found = await client.run(self._flow(client.account), self.log)
             except EarthEngineError:
-                await sleep_until(self.settled)  # In here, where a kill is handled.
+                await sleep_until(self.settled)  # Inside this `try`, so that a kill is handled.
                 raise
             await sleep_until(self.settled)
         except asyncio.CancelledError as why:
@@ -110,7 +110,7 @@ class EarthEngineOperationsTrigger(Trigger):
                 await cancel_for_author_of(self)
             # From 3.3 on, Airflow gives a reason if a user has acted, and none if the triggerer stops.
             is_user_action = bool(why.args)
-            if self.task_instance is not None and (is_user_action or not tells_triggers_of_kills()):
+            if self.task_instance is not None and (is_user_action or not calls_triggers_on_kill()):
                 await self.cancel_if_unneeded(is_user_action=is_user_action)
             raise
         finally:

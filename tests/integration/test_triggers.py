@@ -12,7 +12,7 @@ import pytest
 from airflow import __version__ as airflow_version
 from supervised import answer_as_supervisor
 
-from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, tells_triggers_of_kills
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, calls_triggers_on_kill
 from airflow_ee_provider.earth_engine.transport import shared_client
 from airflow_ee_provider.earth_engine.transport.transports import aiohttp_session
 from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationsTrigger, EarthEngineOperationsTrigger
@@ -270,7 +270,7 @@ def test_the_tasks_state_distinguishes_a_user_from_a_restart_a_timeout_and_anoth
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
-        if tells_triggers_of_kills():  # Also where another triggerer has taken the trigger over.
+        if calls_triggers_on_kill():  # Also where another triggerer has taken the trigger over.
             await trigger.on_kill()
 
     asyncio.run(cancelled_by_airflow())
@@ -278,7 +278,7 @@ def test_the_tasks_state_distinguishes_a_user_from_a_restart_a_timeout_and_anoth
     assert emulator.service.state(name) == state
 
 
-@pytest.mark.skipif(not tells_triggers_of_kills(), reason="before 3.3, Airflow says nothing that could be believed")
+@pytest.mark.skipif(not calls_triggers_on_kill(), reason="before 3.3, Airflow says nothing that could be believed")
 @pytest.mark.parametrize(("errors", "state"), [(1, "RUNNING"), (9, "CANCELLED")])
 def test_a_trigger_asks_airflow_again_after_an_error_before_it_cancels(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, errors: int, state: str

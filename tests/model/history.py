@@ -253,17 +253,15 @@ class Run:
             self._violated(f"an error of its own: {self.airflow.errors[0]}")
 
     def _is_forgotten(self, name: str) -> bool:
-        """Whether an earlier try left an operation, and the latest try ended before it had found the operation again.
-
-        Only the `requestId` leads to the operation before 3.3 if the task has no retries, and after the run was
-        deleted (docs/results/reliability.md).
-        """
+        """Whether only the `requestId` leads to an operation: its process was killed first, or its run was deleted."""
         airflow = self.airflow
-        is_another_trys = self.world.service.operations[name].created < airflow.row.started
-        remembers = (airflow.version.has_store or self.plan.retries) and airflow.row.state != "removed"
-        if self.plan.holder.startswith("changing"):  # No `requestId` leads to an export that is not requested again.
-            remembers = remembers and name in airflow.remembered
-        return is_another_trys and not remembers and name not in airflow.recorded()
+        if name in airflow.recorded():
+            return False
+        if self.world.service.operations[name].created >= airflow.row.started:
+            return "worker_sigkill" in self.history.struck and name not in airflow.remembered
+        # (In "changing", later tries do not request the export again.)
+        is_lost = self.plan.holder.startswith("changing") and name not in airflow.remembered
+        return is_lost or airflow.row.state == "removed"
 
     def _may_be_left(self) -> bool:
         """Whether an operation may keep running: a documented limit, or no code of the provider could run."""

@@ -164,7 +164,7 @@ MUTANTS = [
     ),
     Mutant(
         "what is started side by side is not written down before it is sent",
-        ((Starter, "_is_unwanted", lambda *_: False),),
+        ((Starter, "_is_not_needed", lambda *_: False),),
         ("two exports, worker",),
         ("2.11",),
         USERS,
@@ -315,7 +315,7 @@ MUTANTS = [
     Mutant(
         "a trigger cancels when its triggerer stops",
         (
-            (triggers, "tells_triggers_of_kills", lambda: False),
+            (triggers, "calls_triggers_on_kill", lambda: False),
             (EarthEngineOperationsTrigger, "_decide_and_cancel", _kills_when_stopped),
         ),
         DEFERRED,
@@ -395,7 +395,7 @@ MUTANTS = [
     ),
     Mutant(
         "what was cancelled is gone on with",
-        ((resuming, "_goes_on", lambda *_: True),),
+        ((resuming, "_can_continue", lambda *_: True),),
         ("export, worker",),
         ("3.3",),
         ("execution_timeout",),

@@ -1,1 +1,1 @@
-"""Who calls Earth Engine, and where: a connection's settings, its credentials and its HTTP sessions."""
+"""A connection's settings, its credentials and its HTTP sessions."""

@@ -13,24 +13,24 @@ from airflow_ee_provider.earth_engine.model.errors import TransientError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Seconds for which a process remembers that the metadata server has not answered. To ask one that accepts
-#: connections and never answers takes google-auth 12 seconds, for each new hook.
+#: Seconds for which a process remembers that the metadata server has not answered. Otherwise, for each new hook,
+#: google-auth would wait 12 seconds for a server that accepts connections and never answers.
 REMEMBERED = 60.0
 
-#: What google-auth reads before it asks the metadata server; with other values, it may find credentials.
+#: Variables that google-auth reads before it asks the metadata server. With other values, it may find credentials.
 _VARIABLES = ("GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_CONFIG", "HOME", "GCE_METADATA_HOST", "GCE_METADATA_IP")
 
-#: When the metadata server was last asked in vain, by the values of these variables.
+#: When the metadata server last did not answer, by the values of these variables.
 _absent: dict[tuple[str | None, ...], float] = {}
-#: One that the same thread can take again: a signal's handler may need credentials amid a look-up.
+#: A reentrant lock: a signal handler may need credentials while its thread loads them.
 _turn = threading.RLock()
 
 
 def application_default(scopes: Sequence[str]) -> tuple[Any, str]:
     """Return the credentials and their project.
 
-    :raises TransientError: if the metadata server of Google's machines does not answer.
-    :raises google.auth.exceptions.DefaultCredentialsError: if there are none, or they cannot be used.
+    :raises TransientError: If the metadata server of Google's machines does not answer.
+    :raises google.auth.exceptions.DefaultCredentialsError: If there are no credentials, or they cannot be used.
     """
     import google.auth
     from google.auth.exceptions import DefaultCredentialsError
@@ -60,7 +60,7 @@ def _no_answer() -> TransientError:
 
 
 def _has_file() -> bool:
-    """Whether a file has the credentials, or is to have them: what is wrong with it does not pass."""
+    """Whether a file exists for the credentials, or a variable names one. An error of that file is permanent."""
     from google.auth import _cloud_sdk
 
     if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):

@@ -1,6 +1,6 @@
-"""What requests lacks: a TLS context of ours, and an end of an answer, in time, and of its body in size.
+"""Adapters for requests with this package's TLS context, and with limits for the time and the size of a response.
 
-Its timeouts are for one read: a server that sends a byte now and then would keep a worker for as long as it likes.
+A timeout of requests is for a single read. A server that sends a byte now and then could block a worker without end.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 def pieces(raw: Any, *, unpacked: bool) -> Iterator[bytes]:
-    """Read an answer's body as it arrives.
+    """Read a response's body as it arrives.
 
-    :param raw: urllib3's answer, once its headers are there.
-    :param unpacked: whether urllib3 decompresses it.
-    :raises requests.exceptions.ReadTimeout: if it has not ended after `limits.ANSWER_TIMEOUT` seconds.
+    :param raw: urllib3's response, after its headers have been read.
+    :param unpacked: Whether urllib3 decompresses the body.
+    :raises requests.exceptions.ReadTimeout: If the body has not ended after `limits.ANSWER_TIMEOUT` seconds.
     """
     until = time.monotonic() + limits.ANSWER_TIMEOUT
-    # To wait until a piece is full can take for ever; urllib3 1 knows no other way.
+    # `stream` waits until a piece is full, which can take forever. urllib3 1 has no `read1`.
     arriving = partial(raw.read1, limits.PIECE, decode_content=unpacked) if hasattr(raw, "read1") else None
     for piece in iter(arriving, b"") if arriving else raw.stream(limits.PIECE, decode_content=unpacked):
         yield piece
@@ -42,7 +42,7 @@ def pieces(raw: Any, *, unpacked: bool) -> Iterator[bytes]:
 
 
 class _Received(io.RawIOBase):
-    """What a socket receives of one answer, up to a moment; `pieces` limits the body's time."""
+    """A socket's data of one response. After ``until``, reading fails. `pieces` limits the time for the body."""
 
     def __init__(self, received: io.RawIOBase) -> None:
         self._received = received
@@ -62,7 +62,7 @@ class _Received(io.RawIOBase):
 
 
 class _Answer(http.client.HTTPResponse):
-    """An answer whose headers end in time, although a server sends them byte by byte."""
+    """A response with a time limit for its headers, even if a server sends them byte by byte."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -90,15 +90,15 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
-#: The connections whose answers end in time.
+#: Pools of connections whose responses have a time limit for their headers.
 _POOLS = {"http": _Pool, "https": _TlsPool}
 
 
 class TlsAdapter(HTTPAdapter):
-    """Sends requests with a TLS context of ours, also through a proxy; answers end in time.
+    """Sends requests with a TLS context, also through a proxy, and with a time limit for a response's headers.
 
-    :param context: None for that of requests.
-    :param options: those of requests' own adapter.
+    :param context: The TLS context; None for that of requests.
+    :param options: The options of requests' own adapter.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None, **options: Any) -> None:
@@ -106,7 +106,7 @@ class TlsAdapter(HTTPAdapter):
         super().__init__(**options)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TlsAdapter:
-        """Return one with connections of its own, for a thread of google-auth's; a context cannot be copied."""
+        """Return an adapter with its own connections, for a thread of google-auth. A TLS context cannot be copied."""
         return type(self)(self._context, **self._options)
 
     @property
@@ -114,29 +114,29 @@ class TlsAdapter(HTTPAdapter):
         return {} if self._context is None else {"ssl_context": self._context}
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Connect with the context."""
+        """Create the pools, with the TLS context and the time limit."""
         super().init_poolmanager(*args, **{**kwargs, **self._tls})
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        """Do the same through a proxy."""
+        """Create the pools of a proxy in the same way."""
         manager = super().proxy_manager_for(proxy, **kwargs, **self._tls)
         manager.pool_classes_by_scheme = _POOLS
         return manager
 
 
 class SmallAnswersAdapter(TlsAdapter):
-    """The same for token servers: an answer that is larger than `limits.LARGEST_TOKEN_ANSWER` is not read."""
+    """A `TlsAdapter` for token servers. It refuses a body that is larger than `limits.LARGEST_TOKEN_ANSWER`."""
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        """Send a request; the size and the time of its answer's body are bounded."""
+        """Send a request, with limits for the size and the time of the response's body."""
         answer = super().send(request, *args, **kwargs)
         answer.raw = _SmallBody(answer.raw)
         return answer
 
 
 class _SmallBody:
-    """Stands for urllib3's answer, where requests reads it."""
+    """Wraps urllib3's response, from which requests reads the body."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw

@@ -1,4 +1,4 @@
-"""Who calls Earth Engine, and where: settings, and what google-auth makes of them."""
+"""The account that calls Earth Engine: loads its credentials from a connection's settings."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.auth.settings import ConnectionSettings
 
 API_VERSIONS = ("v1", "v1beta", "v1alpha")
-#: What Airflow's forms send for a secret that was not changed.
+#: Values that Airflow's forms send for a secret that the user has not changed.
 _PLACEHOLDERS = ("***", "RATHER_LONG_SENSITIVE_FIELD_PLACEHOLDER")
 
-#: A key file is some kilobytes long.
+#: The most bytes of a key file. A real one has some kilobytes.
 _LARGEST_KEY_FILE = 100_000
 
 _PRINCIPAL = re.compile(r"[^@]+@(?P<project>[^.@]+)\.iam\.gserviceaccount\.com")
@@ -43,7 +43,7 @@ _WHERE_FROM = "Configure Application Default Credentials, or set key_path, keyfi
 
 @dataclass(frozen=True)
 class Account:
-    """Who calls Earth Engine, and where: what a transport needs to send anything."""
+    """The credentials and the endpoint with which a transport sends requests."""
 
     base_url: str
     credentials: Credentials
@@ -51,7 +51,7 @@ class Account:
     trust: Trust = field(default_factory=Trust)
 
     def trusts(self, address: str) -> bool:
-        """Whether its token may be sent to another endpoint, such as Earth Engine's own for many small requests."""
+        """Whether the token may be sent to another endpoint, such as Earth Engine's own for many small requests."""
         try:
             url = endpoint_of(address)
             if self.is_anonymous:
@@ -63,21 +63,21 @@ class Account:
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether it has no credentials: then it may only call a server on this machine."""
+        """Whether the account has no credentials. It may then only call a server on this machine."""
         from google.auth.credentials import AnonymousCredentials
 
         return isinstance(self.credentials, AnonymousCredentials)
 
     @property
     def endpoint(self) -> str:
-        """Where the API is, without its version: ``https://earthengine.googleapis.com``."""
+        """The API's address, without its version: ``https://earthengine.googleapis.com``."""
         return self.base_url.rpartition("/")[0]
 
     @property
     def project(self) -> str:
         """The Cloud project that runs the operations.
 
-        :raises CredentialsError: if neither the connection nor the credentials name one.
+        :raises CredentialsError: If neither the connection nor the credentials name a project.
         """
         if not self.default_project:
             raise CredentialsError(
@@ -98,8 +98,8 @@ class Account:
 def open_account(settings: ConnectionSettings) -> Account:
     """Load the credentials that the settings name.
 
-    :raises CredentialsError: if there are none, or they cannot be used.
-    :raises InvalidRequestError: if the endpoint is not one to send a token to.
+    :raises CredentialsError: If there are no credentials, or they cannot be used.
+    :raises InvalidRequestError: If no token may be sent to the endpoint, or the API has no such version.
     """
     url = endpoint_of(settings.host)
     if settings.api_version not in API_VERSIONS:
@@ -119,7 +119,7 @@ def open_account(settings: ConnectionSettings) -> Account:
 
 
 def _impersonated(settings: ConnectionSettings) -> str:
-    """Return the project of the service account that calls; empty if its name has none."""
+    """Return the project of the impersonated service account; empty if there is none, or its name has no project."""
     chain = settings.impersonation_chain
     match = _PRINCIPAL.fullmatch(chain[-1]) if chain else None
     return match["project"] if match else ""
@@ -128,14 +128,14 @@ def _impersonated(settings: ConnectionSettings) -> str:
 def _checked_project(project: str, what: str = "project") -> str:
     try:
         return check_project(project) if project else ""
-    except EarthEngineError:  # Without its text: it may be a secret in the wrong field.
+    except EarthEngineError:  # Its text is not shown: it may be a secret in the wrong field.
         raise CredentialsError(
             f"The connection's {what} is not a Cloud project id.", remedy="Give an id such as my-project."
         ) from None
 
 
 def _credentials(settings: ConnectionSettings) -> tuple[Any, str]:
-    """Load what the settings name. No error has a text of theirs: a key may stand in any of their fields."""
+    """Load the credentials. No error shows the value of a setting, since any field may contain a key by mistake."""
     from google.auth.credentials import AnonymousCredentials
 
     sources = {
@@ -182,7 +182,8 @@ def _load(source: str, settings: ConnectionSettings) -> tuple[Any, str]:
     return application_default(settings.scopes)
 
 
-#: The remedy for a value that is not a JSON object, by whether it is a file. No key may be pasted into a visible field.
+#: The remedy for a value that is not a JSON object, by whether a file contains it. The remedy for a file does not say
+#: "paste", since the field for its path is visible.
 _NO_OBJECT = {
     False: "Paste the whole key file.",
     True: "The file is not a key file. Give the path of a key file, unchanged as downloaded from Google.",
@@ -190,9 +191,9 @@ _NO_OBJECT = {
 
 
 def _content(value: Any, field_name: str, *, is_file: bool = False) -> Any:
-    """Read a key's JSON, or the object itself.
+    """Return a key as an object, from its JSON or as it is.
 
-    :raises CredentialsError: if it is neither; its text is not shown.
+    :raises CredentialsError: If the value is neither. The error does not show it.
     """
     if isinstance(value, str) and value.strip() in _PLACEHOLDERS:
         raise CredentialsError(
@@ -211,8 +212,8 @@ def _content(value: Any, field_name: str, *, is_file: bool = False) -> Any:
 def _file_content(path: str, field_name: str) -> Any:
     """Read a key file's JSON.
 
-    :raises CredentialsError: the same whether it is missing, unreadable or no key; its name is not shown, since it may
-        be a key.
+    :raises CredentialsError: If the file is missing, unreadable, too large or no key. The error does not show the path,
+        since it may be a key.
     """
     if path.lstrip().startswith("{"):
         raise CredentialsError(
@@ -246,7 +247,7 @@ def _from_info(
     if info.get("type") == "service_account":
         credentials = service_account.Credentials.from_service_account_info(info, scopes=settings.scopes)
         return credentials, info.get("project_id", "")
-    # Given scopes, it would fetch a token at once, to ask for the project of a federation's pool.
+    # With scopes, this function would fetch a token at once, to read the project of a federation's pool.
     credentials, project = google.auth.load_credentials_from_dict(dict(info))
     return with_scopes_if_required(credentials, settings.scopes), project or ""
 

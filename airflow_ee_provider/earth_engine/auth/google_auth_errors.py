@@ -1,10 +1,10 @@
-"""What google-auth's errors mean: whether they pass, and what of them may be shown."""
+"""Errors of google-auth: whether they are transient, and which of their words may be shown."""
 
 from __future__ import annotations
 
 import re
 
-#: What a token server answers (RFC 6749, 5.2; RFC 8693).
+#: The error codes of token servers (RFC 6749, 5.2; RFC 8693).
 OAUTH_ERRORS = (
     "invalid_grant",
     "invalid_client",
@@ -18,7 +18,7 @@ OAUTH_ERRORS = (
 
 
 def redacted_summary(error: BaseException) -> str:
-    """Say what has happened to a request for a token, with nothing of what the server has written."""
+    """Describe why a request for a token has failed, without the server's own text."""
     chain = [error]
     while inner := next(
         (one for one in (chain[-1].__cause__, *chain[-1].args) if isinstance(one, BaseException)), None
@@ -30,10 +30,10 @@ def redacted_summary(error: BaseException) -> str:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether an error of google-auth's says that a server could not be reached, or is not well, for now.
+    """Whether an error of google-auth is transient: a server could not be reached, or has a temporary fault.
 
-    Its errors are not retryable by default, not even a refused connection; only what the token server itself has
-    refused is final.
+    By default, google-auth marks no error as retryable, not even a refused connection. Only a refusal by the token
+    server itself is permanent.
     """
     from google.auth.exceptions import TransportError
 

@@ -1,4 +1,4 @@
-"""HTTP sessions: which certificates they trust and show, and what they must not pick up from the machine."""
+"""HTTP sessions: which certificates they trust and present. They read no ``netrc`` file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def certificates() -> str:
     """Return the file or folder of the certificates to trust: the same for workers and for the triggerer.
 
-    :raises EarthEngineError: if a variable names one that is not there.
+    :raises EarthEngineError: If a variable names a path that does not exist.
     """
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         if found := os.environ.get(name):
@@ -38,10 +38,10 @@ def certificates() -> str:
 
 
 def shows_a_certificate() -> bool:
-    """Whether this machine is to show a certificate of its own (mTLS): google-auth's rule.
+    """Whether this machine presents a client certificate (mTLS), by google-auth's rule.
 
-    From 2.43 on, google-auth turns it on without the variable where a workload's certificate is configured; of some
-    configurations, versions before 2.47 do not find the certificate.
+    From 2.43 on, google-auth enables mTLS without the variable if a workload's certificate is configured. Versions
+    before 2.47 do not find the certificate of some configurations.
     """
     from google.auth.transport import mtls
 
@@ -52,9 +52,9 @@ def shows_a_certificate() -> bool:
 
 
 def tls_context() -> ssl.SSLContext:
-    """Return what trusts our `certificates`, and shows this machine's own, if google-auth has one.
+    """Return a TLS context that trusts the `certificates`, and presents this machine's client certificate, if any.
 
-    :raises EarthEngineError: if one of them is not there.
+    :raises EarthEngineError: If a certificate does not exist or cannot be used.
     """
     where = certificates()
     is_folder = Path(where).is_dir()
@@ -74,7 +74,7 @@ def _load_own_certificate(context: ssl.SSLContext) -> None:
             file.write(certificate + b"\n" + key)
             file.flush()
             context.load_cert_chain(file.name)
-    except (GoogleAuthError, OSError, ValueError) as error:  # Without their text: it may be a key's.
+    except (GoogleAuthError, OSError, ValueError) as error:  # The text is not shown: it may contain a key.
         raise CredentialsError(
             f"This machine's client certificate cannot be used: {type(error).__name__}.",
             remedy="Check what GOOGLE_API_CERTIFICATE_CONFIG names, or set GOOGLE_API_USE_CLIENT_CERTIFICATE=false.",
@@ -82,7 +82,7 @@ def _load_own_certificate(context: ssl.SSLContext) -> None:
 
 
 def proxy_for(url: str) -> str | None:
-    """Return the proxy through which the environment's variables lead to an address; one rule, that of requests."""
+    """Return the proxy that the environment defines for an address, by the rules of requests; None if there is none."""
     from requests.utils import get_environ_proxies, select_proxy
 
     found: str | None = select_proxy(url, get_environ_proxies(url))
@@ -90,7 +90,7 @@ def proxy_for(url: str) -> str | None:
 
 
 def requests_session() -> requests.Session:
-    """Open a session that trusts our `certificates`, and takes no password from a ``netrc`` file."""
+    """Open a session that trusts the `certificates`, and takes no password from a ``netrc`` file."""
     import requests
 
     session = requests.Session()
@@ -99,7 +99,7 @@ def requests_session() -> requests.Session:
 
 
 def token_session() -> requests.Session:
-    """Open a session for token servers: the bodies of their answers are small, and end in time."""
+    """Open a session for token servers, with limits for the time and the size of a response."""
     from airflow_ee_provider.earth_engine.auth.bounded_http import SmallAnswersAdapter
 
     session = requests_session()
@@ -118,17 +118,17 @@ def _secure(session: requests.Session) -> None:
 
 
 def _own_context() -> ssl.SSLContext | None:
-    """Return the TLS context with which requests show this machine's certificate; None if they show none."""
+    """Return the TLS context that presents this machine's client certificate; None if it presents none."""
     return tls_context() if shows_a_certificate() else None
 
 
 def _unchanged(request: Any) -> Any:
-    """Authenticate a request in no other way: without it, requests would look into a ``netrc`` file."""
+    """Return the request unchanged. Without an ``auth`` function, requests would read a ``netrc`` file."""
     return request
 
 
 def authorized_session(credentials: Credentials, endpoint: str) -> AuthorizedSession:
-    """Open a session that authorises its requests."""
+    """Open a session that authorizes its requests."""
     from google.auth.transport.requests import AuthorizedSession, Request
 
     session = AuthorizedSession(credentials, auth_request=Request(token_session()))
@@ -138,7 +138,7 @@ def authorized_session(credentials: Credentials, endpoint: str) -> AuthorizedSes
 
 
 def session_with_headers(headers: Mapping[str, str], endpoint: str) -> requests.Session:
-    """Open a session whose requests are authorised already, by headers that somebody else has made."""
+    """Open a session that authorizes its requests with the given headers, instead of credentials."""
     session = requests_session()
     session.headers.update(headers)
     _widen(session, endpoint)
@@ -146,7 +146,7 @@ def session_with_headers(headers: Mapping[str, str], endpoint: str) -> requests.
 
 
 def _widen(session: requests.Session, endpoint: str) -> None:
-    """Let as many requests be under way at once as the API allows."""
+    """Allow as many connections to the endpoint as the API allows requests at the same time."""
     from airflow_ee_provider.earth_engine.auth.bounded_http import TlsAdapter
 
     session.mount(endpoint, TlsAdapter(_own_context(), pool_maxsize=CONCURRENT))

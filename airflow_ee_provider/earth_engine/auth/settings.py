@@ -1,4 +1,4 @@
-"""What a connection says of who calls Earth Engine, and where; read, and not used yet."""
+"""The settings in a connection: the credentials and the endpoint. This module only reads them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SCOPES = (
     "https://www.googleapis.com/auth/cloud-platform",
 )
 
-#: What a checked box is: to JSON, to Airflow 2.11's form, to people.
+#: The values of a checked box in JSON, in Airflow 2.11's form, and as users write it.
 _YES = ("true", "1", "y", "yes", "on")
 
-#: Extras of Google's provider for which there is nothing here.
+#: Extras of Google's provider that this provider does not support.
 _UNSUPPORTED = ("idp_issuer_url", "client_id", "client_secret", "idp_extra_parameters", "idp_extra_params")
 
 
@@ -30,17 +30,17 @@ _UNSUPPORTED = ("idp_issuer_url", "client_id", "client_secret", "idp_extra_param
 class ConnectionSettings:
     """The fields of a connection; the names are those of Airflow's ``google_cloud_platform`` connection.
 
-    :param project: the Cloud project that runs the operations; by default that of the credentials.
-    :param quota_project: the project that is charged for the requests, as ``X-Goog-User-Project``.
-    :param host: the endpoint, ``https://…``; plain http only to this machine.
+    :param project: The Cloud project that runs the operations; by default that of the credentials.
+    :param quota_project: The project that is charged for the requests, as ``X-Goog-User-Project``.
+    :param host: The endpoint, ``https://…``; plain http only to this machine.
     :param api_version: ``v1``, ``v1beta`` or ``v1alpha``.
-    :param key_path: a file with credentials of any type that google-auth knows.
+    :param key_path: The path of a file with credentials of any type that google-auth supports.
     :param keyfile: The content of such a file; it is checked when it is used.
-    :param config: such a file, or its content.
-    :param key_secret_name: the name of a secret in Google Secret Manager with such content.
-    :param key_secret_project: the secret's project; by default that of the Application Default Credentials.
-    :param impersonation_chain: service accounts, the last of which calls Earth Engine.
-    :param is_anonymous: call without credentials; only for an emulator on this machine.
+    :param config: The path of such a file, or its content.
+    :param key_secret_name: The name of a secret in Google Secret Manager with such content.
+    :param key_secret_project: The secret's project; by default that of the Application Default Credentials.
+    :param impersonation_chain: Service accounts, the last of which calls Earth Engine.
+    :param is_anonymous: Whether to call without credentials; only for an emulator on this machine.
     :param trust: What the deployment allows in addition to Google; a connection cannot set it.
     """
 
@@ -62,7 +62,7 @@ class ConnectionSettings:
     def from_extra(cls, extra: Mapping[str, Any], host: str | None = None) -> ConnectionSettings:
         """Read a connection's extras, with or without the prefix ``extra__{conn_type}__`` of old connections.
 
-        :raises CredentialsError: if one of them cannot be understood.
+        :raises CredentialsError: If the connection has an extra that is not supported.
         """
         old = {key.rsplit("__", 1)[-1]: value for key, value in extra.items() if key.startswith("extra__")}
         known = {key: value for key, value in {**old, **extra}.items() if value not in (None, "", "{}", {})}
@@ -89,7 +89,7 @@ class ConnectionSettings:
 
 
 def comma_separated(value: Any) -> tuple[str, ...]:
-    """Read several names from a list, or from a text with commas."""
+    """Return the names in a list, or in a text that separates them by commas."""
     parts = value.split(",") if isinstance(value, str) else value or ()
     return tuple(str(part).strip() for part in parts if str(part).strip())
 
@@ -97,7 +97,7 @@ def comma_separated(value: Any) -> tuple[str, ...]:
 def with_overrides(
     settings: ConnectionSettings, project_id: str | None, impersonation_chain: Any
 ) -> ConnectionSettings:
-    """Return the settings with what a task says in place of what its connection says."""
+    """Return the settings with a task's parameters in place of its connection's values."""
     return replace(
         settings,
         project=project_id or settings.project,

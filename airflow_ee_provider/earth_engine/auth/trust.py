@@ -17,17 +17,17 @@ from airflow_ee_provider.earth_engine.model.errors import CredentialsError, Inva
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Google's own: of its APIs and token servers.
+#: Google's domain for APIs and token servers, and its token servers outside that domain.
 _GOOGLES = "googleapis.com"
 _GOOGLES_TOKEN_SERVERS = ("accounts.google.com",)
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?")
 
-#: What google-auth posts something to, in a key or a configuration.
+#: The fields of a key or a configuration with addresses to which google-auth sends requests.
 _URLS = ("token_uri", "token_url", "token_info_url", "revoke_url", "service_account_impersonation_url")
 
-#: What may be given in a connection itself: google-auth reads other files, asks other servers or runs programs for the
-#: rest.
+#: The types of credentials that a connection itself may contain. For other types, google-auth reads files, calls
+#: servers or runs programs.
 _PLAIN_TYPES = ("service_account", "authorized_user")
 
 
@@ -35,8 +35,8 @@ _PLAIN_TYPES = ("service_account", "authorized_user")
 class Trust:
     """What the deployment's configuration allows besides Google.
 
-    :param hosts: names of hosts to which tokens may be sent, and from which they may be had.
-    :param external_accounts: Whether a connection may contain a configuration that makes google-auth read files or ask
+    :param hosts: The names of hosts to which tokens may be sent, and from which tokens may be requested.
+    :param external_accounts: Whether a connection may contain a configuration that makes google-auth read files or call
         servers, such as one of a workload identity federation.
     """
 
@@ -45,9 +45,9 @@ class Trust:
 
 
 def endpoint_of(host: str) -> SplitResult:
-    """Read a connection's host: an address, with or without a scheme, and nothing more.
+    """Parse a connection's host: an address with or without a scheme, but without a path or a query.
 
-    :raises InvalidRequestError: without its text: it may be a key that stands in the wrong field.
+    :raises InvalidRequestError: If it is no such address. The error does not show it, since it may be a key.
     """
     try:
         url = urlsplit(host if "://" in host else f"https://{host}")
@@ -64,7 +64,7 @@ def endpoint_of(host: str) -> SplitResult:
 
 
 def is_local(url: SplitResult) -> bool:
-    """Whether an address is this machine's own."""
+    """Whether an address is a loopback address of this machine."""
     host = url.hostname or ""
     try:
         return host == "localhost" or ip_address(host).is_loopback
@@ -75,13 +75,13 @@ def is_local(url: SplitResult) -> bool:
 def check_token_may_go_to(url: SplitResult, credentials: Any, trust: Trust) -> None:
     """Refuse to send a token to a host that is neither Google's nor allowed.
 
-    :param credentials: know in which universe of Google's they are.
-    :raises InvalidRequestError: says which setting would allow it.
+    :param credentials: The credentials, which contain their Google Cloud universe.
+    :raises InvalidRequestError: If the host is not allowed. The error names the setting that can allow it.
     """
     host = url.hostname or ""
     if host in trust.hosts or (url.scheme == "https" and _is_in(host, _GOOGLES)):
         return
-    universe = str(getattr(credentials, "universe_domain", "") or "")  # It may have to ask the metadata server.
+    universe = str(getattr(credentials, "universe_domain", "") or "")  # This may call the metadata server.
     if url.scheme == "https" and universe and _is_in(host, universe):
         return
     raise InvalidRequestError(
@@ -91,11 +91,11 @@ def check_token_may_go_to(url: SplitResult, credentials: Any, trust: Trust) -> N
 
 
 def check_info(info: Mapping[str, Any], trust: Trust, *, is_in_connection: bool, what: str) -> None:
-    """Refuse a key, or a configuration, that would have this machine ask or read what its author may not.
+    """Refuse a key or a configuration that would make this machine use files or servers that its author may not use.
 
-    :param is_in_connection: whether it stands in the connection, rather than in a file of the deployment's.
-    :param what: the connection's field, for the error.
-    :raises CredentialsError: without any of its values.
+    :param is_in_connection: Whether the connection contains it, rather than a file of the deployment.
+    :param what: The connection's field, for the error.
+    :raises CredentialsError: If it is refused. The error shows none of its values.
     """
     if is_in_connection and info.get("type") not in _PLAIN_TYPES and not trust.external_accounts:
         raise CredentialsError(

@@ -1,4 +1,4 @@
-"""What the client's calls return for a start that is registered: its contents are there once it is started."""
+"""Results of the client's calls for registered starts. Reading a result starts the operation first, if necessary."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class OfStarted:
-    """What a task has once it is started: ``ee.batch.Task.id`` or ``name``.
+    """An attribute that an ``ee.batch.Task`` gets when it is started: ``id`` or ``name``.
 
-    :param before: called with a task before it is read.
+    :param before: Called with the task before each read.
     """
 
     def __init__(self, name: str, before: Callable[[Any], None]) -> None:
@@ -30,30 +30,30 @@ class OfStarted:
 
 
 def fill(task: Any, name: str) -> None:
-    """Let a task have its operation's id and name, as ``Task.start`` does."""
+    """Set a task's id and name to those of its operation, as ``Task.start`` does."""
     vars(task).update(id=name.rpartition("/")[2], name=name)
 
 
 def operation(name: str) -> dict[str, Any]:
-    """Return what an export's call returns: its operation."""
+    """Return the operation as the client returns it for an export."""
     import ee
 
-    with suppress(ee.EEException):  # The function's session may be over.
+    with suppress(ee.EEException):  # The function's session may have ended.
         if name and ee.data.is_initialized():
             return dict(ee.data.getOperation(name))
     return {"name": name}
 
 
 def ingestion(name: str) -> dict[str, Any]:
-    """Return what an ingestion's call returns."""
+    """Return the dict that the client returns for an ingestion."""
     return {"id": name.rpartition("/")[2], "name": name, "started": "OK"}
 
 
 class Answer(dict[str, Any]):
-    """What a call of the client's returns, before it has begun: read once it has.
+    """The dict that a call of the client returns for a registered start. Its contents are read on the first access.
 
-    :param shape: its keys; code in C asks a dict for its size before anything else.
-    :param read: returns its contents.
+    :param shape: The contents until then; not empty, because C code reads a dict's size without calling its methods.
+    :param read: Returns the contents.
     """
 
     def __init__(self, shape: dict[str, Any], read: Callable[[], dict[str, Any]]) -> None:

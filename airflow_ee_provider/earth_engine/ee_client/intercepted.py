@@ -1,6 +1,6 @@
 """The transport of the official client inside a task. It has httplib2's interface, which the client expects.
 
-It passes each request to the `EeSession` first, which carries out those that start operations.
+It passes each request to the `EeSession` first. The `EeSession` carries out the requests that start operations.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REQUEST_TIMEOUT = 330.0
 
 
 class PassthroughSender:
-    """Sends this package's requests through the client's transport, and keeps the last answer."""
+    """Sends this package's requests through the client's transport, and keeps the last response."""
 
     def __init__(self, send: Callable[..., tuple[Any, bytes]], base: str, headers: Mapping[str, str]) -> None:
         self._send, self._base = send, base
@@ -55,7 +55,7 @@ class PassthroughSender:
 class InterceptingTransport:
     """The client's transport: httplib2's interface, sent with requests and time limits.
 
-    Each thread and each process has a session of its own.
+    Each thread and each process has its own session.
 
     :param client: Carries out requests that start operations.
     """

@@ -17,7 +17,7 @@ from airflow_ee_provider.earth_engine.protocol.starting import Export, Start
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-#: By ``ee.batch.Task.task_type``, the API's name for the kind of export.
+#: The API's kind of export for each ``ee.batch.Task.task_type``.
 KINDS = {
     "EXPORT_IMAGE": "image",
     "EXPORT_FEATURES": "table",
@@ -26,13 +26,13 @@ KINDS = {
     "EXPORT_CLASSIFIER": "classifier",
 }
 
-#: An operation's bare id, in the form that Earth Engine gives them. Any other string in the value is not an operation.
+#: The form of the bare ids that Earth Engine assigns. A string of another form is not treated as a bare id.
 _ID = re.compile(r"[A-Z2-7]{24}")
 
 _NAME = re.compile(r"projects/[^/\s]+/operations/[^/\s]+")
 
-#: The fields of an operation as plain JSON: in the API, in ``task.status()``, in the answer to an ingestion, and in an
-#: `OperationDict`.
+#: The fields of an operation as plain JSON: in the API, in ``task.status()``, in the response to an ingestion, and
+#: in an `OperationDict`.
 _SHAPES = (
     frozenset({"name", "metadata", "done", "error", "response"}),
     frozenset({"id", "name", "state", "description", "priority", "task_type", "attempt", "error_message", "progress"})
@@ -46,9 +46,9 @@ _SHAPES = (
 class Returned(NamedTuple):
     """A function's return value.
 
-    :param value: The value, in its own shape, with a `place_of` in place of each operation.
-    :param operations: The operations in these places, in the order of their numbers; then those whose names the value
-        contains, which the task adopts.
+    :param value: The value, with a placeholder (`place_of`) instead of each operation.
+    :param operations: The operations of the placeholders, in the order of their numbers; then the operations whose
+        names the value contains. The task adopts these.
     """
 
     value: Any
@@ -60,7 +60,7 @@ def place_of(number: int) -> dict[str, int]:
     return {PLACE: number}
 
 
-#: The one key of a `place_of`.
+#: The only key of a placeholder.
 PLACE = "__earth_engine_operation__"
 
 
@@ -121,7 +121,7 @@ class _Reader:
             self.placed.append(operation)
             return place_of(len(self.placed) - 1)
         if isinstance(value, Mapping):
-            # A listed operation contains its name too. That is no request to adopt it.
+            # An operation from a list contains its own name. The task does not adopt it for that.
             shown = ("name", "id") if _named_in(value) else ()
             items = {key: item if key in shown else self.read(item) for key, item in value.items()}
             return _mapped(value, items)
@@ -136,7 +136,7 @@ class _Reader:
         return value
 
     def _operation(self, value: Any) -> Export | Start | OperationName | None:
-        """Return the operation that an object represents, or None if it represents none of this task's."""
+        """Return the operation that an object represents; None if it represents no operation of this task."""
         if (start := self._start_of(value)) is not None:
             return start
         if isinstance(value, OperationName):

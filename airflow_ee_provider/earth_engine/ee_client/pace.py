@@ -1,4 +1,4 @@
-"""How fast a function starts operations, and whether they could be started side by side."""
+"""Measures how fast a function starts operations, to log whether ``batch_starts`` would be faster."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from airflow_ee_provider.earth_engine.model.limits import CONCURRENT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: How many starts, and how many seconds for all of them, are worth a line in the log.
+#: The fewest starts, and the fewest seconds for all of them, for which the log gets a hint.
 MANY, SLOW = 20, 5.0
 
 _OPERATIONS = re.compile(r".*/projects/[^/?]+/operations\b.*")
 
 
 class Pace:
-    """What is known of the starts that a function has made one by one."""
+    """Measures the starts that a function makes one by one."""
 
     def __init__(self) -> None:
         self._count, self._seconds = 0, 0.0
         self._in_flight = 0
-        #: Whether the function starts several at once, or asks about operations before it has started the last one.
+        #: Whether the function starts operations in parallel or requests operations between its starts, so that the
+        #: hint does not apply; and whether it has requested operations since its first start.
         self._is_its_own = self._has_asked = False
 
     @contextmanager
@@ -40,7 +41,7 @@ class Pace:
             self._count, self._seconds = self._count + 1, self._seconds + time.monotonic() - began
 
     def request(self, uri: str) -> None:
-        """Take note of another request."""
+        """Note a request that starts no operation."""
         self._has_asked = self._has_asked or (self._count > 0 and bool(_OPERATIONS.fullmatch(uri)))
 
     def hint(self) -> str:

@@ -1,4 +1,4 @@
-"""What is replaced in the official client for a function's time, and put back."""
+"""Patches of the official client, which are active while a function runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Seconds for the list of deprecations that the client fetches from another host, without a limit of its own.
 DEPRECATIONS_TIMEOUT = 10.0
 
-#: Stands for what the client has not.
+#: Marks an attribute that the client does not have.
 _ABSENT = object()
 
 #: The API's collections whose methods start operations.
@@ -28,7 +28,7 @@ _COLLECTIONS = ("image", "table", "video", "map", "classifier")
 
 @contextmanager
 def limited_deprecations() -> Iterator[None]:
-    """Bound the list of deprecations: the client's own request for it has no limit. Nothing of the function's runs."""
+    """Limit the client's request for its list of deprecations. None of the function's code runs in the block."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DEPRECATIONS_TIMEOUT)
     try:
@@ -40,7 +40,7 @@ def limited_deprecations() -> Iterator[None]:
 def _initialize_again(
     ee: Any, client: EeSession, account: Account, initialize: Callable[..., None]
 ) -> Callable[..., None]:
-    """Return what stands for ``ee.Initialize`` where the client is initialised already."""
+    """Return the replacement of ``ee.Initialize`` for a client that is already initialized."""
 
     @wraps(initialize)
     def initialize_again(credentials: Any = "persistent", *args: Any, **kwargs: Any) -> None:
@@ -64,7 +64,7 @@ def _initialize_again(
 
 
 def _authenticate(*args: Any, **kwargs: Any) -> bool:
-    """Say, as ``ee.Authenticate`` itself where there are credentials, that there is nothing to do."""
+    """Return True, as ``ee.Authenticate`` does if credentials exist; refuse ``force``."""
     if not (kwargs.get("force") or args[5:6] == (True,)):
         return True
     raise InvalidRequestError(
@@ -74,15 +74,15 @@ def _authenticate(*args: Any, **kwargs: Any) -> bool:
 
 
 def _built_once(ee: Any) -> list[tuple[Any, str, Any]]:
-    """Keep the objects that stand for the API's methods. The client builds them for each call, half of a start's time.
+    """Return patches that cache the client's objects for the API's methods. Building them takes half of a start's time.
 
-    A client of another version may have none of these names: it does as it always does.
+    A version of the client that does not have these functions is not patched.
     """
     get, state = (getattr(ee.data, name, None) for name in ("_get_cloud_projects", "_get_state"))
     if not (get and state):
         return []
 
-    @lru_cache(maxsize=1)  # The client makes another resource when it is initialized again.
+    @lru_cache(maxsize=1)  # The client creates another resource when it is initialized again.
     def projects_of(resource: Any) -> Any:
         projects = resource.projects()
         for name in _COLLECTIONS:
@@ -100,9 +100,9 @@ def _built_once(ee: Any) -> list[tuple[Any, str, Any]]:
 
 @contextmanager
 def patched(ee: Any, client: EeSession, account: Account) -> Iterator[Callable[..., None]]:
-    """Replace what would take the account or the watching transport away from the function, and put it back.
+    """Patch the client for the block, so that it keeps the account and the intercepting transport.
 
-    :return: the client's own ``Initialize``.
+    :return: The client's original ``Initialize``.
     """
     execute, initialize = ee.data._execute_cloud_call, ee.Initialize  # noqa: SLF001 (it has no public name)
 

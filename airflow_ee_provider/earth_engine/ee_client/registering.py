@@ -1,7 +1,7 @@
-"""``batch_starts``: a function's starts are registered, and begin side by side once it has returned.
+"""``batch_starts``: register a function's starts, and start the operations in parallel after the function has returned.
 
-The client's own code forms each request, up to the moment in which it would send it. Code that needs an answer gets
-one: before a task's id is read, or operations are listed, all that is registered is started, and the code waits for it.
+The client's own code builds each request, up to the moment in which it would send it. Some code needs the operations
+earlier: it reads a task's id, or lists operations. All registered operations are then started first, and it waits.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.protocol.starting import Start
 
-#: Requests whose answers differ once operations are started: a list of them, and what concerns an asset.
+#: Requests whose responses can change when operations start: lists of operations, and requests about assets.
 _LIST = re.compile(r".*/projects/[^/?]+/operations(?:\?.*)?")
 _ASSET = re.compile(r".*/(?P<name>projects/[^/?]+/assets/[^?:]+)(?::(?P<verb>[A-Za-z]+))?(?:\?.*)?")
 
-#: How often a function may need an answer before the log reports it.
+#: How often a function needs operations before it returns, until the log reports it.
 ANSWERED_OFTEN = 10
 
 
 class Registry(Protocol):
-    """Who starts what is registered."""
+    """Registers starts, and knows their results."""
 
     @property
     def registered(self) -> Mapping[str, Start]:
-        """What is registered, started or not, by `Start.key`."""
+        """All registered starts, whether or not their operations are started, by `Start.key`."""
 
     @property
     def is_retry(self) -> bool:
-        """Whether an earlier try may have started the same."""
+        """Whether an earlier try of the task may have started the same operations."""
 
     def register(self, start: Start) -> None:
-        """Start it once the function has returned, or needs it."""
+        """Register a start, to be carried out when the function has returned or needs the operation."""
 
     def name_of(self, start: Start) -> str:
-        """Return the operation that this process has started, or found; empty if it has not yet."""
+        """Return the name of the operation that this process has started or found; empty if there is none yet."""
 
     def refusal_of(self, start: Start) -> EarthEngineError | None:
-        """Return why it could not be started."""
+        """Return the error of a start that failed; otherwise None."""
 
 
 class RegisteredError(BaseException):
-    """Ends a call of the client's in place of an answer; no ``except Exception`` of a library's may catch it."""
+    """Ends a call of the client whose start is registered. An ``except Exception`` in a library must not catch it."""
 
     def __init__(self, start: Start) -> None:
         super().__init__(start)
@@ -60,29 +60,29 @@ class RegisteredError(BaseException):
 
 
 class Registering:
-    """The starts that a function registers, and what the client has made of each.
+    """The starts that a function registers, and the client's object for each.
 
-    :param start_all: starts what is registered, side by side, and waits until it is started or refused.
+    :param start_all: Starts the registered operations in parallel; returns when each is started or refused.
     """
 
     def __init__(self, registry: Registry, start_all: Callable[[], None]) -> None:
         self._registry, self._start_all = registry, start_all
-        #: By ``id()``, the client's task, or what its call has returned, and its start.
+        #: By the ``id()`` of a client's task or an `Answer`: this object, and its start.
         self._start_of: dict[int, tuple[Any, Start]] = {}
         self._assets: set[str] = set()
         self._inside = threading.local()
         self._starting = threading.RLock()
-        #: How often the function has needed an answer before it returned, and for how many starts.
+        #: How often the function has needed operations before it returned, and how many were started for that.
         self.answered = self.started = 0
 
     @property
     def is_registering(self) -> bool:
-        """Whether this thread makes a call of the client's of which the start is registered."""
+        """Whether this thread is in a call of the client whose start is to be registered."""
         return getattr(self._inside, "is_registering", False)
 
     @contextmanager
     def _within(self, *, is_registering: bool) -> Iterator[None]:
-        """Let the client's own code read a task, or make requests, as it does without us."""
+        """Run the client's own code: its reads of tasks and its requests start no registered operations."""
         before = (self.is_registering, getattr(self._inside, "is_ours", False))
         self._inside.is_registering, self._inside.is_ours = is_registering, True
         try:
@@ -91,9 +91,9 @@ class Registering:
             self._inside.is_registering, self._inside.is_ours = before
 
     def register(self, start: Start) -> RegisteredError:
-        """Register a start, and return what ends the call that asks for it.
+        """Register a start, and return the exception that ends the client's call.
 
-        :raises EarthEngineError: if nothing more is to be started.
+        :raises EarthEngineError: If no more operations may be started.
         """
         self._registry.register(start)
         if (asset := destination_of(start.body)).startswith("projects/"):
@@ -101,11 +101,11 @@ class Registering:
         return RegisteredError(start)
 
     def start_of(self, thing: object) -> Start | None:
-        """Return the registered start that an object stands for: a task, or what a call has returned."""
+        """Return the registered start of a client's task or an `Answer`; None for any other object."""
         return self._start_of.get(id(thing), (None, None))[1]
 
     def before_request(self, uri: str) -> None:
-        """Start what is registered, if the answer to a request would be another one then."""
+        """Start all registered operations if this can change the response to a request."""
         if getattr(self._inside, "is_ours", False) or not self._unstarted():
             return
         asset = _ASSET.fullmatch(uri)
@@ -118,9 +118,9 @@ class Registering:
         )
 
     def name_of(self, start: Start) -> str:
-        """Return the name of the operation; it is started before, if it is not yet.
+        """Return the name of a start's operation. Start all registered operations first if it is not started yet.
 
-        :raises ee.EEException: if it could not be.
+        :raises ee.EEException: If the operation could not be started.
         """
         import ee
 
@@ -131,7 +131,7 @@ class Registering:
         raise ee.EEException(str(self._registry.refusal_of(start) or f"{start.describe()} was not started."))
 
     def _answer(self) -> None:
-        """Start all that is registered; one thread at a time."""
+        """Start all registered operations. Only one thread at a time does this."""
         import ee
 
         with self._starting, self._within(is_registering=False):
@@ -140,7 +140,7 @@ class Registering:
             if self._registry.is_retry:
                 for asset in filter(None, map(destination_of, (start.body for start in starts))):
                     if asset.startswith("projects/"):
-                        with suppress(ee.EEException):  # Its answer is observed: it says whether the asset is there.
+                        with suppress(ee.EEException):  # `Deeds` records whether the asset exists.
                             ee.data.getAsset(asset)
             try:
                 self._start_all()
@@ -164,13 +164,13 @@ class Registering:
         )
 
     def fill_in(self) -> None:
-        """Let each of the client's tasks have its id, once all are started."""
+        """Set the id and name of each of the client's tasks whose operation is started."""
         for task, start in self._start_of.values():
             if (name := self._registry.name_of(start)) and not isinstance(task, Answer):
                 fill(task, name)
 
     def changes(self, ee: Any) -> list[tuple[Any, str, Any]]:
-        """Return what is replaced in the client: each with its owner and its name."""
+        """Return the patches of the client: for each, the owner, the name and the replacement."""
         task = ee.batch.Task
         return [
             (task, "start", self._without_answer(task.start)),
@@ -188,7 +188,7 @@ class Registering:
         ]
 
     def _registered(self, call: Callable[[], Any]) -> tuple[Any, Start | None]:
-        """Make a call of the client's; return what it returns, or what it would have started."""
+        """Make a call of the client; return its result, and the start if the call has registered one."""
         try:
             with self._within(is_registering=True):
                 return call(), None
@@ -207,7 +207,7 @@ class Registering:
     def _with_answer(self, call: Callable[..., Any], shape: Callable[[str], dict[str, Any]]) -> Callable[..., Any]:
         @wraps(call)
         def register(*args: Any, **kwargs: Any) -> Any:
-            if self.is_registering:  # In another call of the client's.
+            if self.is_registering:  # Another patched call of the client makes this one.
                 return call(*args, **kwargs)
             returned, registered = self._registered(lambda: call(*args, **kwargs))
             if not registered:
@@ -227,6 +227,6 @@ class Registering:
         return read_as_it_is
 
     def fill(self, task: Any) -> None:
-        """Start a task that the function reads, if it is registered."""
+        """Start the operation of a task that the function reads, if its start is registered."""
         if not getattr(self._inside, "is_ours", False) and (start := self.start_of(task)):
             fill(task, self.name_of(start))

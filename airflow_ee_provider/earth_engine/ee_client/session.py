@@ -2,7 +2,7 @@
 
 Each request of the client passes through `InterceptingTransport`. If the function initializes the client again,
 `_execute_cloud_call` restores that transport. This package carries out the requests that start operations: each exactly
-once, with a ``requestId`` of its own, and recorded before the client gets the answer.
+once, with a ``requestId`` of its own, and recorded before the client gets the response.
 
 Follows https://developers.google.com/earth-engine/apidocs/ee-initialize
 """
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.transport.drivers import Log
     from airflow_ee_provider.earth_engine.transport.transports import SyncTransport
 
-#: How long to wait for the answers to starts after the function has returned, in seconds.
+#: How long to wait for the responses to starts after the function has returned, in seconds.
 ANSWERS_TIMEOUT = 60.0
 
 #: The client's error in a process in which it was not initialized.
@@ -164,7 +164,7 @@ class EeSession:
         answer = through.send(Request("GET", quote(asset), asset))
         if isinstance(answer, Response):
             self._starter.deeds.observe("GET", f"/{quote(asset)}", None, {**answer.headers, "status": answer.status})
-        through.last = None  # This was not the answer to the start.
+        through.last = None  # This was not the response to the start.
 
     def registered_start_of(self, thing: object) -> Start | None:
         """Return the start that is registered for an object of the function; None for any other object."""
@@ -176,7 +176,7 @@ class EeSession:
             self._log.info("%s", hint)
 
     def uses(self, url: str) -> bool:
-        """Whether the client has to call another endpoint, which the function names."""
+        """Whether to use the endpoint that the function names: it is not the account's, and may receive a token."""
         if not url or url.rstrip("/") == self._account.endpoint:
             return False
         may = self._account.trusts(url)
@@ -203,7 +203,7 @@ def ee_session(
 
     :param start_registered: Starts the registered operations in parallel; None to register none.
     :raises InvalidRequestError: If ``earthengine-api`` is not installed.
-    :raises EarthEngineError: If Earth Engine answers with an error while the client is initialized.
+    :raises EarthEngineError: If Earth Engine responds with an error while the client is initialized.
     """
     try:
         import ee
@@ -239,7 +239,7 @@ def ee_session(
             raise
         finally:
             client.closed = True
-            if not interrupted:  # After a timeout, no thread receives the answers; the cancel asks Earth Engine again.
+            if not interrupted:  # After a timeout, no thread receives the responses; the cancel repeats the requests.
                 _wait_for_answers(starter)
             # A daemon thread is not the function's work: it belongs to a progress bar or an event loop.
             new = [thread for thread in threading.enumerate() if thread not in threads and not thread.daemon]
@@ -253,7 +253,7 @@ def ee_session(
 
 
 def _is_idle(thread: threading.Thread) -> bool:
-    """Whether it is a thread of a pool that waits for its next piece of work."""
+    """Whether a thread belongs to a pool and waits for work."""
     frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 (there is no public way)
     return frame is not None and frame.f_globals.get("__name__") == "concurrent.futures.thread"
 

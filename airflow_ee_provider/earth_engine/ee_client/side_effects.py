@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _ASSET = re.compile(r".*/(?P<name>projects/[^/?]+/assets/[^?:]+)(?::(?P<verb>move|copy))?(?:\?.*)?")
 _CANCEL = re.compile(r".*/(?P<name>projects/[^/?]+/operations/[^?:]+):cancel(?:\?.*)?")
 
-#: An answer's date is rounded down by less than so many seconds.
+#: The ``Date`` of a response is rounded down, by less than this number of seconds.
 _DATE_ROUNDED = 1.0
 
 
@@ -28,7 +28,7 @@ _DATE_ROUNDED = 1.0
 class Deeds:
     """The changes that a function's own requests have made."""
 
-    #: By asset, when it did not exist or was replaced, in seconds since the epoch by Earth Engine's clock.
+    #: For each asset, when it did not exist or was replaced: seconds since the epoch, by Earth Engine's clock.
     gone: dict[str, float] = field(default_factory=dict)
     #: The operations that the function has cancelled.
     cancelled: set[str] = field(default_factory=set)
@@ -41,7 +41,7 @@ class Deeds:
         return max(moments, default=None)
 
     def observe(self, method: str, uri: str, body: Any, answer: Mapping[str, Any]) -> None:
-        """Note what a request has changed, by its answer."""
+        """Record what a request has changed, according to its response."""
         status = int(answer.get("status", 0))
         is_done = 200 <= status < 300
         if method == "POST" and (match := _CANCEL.fullmatch(uri)):

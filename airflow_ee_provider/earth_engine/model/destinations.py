@@ -1,4 +1,4 @@
-"""Where exports write to: for a person's browser, and for lineage.
+"""Destinations of exports: links for a browser, and datasets for lineage.
 
 Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export (``…ExportOptions``)
 """
@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 _BUCKETS = "https://console.cloud.google.com/storage/browser"
-#: No address that is longer leads anywhere, and Airflow and OpenLineage store none.
+#: The most characters of a link. Real links are shorter, and Airflow and OpenLineage store no longer ones.
 LONGEST_URI = 1000
 
 _ASSETS = "https://code.earthengine.google.com/?asset="
@@ -36,7 +36,7 @@ def console_url_of(body: Mapping[str, Any]) -> str:
 
 
 def destination_of(body: Mapping[str, Any]) -> str:
-    """Return what an export or an import writes, as one text: equal for two that write the same; empty if unknown.
+    """Return the destination of an export or import: the same text for the same output, and empty if it is unknown.
 
     >>> destination_of({"assetExportOptions": {"earthEngineDestination": {"name": "projects/p/assets/x"}}})
     'projects/p/assets/x'
@@ -77,7 +77,7 @@ def link_to(uri: str) -> str:
 
 
 def openlineage_dataset(uri: str) -> tuple[str, str]:
-    """Return the namespace and the name, as OpenLineage has them, of one of an operation's ``destination_uris``.
+    """Return the OpenLineage namespace and name of one of an operation's ``destination_uris``.
 
     >>> openlineage_dataset("https://console.developers.google.com/storage/browser/my-bucket/ndvi/2024")
     ('gs://my-bucket', 'ndvi/2024')
@@ -88,7 +88,7 @@ def openlineage_dataset(uri: str) -> tuple[str, str]:
     """
     try:
         url = urlsplit(uri)
-    except ValueError:  # Odd, but the export has succeeded.
+    except ValueError:  # The address is invalid, but the export has succeeded.
         return "unknown", uri
     _, in_bucket, path = url.path.partition("/storage/browser/")
     if in_bucket:

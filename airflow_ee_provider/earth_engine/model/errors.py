@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.results import ErrorDict
 
-#: Each google.rpc.Code by its name in an answer.
+#: Each google.rpc.Code by its name in a response.
 CODES = {
     "CANCELLED": 1,
     "UNKNOWN": 2,
@@ -57,7 +57,7 @@ class EarthEngineError(Exception):
         return CODES.get(self.status, CODES["UNKNOWN"])
 
     def as_dict(self) -> ErrorDict:
-        """Return it as plain JSON."""
+        """Return the error as plain JSON."""
         return {"code": self.code, "message": str(self)}
 
     def __str__(self) -> str:

@@ -1,21 +1,21 @@
-"""What is asked of a server at most, and taken from it: the API's limits, and the bounds of an answer.
+"""Limits for requests and responses.
 
-The API allows 100 requests a second, and 40 at once; each a little less, to be below it on any clock.
+The API allows 100 requests a second, and 40 at the same time. The limits here are a little lower, since clocks differ.
 """
 
 from __future__ import annotations
 
-#: Requests under way at the same time, and started in a second, at most.
+#: The most requests at the same time, and the most requests in a second.
 CONCURRENT, RATE = 32, 95.0
 
-#: Seconds for connecting, for each read, and for a whole answer.
+#: Time limits for connecting, for each read, and for a whole response, in seconds.
 CONNECT_TIMEOUT, READ_TIMEOUT, ANSWER_TIMEOUT = 10.0, 60.0, 180.0
 
-#: Bytes that an answer has at most, once it is decompressed: Earth Engine's own have 10 MB, a token server's some KB.
+#: The most bytes of a decompressed response. Earth Engine's responses have up to 10 MB, a token server's some KB.
 LARGEST_ANSWER, LARGEST_TOKEN_ANSWER = 32 * 2**20, 2**20
 
-#: Bytes that are read at once, compressed ones: each can become a thousand.
+#: The compressed bytes that are read at once. Each byte can become a thousand when it is decompressed.
 PIECE = 4096
 
-#: Answers of more bytes are parsed in a thread, so that the event loop is not blocked.
+#: Responses of more bytes are parsed in a thread, so that the event loop is not blocked.
 LARGE_ANSWER = 2**20

@@ -1,4 +1,4 @@
-"""How a log speaks of many operations: a line for each of a few; numbers and examples above that."""
+"""Log text about operations: a line for each if they are few; otherwise numbers and examples."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.model.operations import Operation
 
-#: So many operations have a line each.
+#: Up to this number, each operation has its own line.
 FEW = 10
 
-#: How many of more than that are shown: the first ones.
+#: How many operations of a longer list are shown: the first ones.
 EXAMPLES = 3
 
 
 def is_short_list(number: int) -> bool:
-    """Whether each of so many operations has a line of its own."""
+    """Whether each operation has its own line if there are ``number`` operations."""
     return number <= FEW
 
 
 def abbreviated(names: Iterable[object]) -> str:
-    """Return names for a person to read: all of a few, or some and the number of the others.
+    """Return names as text: all names if they are few; otherwise the first ones and the number of the others.
 
     >>> abbreviated(f"projects/p/operations/{n}" for n in range(3000))
     'projects/p/operations/0, projects/p/operations/1, projects/p/operations/2 and 2,997 more'
@@ -35,7 +35,7 @@ def abbreviated(names: Iterable[object]) -> str:
 
 
 def truncated_lines(lines: Sequence[str], most: int = 50) -> list[str]:
-    """Return lines for a person to read: all of some, or the first and last, and the number of those in between."""
+    """Return all lines if they are few; otherwise the first and the last ones, and the number of those in between."""
     if len(lines) <= most:
         return list(lines)
     half = most // 2
@@ -43,7 +43,7 @@ def truncated_lines(lines: Sequence[str], most: int = 50) -> list[str]:
 
 
 def count_by(words: Iterable[str]) -> str:
-    """Return how often each word is there, the most frequent first.
+    """Return how often each word occurs, the most frequent first.
 
     >>> count_by(["RUNNING", "SUCCEEDED", "RUNNING"])
     '2 RUNNING, 1 SUCCEEDED'
@@ -52,10 +52,10 @@ def count_by(words: Iterable[str]) -> str:
 
 
 def summary(operations: Sequence[Operation], total: int) -> str:
-    """Say in one line how far many operations are: how many are in each state, what they have used, and the oldest.
+    """Summarize operations in one line: how many are in each state, their EECU use, and which has run longest.
 
-    :param operations: those that were read.
-    :param total: how many there are.
+    :param operations: The operations that have been read.
+    :param total: The number of all operations.
     """
     unread = ["not read yet"] * (total - len(operations))
     parts = [f"{total:,} operations: " + count_by([*(operation.state.value for operation in operations), *unread])]
@@ -73,10 +73,10 @@ def eecu_seconds(operations: Iterable[Operation]) -> float:
 
 
 def time_left(ended: int, unfinished: int, waited: float) -> str:
-    """Return an estimate of the time until the others have ended, at the pace so far.
+    """Return an estimate of the time until the unfinished operations end, at the pace so far.
 
-    :param ended: How many have ended while the task waited.
-    :param waited: Seconds so far.
+    :param ended: How many operations have ended while the task waited.
+    :param waited: How long the task has waited, in seconds.
     """
     minutes = round(waited * unfinished / ended / 60)
     return f"about {minutes // 60} h {minutes % 60:02} min left at this pace"

@@ -1,7 +1,7 @@
-"""Metrics: noted where they are measured, and handed over to Airflow's metrics backend between two steps.
+"""Metrics: `measure` stores a measurement, and `flush` later sends it to Airflow's metrics backend.
 
-An ``on_kill`` runs in a signal handler. It must not wait for a lock of the backend that the interrupted code may have
-locked, so nothing is handed over during it.
+Airflow calls ``on_kill`` in a signal handler. The handler must not wait for a lock of the backend that the interrupted
+code may have acquired, so no measurement is sent while the handler runs.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ Kind = Literal["incr", "gauge", "timing"]
 #: Why operations are cancelled.
 CAUSES = ("kill", "timeout", "failure", "callback", "operator", "janitor", "page", "command_line", "collector")
 
-#: Every metric: its kind, its tags, and what it says. A timing is in milliseconds, as with Airflow's own.
+#: Each metric: its kind, its tags and its meaning. A timing is in milliseconds, as in Airflow's own metrics.
 METRICS: dict[str, tuple[Kind, tuple[str, ...], str]] = {
     "earth_engine.operations_started": ("incr", ("dag_id",), "operations that tasks have started"),
     "earth_engine.operations_ended": (
         "incr",
         ("dag_id", "state"),
-        "operations whose end a task has seen, by state: succeeded, failed, cancelled",
+        "operations that a task has seen end, by state: succeeded, failed, cancelled",
     ),
     "earth_engine.cancels": (
         "incr",
         ("dag_id", "cause", "outcome"),
-        "operations that were to be cancelled, by cause (`CAUSES`) and by what became of them",
+        "operations that the provider tried to cancel, by cause (`CAUSES`) and outcome",
     ),
-    "earth_engine.eecu_seconds": ("incr", ("dag_id",), "EECU-seconds of the operations whose end a task has seen"),
+    "earth_engine.eecu_seconds": ("incr", ("dag_id",), "EECU-seconds of the operations that a task has seen end"),
     "earth_engine.pending_time": ("timing", ("dag_id",), "from an operation's creation to its start"),
     "earth_engine.running_time": ("timing", ("dag_id",), "from an operation's start to its end"),
-    "earth_engine.orphans": ("gauge", (), "operations that no task wants any more, at the last look"),
-    "earth_engine.requests": ("incr", ("status",), "requests, by HTTP status; no_response where nobody answered"),
-    "earth_engine.request_retries": ("incr", (), "requests that have to be sent again"),
-    "earth_engine.poller_lag": ("timing", (), "by how much later than it should the triggerer's poller reads"),
+    "earth_engine.orphans": ("gauge", (), "operations that no task needed at the collector's last check"),
+    "earth_engine.requests": ("incr", ("status",), "requests, by HTTP status; no_response if no response came"),
+    "earth_engine.request_retries": ("incr", (), "requests that were sent again"),
+    "earth_engine.poller_lag": ("timing", (), "how late the triggerer's poller reads operations"),
 }
 
 
@@ -49,19 +49,19 @@ class Collector(Protocol):
     """Airflow's ``Stats``."""
 
     def incr(self, stat: str, count: int = 1, *, tags: dict[str, Any] | None = None) -> Any:
-        """Count."""
+        """Increase a counter."""
 
     def gauge(self, stat: str, value: float, *, tags: dict[str, Any] | None = None) -> Any:
-        """Say how much there is."""
+        """Set a gauge."""
 
     def timing(self, stat: str, dt: float, *, tags: dict[str, Any] | None = None) -> Any:
-        """Say how long something took, in milliseconds."""
+        """Record a duration, in milliseconds."""
 
 
-#: Returns the collector, or None if nothing is to be collected; asked once, with the first measurement.
-find_collector: Callable[[], Collector | None] = lambda: None  # noqa: E731 (replaced by whoever has one)
+#: Returns the collector; None if no metrics are collected. Each process calls it once, at its first measurement.
+find_collector: Callable[[], Collector | None] = lambda: None  # noqa: E731 (the hooks replace it)
 
-#: Measurements that are not handed over yet.
+#: Measurements that are not sent yet.
 _noted: deque[tuple[str, float, dict[str, Any]]] = deque()
 _collector: Collector | None = None
 _process: int | None = None
@@ -70,12 +70,12 @@ _interrupted = 0
 
 
 def measure(name: str, value: float = 1, **tags: Any) -> None:
-    """Note a measurement, for `flush` to hand over; never raises, never waits.
+    """Store a measurement until `flush` sends it. Never raises and never waits.
 
-    :param name: one of `METRICS`, without ``earth_engine.``.
+    :param name: One of `METRICS`, without ``earth_engine.``.
     :param tags: Tags; those that are None are omitted.
     """
-    global _collector, _process  # noqa: PLW0603 (a fork has a collector of its own, and nothing noted)
+    global _collector, _process  # noqa: PLW0603 (a forked process has its own collector, and no measurements yet)
     if _process != os.getpid():
         _process = os.getpid()
         _noted.clear()
@@ -88,15 +88,15 @@ def measure(name: str, value: float = 1, **tags: Any) -> None:
 
 
 def is_flushed() -> bool:
-    """Whether there is nothing to hand over."""
+    """Whether there are no measurements to send."""
     return not _noted or _process != os.getpid()
 
 
 def flush() -> None:
-    """Hand over what is noted; while a handler is `interrupting`, do nothing. It may wait for the collector."""
+    """Send the stored measurements; do nothing during `interrupting`. It may wait for the collector."""
     if is_flushed() or _interrupted:
         return
-    with suppress(IndexError):  # Until it is empty; another thread may take some of it.
+    with suppress(IndexError):  # Raised when the queue is empty. Another thread may also empty it.
         while True:
             item = _noted.popleft()
             with suppress(Exception):  # No task depends on metrics.
@@ -105,8 +105,8 @@ def flush() -> None:
 
 @contextmanager
 def interrupting() -> Iterator[None]:
-    """Hand nothing over, in no thread, while a signal handler runs."""
-    global _interrupted  # noqa: PLW0603 (a process has its signals in common)
+    """Let no thread send measurements while a signal handler runs."""
+    global _interrupted  # noqa: PLW0603 (a signal concerns the whole process)
     _interrupted += 1
     try:
         yield
@@ -115,7 +115,7 @@ def interrupting() -> Iterator[None]:
 
 
 def measure_ended(operations: Iterable[OperationDict], dag_id: str | None) -> None:
-    """Count how operations have ended, what they have used, and how long they have waited and run."""
+    """Measure the operations that have ended: their states, EECU use, pending time and running time."""
     for operation in operations:
         if not operation["done"]:
             continue
@@ -133,7 +133,7 @@ def measure_cancels(outcomes: Iterable[str], cause: str, dag_id: str | None = No
     """Count the outcomes of cancels, by their cause.
 
     :param outcomes: `CancelOutcome`s, or their values.
-    :param cause: one of `CAUSES`.
+    :param cause: One of `CAUSES`.
     """
     for outcome in outcomes:
         measure("cancels", cause=cause, outcome=outcome.lower(), dag_id=dag_id)
@@ -142,7 +142,7 @@ def measure_cancels(outcomes: Iterable[str], cause: str, dag_id: str | None = No
 
 def _hand_over(name: str, value: float, tags: dict[str, Any]) -> None:
     kind, _, _ = METRICS[name]
-    assert _collector is not None  # noqa: S101 (nothing is noted without one)
+    assert _collector is not None  # noqa: S101 (no measurement is stored without one)
     if kind == "incr":
         _collector.incr(name, round(value), tags=tags)
     elif kind == "gauge":

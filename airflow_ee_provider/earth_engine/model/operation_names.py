@@ -1,4 +1,4 @@
-"""Names of operations and projects: parsed once, and safe to be put into a URL from then on."""
+"""Names of operations and projects. A parsed name is safe in a URL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 
-# The project may be legacy domain-scoped ("example.com:project"). What is not listed here never gets into a URL.
+# The project may be legacy domain-scoped ("example.com:project"). Other characters never get into a URL.
 _PROJECT = r"(?:[a-z0-9][a-z0-9.-]*[a-z0-9]:)?[A-Za-z0-9][A-Za-z0-9_-]*"
 _SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._~-]*"
 _NAME = re.compile(rf"projects/(?P<project>{_PROJECT})/operations/(?P<id>{_SEGMENT}(?:/{_SEGMENT})*)")
@@ -24,7 +24,7 @@ _PROJECT_ID = re.compile(_PROJECT)
 def check_project(project: str) -> str:
     """Return ``project`` if it can be a Cloud project's id or number.
 
-    :raises InvalidOperationNameError: if it cannot, so that it never becomes part of a URL.
+    :raises InvalidOperationNameError: If it cannot, so that it never becomes part of a URL.
     """
     if isinstance(project, str) and _PROJECT_ID.fullmatch(project):
         return project
@@ -33,7 +33,7 @@ def check_project(project: str) -> str:
 
 @dataclass(frozen=True, order=True, slots=True)
 class OperationName:
-    """The name of an operation, ``projects/{project}/operations/{id}``; safe to be put in a URL's path."""
+    """The name of an operation, ``projects/{project}/operations/{id}``. It is safe in a URL's path."""
 
     project: str
     id: str
@@ -43,8 +43,8 @@ class OperationName:
         """Parse a full name, or a bare id together with a project.
 
         :param text: ``projects/my-project/operations/ABC`` or ``ABC``.
-        :param project: the project of a bare id; a full name keeps its own.
-        :raises InvalidOperationNameError: for anything else; the error shows the input.
+        :param project: The project of a bare id; a full name contains its own.
+        :raises InvalidOperationNameError: For any other text; the error shows it.
         """
         if isinstance(text, cls):
             return text
@@ -65,14 +65,14 @@ class OperationName:
 
     @classmethod
     def parse_all(cls, texts: Any, project: str | None = None) -> list[OperationName]:
-        """Parse one name, several, or none; ``None`` and empty texts are ignored, repeated names kept once.
+        """Parse one name, several or none. ``None``, empty texts and repeated names are omitted.
 
-        A rendered template or an XCom gives any nesting of texts and lists, or a list that Jinja turned into a text:
-        JSON, Python's own, or words with commas or blanks between. An operation as plain JSON stands for its name.
-        ``None``, and what templates make of it (``null``, ``nan``, ``undefined``), stands for an upstream task that
-        started nothing.
+        A rendered template or an XCom can contain nested lists, or a list that Jinja has rendered as text: JSON, a
+        Python literal, or words with commas or spaces in between. An operation as plain JSON counts as its name.
+        ``None``, and its rendered forms (``null``, ``nan``, ``undefined``), mean that an upstream task has started no
+        operation.
 
-        :raises InvalidOperationNameError: if any of them is not a name.
+        :raises InvalidOperationNameError: If any of them is not a name.
         """
         return list(dict.fromkeys(cls.parse(text, project) for text in _flatten(texts)))
 
@@ -80,10 +80,10 @@ class OperationName:
         return f"projects/{self.project}/operations/{self.id}"
 
 
-#: What templates make of "nothing", in any case: Jinja, JSON, pandas, JavaScript.
+#: How Jinja, JSON, pandas and JavaScript render a missing value, in lower case.
 _NOTHING = frozenset({"", "none", "null", "nan", "undefined"})
 
-#: Longer texts are not parsed as lists: they are no names, and could exhaust the parser.
+#: Longer texts are not parsed as lists, since they could exhaust the parser.
 _LONGEST_LIST = 1_000_000
 
 
@@ -92,7 +92,7 @@ def _flatten(texts: Any) -> Iterable[Any]:
         texts = _parsed(texts.strip())
     if texts is None or (isinstance(texts, float) and math.isnan(texts)):
         return
-    if isinstance(texts, Mapping):  # An operation as plain JSON, what a task has recorded, or `task.status()`.
+    if isinstance(texts, Mapping):  # An operation as plain JSON, a task's record, or `task.status()`.
         texts = next((texts[key] for key in ("operation_names", "name", "id") if key in texts), texts)
     # A text is itself a sequence. Other types go to the parser, which refuses them.
     if isinstance(texts, (str, Mapping, OperationName)) or not isinstance(texts, Iterable):
@@ -103,7 +103,7 @@ def _flatten(texts: Any) -> Iterable[Any]:
 
 
 def _parsed(text: str) -> Any:
-    """Read what a template may have made of a list, a tuple, an object: JSON, Python's own words, or words."""
+    """Parse a list, a tuple or an object that a template has rendered: JSON, a Python literal, or separate words."""
     if text.lower() in _NOTHING:
         return None
     if text[0] in "[({" and len(text) <= _LONGEST_LIST:

@@ -1,4 +1,4 @@
-"""Earth Engine operations: parsed once, frozen, typed.
+"""Earth Engine operations, as typed and immutable objects.
 
 Follows https://developers.google.com/earth-engine/reference/rest/Shared.Types/ListOperationsResponse#Operation
 """
@@ -18,7 +18,7 @@ from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.results import OperationDict
 
-#: Characters of a text, and items of a list, that are kept of an answer: they travel through XComs and to browsers.
+#: The most characters of a text, and items of a list, that are kept of a response, since XComs and browsers get them.
 LONGEST_TEXT, MOST_ITEMS = 10_000, 1_000
 
 #: google.rpc.Code.CANCELLED, which a cancelled operation carries as ``error.code``.
@@ -29,7 +29,7 @@ _FRACTION = re.compile(r"\.(\d+)")
 
 
 class OperationState(str, Enum):
-    """``metadata.state``; one that this version does not know keeps its word, and counts as running."""
+    """``metadata.state``. A state that this version does not know keeps its name, and counts as running."""
 
     STATE_UNSPECIFIED = "STATE_UNSPECIFIED"
     PENDING = "PENDING"
@@ -58,7 +58,7 @@ class OperationError:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One of the stages that an operation goes through."""
+    """One of an operation's stages."""
 
     display_name: str
     complete_work_units: float
@@ -68,7 +68,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A long-running operation as Earth Engine describes it; times are aware, absent fields None or empty."""
+    """A long-running operation as Earth Engine returns it. Times have a time zone; absent fields are None or empty."""
 
     name: OperationName
     state: OperationState
@@ -92,10 +92,10 @@ class Operation:
 
     @classmethod
     def from_api(cls, payload: Mapping[str, Any], name: OperationName | None = None) -> Operation:
-        """Read an Operation from the API's JSON; a field that is absent or odd never costs the operation.
+        """Read an operation from the API's JSON. An absent or invalid field is no error, except for ``name``.
 
-        :param name: its name, where that is parsed already.
-        :raises InvalidOperationNameError: if ``name`` is missing or is not an operation's name.
+        :param name: The operation's name, if it is parsed already.
+        :raises InvalidOperationNameError: If ``name`` is missing or is not an operation's name.
         """
         metadata = _mapping(payload.get("metadata"))
         done = payload.get("done") is True
@@ -124,38 +124,38 @@ class Operation:
 
     @classmethod
     def unread(cls, name: OperationName) -> Operation:
-        """Stand for an operation that was started and could not be read yet."""
+        """Return a placeholder for an operation that was started and could not be read yet."""
         return cls(name, OperationState.STATE_UNSPECIFIED, done=False)
 
     @property
     def succeeded(self) -> bool:
-        """Whether it has ended, and well."""
+        """Whether the operation has ended with success."""
         return self.done and self.state is OperationState.SUCCEEDED
 
     @property
     def failed(self) -> bool:
-        """Whether it has ended, and not well: cancelled counts as well."""
+        """Whether the operation has ended without success. A cancelled operation counts as failed."""
         return self.done and not self.succeeded
 
     @property
     def duration_seconds(self) -> float | None:
-        """Seconds from its start to its end; None before that."""
+        """Seconds from the operation's start to its end; None before its end."""
         if self.start_time is None or self.end_time is None:
             return None
         return (self.end_time - self.start_time).total_seconds()
 
     @property
     def cancelled(self) -> bool:
-        """Whether Earth Engine says that it was cancelled; only that counts as cancelled."""
+        """Whether Earth Engine reports that the operation was cancelled."""
         return self.done and self.state is OperationState.CANCELLED
 
     @property
     def label(self) -> str:
-        """Its name, and its description if it has one, for the log."""
+        """The operation's name, with its description if it has one, for the log."""
         return label(self.name, self.description)
 
     def describe(self) -> str:
-        """Return its progress as one line: ``RUNNING, 42 %, Write files 1/4, 12.5 EECU-seconds``."""
+        """Return the operation's progress as one line: ``RUNNING, 42 %, Write files 1/4, 12.5 EECU-seconds``."""
         return ", ".join([self.state.value, *self._per_cent(), *self._details()])
 
     @property
@@ -184,7 +184,7 @@ class Operation:
 
     @property
     def progress_key(self) -> tuple[Any, ...]:
-        """If it changes, the log gets a line: state, tenth of the progress, stage, attempt, each doubled EECU-use."""
+        """If it changes, the log gets a line: state, tenth of progress, stages done, attempt, doublings of EECU use."""
         stages = sum(stage.complete_work_units >= stage.total_work_units for stage in self.stages)
         doublings = int(self.batch_eecu_usage_seconds or 0).bit_length()
         return self.state, self.done, int((self.progress or 0.0) * 10), stages, self.attempt, doublings
@@ -216,13 +216,13 @@ def label(name: OperationName | str, description: str, *, is_name_first: bool = 
 
 
 def escaped_for_log(text: str, most: int = 200) -> str:
-    """Return a text from outside as one line of a log: no line break, no escape code, no more than that many signs."""
+    """Return the first ``most`` characters of a text from outside, without line breaks and escape codes."""
     shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text[:most])
     return shown + ("…" if len(text) > most else "")
 
 
 def _state(reported: OperationState, *, done: bool, error: OperationError | None) -> OperationState:
-    """``done`` and ``error`` decide; ``metadata.state`` can lag behind them or be one that we do not know."""
+    """Return the state by ``done`` and ``error``: ``metadata.state`` can lag behind them, or be unknown."""
     if not done:
         return reported
     if error is None:
@@ -233,9 +233,9 @@ def _state(reported: OperationState, *, done: bool, error: OperationError | None
 
 
 def parse_timestamp(text: Any) -> datetime | None:
-    """Parse an RFC 3339 timestamp with any number of fractional digits; None for none and for 1970.
+    """Parse an RFC 3339 timestamp with any number of fractional digits; return None for any other value.
 
-    Earth Engine gives ``1970-01-01T00:00:00Z`` for what has not happened yet.
+    Also return None for ``1970-01-01T00:00:00Z``: Earth Engine uses it for an event that has not happened yet.
     """
     if not isinstance(text, str):
         return None
@@ -253,7 +253,7 @@ def _error(value: Any) -> OperationError:
     return OperationError(_integer(status.get("code")) or 0, _text(status.get("message")) or "no message given")
 
 
-#: Thousands of operations are in the same few stages.
+#: Cached, since thousands of operations have the same few stages.
 _shared_stage = lru_cache(maxsize=1000)(Stage)
 _shared_stages: Callable[[tuple[Stage, ...]], tuple[Stage, ...]] = lru_cache(maxsize=1000)(tuple)
 
@@ -280,12 +280,12 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float | None:
-    """Read a number; the API writes an int64 as a text."""
+    """Read a number. The API writes an int64 as a text."""
     try:
         number = float(value)
     except (OverflowError, TypeError, ValueError):
         return None
-    # Python's JSON also has infinity and NaN, and numbers that are infinite once they are multiplied.
+    # Python's JSON parser accepts infinity, NaN, and numbers so large that a product of them is infinite.
     return number if abs(number) < 1e100 and not isinstance(value, bool) else None
 
 

@@ -1,4 +1,4 @@
-"""Operations and outcomes of cancels as plain JSON: XComs, events, a hook's ``as_dict()``; and which failures pass."""
+"""Operations and outcomes of cancels as plain JSON, for XComs and events; and which failures are transient."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ _PASSING_CODES = frozenset({10, 13, 14})
 #: Messages about Earth Engine itself, with any code.
 _PASSING = re.compile(r"internal error|timed out|deadline exceeded|unavailable|too many tasks|try again", re.IGNORECASE)
 
-#: Messages about the request, with any code: it would fail again.
+#: Messages about the request, with any code: the same request would fail again.
 _LASTING = re.compile(
     r"memory limit|too large|too many (pixels|features)|not found|permission|invalid|no band|unable to", re.IGNORECASE
 )
 
 
 def is_transient(error: ErrorDict) -> bool:
-    """Whether an operation that has failed like that may succeed if it is started again."""
+    """Whether an operation that has failed with this error may succeed if it is started again."""
     if _LASTING.search(error["message"]):
         return False
     return error["code"] in _PASSING_CODES or bool(_PASSING.search(error["message"]))

@@ -1,4 +1,4 @@
-"""Each method of the API as a flow: one request, or a list's pages.
+"""The methods of the API, as flows: each sends a request, or reads the pages of a list.
 
 Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations
 """
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 #: The kinds of export that ``projects.{kind}.export`` knows.
 EXPORT_KINDS = ("image", "table", "video", "videoMap", "map", "classifier")
 
-#: Operations asked for in one page of a list, as the official client does.
+#: The operations in one page of a list: as many as the official client requests.
 PAGE_SIZE = 500
 
-#: Pages that a list has at most, and signs that the token of a page has: 3,000 operations can wait in a project's
-#: queue, and those of some days are listed.
+#: The most pages of a list, and the most characters of a page's token. A project's queue can have 3,000 operations, and
+#: a list also contains the operations of the last days.
 MOST_PAGES, LONGEST_TOKEN = 400, 4096
 
 
 def get_operation(name: OperationName, backoff: Backoff = BACKOFF) -> Flow[Operation]:
     """``projects.operations.get``.
 
-    :raises TransientError: if the answer is about another operation: what was asked for is all that is acted on.
-    :raises EarthEngineError: if it is about one of another project, which no repeated request changes.
+    :raises TransientError: If the response is about another operation, so that the caller does not act on that one.
+    :raises EarthEngineError: If the response is about an operation of another project. A retry would not help.
     """
     payload = yield from call(Request("GET", str(name), str(name)), backoff)
     answered = _name_in(payload, str(name))
@@ -57,9 +57,9 @@ def get_operation(name: OperationName, backoff: Backoff = BACKOFF) -> Flow[Opera
 
 
 def _name_in(payload: Mapping[str, Any], subject: str) -> OperationName:
-    """Return the name of the operation that an answer is about.
+    """Return the name of the operation in a response.
 
-    :raises InvalidOperationNameError: if there is none; it names what was asked for.
+    :raises InvalidOperationNameError: If there is none. The error contains ``subject``.
     """
     try:
         return OperationName.parse(payload.get("name", ""))
@@ -67,14 +67,14 @@ def _name_in(payload: Mapping[str, Any], subject: str) -> OperationName:
         raise InvalidOperationNameError(f"Earth Engine's answer is of no use: {error}", subject=subject) from None
 
 
-#: Operations of any project have a name in it as well.
+#: An operation of any project also has a name in this project.
 _LEGACY = "earthengine-legacy"
 
 
 def is_same_project(answered: str, asked: str) -> bool:
-    """Whether the names of two projects can be one's: by its id and by its number, or as the legacy project.
+    """Whether two names can mean the same project: they are equal, an id and a number, or one is the legacy project.
 
-    Which number a project has is not known here; of an operation, the id decides, which no two have.
+    The number of a project is not known here. The id of an operation is enough to identify it, since ids are unique.
     """
     return answered == asked or _LEGACY in (answered, asked) or answered.isdecimal() != asked.isdecimal()
 
@@ -82,8 +82,8 @@ def is_same_project(answered: str, asked: str) -> bool:
 class _Skipped(str):
     """The id of an operation that is not needed, in place of its JSON.
 
-    A page's JSON is thousands of dicts, and Python's garbage collector counts them: after some lists it would go
-    through all objects of the process, which takes the API server most of a second. It does not count texts.
+    A page's JSON has thousands of dicts. Python's garbage collector counts dicts, but no texts: after some lists, it
+    would check all objects of the process, which takes most of a second in the API server.
     """
 
     __slots__ = ()
@@ -93,7 +93,7 @@ class _Skipped(str):
 class Listing:
     """A project's operations, and when the first page of them was read, by Earth Engine's clock.
 
-    :param listed: how many the list has, those included that have ended.
+    :param listed: The number of operations in the list, including those that have ended.
     """
 
     operations: list[Operation]
@@ -109,13 +109,13 @@ def list_operations(
     active_only: bool = False,
     after_each: Callable[[], None] = lambda: None,
 ) -> Flow[Listing]:
-    """``projects.operations.list``, page after page; of every user of the project, and of no other project.
+    """``projects.operations.list``: read the operations of all users of the project, but of no other project.
 
-    The API does not document what ``filter`` may have, nor an order of the list: so all pages are read.
+    The API documents neither the values of ``filter`` nor the order of the list, so all pages are read.
 
-    :param most: stop once that many are there; None for all.
+    :param most: Stop after this number of operations; None for all.
     :param active_only: Do not parse or return operations that have ended.
-    :param after_each: called for each operation in the JSON, if ``active_only``.
+    :param after_each: Called for each operation in the JSON, if ``active_only``.
     """
     found: dict[OperationName, Operation] = {}
     foreign: dict[str, None] = {}
@@ -133,7 +133,7 @@ def list_operations(
             if isinstance(one, Operation):
                 found[one.name] = one
             elif isinstance(one, _Skipped):
-                found.pop(OperationName(project, one), None)  # It has ended since an earlier page was read.
+                found.pop(OperationName(project, one), None)  # The operation has ended since an earlier page was read.
         return most is not None and len(found) >= most
 
     read_pages = yield from _pages(project, page_size, take, replace if active_only else None)
@@ -151,7 +151,7 @@ def list_operations(
 def _listed(
     payload: Mapping[str, Any], project: str, foreign: dict[str, None], *, active_only: bool
 ) -> Operation | _Skipped | None:
-    """Read an entry of a project's list; None for an odd one, which must not hide the others, and for a foreign one."""
+    """Read an entry of a project's list; None for an invalid entry and for an operation of another project."""
     with suppress(InvalidOperationNameError):
         name = OperationName.parse(payload.get("name", ""))
         if is_same_project(name.project, project):
@@ -164,9 +164,9 @@ def _listed(
 def find_operations(
     project: str, names: Collection[OperationName], most_pages: int
 ) -> Flow[dict[OperationName, Operation]]:
-    """``projects.operations.list``, up to the page on which the last of these operations is; return those it shows.
+    """``projects.operations.list``: read pages until these operations are found; return those that were found.
 
-    :param most_pages: how many pages are read at most.
+    :param most_pages: The most pages that are read.
     """
     wanted = {name.id: name for name in names}
     found: dict[OperationName, Operation] = {}
@@ -186,12 +186,12 @@ def find_operations(
                 found[one.name] = one
         return len(found) == len(wanted) or pages >= most_pages
 
-    yield from _pages(project, PAGE_SIZE, take, read)  # A page mostly has other operations.
+    yield from _pages(project, PAGE_SIZE, take, read)  # Most entries of a page are other operations.
     return found
 
 
 class _Read(NamedTuple):
-    """Since when the pages were read, and whether the list has led back to one of them."""
+    """When the first page was read, and whether the list has led back to an earlier page."""
 
     since: datetime | None
     came_round: bool
@@ -203,7 +203,7 @@ def _pages(
     take: Callable[[list[Any]], bool],
     replace: Callable[[dict[str, Any]], Any] | None = None,
 ) -> Flow[_Read]:
-    """Read page after page, until ``take`` says that it has enough."""
+    """Read page after page, until ``take`` returns True or the list ends."""
     seen, token, since = {""}, "", None
     while True:
         page, token, read_at = yield from _page(project, page_size, token, replace)
@@ -225,7 +225,7 @@ def _page(
 ) -> Flow[tuple[list[Any], str, datetime | None]]:
     subject = f"projects/{check_project(project)}"
     query = (("pageSize", str(page_size)), *((("pageToken", token),) if token else ()))
-    # Called for operations alone: an error's details have metadata, too, but no name.
+    # Only for operations: an error's details can also have metadata, but no name.
     hook = replace and (lambda one: replace(one) if {"name", "metadata"} <= one.keys() else one)
     request = Request("GET", f"{subject}/operations", subject, query=query, replace=hook)
     page, answer = yield from request_with_answer(request)
@@ -236,36 +236,36 @@ def _page(
 
 
 def cancel_operation(name: OperationName) -> Flow[None]:
-    """``projects.operations.cancel``: ask for it. That it was answered does not mean that anything is cancelled."""
+    """``projects.operations.cancel``: request the cancel. A response does not mean that the operation is cancelled."""
     yield from call(Request("POST", f"{name}:cancel", str(name)))
 
 
 def delete_operation(name: OperationName) -> Flow[None]:
-    """``projects.operations.delete``: forget the operation. This does not cancel it."""
+    """``projects.operations.delete``: delete the operation's entry. This does not cancel the operation."""
     yield from call(Request("DELETE", str(name), str(name)))
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
-    """Serialise deterministically: Earth Engine can refuse a requestId that comes with other bytes."""
+    """Serialize deterministically: Earth Engine can refuse a requestId that it has received with other bytes."""
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
 
 
 def check_kind(kind: str) -> None:
-    """Refuse what is none of `EXPORT_KINDS`.
+    """Check that ``kind`` is one of `EXPORT_KINDS`.
 
-    :raises InvalidRequestError: names them.
+    :raises InvalidRequestError: If it is not. The error lists them.
     """
     if kind not in EXPORT_KINDS:
         raise InvalidRequestError(f"{kind!r} is not a kind of export.", remedy=f"One of {', '.join(EXPORT_KINDS)}.")
 
 
 def start_export(project: str, kind: str, body: Mapping[str, Any], request_id: str | None = None) -> Flow[Operation]:
-    """``projects.{kind}.export``: start an export; repeated after a lost answer only with a ``request_id``.
+    """``projects.{kind}.export``: start an export. The request is only repeated if it has a request id.
 
-    :param kind: one of `EXPORT_KINDS`.
-    :param body: the API's own JSON, for example an ExportImageRequest.
-    :param request_id: of several requests with the same one, Earth Engine starts only the first.
-    :raises InvalidRequestError: before anything is sent, if ``kind`` is not one of those.
+    :param kind: One of `EXPORT_KINDS`.
+    :param body: The API's own JSON, for example an ExportImageRequest.
+    :param request_id: Of several requests with the same id, Earth Engine carries out only the first.
+    :raises InvalidRequestError: If ``kind`` is not one of `EXPORT_KINDS`. No request is sent.
     """
     check_kind(kind)
     return (yield from start_operation(project, f"{kind}:export", body, request_id))
@@ -276,8 +276,8 @@ def start_operation(
 ) -> Flow[Operation]:
     """Start an operation with a method such as ``image:export`` or ``table:import``.
 
-    :raises InvalidRequestError: before anything is sent, if ``body`` is no object.
-    :raises EarthEngineError: if the answer is about an operation of another project, which no task here owns.
+    :raises InvalidRequestError: If ``body`` is no object. No request is sent.
+    :raises EarthEngineError: If the response is about an operation of another project, which the task does not own.
     """
     if not isinstance(body, Mapping):
         raise InvalidRequestError(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: Seconds between two polls of operations that are cancelling, and for a cancel to be confirmed.
 CANCEL_POLL_INTERVAL, CANCEL_TIMEOUT = 5.0, 600.0
 
-#: The share of that time for reading which operations still run; the others are cancelled without being read.
+#: The share of that time for reading which operations run. Operations not read by then are cancelled all the same.
 READING_SHARE = 0.125
 
 #: Seconds until the first poll; the interval then doubles, because most cancels take seconds.
@@ -170,7 +170,7 @@ def confirm_cancels(
         interval *= 2
         ask = now - asked >= REPEAT_CANCEL_AFTER
         asked = now if ask else asked
-        # A fault that passes is no news: the operation stays what it was, and is read again.
+        # A transient error changes nothing: the operation keeps its last result, and is read again.
         news = {name: found for name, found in seen.items() if not isinstance(found, TransientError)}
         confirmed: list[CancelResult] = yield SideBySide(
             [_confirm_cancel(*item, started + timeout, ask_again=ask) for item in news.items()]
@@ -183,7 +183,7 @@ def confirm_cancels(
 def _request_cancel(name: OperationName, seen: Operation | EarthEngineError | None, until: float) -> Flow[CancelResult]:
     if seen is None or isinstance(seen, TransientError):
         error = yield from attempt(within(cancel_operation(name), until))
-        if error is None or isinstance(error, FailedPreconditionError):  # What it says of its end is read next.
+        if error is None or isinstance(error, FailedPreconditionError):  # `confirm_cancels` reads it next.
             return CancelResult(name, CancelOutcome.STILL_CANCELLING)
         return _error_result(name, error)
     operation = yield from attempt(within(_ask_to_cancel(name, seen), until))
@@ -191,7 +191,8 @@ def _request_cancel(name: OperationName, seen: Operation | EarthEngineError | No
         return _error_result(name, operation)
     if not operation.done:
         return CancelResult(name, CancelOutcome.STILL_CANCELLING, operation)
-    # It ran when it was read. A first request whose answer was lost can have cancelled it, and the second is refused.
+    # The operation ran when it was read. If it is cancelled now, an earlier attempt of this request has cancelled it,
+    # and its response was lost.
     cancelled_meanwhile = operation.cancelled and not (isinstance(seen, Operation) and seen.done)
     return CancelResult(
         name, CancelOutcome.CANCELLED if cancelled_meanwhile else CancelOutcome.ALREADY_FINISHED, operation
@@ -216,7 +217,7 @@ def _error_result(name: OperationName, error: EarthEngineError) -> CancelResult:
 
 
 def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError) -> Flow[Operation]:
-    """Ask an operation to cancel, unless it has ended or is cancelling; returns what was read of it last."""
+    """Request the cancel, unless the operation has ended or is cancelling; return the operation as last read."""
     if isinstance(seen, EarthEngineError):
         raise seen
     operation = seen
@@ -225,7 +226,7 @@ def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError) -> F
     try:
         yield from cancel_operation(name)
     except FailedPreconditionError as error:
-        # Most likely it has ended since we read it, or somebody else has asked, too.
+        # Most likely, the operation has ended since it was read, or another client has requested its cancel.
         operation = yield from get_operation(name)
         if not operation.done and operation.state is not OperationState.CANCELLING:
             raise error from None
@@ -233,9 +234,9 @@ def _ask_to_cancel(name: OperationName, seen: Operation | EarthEngineError) -> F
 
 
 def ended_by_cancel(results: Iterable[CancelResult]) -> list[CancelResult]:
-    """Return the results of a second attempt: what has been cancelled by then was so by the first one.
+    """Return the results of a second attempt; operations that it found cancelled were cancelled by the first attempt.
 
-    The first one's answers may have been lost: where file descriptors are short, no connection can be opened.
+    The first attempt's responses may have been lost, for example because no file descriptor was free for a connection.
     """
     return [
         replace(result, outcome=CancelOutcome.CANCELLED)
@@ -246,7 +247,7 @@ def ended_by_cancel(results: Iterable[CancelResult]) -> list[CancelResult]:
 
 
 def describe_results(results: Sequence[CancelResult]) -> list[str]:
-    """Return the outcomes as lines: one for each of a few operations; for many, totals and those that may run."""
+    """Return the outcomes as lines: one for each of a few operations; for many, totals and those that may still run."""
     if is_short_list(len(results)):
         return [result.describe() for result in results]
     unclear = [result.describe() for result in results if not result.outcome.has_ended]
@@ -254,7 +255,7 @@ def describe_results(results: Sequence[CancelResult]) -> list[str]:
 
 
 def _log(results: Sequence[CancelResult], total: int) -> Flow[None]:
-    """Write the news into the log: a line for each of a few operations, one for many, and each error in full."""
+    """Log the results: a line for each of a few operations, one line for many, and each error in full."""
     if results and not is_short_list(total):
         asked = {CancelOutcome.STILL_CANCELLING: "cancel requested"}
         news = count_by(asked.get(result.outcome, result.outcome.text) for result in results)

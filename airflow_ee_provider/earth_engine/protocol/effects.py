@@ -1,4 +1,4 @@
-"""What a flow can ask for: a flow is a generator that yields one of these; a driver does it and sends the answer."""
+"""What a flow can yield. A flow is a generator of effects; a driver carries out each and sends the result back."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An HTTP request to Earth Engine; answered with a `Response` or `NoResponse`.
+    """An HTTP request to Earth Engine; the result is a `Response` or `NoResponse`.
 
-    :param path: below the API's version, for example ``projects/p/operations/ABC:cancel``; checked by its maker.
-    :param subject: the operation or project that it is about, for messages.
-    :param repeatable: False where the request must not be sent twice.
-    :param replace: called for each JSON object of the answer while that is parsed, the inner ones first; what it
-        returns takes the object's place. None to keep them.
+    :param path: The path below the API's version, such as ``projects/p/operations/ABC:cancel``, already checked.
+    :param subject: The operation or project of the request, for messages.
+    :param repeatable: False if the request must not be sent twice.
+    :param replace: Called for each JSON object of the response while it is parsed, the inner ones first. The returned
+        value replaces the object. None to keep all objects.
     """
 
     method: str
@@ -34,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What the server answered; header names in lower case."""
+    """A response of the server. Header names are in lower case."""
 
     status: int
     body: bytes = b""
@@ -43,7 +43,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class NoResponse:
-    """There was no answer, or only a part of one; the server may have acted all the same."""
+    """There was no response, or only a part of one. The server may have carried out the request all the same."""
 
     reason: str
     error: type[EarthEngineError] = TransientError
@@ -52,24 +52,24 @@ class NoResponse:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait so many seconds; answered with None."""
+    """Wait; the result is None."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class MonotonicTime:
-    """Answered with the seconds of a monotonic clock."""
+    """Read a monotonic clock; the result is in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class WallClock:
-    """Answered with the seconds since the epoch, by this machine's clock."""
+    """Read this machine's clock; the result is in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogMessage:
-    """Something for a person to read in the log; answered with None."""
+    """Write a message to the log; the result is None."""
 
     message: str
     warning: bool = False
@@ -77,9 +77,9 @@ class LogMessage:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Something for the metrics; answered with None.
+    """Record a measurement for the metrics; the result is None.
 
-    :param name: one of `earth_engine.metrics.METRICS`, without ``earth_engine.``.
+    :param name: One of `earth_engine.model.metrics.METRICS`, without ``earth_engine.``.
     """
 
     name: str
@@ -88,25 +88,25 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class ReadOperations:
-    """Read operations, after so many seconds; answered with a dict of what is news: an `Operation` or its error.
+    """Read operations, after ``after`` seconds; the result is a dict with an `Operation` or an error for each one read.
 
-    With a shared poller, the answer can come early and have only the operations that have ended.
+    With a shared poller, the result can come early and contain only the operations that have ended.
     """
 
     names: tuple[OperationName, ...]
     after: float = 0.0
-    #: Seconds for the reading: what cannot be read by then is missing, or a `TransientError`. None for no limit.
+    #: Seconds for reading; operations that cannot be read by then are missing or a `TransientError`. None for no limit.
     within: float | None = None
-    #: How many are read one by one, at most; others that no list shows are missing. None for all.
+    #: How many operations of a project are read one by one; others that no list shows are missing. None for all.
     most_gets: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """Carry out flows side by side, as many at once as the API allows; answered with the list of their results."""
+    """Run flows side by side, as many at once as the API allows; the result is the list of their results."""
 
     flows: Sequence[Flow[Any]]
-    #: Called with each result as it comes, one at a time.
+    #: Called with each result as soon as it is known, one call at a time.
     as_done: Callable[[Any], None] = lambda _result: None
 
 

@@ -1,4 +1,4 @@
-"""Reads Earth Engine's answers: JSON, or an error with a class, a rule for retries, and a sentence on what to do."""
+"""Reads Earth Engine's responses: JSON, or an error with a class, a rule for retries, and a sentence on what to do."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Rule:
 
 
 #: Only a `TransientError` is retried.
-#: The first row of an HTTP status applies to answers without a google.rpc status.
+#: The first row of an HTTP status applies to responses without a google.rpc status.
 RULES = (
     Rule("INVALID_ARGUMENT", 400, InvalidRequestError),
     Rule("FAILED_PRECONDITION", 400, FailedPreconditionError),
@@ -69,7 +69,7 @@ class Remedy:
 
 #: The first row whose pattern is found in "STATUS message" applies.
 REMEDIES = (
-    # Transient for each HTTP status.
+    # A full queue is transient, with any HTTP status.
     Remedy(
         r"Too many tasks already in the queue",
         "Cancel operations that are not needed, or wait until some have ended.",
@@ -117,13 +117,13 @@ REMEDIES = (
 
 
 def parse_response(request: Request, answer: Response | NoResponse) -> dict[str, Any] | EarthEngineError:
-    """Return an answer's JSON object, or the error that `RULES` and `REMEDIES` define for it."""
+    """Return a response's JSON object, or the error that `RULES` and `REMEDIES` define for it."""
     if isinstance(answer, NoResponse):
         message = f"No answer from Earth Engine to {request.method}: {answer.reason.rstrip('.')}."
         return answer.error(message, subject=request.subject, remedy=answer.remedy)
     try:
         payload = json.loads(answer.body, object_hook=request.replace)
-    except (ValueError, RecursionError):  # Endless nesting is treated as an incomplete answer.
+    except (ValueError, RecursionError):  # Endless nesting is treated as an incomplete response.
         payload = None
     # Only the JSON of a 400 has the reason: the operation has ended, or the queue is full.
     says_nothing = payload is None and answer.status == 400 and answer.body.lstrip().startswith(b"{")
@@ -146,7 +146,7 @@ def _error(request: Request, answer: Response, payload: Any) -> EarthEngineError
     rule = rule or next((r for r in RULES if r.http_status == answer.status), None)
     if rule is None:
         rule = Rule("", answer.status, TransientError if answer.status >= 500 else InvalidRequestError)
-    # Escaped, so that it is one line of a log.
+    # Escaped, so that the message is one line of a log.
     message = escaped_for_log(
         str(error.get("message") or f"the server answered {_excerpt(answer.body)}").strip(), LONGEST
     )

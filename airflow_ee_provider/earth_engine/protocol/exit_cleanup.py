@@ -72,9 +72,9 @@ def cancel_what_is_left(
 def cancel_until_confirmed(
     project: str, names: Iterable[OperationName], starts: Sequence[Start], *, timeout: float
 ) -> Flow[None]:
-    """`cancel_what_is_left`, again and again while Earth Engine does not answer, and until it confirms.
+    """Repeat `cancel_what_is_left` until Earth Engine has confirmed all cancels.
 
-    :param timeout: seconds for all of it.
+    :param timeout: Seconds for all attempts together.
     """
     until = (yield MonotonicTime()) + timeout
     while (seconds := until - (yield MonotonicTime())) > 0:

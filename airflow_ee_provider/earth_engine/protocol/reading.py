@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.operation_names import OperationName
     from airflow_ee_provider.earth_engine.model.operations import Operation
 
-#: How many gets a page of a list is worth: it has 500 operations, few of which may be ours.
+#: How many gets cost as much as a page of a list. A page has 500 operations, of which few may be needed.
 GETS_PER_LIST_PAGE = 20
 
-#: How many operations are read by their names, and how often each, after a list has failed.
+#: After a list has failed: how many operations are read by name, and how often each is requested.
 PROBES, ONCE = 2, Backoff(attempts=1)
 
 ReadResults = dict["OperationName", "Operation | EarthEngineError"]
 
 
 def list_is_cheaper(operations: int) -> bool:
-    """Whether so many operations of a project are cheaper to read in a list than one by one."""
+    """Whether this number of a project's operations is cheaper to read in a list than one by one."""
     return operations > GETS_PER_LIST_PAGE * ceil(operations / PAGE_SIZE)
 
 
 def read_list(project: str, names: Collection[OperationName], until: float | None = None) -> Flow[ReadResults]:
-    """Read operations in the pages of a list; names that are missing from the answer must be read one by one.
+    """Read operations in the pages of a list; names that are missing in the result must be read one by one.
 
     It stops once the pages cost more than single gets would: a project can have many thousands of newer operations.
 
@@ -45,13 +45,13 @@ def read_list(project: str, names: Collection[OperationName], until: float | Non
     listed = yield from attempt(within(find_operations(project, names, most_pages), until))
     if isinstance(listed, TransientError):
         return (yield from _read_unlisted(names, listed, until))
-    return {} if isinstance(listed, EarthEngineError) else {**listed}  # Who may not list may still get.
+    return {} if isinstance(listed, EarthEngineError) else {**listed}  # Without permission to list, gets may work.
 
 
 def _read_unlisted(names: Collection[OperationName], error: TransientError, until: float | None) -> Flow[ReadResults]:
-    """Check with one or two gets whether only the list fails: one odd operation of any user can be the cause.
+    """Check with one or two gets whether only the list fails. One invalid operation of any user can be the cause.
 
-    :param error: of the list; that of all operations if no get is answered either.
+    :param error: The list's error; the result for all operations if the gets fail with transient errors, too.
     """
     for name in islice(names, PROBES):
         read = yield from attempt(within(get_operation(name, ONCE), until))
@@ -63,10 +63,10 @@ def _read_unlisted(names: Collection[OperationName], error: TransientError, unti
 def read_operations(
     names: Collection[OperationName], until: float | None = None, most_gets: int | None = None
 ) -> Flow[ReadResults]:
-    """Read operations of one project or several; an error is the answer for its operation alone.
+    """Read operations of one project or several. An error is the result for its operation only.
 
-    :param until: the moment of the monotonic clock beyond which no request is waited with; None for no limit.
-    :param most_gets: how many operations of a project are read one by one, at most; None for all.
+    :param until: The moment of the monotonic clock beyond which no request waits for its retry; None for no limit.
+    :param most_gets: The most operations of a project that are read one by one; None for all.
     """
     seen: ReadResults = {}
     for project in sorted({name.project for name in names}):

@@ -1,4 +1,4 @@
-"""How often a request is sent, and how long is waited in between."""
+"""How often a request is sent, and the delays between its attempts."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 class Backoff:
     """How often and how long a request is repeated: exponential back-off with full jitter.
 
-    :param attempts: how often it is sent at most.
-    :param initial_delay: the upper bound of the first wait, in seconds; doubled each time.
-    :param max_delay: the upper bound of any wait that we choose, in seconds.
-    :param max_retry_after: the longest ``Retry-After`` waited for, in seconds; a longer one is an error at once.
+    :param attempts: The most attempts.
+    :param initial_delay: The upper bound of the first delay, in seconds; it doubles with each attempt.
+    :param max_delay: The upper bound of each delay without a ``Retry-After``, in seconds.
+    :param max_retry_after: The longest ``Retry-After`` to wait for, in seconds; a longer one is an error at once.
     """
 
     attempts: int = 6
@@ -49,7 +49,7 @@ class Backoff:
     jitter: random.Random = field(default_factory=random.Random, repr=False, compare=False)
 
     def delay(self, attempt: int, retry_after: float | None) -> float | None:
-        """Seconds until the next attempt after the ``attempt``-th (from 1); None if there is to be none."""
+        """Return the seconds until the attempt after the ``attempt``-th (from 1); None if no attempt follows."""
         if attempt >= self.attempts or (retry_after or 0.0) > self.max_retry_after:
             return None
         return max(
@@ -61,16 +61,16 @@ BACKOFF = Backoff()
 
 
 def call(request: Request, backoff: Backoff = BACKOFF) -> Flow[dict[str, Any]]:
-    """Send a request until it is answered, and return the answer's JSON object.
+    """Send a request, with retries, and return the response's JSON object.
 
-    :raises EarthEngineError: of the class that `RULES` gives, or `TransientError` when the attempts are used up.
+    :raises EarthEngineError: Of the class in `RULES`; a `TransientError` if no attempt remains.
     """
     payload, _ = yield from request_with_answer(request, backoff)
     return payload
 
 
 def request_with_answer(request: Request, backoff: Backoff = BACKOFF) -> Flow[tuple[dict[str, Any], Response]]:
-    """`call`, and the answer that had the object."""
+    """Do the same as `call`, and also return the response itself."""
     attempt = 0
     while True:
         attempt += 1
@@ -91,7 +91,7 @@ def request_with_answer(request: Request, backoff: Backoff = BACKOFF) -> Flow[tu
 
 
 def attempt(flow: Flow[T]) -> Flow[T | EarthEngineError]:
-    """Return an error of Earth Engine's instead of raising it, so that what runs beside it can finish."""
+    """Run a flow; return its `EarthEngineError` instead of raising it, so that the flows beside it can finish."""
     try:
         return (yield from flow)
     except EarthEngineError as error:
@@ -99,9 +99,9 @@ def attempt(flow: Flow[T]) -> Flow[T | EarthEngineError]:
 
 
 def checked(flow: Flow[T], check: Callable[[Effect], Flow[None]]) -> Flow[T]:
-    """Carry a flow on, and let each thing that it asks for be checked first.
+    """Run a flow, and check each of its effects first.
 
-    :param check: a flow that raises to stop it.
+    :param check: Returns a flow that raises an error to stop ``flow``.
     """
     answer: Any = None
     while True:
@@ -137,7 +137,7 @@ def within(flow: Flow[T], until: float | None) -> Flow[T]:
 
 
 def _retry_after(answer: Response | NoResponse) -> float | None:
-    """Seconds asked for by ``Retry-After``, given as such or as a date (then measured by the server's own clock)."""
+    """Return the seconds of a ``Retry-After``. If it is a date, they are counted by the server's own clock."""
     if not isinstance(answer, Response):
         return None
     value = answer.headers.get("retry-after", "").strip()
@@ -148,7 +148,7 @@ def _retry_after(answer: Response | NoResponse) -> float | None:
 
 
 def server_time(answer: Response) -> datetime | None:
-    """When that was by Earth Engine's clock: this machine's may be wrong. None if the answer does not say."""
+    """Return a response's time by Earth Engine's clock, since this machine's may be wrong; None if it has none."""
     return _http_date(answer.headers.get("date", ""))
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.operation_names import OperationName
     from airflow_ee_provider.earth_engine.model.operations import Operation
 
-#: From which time on an operation's age is counted.
+#: The times from which an operation's age can be counted.
 AGE_FIELDS = ("create_time", "start_time")
 
 
@@ -33,30 +33,30 @@ LONGEST_DESCRIPTION = 256
 #: Descriptions that have little in common: a pattern that matches all of them selects everything.
 UNLIKE = ("myExportImageTask", "2024-01-31 / \u00c4gypten 7", "~#~#~#~#~#~#")
 
-#: The highest priority that an operation can have; Earth Engine runs those of a higher one first.
+#: The highest priority that an operation can have; Earth Engine runs operations of a higher priority first.
 HIGHEST_PRIORITY = 9999
 
-#: States that an operation can be cancelled in.
+#: The states in which an operation can be cancelled.
 ACTIVE_STATES = ("PENDING", "RUNNING", "CANCELLING")
 
 
 @dataclass(frozen=True)
 class StaleCriteria:
-    """What makes an operation stale: it meets every criterion that is given.
+    """The criteria for stale operations. A stale operation meets all criteria that are given.
 
-    :param older_than: created, or started, longer ago than that.
+    :param older_than: The operation was created or started longer ago than this.
     :param age_since: ``create_time`` or ``start_time``.
-    :param description: a glob that the whole description matches, case-sensitively: ``ndvi-*``.
-    :param description_regex: a regular expression that is found in the description.
-    :param types: such as ``EXPORT_IMAGE``.
-    :param max_priority: of this priority or a lower one.
-    :param min_eecu_seconds: has used that many EECU-seconds or more.
-    :param states: The states to select; no criterion without another one.
-    :param keep: never stale.
-    :param among: only these can be stale, each with a reason; None for all.
-    :param select_all: whether the criteria may select every operation of the project.
-    :raises InvalidRequestError: if they would without that: a list shows the operations of every user of the project,
-        and names no owner.
+    :param description: A glob that the whole description matches, case-sensitively: ``ndvi-*``.
+    :param description_regex: A regular expression that is found in the description.
+    :param types: The operation's types, such as ``EXPORT_IMAGE``.
+    :param max_priority: The operation has this priority or a lower one.
+    :param min_eecu_seconds: The operation has used this number of EECU-seconds or more.
+    :param states: The states to select; they must be combined with another criterion.
+    :param keep: Operations that are never stale.
+    :param among: The only operations that can be stale, each with a reason; None for all.
+    :param select_all: Whether the criteria may select every operation of the project.
+    :raises InvalidRequestError: If a criterion is invalid, or if the criteria select every operation and ``select_all``
+        is not set: a list shows the operations of every user of the project, and names no owner.
     """
 
     older_than: timedelta | None = None
@@ -90,7 +90,7 @@ class StaleCriteria:
             )
 
     def _restricting(self) -> Iterable[bool]:
-        """Yield of each criterion whether it can leave out an operation."""
+        """Yield for each criterion whether it can exclude an operation."""
         yield self.among is not None
         yield bool(self.types)
         yield bool(self.description) and not all(fnmatchcase(text, self.description) for text in UNLIKE)
@@ -100,18 +100,18 @@ class StaleCriteria:
         yield self.min_eecu_seconds is not None and self.min_eecu_seconds > 0
 
     def reason(self, operation: Operation, now: datetime) -> str:
-        """Say why an operation is stale; empty if it is not."""
+        """Return why an operation is stale; empty if it is not."""
         if operation.done or operation.state.value not in self.states or operation.name in self.keep:
             return ""
         return self.meets(operation, now)
 
     def meets(self, operation: Operation, now: datetime) -> str:
-        """Say why an operation meets every criterion, be it active or not; empty if it does not."""
+        """Return why an operation, active or not, meets every criterion; empty if it does not."""
         reasons = [reason for reason in self._reasons(operation, now) if reason is not None]
         return ", ".join(reasons or ["select_all is set"]) if all(reasons) else ""
 
     def _reasons(self, operation: Operation, now: datetime) -> Iterable[str | None]:
-        """Yield what each criterion says: a reason, an empty text if it is not met, None if it is not given."""
+        """Yield the reason of each criterion: an empty text if it is not met, None if it is not given."""
         yield self.among.get(operation.name, "") if self.among is not None else None
         yield self._age(operation, now) if self.older_than is not None else None
         described = operation.description[:LONGEST_DESCRIPTION]
@@ -149,12 +149,13 @@ def list_stale_operations(
 ) -> Flow[list[StaleOperation]]:
     """List a project's operations and return the stale ones, the oldest first.
 
-    Ages are counted by the clock that the operations' times are of, Earth Engine's: a worker's that is ahead would
-    make operations old that are not.
+    Ages are counted by Earth Engine's clock, as the operations' times are. By the clock of a worker that is ahead, new
+    operations would look old.
 
-    :param limit: how many at most; None for all.
-    :raises TransientError: if ages are asked for, and Earth Engine does not say what time it is.
-    :raises FailedPreconditionError: if its clock and this machine's differ by more than two days.
+    :param limit: The most operations that are returned; None for all.
+    :raises TransientError: If ``older_than`` is given and Earth Engine's response has no date.
+    :raises FailedPreconditionError: If ``older_than`` is given and Earth Engine's clock and this machine's differ by
+        more than two days.
     """
     listing = yield from list_operations(project)
     now = datetime.fromtimestamp((yield WallClock()), timezone.utc)

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.operations import Operation
     from airflow_ee_provider.earth_engine.protocol.effects import Effect
 
-#: Fields of a request that do not make it another one.
+#: Fields in which two equal requests may differ.
 NOT_IN_KEY = frozenset({"requestId"})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,60}")
-#: What the manifest of each kind of import says that the asset is made of.
+#: The field of a manifest with the asset's sources, for each kind of import.
 _SOURCES = {"image": "tilesets", "table": "sources"}
 
 #: The kinds of asset that ``projects.{kind}.import`` makes.
@@ -42,11 +42,11 @@ _WORKLOAD_TAG = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 @dataclass(frozen=True)
 class Export:
-    """What ``projects.{kind}.export`` is asked for.
+    """A request to ``projects.{kind}.export``.
 
     :param kind: ``image``, ``table``, ``video``, ``videoMap``, ``map`` or ``classifier``.
-    :param body: the API's own JSON, for example an ExportImageRequest.
-    :param project: the Cloud project that runs it; empty for the connection's.
+    :param body: The API's own JSON, for example an ExportImageRequest.
+    :param project: The Cloud project that runs it; empty for the connection's.
     """
 
     kind: str
@@ -61,11 +61,11 @@ class Export:
 
 @dataclass(frozen=True)
 class Import:
-    """What ``projects.{kind}.import`` is asked for.
+    """A request to ``projects.{kind}.import``.
 
-    :param kind: one of `IMPORT_KINDS`.
-    :param manifest: the API's own JSON: what the asset is called, and made of.
-    :param project: the Cloud project that runs it; empty for the connection's.
+    :param kind: One of `IMPORT_KINDS`.
+    :param manifest: The API's own JSON, with the asset's name and sources.
+    :param project: The Cloud project that runs it; empty for the connection's.
     """
 
     kind: str
@@ -80,15 +80,15 @@ class Import:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The API's own JSON; for a person, an import is called as its asset is."""
+        """The API's own JSON. The asset's name is the description."""
         asset = str(self.manifest.get("name", ""))
         return {f"{self.kind}Manifest": self.manifest, "description": asset, "overwrite": self.overwrite}
 
 
 def check_import(wanted: Import) -> None:
-    """Refuse what the API would refuse late.
+    """Refuse an import that the API would refuse later.
 
-    :raises InvalidRequestError: says what is wrong.
+    :raises InvalidRequestError: If the import is not valid, with the reason.
     """
     sources = _SOURCES.get(wanted.kind)
     if sources is None:
@@ -100,7 +100,7 @@ def check_import(wanted: Import) -> None:
 
 
 def with_defaults(body: Mapping[str, Any], workload_tag: str | None, priority: int | None) -> dict[str, Any]:
-    """Return a body with a tag and a priority, where it has none of its own."""
+    """Return the body, with this workload tag and this priority if it has none."""
     defaults = {"workloadTag": workload_tag or None, "priority": priority}
     given = {name: value for name, value in body.items() if name != "workloadTag" or value}
     return {**{name: value for name, value in defaults.items() if value is not None}, **given}
@@ -123,9 +123,9 @@ class Start:
     :param body: The request's JSON; its ``requestId`` is replaced.
     :param identity: The task's identity: the same in all retries, another one after a clear.
     :param repeat: How many equal starts the task made before this one.
-    :param tries: how often the task may have tried, this try included.
-    :param gone_since: When its output did not exist, in seconds since the epoch by Earth Engine's clock: an operation
-        that succeeded before that is started again. None if that is not known.
+    :param tries: The most tries that the task may have had, including this one.
+    :param gone_since: When its output did not exist, in seconds since the epoch by Earth Engine's clock. An operation
+        that has succeeded before that time is started again. None if no such time is known.
     """
 
     method: str
@@ -138,42 +138,42 @@ class Start:
 
     @cached_property
     def asked(self) -> tuple[str, str, str]:
-        """The request's content, without what is `NOT_IN_KEY`."""
+        """The request's method, project and hashed body, without the fields in `NOT_IN_KEY`."""
         body = encode({name: value for name, value in self.body.items() if name not in NOT_IN_KEY})
         return self.method, self.project, sha256(body).hexdigest()
 
     @cached_property
     def key(self) -> str:
-        """What its request ids begin with: the same for each try of the task."""
+        """The beginning of its request ids: the same for each try of the task."""
         return str(uuid5(NAMESPACE_URL, f"{self.identity}/{self.project}/{self.method}/{self.asked[2]}/{self.repeat}"))
 
     def request_id(self, number: int) -> str:
-        """Return the ``number``-th one, from 0; Earth Engine starts at most one operation for each."""
+        """Return the ``number``-th request id, from 0. Earth Engine starts at most one operation for each id."""
         return f"{self.key}-{number}"
 
     def repeated(self, repeat: int) -> Start:
-        """Return another start of the same, after ``repeat`` equal ones."""
+        """Return another start of the same request, after ``repeat`` equal ones."""
         another = replace(self, repeat=repeat)
         another.__dict__["asked"] = self.asked  # A body can be large: it is encoded once.
         return another
 
     def with_tries(self, tries: int) -> Start:
-        """Return the same start, which may have been tried so often by now."""
+        """Return the same start with another number of ``tries``."""
         return replace(self, tries=tries).known_by(self.key) if tries != self.tries else self
 
     def known_by(self, key: str) -> Start:
-        """Return this start, whose key is known: a body can be large."""
+        """Set a known key, since computing it takes long for a large body. Return this start."""
         self.__dict__["key"] = key
         return self
 
     def describe(self) -> str:
-        """Say in a few words what is to be started; an import is called as its asset is."""
+        """Return the method, with the description or the asset's name if there is one."""
         manifest = next((v for k, v in self.body.items() if k.endswith("Manifest") and isinstance(v, Mapping)), {})
         name = self.body.get("description") or manifest.get("name") or ""
         return f"{self.method} {str(name)!r}".removesuffix(" ''")
 
     def is_to_follow(self, operation: Operation) -> bool:
-        """Whether an operation that an earlier try has started is to be followed by another one."""
+        """Whether another operation must follow this one, which an earlier try has started."""
         if not operation.succeeded:
             return operation.done
         ended = operation.end_time or operation.update_time
@@ -181,9 +181,9 @@ class Start:
 
 
 def check_export(export: Export) -> None:
-    """Refuse what the API would refuse late.
+    """Refuse an export that the API would refuse later.
 
-    :raises InvalidRequestError: says what is wrong.
+    :raises InvalidRequestError: If the export is not valid, with the reason.
     """
     check_kind(export.kind)
     body = export.body
@@ -250,8 +250,8 @@ def _start_once(project: str, start: Start) -> Flow[Operation]:
         operation = yield from start_operation(project, start.method, start.body, start.request_id(number))
         number += 1
         if start.tries == 1:
-            return operation  # The first try has nothing to find.
-        operation = yield from get_operation(operation.name)  # A repeated request may be answered as the first was.
+            return operation  # In the first try, there is no earlier operation.
+        operation = yield from get_operation(operation.name)  # The response to a repeated request may be outdated.
         if operation.state is OperationState.CANCELLING:
             [operation] = yield from wait_for_operations([operation.name], WaitOptions(poll_interval=5.0))
         if number >= start.tries or not start.is_to_follow(operation):

@@ -1,4 +1,4 @@
-"""Wait for the end of operations, and cancel what uses more than it may.
+"""Wait for operations to end, and cancel those that use more compute than allowed.
 
 Follows https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/get
 """
@@ -34,34 +34,34 @@ if TYPE_CHECKING:
     from airflow_ee_provider.earth_engine.model.operations import Operation
     from airflow_ee_provider.earth_engine.protocol.reading import ReadResults
 
-#: Seconds between two reads of what runs, at most.
+#: The most seconds between two reads of operations that run.
 POLL_INTERVAL = 30.0
 
-#: The share that has to have ended before it is said when the others may.
+#: The share of operations that must have ended before the log estimates the remaining time.
 SHARE_FOR_ESTIMATE = 0.1
 
-#: Seconds between the first reads, and the share of the time waited so far that is waited from then on: a short export
-#: is noticed soon.
+#: The first interval between reads, in seconds; and the growth of the interval, as a share of the time waited so far.
+#: So the task soon notices the end of a short export.
 FIRST_INTERVAL, INTERVAL_GROWTH = 5.0, 0.1
 
 
-#: By how much a share of operations may be short of a whole number.
+#: The tolerance for rounding errors when a share of operations is a whole number.
 ROUNDED = 1e-6
 
-#: Seconds between two polls, at least: Earth Engine allows 100 requests a second for a project and a user.
+#: The fewest seconds between two polls. Earth Engine allows 100 requests a second for a project and a user.
 SHORTEST_POLL_INTERVAL = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class WaitOptions:
-    """How to wait: the same wherever it is done, from a task's parameters through its trigger to the flow.
+    """How to wait. The task's parameters, its trigger and the flow have the same options.
 
-    :param poll_interval: seconds between two reads, at most.
-    :param stop_at_failure: end the waiting as soon as more operations than are allowed have failed or were cancelled.
-    :param max_eecu_seconds: compute that each operation may use before it is cancelled; None for no limit.
-    :param max_total_eecu_seconds: compute that all may use together before what still runs is cancelled; None for no
-        limit.
-    :param max_failures: how many may fail: a number, or a share below 1.
+    :param poll_interval: The most seconds between two reads.
+    :param stop_at_failure: Whether to end the wait when more operations than allowed have failed or were cancelled.
+    :param max_eecu_seconds: The compute that each operation may use before it is cancelled; None for no limit.
+    :param max_total_eecu_seconds: The compute that all operations may use together before those that still run are
+        cancelled; None for no limit.
+    :param max_failures: How many operations may fail: a number, or a share below 1.
     """
 
     poll_interval: float = POLL_INTERVAL
@@ -71,39 +71,39 @@ class WaitOptions:
     max_failures: float = 0
 
     def allows(self, failures: int, total: int) -> bool:
-        """Whether so many of all operations may have failed."""
-        share = self.max_failures * total + ROUNDED  # 0.29 of 100 are 29, of which binary fractions are a bit short.
+        """Whether this number of failures is allowed."""
+        share = self.max_failures * total + ROUNDED  # As a binary fraction, 0.29 * 100 is slightly below 29.
         return failures <= (self.max_failures if self.max_failures >= 1 else share)
 
     def as_kwargs(self) -> dict[str, Any]:
-        """Return what a hook's method, or a trigger, is given."""
+        """Return the options as the arguments of a hook's method or a trigger."""
         return asdict(self)
 
 
 @dataclass(slots=True)
 class Progress:
-    """What is known of operations that somebody waits for; kept from poll to poll."""
+    """The operations of a wait, as they were last read. It is kept from poll to poll."""
 
     names: tuple[OperationName, ...]
     latest: dict[OperationName, Operation] = field(default_factory=dict)
-    #: Why the last read of an operation has failed.
+    #: The errors of the operations whose last read has failed.
     last_errors: dict[OperationName, TransientError] = field(default_factory=dict)
-    #: When the first read was, by the monotonic clock, and how many had ended by then.
+    #: When the first read was, by the monotonic clock, and how many operations had ended by then.
     began: float | None = None
     ended_before: int = 0
-    #: What of many operations was said last.
+    #: The states of many operations that were logged last.
     said: str = ""
 
     @property
     def unfinished(self) -> tuple[OperationName, ...]:
         """The operations that are not known to have ended."""
         if not any(operation.done for operation in self.latest.values()):
-            return self.names  # Not a copy of it: a triggerer keeps one for each of its triggers.
+            return self.names  # Not a copy: a triggerer would have one for each of its triggers.
         return tuple(name for name in self.names if name not in self.latest or not self.latest[name].done)
 
     @property
     def found(self) -> list[Operation]:
-        """The latest of each operation that was read, in the order of the names."""
+        """Each operation that was read, in its latest state, in the order of the names."""
         return [self.latest[name] for name in self.names if name in self.latest]
 
     def is_over(self, options: WaitOptions) -> bool:
@@ -134,13 +134,13 @@ def _take_in(seen: ReadResults, progress: Progress, options: WaitOptions) -> Flo
 def wait_for_operations(
     names: Sequence[OperationName], options: WaitOptions, *, timeout: float | None = None
 ) -> Flow[list[Operation]]:
-    """Read operations again and again until all have ended; returns the latest of each, in the order of ``names``.
+    """Wait until all operations have ended or too many failed; return each as last read, in the order of ``names``.
 
-    What has just begun is read more often.
+    At the beginning of the wait, the operations are read more often.
 
-    :param timeout: seconds to wait; None for no limit.
-    :raises OperationTimeoutError: if some have not ended by then.
-    :raises ComputeLimitExceededError: see `poll_operations`.
+    :param timeout: Seconds to wait; None for no limit.
+    :raises OperationTimeoutError: If operations have not ended by then.
+    :raises ComputeLimitExceededError: See `poll_operations`.
     """
     return _poll_until(Progress(tuple(names)), options, timeout, must_end=True)
 
@@ -148,11 +148,11 @@ def wait_for_operations(
 def wait_for_room(
     names: Sequence[OperationName], options: WaitOptions, *, unfinished: int, timeout: float | None
 ) -> Flow[list[Operation]]:
-    """Read operations until no more than ``unfinished`` of them run, or more than may have failed, or time is over.
+    """Read operations until at most ``unfinished`` of them run, more than allowed have failed, or the time is over.
 
-    Without operations, it only waits: others fill the queue.
+    Without operations, it only waits: operations of others fill the queue.
 
-    :param timeout: seconds to wait at most; None for no limit.
+    :param timeout: Seconds to wait at most; None for no limit.
     """
     if names:
         return _poll_until(Progress(tuple(names)), options, timeout, enough=unfinished)
@@ -167,12 +167,12 @@ def _nothing_after(seconds: float) -> Flow[list[Operation]]:
 def _poll_until(
     progress: Progress, options: WaitOptions, timeout: float | None, *, enough: int = 0, must_end: bool = False
 ) -> Flow[list[Operation]]:
-    """Poll until the wait is over, or its time is.
+    """Poll until the wait is over, or its timeout has passed.
 
-    It is one generator, without `poll_operations`: a triggerer keeps one for each of its triggers.
+    To save memory, this is one generator, without `poll_operations`: a triggerer has one for each of its triggers.
 
-    :param enough: how many may still run then.
-    :param must_end: whether it is an error if they have not ended in time.
+    :param enough: The number of operations that may still run at the end of the wait.
+    :param must_end: Whether it is an error if the timeout passes first.
     """
     started = now = due = yield MonotonicTime()
     while True:
@@ -180,7 +180,7 @@ def _poll_until(
         seen: ReadResults = yield ReadOperations(progress.unfinished, max(0.0, due - now))
         yield from _take_in(seen, progress, options)
         now = yield MonotonicTime()
-        if len(seen) == unfinished:  # Otherwise there was early news, and the others are due as before.
+        if len(seen) == unfinished:  # Otherwise, some have ended early, and the others are due as before.
             due = now + next_interval(now - started, options.poll_interval)
         if len(progress.unfinished) <= enough or progress.is_over(options):
             return progress.found
@@ -193,10 +193,10 @@ def _poll_until(
 
 
 def next_interval(waited: float, poll_interval: float) -> float:
-    """Return the seconds until the next poll: what has just begun is read more often.
+    """Return the seconds until the next poll. The interval grows with the time waited.
 
-    :param waited: seconds so far.
-    :param poll_interval: seconds between two polls, at most.
+    :param waited: The time waited so far, in seconds.
+    :param poll_interval: The most seconds between two polls.
     """
     return min(poll_interval, max(FIRST_INTERVAL, waited * INTERVAL_GROWTH))
 
@@ -213,7 +213,7 @@ def _timed_out(progress: Progress, timeout: float | None) -> OperationTimeoutErr
 
 
 def _merge_and_log(seen: ReadResults, progress: Progress) -> Flow[None]:
-    """Keep what was read, and note what is new: of each of a few, or in one line for many."""
+    """Store the operations that were read, and log changes: of each of a few operations, or one line for many."""
     few = is_short_list(len(progress.names))
     unread: list[TransientError] = []
     for name, operation in seen.items():

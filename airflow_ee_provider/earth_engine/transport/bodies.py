@@ -1,4 +1,4 @@
-"""Read an answer's body as it arrives, and no more of it than is reasonable; the same for requests and aiohttp."""
+"""Read a response's body as it arrives, up to a maximum size; the same for requests and aiohttp."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from airflow_ee_provider.earth_engine.protocol.effects import NoResponse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: How an answer may be compressed, if it is; and the first of them in zlib's terms.
+#: The encodings that a response may have, and zlib's parameter for the first one.
 ACCEPTED, PLAIN, GZIP = "gzip", "identity", zlib.MAX_WBITS | 16
 
 
 class Body:
-    """An answer's body, of which one piece comes after the other.
+    """A response's body, which arrives in pieces.
 
-    The HTTP libraries would unpack it, too; but aiohttp 3.14.0, and those before 3.13.3, do so without a bound, and
-    others have errors of their own for what is beyond it.
+    The HTTP libraries can decompress it, too. But aiohttp 3.14.0, and versions before 3.13.3, have no limit for this,
+    and others raise their own errors above a limit.
 
-    :param headers: the answer's.
+    :param headers: The response's headers.
     """
 
     def __init__(self, headers: Mapping[str, str]) -> None:
@@ -32,14 +32,14 @@ class Body:
         self._read = bytearray()
 
     def refused(self) -> NoResponse | None:
-        """Say why it is not even begun to be read, if so."""
+        """Return why the body must not be read; None if it may be read."""
         if self._encoding in (ACCEPTED, PLAIN):
             return None
-        # Compressed more than once, some kilobytes can be some gigabytes.
+        # Some kilobytes that are compressed more than once can become gigabytes.
         return _unreadable(f"is compressed as {self._encoding[:40]!r}, which was not asked for")
 
     def add(self, piece: bytes) -> NoResponse | None:
-        """Take a piece as it was sent; return why no more of them is to be read, if so."""
+        """Add a piece as it was sent; return why no more may be read, or None."""
         self._has_begun = True
         room = limits.LARGEST_ANSWER - len(self._read) + 1
         try:
@@ -51,14 +51,14 @@ class Body:
         return None
 
     def whole(self) -> bytes | NoResponse:
-        """Return the whole, unpacked."""
+        """Return the whole body, decompressed."""
         if self._gzip and self._has_begun and not self._gzip.eof:
             return NoResponse("its answer broke off")
         return bytes(self._read)
 
 
 def _unreadable(reason: str) -> NoResponse:
-    """Stand for an answer that is not read; asking for it again would not help."""
+    """Return the result for a response that is not read. A retry would not help."""
     return NoResponse(
         f"its answer {reason}", EarthEngineError, "Is there a proxy on the way that answers in its place?"
     )

@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 #: How long such a process repeats failed requests and waits for the confirmation of its cancels, in seconds.
 TIMEOUT = 300.0
 
-#: What it writes to its standard error once it has all that it needs.
+#: What the process writes to its standard error when it has everything that it needs.
 BEGUN = b"cancelling\n"
 
-#: Its program. With -I, Python imports no file from the current folder, nor from a folder that PYTHONPATH or a DAG's
-#: file has added. A ``google.py`` in the path would be imported in place of google-auth's namespace package.
+#: The program of the process. With -I, Python imports no file from the current folder, nor from a folder that
+#: PYTHONPATH or a DAG's file has added. A ``google.py`` in the path would be imported in place of google-auth's
+#: namespace package.
 PROGRAM = (
     "import json, sys; job = json.loads(sys.stdin.buffer.read()); sys.path[:0] = job.pop('libraries'); "
     f"from {__name__} import main; main(**job)"
@@ -76,7 +77,7 @@ def cancel_in_another_process(account: Account, names: Iterable[OperationName], 
         )
     finally:
         os.close(log)
-    assert process.stdin is not None  # noqa: S101 (a pipe was asked for)
+    assert process.stdin is not None  # noqa: S101 (it is a pipe)
     assert process.stderr is not None  # noqa: S101
     process.returncode = 0  # This process does not wait for it. Without a code, Python would warn about that.
     with process.stderr as reports:
@@ -114,7 +115,7 @@ def _open_log_of_airflow() -> int:
     So the other process gets the supervisor's own standard error, which is the worker's log; if that cannot be opened,
     ``/dev/null``.
     """
-    with suppress(OSError):  # It is closed, a socket too, or another user's, or this system has no /proc.
+    with suppress(OSError):  # The file is closed, a socket, or another user's; or there is no /proc.
         process = os.getppid() if stat.S_ISSOCK(os.fstat(2).st_mode) else os.getpid()
         return os.open(f"/proc/{process}/fd/2", os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
     return os.open(os.devnull, os.O_WRONLY)

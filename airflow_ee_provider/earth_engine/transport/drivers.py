@@ -41,7 +41,7 @@ Reader = Callable[[ReadOperations], Awaitable["ReadResults"]]
 
 
 class Log(Protocol):
-    """The methods that are needed of a logger, which is the standard library's or Airflow's."""
+    """The methods that this package calls on a logger, which is the standard library's or Airflow's."""
 
     def info(self, message: str, /, *args: Any) -> Any:
         """Log a line at level INFO."""
@@ -133,7 +133,7 @@ def _in_threads(effect: SideBySide, transport: SyncTransport, log: Log) -> list[
 
 
 def _start_threads(work: Callable[[], None], number: int) -> None:
-    """Start so many threads that work; work in this thread if the system can start none."""
+    """Call ``work`` in this number of threads; in this thread if the system can start none."""
     for started in range(number):
         try:
             _thread.start_new_thread(work, ())
@@ -196,7 +196,7 @@ async def run_async(flow: Flow[T], transport: AiohttpTransport, log: Log, read: 
     """
     answer: Any = None
     while True:
-        # A large answer is parsed in a thread, so that the event loop is not blocked.
+        # A large response is parsed in a thread, so that the event loop is not blocked.
         is_large = isinstance(answer, Response) and len(answer.body) > LARGE_ANSWER
         effect = await asyncio.to_thread(_next, flow, answer) if is_large else _next(flow, answer)
         if isinstance(effect, _Ended):

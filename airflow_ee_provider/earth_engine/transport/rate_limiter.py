@@ -1,4 +1,4 @@
-"""How fast requests may follow each other: Earth Engine allows 100 a second and 40 at once."""
+"""How fast requests may follow each other: Earth Engine allows 100 a second."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import threading
 
 from airflow_ee_provider.earth_engine.model.limits import RATE
 
-#: Seconds of being late that are made up for: more, and what was late would come in a burst.
+#: A request that is late by up to this number of seconds does not delay the next ones. A higher value allows bursts.
 SLACK = 0.02
 
-#: The slowest, and by how much each answer that was not refused brings the rate back up.
+#: The lowest rate, and the factor by which each response other than 429 raises the rate again.
 SLOWEST, RECOVERY = 1.0, 1.02
 
 
 class RateLimiter:
-    """Spread requests evenly; slow down when Earth Engine refuses some for being too many, and speed up again.
+    """Spreads requests evenly; slows down when Earth Engine refuses requests as too many (429), and speeds up again.
 
-    It knows no clock: times are given, in seconds. Safe to be used from several threads.
+    It reads no clock: the caller passes the time, in seconds. Several threads can use it.
     """
 
     def __init__(self, rate: float = RATE) -> None:
@@ -33,10 +33,10 @@ class RateLimiter:
             return 0.0
 
     def answered(self, http_status: int, now: float) -> None:
-        """Learn from an answer."""
+        """Adapt the rate to a response."""
         with self._lock:
             if http_status != 429:
                 self.rate = min(self._fastest, self.rate * RECOVERY)
-            elif now - self._slowed >= 1.0:  # Many are refused at once: that is one reason, not many.
+            elif now - self._slowed >= 1.0:  # Many refusals at the same time count as one.
                 self.rate = max(SLOWEST, self.rate / 2)
                 self._slowed = now

@@ -1,6 +1,6 @@
-"""What stands for a request that failed without an answer: libraries nest their exceptions, and some are undocumented.
+"""Turns the exceptions of HTTP libraries into a `NoResponse` with a message that a user can act on.
 
-An error is in words that a person can act on.
+The libraries nest their exceptions, and some are undocumented.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-#: By the names of the exceptions, of which each library has its own: what happened, and what to do.
+#: For the names of exceptions, which differ between libraries: what happened, and what to do.
 _CAUSES = (
     (
         ("ProxyError", "ClientHttpProxyError", "ClientProxyConnectionError"),
@@ -43,9 +43,9 @@ _CAUSES = (
 
 
 def unreachable(error: BaseException, url: str) -> NoResponse:
-    """Return what stands for an error of a connection.
+    """Return the `NoResponse` for a failed connection.
 
-    :param url: what was asked; its host is named.
+    :param url: The requested address. The message names its host.
     """
     names = {kind.__name__ for one in _chain(error) for kind in type(one).__mro__}
     names |= {"gaierror" for one in _chain(error) if isinstance(one, socket.gaierror)}
@@ -56,7 +56,7 @@ def unreachable(error: BaseException, url: str) -> NoResponse:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and those that it was made of: its causes, its arguments, urllib3's reason."""
+    """Yield an exception and those inside it: its causes, its arguments, urllib3's ``reason``."""
     found, seen = [error], set()
     while found:
         one = found.pop()
@@ -68,7 +68,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         found += [other for other in made_of if isinstance(other, BaseException)]
 
 
-#: What a request passes through.
+#: The standard library, and the other libraries whose code a request runs.
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 _LIBRARIES = (
     "requests",
@@ -88,9 +88,9 @@ _LIBRARIES = (
 
 
 def unexpected(error: Exception) -> NoResponse:
-    """Return what stands for such an exception, for example one for an odd header of an answer.
+    """Return the `NoResponse` for an undocumented exception of a library, for example about an invalid header.
 
-    :raises Exception: the same, if no library has raised it.
+    :raises Exception: ``error`` itself, if no library has raised it.
     """
     if not _is_of_library(error):
         raise error
@@ -98,11 +98,11 @@ def unexpected(error: Exception) -> NoResponse:
 
 
 def _is_of_library(error: Exception) -> bool:
-    """Whether a library raised it, rather than a signal handler of the task's function that ran amid the request."""
+    """Whether a library raised the error, rather than a signal handler of the task's function during the request."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     file = trace.tb_frame.f_code.co_filename if trace is not None else ""
-    # What Cython has compiled has a path without its folder: aiohttp/_http_parser.pyx.
+    # A file compiled by Cython has a relative path: aiohttp/_http_parser.pyx.
     path = os.sep + file
     return file.startswith((_STANDARD_LIBRARY, "<")) or any(f"{os.sep}{name}{os.sep}" in path for name in _LIBRARIES)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-#: How many of those that have waited for a client begin at a time, and the seconds until the next ones do: a triggerer
-#: starts thousands of triggers while the first of them opens it, and all together would block the event loop.
+#: How many waiting users begin at the same time when a client is open, and the seconds until the next ones begin. A
+#: triggerer starts thousands of triggers while the first one opens the client; together, they would block the loop.
 AT_A_TIME, PAUSE = 100, 0.01
 
 
@@ -71,7 +71,7 @@ class _Shared:
     where: Hashable
     client: asyncio.Task[Client]
     users: int = 0
-    #: How many have waited until it was open.
+    #: How many users have waited until the client was open.
     waited: int = 0
 
 
@@ -90,7 +90,7 @@ class SharedClient:
     __slots__ = ("_opening", "_shared")
 
     def __init__(self, key: Hashable, open_account: Callable[..., Coroutine[Any, Any, Account]]) -> None:
-        #: What to enter, until it is entered: a triggerer keeps nothing that the others of its triggers have, too.
+        #: The arguments, until `enter` uses them. Then they are dropped: a triggerer would keep them for each trigger.
         self._opening: tuple[Hashable, Callable[..., Coroutine[Any, Any, Account]]] | None = (key, open_account)
         self._shared: _Shared | None = None
 

@@ -1,7 +1,7 @@
 """One poller for all waits of a client on its event loop.
 
-`PollPlan` decides at which tick an operation is read, and which waiters an answer is for: it has no clock and no
-socket. `SharedPoller` carries that out.
+`PollPlan` decides at which tick an operation is read, and which waiters get the result. It has no clock and no socket.
+`SharedPoller` carries out the plan.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 #: The poller's own log: it works for many tasks.
 LOG = logging.getLogger(__name__)
 
-#: How many waiters are answered in one turn of the event loop.
+#: How many waiters get their results in one turn of the event loop.
 ANSWERS_PER_TURN = 50
 
-#: Seconds that a read waits at least: a triggerer starts its triggers one by one, and they are to share a tick.
+#: The fewest seconds before a read. A triggerer starts its triggers one by one, and they have to share a tick.
 SHORTEST_WAIT = 0.25
 
 
 @dataclass(eq=False, slots=True)
 class Waiter:
-    """A wait for the answer to a `ReadOperations`.
+    """A wait for the result of a `ReadOperations`.
 
-    :param tick: when its operations are read.
-    :param is_due: whether that time has come.
-    :param seen: what has been read for it.
+    :param tick: When its operations are read.
+    :param is_due: Whether that time has come.
+    :param seen: The operations that have been read for it.
     """
 
     read: ReadOperations
@@ -54,15 +54,15 @@ class Waiter:
 
 
 class PollPlan:
-    """The ticks to come, and the waiters of each.
+    """The planned ticks, and the waiters of each.
 
-    A new waiter joins a tick that is planned in the second half of its own time. So the waits of one client fall into
-    step, and one list serves them all; each is read once or twice in its time, and never later.
+    A new waiter joins a tick that is planned in the second half of its interval. So the waits of one client share their
+    ticks, and one list serves them all. Each is read once or twice in its interval, and never later.
     """
 
     def __init__(self) -> None:
         self.ticks: dict[float, set[Waiter]] = {}
-        #: Tuples: nearly all have one waiter, and a set of one takes four times the memory.
+        #: Tuples: nearly all operations have one waiter, and a set of one takes four times the memory.
         self._by_name: dict[OperationName, tuple[Waiter, ...]] = {}
 
     def add(self, read: ReadOperations, now: float) -> Waiter:
@@ -76,7 +76,7 @@ class PollPlan:
         return waiter
 
     def remove(self, waiter: Waiter) -> None:
-        """Forget a waiter: it has its answer, or no longer needs it."""
+        """Remove a waiter, which has its result or no longer needs it."""
         self.ticks.get(waiter.tick, set()).discard(waiter)
         for name in waiter.read.names:
             if others := tuple(one for one in self._by_name.get(name, ()) if one is not waiter):
@@ -99,7 +99,7 @@ class PollPlan:
         return dict(wanted)
 
     def answer(self, found: ReadResults) -> list[Waiter]:
-        """Take in what was read; return the waiters that have all they wait for, or news of an end."""
+        """Store what was read; return the waiters that have all their operations, or one that has ended."""
         answered: dict[Waiter, None] = {}
         for name, operation in found.items():
             ended = not isinstance(operation, EarthEngineError) and operation.done
@@ -114,7 +114,7 @@ class PollPlan:
 class SharedPoller:
     """Reads operations for many waiters with few requests: at each tick, a list or gets for each project.
 
-    :param transport: sends its requests.
+    :param transport: Sends its requests.
     """
 
     def __init__(self, transport: AiohttpTransport) -> None:
@@ -125,14 +125,14 @@ class SharedPoller:
         self._reads: set[asyncio.Task[None]] = set()
 
     async def read(self, read: ReadOperations) -> ReadResults:
-        """Answer with what is known of the operations, when it is time; earlier if one of them has ended."""
+        """Return the operations when they are due; earlier if one of them has ended."""
         if not read.names:
             return {}
         loop = asyncio.get_running_loop()
         waiter = self._plan.add(read, loop.time())
         answer = self._answers[waiter] = loop.create_future()
         if waiter.tick not in self._timers:
-            # In a context of its own: what a read logs must not go to the log of the task that came first.
+            # In a new context: the lines that a read logs must not go to the log of the first task.
             context = contextvars.Context()
             self._timers[waiter.tick] = loop.call_at(waiter.tick, self._begin, waiter.tick, context=context)
         limit = None if read.within is None else max(read.after, SHORTEST_WAIT) + read.within
@@ -152,7 +152,7 @@ class SharedPoller:
             reading.cancel()
 
     def _begin(self, tick: float) -> None:
-        """Begin to read what is due; nothing waits for what else is being read."""
+        """Begin to read the operations that are due, without waiting for other reads."""
         del self._timers[tick]
         measure("poller_lag", max(0.0, asyncio.get_running_loop().time() - tick) * 1000)
         for project, names in self._plan.begin(tick).items():
@@ -180,4 +180,4 @@ class SharedPoller:
             if (answer := self._answers.get(waiter)) is not None and not answer.done():
                 answer.set_result(waiter.seen)
             if not number % ANSWERS_PER_TURN:
-                await asyncio.sleep(0)  # What each of them does with its answer takes time: let others run between.
+                await asyncio.sleep(0)  # The waiters need time for their results. Others run in between.

@@ -1,4 +1,4 @@
-"""Send a request and return the answer, with requests or with aiohttp. The rules for answers are in the flows."""
+"""Send a request and return the response, with requests or with aiohttp. The rules for responses are in the flows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _headers(request: Request) -> dict[str, str]:
 
 
 def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
-    """Return an answer; its ``Date`` is this machine's time if the server sent none (RFC 9110, 6.6.1)."""
+    """Return a response; its ``Date`` is this machine's time if the server sent none (RFC 9110, 6.6.1)."""
     received = {name.lower(): value for name, value in headers.items()}
     if "date" not in received:
         received["date"] = formatdate(usegmt=True)
@@ -52,7 +52,7 @@ def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
 def no_token(error: Exception) -> NoResponse:
     """Return the result for a request that was not sent, because google-auth got no token for it.
 
-    Of the token server's answer, it contains only words that OAuth defines, since a connection can name any server.
+    It contains no words of the token server but those that OAuth defines, since a connection can name any server.
     """
     reason = f"could not get an access token: {redacted_summary(error)}"
     if is_transient(error):
@@ -70,7 +70,7 @@ class SyncTransport(Protocol):
     """Sends a request, once."""
 
     def send(self, request: Request) -> Response | NoResponse:
-        """Return the answer."""
+        """Return the response."""
 
 
 class RequestsTransport:
@@ -95,7 +95,7 @@ class RequestsTransport:
         self._turn = threading.Lock()
 
     def send(self, request: Request) -> Response | NoResponse:
-        """Send one request, once; a second time with new credentials if Earth Engine refuses the present ones."""
+        """Send one request; a second time with new credentials if Earth Engine refuses the present ones."""
         answer = self._send(request)
         if _is_refused(answer) and self._renewed():
             answer = self._send(request)
@@ -142,7 +142,7 @@ class RequestsTransport:
 
 
 def _read(answer: requests.Response) -> bytes | NoResponse:
-    """Read an answer's body in pieces, up to the limits of `bodies.Body`."""
+    """Read a response's body in pieces, up to the limits of `bodies.Body`."""
     from airflow_ee_provider.earth_engine.auth.bounded_http import pieces
 
     body = bodies.Body(answer.headers)
@@ -267,7 +267,7 @@ class AiohttpTransport:
 
     @cached_property
     def _token_server(self) -> Any:
-        """Sends to the token server. Making it takes a millisecond, too much for each request of an event loop."""
+        """Sends to the token server. Creating it takes a millisecond, too long for each request of an event loop."""
         from google.auth.transport.requests import Request as AuthRequest
 
         return AuthRequest(token_session())
