@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakSet
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -30,6 +31,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two checks of the tasks' states. A check sends one request for each DAG that has waiting tasks.
 STATE_INTERVAL = 60.0
+
+#: Seconds until an event loop's first check. A trigger's first request makes Airflow 3's triggerer build an API server,
+#: which takes seconds. The check does that early, so that no cancel waits for it.
+FIRST_CHECK = 1.0
 
 #: How long a trigger waits after its start before it resumes the task, in seconds. Meanwhile, the task's process ends
 #: and reports that to the scheduler. If the scheduler gets the report too late, it treats the task as lost ("finished
@@ -134,7 +139,9 @@ class StateWatch:
     async def ask_again_and_again(self) -> None:
         """Check the states regularly, as long as a trigger waits."""
         while self.triggers:
-            await asyncio.sleep(STATE_INTERVAL)
+            loop = asyncio.get_running_loop()
+            await asyncio.sleep(STATE_INTERVAL if loop in _CHECKED else FIRST_CHECK)
+            _CHECKED.add(loop)
             found = await self._not_deferred()
             # Each trigger asks Airflow again, for its own task: this response may be out of date.
             waiting = [trigger for trigger in found if trigger in self.triggers]
@@ -168,6 +175,8 @@ def _state(states: Mapping[tuple[str, str], str], ti: Any) -> str:
 
 
 _WATCHES: dict[asyncio.AbstractEventLoop, StateWatch] = {}
+#: The event loops in which a check has been made; a triggerer has one.
+_CHECKED: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 
 
 def watch(trigger: EarthEngineOperationsTrigger) -> None:

@@ -15,6 +15,7 @@ from supervised import answer_as_supervisor
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, calls_triggers_on_kill
 from airflow_ee_provider.earth_engine.transport import shared_client
 from airflow_ee_provider.earth_engine.transport.transports import aiohttp_session
+from airflow_ee_provider.triggers.base import STATE_INTERVAL
 from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationsTrigger, EarthEngineOperationsTrigger
 
 if TYPE_CHECKING:
@@ -165,6 +166,27 @@ def test_a_trigger_asks_whether_its_task_is_still_deferred(
     asyncio.run(wait_for_a_while())
 
     assert [emulator.service.state(name) for name in names] == [state, state]
+
+
+@pytest.mark.skipif(not AIRFLOW_3 or airflow_version.startswith("3.0"), reason="Airflow is asked in another way")
+def test_the_first_check_of_a_tasks_state_comes_soon(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A triggerer takes seconds for its first request to Airflow, which a cancel would otherwise wait for."""
+    name = emulator.service.add("a")
+    task = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
+    answer_as_supervisor(monkeypatch, task, None)
+    trigger = EarthEngineOperationsTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
+    trigger.task_instance = task  # type: ignore[assignment]
+
+    async def wait_for_the_check() -> None:
+        waiting, until = asyncio.create_task(event_of(trigger)), time.monotonic() + STATE_INTERVAL / 2
+        while time.monotonic() < until and emulator.service.state(name) != "CANCELLED":  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    asyncio.run(wait_for_the_check())
+
+    assert emulator.service.state(name) == "CANCELLED"
 
 
 @pytest.mark.skipif(not AIRFLOW_3 or airflow_version.startswith("3.0"), reason="Airflow is asked in another way")
