@@ -8,8 +8,8 @@
 # Seen 2026-11-30, Python 3.11, apache-airflow 3.3.2 with this repository's constraints; processor time, of two runs:
 #   the first request: 7.1 s and 6.4 s; the second: 0.01 s
 #   the first is at least 50 times as long: True
-# What follows for this provider: a deferred task that is cleared within a minute after its triggerer's start is
-# cancelled some seconds later than others (docs/results/lifecycle.md). Fails if Airflow changes that.
+# What follows for this provider: its first trigger has the states of tasks read a second after it has begun, so that no
+# cancel waits for the server (triggers/base.py). Fails if Airflow changes that.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
