@@ -111,10 +111,10 @@ def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]], before
     sections = {section.splitlines()[0]: section.strip() for section in known_sections}
     for result in results:
         heading = f"## Airflow {result['version']}"
-        known = sections.get(heading, "").partition(MEASURED)[0]
+        known, *last = sections.get(heading, "").partition(MEASURED)
         lines = _tables(result["version"], result["cells"], known, broken)
-        measured = [f"{MEASURED}{result['measured']}."] if "measured" in result else []
-        sections[heading] = "\n".join([heading, *lines, *measured])
+        measured = f"{MEASURED}{result['measured']}." if "measured" in result else "".join(last)
+        sections[heading] = "\n".join([heading, *lines, *filter(None, [measured])])
     earlier = EARLIER if re.search(r"\| (orphaned|stale) ", "".join(sections.values())) else ""
     text = "\n\n".join([(INTRODUCTION + earlier).rstrip(), *sections.values()]) + "\n"
     return text + moments(at_moments, known_moments), broken
