@@ -217,7 +217,7 @@ def looks(engine: object, count: int) -> tuple[float, float, float, float, int]:
     cancels = Cancels(log, ask, asked.append)
     collector = Collector(Database(engine.connect), cancels, log, now=now, sleep=time.sleep)  # type: ignore[attr-defined]
     begun = time.perf_counter()
-    collector.look()  # The first pass also looks at older runs.
+    collector.look()  # The first pass also reads older runs.
     print(f"The first look took {time.perf_counter() - begun:.1f} s.", file=sys.stderr)
     before, used, took = collector.database.statements, time.process_time(), []
     for _ in range(count):

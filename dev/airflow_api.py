@@ -24,7 +24,7 @@ ANSWERED_WITHIN = 90.0
 #: How many server errors end a call.
 MOST_REFUSALS = 5
 
-#: States that a task does not leave by itself; and after how many seconds such a state counts as final.
+#: States in which Airflow has ended a task; and how many seconds a task must be in such a state for it to be final.
 FINAL_STATES = ("success", "failed", "skipped", "upstream_failed", "removed")
 FINAL_FOR = 60.0
 

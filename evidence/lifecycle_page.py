@@ -67,7 +67,7 @@ EARLIER = """- *orphaned*, *stale*: cells that were measured before the provider
 
 
 #: The beginning of the last line of a version's section.
-MEASURED = "\nMeasured last: "
+MEASURED = "\n\nMeasured last: "
 
 MOMENTS = """
 ## At any moment of a start
@@ -114,7 +114,7 @@ def page(results: list[dict[str, Any]], at_moments: list[dict[str, Any]], before
         known, *last = sections.get(heading, "").partition(MEASURED)
         lines = _tables(result["version"], result["cells"], known, broken)
         measured = f"{MEASURED}{result['measured']}." if "measured" in result else "".join(last)
-        sections[heading] = "\n".join([heading, *lines, *filter(None, [measured])])
+        sections[heading] = "\n".join([heading, *lines]) + measured
     earlier = EARLIER if re.search(r"\| (orphaned|stale) ", "".join(sections.values())) else ""
     text = "\n\n".join([(INTRODUCTION + earlier).rstrip(), *sections.values()]) + "\n"
     return text + moments(at_moments, known_moments), broken

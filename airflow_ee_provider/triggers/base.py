@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -134,14 +134,14 @@ class StateWatch:
 
     def __init__(self) -> None:
         self.triggers: set[EarthEngineOperationsTrigger] = set()
-        self.asking: asyncio.Task[None] | None = None
+        self.checking: asyncio.Task[None] | None = None
+        self._has_checked = False
 
-    async def ask_again_and_again(self) -> None:
+    async def check_regularly(self) -> None:
         """Check the states regularly, as long as a trigger waits."""
         while self.triggers:
-            loop = asyncio.get_running_loop()
-            await asyncio.sleep(STATE_INTERVAL if loop in _CHECKED else FIRST_CHECK)
-            _CHECKED.add(loop)
+            await asyncio.sleep(STATE_INTERVAL if self._has_checked else FIRST_CHECK)
+            self._has_checked = True
             found = await self._not_deferred()
             # Each trigger asks Airflow again, for its own task: this response may be out of date.
             waiting = [trigger for trigger in found if trigger in self.triggers]
@@ -174,9 +174,8 @@ def _state(states: Mapping[tuple[str, str], str], ti: Any) -> str:
     return states.get((ti.run_id, instance_name(ti.task_id, ti.map_index)), "deleted")
 
 
-_WATCHES: dict[asyncio.AbstractEventLoop, StateWatch] = {}
-#: The event loops in which a check has been made; a triggerer has one.
-_CHECKED: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+#: The watch of each event loop; a triggerer has one loop.
+_WATCHES: WeakKeyDictionary[asyncio.AbstractEventLoop, StateWatch] = WeakKeyDictionary()
 
 
 def watch(trigger: EarthEngineOperationsTrigger) -> None:
@@ -185,18 +184,16 @@ def watch(trigger: EarthEngineOperationsTrigger) -> None:
         return
     watching = _WATCHES.setdefault(asyncio.get_running_loop(), StateWatch())
     watching.triggers.add(trigger)
-    if watching.asking is None or watching.asking.done():
-        watching.asking = asyncio.ensure_future(watching.ask_again_and_again())
+    if watching.checking is None or watching.checking.done():
+        watching.checking = asyncio.ensure_future(watching.check_regularly())
 
 
 def unwatch(trigger: EarthEngineOperationsTrigger) -> None:
     """Stop the regular check for a trigger."""
-    loop = asyncio.get_running_loop()
-    watching = _WATCHES.get(loop)
+    watching = _WATCHES.get(asyncio.get_running_loop())
     if watching is None:
         return
     watching.triggers.discard(trigger)
-    if not watching.triggers:
-        del _WATCHES[loop]
-        if watching.asking is not None:
-            watching.asking.cancel()
+    if not watching.triggers and watching.checking is not None:
+        watching.checking.cancel()
+        watching.checking = None  # It refers to the loop, which could otherwise never be freed.

@@ -201,7 +201,7 @@ def forget_records(dag_id: str) -> None:
 def test_the_overview_shows_the_tasks_of_each_operation(
     earth_engine_emulator: Emulator, running: str, run_dag: Callable[..., Ran]
 ) -> None:
-    nobodys = earth_engine_emulator.service.add("a colleague's")
+    untracked = earth_engine_emulator.service.add("a colleague's")
     run_dag("held_owner", running)
     set_states("held_owner", "failed", "failed")
 
@@ -210,6 +210,6 @@ def test_the_overview_shows_the_tasks_of_each_operation(
     shown: dict[str, Any] = {one["name"]: one for one in (op.as_dict() for op in read.operations)}
     assert shown[running]["orphaned"]
     assert shown[running]["holders"][0]["dag_id"] == "held_owner"
-    assert not shown[nobodys]["orphaned"]
-    assert shown[nobodys]["holders"] == []
+    assert not shown[untracked]["orphaned"]
+    assert shown[untracked]["holders"] == []
     assert "not_defined" in read.errors["not_defined"]

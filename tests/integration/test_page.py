@@ -58,7 +58,7 @@ def _nothing_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def nobodys(earth_engine_emulator: Emulator, orphan: str) -> str:  # noqa: ARG001 (added after the orphan)
+def untracked(earth_engine_emulator: Emulator, orphan: str) -> str:  # noqa: ARG001 (added after the orphan)
     return earth_engine_emulator.service.add("a colleague's")
 
 
@@ -68,19 +68,19 @@ def shown(api: TestClient, name: str = "admin", **wanted: Any) -> dict[str, dict
     return {operation["name"]: operation for operation in answer.json()["operations"]}
 
 
-def test_the_page_shows_the_tasks_of_each_operation(api: TestClient, orphan: str, nobodys: str) -> None:
+def test_the_page_shows_the_tasks_of_each_operation(api: TestClient, orphan: str, untracked: str) -> None:
     operations = shown(api)
 
     assert operations[orphan]["orphaned"]
     assert operations[orphan]["holders"][0]["dag_id"] == "held_owner"
-    assert operations[nobodys]["holders"] == []
+    assert operations[untracked]["holders"] == []
     assert api.get(OPERATIONS, headers=role("admin")).json()["connections"] == ["earth_engine_default"]
     assert shown(api, dag_id="held_owner").keys() == {orphan}
     assert shown(api, dag_id="another").keys() == set()
     assert shown(api, dag_id="held_owner", task_id="another").keys() == set()
 
 
-def test_parameters_filter_sort_and_page_the_operations(api: TestClient, orphan: str, nobodys: str) -> None:
+def test_parameters_filter_sort_and_page_the_operations(api: TestClient, orphan: str, untracked: str) -> None:
     def asked(**params: Any) -> dict[str, Any]:
         answer = api.get(OPERATIONS, headers=role("admin"), params=params)
         assert answer.status_code == 200, answer.text
@@ -88,17 +88,17 @@ def test_parameters_filter_sort_and_page_the_operations(api: TestClient, orphan:
         return found
 
     everything, orphans = asked(), asked(orphaned="true")
-    assert {one["name"] for one in everything["operations"]} == {orphan, nobodys}
+    assert {one["name"] for one in everything["operations"]} == {orphan, untracked}
     assert [one["name"] for one in orphans["operations"]] == [orphan]
     assert (orphans["total"], orphans["chosen"], orphans["orphaned"]) == (2, 1, 1)
     assert [total["dag"] for total in orphans["totals"]] == ["held_owner"]
     assert asked(dag="held_owner")["operations"] == orphans["operations"]
-    assert [one["name"] for one in asked(text="a colleague")["operations"]] == [nobodys]
+    assert [one["name"] for one in asked(text="a colleague")["operations"]] == [untracked]
     assert [one["name"] for one in asked(state="active", orphaned="true")["operations"]] == [orphan]
     assert asked(state="SUCCEEDED", conn_id="earth_engine_default")["chosen"] == 0
     assert asked(conn_id="another")["chosen"] == 0
     page = asked(sort="description", descending="true", limit="1", offset="1")
-    assert ([one["name"] for one in page["operations"]], page["chosen"]) == ([nobodys], 2)
+    assert ([one["name"] for one in page["operations"]], page["chosen"]) == ([untracked], 2)
 
 
 @pytest.mark.usefixtures("orphan")
@@ -117,7 +117,7 @@ def test_an_unchanged_response_is_not_sent_again(api: TestClient, earth_engine_e
 
 
 def test_the_response_for_several_tabs_is_made_once(
-    api: TestClient, orphan: str, nobodys: str, monkeypatch: pytest.MonkeyPatch
+    api: TestClient, orphan: str, untracked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doors._everything, "_kept", 600.0)
     monkeypatch.setattr("airflow_ee_provider.plugins.permissions.KEPT", 600.0)
@@ -126,12 +126,12 @@ def test_the_response_for_several_tabs_is_made_once(
     monkeypatch.setattr(page, "_content", lambda *args: made.append(args[-1].text) or make(*args))
 
     for _ in range(3):
-        assert shown(api, limit=50).keys() == {orphan, nobodys}
+        assert shown(api, limit=50).keys() == {orphan, untracked}
     assert not shown(api, limit=50, text="no such description")
     assert made == ["", "no such description"]
 
     forget_permissions()
-    assert shown(api, limit=50).keys() == {orphan, nobodys}
+    assert shown(api, limit=50).keys() == {orphan, untracked}
     assert made == ["", "no such description", ""], "The auth manager is asked again."
     assert not shown(api, "viewer", limit=50, text="no such description")
     assert len(made) == 4, "Another user gets an answer of their own."
@@ -193,14 +193,14 @@ def test_an_invalid_parameter_is_refused(api: TestClient, params: dict[str, str]
 
 
 @pytest.mark.skipif(airflow_version < "3.1", reason="the page is for Airflow 3.1 and later")
-def test_an_operation_of_a_users_own_dag_is_marked_as_mine(api: TestClient, orphan: str, nobodys: str) -> None:
+def test_an_operation_of_a_users_own_dag_is_marked_as_mine(api: TestClient, orphan: str, untracked: str) -> None:
     assert not shown(api)[orphan]["mine"]
     user = SimpleAuthManagerUser(username="ada", role="admin")
     headers = {"Authorization": f"Bearer {get_auth_manager().generate_jwt(user)}"}
 
     mine = {one["name"]: one["mine"] for one in api.get(OPERATIONS, headers=headers).json()["operations"]}
 
-    assert mine == {orphan: True, nobodys: False}
+    assert mine == {orphan: True, untracked: False}
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", OPERATIONS), ("POST", ORPHANS)])
@@ -211,7 +211,7 @@ def test_a_request_without_a_valid_user_is_refused(api: TestClient, method: str,
 
 
 def test_a_user_who_may_read_a_dag_sees_its_operations_and_the_number_of_hidden_ones(
-    api: TestClient, orphan: str, nobodys: str
+    api: TestClient, orphan: str, untracked: str
 ) -> None:
     """The simple auth manager's viewer may read DAGs, and no connection."""
     answer = api.get(OPERATIONS, headers=role("viewer"))
@@ -219,9 +219,9 @@ def test_a_user_who_may_read_a_dag_sees_its_operations_and_the_number_of_hidden_
     [seen] = answer.json()["operations"]
     assert (seen["name"], answer.json()["hidden"]) == (orphan, 1)
     assert "the DAG held_owner, whose task instances you may not edit" in seen["forbidden"]
-    assert nobodys not in answer.text
+    assert untracked not in answer.text
     assert shown(api, "user")[orphan]["forbidden"] == ""
-    assert shown(api, "op").keys() == {orphan, nobodys}
+    assert shown(api, "op").keys() == {orphan, untracked}
 
 
 def deny(monkeypatch: pytest.MonkeyPatch, *dag_ids: str | None) -> None:
@@ -236,7 +236,7 @@ def deny(monkeypatch: pytest.MonkeyPatch, *dag_ids: str | None) -> None:
 
 
 def test_hidden_operations_are_counted_in_the_tab_of_a_dag_as_well(
-    api: TestClient, orphan: str, nobodys: str, monkeypatch: pytest.MonkeyPatch
+    api: TestClient, orphan: str, untracked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deny(monkeypatch, "held_owner")
 
@@ -244,7 +244,7 @@ def test_hidden_operations_are_counted_in_the_tab_of_a_dag_as_well(
 
     assert (answer.json()["operations"], answer.json()["hidden"]) == ([], 1)
     assert orphan not in answer.text
-    assert shown(api, "op").keys() == {nobodys}
+    assert shown(api, "op").keys() == {untracked}
 
 
 def test_a_reader_of_one_dag_may_open_the_page(api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,7 @@ def test_a_reader_of_one_dag_may_open_the_page(api: TestClient, orphan: str, mon
 
 
 def test_the_auth_manager_is_asked_once_for_all_operations_and_its_answer_is_cached(
-    api: TestClient, orphan: str, nobodys: str, monkeypatch: pytest.MonkeyPatch
+    api: TestClient, orphan: str, untracked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager, asked = get_auth_manager(), []
     for name in ("batch_is_authorized_dag", "batch_is_authorized_connection"):
@@ -275,7 +275,7 @@ def test_the_auth_manager_is_asked_once_for_all_operations_and_its_answer_is_cac
         monkeypatch.setattr(manager, name, ask)
 
     for _ in range(3):
-        assert shown(api, "op").keys() == {orphan, nobodys}
+        assert shown(api, "op").keys() == {orphan, untracked}
 
     assert sorted(asked) == [
         (name, method)
@@ -308,29 +308,29 @@ def test_a_cancel_checks_permissions_again_that_the_page_has_cached(
 
 
 def test_a_user_who_may_not_see_or_edit_an_operation_cannot_cancel_it(
-    api: TestClient, orphan: str, nobodys: str, earth_engine_emulator: Emulator
+    api: TestClient, orphan: str, untracked: str, earth_engine_emulator: Emulator
 ) -> None:
     def cancel(user: str, name: str) -> int:
         return int(api.post(CANCEL, headers=role(user), json={"operation_names": [name]}).status_code)
 
     assert cancel("viewer", orphan) == 403
-    assert cancel("viewer", nobodys) == 404
-    assert cancel("user", nobodys) == 404
-    assert [earth_engine_emulator.service.state(name) for name in (orphan, nobodys)] == ["RUNNING"] * 2
+    assert cancel("viewer", untracked) == 404
+    assert cancel("user", untracked) == 404
+    assert [earth_engine_emulator.service.state(name) for name in (orphan, untracked)] == ["RUNNING"] * 2
     assert cancel("user", orphan) == 200
 
 
 def test_a_cancel_reaches_earth_engine_and_the_audit_log(
-    api: TestClient, orphan: str, nobodys: str, earth_engine_emulator: Emulator
+    api: TestClient, orphan: str, untracked: str, earth_engine_emulator: Emulator
 ) -> None:
-    answer = api.post(CANCEL, headers=role("op"), json={"operation_names": [orphan, nobodys]})
+    answer = api.post(CANCEL, headers=role("op"), json={"operation_names": [orphan, untracked]})
 
     assert [one["outcome"] for one in answer.json()["results"]] == ["STILL_CANCELLING"] * 2, answer.text
     time.sleep(0.5)
-    assert [earth_engine_emulator.service.state(name) for name in (orphan, nobodys)] == ["CANCELLED"] * 2
+    assert [earth_engine_emulator.service.state(name) for name in (orphan, untracked)] == ["CANCELLED"] * 2
     logged = {json.loads(entry.extra)["operation"]: entry for entry in audit_entries()}
     assert (logged[orphan].owner, logged[orphan].dag_id, logged[orphan].task_id) == ("op", "held_owner", "task")
-    assert (logged[nobodys].owner, logged[nobodys].dag_id) == ("op", None)
+    assert (logged[untracked].owner, logged[untracked].dag_id) == ("op", None)
 
 
 def audit_entries() -> list[Any]:
@@ -344,7 +344,7 @@ def audit_entries() -> list[Any]:
 
 
 def test_a_request_cancels_all_of_its_operations_or_none(
-    api: TestClient, orphan: str, nobodys: str, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    api: TestClient, orphan: str, untracked: str, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here, the user may cancel only one of two operations: the one that a task owns."""
     manager = get_auth_manager()
@@ -352,9 +352,9 @@ def test_a_request_cancels_all_of_its_operations_or_none(
     monkeypatch.setattr(manager, "is_authorized_connection", lambda **what: what["method"] == "GET" and allowed(**what))
     listed = shown(api, "op")
     assert listed[orphan]["forbidden"] == ""
-    assert "only users who may edit the connection earth_engine_default" in listed[nobodys]["forbidden"]
+    assert "only users who may edit the connection earth_engine_default" in listed[untracked]["forbidden"]
 
-    answer = api.post(CANCEL, headers=role("op"), json={"operation_names": [orphan, nobodys]})
+    answer = api.post(CANCEL, headers=role("op"), json={"operation_names": [orphan, untracked]})
 
     assert answer.status_code == 403
     assert "no task owns it" in answer.json()["detail"]
@@ -457,14 +457,14 @@ def asked_about(*names: str) -> dict[str, Any]:
 
 
 def test_the_endpoint_returns_the_orphans_among_the_given_operations(
-    api: TestClient, orphan: str, nobodys: str
+    api: TestClient, orphan: str, untracked: str
 ) -> None:
-    answer = api.post(ORPHANS, headers=role("admin"), json=asked_about(orphan, nobodys))
+    answer = api.post(ORPHANS, headers=role("admin"), json=asked_about(orphan, untracked))
 
     [(name, owner)] = answer.json()["orphans"].items()
     assert name == orphan
     assert owner.startswith("held_owner.task of ")
-    assert api.post(ORPHANS, headers=role("admin"), json=asked_about(nobodys)).json() == {"orphans": {}}
+    assert api.post(ORPHANS, headers=role("admin"), json=asked_about(untracked)).json() == {"orphans": {}}
 
 
 def test_a_user_who_may_not_read_every_dag_gets_no_orphans(
@@ -539,7 +539,7 @@ def test_a_slow_earth_engine_is_asked_once_and_requests_do_not_wait_for_it() -> 
     asyncio.run(look())
 
 
-@pytest.mark.usefixtures("nobodys")
+@pytest.mark.usefixtures("untracked")
 def test_slow_cancels_block_no_other_request(api: TestClient, orphan: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ends = threading.Event()
     monkeypatch.setattr(page, "cancel", lambda *_: [] if ends.wait(600) else None)

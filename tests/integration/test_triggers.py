@@ -15,7 +15,6 @@ from supervised import answer_as_supervisor
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, calls_triggers_on_kill
 from airflow_ee_provider.earth_engine.transport import shared_client
 from airflow_ee_provider.earth_engine.transport.transports import aiohttp_session
-from airflow_ee_provider.triggers.base import STATE_INTERVAL
 from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationsTrigger, EarthEngineOperationsTrigger
 
 if TYPE_CHECKING:
@@ -140,15 +139,28 @@ def test_a_triggerer_that_cancels_on_kill_again_does_not_stop_the_cancel(emulato
 
 
 @pytest.mark.skipif(not AIRFLOW_3 or airflow_version.startswith("3.0"), reason="Airflow is asked in another way")
-@pytest.mark.parametrize(("task_state", "state"), [(None, "CANCELLED"), ("deferred", "RUNNING")])
+@pytest.mark.parametrize(
+    ("interval", "task_states", "state"),
+    [
+        (0.2, (None, None), "CANCELLED"),
+        (0.2, ("deferred", "deferred"), "RUNNING"),
+        (0.2, ("deferred", None), "CANCELLED"),
+        (3600.0, (None, None), "CANCELLED"),  # The first check does not wait for the interval.
+    ],
+)
 def test_a_trigger_asks_whether_its_task_is_still_deferred(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, task_state: str | None, state: str
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    interval: float,
+    task_states: tuple[str | None, str | None],
+    state: str,
 ) -> None:
     """Airflow does not cancel the trigger of a task that is cleared while its DAG is paused."""
-    monkeypatch.setattr("airflow_ee_provider.triggers.base.STATE_INTERVAL", 0.2)
+    monkeypatch.setattr("airflow_ee_provider.triggers.base.STATE_INTERVAL", interval)
     names = [emulator.service.add("a"), emulator.service.add("b")]
     task = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
-    answer_as_supervisor(monkeypatch, task, task_state)
+    at_the_first_check, later = task_states
+    supervisor = answer_as_supervisor(monkeypatch, task, at_the_first_check)
 
     async def wait_for_a_while() -> None:
         waiting = []
@@ -156,9 +168,11 @@ def test_a_trigger_asks_whether_its_task_is_still_deferred(
             trigger = EarthEngineOperationsTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
             trigger.task_instance = task  # type: ignore[assignment]
             waiting.append(asyncio.create_task(event_of(trigger)))
-        until = time.monotonic() + (60 if state == "CANCELLED" else 1.5)
-        while time.monotonic() < until and {emulator.service.state(name) for name in names} != {"CANCELLED"}:  # noqa: ASYNC110
+        until = time.monotonic() + (60 if state == "CANCELLED" else 2.5)
+        while time.monotonic() < until and {emulator.service.state(name) for name in names} != {"CANCELLED"}:
             await asyncio.sleep(0.1)
+            if supervisor.asked["GetTaskStates"]:
+                supervisor.state = later
         for one in waiting:
             one.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -166,27 +180,6 @@ def test_a_trigger_asks_whether_its_task_is_still_deferred(
     asyncio.run(wait_for_a_while())
 
     assert [emulator.service.state(name) for name in names] == [state, state]
-
-
-@pytest.mark.skipif(not AIRFLOW_3 or airflow_version.startswith("3.0"), reason="Airflow is asked in another way")
-def test_the_first_check_of_a_tasks_state_comes_soon(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A triggerer takes seconds for its first request to Airflow, which a cancel would otherwise wait for."""
-    name = emulator.service.add("a")
-    task = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
-    answer_as_supervisor(monkeypatch, task, None)
-    trigger = EarthEngineOperationsTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
-    trigger.task_instance = task  # type: ignore[assignment]
-
-    async def wait_for_the_check() -> None:
-        waiting, until = asyncio.create_task(event_of(trigger)), time.monotonic() + STATE_INTERVAL / 2
-        while time.monotonic() < until and emulator.service.state(name) != "CANCELLED":  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-
-    asyncio.run(wait_for_the_check())
-
-    assert emulator.service.state(name) == "CANCELLED"
 
 
 @pytest.mark.skipif(not AIRFLOW_3 or airflow_version.startswith("3.0"), reason="Airflow is asked in another way")

@@ -76,7 +76,7 @@ def test_a_kill_while_the_task_reads_what_the_last_try_left() -> None:
 @pytest.mark.skipif("2.11" not in VERSIONS, reason="found on 2.11")
 @pytest.mark.parametrize("holder", ["export, deferred", "function, deferred"])
 def test_a_second_sigterm_does_not_stop_the_cancel_of_the_first_one(holder: str) -> None:
-    """Airflow 2's handler raises an exception in whatever code is running."""
+    """Airflow 2's handler of SIGTERM raises an exception in the code that it has interrupted."""
     steps = range(10, 30)
 
     histories = [

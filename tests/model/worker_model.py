@@ -176,7 +176,7 @@ class Worker:
         return "deferred"
 
     def _ended(self, process: Process, state: str) -> None:
-        """Store the state of a process that has ended by itself."""
+        """Store the state of a task whose process has ended without a signal."""
         row = self.airflow.row
         process.alive = False
         process.ended_at = self.world.now

@@ -75,7 +75,7 @@ def _judge_resumed(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, p
     try:
         wait_until(polled_or_lost, timeout=120 + patience, what="the polling to go on")
         if cell.holder == "starting" and cell.event == "task_cleared" and requested(emulator, cell.name):
-            # Airflow raised `max_tries`, as it sometimes does: the next try detects the clear, and starts anew.
+            # Airflow raised `max_tries`, as it sometimes does: the next try detects the clear, and starts again.
             wait_until(lambda: len(cell.started(emulator)) > 1, timeout=60 + patience, what="the next operation")
             _judge_cancelled(cell, emulator, patience)
             return

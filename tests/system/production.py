@@ -112,7 +112,7 @@ class ProductionAirflow(StandaloneAirflow):
             self.start(new)
 
     def start_what_has_ended(self) -> None:
-        """Restart parts that have ended by themselves, as systemd or Kubernetes does."""
+        """Restart parts that have ended unexpectedly, as systemd or Kubernetes does."""
         latest = {name: process for name, process in self._started if name in self.parts}
         replaced = {name for name in self.parts if name.startswith("worker-")} - set(self.workers)
         for name, process in latest.items():

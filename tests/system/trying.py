@@ -92,7 +92,7 @@ class Tried:
         self.terminal.press(CTRL_C)
 
     def end(self) -> None:
-        """Wait until the command has ended. A shell does not end by itself, so Ctrl-D is pressed at its prompt."""
+        """Wait until the command has ended. A shell ends only after Ctrl-D, so press that at its prompt."""
         if self._way == "shell":
             self._until(">>> ")
             self.terminal.press(CTRL_D)

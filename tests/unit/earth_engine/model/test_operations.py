@@ -142,7 +142,7 @@ def test_done_and_error_decide_the_state_of_an_operation(payload: dict[str, Any]
     operation = Operation.from_api({"name": FULL, **payload})
 
     assert operation.state.value == state
-    # Whatever its state, only an operation that is done counts as cancelled.
+    # An operation in the state CANCELLED counts as cancelled only once it is done.
     assert operation.cancelled == (state == "CANCELLED" and operation.done)
 
 
