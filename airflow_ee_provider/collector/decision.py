@@ -28,7 +28,7 @@ class Verdict(str, Enum):
     """What the collector does now with a record's operations."""
 
     #: A task needs them, or will still record which ones it did not cancel.
-    WANTED = "wanted"
+    NEEDED = "needed"
     #: The collector must not cancel them: they are meant to keep running, or belong to others.
     LEFT = "left"
     #: It is not clear whether a task needs them. Nothing is cancelled, and the log has the reason.
@@ -101,7 +101,7 @@ def decide(facts: Facts) -> Decision:
     if facts.is_settled:
         return Decision(Verdict.LEFT, "has nothing to cancel")
     if record.ownership in (Ownership.OBSERVER, Ownership.CANCELLER):
-        return Decision(Verdict.WANTED if facts.is_active else Verdict.LEFT, "does not own them")
+        return Decision(Verdict.NEEDED if facts.is_active else Verdict.LEFT, "does not own them")
     if facts.task_state == GONE:
         return _if_allowed(facts, "was deleted", ("kill",))
     if facts.is_active:
@@ -124,12 +124,12 @@ def _of_active(facts: Facts) -> Decision:
     if facts.is_replaced:
         if facts.was_cleared:
             return _if_allowed(facts, "was cleared, and its next try has begun", ("kill",))
-        return Decision(Verdict.WANTED, "is tried again, and may continue with them")
+        return Decision(Verdict.NEEDED, "is tried again, and may continue with them")
     if facts.task_state in TO_BE_STARTED and facts.was_cleared:
         return _if_allowed(facts, "was cleared", ("kill",))
     if facts.task_state is None:
         return Decision(Verdict.UNCLEAR, "has no state: a user cleared it, or Airflow lost it and will try it again")
-    return Decision(Verdict.WANTED, f"is {facts.task_state}")
+    return Decision(Verdict.NEEDED, f"is {facts.task_state}")
 
 
 def _if_allowed(facts: Facts, how: str, ends: tuple[str, ...]) -> Decision:

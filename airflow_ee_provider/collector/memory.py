@@ -142,7 +142,7 @@ class Memory:
             id_of(name)
             for known in self
             for part, decision in known.decide()
-            if decision.verdict in (Verdict.WANTED, Verdict.UNCLEAR)
+            if decision.verdict in (Verdict.NEEDED, Verdict.UNCLEAR)
             or (decision.verdict is Verdict.LEFT and part.ownership == Ownership.HANDED_OFF)
             for name in part.operation_names
         }

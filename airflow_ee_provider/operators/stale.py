@@ -133,7 +133,7 @@ class EarthEngineCancelStaleOperationsOperator(CancellingOperator):
         parameters.Text("airflow_conn_id"),
         parameters.Flag("select_all"),
     )
-    cause = "janitor"
+    cause = "stale"
     ui_color = "#e8f0e4"
 
     def __init__(

@@ -158,7 +158,7 @@ def _row(seen: Seen, user_name: str, forbidden: str) -> dict[str, Any]:
         {name: value for name, value in holder.items() if name not in _NOT_SHOWN}
         for holder in row["holders"][:MOST_SHOWN]
     ]
-    row |= {"hidden_holders": seen.hidden_holders, "wanted": seen.wanted}
+    row |= {"hidden_holders": seen.hidden_holders, "needed": seen.needed}
     return row | {"mine": _is_mine(one, user_name), "forbidden": forbidden}
 
 

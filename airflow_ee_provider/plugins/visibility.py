@@ -73,13 +73,13 @@ class Seen:
     :param listed: The operation, with the task instances that have recorded it, of DAGs that the user may read.
     :param owners: All DAGs whose tasks own it.
     :param hidden_holders: The number of further task instances that have recorded it.
-    :param wanted: Whether one of all these task instances may still need it.
+    :param needed: Whether one of all these task instances may still need it.
     """
 
     listed: ListedOperation
     owners: frozenset[str]
     hidden_holders: int
-    wanted: bool
+    needed: bool
 
     @property
     def name(self) -> str:
@@ -133,7 +133,7 @@ def as_seen(one: ListedOperation, readable: Readable) -> Seen | None:
     holders = tuple(holder for holder in everyone if holder.dag_id in readable.dags)
     hidden = len(everyone) - len(holders)
     listed = replace(one, held=_PartlySeen(operation, holders, everyone)) if hidden else one
-    return Seen(listed, owners, hidden, wanted=any(holder.wants for holder in everyone))
+    return Seen(listed, owners, hidden, needed=any(holder.needs for holder in everyone))
 
 
 def _owning_dags(one: ListedOperation, readable: Readable) -> frozenset[str]:

@@ -48,7 +48,7 @@ class HolderDict(TypedDict):
     #: The user who triggered the run; None if no user did, or if Airflow is older than 3.1.
     triggered_by: str | None
     #: Whether the task may still need the operation.
-    wants: bool
+    needs: bool
 
 
 class HeldOperationDict(OperationDict):
@@ -78,7 +78,7 @@ class Holder:
     triggered_by: str | None = None
 
     @property
-    def wants(self) -> bool:
+    def needs(self) -> bool:
         """Whether this task instance, or a later one of its run, may still need the operations.
 
         One that has succeeded may have passed them to another task of the run. One that was cleared will run again.
@@ -109,7 +109,7 @@ class Holder:
 
     def as_dict(self) -> HolderDict:
         """Return it as plain JSON."""
-        return {**asdict(self), "dag_owners": list(self.dag_owners), "wants": self.wants}  # type: ignore[typeddict-item]
+        return {**asdict(self), "dag_owners": list(self.dag_owners), "needs": self.needs}  # type: ignore[typeddict-item]
 
 
 def describe_holders(holders: Sequence[Mapping[str, Any]]) -> str:
@@ -166,7 +166,7 @@ class HeldOperation:
 def is_unneeded(holders: Iterable[Holder]) -> bool:
     """Whether a task has recorded an operation as its own, and no task may still need it."""
     known = list(holders)
-    return any(holder.owns for holder in known) and not any(holder.wants for holder in known)
+    return any(holder.owns for holder in known) and not any(holder.needs for holder in known)
 
 
 def join(
@@ -231,7 +231,7 @@ def id_of(name: str) -> str:
 
 def _wanting_first(holder: Holder) -> tuple[Any, ...]:
     rank = [ownership.value for ownership in Ownership].index(holder.ownership)
-    return not holder.wants, rank, holder.dag_id, holder.run_id, holder.task_id, holder.map_index
+    return not holder.needs, rank, holder.dag_id, holder.run_id, holder.task_id, holder.map_index
 
 
 def with_holders(

@@ -142,7 +142,7 @@ class EarthEngineOperationsTrigger(Trigger):
             self._has_answered = True
             # A triggerer can have a thousand triggers, and each of them first sends a request to Airflow.
             if not await finish(self._decide_and_cancel(is_user_action=is_user_action), ON_KILL_TIMEOUT):
-                self.log.warning("Not all cancels are confirmed yet. The triggerer continues in the background.")
+                self.log.warning("Not all cancels are sent and confirmed yet. The triggerer continues with them.")
 
     async def _decide_and_cancel(self, *, is_user_action: bool) -> None:
         decision = await self.decide(is_user_action=is_user_action)

@@ -441,7 +441,7 @@ MUTANTS = [
     ),
     Mutant(
         "the janitor takes what is wanted for an orphan",
-        ((Holder, "wants", never(False)),),
+        ((Holder, "needs", never(False)),),
         ("export, worker",),
         strikes=("operations_end",),
         cleaner="janitor",

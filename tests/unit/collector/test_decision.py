@@ -22,15 +22,15 @@ RECORD = Record(
     ownership="owner",
 )
 FACTS = Facts("running", "running", 1, 2, BEGAN, RECORD)
-WANTED, LEFT, UNCLEAR, CANCEL = Verdict.WANTED, Verdict.LEFT, Verdict.UNCLEAR, Verdict.CANCEL
+NEEDED, LEFT, UNCLEAR, CANCEL = Verdict.NEEDED, Verdict.LEFT, Verdict.UNCLEAR, Verdict.CANCEL
 ACTIVE = ("scheduled", "queued", "running", "deferred", "restarting", "up_for_retry", "up_for_reschedule")
 
 
 @pytest.mark.parametrize(
     ("task_state", "run_state", "verdict"),
     [
-        *((state, "running", WANTED) for state in ACTIVE),
-        *((state, "queued", WANTED) for state in ACTIVE),
+        *((state, "running", NEEDED) for state in ACTIVE),
+        *((state, "queued", NEEDED) for state in ACTIVE),
         # Its run has ended: marked, timed out, or with a task that has failed.
         *((state, "failed", CANCEL) for state in (*ACTIVE, None)),
         *((state, "success", CANCEL) for state in (*ACTIVE, None)),
@@ -63,11 +63,11 @@ def test_task_and_run_state_decide_about_recorded_operations(
         ({"task_state": "scheduled", "max_tries": 3, "try_number": 2}, CANCEL),  # It waits for a slot.
         ({"task_state": "queued", "max_tries": 3, "try_number": 2}, CANCEL),
         ({"task_state": "restarting", "max_tries": 3}, CANCEL),
-        ({"task_state": "running", "max_tries": 3}, WANTED),  # Airflow tells its process, which decides.
-        ({"task_state": "scheduled", "try_number": 2}, WANTED),  # A plain retry, which continues with them.
-        ({"task_state": "scheduled"}, WANTED),  # It resumes after its deferral.
+        ({"task_state": "running", "max_tries": 3}, NEEDED),  # Airflow tells its process, which decides.
+        ({"task_state": "scheduled", "try_number": 2}, NEEDED),  # A plain retry, which continues with them.
+        ({"task_state": "scheduled"}, NEEDED),  # It resumes after its deferral.
         # Its record is deleted, as the next try has begun.
-        ({"is_replaced": True, "try_number": 2}, WANTED),
+        ({"is_replaced": True, "try_number": 2}, NEEDED),
         ({"is_replaced": True, "try_number": 2, "max_tries": 3}, CANCEL),
         ({"is_replaced": True, "try_number": 2, "max_tries": 3, "task_state": "success"}, CANCEL),
         ({"is_replaced": True, "try_number": 2, "max_tries": 3, "task_state": "success", "settled_try": 2}, CANCEL),
@@ -128,7 +128,7 @@ def test_collector_cancels_only_what_the_task_itself_would_have_cancelled(
         ("success", "running", LEFT),  # Another task of the run may continue with them.
         ("success", "success", LEFT),
         ("up_for_retry", "success", LEFT),
-        ("running", "running", WANTED),
+        ("running", "running", NEEDED),
         (GONE, "running", LEFT),
     ],
 )
@@ -151,7 +151,7 @@ def test_operations_recorded_by_custom_code_are_cancelled_only_after_a_failure(
         ("handed_off", "success", "failed", (), LEFT),
         ("handed_off", "success", "failed", None, CANCEL),
         ("observer", "failed", "failed", ALL, LEFT),
-        ("observer", "running", "running", ALL, WANTED),
+        ("observer", "running", "running", ALL, NEEDED),
         ("canceller", "failed", "failed", ALL, LEFT),
     ],
 )

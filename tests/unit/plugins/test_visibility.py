@@ -82,7 +82,7 @@ def test_operation_that_a_hidden_task_needs_is_no_orphan() -> None:
     def seen(*holders: Holder) -> tuple[bool, bool, int]:
         found = as_seen(ListedOperation("conn", HeldOperation(Operation.from_api(data), holders)), Readable(A))
         assert found is not None
-        return found.listed.held.orphaned, found.wanted, len(found.listed.held.holders)
+        return found.listed.held.orphaned, found.needed, len(found.listed.held.holders)
 
     assert seen(failed) == (True, False, 1)
     assert seen(failed, running) == (False, True, 1)

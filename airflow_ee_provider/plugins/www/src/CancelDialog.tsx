@@ -6,9 +6,9 @@ import { heldBy } from "./format";
 const FEW = 10;
 
 /** Says how many of the chosen operations a task waits for. */
-function waiting(wanted: number, chosen: number): string {
+function waiting(needed: number, chosen: number): string {
   if (chosen === 1) return "A task still waits for it";
-  return wanted === 1 ? "A task still waits for one of them" : `Tasks still wait for ${wanted.toLocaleString()} of them`;
+  return needed === 1 ? "A task still waits for one of them" : `Tasks still wait for ${needed.toLocaleString()} of them`;
 }
 
 /** Asks before anything is cancelled, and lists all of it: those first that a task still waits for. */
@@ -21,7 +21,7 @@ export function CancelDialog(props: { operations: Operation[]; onAnswer: (cancel
     dialog.current?.showModal();
     return () => before?.focus();
   }, []);
-  const wanted = operations.filter((one) => one.wanted).length;
+  const needed = operations.filter((one) => one.needed).length;
   const isMeant = operations.length <= FEW || typed.trim() === String(operations.length);
   const what = operations.length === 1 ? "this operation" : `these ${operations.length.toLocaleString()} operations`;
   return (
@@ -34,9 +34,9 @@ export function CancelDialog(props: { operations: Operation[]; onAnswer: (cancel
       ref={dialog}
     >
       <h2 id="ee-cancel-title">Cancel {what}?</h2>
-      {wanted > 0 && (
+      {needed > 0 && (
         <p className="ee-warning">
-          {waiting(wanted, operations.length)}, and will fail.
+          {waiting(needed, operations.length)}, and will fail.
         </p>
       )}
       <ul>

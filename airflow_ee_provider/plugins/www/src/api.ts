@@ -13,7 +13,7 @@ export type Holder = {
   task_state: string | null;
   run_state: string | null;
   ownership: "owner" | "handed_off" | "observer" | "canceller";
-  wants: boolean;
+  needs: boolean;
 };
 
 export type Operation = {
@@ -36,7 +36,7 @@ export type Operation = {
   hidden_holders: number;
   orphaned: boolean;
   /** Whether a task may still need it, also one that this user may not see. */
-  wanted: boolean;
+  needed: boolean;
   mine: boolean;
   /** Why this user may not cancel it; empty if they may, or it has ended. */
   forbidden: string;

@@ -33,6 +33,6 @@ export function selected(selection: Selection, operations: Operation[], isSelect
 
 /** In the order of the question: those first that a task still waits for, then by DAG. */
 export function asAsked(operations: Operation[]): Operation[] {
-  const key = (one: Operation) => [one.wanted ? 0 : 1, one.holders[0]?.dag_id ?? "~", one.description, one.name];
+  const key = (one: Operation) => [one.needed ? 0 : 1, one.holders[0]?.dag_id ?? "~", one.description, one.name];
   return [...operations].sort((a, b) => (key(a).join("\u0000") < key(b).join("\u0000") ? -1 : 1));
 }
