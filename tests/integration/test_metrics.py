@@ -15,6 +15,8 @@ from eventually import eventually
 from statsd_server import StatsdServer
 
 from airflow_ee_provider.earth_engine.model import metrics
+from airflow_ee_provider.operators.cancel import CancellingOperator, EarthEngineCancelOperationsOperator
+from airflow_ee_provider.operators.stale import EarthEngineCancelStaleOperationsOperator
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 
 if TYPE_CHECKING:
@@ -162,3 +164,11 @@ def test_the_page_and_the_dashboard_have_every_metric() -> None:
     assert all(f"`{name}`" in page for name in metrics.METRICS)
     shown = {name for name in metrics.METRICS if name.replace(".", "_") in dashboard}
     assert shown == set(metrics.METRICS)
+
+
+@pytest.mark.parametrize("operator", [EarthEngineCancelOperationsOperator, EarthEngineCancelStaleOperationsOperator])
+def test_the_page_has_every_cause_of_a_cancel(operator: type[CancellingOperator]) -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+    assert all(f"`{cause}`" in page for cause in metrics.CAUSES)
+    assert operator.cause in metrics.CAUSES

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Kind = Literal["incr", "gauge", "timing"]
 
 #: Why operations are cancelled.
-CAUSES = ("kill", "timeout", "failure", "callback", "operator", "janitor", "page", "command_line", "collector")
+CAUSES = ("kill", "timeout", "failure", "callback", "operator", "stale", "page", "command_line", "collector")
 
 #: Each metric: its kind, its tags and its meaning. A timing is in milliseconds, as in Airflow's own metrics.
 METRICS: dict[str, tuple[Kind, tuple[str, ...], str]] = {
@@ -38,7 +38,7 @@ METRICS: dict[str, tuple[Kind, tuple[str, ...], str]] = {
     "earth_engine.eecu_seconds": ("incr", ("dag_id",), "EECU-seconds of the operations that a task has seen end"),
     "earth_engine.pending_time": ("timing", ("dag_id",), "from an operation's creation to its start"),
     "earth_engine.running_time": ("timing", ("dag_id",), "from an operation's start to its end"),
-    "earth_engine.orphans": ("gauge", (), "operations that no task needed at the collector's last check"),
+    "earth_engine.orphans": ("gauge", (), "operations that no task needed when they were last listed"),
     "earth_engine.requests": ("incr", ("status",), "requests, by HTTP status; no_response if no response came"),
     "earth_engine.request_retries": ("incr", (), "requests that were sent again"),
     "earth_engine.poller_lag": ("timing", (), "how late the triggerer's poller reads operations"),
