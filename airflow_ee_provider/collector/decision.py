@@ -101,7 +101,8 @@ def decide(facts: Facts) -> Decision:
     if facts.is_settled:
         return Decision(Verdict.LEFT, "has nothing to cancel")
     if record.ownership in (Ownership.OBSERVER, Ownership.CANCELLER):
-        return Decision(Verdict.NEEDED if facts.is_active else Verdict.LEFT, "does not own them")
+        is_waiting = facts.is_active and record.ownership == Ownership.OBSERVER
+        return Decision(Verdict.NEEDED if is_waiting else Verdict.LEFT, "does not own them")
     if facts.task_state == GONE:
         return _if_allowed(facts, "was deleted", ("kill",))
     if facts.is_active:

@@ -135,13 +135,17 @@ class EarthEngineExportOperator(ExportingOperator):
         """Read the body from its file, if it names one."""
         self.body = file_of(self, self.body)
 
-    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
-        """Render all fields except the body's expression, which may contain braces of its own."""
+    def _do_render_template_fields(self, parent: Any, *args: Any, **kwargs: Any) -> None:
+        """Render all fields except the body's expression, which may contain braces of its own.
+
+        For a mapped task, Airflow calls only this method of the task, and not `resolve_template_files`.
+        """
+        self.resolve_template_files()
         expression = None
         if isinstance(self.body, Mapping) and "expression" in self.body:
             expression = self.body["expression"]
             self.body = {name: value for name, value in self.body.items() if name != "expression"}
-        super().render_template_fields(context, jinja_env)
+        super()._do_render_template_fields(parent, *args, **kwargs)
         if expression is not None:
             self.body = {**self.body, "expression": expression}
 

@@ -130,6 +130,11 @@ class EarthEngineImportOperator(ExportingOperator):
         """Read the manifest from its file, if it names one."""
         self.manifest = file_of(self, self.manifest)
 
+    def _do_render_template_fields(self, parent: Any, *args: Any, **kwargs: Any) -> None:
+        """Render all fields. For a mapped task, Airflow calls only this method, and not `resolve_template_files`."""
+        self.resolve_template_files()
+        super()._do_render_template_fields(parent, *args, **kwargs)
+
     def execute(self, context: Context) -> OperationDict:
         """Start the import, record its name, and wait."""
         operation: OperationDict = self.start_and_wait(context, lambda _: Made(place_of(0), [self._import()]))

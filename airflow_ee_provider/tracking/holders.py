@@ -82,7 +82,10 @@ class Holder:
         """Whether this task instance, or a later one of its run, may still need the operations.
 
         One that has succeeded may have passed them to another task of the run. One that was cleared will run again.
+        One that cancels them needs none.
         """
+        if self.ownership == Ownership.CANCELLER:
+            return False
         if self.task_state in ACTIVE_STATES:
             return True
         return self.task_state in (None, "success") and self.run_state in ACTIVE_RUN_STATES

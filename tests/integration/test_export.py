@@ -299,6 +299,26 @@ def test_an_expression_is_not_rendered_and_no_nested_text_is_read_as_a_file(emul
     assert request["body"]["fileExportOptions"]["cloudStorageDestination"]["filenamePrefix"] == "2024/metadata.json"
 
 
+def test_a_mapped_export_keeps_its_expression_and_renders_the_rest(
+    emulator: Emulator, run_dag: Callable[..., Ran]
+) -> None:
+    ran = run_dag("mapped_export")
+
+    assert ran.state == "success", ran.log
+    [request] = emulator.service.requests("POST", "*:export")
+    assert request["body"]["expression"]["values"]["0"] == {"constantValue": "{% not ours %} {{ nor this }}"}
+    assert "{{" not in request["body"]["fileExportOptions"]["cloudStorageDestination"]["filenamePrefix"]
+
+
+@pytest.mark.parametrize("kind", ["export", "import"])
+def test_a_mapped_task_reads_its_template_file(emulator: Emulator, run_dag: Callable[..., Ran], kind: str) -> None:
+    ran = run_dag(f"mapped_{kind}_of_a_file")
+
+    assert ran.state == "success", ran.log
+    [request] = emulator.service.requests("POST", f"*:{kind}")
+    assert f"mapped_{kind}_of_a_file" in str(request["body"])
+
+
 def test_a_start_is_repeated_while_the_queue_is_full(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "INITIAL_RETRY_DELAY", 0.5)
     emulator.service.fail("queue_full", path="*:export", times=2)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from airflow_ee_provider.earth_engine.model.errors import FailedPreconditionError, InvalidRequestError, TransientError
@@ -101,9 +102,14 @@ class StaleCriteria:
 
     def reason(self, operation: Operation, now: datetime) -> str:
         """Return why an operation is stale; empty if it is not."""
-        if operation.done or operation.state.value not in self.states or operation.name in self.keep:
+        if operation.done or operation.state.value not in self.states or operation.name.id in self._kept_ids:
             return ""
         return self.meets(operation, now)
+
+    @cached_property
+    def _kept_ids(self) -> frozenset[str]:
+        """The ids in ``keep``: a name may have the project's number, where the list has its id."""
+        return frozenset(name.id for name in self.keep)
 
     def meets(self, operation: Operation, now: datetime) -> str:
         """Return why an operation, active or not, meets every criterion; empty if it does not."""

@@ -153,6 +153,7 @@ def test_operations_recorded_by_custom_code_are_cancelled_only_after_a_failure(
         ("observer", "failed", "failed", ALL, LEFT),
         ("observer", "running", "running", ALL, NEEDED),
         ("canceller", "failed", "failed", ALL, LEFT),
+        ("canceller", "up_for_retry", "running", ALL, LEFT),
     ],
 )
 def test_foreign_operations_are_left_and_handed_off_ones_unless_their_run_has_failed(

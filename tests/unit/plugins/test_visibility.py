@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,6 +79,7 @@ def test_operation_that_a_hidden_task_needs_is_no_orphan() -> None:
     data: dict[str, Any] = {"name": "projects/p/operations/A", "metadata": {"state": "RUNNING"}}
     failed = Holder("a", "run", "task", task_state="failed", run_state="failed")
     running = Holder("b", "run", "task", task_state="running", run_state="running")
+    cancelling = replace(running, ownership="canceller")
 
     def seen(*holders: Holder) -> tuple[bool, bool, int]:
         found = as_seen(ListedOperation("conn", HeldOperation(Operation.from_api(data), holders)), Readable(A))
@@ -86,3 +88,4 @@ def test_operation_that_a_hidden_task_needs_is_no_orphan() -> None:
 
     assert seen(failed) == (True, False, 1)
     assert seen(failed, running) == (False, True, 1)
+    assert seen(failed, cancelling) == (True, False, 1)

@@ -65,6 +65,14 @@ def operation(state: str = "RUNNING", **fields: Any) -> Operation:
         ),
         ({"description": "ndvi-*", "older_than": timedelta(hours=12)}, ""),
         ({"description": "*", "keep": frozenset({OperationName.parse(NAME)}), "select_all": True}, ""),
+        ({"keep": frozenset({OperationName("123456789", OperationName.parse(NAME).id)}), "select_all": True}, ""),
+        (
+            {
+                "keep": frozenset({OperationName("earthengine-legacy", OperationName.parse(NAME).id)}),
+                "select_all": True,
+            },
+            "",
+        ),
     ],
 )
 def test_an_operation_is_stale_if_it_meets_every_criterion(criteria: dict[str, Any], reason: str) -> None:
