@@ -9,10 +9,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.parameters import CONNECTION_FIELDS
-from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, OperationNotFoundError
+from airflow_ee_provider.earth_engine.model.errors import (
+    ConnectionMissingError,
+    EarthEngineError,
+    OperationNotFoundError,
+)
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.earth_engine.model.metrics import measure_cancels
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
+from airflow_ee_provider.earth_engine.model.operations import Operation
 from airflow_ee_provider.earth_engine.protocol.cancelling import CancelOutcome
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
 from airflow_ee_provider.tracking.audit import COLLECTOR
@@ -50,6 +55,17 @@ class Unneeded:
     instance: Instance
     reason: str
     operations: tuple[tuple[dict[str, Any] | None, str], ...]
+
+
+def _account_of(recorded: dict[str, Any] | None) -> tuple[str, dict[str, Any]]:
+    """Return the `CONNECTION_FIELDS` of a recorded account, with a text that identifies it."""
+    parameters = {key: (recorded or _DEFAULT).get(key) for key in CONNECTION_FIELDS}
+    return repr(sorted(parameters.items())), parameters
+
+
+def _may_run(state: Operation | EarthEngineError | None) -> bool:
+    """Whether an operation may still run, by what was read; None if it was not read."""
+    return not state.done if isinstance(state, Operation) else not isinstance(state, OperationNotFoundError)
 
 
 @dataclass
@@ -96,8 +112,7 @@ class Cancels:
         by_account: defaultdict[str, dict[str, Unneeded]] = defaultdict(dict)
         for one in unneeded:
             for recorded, name in one.operations:
-                parameters = {key: (recorded or _DEFAULT).get(key) for key in CONNECTION_FIELDS}
-                key = repr(sorted(parameters.items()))
+                key, parameters = _account_of(recorded)
                 self._accounts.setdefault(key, _Account(parameters))
                 by_account[key][name] = one
         done: set[str] = set()
@@ -119,6 +134,31 @@ class Cancels:
         self._announced -= done
         self._unfinished = {name: pause for name, pause in self._unfinished.items() if name not in done}
         return done
+
+    def running(self, operations: Iterable[tuple[dict[str, Any] | None, str]]) -> set[str]:
+        """Return which operations may still run, including those that cannot be read now.
+
+        :param operations: Each operation's name, with its account; None for the default connection's.
+        """
+        by_account: defaultdict[str, list[str]] = defaultdict(list)
+        accounts: dict[str, dict[str, Any]] = {}
+        for recorded, name in operations:
+            key, accounts[key] = _account_of(recorded)
+            by_account[key].append(name)
+        found: set[str] = set()
+        for key, names in by_account.items():
+            try:
+                hook = self.open_hook(**accounts[key])
+                read = hook.read_operations(names, most_gets=MOST_GETS, timeout=CONFIRM["timeout"])
+            except ConnectionMissingError:
+                continue  # No task can continue with them, or cancel them.
+            except Exception as error:  # noqa: BLE001 (a secrets backend or a database may raise any exception)
+                self.log.info("Could not read %s; trying again later: %s", abbreviated(names), error)
+                found.update(names)
+                continue
+            states = {str(name): state for name, state in read.items()}
+            found.update(name for name in names if _may_run(states.get(name)))
+        return found
 
     def _is_due(self, name: str) -> bool:
         return name not in self._unfinished or self.now() >= self._unfinished[name].until

@@ -8,17 +8,12 @@ The triggerer's own process may read Airflow's database; triggers run in another
 from __future__ import annotations
 
 import logging
-import re
 import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.airflow_versions import database_of_its_own
-from airflow_ee_provider.base.task_states import ACTIVE_STATES
-from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, STARTED_KEY
-from airflow_ee_provider.tracking.record_tables import is_of_run, key_columns, portions
-from airflow_ee_provider.tracking.retry_memory import PREFIX, prefix_of
+from airflow_ee_provider.collector.variables import delete_unneeded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,14 +22,6 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
-
-#: The key of a Variable in which a task stores data for its next try.
-_KEY = re.compile(
-    rf"(?P<prefix>{re.escape(PREFIX)}[0-9a-f]{{32}}\.)(?:{re.escape(OPERATIONS_KEY)}(?:_\d+)?|{STARTED_KEY})"
-)
-
-#: How many Variables one statement deletes.
-PORTION = 500
 
 #: Seconds between two checks; their maximum, if checks take long; between two tests whether this job has to collect.
 INTERVAL, LONGEST_INTERVAL, STANDBY_INTERVAL = 15.0, 300.0, 30.0
@@ -69,7 +56,7 @@ def run(job_id: int, job_type: str, grace: float) -> None:
                     log.info("This process (job %s) cancels Earth Engine operations that no task needs.", job_id)
                 due = collector.look()
                 if time.monotonic() - cleaned >= CLEANED_EVERY:
-                    delete_unneeded(engine)
+                    delete_unneeded(engine, collector.cancels.running)
                     cleaned = time.monotonic()
                 pause = max(1.0, min(INTERVAL, INTERVAL if due is None else due), collector.took / MOST_OF_THE_TIME)
             said = ""
@@ -111,35 +98,3 @@ def make_collector(engine: Any, grace: float) -> Collector:
             session.commit()
 
     return Collector(Database(engine.connect), Cancels(log, EarthEngineServerHook, audit), log, grace)
-
-
-def delete_unneeded(engine: Any) -> int:
-    """Delete the Variables of tasks that have ended or no longer exist; return their number.
-
-    Tasks write Variables before Airflow 3.3. This lists the Variables before the active tasks, so that it does not
-    delete those of a task that begins in between. If there are no Variables, it sends only one statement.
-    """
-    from airflow.models.dagrun import DagRun
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.models.variable import Variable
-    from sqlalchemy import and_, delete, or_, select
-
-    variable: Any = Variable.__table__
-    task: Any = TaskInstance.__table__
-    run: Any = DagRun.__table__
-    with engine.begin() as connection:
-        rows = connection.execute(select(variable.c.key).where(variable.c.key.like(f"{PREFIX}%")))
-        found = {row.key: match["prefix"] for row in rows if (match := _KEY.fullmatch(row.key))}
-        if not found:
-            return 0
-        _, task_id, map_index, _ = key_columns(run.c, task.c)
-        names = (task.c.dag_id, task.c.run_id, task_id, map_index)
-        is_active = and_(
-            run.c.state.in_(ACTIVE_RUN_STATES), or_(task.c.state.is_(None), task.c.state.in_(ACTIVE_STATES))
-        )
-        rows = connection.execute(select(*names).select_from(run.join(task, is_of_run(task.c, run.c))).where(is_active))
-        needed = {prefix_of(*row) for row in rows}
-        unneeded = sorted(key for key, prefix in found.items() if prefix not in needed)
-        for some in portions(unneeded, PORTION):
-            connection.execute(delete(variable).where(variable.c.key.in_(some)))
-    return len(unneeded)

@@ -54,8 +54,7 @@ class ExportingOperator(ExportParameters):
         """Start the exports, continue with the last try's operations, wait, and return the function's value.
 
         :param make_exports: Returns a `Made`, or a list of operations, which is then the value. It can start operations
-            at once with the `Starter` that is passed to it. It is called once in a try, or not at all if the last try
-            has started all operations.
+            with the `Starter` that is passed to it. It is not called if the last try has started all operations.
         """
         with self.owned(context):
             asked = self.begin(context)
@@ -71,11 +70,12 @@ class ExportingOperator(ExportParameters):
             return self.carry_out(context, asked)
 
     def begin(self, context: Context) -> Asked | None:
-        """Continue with the last try's operations; return that try's `Asked` if all its operations are started."""
+        """Continue with the last try's operations; return that try's `Asked` if it has started all."""
         with airflow_errors():
             self.hook.preload()
             left = left_by_the_last_try(context)
             self.operation_names = names_in(left)  # A kill may come before Earth Engine answers.
+            self.knows_operations = True
             how = "cancel" if self.cancel_on_kill else "ignore"
             self.operation_names, asked = resume_started(context, self.hook, left, on_clear=how)
         self.ending.end_if_killed()
@@ -94,6 +94,7 @@ class ExportingOperator(ExportParameters):
             queue_timeout=self.queue_timeout,
             workload_tag=workload_tag_of(context["ti"].dag_id) if self.workload_tag is None else self.workload_tag,
             priority=self.priority,
+            block=self.block,
         )
         self.ending.end_if_killed()
         return self._starter
@@ -217,6 +218,7 @@ class ExportingOperator(ExportParameters):
         asked = kept(context, {} if self.max_restarts else started_by_task(context))
         self.new_starter(context, asked)
         self.operation_names = asked.names(started_by_task(context))
+        self.knows_operations = True
         return asked
 
     def start_more(self, context: Context, event: Mapping[str, Any]) -> Any:

@@ -68,6 +68,10 @@ class ExportParameters(OwningTask, BaseOperator):
     :param deferrable: Wait in the triggerer. By default the value of ``[operators] default_deferrable``.
     """
 
+    resumes_operations = True
+    #: See `Start`.
+    block = 0
+
     template_fields: Sequence[str] = (
         "earth_engine_conn_id",
         "project_id",

@@ -136,6 +136,7 @@ class StartMaker:
     :param tries: How often each export may have been started, this time included; by default the task's try number.
     :param workload_tag: The tag of exports that have none of their own; empty for none.
     :param priority: The priority of exports that have none of their own; None for Earth Engine's default.
+    :param block: See `Start`.
     """
 
     def __init__(
@@ -146,13 +147,14 @@ class StartMaker:
         tries: int | None = None,
         workload_tag: str | None = None,
         priority: int | None = None,
+        block: int = 0,
     ) -> None:
         # The identity is the same for all tries of a task instance, until a clear changes `max_tries`. The run's start
         # time distinguishes the run from one with the same id: in another deployment, or created after it was deleted.
         ti, began = context["ti"], run_started(context) or ""
         self._identity = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}/{ti.max_tries}/{began}"
         self._tries = max(1, ti.try_number) if tries is None else tries
-        self._workload_tag, self._priority = workload_tag, priority
+        self._workload_tag, self._priority, self._block = workload_tag, priority, block
         #: By `Start.asked`: the `Start.repeat` of each start that was made, and of each start that has failed.
         self._repeats: defaultdict[tuple[str, ...], set[int]] = defaultdict(set)
         self._failed_repeats: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -188,7 +190,7 @@ class StartMaker:
         if method.endswith(":export"):
             body = with_defaults(body, self._workload_tag, self._priority)
         plain = {name: value for name, value in body.items() if name != "requestId"}
-        start = Start(method, plain, self._identity, project, 0, self._tries)
+        start = Start(method, plain, self._identity, project, 0, self._tries, block=self._block)
         failed = self._failed_repeats[start.asked]
         start = start.repeated(failed.pop() if failed else self._next_repeat(start))
         self._repeats[start.asked].add(start.repeat)

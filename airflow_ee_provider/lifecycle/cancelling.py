@@ -54,6 +54,13 @@ class Owner(Protocol):
     def own_starts(self) -> list[Start]:
         """Starts that Earth Engine has not answered yet."""
 
+    #: Whether a further try continues with the operations, or cancels them, before it starts others.
+    resumes_operations: bool
+
+    @property
+    def knows_operations(self) -> bool:
+        """Whether `own_operations` includes all that this try and earlier ones have recorded."""
+
     @property
     def runs_on_after_task(self) -> bool:
         """Whether the operations keep running after the task."""

@@ -16,8 +16,8 @@ from airflow_ee_provider.base.task_states import ACTIVE_STATES
 #: state; the scheduler sets it for a task that it has lost.
 NEXT_TRY_STATES = frozenset({"cleared", "scheduled", "queued", "up_for_retry", "up_for_reschedule"})
 
-#: States of a task after its trigger has timed out and before the task has failed.
-TIMED_OUT_STATES = frozenset({"scheduled", "queued", "running"})
+#: States of a task that its trigger has resumed, because it has timed out or for another reason.
+RESUMED_STATES = frozenset({"scheduled", "queued", "running"})
 
 
 class Event(str, Enum):
@@ -75,6 +75,7 @@ class Situation:
     :param ends_as: The state in which Airflow ends this process's try; empty before the end.
     :param has_tries_left: Whether Airflow starts a next try if this process is lost.
     :param has_timed_out: Whether the task has timed out.
+    :param was_resumed: Whether the trigger has resumed the task, perhaps in another triggerer that has taken it over.
     :param may_ask_again: Whether there is time to ask Airflow once more.
     :param is_user_action: Whether Airflow has reported a user's action to the trigger.
     :param cancel_on: The causes for which the DAG's author has set a cancel: ``kill``, ``failure``, ``timeout``.
@@ -88,6 +89,7 @@ class Situation:
     ends_as: str = ""
     has_tries_left: bool = False
     has_timed_out: bool = False
+    was_resumed: bool = False
     may_ask_again: bool = False
     is_user_action: bool = False
     cancel_on: frozenset[str] = frozenset({"kill", "failure", "timeout"})
@@ -140,8 +142,8 @@ def _cause(situation: Situation) -> str:
     return "kill"
 
 
-#: States of a try after which Airflow starts no other.
-_ENDS_FOR_GOOD = ("failed", "skipped")
+#: States of a try after which Airflow starts no other. A task can succeed although its block has failed.
+_ENDS_FOR_GOOD = ("success", "failed", "skipped")
 
 
 def _is_somebodys_act(situation: Situation) -> bool:
@@ -182,7 +184,7 @@ def _on_trigger(situation: Situation) -> Outcome:
     # After a clear, the next try can be deferred before the last try's trigger is cancelled.
     if situation.is_later_try:
         return Outcome.CANCEL
-    states = {"deferred", *(TIMED_OUT_STATES if situation.has_timed_out else ())}
+    states = {"deferred", *(RESUMED_STATES if situation.has_timed_out or situation.was_resumed else ())}
     return Outcome.LEAVE if situation.state in states else Outcome.CANCEL
 
 

@@ -7,7 +7,7 @@ decision. It keeps a `Phase`, whether Airflow has ended the process, and whether
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,7 @@ class Ending:
         self.ti: Any = None
         #: When the ``execution_timeout`` ends, in seconds since the epoch.
         self.execution_ends: float | None = None
-        self._is_killed = self._has_timed_out = False
+        self._is_killed = self._has_timed_out = self._has_failed = False
         #: When a signal was first sent again, in seconds of the monotonic clock.
         self._signalled_since: float | None = None
 
@@ -78,7 +78,7 @@ class Ending:
 
     def begin(self, ti: Any, execution_ends: float | None) -> None:
         """Start to run a task instance. In a ``dag.test()``, a deferred task resumes in the same object."""
-        self.ti, self.execution_ends = ti, execution_ends
+        self.ti, self.execution_ends, self._has_failed = ti, execution_ends, False
         if self.phase is not Phase.KILLED_EARLY:
             self.phase = Phase.WORKING
 
@@ -128,6 +128,7 @@ class Ending:
 
     def on_failure(self, error: BaseException) -> None:
         """Check, when the task fails, whether a user has ended it. `on_end` decides the rest."""
+        self._has_failed = True
         self.check()
         if self.ti is not None and not process.calls_before_stopping(self.ti):
             self.on_end("failed" if is_final(error, self.ti) else "up_for_retry")
@@ -158,23 +159,23 @@ class Ending:
     def on_end(self, ends_as: str) -> None:
         """Decide whether to cancel, after Airflow has decided how this try ends.
 
-        :param ends_as: The task instance's state.
+        :param ends_as: The task instance's state. A block of the author's code can fail, and the task still succeed.
         """
         if self.phase is not Phase.WORKING:
             return
         self.task.stop()
         is_followed = False
-        if ends_as != "success" and cancel_on_of(self.task) and owned_for_log(self.task):
+        if (ends_as != "success" or self._has_failed) and cancel_on_of(self.task) and owned_for_log(self.task):
             decision = self._decide(Event.END, f"{self.task.task_id} ended as {ends_as}", ends_as=ends_as)
             is_followed = decision.outcome is not Outcome.CANCEL and decision.standing is not Standing.OVER
-        is_last = ends_as in ENDS_FOR_GOOD and not is_followed
+        is_last = ends_as in ENDS_FOR_GOOD and not is_followed and self.task.knows_operations
         if self.phase is Phase.WORKING:
             self.phase = Phase.ENDING
             if is_last and not self.task.runs_on_after_task:
                 self._note_nothing_left()
-        if is_last and self.ti is not None:
-            with suppress(Exception):  # If this fails, the collector deletes it.
-                forget_tries(self.ti, ends_as)
+        run_on = self.phase is Phase.ENDING and self.task.resumes_operations and bool(self.task.own_operations)
+        if is_last and self.ti is not None and not run_on:  # After a clear, the next try cancels those that run on.
+            forget_tries(self.ti, ends_as)
 
     # What the task calls while it works
 
@@ -256,8 +257,7 @@ class Ending:
             cancel_on=frozenset(cancel_on_of(self.task) or ()),
             **known,
         )
-        # In these runs, the state is no help: `airflow tasks test` sets up_for_retry but never retries, and in Airflow
-        # 2's `dag.test()` a running task's state is "scheduled".
+        # The state is no help here: `tasks test` sets up_for_retry; Airflow 2's `dag.test()` runs a "scheduled" task.
         is_tried = process.is_a_task_test(self.ti) or not process.calls_before_stopping(self.ti)
         is_certain = self.ti is None or is_tried or event in (Event.TIMEOUT, Event.INTERRUPT)
         decision = decide(situation) if is_certain else decide_by_asking(self.ti, situation, self.task.log)
@@ -281,7 +281,7 @@ class Ending:
         is_followed = cause == "timeout" and self.ti is not None and has_tries_left(self.ti)
         with self._cancelling():
             are_over = cancel_own(self.task, why, names, cause=cause, dag_id=self.dag_id, is_followed=is_followed)
-        if are_over and not is_followed:
+        if are_over and not is_followed and self.task.knows_operations:
             self._note_nothing_left()
 
     @contextmanager
@@ -292,9 +292,8 @@ class Ending:
 
     def _note_nothing_left(self) -> None:
         """Store that no operation needs a cancel, so that the collector sends no requests to Earth Engine."""
-        if self.ti is None or is_asking_airflow():
-            return
         try:
-            ask_airflow(lambda: note_settled(self.ti), WRITTEN_WITHIN)
+            if self.ti is not None and not is_asking_airflow():
+                ask_airflow(lambda: note_settled(self.ti), WRITTEN_WITHIN)
         except Exception as error:  # noqa: BLE001 (Airflow may raise any exception)
             self.task.log.info("Could not store that all operations have ended; the collector will check: %s", error)

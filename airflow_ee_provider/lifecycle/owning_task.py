@@ -67,6 +67,7 @@ def record_names(task: Any, context: Context, ownership: Ownership) -> list[Oper
     if not names:
         raise AirflowSkipException(f"{task.task_id} is skipped: operation_names contains no operation.")
     task.operation_names = [str(name) for name in names]
+    task.knows_operations = True
     task.hook.preload()
     record_started(context, dict.fromkeys(map(str, names), ""), connection_kwargs(task), ownership, cancel_on_of(task))
     persist_links(context, names)
@@ -102,6 +103,13 @@ class OwningTask:
     interval_parameter = "poll_interval"
 
     hook = cached_property(hook_of)
+
+    #: Whether a further try continues with the operations, or cancels them, before it starts others.
+    resumes_operations = False
+
+    #: Whether `own_operations` includes all operations that this try and earlier ones have recorded. If not, the task
+    #: must not note that none needs a cancel: the collector cancels what the task does not know.
+    knows_operations = False
 
     _ending: Ending | None = None
 
@@ -164,9 +172,11 @@ class OwningTask:
             self.hook.preload()
             names = needed_by_task(context) or self.hook.account.names(self.operation_names)
             self.operation_names = [str(name) for name in names]  # Strings, since a lazy sequence calls Airflow.
+            self.knows_operations = bool(names)
         if self.ending.phase is Phase.KILLED_EARLY:
             with suppress(Exception):  # If Airflow does not answer, the collector cancels them.
                 self.operation_names = [*self.operation_names, *self.left_by_the_last_try(context)]
+                self.knows_operations = True
         self.ending.end_if_killed_early()
         check_rendered(self, self.checked_parameters)
 

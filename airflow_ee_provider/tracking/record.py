@@ -29,7 +29,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.parameters import CONNECTION_FIELDS
-from airflow_ee_provider.base.stored_values import set_xcom
+from airflow_ee_provider.base.stored_values import set_xcom, xcom
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 
@@ -49,6 +49,9 @@ STARTED_KEY = "_earth_engine_started"
 
 #: The XCom's key under which a try records that it has ended and that none of its operations needs a cancel.
 SETTLED_KEY = "_earth_engine_settled"
+
+#: The XCom's key under which a trigger records that it resumes its task although operations still run.
+RESUMED_KEY = "_earth_engine_resumed"
 
 #: The values in `Record.cancel_on`: for ``cancel_on_kill``, ``cancel_on_failure`` and ``cancel_on_timeout``.
 CANCEL_ON = ("kill", "failure", "timeout")
@@ -259,6 +262,24 @@ def note_settled(ti: Any) -> None:
     :raises Exception: If Airflow cannot store it; the collector then asks Earth Engine.
     """
     set_xcom(SETTLED_KEY, {"try_number": ti.try_number}, ti)
+
+
+def note_resumed(ti: Any, trigger_id: Any) -> None:
+    """Record that a trigger resumes its task. From then on, the task's process owns the operations.
+
+    :raises Exception: If Airflow cannot store it.
+    """
+    set_xcom(RESUMED_KEY, trigger_id, ti)
+
+
+def was_resumed(ti: Any, trigger_id: Any) -> bool:
+    """Whether a trigger has resumed its task, in this triggerer or in another one that has taken it over.
+
+    :raises Exception: If Airflow does not answer.
+    """
+    return (
+        trigger_id is not None and xcom(RESUMED_KEY, ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti)) == trigger_id
+    )
 
 
 def settled_try(value: Any) -> int | None:

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, OperationNotFoundError, TransientError
+from airflow_ee_provider.earth_engine.model.errors import (
+    EarthEngineError,
+    OperationNotFoundError,
+    PermissionDeniedError,
+    TransientError,
+)
 from airflow_ee_provider.earth_engine.model.operations import OperationState
 from airflow_ee_provider.tracking.kept_requests import Asked, all_started
 from airflow_ee_provider.tracking.record import STARTED_KEY, Record, item_of, read_parts, run_started
@@ -20,7 +25,7 @@ from airflow_ee_provider.tracking.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -62,18 +67,45 @@ def _resume(
         if value not in WAYS:
             raise ValueError(f"{parameter} is {value!r}: it must be one of {', '.join(map(repr, WAYS))}.")
     how = on_clear if _was_cleared(context, parts) else on_retry
-    left = names_in(parts)
     if how == "reattach":
-        found = hook.read_operations(left) if left else {}
-        wanted = {str(name) for name, operation in found.items() if _can_continue(operation)}
+        wanted = {name for name, operation in _read(hook, parts).items() if _can_continue(operation)}
         for part in parts:
             if going_on := {name: key for name, key in part.with_keys() if name in wanted}:
                 record_started(context, going_on, part.account, part.ownership, part.cancel_on)
         return operations_of_task(context) if parts else []
-    for result in hook.cancel_operations(left) if how == "cancel" else ():
+    if how == "cancel":
+        _cancel(hook, parts)
+    return []
+
+
+def _read(hook: EarthEngineHook, parts: list[Record]) -> dict[str, Operation | EarthEngineError]:
+    names = names_in(parts)
+    found = {str(name): one for name, one in (hook.read_operations(names) if names else {}).items()}
+    for other, refused in _of_other_accounts(parts, found):
+        found |= {str(name): one for name, one in other.read_operations(refused).items()}
+    return found
+
+
+def _cancel(hook: EarthEngineHook, parts: list[Record]) -> None:
+    results = {str(result.name): result for result in hook.cancel_operations(names_in(parts))}
+    for other, refused in _of_other_accounts(parts, {name: result.error for name, result in results.items()}):
+        results |= {str(result.name): result for result in other.cancel_operations(refused)}
+    for result in results.values():
         if not result.outcome.is_fine(not_found_ok=True):
             raise result.error or TransientError("It is still cancelling.", subject=str(result.name))
-    return []
+
+
+def _of_other_accounts(parts: list[Record], found: Mapping[str, Any]) -> Iterator[tuple[EarthEngineHook, list[str]]]:
+    """Yield a hook of the recorded account for operations that a hook may not read: a task can have several blocks.
+
+    :param found: For each operation what was read, or the error.
+    """
+    from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
+
+    for part in parts:
+        refused = [name for name in part.operation_names if isinstance(found.get(name), PermissionDeniedError)]
+        if refused and part.account is not None:
+            yield EarthEngineHook(**part.account), refused
 
 
 def left_by_the_last_try(context: Context) -> list[Record]:

@@ -8,6 +8,7 @@ deletes them when the task has ended.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from hashlib import sha256
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Protocol
@@ -89,20 +90,25 @@ def memory_before_an_upgrade(context: Context) -> Memory | None:
 
 
 def forget_tries(ti: Any, ends_as: str) -> None:
-    """Delete the Variables of a task instance that has ended. Airflow itself deletes the data in its store.
+    """Delete the Variables of a task instance that has ended. If that fails, the collector does it.
+
+    Airflow itself deletes the data in its store.
 
     :param ends_as: The state that this process has reported. If Airflow has another state, the report was refused, and
         another try may have begun.
     """
-    if HAS_TASK_STATE_STORE or not _uses_variables(ti) or own_state(ti) != ends_as:
+    if HAS_TASK_STATE_STORE or not _uses_variables(ti):
         return
     memory = Variables(ti)
-    for key in chain((OPERATIONS_KEY,), map(part_key, count(1))):  # Also those of earlier tries.
-        if memory.get(key) is None:
-            break
-        memory.delete(key)
-    if memory.get(STARTED_KEY) is not None:
-        memory.delete(STARTED_KEY)
+    with suppress(Exception):
+        if own_state(ti) != ends_as:
+            return
+        for key in chain((OPERATIONS_KEY,), map(part_key, count(1))):  # Also those of earlier tries.
+            if memory.get(key) is None:
+                break
+            memory.delete(key)
+        if memory.get(STARTED_KEY) is not None:
+            memory.delete(STARTED_KEY)
 
 
 def _uses_variables(ti: Any) -> bool:

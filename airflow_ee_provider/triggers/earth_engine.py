@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import TriggerEvent
 
@@ -21,17 +21,19 @@ from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.earth_engine.protocol.cancelling import ended_by_cancel
 from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions, wait_for_operations, wait_for_room
 from airflow_ee_provider.lifecycle.cancelling import CONFIRM_LIMITS, report_cancels
-from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
+from airflow_ee_provider.lifecycle.decision import RESUMED_STATES, Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.lifecycle.signals import cancel_for_author_of
-from airflow_ee_provider.tracking.record import TRY_KEY, note_settled
+from airflow_ee_provider.tracking.record import TRY_KEY, note_resumed, note_settled, was_resumed
 from airflow_ee_provider.triggers.base import Trigger, finish, sleep_until, unwatch, watch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from airflow_ee_provider.earth_engine.auth.credentials import Account
     from airflow_ee_provider.earth_engine.model.operations import Operation
     from airflow_ee_provider.earth_engine.protocol.effects import Flow
+
+T = TypeVar("T")
 
 #: How long `on_kill` waits for the cancels, in seconds. Airflow's own limit is ``[triggerer] on_kill_timeout``, 30 s.
 ON_KILL_TIMEOUT = 28.0
@@ -39,6 +41,9 @@ ON_KILL_TIMEOUT = 28.0
 ASKED_AGAIN_AFTER = (0.0, 2.0, 6.0, 12.0)
 #: Seconds before each attempt to cancel, if Earth Engine did not answer the one before; half an hour in all.
 CANCELLED_AGAIN_AFTER = (0.0, 15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 900.0)
+
+#: The states of operations that have ended, as an event contains them.
+ENDED_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
 #: Thousands of triggers can have the same options, and share one object.
 _shared_options = lru_cache(maxsize=100)(WaitOptions)
@@ -90,6 +95,16 @@ class EarthEngineOperationsTrigger(Trigger):
         path, kwargs = super().serialize()
         own = {name: getattr(self, name) for name in ("cancel_on_kill", "timeout_at")}
         return path, {**kwargs, **self.options.as_kwargs(), **own}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and yield one event. If operations still run, first record that the task needs them again."""
+        from airflow_ee_provider.earth_engine.transport.drivers import in_background
+
+        async for event in super().run():
+            if self.cancel_on_kill and self.task_instance is not None and not _have_all_ended(event.payload):
+                with suppress(Exception):  # If this fails, only a late triggerer can do harm.
+                    await asyncio.shield(in_background(_in_thread(note_resumed, self.task_instance, self.trigger_id)))
+            yield event
 
     async def wait(self) -> list[Any]:
         """Wait until all operations have ended or one has failed."""
@@ -167,23 +182,22 @@ class EarthEngineOperationsTrigger(Trigger):
 
     async def _with_answers(self, known: Situation) -> Situation:
         """Ask for the task's state and try. After a clear, the next try can be deferred before this trigger ends."""
-        from asgiref.sync import sync_to_async
-
         # The time alone does not decide, since the worker that computed timeout_at may have another clock.
         has_timed_out = self.timeout_at is not None and time.time() >= self.timeout_at
-        known = replace(known, state=await sync_to_async(own_state)(self.task_instance), has_timed_out=has_timed_out)
+        known = replace(known, state=await _in_thread(own_state, self.task_instance), has_timed_out=has_timed_out)
+        if known.state in RESUMED_STATES:
+            # If another triggerer has taken over this trigger and resumed the task, the task needs its operations.
+            known = replace(known, was_resumed=await _in_thread(was_resumed, self.task_instance, self.trigger_id))
         if decide(known).outcome is Outcome.CANCEL:
             return known
         mine = getattr(self.task_instance, "try_number", None)
-        latest = await sync_to_async(own_try)(self.task_instance, TRY_KEY)
+        latest = await _in_thread(own_try, self.task_instance, TRY_KEY)
         # A worker that was frozen can record an earlier try's number late, so only a larger number counts.
         is_later_try = latest is not None and (mine is None or latest > mine)
         return replace(known, is_later_try=is_later_try)
 
     async def _cancel_now(self) -> None:
         """Cancel, and try again if Earth Engine does not answer."""
-        from asgiref.sync import sync_to_async
-
         names, dag_id = self.operation_names, getattr(self.task_instance, "dag_id", None)
         for pause in CANCELLED_AGAIN_AFTER:
             if pause:
@@ -196,10 +210,23 @@ class EarthEngineOperationsTrigger(Trigger):
                 names = [str(result.name) for result in results if result.unanswered]
                 if all(result.outcome.is_fine(not_found_ok=True) for result in results):
                     with suppress(Exception):  # If this fails, the collector only sends a needless request.
-                        await sync_to_async(note_settled)(self.task_instance)
+                        await _in_thread(note_settled, self.task_instance)
             if not names:
                 return
         self.log.error("Could not cancel %s. They may still run: cancel them on the page.", abbreviated(names))
+
+
+async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function that asks Airflow, in the thread that may do that."""
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(function)(*arguments)
+
+
+def _have_all_ended(payload: dict[str, Any]) -> bool:
+    """Whether all operations in an event have ended; an event with an error has no operation."""
+    states = payload.get("states") or [operation["state"] for operation in payload.get("result", ())]
+    return bool(states) and ENDED_STATES.issuperset(states)
 
 
 class EarthEngineQueueTrigger(EarthEngineOperationsTrigger):

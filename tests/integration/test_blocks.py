@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
-from instances import TaskInstance
+from instances import Store, TaskInstance
 
 from airflow_ee_provider.client import earth_engine
 
@@ -62,6 +62,105 @@ def test_an_exception_cancels_the_operations_of_the_block(service: Service, run_
     assert ran.state == "failed"
     assert "The second one is no good." in ran.log
     assert [service.state(name) for name in service.operations] == ["CANCELLED"]
+
+
+def test_a_failed_blocks_other_exports_are_cancelled_even_if_the_task_succeeds(
+    service: Service, run_dag: Callable[..., Ran]
+) -> None:
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
+    service.behave(description="bad", run_seconds=0.2, outcome="FAILED", message="No data.")
+
+    ran = run_dag("block_that_breaks_and_is_caught")
+
+    assert ran.state == "success", ran.log
+    assert "Caught: " in ran.log
+    assert {one.description: service.state(name) for name, one in service.operations.items()} == {
+        "bad": "FAILED",
+        "good": "CANCELLED",
+    }
+
+
+def start(description: str) -> None:
+    import ee
+
+    ee.batch.Export.image.toCloudStorage(ee.Image(1), description, bucket="b", scale=1000).start()
+
+
+def try_of(number: int, store: Store) -> Any:
+    """Return the context of a try; all tries share the store. No listener of the last try is left."""
+    task = SimpleNamespace(execution_timeout=None, on_kill=lambda: None)
+    return {"ti": TaskInstance(task=task, try_number=number, max_tries=1), "dag_run": None, "task_state_store": store}
+
+
+def test_each_block_has_only_its_own_operations(service: Service) -> None:
+    service.behave(description="bad", run_seconds=0.2, outcome="FAILED", message="No data.")
+    context, ended = try_of(1, Store()), {}
+
+    for description in ("bad", "good", "fine"):
+        try:
+            with earth_engine(context, wait_for_completion=True, poll_interval=0.2) as started:
+                start(description)
+            ended[description] = [one["description"] for one in started.operations]
+        except AirflowException as error:
+            ended[description] = [type(error).__name__]
+
+    assert ended == {"bad": ["AirflowFailException"], "good": ["good"], "fine": ["fine"]}
+
+
+def test_equal_starts_in_two_blocks_are_two_and_a_retry_finds_both(service: Service) -> None:
+    service.behave(pending_seconds=0, run_seconds=3600)
+    store, names = Store(), []
+
+    for number in (1, 2):
+        context = try_of(number, store)
+        for _ in range(2):
+            with earth_engine(context) as started:
+                start("same")
+            names += started.operation_names
+
+    assert len(service.operations) == 2
+    assert names == list(service.operations) * 2
+
+
+def test_a_kill_in_a_retrys_first_block_cancels_what_later_blocks_have_started_before(service: Service) -> None:
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0.1)
+    store = Store()
+    context = try_of(1, store)
+    for description in ("first", "second"):
+        with earth_engine(context):
+            start(description)
+    context = try_of(2, store)
+
+    def block() -> None:
+        with earth_engine(context, wait_for_completion=True, poll_interval=0.2):
+            start("first")
+            killer = Timer(0.1, context["ti"].task.on_kill)
+            killer.start()
+            killer.join()
+
+    with pytest.raises(AirflowException):
+        block()
+
+    states = {one.description: service.state(name) for name, one in service.operations.items()}
+    assert states == {"first": "CANCELLED", "second": "CANCELLED"}
+
+
+def test_a_retry_reads_each_blocks_operations_with_an_account_that_may(
+    service: Service, earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.behave(pending_seconds=0, run_seconds=3600)
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", earth_engine_emulator.airflow_connection())
+    store = Store()
+
+    for number in (1, 2):
+        context = try_of(number, store)
+        if number == 2:
+            service.fail("permission_denied", method="GET", path="*/operations/*", times=1)
+        for conn_id in ("earth_engine_default", "other"):
+            with earth_engine(context, earth_engine_conn_id=conn_id):
+                start(conn_id)
+
+    assert len(service.operations) == 2
 
 
 def test_a_kill_in_the_block_cancels_its_operation_and_calls_the_tasks_on_kill(service: Service) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow import settings
+from sqlalchemy import text
 from task_states import set_states
 
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, HAS_TASK_STATE_STORE
-from airflow_ee_provider.collector.thread import delete_unneeded
+from airflow_ee_provider.collector.cancels import Cancels
+from airflow_ee_provider.collector.variables import delete_unneeded
+from airflow_ee_provider.hooks.earth_engine import EarthEngineHook, EarthEngineServerHook
+from airflow_ee_provider.tracking.record import SETTLED_KEY
 from airflow_ee_provider.tracking.retry_memory import PREFIX, Variables
 
 if TYPE_CHECKING:
@@ -48,11 +53,26 @@ def ours() -> list[str]:
     return [row.key for row in rows]
 
 
+def clean() -> None:
+    """Delete unneeded Variables, as the collector does every ten minutes."""
+    delete_unneeded(settings.engine, Cancels(logging.getLogger(), EarthEngineServerHook, lambda _: None).running)
+
+
 def assert_nothing_is_kept() -> None:
     """Assert that no Variable remains; in ``dag.test()`` of Airflow 2, no listener deletes them, so do it here."""
     if not AIRFLOW_3:
-        delete_unneeded(settings.engine)
+        clean()
     assert ours() == []
+
+
+def are_settled(dag_id: str) -> bool:
+    """Whether the last run's task has noted that none of its operations needs a cancel."""
+    with settings.engine.connect() as connection:
+        [recorded] = connection.execute(text("SELECT max(dag_run_id) FROM xcom WHERE dag_id = :dag"), {"dag": dag_id})
+        rows = connection.execute(
+            text("SELECT key FROM xcom WHERE dag_id = :dag AND dag_run_id = :run"), {"dag": dag_id, "run": recorded[0]}
+        )
+        return SETTLED_KEY in [row.key for row in rows]
 
 
 def ended(service: Service) -> list[tuple[str, str]]:
@@ -81,6 +101,20 @@ def test_a_next_try_that_starts_nothing_waits_for_the_last_trys_operations(
     assert_nothing_is_kept()
 
 
+def test_a_try_that_cannot_read_the_last_one_leaves_its_operations_to_the_collector(
+    service: Service, run_dag: Callable[..., Ran]
+) -> None:
+    """It knows no operation to cancel, so it must not note that none needs a cancel."""
+    service.behave(pending_seconds=0, run_seconds=3600)
+
+    ran = run_dag("retried_loses_the_connection")
+
+    assert ran.state == "failed", ran.log
+    assert ended(service) == [("a", "RUNNING")]
+    assert not are_settled("retried_loses_the_connection")
+    assert HAS_TASK_STATE_STORE or ours()
+
+
 def test_a_task_with_its_own_code_resumes_its_operations(service: Service, run_dag: Callable[..., Ran]) -> None:
     name = service.add("a", run_seconds=3600)
 
@@ -106,14 +140,35 @@ def test_the_collector_deletes_the_variables_of_a_task_that_has_ended(
     service: Service, run_dag: Callable[..., Ran]
 ) -> None:
     """A task that records operations in its own code does not delete its Variables."""
-    run_dag("retried_recorded", service.add("a", run_seconds=3600))
+    run_dag("retried_recorded", service.add("a", run_seconds=0))
     set_states("retried_recorded", "up_for_retry", "running")
-    delete_unneeded(settings.engine)
+    clean()
     assert len(ours()) == 1
 
     set_states("retried_recorded", "failed", "running")
-    delete_unneeded(settings.engine)
+    clean()
 
+    assert ours() == []
+
+
+@pytest.mark.skipif(HAS_TASK_STATE_STORE, reason="Airflow 3.3 has task_state_store: nothing is written to Variables")
+def test_the_variables_of_exports_that_run_on_are_kept_until_these_end(
+    service: Service, run_dag: Callable[..., Ran]
+) -> None:
+    """If a user clears the task, its next try finds them, and cancels before it starts the export again."""
+    service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0)
+
+    ran = run_dag("export_and_go_in_worker")
+
+    assert ran.state == "success", ran.log
+    clean()
+    assert len(ours()) > 0
+    service.fail("unavailable", path="*operations*", times=20)
+    clean()
+    assert len(ours()) > 0, "While Earth Engine cannot be asked, they are kept."
+    service.faults.clear()
+    EarthEngineHook().cancel_operations(list(service.operations))
+    clean()
     assert ours() == []
 
 
@@ -122,7 +177,7 @@ def test_a_users_variable_with_our_prefix_is_not_deleted() -> None:
 
     Variable.set(f"{PREFIX}bucket", "b")
     try:
-        delete_unneeded(settings.engine)
+        clean()
         assert ours() == [f"{PREFIX}bucket"]
     finally:
         Variable.delete(f"{PREFIX}bucket")

@@ -15,7 +15,12 @@ from supervised import answer_as_supervisor
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, calls_triggers_on_kill
 from airflow_ee_provider.earth_engine.transport import shared_client
 from airflow_ee_provider.earth_engine.transport.transports import aiohttp_session
-from airflow_ee_provider.triggers.earth_engine import EarthEngineCancelOperationsTrigger, EarthEngineOperationsTrigger
+from airflow_ee_provider.tracking.record import RESUMED_KEY
+from airflow_ee_provider.triggers.earth_engine import (
+    EarthEngineCancelOperationsTrigger,
+    EarthEngineOperationsTrigger,
+    EarthEngineQueueTrigger,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -291,6 +296,47 @@ def test_the_tasks_state_distinguishes_a_user_from_a_restart_a_timeout_and_anoth
     asyncio.run(cancelled_by_airflow())
 
     assert emulator.service.state(name) == state
+
+
+@pytest.mark.skipif(not AIRFLOW_3 or airflow_version.startswith("3.0"), reason="these are asked in another way")
+@pytest.mark.parametrize(
+    ("task_state", "resumed_by", "state"),
+    [("scheduled", 7, "RUNNING"), ("running", 7, "RUNNING"), ("scheduled", 6, "CANCELLED"), ("failed", 7, "CANCELLED")],
+)
+def test_a_late_triggerer_cancels_nothing_of_a_task_that_another_one_has_resumed(
+    *, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, task_state: str, resumed_by: int, state: str
+) -> None:
+    name = emulator.service.add("a")
+    task = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
+    answer_as_supervisor(monkeypatch, task, task_state).xcoms[RESUMED_KEY] = (resumed_by, 0)
+
+    async def taken_over() -> None:
+        trigger = EarthEngineOperationsTrigger(operation_names=[name], cancel_on_kill=True, **HOOK)
+        trigger.task_instance, trigger.trigger_id = task, 7
+        await kill(trigger)
+
+    asyncio.run(taken_over())
+
+    assert emulator.service.state(name) == state
+
+
+@pytest.mark.skipif(not AIRFLOW_3 or airflow_version.startswith("3.0"), reason="these are asked in another way")
+@pytest.mark.parametrize(("run_seconds", "is_noted"), [(0.2, False), (3600, True)])
+def test_a_trigger_records_that_it_resumes_a_task_whose_operations_still_run(
+    *, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, run_seconds: float, is_noted: bool
+) -> None:
+    monkeypatch.setattr("airflow_ee_provider.triggers.base.SETTLE", 0.0)
+    names = [emulator.service.add("a", run_seconds=run_seconds), emulator.service.add("b", run_seconds=0.5)]
+    task = SimpleNamespace(task_id="t", dag_id="d", run_id="r", map_index=-1, try_number=1)
+    supervisor = answer_as_supervisor(monkeypatch, task, "deferred")
+    trigger = EarthEngineQueueTrigger(
+        operation_names=names, cancel_on_kill=True, unfinished=int(is_noted), room_timeout=None, since=None, **HOOK
+    )
+    trigger.task_instance, trigger.trigger_id = task, 7
+
+    asyncio.run(event_of(trigger))
+
+    assert bool(supervisor.asked[RESUMED_KEY]) == is_noted
 
 
 @pytest.mark.skipif(not calls_triggers_on_kill(), reason="before 3.3, Airflow says nothing that could be believed")

@@ -72,7 +72,7 @@ class Triggerer:
         path, kwargs = self.airflow.row.trigger
         module, _, name = path.rpartition(".")
         trigger = getattr(import_module(module), name)(**kwargs)
-        trigger.task_instance = TaskInstance(self.airflow)
+        trigger.task_instance, trigger.trigger_id = TaskInstance(self.airflow), number
         assert self.loop is not None
 
         async def run() -> None:

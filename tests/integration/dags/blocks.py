@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, BaseOperator, task
+from airflow.providers.common.compat.sdk import DAG, AirflowException, BaseOperator, task
 
 from airflow_ee_provider.client import earth_engine
 from airflow_ee_provider.earth_engine.protocol import waiting
@@ -47,6 +48,15 @@ def breaks() -> None:
         raise ValueError("The second one is no good.")
 
 
+def breaks_and_is_caught() -> None:
+    try:
+        with earth_engine(wait_for_completion=True, poll_interval=0.2):
+            export("bad")
+            export("good")
+    except AirflowException as error:
+        logging.getLogger("airflow.task").info("Caught: %s", error)
+
+
 with DAG("block_in_task", schedule=None) as dag_of_task:
     task(task_id="task")(waited)("task")
 
@@ -55,6 +65,9 @@ with DAG("block_in_python_operator", schedule=None) as dag_of_python:
 
 with DAG("block_in_operator", schedule=None) as dag_of_operator:
     Exports(task_id="task")
+
+with DAG("block_that_breaks_and_is_caught", schedule=None) as dag_of_caught:
+    task(task_id="task")(breaks_and_is_caught)()
 
 with DAG("block_that_breaks", schedule=None) as dag_that_breaks:
     task(task_id="task")(breaks)()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -43,7 +44,14 @@ def skips_all(ti: Any) -> None:
         raise ValueError
 
 
-for function in (skips, skips_all):
+def loses_the_connection() -> None:
+    """Start an export and fail; the next try finds no connection, so that it cannot read what the last one started."""
+    export("a").start()
+    del os.environ["AIRFLOW_CONN_EARTH_ENGINE_DEFAULT"]
+    raise ValueError
+
+
+for function in (skips, skips_all, loses_the_connection):
     with DAG(f"retried_{function.__name__}", schedule=None):
         task.earth_engine(poll_interval=1, **ARGUMENTS)(function)()
 

@@ -64,13 +64,15 @@ ROWS = [
     row(TRIGGER, CANCEL, "it was cleared, and its DAG is paused", state="cleared"),
     row(TRIGGER, CANCEL, "it was cleared", state="scheduled"),
     row(TRIGGER, LEAVE, "it has timed out, and the task deals with that", state="scheduled", has_timed_out=True),
+    row(TRIGGER, LEAVE, "another triggerer has resumed it", state="running", was_resumed=True),
+    row(TRIGGER, CANCEL, "another triggerer has resumed it, and a user marked it", state="failed", was_resumed=True),
     row(TRIGGER, CANCEL, "a user acted after its time", state="failed", has_timed_out=True),
     row(TRIGGER, ASK_AGAIN, "Airflow has not answered yet", may_ask_again=True),
     row(TRIGGER, CANCEL, "Airflow has told it of a user's act, and is away", is_user_action=True),
     row(TRIGGER, LEAVE, "Airflow is away"),
     *(row(TRIGGER, CANCEL, f"somebody has made it {state}", state=state) for state in ENDED),
     # A process ends, and Airflow has decided on its final state.
-    row(END, LEAVE, "it has succeeded", ends_as="success", state="success"),
+    row(END, CANCEL, "it has succeeded, although a block has failed", ends_as="success", state="success"),
     row(END, CANCEL, "it has succeeded, and was marked failed", ends_as="success", state="failed"),
     row(END, LEAVE, "a try follows", ends_as="up_for_retry", state="up_for_retry"),
     row(END, LEAVE, "a try follows, and has begun", ends_as="up_for_retry", state="running", **LATER),
@@ -110,6 +112,7 @@ def cause(event: Event, **known: Any) -> str:
 def test_cause_is_a_failure_a_timeout_or_a_kill() -> None:
     assert cause(END, ends_as="failed", state="running") == "failure"
     assert cause(END, ends_as="skipped", state="skipped") == "failure"
+    assert cause(END, ends_as="success", state="success") == "failure"
     assert cause(END, ends_as="failed", state="failed", has_timed_out=True) == "timeout"
     assert cause(END, ends_as="failed", state="success") == "kill"  # A user has marked it.
     assert cause(Event.TIMEOUT) == "timeout"
