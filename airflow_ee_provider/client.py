@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import get_current_context
 
 from airflow_ee_provider.base.errors import airflow_errors
-from airflow_ee_provider.earth_engine.protocol.starting import block_of
-from airflow_ee_provider.exports.exporting import ExportingOperator
-from airflow_ee_provider.exports.requested import Made
-from airflow_ee_provider.tracking.store import recorded_with_keys
+from airflow_ee_provider.exports.blocks import Block, Blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +17,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_ee_provider.earth_engine.model.results import OperationDict
-    from airflow_ee_provider.exports.starter import Starter
 
 __all__ = ["StartedOperations", "earth_engine"]
 
@@ -36,68 +32,6 @@ class StartedOperations:
     def operation_names(self) -> list[str]:
         """The names of the operations, for example for a sensor."""
         return [operation["name"] for operation in self.operations]
-
-
-#: The task instance whose blocks this process has begun last, and its try; with the blocks in their order.
-_latest: tuple[Any, int, list[_Block]] | None = None
-
-
-def _blocks_of(ti: Any) -> list[_Block]:
-    """Return the blocks that this process has begun for a try of a task instance; the caller adds the next one."""
-    global _latest  # noqa: PLW0603
-    if _latest is None or _latest[0] is not ti or _latest[1] != ti.try_number:
-        _latest = (ti, ti.try_number, [])
-    return _latest[2]
-
-
-class _Block(ExportingOperator):
-    """Owns the operations that a block starts, in place of the task that runs the block.
-
-    A task can have several blocks. Each one's operations have its number in their `Start.key`, so that a further try
-    gives each block its own. The first block of a try records all operations of the last try again.
-
-    :param blocks: The blocks of this try, to which this one is added.
-    """
-
-    def __init__(self, *, blocks: list[_Block], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.block, self._blocks = len(blocks), blocks
-        blocks.append(self)
-        #: The last try's operations of blocks that this try has not begun yet.
-        self._of_later_blocks: list[str] = []
-        self._has_read = False
-
-    def begin(self, context: Context) -> None:
-        """Continue with the operations that the block with this number has started in the last try."""
-        if not self.block:
-            super().begin(context)
-        started = {name: block_of(key) for name, key in recorded_with_keys(context) if key}
-        self.operation_names = [name for name, block in started.items() if block == self.block]
-        self._of_later_blocks = [name for name, block in started.items() if block > self.block]
-        self.knows_operations = True
-
-    @property
-    def own_operations(self) -> list[str]:
-        """The block's operations that are not known to have ended; with those of blocks that have not begun yet."""
-        is_last = self._blocks[-1] is self
-        return [*super().own_operations, *(self._of_later_blocks if is_last else ())]
-
-    @property
-    def knows_operations(self) -> bool:
-        """Whether `own_operations` are all of the task: another block's may still run."""
-        *earlier, last = self._blocks
-        others_run = self._of_later_blocks or any(block.own_operations for block in earlier)
-        return self._has_read and last is self and not others_run
-
-    @knows_operations.setter
-    def knows_operations(self, value: bool) -> None:
-        self._has_read = value
-
-    def carry_out_all(self, context: Context, starter: Starter) -> list[OperationDict]:
-        """Wait for the block's operations, if ``wait_for_completion`` is set, and return them."""
-        asked = self.settle(context, starter, Made(None, []))
-        self.carry_out(context, asked)
-        return list(self.results.operations)
 
 
 @contextmanager
@@ -170,8 +104,8 @@ def earth_engine(
     parameters = {name: value for name, value in locals().items() if name not in ("context", "wait_for_completion")}
     current: Any = get_current_context() if context is None else context
     task = getattr(current["ti"], "task", None)
-    owner = _Block(
-        blocks=_blocks_of(current["ti"]),
+    owner = Block(
+        of_try=Blocks.of(current["ti"]),
         task_id=current["ti"].task_id,
         wait_for_completion=wait_for_completion,
         deferrable=False,
@@ -184,7 +118,7 @@ def earth_engine(
         yield from _own(owner, current, started)
 
 
-def _own(owner: _Block, context: Any, started: StartedOperations) -> Iterator[StartedOperations]:
+def _own(owner: Block, context: Any, started: StartedOperations) -> Iterator[StartedOperations]:
     from airflow_ee_provider.earth_engine.ee_client.session import ee_session
 
     with owner.owned(context):
@@ -202,7 +136,7 @@ def _own(owner: _Block, context: Any, started: StartedOperations) -> Iterator[St
 
 
 @contextmanager
-def _cancelling_on_kill(task: Any, owner: _Block) -> Iterator[None]:
+def _cancelling_on_kill(task: Any, owner: Block) -> Iterator[None]:
     """Let a kill of the task cancel the block's operations first, and then call the task's own `on_kill`."""
     if task is None:
         yield

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.parameters import CONNECTION_FIELDS
 from airflow_ee_provider.earth_engine.model.errors import (
-    ConnectionMissingError,
     EarthEngineError,
     OperationNotFoundError,
 )
@@ -39,6 +38,9 @@ ASKED_AGAIN_AFTER = (15.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 #: The most operations that one check reads with a request each, per account. A record can have thousands of names that
 #: no list of Earth Engine contains.
 MOST_GETS = 500
+
+#: How long an operation may run, in seconds: ten days, after it has waited.
+LONGEST_RUN = 11 * 86_400.0
 
 #: The account for records that name none.
 _DEFAULT = dict.fromkeys(CONNECTION_FIELDS) | {"earth_engine_conn_id": EarthEngineHook.default_conn_name}
@@ -106,6 +108,8 @@ class Cancels:
     #: Operations that are not finished yet, and the pause before each one's next attempt.
     _unfinished: dict[str, _Pause] = field(default_factory=dict)
     _announced: set[str] = field(default_factory=set)
+    #: When `running` has first found an operation.
+    _first_read: dict[str, float] = field(default_factory=dict)
 
     def cancel(self, unneeded: Iterable[Unneeded]) -> set[str]:
         """Cancel operations, and return the names of those that need no further attempt."""
@@ -136,7 +140,7 @@ class Cancels:
         return done
 
     def running(self, operations: Iterable[tuple[dict[str, Any] | None, str]]) -> set[str]:
-        """Return which operations may still run, including those that cannot be read now.
+        """Return which operations may still run, including those that cannot be read, for `LONGEST_RUN` at most.
 
         :param operations: Each operation's name, with its account; None for the default connection's.
         """
@@ -150,15 +154,14 @@ class Cancels:
             try:
                 hook = self.open_hook(**accounts[key])
                 read = hook.read_operations(names, most_gets=MOST_GETS, timeout=CONFIRM["timeout"])
-            except ConnectionMissingError:
-                continue  # No task can continue with them, or cancel them.
             except Exception as error:  # noqa: BLE001 (a secrets backend or a database may raise any exception)
                 self.log.info("Could not read %s; trying again later: %s", abbreviated(names), error)
                 found.update(names)
                 continue
             states = {str(name): state for name, state in read.items()}
             found.update(name for name in names if _may_run(states.get(name)))
-        return found
+        self._first_read = {name: self._first_read.get(name, self.now()) for name in found}
+        return {name for name, since in self._first_read.items() if self.now() - since < LONGEST_RUN}
 
     def _is_due(self, name: str) -> bool:
         return name not in self._unfinished or self.now() >= self._unfinished[name].until

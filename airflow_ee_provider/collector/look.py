@@ -16,7 +16,8 @@ from airflow_ee_provider.base.task_states import word_of
 from airflow_ee_provider.collector.decision import WAITS_WITHOUT_A_PROCESS
 from airflow_ee_provider.collector.tables import Tables
 from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY, settled_try
+from airflow_ee_provider.tracking.notes import SETTLED_KEY, settled_try
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY
 from airflow_ee_provider.tracking.record_tables import AT_A_TIME, Key, key_of, portions, read_records, rows_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY
+from airflow_ee_provider.tracking.notes import SETTLED_KEY
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY
 from airflow_ee_provider.tracking.record_tables import is_latest, is_of_run, is_of_task, key_columns, record_tables
 
 if TYPE_CHECKING:

@@ -33,8 +33,7 @@ def delete_unneeded(engine: Any, running: Callable[[Iterable[Operation]], set[st
     """Delete the Variables of tasks that have ended or no longer exist; return their number.
 
     Those of operations that still run are kept: if a user clears the task, its next try cancels them before it starts
-    others. This lists the Variables before the active tasks, so that it does not delete those of a task that begins in
-    between. If there are no Variables, it sends only one statement.
+    others. If there are no Variables, it sends only one statement.
 
     :param running: Returns which of some operations may still run.
     """
@@ -45,14 +44,16 @@ def delete_unneeded(engine: Any, running: Callable[[Iterable[Operation]], set[st
     with engine.connect() as connection:
         rows = connection.execute(select(variable.c.key).where(variable.c.key.like(f"{PREFIX}%")))
         found = {row.key: match["prefix"] for row in rows if (match := _KEY.fullmatch(row.key))}
-        active = _prefixes_of_active_tasks(connection) if found else set()
+        active = _prefixes_of_active_tasks(connection) if found else set[str]()
     if not (ended := {key: prefix for key, prefix in found.items() if prefix not in active}):
         return 0
     operations = _operations(engine, ended)
     run = running([one for ones in operations.values() for one in ones])
     kept = {prefix for prefix, ones in operations.items() if any(name in run for _, name in ones)}
-    unneeded = sorted(key for key, prefix in ended.items() if prefix not in kept)
     with engine.begin() as connection:
+        # Again, since a task can have begun in the meantime.
+        kept |= _prefixes_of_active_tasks(connection)
+        unneeded = sorted(key for key, prefix in ended.items() if prefix not in kept)
         for some in portions(unneeded, PORTION):
             connection.execute(delete(variable).where(variable.c.key.in_(some)))
     return len(unneeded)

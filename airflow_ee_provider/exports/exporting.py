@@ -42,32 +42,30 @@ class ExportingOperator(ExportParameters):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._starter: Starter | None = None
-        #: The failed operations that the task restarts.
-        self._restarted: set[str] = set()
-        #: Since when the project's queue has been full, in seconds since the epoch.
-        self._full_since: float | None = None
-        #: The task's operations, as last read.
-        self.results = Results()
+        self._restarted: set[str] = set()  #: The failed operations that the task starts again.
+        self._full_since: float | None = None  #: Since when the project's queue has been full, in epoch seconds.
+        self.results = Results()  #: The task's operations, as last read.
         self._destination_uris: list[str] = []
 
     def start_and_wait(self, context: Context, make_exports: Callable[[Starter], Made | Sequence[Wanted]]) -> Any:
         """Start the exports, continue with the last try's operations, wait, and return the function's value.
 
-        :param make_exports: Returns a `Made`, or a list of operations, which is then the value. It can start operations
-            with the `Starter` that is passed to it. It is not called if the last try has started all operations.
+        :param make_exports: Returns a `Made`, or a list of operations, which is then the value. It may start some with
+            the `Starter`. It is not called if the last try has started all operations.
         """
         with self.owned(context):
             asked = self.begin(context)
-            if asked is None or self.max_restarts:  # Restarts need the requests, which only the function can make.
-                starter = self.new_starter(context)
-                with airflow_errors(), handlers_put_back():
-                    made = make_exports(starter)
-                self.ending.end_unless_own()  # A signal handler of the function may have caught a SIGTERM.
-                asked = self.settle(context, starter, made)
-            else:
+            if (
+                asked is not None and not self.max_restarts
+            ):  # Restarts need the requests, which only the function makes.
                 self.log.info("Continuing with the last try's operations: %s.", abbreviated(self.operation_names))
                 check_value(context, asked.value)
-            return self.carry_out(context, asked)
+                return self.carry_out(context, asked)
+            starter = self.new_starter(context)
+            with airflow_errors(), handlers_put_back():
+                made = make_exports(starter)
+            self.ending.end_unless_own()  # A signal handler of the function may have caught a SIGTERM.
+            return self.carry_out(context, self.settle(context, starter, made))
 
     def begin(self, context: Context) -> Asked | None:
         """Continue with the last try's operations; return that try's `Asked` if it has started all."""
@@ -84,17 +82,17 @@ class ExportingOperator(ExportParameters):
     def new_starter(self, context: Context, asked: Asked | None = None) -> Starter:
         """Use a new `Starter` in this process. It knows the operations that this try has started or found."""
         forgotten = self._restarted | (asked.set_aside if asked else set())
-        account, cancel_on = connection_kwargs(self), cancel_on_of(self)
+        account, cancel_on, block = connection_kwargs(self), cancel_on_of(self), self.block
         self._starter = Starter(
             self.hook,
             context,
-            lambda started: record_started(context, started, account, self.ownership, cancel_on),
+            lambda started: record_started(context, started, account, self.ownership, cancel_on, block=block),
             known={key: name for key, name in started_by_task(context).items() if name not in forgotten},
-            tries=tries_so_far(context, self.max_restarts, is_restart=bool(self._restarted)),
+            tries=tries_so_far(context, self.max_restarts, is_restart=bool(self._restarted)) + self.failed_blocks,
             queue_timeout=self.queue_timeout,
             workload_tag=workload_tag_of(context["ti"].dag_id) if self.workload_tag is None else self.workload_tag,
             priority=self.priority,
-            block=self.block,
+            repeats=self.repeats,
         )
         self.ending.end_if_killed()
         return self._starter
@@ -249,19 +247,16 @@ class ExportingOperator(ExportParameters):
                 yield
         except TaskDeferred:
             raise
-        except AirflowTaskTimeout as error:
-            self.ending.on_timeout(error)
-            self._record_what_it_can()
-            raise
         except BaseException as error:
+            has_timed_out = isinstance(error, AirflowTaskTimeout)
+            if has_timed_out:
+                self.ending.on_timeout(error)
             self.stop()
-            self._record_what_it_can()
-            self.ending.on_failure(error)
+            if self._starter:
+                self._starter.record_what_it_can()
+            if not has_timed_out:
+                self.ending.on_failure(error)
             raise
-
-    def _record_what_it_can(self) -> None:
-        if self._starter:
-            self._starter.record_what_it_can()
 
     def left_by_the_last_try(self, context: Context) -> list[str]:
         """Return an earlier try's operations that this try has not recorded yet."""
@@ -288,6 +283,11 @@ class ExportingOperator(ExportParameters):
         started = list(self._starter.started) if self._starter else []
         ended = {operation["name"] for operation in self.results.ended}
         return [name for name in dict.fromkeys([*self.operation_names, *started]) if name not in ended]
+
+    @property
+    def all_operations(self) -> set[str]:
+        """All operations of which this process knows whether they have ended."""
+        return {*self.operation_names, *(self._starter.started if self._starter else ()), *self.results.names}
 
     @property
     def own_starts(self) -> list[Start]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
+    from airflow_ee_provider.exports.requested import Repeats
 
 #: Parameters that are true or false.
 FLAGS = (
@@ -69,8 +70,9 @@ class ExportParameters(OwningTask, BaseOperator):
     """
 
     resumes_operations = True
-    #: See `Start`.
-    block = 0
+    #: Of an ``earth_engine()`` block: its number, how many before it have failed, and the starts of the others.
+    block, failed_blocks = 0, 0
+    repeats: Repeats | None = None
 
     template_fields: Sequence[str] = (
         "earth_engine_conn_id",

@@ -41,6 +41,10 @@ LOOKED_AHEAD = 3
 Wanted = Export | Import | Start | OperationName
 
 
+#: The `Start.repeat` of each start that was made, by `Start.asked`.
+Repeats = defaultdict[tuple[str, ...], set[int]]
+
+
 class Made(NamedTuple):
     """A function's return value and its operations.
 
@@ -136,7 +140,7 @@ class StartMaker:
     :param tries: How often each export may have been started, this time included; by default the task's try number.
     :param workload_tag: The tag of exports that have none of their own; empty for none.
     :param priority: The priority of exports that have none of their own; None for Earth Engine's default.
-    :param block: See `Start`.
+    :param repeats: The starts that the task has made before; new ones are added.
     """
 
     def __init__(
@@ -147,16 +151,17 @@ class StartMaker:
         tries: int | None = None,
         workload_tag: str | None = None,
         priority: int | None = None,
-        block: int = 0,
+        repeats: Repeats | None = None,
     ) -> None:
         # The identity is the same for all tries of a task instance, until a clear changes `max_tries`. The run's start
         # time distinguishes the run from one with the same id: in another deployment, or created after it was deleted.
         ti, began = context["ti"], run_started(context) or ""
         self._identity = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}/{ti.max_tries}/{began}"
         self._tries = max(1, ti.try_number) if tries is None else tries
-        self._workload_tag, self._priority, self._block = workload_tag, priority, block
+        self._workload_tag, self._priority = workload_tag, priority
         #: By `Start.asked`: the `Start.repeat` of each start that was made, and of each start that has failed.
-        self._repeats: defaultdict[tuple[str, ...], set[int]] = defaultdict(set)
+        self._repeats = defaultdict(set) if repeats is None else repeats
+        self._own_repeats: list[tuple[tuple[str, ...], int]] = []
         self._failed_repeats: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
         #: The operations that the task is known to have started, by `Start.key`.
         self.known = dict(known or {})
@@ -190,11 +195,17 @@ class StartMaker:
         if method.endswith(":export"):
             body = with_defaults(body, self._workload_tag, self._priority)
         plain = {name: value for name, value in body.items() if name != "requestId"}
-        start = Start(method, plain, self._identity, project, 0, self._tries, block=self._block)
+        start = Start(method, plain, self._identity, project, 0, self._tries)
         failed = self._failed_repeats[start.asked]
         start = start.repeated(failed.pop() if failed else self._next_repeat(start))
         self._repeats[start.asked].add(start.repeat)
+        self._own_repeats.append((start.asked, start.repeat))
         return self._as_of_now(start)
+
+    def release(self) -> None:
+        """Let equal requests make the same starts again."""
+        for asked, repeat in self._own_repeats:
+            self._repeats[asked].discard(repeat)
 
     def _next_repeat(self, start: Start) -> int:
         """Return the `Start.repeat` of a new start; preferably that of a start that an earlier try has made."""

@@ -47,6 +47,11 @@ class Results:
         return [operation for operation in self.operations if operation["done"]]
 
     @property
+    def names(self) -> list[str]:
+        """The operations' names."""
+        return [operation["name"] for operation in self.operations]
+
+    @property
     def errors(self) -> list[ErrorDict]:
         """The errors of the operations that have failed or were cancelled."""
         return [operation["error"] for operation in self.operations if operation["error"]]

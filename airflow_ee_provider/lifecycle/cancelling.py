@@ -57,8 +57,7 @@ class Owner(Protocol):
     #: Whether a further try continues with the operations, or cancels them, before it starts others.
     resumes_operations: bool
 
-    @property
-    def knows_operations(self) -> bool:
+    def knows_all(self) -> bool:
         """Whether `own_operations` includes all that this try and earlier ones have recorded."""
 
     @property

@@ -21,7 +21,8 @@ from airflow_ee_provider.base.process import ask_airflow, is_asking_airflow
 from airflow_ee_provider.lifecycle.asking_airflow import decide_by_asking
 from airflow_ee_provider.lifecycle.cancelling import cancel_own, owned_for_log
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, Standing, decide
-from airflow_ee_provider.tracking.record import cancel_on_of, note_settled
+from airflow_ee_provider.tracking.notes import note_settled
+from airflow_ee_provider.tracking.record import cancel_on_of
 from airflow_ee_provider.tracking.retry_memory import forget_tries
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class Ending:
         if (ends_as != "success" or self._has_failed) and cancel_on_of(self.task) and owned_for_log(self.task):
             decision = self._decide(Event.END, f"{self.task.task_id} ended as {ends_as}", ends_as=ends_as)
             is_followed = decision.outcome is not Outcome.CANCEL and decision.standing is not Standing.OVER
-        is_last = ends_as in ENDS_FOR_GOOD and not is_followed and self.task.knows_operations
+        is_last = ends_as in ENDS_FOR_GOOD and not is_followed and self.task.knows_all()
         if self.phase is Phase.WORKING:
             self.phase = Phase.ENDING
             if is_last and not self.task.runs_on_after_task:
@@ -281,7 +282,7 @@ class Ending:
         is_followed = cause == "timeout" and self.ti is not None and has_tries_left(self.ti)
         with self._cancelling():
             are_over = cancel_own(self.task, why, names, cause=cause, dag_id=self.dag_id, is_followed=is_followed)
-        if are_over and not is_followed and self.task.knows_operations:
+        if are_over and not is_followed and self.task.knows_all():
             self._note_nothing_left()
 
     @contextmanager

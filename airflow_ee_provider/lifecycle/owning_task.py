@@ -21,7 +21,7 @@ from airflow_ee_provider.lifecycle.ending import Ending, Phase
 from airflow_ee_provider.lifecycle.signals import cancel_if_interrupted_while_deferred
 from airflow_ee_provider.links.earth_engine import LINKS, persist_links
 from airflow_ee_provider.tracking.record import cancel_on_of
-from airflow_ee_provider.tracking.store import needed_by_task, record_started
+from airflow_ee_provider.tracking.store import needed_by_task, record_started, recorded_by_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -107,8 +107,8 @@ class OwningTask:
     #: Whether a further try continues with the operations, or cancels them, before it starts others.
     resumes_operations = False
 
-    #: Whether `own_operations` includes all operations that this try and earlier ones have recorded. If not, the task
-    #: must not note that none needs a cancel: the collector cancels what the task does not know.
+    #: Whether this process has read the operations that earlier processes and tries have recorded. If not, it must not
+    #: note that none needs a cancel: the collector cancels what the task does not know.
     knows_operations = False
 
     _ending: Ending | None = None
@@ -131,6 +131,15 @@ class OwningTask:
     def own_operations(self) -> list[str]:
         """The task's operations that are not known to have ended."""
         return list(self.operation_names)
+
+    @property
+    def all_operations(self) -> set[str]:
+        """All operations of which this process knows whether they have ended."""
+        return set(self.operation_names)
+
+    def knows_all(self) -> bool:
+        """Whether `all_operations` are all that this try and earlier ones have recorded, also by the author's code."""
+        return self.knows_operations and self.all_operations.issuperset(recorded_by_process(self.ending.ti))
 
     @property
     def own_starts(self) -> list[Start]:

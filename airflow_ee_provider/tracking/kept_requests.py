@@ -24,7 +24,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_ee_provider.earth_engine.protocol.api_methods import encode
 from airflow_ee_provider.earth_engine.protocol.starting import Start
-from airflow_ee_provider.tracking.record import STARTED_KEY, item_of
+from airflow_ee_provider.tracking.record import STARTED_KEY, item_of, run_started
 from airflow_ee_provider.tracking.retry_memory import memory_to_write
 from airflow_ee_provider.tracking.store import read_own, recorded_with_keys, remember
 
@@ -204,13 +204,18 @@ def record_all_started(context: Context, asked: Asked) -> None:
         numbers = [[where[one] for one in some] for some in (asked.operations, asked.in_value)]
     except (TypeError, ValueError, KeyError, RecursionError):  # The next try calls the function again.
         is_plain, value, numbers = False, "", []
-    text = _packed([json.dumps([*numbers, value]).encode()]) if is_plain else ""
+    text = _packed([json.dumps([*numbers, value, run_started(context)]).encode()]) if is_plain else ""
     remember(context, STARTED_KEY, text if len(text) <= MOST_REMEMBERED else "")
 
 
-def all_started(context: Context, text: str) -> Asked:
-    """Return the data that `record_all_started` stored in the last try. This try has recorded the same operations."""
-    operations, in_value, value = json.loads(next(_unpacked(text)))
+def all_started(context: Context, text: str) -> Asked | None:
+    """Return the data that `record_all_started` stored in the last try. This try has recorded the same operations.
+
+    Return None if they are of an earlier run with the same id, which was deleted.
+    """
+    operations, in_value, value, started = json.loads(next(_unpacked(text)))
+    if started != run_started(context):
+        return None
     recorded = [key or name for name, key in recorded_with_keys(context)]
     return Asked(
         json.loads(value), [recorded[number] for number in in_value], [recorded[number] for number in operations]

@@ -29,7 +29,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.parameters import CONNECTION_FIELDS
-from airflow_ee_provider.base.stored_values import set_xcom, xcom
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 
@@ -46,12 +45,6 @@ TRY_KEY = "_earth_engine_try"
 
 #: The store's key for all operations that a task starts, once it has started and recorded the last of them.
 STARTED_KEY = "_earth_engine_started"
-
-#: The XCom's key under which a try records that it has ended and that none of its operations needs a cancel.
-SETTLED_KEY = "_earth_engine_settled"
-
-#: The XCom's key under which a trigger records that it resumes its task although operations still run.
-RESUMED_KEY = "_earth_engine_resumed"
 
 #: The values in `Record.cancel_on`: for ``cancel_on_kill``, ``cancel_on_failure`` and ``cancel_on_timeout``.
 CANCEL_ON = ("kill", "failure", "timeout")
@@ -80,7 +73,7 @@ class Ownership(str, Enum):
 class Record:
     """A part of a task instance's record.
 
-    :param start_keys: The `Start.key` of each operation; empty if another program started it.
+    :param start_keys: The `label_of` each operation; empty if another program started it.
     :param account: The `CONNECTION_FIELDS` of the account that started or adopted them; None if unknown.
     :param try_number: The number of the try that recorded the operations.
     :param max_tries: The task instance's ``max_tries`` at that time. Only a clear changes it.
@@ -158,13 +151,24 @@ class Record:
             }
         )
 
-    def with_keys(self) -> list[tuple[str, str]]:
-        """Return each operation with its `Start.key`."""
+    def with_labels(self) -> list[tuple[str, str]]:
+        """Return each operation with its `label_of`."""
         return list(zip(self.operation_names, self.start_keys or [""] * len(self.operation_names), strict=True))
 
     def is_like(self, other: Record) -> bool:
         """Whether both have the same account, ownership and ``cancel_on``, so that their operations fit in one part."""
         return (self.account, self.ownership, self.cancel_on) == (other.account, other.ownership, other.cancel_on)
+
+
+def label_of(key: str, block: int) -> str:
+    """Return the `Start.key` of an operation, with the number of the ``earth_engine()`` block that has started it."""
+    return f"{key}-block{block}" if block else key
+
+
+def key_and_block(label: str) -> tuple[str, int]:
+    """Return the parts of a `label_of`."""
+    key, _, block = label.partition("-block")
+    return key, int(block) if block.isdecimal() else 0
 
 
 def _is_ours(value: Any) -> bool:
@@ -251,41 +255,6 @@ def texts_of(recorded: Any, project: str | None = None) -> tuple[str, ...]:
     :raises InvalidOperationNameError: If one of them is not an operation's name.
     """
     return tuple(str(name) for name in OperationName.parse_all(recorded, project))
-
-
-def note_settled(ti: Any) -> None:
-    """Record that no operation of this try, or of an earlier one, still needs a cancel.
-
-    All have ended, or their cancels are confirmed, or they are meant to keep running. Call it as late as Airflow
-    accepts an XCom of the try, in its process or in its trigger; not if a next try may continue with an operation.
-
-    :raises Exception: If Airflow cannot store it; the collector then asks Earth Engine.
-    """
-    set_xcom(SETTLED_KEY, {"try_number": ti.try_number}, ti)
-
-
-def note_resumed(ti: Any, trigger_id: Any) -> None:
-    """Record that a trigger resumes its task. From then on, the task's process owns the operations.
-
-    :raises Exception: If Airflow cannot store it.
-    """
-    set_xcom(RESUMED_KEY, trigger_id, ti)
-
-
-def was_resumed(ti: Any, trigger_id: Any) -> bool:
-    """Whether a trigger has resumed its task, in this triggerer or in another one that has taken it over.
-
-    :raises Exception: If Airflow does not answer.
-    """
-    return (
-        trigger_id is not None and xcom(RESUMED_KEY, ti.dag_id, ti.run_id, ti.task_id, map_index_of(ti)) == trigger_id
-    )
-
-
-def settled_try(value: Any) -> int | None:
-    """Return the number of the try that `note_settled` has recorded; None for another value."""
-    number = value.get("try_number") if isinstance(value, dict) else None
-    return number if isinstance(number, int) else None
 
 
 def run_started(context: Context) -> str | None:

@@ -70,7 +70,7 @@ def _resume(
     if how == "reattach":
         wanted = {name for name, operation in _read(hook, parts).items() if _can_continue(operation)}
         for part in parts:
-            if going_on := {name: key for name, key in part.with_keys() if name in wanted}:
+            if going_on := {name: label for name, label in part.with_labels() if name in wanted}:
                 record_started(context, going_on, part.account, part.ownership, part.cancel_on)
         return operations_of_task(context) if parts else []
     if how == "cancel":
@@ -151,8 +151,7 @@ def resume_started(
     text = _remembered(context, STARTED_KEY)
     if not (text and isinstance(text, str)):
         return going_on, None
-    if going_on and going_on == left:
-        asked = all_started(context, text)
+    if going_on and going_on == left and (asked := all_started(context, text)) is not None:
         return asked.names(started_by_task(context)), asked
     remember(context, STARTED_KEY, "")
     return going_on, None

@@ -28,6 +28,8 @@ from airflow_ee_provider.tracking.record import (
     Ownership,
     Record,
     item_of,
+    key_and_block,
+    label_of,
     map_index_of,
     part_key,
     read_parts,
@@ -94,13 +96,17 @@ def record_started(
     account: dict[str, Any] | None,
     ownership: str = Ownership.OWNER,
     cancel_on: tuple[str, ...] | None = None,
+    *,
+    block: int = 0,
 ) -> None:
     """Record the operations of a task of this package, each with its `Start.key`.
 
     :param started: The operations, each with its key. The key is empty if the task has not started the operation.
     :param cancel_on: See `cancel_on_of`.
+    :param block: See `label_of`.
     """
-    _record(context, started, account, ownership, cancel_on)
+    labelled = {name: label_of(key, block) for name, key in started.items()}
+    _record(context, labelled, account, ownership, cancel_on)
 
 
 def recorded_with_keys(context: Context, *, again: bool = False) -> list[tuple[str, str]]:
@@ -110,10 +116,27 @@ def recorded_with_keys(context: Context, *, again: bool = False) -> list[tuple[s
         operations in another process, or another try may have begun.
     :raises AirflowException: If another try has begun.
     """
+    return [(name, key) for name, key, _ in recorded_with_blocks(context, again=again)]
+
+
+def recorded_with_blocks(context: Context, *, again: bool = False) -> list[tuple[str, str, int]]:
+    """Return the same as `recorded_with_keys`, also with the number of the block that has started each operation."""
     known = _written  # Another thread may change it.
     is_known = not again and known is not None and known.ti is item_of(context, "ti")
-    written = known if known is not None and is_known else _written_so_far(context)
-    return [item for part in written.parts for item in part.with_keys()]
+    return _items(known if known is not None and is_known else _written_so_far(context))
+
+
+def _items(written: _Written) -> list[tuple[str, str, int]]:
+    return [(name, *key_and_block(label)) for part in written.parts for name, label in part.with_labels()]
+
+
+def recorded_by_process(ti: Any) -> list[str]:
+    """Return the operations of which this process knows that a task instance has recorded them; no request is sent.
+
+    It does not include failed operations that were started again.
+    """
+    known = _written
+    return [] if known is None or known.ti is not ti else _latest([(name, key) for name, key, _ in _items(known)])
 
 
 def started_by_task(context: Context, *, again: bool = False) -> dict[str, str]:
@@ -123,7 +146,10 @@ def started_by_task(context: Context, *, again: bool = False) -> dict[str, str]:
 
 def needed_by_task(context: Context) -> list[str]:
     """Return the operations that this try has recorded, except failed ones that were started again."""
-    recorded = recorded_with_keys(context)
+    return _latest(recorded_with_keys(context))
+
+
+def _latest(recorded: list[tuple[str, str]]) -> list[str]:
     latest = {key: name for name, key in recorded if key}
     return [name for name, key in recorded if latest.get(key, name) == name]
 
@@ -155,7 +181,7 @@ def _record(
     ownership: str = Ownership.OWNER,
     cancel_on: tuple[str, ...] | None = None,
 ) -> list[Record]:
-    """Record operations, each with its `Start.key`, and return all parts of the record."""
+    """Record operations, each with its `label_of`, and return all parts of the record."""
     global _written  # noqa: PLW0603
     empty = Record.of_task(context, account, ownership, cancel_on)
     with _RECORDING:
@@ -177,7 +203,7 @@ def _add(context: Context, parts: list[Record], new: Mapping[str, str], empty: R
         ti = item_of(context, "ti")
         ti.xcom_push(key=TRY_KEY, value=ti.try_number)
     elif parts[-1].is_like(empty):
-        items = [*parts.pop().with_keys(), *items]
+        items = [*parts.pop().with_labels(), *items]
     for begin in range(0, len(items), PART):
         names, keys = zip(*items[begin : begin + PART], strict=True)
         parts.append(replace(empty, operation_names=names, start_keys=keys, parts_before=len(parts)))

@@ -96,7 +96,14 @@ class Trigger(BaseTrigger):
             if isinstance(error, CredentialsError) and "account" not in vars(self.hook):
                 payload[CANNOT_BEGIN] = True
         await sleep_until(self.settled)
+        await self.before_resuming(payload)
         yield TriggerEvent(payload)
+
+    async def before_resuming(self, payload: dict[str, Any]) -> None:
+        """Do what must be done before the task resumes.
+
+        :param payload: The event's.
+        """
 
     async def wait(self) -> list[Any]:
         """Wait, and return the event's result."""

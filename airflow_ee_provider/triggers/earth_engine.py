@@ -23,7 +23,8 @@ from airflow_ee_provider.earth_engine.protocol.waiting import WaitOptions, wait_
 from airflow_ee_provider.lifecycle.cancelling import CONFIRM_LIMITS, report_cancels
 from airflow_ee_provider.lifecycle.decision import RESUMED_STATES, Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.lifecycle.signals import cancel_for_author_of
-from airflow_ee_provider.tracking.record import TRY_KEY, note_resumed, note_settled, was_resumed
+from airflow_ee_provider.tracking.notes import note_resumed, note_settled, was_resumed
+from airflow_ee_provider.tracking.record import TRY_KEY
 from airflow_ee_provider.triggers.base import Trigger, finish, sleep_until, unwatch, watch
 
 if TYPE_CHECKING:
@@ -96,16 +97,6 @@ class EarthEngineOperationsTrigger(Trigger):
         own = {name: getattr(self, name) for name in ("cancel_on_kill", "timeout_at")}
         return path, {**kwargs, **self.options.as_kwargs(), **own}
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield one event. If operations still run, first record that the task needs them again."""
-        from airflow_ee_provider.earth_engine.transport.drivers import in_background
-
-        async for event in super().run():
-            if self.cancel_on_kill and self.task_instance is not None and not _have_all_ended(event.payload):
-                with suppress(Exception):  # If this fails, only a late triggerer can do harm.
-                    await asyncio.shield(in_background(_in_thread(note_resumed, self.task_instance, self.trigger_id)))
-            yield event
-
     async def wait(self) -> list[Any]:
         """Wait until all operations have ended or one has failed."""
         use = self.hook.client()  # A kill uses the same client.
@@ -136,6 +127,14 @@ class EarthEngineOperationsTrigger(Trigger):
     def _flow(self, account: Account) -> Flow[list[Operation]]:
         """Return the flow of the wait. A hook's method would cost one more coroutine for each trigger."""
         return wait_for_operations(account.names(self.operation_names), self.options)
+
+    async def before_resuming(self, payload: dict[str, Any]) -> None:
+        """If operations still run, record that the task itself needs them from now on."""
+        from airflow_ee_provider.earth_engine.transport.drivers import in_background
+
+        if self.cancel_on_kill and self.task_instance is not None and not _have_all_ended(payload):
+            with suppress(Exception):  # If this fails, only a late triggerer can do harm.
+                await asyncio.shield(in_background(_in_thread(note_resumed, self.task_instance, self.trigger_id)))
 
     async def on_kill(self) -> None:
         """Cancel, because a user acted on the task. Airflow 3.3 calls this, and waits for 30 s at most.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow import settings
+from instances import Store, TaskInstance
 from sqlalchemy import text
 from task_states import set_states
 
@@ -14,7 +17,9 @@ from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, HAS_TASK_STATE_
 from airflow_ee_provider.collector.cancels import Cancels
 from airflow_ee_provider.collector.variables import delete_unneeded
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook, EarthEngineServerHook
-from airflow_ee_provider.tracking.record import SETTLED_KEY
+from airflow_ee_provider.tracking.kept_requests import Asked, all_started, record_all_started
+from airflow_ee_provider.tracking.notes import SETTLED_KEY
+from airflow_ee_provider.tracking.record import STARTED_KEY
 from airflow_ee_provider.tracking.retry_memory import PREFIX, Variables
 
 if TYPE_CHECKING:
@@ -115,6 +120,18 @@ def test_a_try_that_cannot_read_the_last_one_leaves_its_operations_to_the_collec
     assert HAS_TASK_STATE_STORE or ours()
 
 
+def test_a_block_leaves_what_the_authors_code_has_recorded_to_the_collector(
+    service: Service, run_dag: Callable[..., Ran]
+) -> None:
+    name = service.add("b", run_seconds=3600)
+
+    ran = run_dag("recorded_after_a_block", name)
+
+    assert ran.state == "failed", ran.log
+    assert ended(service) == [("b", "RUNNING"), ("a", "SUCCEEDED")]
+    assert not are_settled("recorded_after_a_block")
+
+
 def test_a_task_with_its_own_code_resumes_its_operations(service: Service, run_dag: Callable[..., Ran]) -> None:
     name = service.add("a", run_seconds=3600)
 
@@ -170,6 +187,37 @@ def test_the_variables_of_exports_that_run_on_are_kept_until_these_end(
     EarthEngineHook().cancel_operations(list(service.operations))
     clean()
     assert ours() == []
+
+
+@pytest.mark.skipif(HAS_TASK_STATE_STORE, reason="Airflow 3.3 has task_state_store: nothing is written to Variables")
+def test_the_variables_of_a_task_that_begins_while_the_collector_reads_are_kept(
+    service: Service, run_dag: Callable[..., Ran]
+) -> None:
+    run_dag("retried_recorded", service.add("a", run_seconds=0))
+    set_states("retried_recorded", "failed", "running")
+
+    def cleared_meanwhile(_: object) -> set[str]:
+        set_states("retried_recorded", "running", "running")
+        return set()
+
+    delete_unneeded(settings.engine, cleared_meanwhile)
+
+    assert len(ours()) == 1
+
+
+def test_what_a_deleted_run_has_started_is_not_taken_for_that_of_a_run_with_the_same_id() -> None:
+    store = Store()
+
+    def context_of(day: int) -> Any:
+        run = SimpleNamespace(start_date=datetime(2026, 1, day, tzinfo=timezone.utc))
+        return {"ti": TaskInstance(), "dag_run": run, "task_state_store": store}
+
+    record_all_started(context_of(1), Asked(value="x"))
+
+    assert all_started(context_of(2), store[STARTED_KEY]) is None
+    same = all_started(context_of(1), store[STARTED_KEY])
+    assert same is not None
+    assert same.value == "x"
 
 
 def test_a_users_variable_with_our_prefix_is_not_deleted() -> None:

@@ -15,7 +15,7 @@ from supervised import answer_as_supervisor
 from airflow_ee_provider.base.airflow_versions import AIRFLOW_3, calls_triggers_on_kill
 from airflow_ee_provider.earth_engine.transport import shared_client
 from airflow_ee_provider.earth_engine.transport.transports import aiohttp_session
-from airflow_ee_provider.tracking.record import RESUMED_KEY
+from airflow_ee_provider.tracking.notes import RESUMED_KEY
 from airflow_ee_provider.triggers.earth_engine import (
     EarthEngineCancelOperationsTrigger,
     EarthEngineOperationsTrigger,

@@ -13,7 +13,8 @@ from airflow_ee_provider.collector.cancels import Cancels
 from airflow_ee_provider.collector.collector import Collector
 from airflow_ee_provider.collector.look import Instance, Seen
 from airflow_ee_provider.hooks.earth_engine import EarthEngineHook
-from airflow_ee_provider.tracking.record import OPERATIONS_KEY, SETTLED_KEY, Record, read_parts, settled_try
+from airflow_ee_provider.tracking.notes import SETTLED_KEY, settled_try
+from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record, read_parts
 from airflow_ee_provider.tracking.record_tables import Key
 
 if TYPE_CHECKING:

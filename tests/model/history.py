@@ -214,6 +214,7 @@ class Run:
             and row.state != "success"
             and self.plan.retries
             and not self.plan.holder.startswith("cancel")
+            and "connection_away" not in self.history.struck  # Without it, a try fails, which may be the last.
         ):
             self._violated(f"nobody has ended the task, and it is {row.state}")
         raced = self.struck_at < math.inf and "operations_end" in self.history.struck  # They may end before the cancel.

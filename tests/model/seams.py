@@ -21,6 +21,7 @@ from world import PROJECT, QUESTION, Process
 from airflow_ee_provider.base import process, run_xcoms, stored_values, task_states
 from airflow_ee_provider.earth_engine.auth.credentials import Account
 from airflow_ee_provider.earth_engine.ee_client.intercepted import InterceptingTransport
+from airflow_ee_provider.earth_engine.model.errors import ConnectionMissingError
 from airflow_ee_provider.earth_engine.protocol import retries
 from airflow_ee_provider.earth_engine.protocol.exit_cleanup import cancel_until_confirmed
 from airflow_ee_provider.earth_engine.transport import detached_cancel, drivers, shared_client, transports
@@ -30,7 +31,7 @@ from airflow_ee_provider.lifecycle import asking_airflow, ending, owning_task
 from airflow_ee_provider.notifications import earth_engine as notifications
 from airflow_ee_provider.operators import stale
 from airflow_ee_provider.sensors import earth_engine as sensors
-from airflow_ee_provider.tracking import record, retry_memory, run, store
+from airflow_ee_provider.tracking import notes, record, retry_memory, run, store
 from airflow_ee_provider.tracking.holders import orphans_among
 from airflow_ee_provider.triggers import base as trigger_base
 from airflow_ee_provider.triggers import earth_engine as triggers
@@ -179,6 +180,8 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
 
     def opened(_hook: Any) -> Account:
         world.step("reads the connection")
+        if world.now < world.connection_away_until:
+            raise ConnectionMissingError("The connection could not be read.")
         world.step("loads google-auth", 0.2)
         return ACCOUNT
 
@@ -248,6 +251,7 @@ def in_model(world: World, airflow: Airflow) -> Iterator[None]:  # noqa: C901 (a
         ending,
         asking_airflow,
         record,
+        notes,
         recorder,
         store,
         retry_memory,

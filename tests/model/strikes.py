@@ -39,6 +39,7 @@ WANTED: dict[str, Callable[[Airflow], None]] = {
     "triggerer_sigterm": lambda airflow: airflow.triggerer.stop(kill=False),
     "triggerer_sigkill": lambda airflow: airflow.triggerer.stop(kill=True),
     "trigger_taken_over": lambda airflow: airflow.triggerer.is_late(),
+    "connection_away": lambda airflow: airflow.world.lose_connection(),
     "airflow_slow": lambda airflow: airflow.world.slow_answers.append(30.0),
     "request_lost": lambda airflow: airflow.world.faults.append("lost before"),
     "answer_lost": lambda airflow: airflow.world.faults.append("lost after"),
@@ -58,6 +59,7 @@ LEAVES_NOBODY = {
     "triggerer_sigkill",
     "triggerer_sigterm",
     "airflow_slow",
+    "connection_away",
 }
 
 #: After these, the next try continues with operations that could not be cancelled in time.

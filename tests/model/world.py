@@ -121,6 +121,8 @@ class World:
         self.last_fault = 0.0
         #: How long the next responses of Airflow take, in seconds.
         self.slow_answers: list[float] = []
+        #: Until when no connection can be read.
+        self.connection_away_until = 0.0
         self.current: Process | None = None
         #: Module attributes of which each simulated process has its own value: module, name, initial value.
         self.globals: list[tuple[Any, str, Any]] = [(store, "_written", None)]
@@ -248,6 +250,10 @@ class World:
         return _Queue(self)
 
     # Earth Engine.
+
+    def lose_connection(self) -> None:
+        """Let no process read a connection for some seconds: a try that begins then fails."""
+        self.connection_away_until = self.now + 6.0
 
     def end_all(self) -> None:
         """End the task's operations now."""

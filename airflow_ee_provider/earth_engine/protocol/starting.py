@@ -123,7 +123,6 @@ class Start:
     :param body: The request's JSON; its ``requestId`` is replaced.
     :param identity: The task's identity: the same in all retries, another one after a clear.
     :param repeat: How many equal starts the task made before this one.
-    :param block: How many ``earth_engine()`` blocks the task had begun before the one that makes it.
     :param tries: The most tries that the task may have had, including this one.
     :param gone_since: When its output did not exist, in seconds since the epoch by Earth Engine's clock. An operation
         that has succeeded before that time is started again. None if no such time is known.
@@ -136,7 +135,6 @@ class Start:
     repeat: int = 0
     tries: int = 1
     gone_since: float | None = None
-    block: int = 0
 
     @cached_property
     def asked(self) -> tuple[str, str, str]:
@@ -147,8 +145,7 @@ class Start:
     @cached_property
     def key(self) -> str:
         """The beginning of its request ids: the same for each try of the task."""
-        key = uuid5(NAMESPACE_URL, f"{self.identity}/{self.project}/{self.method}/{self.asked[2]}/{self.repeat}")
-        return f"{key}-block{self.block}" if self.block else str(key)
+        return str(uuid5(NAMESPACE_URL, f"{self.identity}/{self.project}/{self.method}/{self.asked[2]}/{self.repeat}"))
 
     def request_id(self, number: int) -> str:
         """Return the ``number``-th request id, from 0. Earth Engine starts at most one operation for each id."""
@@ -181,11 +178,6 @@ class Start:
             return operation.done
         ended = operation.end_time or operation.update_time
         return self.gone_since is not None and (ended is None or ended.timestamp() <= self.gone_since)
-
-
-def block_of(key: str) -> int:
-    """Return the `Start.block` in a `Start.key`."""
-    return int(key.partition("-block")[2] or 0)
 
 
 def check_export(export: Export) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, BaseOperator
 
-from airflow_ee_provider.tracking.record import note_settled
+from airflow_ee_provider.tracking.notes import note_settled
 from airflow_ee_provider.tracking.store import record_started
 
 ACCOUNT = {"earth_engine_conn_id": "earth_engine_default", "project_id": None, "impersonation_chain": None}

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
 
+from airflow_ee_provider.client import earth_engine
 from airflow_ee_provider.records import record_operations, resume_operations
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record, run_started
 from airflow_ee_provider.tracking.retry_memory import Variables
@@ -71,6 +72,21 @@ with DAG("retried_recorded", schedule=None):
         raise ValueError
 
     recorded()
+
+
+with DAG("recorded_after_a_block", schedule=None):
+
+    @task(task_id="task")
+    def records_others() -> None:
+        from airflow.providers.common.compat.sdk import get_current_context
+
+        context = get_current_context()
+        with earth_engine(wait_for_completion=True, poll_interval=1):
+            export("a").start()
+        record_operations(context, context["dag_run"].conf["operation_names"])
+        raise ValueError
+
+    records_others()
 
 
 def upgraded(*, cleared: bool) -> None:
