@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_ee_provider.exports.exporting import ExportingOperator
 from airflow_ee_provider.exports.requested import Made, Repeats
-from airflow_ee_provider.tracking.store import recorded_with_blocks
+from airflow_ee_provider.tracking.record import Ownership
+from airflow_ee_provider.tracking.store import recorded_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
 
     from airflow_ee_provider.earth_engine.model.results import OperationDict
     from airflow_ee_provider.exports.starter import Starter
+    from airflow_ee_provider.tracking.kept_requests import Asked
+    from airflow_ee_provider.tracking.record import RecordedItem
 
 
 class Blocks:
     """The blocks that this process has begun for a try of a task, in their order.
 
-    Each operation belongs to the last block that has started or found it. Those of the last try belong to the block
-    that asks for them again; or to the block with the same number, which waits for what it does not ask for.
+    Each operation belongs to the last block that has started or found it. One of the last try belongs to the block that
+    asks for it again; or to the block with the same number, which waits for what it does not ask for.
     """
 
     #: Those of the task instance that this process runs now.
@@ -32,14 +35,12 @@ class Blocks:
     def __init__(self, ti: Any) -> None:
         self.ti, self.try_number = ti, ti.try_number
         self.begun: list[Block] = []
-        #: The starts that blocks have made, except those of failed blocks, which may be made again.
+        #: The starts that blocks have made, except those of failed blocks: a repeated block makes these again.
         self.repeats: Repeats = defaultdict(set)
-        #: How many blocks have failed, and their operations that have failed.
-        self.failed, self.failed_operations = 0, set[str]()
-        #: The block to which each operation belongs.
+        #: The block to which each operation belongs, as of the end of that block.
         self.owners: dict[str, Block] = {}
-        #: The last try's operations that are active or have succeeded, each with its block's number; None if unread.
-        self.left: dict[str, int] | None = None
+        #: The last try's operations that are active or have succeeded; None if no block has read them.
+        self.left: dict[str, RecordedItem] | None = None
 
     @classmethod
     def of(cls, ti: Any) -> Blocks:
@@ -50,9 +51,9 @@ class Blocks:
         return latest
 
     @property
-    def unclaimed(self) -> list[str]:
+    def unclaimed(self) -> list[RecordedItem]:
         """The last try's operations that belong to no block yet."""
-        return [name for name in self.left or () if name not in self.owners]
+        return [item for name, item in (self.left or {}).items() if name not in self.owners]
 
 
 class Block(ExportingOperator):
@@ -63,25 +64,28 @@ class Block(ExportingOperator):
 
     def __init__(self, *, of_try: Blocks, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.of_try, self.block = of_try, len(of_try.begun)
-        self.repeats, self.failed_blocks = of_try.repeats, of_try.failed
-        self._restarted = set(of_try.failed_operations)
+        self.of_try, self.block, self.repeats = of_try, len(of_try.begun), of_try.repeats
+        self._starters: list[Starter] = []
         of_try.begun.append(self)
 
     def begin(self, context: Context) -> None:
         """Continue with the last try's operations of the block with the same number.
 
-        The first block that can read the last try's record records all of these operations again.
+        The first block that can read the last try's record records all of these operations again. What the author's
+        code has recorded has no key, and belongs to no block.
         """
         blocks = self.of_try
         if blocks.left is None:
-            before = {name for name, *_ in recorded_with_blocks(context)}
             super().begin(context)
-            recorded = recorded_with_blocks(context)
-            blocks.left = {name: block for name, _, block in recorded if name not in before}
+            blocks.left = {item.name: item for item in recorded_items(context) if item.key}
         self.knows_operations = True
-        self.operation_names = [name for name in blocks.unclaimed if blocks.left[name] == self.block]
-        self._claim()
+        own = [item for item in blocks.unclaimed if (item.block, item.ownership) == (self.block, self.ownership)]
+        self.operation_names = [item.name for item in own]
+
+    def new_starter(self, context: Context, asked: Asked | None = None) -> Starter:
+        """Use a new `Starter`, which knows the operations that other blocks of this try have started."""
+        self._starters.append(super().new_starter(context, asked))
+        return self._starters[-1]
 
     def carry_out_all(self, context: Context, starter: Starter) -> list[OperationDict]:
         """Wait for the block's operations, if ``wait_for_completion`` is set, and return them."""
@@ -91,23 +95,17 @@ class Block(ExportingOperator):
 
     @contextmanager
     def owned(self, context: Context) -> Iterator[None]:
-        """Handle a kill, a timeout or a failure. If the block fails, a later one may make its starts again."""
+        """Handle a kill, a timeout or a failure. If the block fails, a repeated one makes the same starts again."""
         try:
             with super().owned(context):
                 yield
         except BaseException:
-            self.of_try.failed += 1
-            self.of_try.failed_operations |= {one["name"] for one in self.results.ended if one["error"]}
-            if self._starter:
-                self._starter.release()
+            for starter in self._starters:
+                starter.release()
             raise
         finally:
-            self._claim()
-
-    def _claim(self) -> None:
-        """Note that the block's operations belong to it, and no longer to an earlier block."""
-        if self.of_try.left is not None:  # Otherwise `operation_names` has those of all blocks.
-            self.of_try.owners.update(dict.fromkeys(self.named_operations, self))
+            if self.of_try.left is not None:  # Otherwise `operation_names` has those of all blocks.
+                self.of_try.owners.update(dict.fromkeys(self.named_operations, self))
 
     @property
     def named_operations(self) -> set[str]:
@@ -117,9 +115,12 @@ class Block(ExportingOperator):
     @property
     def own_operations(self) -> list[str]:
         """The block's operations that are not known to have ended; for the last block, also those of no block."""
-        owners = self.of_try.owners
-        own = [name for name in super().own_operations if owners.get(name, self) is self]
-        return list(dict.fromkeys([*own, *(self.of_try.unclaimed if self.of_try.begun[-1] is self else ())]))
+        own, last = super().own_operations, self.of_try.begun[-1]
+        if last is self:
+            left = [item.name for item in self.of_try.unclaimed if item.ownership == Ownership.OWNER]
+            return list(dict.fromkeys([*own, *left]))
+        owners, taken = self.of_try.owners, last.named_operations
+        return [name for name in own if owners.get(name, self) is self and name not in taken]
 
     @property
     def all_operations(self) -> set[str]:

@@ -82,13 +82,13 @@ class ExportingOperator(ExportParameters):
     def new_starter(self, context: Context, asked: Asked | None = None) -> Starter:
         """Use a new `Starter` in this process. It knows the operations that this try has started or found."""
         forgotten = self._restarted | (asked.set_aside if asked else set())
-        account, cancel_on, block = connection_kwargs(self), cancel_on_of(self), self.block
+        account, cancel_on, block = connection_kwargs(self), cancel_on_of(self), self.block or 0
         self._starter = Starter(
             self.hook,
             context,
             lambda started: record_started(context, started, account, self.ownership, cancel_on, block=block),
             known={key: name for key, name in started_by_task(context).items() if name not in forgotten},
-            tries=tries_so_far(context, self.max_restarts, is_restart=bool(self._restarted)) + self.failed_blocks,
+            tries=tries_so_far(context, self.max_restarts, is_restart=bool(self._restarted)),
             queue_timeout=self.queue_timeout,
             workload_tag=workload_tag_of(context["ti"].dag_id) if self.workload_tag is None else self.workload_tag,
             priority=self.priority,
@@ -150,7 +150,8 @@ class ExportingOperator(ExportParameters):
                 self._check_so_far(context, filler, asked)
         self._check_not_killed(starter)
         self.operation_names = asked.names(started_by_task(context))
-        record_all_started(context, asked)
+        if self.block is None:  # A try calls the code of a task with blocks in any case.
+            record_all_started(context, asked)
         persist_links(context, self.hook.account.names(self.operation_names))
 
     def _check_so_far(self, context: Context, filler: QueueFiller, asked: Asked) -> None:

@@ -70,8 +70,8 @@ class ExportParameters(OwningTask, BaseOperator):
     """
 
     resumes_operations = True
-    #: Of an ``earth_engine()`` block: its number, how many before it have failed, and the starts of the others.
-    block, failed_blocks = 0, 0
+    #: Of an ``earth_engine()`` block: its number, and the starts of the task's other blocks.
+    block: int | None = None
     repeats: Repeats | None = None
 
     template_fields: Sequence[str] = (

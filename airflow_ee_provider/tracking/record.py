@@ -26,14 +26,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_ee_provider.base.parameters import CONNECTION_FIELDS
 from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameError
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -169,6 +169,21 @@ def key_and_block(label: str) -> tuple[str, int]:
     """Return the parts of a `label_of`."""
     key, _, block = label.partition("-block")
     return key, int(block) if block.isdecimal() else 0
+
+
+class RecordedItem(NamedTuple):
+    """An operation that a task has recorded, with its `Start.key`, its block's number, and an `Ownership`."""
+
+    name: str
+    key: str
+    block: int
+    ownership: str
+
+
+def items_of(parts: Iterable[Record]) -> list[RecordedItem]:
+    """Return the operations in the parts of a record."""
+    labelled = ((part.ownership, item) for part in parts for item in part.with_labels())
+    return [RecordedItem(name, *key_and_block(label), ownership) for ownership, (name, label) in labelled]
 
 
 def _is_ours(value: Any) -> bool:

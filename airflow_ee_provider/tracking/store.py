@@ -27,8 +27,9 @@ from airflow_ee_provider.tracking.record import (
     TRY_KEY,
     Ownership,
     Record,
+    RecordedItem,
     item_of,
-    key_and_block,
+    items_of,
     label_of,
     map_index_of,
     part_key,
@@ -116,18 +117,14 @@ def recorded_with_keys(context: Context, *, again: bool = False) -> list[tuple[s
         operations in another process, or another try may have begun.
     :raises AirflowException: If another try has begun.
     """
-    return [(name, key) for name, key, _ in recorded_with_blocks(context, again=again)]
+    return [(item.name, item.key) for item in recorded_items(context, again=again)]
 
 
-def recorded_with_blocks(context: Context, *, again: bool = False) -> list[tuple[str, str, int]]:
-    """Return the same as `recorded_with_keys`, also with the number of the block that has started each operation."""
+def recorded_items(context: Context, *, again: bool = False) -> list[RecordedItem]:
+    """Return the same as `recorded_with_keys`, with all that is recorded about each operation."""
     known = _written  # Another thread may change it.
     is_known = not again and known is not None and known.ti is item_of(context, "ti")
-    return _items(known if known is not None and is_known else _written_so_far(context))
-
-
-def _items(written: _Written) -> list[tuple[str, str, int]]:
-    return [(name, *key_and_block(label)) for part in written.parts for name, label in part.with_labels()]
+    return items_of((known if known is not None and is_known else _written_so_far(context)).parts)
 
 
 def recorded_by_process(ti: Any) -> list[str]:
@@ -136,7 +133,11 @@ def recorded_by_process(ti: Any) -> list[str]:
     It does not include failed operations that were started again.
     """
     known = _written
-    return [] if known is None or known.ti is not ti else _latest([(name, key) for name, key, _ in _items(known)])
+    return (
+        []
+        if known is None or known.ti is not ti
+        else _latest([(item.name, item.key) for item in items_of(known.parts)])
+    )
 
 
 def started_by_task(context: Context, *, again: bool = False) -> dict[str, str]:

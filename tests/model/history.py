@@ -165,13 +165,15 @@ class Run:
             is_over = airflow.row.state in TERMINAL and not self.cleaner.is_awaited
             if is_over and quiet_since == math.inf:
                 quiet_since = world.now
+                for name in self._held() if airflow.row.state == "failed" else ():
+                    self._never_ends(name)
             if world.now - quiet_since > AFTERWARDS:
                 return
         # After a lost worker or a timeout, the next try continues with the operations.
         is_tried_again = bool((LEAVES_NOBODY | TRIED_AGAIN) & set(self.history.struck)) and len(self.plan.strikes) > 1
         is_waited_for = airflow.row.state == "deferred" and not set(UNWANTED) & set(self.history.struck)
-        # (If the provider's code catches the injected error, the error does not leave the task.)
         kinds = set(self.history.struck)
+        # (If the provider's code catches the injected error, the error does not leave the task.)
         is_caught = "retry_policy" in kinds and not airflow.row.is_failed_by_policy
         is_caught |= "exception" in kinds and airflow.row.state == "running"
         is_caught |= "run_ends_alone" in kinds  # Airflow no longer schedules the run's tasks.
@@ -209,13 +211,8 @@ class Run:
     def _check_what_was_started(self) -> None:
         service, row, held = self.world.service, self.airflow.row, self._held()
         starts_anew = bool(self.exports) and set(self.history.struck) <= TIMEOUTS
-        if (
-            (self.struck_at == math.inf or starts_anew)
-            and row.state != "success"
-            and self.plan.retries
-            and not self.plan.holder.startswith("cancel")
-            and "connection_away" not in self.history.struck  # Without it, a try fails, which may be the last.
-        ):
+        is_unended = (self.struck_at == math.inf or starts_anew) and "connection_away" not in self.history.struck
+        if is_unended and row.state != "success" and self.plan.retries and not self.plan.holder.startswith("cancel"):
             self._violated(f"nobody has ended the task, and it is {row.state}")
         raced = self.struck_at < math.inf and "operations_end" in self.history.struck  # They may end before the cancel.
         if self.exports and not raced:

@@ -394,6 +394,14 @@ MUTANTS = [
         strikes=("worker_sigkill", "answer_lost"),
     ),
     Mutant(
+        "a try that could not read the last one's record notes that nothing is left",
+        ((OwningTask, "knows_all", lambda _: True),),
+        ("export, worker",),
+        strikes=("connection_away",),
+        cleaner="collector",
+        before=("exception",),
+    ),
+    Mutant(
         "what was cancelled is gone on with",
         ((resuming, "_can_continue", lambda *_: True),),
         ("export, worker",),

@@ -64,6 +64,19 @@ def test_the_invariants_hold_in_a_random_history_that_once_failed() -> None:
     assert Run(Plan("two exports, worker", "3.3", strikes)).carry_out().violations == []
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_collector_cancels_what_tries_without_a_connection_have_left(version: str) -> None:
+    steps = range(15, steps_of("export, worker", version), 6)
+
+    found = explore(
+        Plan("export, worker", version, ((step, "exception"), (step + 1, "connection_away")), "collector")
+        for step in steps
+    )
+
+    assert found.histories > 5
+    fail_with([shortest(history) for history in found.failing[:1]])
+
+
 @pytest.mark.skipif("3.3" not in VERSIONS, reason="before it, nothing remembers what the last try has left")
 def test_a_kill_while_the_task_reads_what_the_last_try_left() -> None:
     away_for_long = ((11, "earth_engine_away"), (21, "earth_engine_away"))

@@ -252,8 +252,8 @@ class World:
     # Earth Engine.
 
     def lose_connection(self) -> None:
-        """Let no process read a connection for some seconds: a try that begins then fails."""
-        self.connection_away_until = self.now + 6.0
+        """Let no process read a connection for some seconds: tries that begin then fail."""
+        self.connection_away_until = self.now + 15.0
 
     def end_all(self) -> None:
         """End the task's operations now."""

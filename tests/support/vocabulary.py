@@ -73,7 +73,7 @@ TO_AIRFLOW = {
     "one_triggerer_stands_still": "one of two triggerers is suspended for a minute",
     "scheduler_sigkill": "the scheduler gets SIGKILL and restarts",
     "api_server_restarts": "the tasks' API server restarts, and is unavailable for 20 s",
-    "connection_away": "no connection can be read for six seconds",
+    "connection_away": "no connection can be read for fifteen seconds",
     "airflow_slow": "Airflow's next answer takes half a minute",
     "database_away": "PostgreSQL stops for a minute",
     "broker_away": "Redis is killed, and restarts after a minute",
