@@ -141,16 +141,15 @@ class Trace:
         strikes = EVENTS[self.event]
         if holder.endswith("deferred"):
             strikes = tuple(_IN_TRIGGERER.get(strike, strike) for strike in strikes)
-        how: dict[str, Any] = {
-            "cleaner": "teardown" if self.holder == "torn_down" else "",
-            "retries": self.event in RETRIED or self.holder.startswith("soak"),
-        }
-        undisturbed = Plan(holder, self.minor_version, **how)
-        if not strikes:
-            yield undisturbed
-            return
-        for step in range(run_of(undisturbed).carry_out().steps):
-            yield Plan(holder, self.minor_version, tuple(enumerate(strikes, start=step)), **how)
+        retries = self.event in RETRIED or self.holder.startswith("soak")
+        for cleaner in ("teardown" if self.holder == "torn_down" else "", "collector"):
+            how: dict[str, Any] = {"cleaner": cleaner, "retries": retries}
+            undisturbed = Plan(holder, self.minor_version, **how)
+            if not strikes:
+                yield undisturbed
+                continue
+            for step in range(run_of(undisturbed).carry_out().steps):
+                yield Plan(holder, self.minor_version, tuple(enumerate(strikes, start=step)), **how)
 
 
 def run_of(plan: Plan) -> Run:
