@@ -24,9 +24,9 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_ee_provider.earth_engine.protocol.api_methods import encode
 from airflow_ee_provider.earth_engine.protocol.starting import Start
-from airflow_ee_provider.tracking.record import STARTED_KEY, item_of, run_started
+from airflow_ee_provider.tracking.record import RESUMED, STARTED_KEY, item_of, run_started
 from airflow_ee_provider.tracking.retry_memory import memory_to_write
-from airflow_ee_provider.tracking.store import read_own, recorded_with_keys, remember
+from airflow_ee_provider.tracking.store import read_own, recorded_items, remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -195,9 +195,7 @@ def record_all_started(context: Context, asked: Asked) -> None:
     """Store, for the next try, that the task has started all its operations, and its value; see `all_started`."""
     if memory_to_write(context) is None:
         return
-    where: dict[str, int] = {}
-    for number, (name, key) in enumerate(recorded_with_keys(context)):
-        where[key or name] = number
+    where = {one: number for number, one in enumerate(_resumed(context))}
     try:
         value = json.dumps(asked.value)
         is_plain = json.loads(value) == asked.value
@@ -216,10 +214,15 @@ def all_started(context: Context, text: str) -> Asked | None:
     operations, in_value, value, started = json.loads(next(_unpacked(text)))
     if started != run_started(context):
         return None
-    recorded = [key or name for name, key in recorded_with_keys(context)]
+    recorded = _resumed(context)
     return Asked(
         json.loads(value), [recorded[number] for number in in_value], [recorded[number] for number in operations]
     )
+
+
+def _resumed(context: Context) -> list[str]:
+    """Return the keys or names of the operations that the next try records again, in their order."""
+    return [item.key or item.name for item in recorded_items(context) if item.ownership in RESUMED]
 
 
 def _lines(asked: Asked) -> Iterator[bytes]:

@@ -69,6 +69,10 @@ class Ownership(str, Enum):
     CANCELLER = "canceller"
 
 
+#: The operations that a further try continues with, or cancels.
+RESUMED = (Ownership.OWNER, Ownership.HANDED_OFF)
+
+
 @dataclass(frozen=True)
 class Record:
     """A part of a task instance's record.

@@ -15,7 +15,7 @@ from airflow_ee_provider.earth_engine.model.errors import (
 )
 from airflow_ee_provider.earth_engine.model.operations import OperationState
 from airflow_ee_provider.tracking.kept_requests import Asked, all_started
-from airflow_ee_provider.tracking.record import STARTED_KEY, Ownership, Record, item_of, read_parts, run_started
+from airflow_ee_provider.tracking.record import RESUMED, STARTED_KEY, Record, item_of, read_parts, run_started
 from airflow_ee_provider.tracking.retry_memory import memory_before_an_upgrade, memory_to_read
 from airflow_ee_provider.tracking.store import (
     operations_of_task,
@@ -116,7 +116,7 @@ def left_by_the_last_try(context: Context) -> list[Record]:
     parts = read_parts(lambda key: _remembered(context, key))
     if not parts and (memory := memory_before_an_upgrade(context)) is not None:
         parts = read_parts(memory.get)
-    return [part for part in parts if part.ownership in (Ownership.OWNER, Ownership.HANDED_OFF)]
+    return [part for part in parts if part.ownership in RESUMED]
 
 
 def names_in(parts: Iterable[Record]) -> list[str]:

@@ -24,6 +24,7 @@ from airflow_ee_provider.earth_engine.model.errors import InvalidOperationNameEr
 from airflow_ee_provider.tracking.record import (
     OPERATIONS_KEY,
     PART,
+    RESUMED,
     TRY_KEY,
     Ownership,
     Record,
@@ -242,7 +243,7 @@ def _written_so_far(context: Context) -> _Written:
 
 def _write(context: Context, key: str, part: Record) -> None:
     item_of(context, "ti").xcom_push(key=key, value=part.as_json())
-    if HAS_TASK_STATE_STORE or part.ownership in (Ownership.OWNER, Ownership.HANDED_OFF):
+    if HAS_TASK_STATE_STORE or part.ownership in RESUMED:
         remember(context, key, part.as_json())  # Variables only have operations that a try can resume.
 
 

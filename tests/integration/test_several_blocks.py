@@ -13,6 +13,7 @@ from instances import Store, TaskInstance
 
 from airflow_ee_provider.base import process
 from airflow_ee_provider.client import earth_engine
+from airflow_ee_provider.earth_engine.ee_client.objects import place_of
 from airflow_ee_provider.exports.exporting import ExportingOperator
 from airflow_ee_provider.exports.requested import Made
 from airflow_ee_provider.records import record_operations
@@ -20,7 +21,9 @@ from airflow_ee_provider.records import record_operations
 if TYPE_CHECKING:
     from airflow_ee_provider.emulator import Emulator
     from airflow_ee_provider.emulator.service import Service
+    from airflow_ee_provider.exports.starter import Starter
 
+BODY = {"expression": {"result": "0"}, "fileExportOptions": {"cloudStorageDestination": {"bucket": "b"}}}
 WAITING: dict[str, Any] = {"wait_for_completion": True, "poll_interval": 0.2}
 
 
@@ -195,6 +198,27 @@ def test_what_a_task_only_watches_is_not_cancelled_by_its_next_try(service: Serv
     assert "RUNNING" not in [
         service.state(name) for name, one in service.operations.items() if one.description == "mine"
     ]
+
+
+def test_a_retry_skips_a_function_that_also_watches_anothers_operation(service: Service) -> None:
+    store, calls = Store(), []
+    watched = service.add("another task's", run_seconds=3600)
+
+    def make(starter: Starter) -> Made:
+        calls.append(context["ti"].try_number)
+        record_operations(context, watched, ownership="observer")
+        starts = [starter.prepare("image:export", {**BODY, "description": name}) for name in ("a", "b")]
+        return Made([place_of(0), place_of(1)], starts)
+
+    for number in (1, 2):
+        context = try_of(number, store)
+        operator = ExportingOperator(task_id="a", poll_interval=1, deferrable=False)
+        operator.pre_execute(context)
+        found = operator.start_and_wait(context, make)
+
+    assert calls == [1]
+    assert [one["description"] for one in found] == ["a", "b"]
+    assert states(service) == {"another task's": "RUNNING", "a": "SUCCEEDED", "b": "SUCCEEDED"}
 
 
 def test_a_task_that_resumes_in_another_process_owns_the_operations_of_its_blocks(service: Service) -> None:
