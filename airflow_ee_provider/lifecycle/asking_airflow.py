@@ -6,11 +6,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_ee_provider.base.airflow_versions import AIRFLOW_3
 from airflow_ee_provider.base.process import ask_airflow, is_asking_airflow
 from airflow_ee_provider.base.task_states import ACTIVE_STATES, is_run_active_now, own_state, own_try
 from airflow_ee_provider.lifecycle.decision import Decision, Event, Outcome, Situation, decide
 from airflow_ee_provider.tracking.record import TRY_KEY
-from airflow_ee_provider.tracking.store import is_later, operations_of_a_later_try
+from airflow_ee_provider.tracking.store import is_later, operations_of_a_later_try, recorded_by_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +72,13 @@ def answers(ti: Any, situation: Situation) -> Iterator[Situation]:
     is_run_active = state not in ("running", "deferred") or is_run_active_now(ti)
     # A try records its number before its operations: one request is enough as long as no other try has begun. An
     # earlier try whose worker was frozen can overwrite the later try's record, but not its number.
-    has_begun = state in ACTIVE_STATES and is_later(own_try(ti, TRY_KEY), ti)
+    has_begun = state in ACTIVE_STATES and _has_begun(ti)
     later_try = frozenset(operations_of_a_later_try(ti) if has_begun or state not in ACTIVE_STATES else ())
     is_later_try = has_begun or bool(later_try)
     yield replace(situation, state=state, is_run_active=is_run_active, later_try=later_try, is_later_try=is_later_try)
+
+
+def _has_begun(ti: Any) -> bool:
+    """Whether a later try has begun, by its number; or because Airflow 3 has deleted what this try has recorded."""
+    latest = own_try(ti, TRY_KEY)
+    return is_later(latest, ti) or (AIRFLOW_3 and latest is None and bool(recorded_by_process(ti)))

@@ -69,6 +69,32 @@ def test_a_task_that_was_marked_just_before_its_deferral_cancels(
     assert earth_engine_emulator.service.state(operation) == "CANCELLED"
 
 
+@of_airflow_3
+@not_of_3_0
+@pytest.mark.parametrize(("has_next_try_begun", "state"), [(True, "RUNNING"), (False, "CANCELLED")])
+def test_a_process_that_another_try_has_replaced_leaves_it_the_operations(
+    earth_engine_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, *, has_next_try_begun: bool, state: str
+) -> None:
+    """Airflow has lost the process, and deletes what it has recorded, as the next try begins; without retries, too."""
+    earth_engine_emulator.service.behave(pending_seconds=0, run_seconds=3600, cancel_seconds=0)
+    ti, task = TaskInstance(), EarthEngineExportOperator(task_id="a", kind="image", body=BODY, poll_interval=1)
+    answer_as_supervisor(monkeypatch, ti, "running")
+
+    context: Any = {"ti": ti, "dag_run": None}
+    task.pre_execute(context)
+    task.begin(context)
+    starter = task.new_starter(context)
+    starter.start(starter.prepare("image:export", BODY))
+    starter.flush()
+    if has_next_try_begun:
+        ti.xcoms.clear()
+
+    task.on_kill()
+
+    [operation] = earth_engine_emulator.service.operations
+    assert earth_engine_emulator.service.state(operation) == state
+
+
 @dataclass
 class Counting(TaskInstance):
     """A task instance that counts the reads of each XCom."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Supervisor:
-    """A supervisor that knows one task instance, and only the XComs in ``xcoms``.
+    """A supervisor that knows one task instance, its XComs, and those in ``xcoms``.
 
     :param state: the task instance's state; None if it was cleared.
     :param errors: the number of first requests that fail.
@@ -44,7 +44,7 @@ class Supervisor:
             return TaskStatesResult(task_states={self._ti.run_id: {self._ti.task_id: self.state}})
         if isinstance(msg, GetDagRunState):
             return DagRunStateResult(state="running")
-        value, after = self.xcoms.get(what, (None, 0))
+        value, after = self.xcoms.get(what, (getattr(self._ti, "xcoms", {}).get(what), 0))
         return XComResult(key=msg.key, value=value if self.asked[what] > after else None)
 
 
