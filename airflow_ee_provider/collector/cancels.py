@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.parameters import CONNECTION_FIELDS
-from airflow_ee_provider.earth_engine.model.errors import (
-    EarthEngineError,
-    OperationNotFoundError,
-)
+from airflow_ee_provider.earth_engine.model.errors import EarthEngineError, OperationNotFoundError
 from airflow_ee_provider.earth_engine.model.log_text import abbreviated
 from airflow_ee_provider.earth_engine.model.metrics import measure_cancels
 from airflow_ee_provider.earth_engine.model.operation_names import OperationName
@@ -39,8 +37,8 @@ ASKED_AGAIN_AFTER = (15.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 #: no list of Earth Engine contains.
 MOST_GETS = 500
 
-#: How long an operation may run, in seconds: ten days, after it has waited.
-LONGEST_RUN = 11 * 86_400.0
+#: After how long an operation has surely ended: it can run for ten days, and wait before that.
+LONGEST_RUN = timedelta(days=11)
 
 #: The account for records that name none.
 _DEFAULT = dict.fromkeys(CONNECTION_FIELDS) | {"earth_engine_conn_id": EarthEngineHook.default_conn_name}
@@ -161,7 +159,7 @@ class Cancels:
             states = {str(name): state for name, state in read.items()}
             found.update(name for name in names if _may_run(states.get(name)))
         self._first_read = {name: self._first_read.get(name, self.now()) for name in found}
-        return {name for name, since in self._first_read.items() if self.now() - since < LONGEST_RUN}
+        return {name for name, since in self._first_read.items() if self.now() - since < LONGEST_RUN.total_seconds()}
 
     def _is_due(self, name: str) -> bool:
         return name not in self._unfinished or self.now() >= self._unfinished[name].until

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_ee_provider.collector.cancels import Unneeded
+from airflow_ee_provider.collector.cancels import LONGEST_RUN, Unneeded
 from airflow_ee_provider.collector.decision import Verdict
 from airflow_ee_provider.collector.memory import Known, Memory
 from airflow_ee_provider.tracking.holders import id_of
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 #: Seconds for which the collector still reads a run after its end, since a task can record a late start after it.
 LINGER = 600.0
-
-#: How far back the first check reads: an operation can run for ten days, and wait before that.
-FIRST_LOOK = timedelta(days=11)
 
 #: How many runs the first check reads at a time, and the seconds between two reads.
 PORTION, PAUSE = 500, 0.1
@@ -89,9 +86,9 @@ class Collector:
         self._active = active | seen.active
 
     def _look_back(self) -> None:
-        """Read the runs of the last `FIRST_LOOK`, newest first, `PORTION` at a time."""
+        """Read the runs of the last `LONGEST_RUN`, newest first, `PORTION` at a time."""
         newest = self.database.newest_run()
-        since, below = datetime.now(timezone.utc) - FIRST_LOOK, newest + 1
+        since, below = datetime.now(timezone.utc) - LONGEST_RUN, newest + 1
         self._swept = self.now()
         while runs := self.database.changed_runs(since, below, PORTION):
             with self.database.connected():

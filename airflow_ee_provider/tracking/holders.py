@@ -223,7 +223,7 @@ def _with(found: _Found, holder: Holder) -> _Found:
 
 def _in_order(found: _Found) -> tuple[Holder, ...]:
     if isinstance(found, dict):
-        return tuple(sorted(found, key=_wanting_first))
+        return tuple(sorted(found, key=_needing_first))
     return () if found is None else (found,)
 
 
@@ -232,7 +232,7 @@ def id_of(name: str) -> str:
     return name.partition("/operations/")[2]
 
 
-def _wanting_first(holder: Holder) -> tuple[Any, ...]:
+def _needing_first(holder: Holder) -> tuple[Any, ...]:
     rank = [ownership.value for ownership in Ownership].index(holder.ownership)
     return not holder.needs, rank, holder.dag_id, holder.run_id, holder.task_id, holder.map_index
 

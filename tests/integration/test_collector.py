@@ -63,7 +63,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def collector(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Collector:
-    monkeypatch.setattr(collecting, "FIRST_LOOK", timedelta(minutes=10))
+    monkeypatch.setattr(collecting, "LONGEST_RUN", timedelta(minutes=10))
     made = make_collector(database_of_its_own(), GRACE)
     made.now, made.sleep, made.cancels.now = clock, clock.sleep, clock
     return made
