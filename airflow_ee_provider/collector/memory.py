@@ -137,13 +137,12 @@ class Memory:
         self._earlier = [one for one in self._earlier if one is not known]
 
     def needed(self) -> set[str]:
-        """Return the ids of operations that a task needs, may need, or has deliberately kept running."""
+        """Return the ids of operations that a task needs or may need."""
         return {
             id_of(name)
             for known in self
             for part, decision in known.decide()
             if decision.verdict in (Verdict.NEEDED, Verdict.UNCLEAR)
-            or (decision.verdict is Verdict.LEFT and part.ownership == Ownership.HANDED_OFF)
             for name in part.operation_names
         }
 

@@ -338,6 +338,21 @@ def test_an_operation_of_two_tasks_is_cancelled_once_neither_needs_it(
     assert earth_engine_emulator.service.state(needed_by_another) == "CANCELLED"
 
 
+def test_a_mark_of_the_sensor_cancels_an_export_for_which_its_start_task_did_not_wait(
+    owned: str, collector: Collector, clock: Clock, earth_engine_emulator: Emulator, run_dag: Callable[..., Ran]
+) -> None:
+    run_dag("held_handed_off", owned)
+    set_states("held_handed_off", "success", "running")
+    set_states("owned", "deferred", "running")
+    look_twice(collector, clock)
+    assert requests(earth_engine_emulator) == 0
+    set_states("held_handed_off", "success", "success")
+    set_states("owned", "success", "success")
+    look_twice(collector, clock)
+
+    assert earth_engine_emulator.service.state(owned) == "CANCELLED"
+
+
 @pytest.mark.usefixtures("needed_by_another")
 def test_the_grace_period_begins_when_the_last_task_stops_needing_the_operation(
     collector: Collector, clock: Clock, earth_engine_emulator: Emulator

@@ -36,6 +36,7 @@ def judge(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, patience: 
         _judge_cancelled(cell, emulator, patience)
     if harmed := cell.harmed(emulator):
         cell.kept, cell.observed = False, f"{len(harmed)} neighbours cancelled"
+    cell.judged = time.time()
 
 
 def _judge_cancelled(cell: Cell, emulator: Emulator, patience: float) -> None:

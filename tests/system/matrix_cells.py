@@ -60,6 +60,8 @@ class Cell:
     stood_still: float = 0.0
     observed: str = ""
     kept: bool = False
+    #: When it was judged; what happens to its task later has other causes.
+    judged: float = 0.0
     #: The file for which another task of the run waits before it fails, if the event is ``fail_fast_between_tries``.
     signal: str = ""
 

@@ -36,15 +36,18 @@ FOLLOWED = 60.0
 
 
 def trace_of_cell(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, version: str) -> dict[str, Any]:
-    """Return the trace of a cell's task, in seconds since its first observed event."""
+    """Return the trace of a cell's task until it is judged, in seconds since its first observed event."""
     names = cell.started(emulator) if cell.starts_it_itself else cell.operations
     operations = [emulator.service.operations[name] for name in names]
     seen = [(cell.stood_still or cell.happened, STRUCK), *_of_operations(operations, are_started=cell.starts_it_itself)]
     promise = EVENTS[cell.event].promise(cell.holder)
-    seen = _since_the_begin([*seen, *_in_logs(cell.dag_id, cell.run_id, airflow)])
+    seen += _in_logs(cell.dag_id, cell.run_id, airflow)
+    in_time = [one for one in seen if one[0] <= cell.judged]
+    is_whole = len(in_time) == len(seen)
+    seen = _since_the_begin(in_time)
     with suppress(RuntimeError):  # The run is deleted.
         state = airflow.task(cell.dag_id, cell.run_id, "hold")["state"]
-        if state in ENDS and promise != RESUMED:  # In a resumed cell, `judge` ends the operation.
+        if state in ENDS and promise != RESUMED and is_whole:  # In a resumed cell, `judge` ends the operation.
             seen.append((1e6, f"ended: {state}"))
     return {"version": version, "holder": cell.holder, "event": cell.event, "seen": seen}
 
