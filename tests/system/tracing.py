@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from events import EVENTS, RESUMED
 
+from dev.airflow_api import seconds_since_epoch
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -42,13 +44,13 @@ def trace_of_cell(cell: Cell, airflow: StandaloneAirflow, emulator: Emulator, ve
     seen = [(cell.stood_still or cell.happened, STRUCK), *_of_operations(operations, are_started=cell.starts_it_itself)]
     promise = EVENTS[cell.event].promise(cell.holder)
     seen += _in_logs(cell.dag_id, cell.run_id, airflow)
-    in_time = [one for one in seen if one[0] <= cell.judged]
-    is_whole = len(in_time) == len(seen)
-    seen = _since_the_begin(in_time)
+    seen = _since_the_begin([one for one in seen if one[0] <= cell.judged])
     with suppress(RuntimeError):  # The run is deleted.
-        state = airflow.task(cell.dag_id, cell.run_id, "hold")["state"]
-        if state in ENDS and promise != RESUMED and is_whole:  # In a resumed cell, `judge` ends the operation.
-            seen.append((1e6, f"ended: {state}"))
+        task = airflow.task(cell.dag_id, cell.run_id, "hold")
+        has_ended = task["state"] in ENDS and task["end_date"]
+        is_in_time = has_ended and seconds_since_epoch(task["end_date"]) <= cell.judged
+        if is_in_time and promise != RESUMED:  # In a resumed cell, `judge` ends the operation.
+            seen.append((1e6, f"ended: {task['state']}"))
     return {"version": version, "holder": cell.holder, "event": cell.event, "seen": seen}
 
 
