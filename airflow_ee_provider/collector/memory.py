@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ee_provider.base.task_states import ACTIVE_STATES
 from airflow_ee_provider.collector.decision import GONE, WAITS_WITHOUT_A_PROCESS, Decision, Facts, Verdict, decide
-from airflow_ee_provider.tracking.holders import id_of
+from airflow_ee_provider.tracking.holders import ACTIVE_RUN_STATES, id_of
 from airflow_ee_provider.tracking.record import Ownership, Record
 
 if TYPE_CHECKING:
@@ -137,12 +137,13 @@ class Memory:
         self._earlier = [one for one in self._earlier if one is not known]
 
     def needed(self) -> set[str]:
-        """Return the ids of operations that a task needs or may need."""
+        """Return the ids of operations that a task needs, may need, or has left to later tasks of its active run."""
         return {
             id_of(name)
             for known in self
             for part, decision in known.decide()
             if decision.verdict in (Verdict.NEEDED, Verdict.UNCLEAR)
+            or (part.ownership == Ownership.HANDED_OFF and known.instance.run_state in ACTIVE_RUN_STATES)
             for name in part.operation_names
         }
 
