@@ -137,7 +137,7 @@ class Memory:
         self._earlier = [one for one in self._earlier if one is not known]
 
     def needed(self) -> set[str]:
-        """Return the ids of operations that a task needs, may need, or has left to later tasks of its active run."""
+        """Return the ids of operations that a task needs or may need, or that its active run may still need."""
         return {
             id_of(name)
             for known in self
