@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from database_model import TASK
+from database_model import STARTER, TASK, TERMINAL
 
 from airflow_ee_provider.collector.cancels import Cancels
 from airflow_ee_provider.collector.collector import Collector
@@ -41,8 +41,15 @@ class CollectorDatabase:
         return self.airflow.row.state != "removed"
 
     @property
+    def _run_state(self) -> str:
+        """The run's state: the run ends with its task."""
+        state = self.airflow.row.state
+        ends = self.airflow.run_state == "running" and state in TERMINAL
+        return ("failed" if state == "failed" else "success") if ends else self.airflow.run_state
+
+    @property
     def _is_active(self) -> bool:
-        return self.airflow.run_state in ("queued", "running")
+        return self._run_state in ("queued", "running")
 
     def active_runs(self, _newer_than: int) -> dict[int, bool]:
         return {RUN: self._is_active} if self._is_there else {}
@@ -86,10 +93,12 @@ class CollectorDatabase:
         recorded: Any = self._values(key, stored=stored).get(OPERATIONS_KEY)
         # The other task instances stand for tasks of another, active run.
         known = Instance(key, "dag", "run", "running", airflow.run_began, "running", 1, 0)
+        if (key.task_id, key.map_index) == STARTER:
+            known = replace(known, state="success", run_state=self._run_state)
         if is_task:
             state = None if row.state == "none" else row.state
             tries = {"try_number": row.try_number, "max_tries": row.max_tries}
-            known = replace(known, state=state, run_state=airflow.run_state, **tries)
+            known = replace(known, state=state, run_state=self._run_state, **tries)
         return replace(
             known,
             recorded_at=None if recorded is None else repr(recorded),  # Any value that differs between records.

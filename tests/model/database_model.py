@@ -61,9 +61,9 @@ STANDS_STILL, WAKES = 55.0, (0.005, 1.0)
 
 TERMINAL = ("success", "failed", "skipped", "removed")
 
-#: Task instances, as task id and map index: the one that holds operations, another one of the same mapped task, and one
-#: of another task of the run.
-TASK, SIBLING, BYSTANDER = ("task", 0), ("task", 1), ("bystander", -1)
+#: Task instances, as task id and map index: the one that holds operations, another one of the same mapped task, one of
+#: another task of the run, and the one that has started what a sensor waits for (`wait_for_completion=False`).
+TASK, SIBLING, BYSTANDER, STARTER = ("task", 0), ("task", 1), ("bystander", -1), ("start", -1)
 
 
 @dataclass

@@ -132,6 +132,14 @@ def shortest(history: History) -> History:
     return history
 
 
+def replay(plan: Plan) -> History:
+    """Carry out a plan, and print its timeline and its violations."""
+    history = Run(plan).carry_out()
+    print("\n".join(history.timeline))
+    print("\n".join(history.violations) or "all as promised")
+    return history
+
+
 @st.composite
 def plans(draw: st.DrawFn, most: int = 4) -> Plan:
     """Draw a plan with strikes at some steps, at most one of them of `UNWANTED`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import official
 from airflow_model import Airflow
 from cleaners import CLEANERS, CleaningUp
-from database_model import BYSTANDER, SIBLING, TERMINAL, VERSIONS
+from database_model import BYSTANDER, SIBLING, STARTER, TERMINAL, VERSIONS
 from holders import EXPORTS, HOLDERS
 from seams import in_model
 from strikes import FAULTS, LEAVES_NOBODY, STRIKES, TIMEOUTS, TRIED_AGAIN, UNWANTED
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 #: Seconds after which an unfinished history counts as stuck, and for which a finished one is still watched.
 LONGEST, AFTERWARDS = 400.0, 70.0
+
+#: States in which a task waits without a process.
+WAITS = ("deferred", "up_for_reschedule")
 
 #: Seconds within which the cancel of an unneeded operation must be requested, once Earth Engine responds: by the task
 #: or its trigger, or by the collector.
@@ -75,6 +78,9 @@ class Run:
         for instance, name in zip((SIBLING, BYSTANDER), self.bystanders, strict=True):
             if instance not in CLEANERS[plan.cleaner].also_cleans:
                 self.airflow.xcoms[instance][OPERATIONS_KEY] = Record((name,), None, *instance).as_json()
+        if plan.holder.startswith("sensor") and plan.cleaner == "collector":
+            started = Record(tuple(self.mine), None, *STARTER, ownership="handed_off")
+            self.airflow.xcoms[STARTER] = {OPERATIONS_KEY: started.as_json()}
         self.cleaner = CleaningUp(self.airflow, plan.cleaner, self.history.struck)
         self.struck_at = math.inf
         #: Whether a user ended the task after its deferral and before its trigger started.
@@ -91,18 +97,23 @@ class Run:
             if (what in UNWANTED or not self.plan.retries) and self.struck_at == math.inf:
                 row = self.airflow.row
                 self.was_between = row.state == "deferred" and self.airflow.triggerer.begun != row.trigger_number
+                is_continued = self._is_continued(what)
                 STRIKES[what](self.airflow)
                 if self.airflow.unwanted_since < math.inf:
                     self.struck_at, self.struck_names = self.world.now, self._held()
-                    # A cleared sensor that sleeps continues in its next try. From now on, no other operation ends by
-                    # itself: only a cancel ends it.
-                    if not (self.plan.holder == "sensor, reschedule" and what.startswith("task_cleared")):
-                        for name in self._held():
-                            self._never_ends(name)
+                    # From now on, no operation ends by itself: only a cancel ends it.
+                    for name in () if is_continued else self._held():
+                        self._never_ends(name)
                 return
             STRIKES[what](self.airflow)
 
         return happen
+
+    def _is_continued(self, what: str) -> bool:
+        """Whether a sensor that is struck now waits for the same operations again: it sleeps, or has no trigger yet."""
+        is_asleep = self.plan.holder == "sensor, reschedule"
+        is_asleep |= self.was_between and self.plan.holder.startswith("sensor")
+        return is_asleep and what.startswith("task_cleared")
 
     def _held(self) -> list[str]:
         return [name for name in self.world.service.operations if name not in self.bystanders]
@@ -171,7 +182,7 @@ class Run:
                 return
         # After a lost worker or a timeout, the next try continues with the operations.
         is_tried_again = bool((LEAVES_NOBODY | TRIED_AGAIN) & set(self.history.struck)) and len(self.plan.strikes) > 1
-        is_waited_for = airflow.row.state == "deferred" and not set(UNWANTED) & set(self.history.struck)
+        is_waited_for = airflow.row.state in WAITS and not set(UNWANTED) & set(self.history.struck)
         kinds = set(self.history.struck)
         # (If the provider's code catches the injected error, the error does not leave the task.)
         is_caught = "retry_policy" in kinds and not airflow.row.is_failed_by_policy
@@ -287,11 +298,3 @@ class Run:
         # Before 3.3, some hundredths of a second lie between the last request and the deferral.
         was_refused = self.struck_at >= self.airflow.refused_after > -math.inf
         return was_refused and not self.airflow.version.stops_after_refusal
-
-
-def replay(plan: Plan) -> History:
-    """Carry out a plan, and print its timeline and its violations."""
-    history = Run(plan).carry_out()
-    print("\n".join(history.timeline))
-    print("\n".join(history.violations) or "all as promised")
-    return history

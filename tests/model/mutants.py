@@ -15,6 +15,7 @@ from unittest import mock
 from exploring import singles
 from history import History, Plan, Run
 
+from airflow_ee_provider.collector import memory
 from airflow_ee_provider.earth_engine.model.errors import InvalidRequestError
 from airflow_ee_provider.earth_engine.protocol import cancelling, starting, waiting
 from airflow_ee_provider.earth_engine.protocol.waiting import Progress
@@ -446,6 +447,13 @@ MUTANTS = [
         ("sensor, reschedule",),
         strikes=USERS,
         cleaner="DAG's notifier",
+    ),
+    Mutant(
+        "the collector takes what a finished run has handed off for needed",
+        ((memory, "ACTIVE_RUN_STATES", {"queued", "running", "success"}),),
+        ("sensor, reschedule",),
+        strikes=("task_marked_success",),
+        cleaner="collector",
     ),
     Mutant(
         "the janitor takes what is wanted for an orphan",
