@@ -184,7 +184,7 @@ class Database:
         return {key: or_error(_checked, found.get(key, []), key) for key in stored}
 
     def was_ended_by_a_user(self, one: Instance) -> bool:
-        """Whether a failed task instance was marked by a user, or had no process, by the last event in the audit log.
+        """Whether a user marked a failed task instance or its run, or it had no process, by the audit log's last event.
 
         Airflow logs each state that a user sets and, from 3.2 on, each state that a task's process reports.
         """
@@ -192,8 +192,9 @@ class Database:
             return False
         key = one.key
         instance = {"dag_id": one.dag_id, "run_id": one.run_id, "task_id": key.task_id, "map_index": key.map_index}
-        rows = self._ask(self._tables.of_events(instance, one.recorded_at, {"running", *WAITS_WITHOUT_A_PROCESS}))
-        return bool(rows) and rows[0].event != "running"
+        statements = self._tables.of_events(instance, one.recorded_at, {"running", *WAITS_WITHOUT_A_PROCESS})
+        rows = [row for statement in statements for row in self._ask(statement)]
+        return bool(rows) and max(rows, key=lambda row: row.id).event != "running"
 
     def newest_run(self) -> int:
         """Return the number of the newest run; 0 if there is none."""

@@ -17,8 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-#: The event in Airflow's audit log when a user sets a task instance's state.
-MARKED = "patch_task_instance"
+#: What Airflow's audit log has when a user sets the state of a task instance, or marks a run failed: the event, and a
+#: part of the request that it keeps. The prefixes are of Airflow 2's REST API; `failed` and `dagrun_failed`, of its UI.
+MARKS = {
+    "patch_task_instance": '"new_state"',
+    "api.patch_task_instance": '"new_state"',
+    "ui.patch_task_instance": '"new_state"',
+    "failed": '"confirmed"',
+}
+RUN_MARKS = {
+    "patch_dag_run": '"state": "failed"',
+    "api.update_dag_run_state": '"state": "failed"',
+    "ui.update_dag_run_state": '"state": "failed"',
+    "dagrun_failed": '"confirmed": "true"',
+}
 
 
 class Tables:
@@ -85,20 +97,27 @@ class Tables:
         firsts = {name: func.coalesce(*of) if len(of) > 1 else of[0] for name, of in columns.items()}
         return joined, SimpleNamespace(**firsts)
 
-    def of_events(self, instance: dict[str, Any], since: datetime, states: Iterable[str]) -> Any:
-        """Return the statement for a task instance's last event in the audit log: one of some states, or a user's mark.
+    def of_events(self, instance: dict[str, Any], since: datetime, states: Iterable[str]) -> list[Any]:
+        """Return the statements for the last events in the audit log: of a task instance, and of its run.
+
+        They are one of some states, or a user's mark.
 
         :param instance: ``dag_id``, ``run_id``, ``task_id`` and ``map_index``.
         :param states: The states. A task's process logs its states from Airflow 3.2 on.
         """
         from sqlalchemy import and_, or_, select
 
+        def is_one_of(marks: dict[str, str]) -> Any:
+            return or_(*(and_(log.event == event, log.extra.contains(text)) for event, text in marks.items()))
+
         log, map_index = self.log.c, instance["map_index"]
-        is_its_own = [getattr(log, name) == instance[name] for name in ("dag_id", "run_id", "task_id")]
         is_state = and_(log.event.in_(sorted(states)), log.map_index == map_index)
-        is_mark = and_(log.event == MARKED, log.extra.contains("new_state"))  # The event does not have the map index.
-        is_event = or_(is_state, is_mark) if map_index < 0 else is_state
-        return select(log.event).where(*is_its_own, log.dttm >= since, is_event).order_by(log.id.desc()).limit(1)
+        is_event = or_(is_state, is_one_of(MARKS)) if map_index < 0 else is_state  # A mark has no map index.
+        of_task = and_(log.task_id == instance["task_id"], is_event)
+        of_run = and_(log.task_id.is_(None), is_one_of(RUN_MARKS))
+        is_its_run = [log.dag_id == instance["dag_id"], log.run_id == instance["run_id"], log.dttm >= since]
+        events = select(log.id, log.event).where(*is_its_run).order_by(log.id.desc()).limit(1)
+        return [events.where(which) for which in (of_task, of_run)]
 
     def _columns(self, timestamp: Any, settled: Any, *, stored: bool = False) -> list[Any]:
         from sqlalchemy import literal

@@ -188,7 +188,7 @@ class ExportingOperator(ExportParameters):
 
     def _finish(self, context: Context, operations: list[OperationDict], asked: Asked) -> Any:
         """Return the function's value with its operations, unless more than ``max_failures`` have failed."""
-        results, started = Results(operations), started_by_task(context, again=True)
+        results, started = Results(operations), started_by_task(context, at_end=True)
         self.ending.end_if_cancelled()
         measure_ended(operations, self.ending.dag_id)
         self._check_results(results)

@@ -121,11 +121,14 @@ def recorded_with_keys(context: Context, *, again: bool = False) -> list[tuple[s
     return [(item.name, item.key) for item in recorded_items(context, again=again)]
 
 
-def recorded_items(context: Context, *, again: bool = False) -> list[RecordedItem]:
-    """Return the same as `recorded_with_keys`, with all that is recorded about each operation."""
+def recorded_items(context: Context, *, again: bool = False, at_end: bool = False) -> list[RecordedItem]:
+    """Return the same as `recorded_with_keys`, with all that is recorded about each operation.
+
+    :param at_end: Do not raise if another try continues with the same operations: its result will be the same.
+    """
     known = _written  # Another thread may change it.
     is_known = not again and known is not None and known.ti is item_of(context, "ti")
-    return items_of((known if known is not None and is_known else _written_so_far(context)).parts)
+    return items_of((known if known is not None and is_known else _written_so_far(context, at_end=at_end)).parts)
 
 
 def recorded_by_process(ti: Any) -> list[str]:
@@ -134,16 +137,14 @@ def recorded_by_process(ti: Any) -> list[str]:
     It does not include failed operations that were started again.
     """
     known = _written
-    return (
-        []
-        if known is None or known.ti is not ti
-        else _latest([(item.name, item.key) for item in items_of(known.parts)])
-    )
+    if known is None or known.ti is not ti:
+        return []
+    return _latest([(item.name, item.key) for item in items_of(known.parts)])
 
 
-def started_by_task(context: Context, *, again: bool = False) -> dict[str, str]:
+def started_by_task(context: Context, *, at_end: bool = False) -> dict[str, str]:
     """Return the latest operation of each `Start.key` that this try has started or continues with."""
-    return {key: name for name, key in recorded_with_keys(context, again=again) if key}
+    return {item.key: item.name for item in recorded_items(context, again=at_end, at_end=at_end) if item.key}
 
 
 def needed_by_task(context: Context) -> list[str]:
@@ -214,7 +215,7 @@ def _add(context: Context, parts: list[Record], new: Mapping[str, str], empty: R
     _write(context, OPERATIONS_KEY, parts[-1])
 
 
-def _written_so_far(context: Context) -> _Written:
+def _written_so_far(context: Context, *, at_end: bool = False) -> _Written:
     """Return what this try has recorded. If this process knows the record, it reads only the last part to check it.
 
     :raises AirflowException: If another try has begun. Its record must not be changed.
@@ -236,6 +237,8 @@ def _written_so_far(context: Context) -> _Written:
     # Airflow deletes a try's records when the next try begins.
     is_gone = known is not None and not known.names <= names
     if is_gone or (last and is_of_later_try(last, ti)):
+        if at_end and known and known.names == names:
+            return known
         raise AirflowException("Another try of this task has begun; this one ends.")
     _written = _Written(ti, parts, names)
     return _written

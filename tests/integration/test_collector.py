@@ -138,8 +138,11 @@ def log_states(dag_id: str, *states: str) -> None:
         session.query(Log).filter(Log.dag_id == dag_id).delete()
         ti = session.query(TaskInstance).filter(TaskInstance.dag_id == dag_id).one()
         for state in states:
-            is_mark = state == "patch_task_instance"
-            session.add(Log(state, ti, extra='{"new_state": "failed"}' if is_mark else None))
+            event, _, fields = state.partition(" ")
+            row = Log(event, ti, extra=fields or None)
+            if "dag" in event:
+                row.task_id = row.map_index = None
+            session.add(row)
             session.flush()
 
 
@@ -189,7 +192,16 @@ def test_an_operation_that_no_task_needs_is_cancelled_after_the_grace_period(
         (("running", "up_for_retry"), "CANCELLED"),
         (("running",), "RUNNING"),
         (("deferred", "running"), "RUNNING"),
-        (("patch_task_instance",), "CANCELLED"),
+        (("running", 'patch_task_instance {"new_state": "failed"}'), "CANCELLED"),
+        (("running", 'api.patch_task_instance {"new_state": "failed", "dry_run": false}'), "CANCELLED"),
+        (("running", 'failed {"confirmed": "true", "past": "false"}'), "CANCELLED"),
+        (("running", "failed"), "RUNNING"),
+        (("running", 'patch_dag_run {"state": "failed", "method": "PATCH"}'), "CANCELLED"),
+        (("running", 'api.update_dag_run_state {"state": "failed"}'), "CANCELLED"),
+        (("running", 'dagrun_failed {"confirmed": "true"}'), "CANCELLED"),
+        (("running", 'dagrun_failed {"confirmed": "false"}'), "RUNNING"),
+        (("running", 'patch_dag_run {"note": "failed", "method": "PATCH"}'), "RUNNING"),
+        (('patch_dag_run {"state": "failed", "method": "PATCH"}', "running"), "RUNNING"),
         ((), "RUNNING"),
     ],
 )

@@ -22,7 +22,13 @@ from airflow_ee_provider.notifications.earth_engine import EarthEngineCancelOper
 from airflow_ee_provider.tracking import run as run_records
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, PART, Record, part_key
 from airflow_ee_provider.tracking.resuming import left_by_the_last_try, names_in, resume_operations
-from airflow_ee_provider.tracking.store import operations_of_task, record_operations, records_of_task
+from airflow_ee_provider.tracking.store import (
+    operations_of_task,
+    record_operations,
+    record_started,
+    records_of_task,
+    started_by_task,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -498,6 +504,19 @@ def test_a_try_on_a_stalled_worker_does_not_change_the_records_of_the_next_try(
         record_operations({"ti": ti}, "projects/p/operations/B")
 
     assert ti.xcoms == records_of_next_try
+
+
+def test_a_try_ends_as_the_next_one_will_if_both_have_the_same_operations() -> None:
+    """On Airflow 2, a scheduler that was killed leaves the task's process alive, and its successor starts another."""
+    ti = TaskInstance(run_id="both end")
+    record_started({"ti": ti}, {"projects/p/operations/A": "a key"}, None)
+    of_next_try = ti.xcoms[OPERATIONS_KEY] = {**ti.xcoms[OPERATIONS_KEY], "try_number": 2}
+
+    assert started_by_task({"ti": ti}, at_end=True) == {"a key": "projects/p/operations/A"}
+
+    of_next_try["operation_names"], of_next_try["start_keys"] = ["projects/p/operations/B"], ["another key"]
+    with pytest.raises(AirflowException, match="Another try of this task has begun"):
+        started_by_task({"ti": ti}, at_end=True)
 
 
 def test_the_record_of_an_earlier_try_on_a_stalled_worker_is_overwritten() -> None:
