@@ -57,6 +57,7 @@ class Starter(StartMaker):
         self._recorder, self._dag_id = Recorder(context["ti"], record), context["ti"].dag_id
         self._queue_timeout = queue_timeout
         self._in_flight: dict[str, Start] = {}
+        self._interrupted: set[str] = set()
         self._refused: dict[tuple[str, ...], tuple[Start, EarthEngineError]] = {}
         #: The function's registered starts, by `Start.key`. They are sent after it has returned, or when it needs them.
         self.registered: dict[str, Start] = {}
@@ -93,12 +94,16 @@ class Starter(StartMaker):
             self.started[name] = start
             return Operation.unread(OperationName.parse(name))
         self._in_flight[start.key] = start
+        self._interrupted.discard(start.key)
         try:
             operation = self._send(start, transport)
         except EarthEngineError as error:
             self._note_refused(start, error)
             self._in_flight.pop(start.key, None)
-            raise  # A start that a timeout or a signal interrupts stays in flight, so that a kill can cancel it.
+            raise
+        except BaseException:  # A timeout or a signal. The start stays in flight, so that a kill can cancel it.
+            self._interrupted.add(start.key)
+            raise
         name = str(operation.name)
         is_new = name not in self.started
         self._note(start, name)
@@ -229,6 +234,11 @@ class Starter(StartMaker):
     def in_flight(self) -> list[Start]:
         """The starts that Earth Engine may have carried out, but has not answered yet."""
         return list(self._in_flight.values())
+
+    @property
+    def awaited(self) -> list[Start]:
+        """The starts in flight whose thread still waits for the answer."""
+        return [start for start in self.in_flight if start.key not in self._interrupted]
 
     def flush(self, adopted: Sequence[str] = ()) -> None:
         """Record all started operations that are not recorded yet. Called in the main thread.

@@ -77,6 +77,15 @@ def test_the_collector_cancels_what_tries_without_a_connection_have_left(version
     fail_with([shortest(history) for history in found.failing[:1]])
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_task_does_not_wait_for_the_answer_to_a_start_that_an_error_has_interrupted(version: str) -> None:
+    """A function may interrupt itself, for example with an alarm."""
+    found = explore(Plan("decorator, deferred", version, ((step, "exception"),), retries=False) for step in range(18))
+
+    assert found.histories == 18
+    fail_with(found.failing[:1])
+
+
 @pytest.mark.skipif("3.3" not in VERSIONS, reason="before it, nothing remembers what the last try has left")
 def test_a_kill_while_the_task_reads_what_the_last_try_left() -> None:
     away_for_long = ((11, "earth_engine_away"), (21, "earth_engine_away"))

@@ -54,8 +54,8 @@ class OperationStarter(Registry, Protocol):
     """Starts operations for the function."""
 
     @property
-    def in_flight(self) -> Sequence[Start]:
-        """The starts that Earth Engine has not answered yet."""
+    def awaited(self) -> Sequence[Start]:
+        """The starts that Earth Engine has not answered yet, and whose thread waits for the answer."""
 
     def prepare(self, method: str, body: Mapping[str, Any], project: str) -> Start:
         """Return the start for a request."""
@@ -260,7 +260,7 @@ def _is_idle(thread: threading.Thread) -> bool:
 
 def _wait_for_answers(starter: OperationStarter) -> None:
     deadline = time.monotonic() + ANSWERS_TIMEOUT
-    while starter.in_flight and time.monotonic() < deadline:
+    while starter.awaited and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
