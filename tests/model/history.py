@@ -101,7 +101,7 @@ class Run:
                 STRIKES[what](self.airflow)
                 if self.airflow.unwanted_since < math.inf:
                     self.struck_at, self.struck_names = self.world.now, self._held()
-                    # From now on, no operation ends by itself: only a cancel ends it.
+                    # Earth Engine completes none of the task's operations after this; a cancel request still ends them.
                     for name in () if is_continued else self._held():
                         self._never_ends(name)
                 return
