@@ -13,82 +13,39 @@
 #   wait --timeout 1 RUNNING FAILED: 0
 # What follows for this provider: docs/results/versions.md names it: the decorator and the sensor fail. Fails if the client changes that.
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+export PYTHONPATH=$here  # answering.py
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check "earthengine-api==1.7.50"
 cat > "$work/waiting.py" <<'PYTHON'
-import json
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from answering import TOKEN, configuration, method, serve
+
+
+def answer(verb, path, _):
+    if verb == "POST":
+        return TOKEN
+    if "/operations/" not in path:
+        return 200, {"algorithms": []}
+    state = path.partition("?")[0].rpartition("/")[2]
+    operation = {"name": f"projects/p/operations/{state}", "metadata": {"state": state}, "done": state != "RUNNING"}
+    if state == "FAILED":
+        operation["error"] = {"code": 3, "message": "Image.load: no such image."}
+    return 200, operation
+
 
 folder = Path(sys.argv[1])
-STRING = {"type": "string", "location": "path", "required": True}
-
-
-def method(name, parameter, path):
-    """Describe a method as the API's discovery document does."""
-    answer = {"response": {"$ref": "Any"}, "httpMethod": "GET"}
-    return {"id": name, "path": path, "parameters": {parameter: STRING}, "parameterOrder": [parameter], **answer}
-
-
-RESOURCES = {
-    "operations": {"methods": {"get": method("operations.get", "name", "v1/{+name}")}},
-    "algorithms": {"methods": {"list": method("algorithms.list", "parent", "v1/{+parent}/algorithms")}},
-}
-DESCRIPTION = {
-    "name": "earthengine", "version": "v1", "servicePath": "", "batchPath": "batch",
-    "schemas": {"Any": {"id": "Any", "type": "object"}}, "resources": {"projects": {"resources": RESOURCES}},
-    "parameters": {"prettyPrint": {"type": "boolean", "location": "query"}},
-}
-
-
-class Service(BaseHTTPRequestHandler):
-    def do_GET(self):
-        if "/operations/" in self.path:
-            state = self.path.partition("?")[0].rpartition("/")[2]
-            answer = {"name": f"projects/p/operations/{state}", "metadata": {"state": state}, "done": state != "RUNNING"}
-            if state == "FAILED":
-                answer["error"] = {"code": 3, "message": "Image.load: no such image."}
-            self.send(answer)
-        elif "/algorithms" in self.path:
-            self.send({"algorithms": []})
-        else:
-            self.send({**DESCRIPTION, "rootUrl": f"{URL}/", "baseUrl": f"{URL}/"})
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send({"access_token": "t", "expires_in": 3600, "token_type": "Bearer"})
-
-    def send(self, answer):
-        text = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_):
-        pass
-
-
-server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
-URL = f"http://127.0.0.1:{server.server_port}"
-threading.Thread(target=server.serve_forever, daemon=True).start()
-form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(*form).decode()
-account = {"type": "service_account", "client_email": "a@p.example", "private_key": key, "private_key_id": "k"}
-(folder / "key.json").write_text(json.dumps({**account, "project_id": "p", "token_uri": f"{URL}/token"}))
-(folder / "config.json").write_text(
-    json.dumps({"url": URL, "project": "p", "account": account["client_email"], "private_key": str(folder / "key.json")})
+url = serve(
+    answer,
+    operations={"get": method("operations.get", "GET", "{+name}")},
+    algorithms={"list": method("algorithms.list", "GET", "{+parent}/algorithms", "parent")},
 )
-program = [str(Path(sys.executable).with_name("earthengine")), "--ee_config", str(folder / "config.json"), "task"]
+program = [str(Path(sys.executable).with_name("earthengine")), "--ee_config", configuration(folder, url), "task"]
 for arguments in (
     "wait FAILED",
     "wait SUCCEEDED FAILED",

@@ -11,54 +11,26 @@
 #   pyramidingPolicy, second: None {'class': 'SAMPLE'}
 # What follows for this provider: docs/results/versions.md names it. Fails if the client changes that.
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+export PYTHONPATH=$here  # answering.py
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check "earthengine-api==1.7.50"
 cat > "$work/shared.py" <<'PYTHON'
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import ee
 import google.oauth2.credentials
+from answering import method, serve
 
-PARENT = {"type": "string", "location": "path", "required": True}
-LIST = {
-    "id": "algorithms.list", "path": "v1/{+parent}/algorithms", "httpMethod": "GET", "response": {"$ref": "Any"},
-    "parameters": {"parent": PARENT}, "parameterOrder": ["parent"],
-}
-DESCRIPTION = {
-    "name": "earthengine", "version": "v1", "servicePath": "", "batchPath": "batch",
-    "schemas": {"Any": {"id": "Any", "type": "object"}},
-    "resources": {"projects": {"resources": {"algorithms": {"methods": {"list": LIST}}}}},
-    "parameters": {"prettyPrint": {"type": "boolean", "location": "query"}},
-}
 LOAD = {
     "name": "algorithms/Image.load", "returnType": "Image", "description": "",
     "arguments": [{"argumentName": "id", "type": "String"}],
 }
-
-
-class Service(BaseHTTPRequestHandler):
-    def do_GET(self):
-        is_list = "/algorithms" in self.path
-        answer = {"algorithms": [LOAD]} if is_list else {**DESCRIPTION, "rootUrl": f"{URL}/", "baseUrl": f"{URL}/"}
-        text = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_):
-        pass
-
-
-server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
-URL = f"http://127.0.0.1:{server.server_port}"
-threading.Thread(target=server.serve_forever, daemon=True).start()
-ee.Initialize(google.oauth2.credentials.Credentials(token="t"), url=URL, project="p")
+url = serve(
+    lambda *_: (200, {"algorithms": [LOAD]}),
+    algorithms={"list": method("algorithms.list", "GET", "{+parent}/algorithms", "parent")},
+)
+ee.Initialize(google.oauth2.credentials.Credentials(token="t"), url=url, project="p")
 image = ee.Image("an/image")
 options = {"cloudOptimized": True, "noData": -1}
 policy = {".default": "mode", "class": "sample"}

@@ -10,61 +10,28 @@
 # What follows for this provider: inside @task.earth_engine, the request gets an id of ours, and a lost answer starts one
 # ingestion (tests/integration/test_exports_of.py). Fails if the client changes that.
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+export PYTHONPATH=$here  # answering.py
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check "earthengine-api==1.7.50"
 cat > "$work/lost.py" <<'PYTHON'
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import ee
 import google.oauth2.credentials
+from answering import method, serve
 
-IMPORT = {
-    "httpMethod": "POST",
-    "parameters": {"project": {"type": "string", "location": "path", "required": True}},
-    "request": {"$ref": "Any"},
-    "response": {"$ref": "Any"},
-}
-KINDS = {
-    kind: {"methods": {"import": {**IMPORT, "id": f"{kind}.import", "path": f"v1/{{+project}}/{kind}:import"}}}
-    for kind in ("image", "table")
-}
-DESCRIPTION = {
-    "name": "earthengine", "version": "v1", "servicePath": "", "batchPath": "batch",
-    "schemas": {"Any": {"id": "Any", "type": "object"}}, "resources": {"projects": {"resources": KINDS}},
-}
 asked = []
 
 
-class Service(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send(json.dumps({**DESCRIPTION, "rootUrl": f"{URL}/", "baseUrl": f"{URL}/"}))
-
-    def do_POST(self):
-        asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        if len(asked) == 1:  # It has acted, and its answer is lost.
-            self.connection.shutdown(2)
-        else:
-            self.send(json.dumps({"name": "projects/p/operations/A"}))
-
-    def send(self, text):
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *_):
-        pass
+def answer(_verb, _path, body):
+    asked.append(body)
+    return None if len(asked) == 1 else (200, {"name": "projects/p/operations/A"})  # The first answer is lost.
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
-URL = f"http://127.0.0.1:{server.server_port}"
-threading.Thread(target=server.serve_forever, daemon=True).start()
-ee.data.initialize(google.oauth2.credentials.Credentials(token="t"), cloud_api_base_url=URL, project="p")
+KINDS = {kind: {"import": method(f"{kind}.import", "POST", f"{{+project}}/{kind}:import", "project")}
+         for kind in ("image", "table")}
+ee.data.initialize(google.oauth2.credentials.Credentials(token="t"), cloud_api_base_url=serve(answer, **KINDS), project="p")
 manifest = {"name": "projects/p/assets/x"}
 for name, start in (("startIngestion", ee.data.startIngestion), ("startTableIngestion", ee.data.startTableIngestion)):
     asked.clear()

@@ -13,18 +13,18 @@
 # What follows for this provider: docs/results/versions.md names it. Only a 404 is "not found" here, and each page of a
 # list is read. Fails if the library changes that.
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+export PYTHONPATH=$here  # answering.py
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check "ee-client==3.3.1"
 cat > "$work/looking.py" <<'PYTHON'
 import asyncio
-import json
 import logging
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import eeclient.client
+from answering import error, serve
 from eeclient.tasks import get_task_async, get_task_by_name_async
 from google.auth.credentials import Credentials
 
@@ -46,23 +46,9 @@ def running(name):
 ANSWERS = {
     OPERATIONS: (200, {"operations": [running("first")], "nextPageToken": "2"}),
     f"{OPERATIONS}?pageToken=2": (200, {"operations": [running("second")]}),
-    f"{OPERATIONS}/missing": (404, {"error": {"code": 404, "message": "Not found.", "status": "NOT_FOUND"}}),
-    f"{OPERATIONS}/first": (403, {"error": {"code": 403, "message": "No.", "status": "PERMISSION_DENIED"}}),
+    f"{OPERATIONS}/missing": error(404, "NOT_FOUND", "Not found."),
+    f"{OPERATIONS}/first": error(403, "PERMISSION_DENIED", "No."),
 }
-
-
-class Service(BaseHTTPRequestHandler):
-    def do_GET(self):
-        code, answer = ANSWERS[self.path]
-        text = json.dumps(answer).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_):
-        pass
 
 
 async def main():
@@ -74,9 +60,7 @@ async def main():
         print(f"get_task_by_name_async, {page} page:", found and found.metadata.state)
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
-threading.Thread(target=server.serve_forever, daemon=True).start()
-eeclient.client.EARTH_ENGINE_API_URL = f"http://127.0.0.1:{server.server_port}/v1"
+eeclient.client.EARTH_ENGINE_API_URL = serve(lambda _verb, path, _body: ANSWERS[path]) + "/v1"
 logging.disable()
 asyncio.run(main())
 PYTHON

@@ -14,21 +14,21 @@
 # What follows for this provider: docs/results/versions.md names it. Here, an operation counts as active until Earth
 # Engine says that it has ended. Fails if a library changes that.
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+export PYTHONPATH=$here  # answering.py
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check \
   "earthengine-api==1.7.50" "geeup==2.0.0" "geeadd==2.1.0" "openet-core==0.9.0"
 cat > "$work/counting.py" <<'PYTHON'
-import json
 import re
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import ee
 import geeup.tasks
 import openet.core.utils
+from answering import PAGE, method, serve
 from click.testing import CliRunner
 from google.oauth2.credentials import Credentials
 
@@ -36,24 +36,6 @@ sys.argv = ["geeadd"]  # With a command, its import initialises ee.
 from geeadd.geeadd import cli  # noqa: E402
 
 STATES = ("PENDING", "RUNNING", "CANCELLING", "CANCELLED")
-NAME = {"type": "string", "location": "path", "required": True}
-PAGE = {"pageSize": {"type": "integer", "location": "query"}, "pageToken": {"type": "string", "location": "query"}}
-
-
-def method(name, path):
-    """Describe a method as the API's discovery document does."""
-    answer = {"response": {"$ref": "Any"}, "httpMethod": "GET"}
-    parameters = {"parameters": {"name": NAME, **PAGE}, "parameterOrder": ["name"]}
-    return {"id": name, "path": path, **parameters, **answer}
-
-
-RESOURCES = {"operations": {"methods": {"list": method("operations.list", "v1/{+name}/operations")}}}
-DESCRIPTION = {
-    "name": "earthengine", "version": "v1", "servicePath": "", "batchPath": "batch",
-    "schemas": {"Any": {"id": "Any", "type": "object", "properties": {"nextPageToken": {"type": "string"}}}},
-    "resources": {"projects": {"resources": RESOURCES}},
-    "parameters": {"prettyPrint": {"type": "boolean", "location": "query"}},
-}
 
 
 def operation(state):
@@ -62,29 +44,15 @@ def operation(state):
     return {"name": f"projects/p/operations/{state}", "metadata": metadata, "done": state == "CANCELLED"}
 
 
-class Service(BaseHTTPRequestHandler):
-    def do_GET(self):
-        listed = {"operations": [operation(state) for state in STATES]}
-        described = {**DESCRIPTION, "rootUrl": f"{URL}/", "baseUrl": f"{URL}/"}
-        text = json.dumps(listed if "/operations" in self.path else described).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_):
-        pass
-
-
 def summary(counts):
     return ", ".join(f"{counts[word]} {word.lower()}" for word in ("Running", "Pending", "Cancelled"))
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
-URL = f"http://127.0.0.1:{server.server_port}"
-threading.Thread(target=server.serve_forever, daemon=True).start()
-ee.data.initialize(Credentials("a-token"), api_base_url=URL, cloud_api_base_url=URL, project="p")
+url = serve(
+    lambda *_: (200, {"operations": [operation(state) for state in STATES]}),
+    operations={"list": method("operations.list", "GET", "{+name}/operations", query=PAGE)},
+)
+ee.data.initialize(Credentials("a-token"), api_base_url=url, cloud_api_base_url=url, project="p")
 active = [task.config["description"] for task in ee.batch.Task.list() if ee.batch.Task.State.active(task.state)]
 print("earthengine-api, active:", ", ".join(active))
 counted = geeup.tasks.summarize_tasks()
