@@ -1,23 +1,29 @@
 #!/usr/bin/env bash
-# Finding: geemap's exports of a collection give every image the same `fileNamePrefix`, and with it the same file: in
-# Cloud Storage, each export replaces the one before. Only the first gets the `formatOptions`, because the Earth Engine
-# client empties the shared dict (earth-engine-client-empties-the-options-of-an-export.sh). With one description too few,
-# the function starts nothing, prints why, and returns None, as it does when all is well.
+# Finding: two libraries send the same file prefix for all images of a collection to Cloud Storage. geemap, if it is given
+# a prefix: all exports write the same file, and each replaces the one before. geetools always: the folder and "/"; Earth
+# Engine's reference calls that a path, and does not say how the file in it is named. Only the first export gets the
+# `formatOptions`, because the Earth Engine client empties the shared dict
+# (earth-engine-client-empties-the-options-of-an-export.sh). With one description too few, geemap starts nothing, prints
+# why, and returns None, as it does when all is well.
 #
-# Guess before the first run, from the Drive helper's docstring ("Defaults to the name of the task"): the prefix is put
-# before each image's name; all exports have the same options; a wrong number of descriptions raises ValueError.
-# Seen 2026-11-30, Python 3.11, geemap 0.37.2, earthengine-api 1.7.50, a server on this machine; a collection of "a" and "b":
-#   no prefix:   a.tif, options True; b.tif, options None
-#   prefix tile: tile.tif, options True; tile.tif, options None
-#   one description for two images: returned None, started 0
-# What follows for this provider: docs/results/versions.md names it: export each image alone. Fails if geemap or the
+# Guess before the first run, from geetools' docstring ("Each image in the Collection Will be named using the
+# index_property value") and geemap's: each image has a prefix of its own, and all have the same options; a wrong number
+# of descriptions raises ValueError.
+# Seen 2026-11-30, Python 3.11, geemap 0.37.2, geetools 1.19.0, earthengine-api 1.7.50, a server on this machine; a
+# collection of the images "a" and "b":
+#   geemap, no prefix:   prefix a, optimized True; prefix b, optimized None
+#   geemap, prefix tile: prefix tile, optimized True; prefix tile, optimized None
+#   geetools, folder:    prefix tiles/, optimized True; prefix tiles/, optimized None
+#   geemap, one description for two images: returned None, started 0
+# What follows for this provider: docs/results/versions.md names it: export each image alone. Fails if a library or the
 # client changes that.
 here=$(cd "$(dirname "$0")" && pwd)
 export PYTHONPATH=$here  # answering.py
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check "geemap==0.37.2" "earthengine-api==1.7.50"
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check "geemap==0.37.2" "geetools==1.19.0" \
+  "earthengine-api==1.7.50"
 cat > "$work/exporting.py" <<'PYTHON'
 import json
 from contextlib import redirect_stdout
@@ -26,6 +32,7 @@ from pathlib import Path
 
 import ee
 import geemap
+import geetools  # noqa: F401  # Adds to ee.batch.Export.
 from answering import method, serve
 from google.oauth2.credentials import Credentials
 
@@ -37,7 +44,11 @@ def answer(verb, path, body):
     if "algorithms" in path:
         return 200, ALGORITHMS
     if "value:compute" in path:
-        return 200, {"result": 2 if "Collection.size" in json.dumps(body) else ["a", "b"]}
+        asks_for = json.dumps(body)
+        if "Collection.size" in asks_for:
+            return 200, {"result": 2}
+        # geetools then asks for the index of the image that has the index "a", and of "b".
+        return 200, {"result": ["a", "b"] if "AggregateFeatureCollection" in asks_for else "a" if '"a"' in asks_for else "b"}
     asked.append(body["fileExportOptions"])
     return 200, {"name": "projects/p/operations/A", "metadata": {"state": "PENDING"}}
 
@@ -51,28 +62,32 @@ url = serve(
 ee.Initialize(Credentials("a-token"), project="p", url=url)
 
 
-def export(**options):
+def described(export, **options):
+    """Return what an export function returns, and what its exports ask for."""
     asked.clear()
     images = ee.ImageCollection([ee.Image(1), ee.Image(2)])
     with redirect_stdout(StringIO()):
-        returned = geemap.ee_export_image_collection_to_cloud_storage(images, bucket="bucket", scale=30, **options)
-    return returned, asked
+        returned = export(images, bucket="bucket", scale=30, **options)
+        for task in returned or []:
+            task.start()
+    destinations = [one["cloudStorageDestination"]["filenamePrefix"] for one in asked]
+    optimized = [one.get("geoTiffOptions", {}).get("cloudOptimized") for one in asked]
+    return returned, "; ".join(f"prefix {one}, optimized {two}" for one, two in zip(destinations, optimized, strict=True))
 
 
-def described(exports):
-    return "; ".join(
-        f"{one['cloudStorageDestination']['filenamePrefix']}.tif, options {one.get('geoTiffOptions', {}).get('cloudOptimized')}"
-        for one in exports
-    )
-
-
-print("no prefix:  ", described(export(formatOptions={"cloudOptimized": True})[1]))
-print("prefix tile:", described(export(formatOptions={"cloudOptimized": True}, fileNamePrefix="tile")[1]))
-returned, started = export(descriptions=["a"])
-print(f"one description for two images: returned {returned}, started {len(started)}")
+with_geemap = geemap.ee_export_image_collection_to_cloud_storage
+with_geetools = ee.batch.Export.geetools.imagecollection.toCloudStorage
+optimized = {"cloudOptimized": True}
+print("geemap, no prefix:  ", described(with_geemap, formatOptions={**optimized})[1])
+print("geemap, prefix tile:", described(with_geemap, formatOptions={**optimized}, fileNamePrefix="tile")[1])
+in_folder = {"folder": "tiles", "index_property": "system:index"}
+print("geetools, folder:   ", described(with_geetools, formatOptions={**optimized}, **in_folder)[1])
+returned, _ = described(with_geemap, descriptions=["a"])
+print(f"geemap, one description for two images: returned {returned}, started {len(asked)}")
 PYTHON
 seen=$("$work/venv/bin/python" "$work/exporting.py")
 echo "$seen"
-[ "$seen" = "no prefix:   a.tif, options True; b.tif, options None
-prefix tile: tile.tif, options True; tile.tif, options None
-one description for two images: returned None, started 0" ]
+[ "$seen" = "geemap, no prefix:   prefix a, optimized True; prefix b, optimized None
+geemap, prefix tile: prefix tile, optimized True; prefix tile, optimized None
+geetools, folder:    prefix tiles/, optimized True; prefix tiles/, optimized None
+geemap, one description for two images: returned None, started 0" ]
