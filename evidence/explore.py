@@ -9,7 +9,8 @@ import argparse
 import random
 import sys
 import time
-from itertools import count
+from dataclasses import replace
+from itertools import count, cycle
 from pathlib import Path
 
 from cleaners import CLEANERS
@@ -26,17 +27,19 @@ Earth Engine's response is lost or an error; Earth Engine refuses all requests f
 
 - *Each step*: each event at each step of each kind of task.
 - *With clean-up*: the same, with a teardown, the DAG's notifier, the task's notifier, or the stale-operations operator.
-- *Pairs*: two events at two steps. Of these two columns, as many as there was time for, evenly spread.
+- *Pairs*: two events at two steps, every second pair with the collector. Of these two columns, as many as there was
+  time for, evenly spread.
 - *At random*: up to four events, drawn by Hypothesis.
 
 A run is a violation unless all of this is true: no operation keeps running that no task needs, except where none of
 the provider's code can run and nothing cleans up; no operation is cancelled that a task needs, or that belongs to
 another task; each export is started once, and recorded before the task waits; a deferred task resumes only when Airflow
-accepts that; Earth Engine confirms each cancel.
+accepts that; Earth Engine confirms each cancel. The provider's code cannot cancel before a later try has read what the
+earlier ones have started, and while it cannot read the connection; then the collector cancels.
 
 A known limitation is excluded: only the `requestId` leads to an export, and no later try sends it again. That is so if
-the task's process gets SIGKILL in the milliseconds between Earth Engine's response and the record, or if the run is
-deleted.
+the task's process gets SIGKILL, or the function raises an error (from an alarm, for example), in the milliseconds
+between the request and the record, or if the run is deleted.
 
 `make test` runs one of 18 events at each step, and some hundred random runs, on each version. `make nightly` checks
 that the model finds each of a list of [known faults](../../tests/model/mutants.py).
@@ -69,7 +72,9 @@ def main() -> int:
     random.Random(options.seed).shuffle(cleaned)  # There may be time for some of them only.
     then = time.monotonic()
     some_cleaned = explore(cleaned, then + (ends - then) / 3, options.processes)
-    some_pairs = explore(pairs.spread(options.seed), (time.monotonic() + ends) / 2, options.processes)
+    cleaners = cycle(("", "collector"))
+    with_and_without = (replace(plan, cleaner=next(cleaners)) for plan in pairs.spread(options.seed))
+    some_pairs = explore(with_and_without, (time.monotonic() + ends) / 2, options.processes)
     at_random = explore_at_random(count(options.seed), ends, options.processes)
     found = Found()
     for part in (each_step, some_cleaned, some_pairs, at_random):

@@ -14,7 +14,8 @@ from unittest import mock
 
 import official
 from greenlet import getcurrent
-from history import Plan, Run
+from history import Run
+from plans import Plan
 from triggerer_model import Triggerer
 from world import Process
 

@@ -134,6 +134,7 @@ class Store(dict[str, Any]):
 
     def get(self, key: str, default: Any = None) -> Any:
         self._world.step(f"store {key}?")
+        self._airflow.read_in = self._airflow.row.try_number
         return default if self._is_refused else super().get(key, default)
 
     @property
@@ -172,6 +173,8 @@ class Database:
         self.was_taken_for_lost = False
         #: Whether a process was ended before any of the provider's code ran in it.
         self.was_unheard = False
+        #: The last try that has read what earlier tries have started.
+        self.read_in = 0
         #: When the task last requested its own state; the same before a deferral that was refused; and when it
         #: succeeded.
         self.asked_at, self.refused_after, self.succeeded_at = -math.inf, -math.inf, math.inf

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 import hypothesis
 from airflow import __version__ as airflow_version
 from cleaners import CLEANERS
-from history import History, Plan, Run
+from history import Run
 from holders import HOLDERS
 from hypothesis import strategies as st
+from plans import History, Plan
 from strikes import EITHER, STRIKES, UNWANTED
 
 if TYPE_CHECKING:

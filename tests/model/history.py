@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import official
@@ -11,8 +11,9 @@ from airflow_model import Airflow
 from cleaners import CLEANERS, CleaningUp
 from database_model import BYSTANDER, SIBLING, STARTER, TERMINAL, VERSIONS
 from holders import EXPORTS, HOLDERS
+from plans import History, Plan
 from seams import in_model
-from strikes import FAULTS, LEAVES_NOBODY, STRIKES, TIMEOUTS, TRIED_AGAIN, UNWANTED
+from strikes import CLEARED, EITHER, FAULTS, LEAVES_NOBODY, STRIKES, TIMEOUTS, TRIED_AGAIN, UNWANTED
 from world import PROJECT, Process, World
 
 from airflow_ee_provider.tracking.record import OPERATIONS_KEY, Record
@@ -31,32 +32,8 @@ WAITS = ("deferred", "up_for_reschedule")
 #: or its trigger, or by the collector.
 CANCEL_WITHIN, COLLECTED_WITHIN = 45.0, 90.0
 
-
-@dataclass(frozen=True)
-class Plan:
-    """A history to carry out; as a string, the line that replays it."""
-
-    holder: str
-    version: str
-    strikes: tuple[tuple[int, str], ...] = ()
-    #: The cleaner: a key of `CLEANERS`.
-    cleaner: str = ""
-    #: Whether the task has retries.
-    retries: bool = True
-
-    def __str__(self) -> str:
-        return f"replay(Plan({self.holder!r}, {self.version!r}, {self.strikes!r}, {self.cleaner!r}, {self.retries}))"
-
-
-@dataclass
-class History:
-    """The result of a plan."""
-
-    plan: Plan
-    violations: list[str] = field(default_factory=list)
-    timeline: list[str] = field(default_factory=list)
-    steps: int = 0
-    struck: list[str] = field(default_factory=list)
+#: Seconds between a request for an export and the record of its operation that the next try reads.
+AMID_REQUEST = 0.12
 
 
 class Run:
@@ -85,6 +62,8 @@ class Run:
         self.struck_at = math.inf
         #: Whether a user ended the task after its deferral and before its trigger started.
         self.was_between = False
+        #: Whether a strike met a later try that had not yet read what the earlier ones have started.
+        self.was_unread = False
         self.struck_moments: list[float] = []
         self.struck_names: list[str] = []
         world.watchers.append(self._watch)
@@ -94,6 +73,7 @@ class Run:
             self.world.note(f"===> {what}")
             self.history.struck.append(what)
             self.struck_moments.append(self.world.now)
+            self.was_unread |= self.airflow.row.try_number > max(1, self.airflow.read_in) and self.exports > 0
             if (what in UNWANTED or not self.plan.retries) and self.struck_at == math.inf:
                 row = self.airflow.row
                 self.was_between = row.state == "deferred" and self.airflow.triggerer.begun != row.trigger_number
@@ -182,8 +162,11 @@ class Run:
                 return
         # After a lost worker or a timeout, the next try continues with the operations.
         is_tried_again = bool((LEAVES_NOBODY | TRIED_AGAIN) & set(self.history.struck)) and len(self.plan.strikes) > 1
-        is_waited_for = airflow.row.state in WAITS and not set(UNWANTED) & set(self.history.struck)
         kinds = set(self.history.struck)
+        # (If a sensor is cleared while its try fails or is deferred, the next try waits for the same operations.)
+        is_leaving = bool(kinds & set(EITHER)) or airflow.refused_after > -math.inf
+        is_cleared = is_leaving and self.plan.holder.startswith("sensor") and bool(kinds & CLEARED)
+        is_waited_for = is_cleared or (airflow.row.state in WAITS and not set(UNWANTED) & kinds)
         # (If the provider's code catches the injected error, the error does not leave the task.)
         is_caught = "retry_policy" in kinds and not airflow.row.is_failed_by_policy
         is_caught |= "exception" in kinds and airflow.row.state == "running"
@@ -262,15 +245,22 @@ class Run:
             self._violated(f"an error of its own: {self.airflow.errors[0]}")
 
     def _is_forgotten(self, name: str) -> bool:
-        """Whether only the `requestId` leads to an operation: its process was killed first, or its run was deleted."""
-        airflow = self.airflow
+        """Whether only the `requestId` leads to an operation.
+
+        Its try was ended amid the request, or its run was deleted.
+        """
+        airflow, created = self.airflow, self.world.service.operations[name].created
         if name in airflow.recorded():
             return False
-        if self.world.service.operations[name].created >= airflow.row.started:
-            return "worker_sigkill" in self.history.struck and name not in airflow.remembered
+        is_unknown = name not in airflow.remembered
+        struck = zip(self.history.struck, self.struck_moments, strict=True)
+        ended_amid = {what for what, moment in struck if abs(moment - created) < AMID_REQUEST}
+        if is_unknown and self.plan.retries and ended_amid & {"worker_sigkill", *EITHER}:
+            return True
+        if created >= airflow.row.started:
+            return is_unknown and "worker_sigkill" in self.history.struck
         # (In "changing", later tries do not request the export again.)
-        is_lost = self.plan.holder.startswith("changing") and name not in airflow.remembered
-        return is_lost or airflow.row.state == "removed"
+        return airflow.row.state == "removed" or (is_unknown and self.plan.holder.startswith("changing"))
 
     def _may_be_left(self) -> bool:
         """Whether an operation may keep running: a documented limit, or no code of the provider could run."""
@@ -280,7 +270,7 @@ class Run:
             return "run_deleted" in self.history.struck
         if self.plan.holder == "sensor, reschedule":
             return True  # While the sensor sleeps, none of the provider's code runs.
-        if self.was_between:
+        if self.was_between or self.was_unread:
             return True  # The collector cancels them, or the next try, which has their names.
         # A user ended the task when no process or trigger was left that could cancel, or none could be told to.
         kinds = set(self.history.struck)
@@ -288,10 +278,12 @@ class Run:
             return True  # Airflow itself does not end the task.
         if LEAVES_NOBODY & kinds and len(kinds) > 1:
             return True
-        # An evicted worker left them to the next try, and a user ended the task after the last request for its state.
+        # A try left them to the next one, and a user ended the task after the last request for its state.
         was_asked_before = math.inf > self.struck_at >= self.airflow.asked_at > -math.inf
-        if "worker_sigterm" in kinds and self.plan.retries and was_asked_before:
+        if kinds & set(EITHER) and self.plan.retries and was_asked_before:
             return True
+        if "connection_away" in kinds and self.plan.holder.startswith("sensor"):
+            return True  # It cannot be read in any of the sensor's tries.
         # A sensor timed out while Earth Engine was down: its next try sees one cancelled operation, and leaves others.
         if self.plan.holder.startswith("sensor") and "earth_engine_away" in kinds and TRIED_AGAIN & kinds:
             return True

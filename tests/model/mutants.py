@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from exploring import singles
-from history import History, Plan, Run
+from history import Run
 
 from airflow_ee_provider.collector import memory
 from airflow_ee_provider.earth_engine.model.errors import InvalidRequestError
@@ -39,6 +39,8 @@ from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationsTrigg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from plans import History, Plan
 
 
 @dataclass(frozen=True)

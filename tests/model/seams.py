@@ -105,6 +105,7 @@ def _questions(world: World, airflow: Airflow) -> dict[str, Any]:  # noqa: C901 
 
     def variable(key: str) -> str | None:
         world.step("Variable?")
+        airflow.read_in = airflow.row.try_number
         return airflow.variables.get(key)
 
     def set_variable(key: str, text: str, _description: str) -> None:

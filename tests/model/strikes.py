@@ -51,6 +51,9 @@ STRIKES = UNWANTED | EITHER | WANTED
 #: Temporary faults, which must not cost a sensor a try.
 FAULTS = {"request_lost", "answer_lost", "request_refused", "earth_engine_away"}
 
+#: A user clears the task.
+CLEARED = {"task_cleared", "task_cleared_at_once"}
+
 #: After these, there may be no process or trigger that cancels when a user ends the task.
 LEAVES_NOBODY = {
     "worker_sigkill",

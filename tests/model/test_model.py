@@ -9,9 +9,10 @@ import hypothesis
 import pytest
 from cleaners import CLEANERS
 from exploring import AT_RANDOM, ONE_OF, SLOW, VERSIONS, explore, plans, shortest, singles, steps_of
-from history import History, Plan, Run
+from history import Run
 from holders import HOLDERS
 from mutants import MUTANTS, Mutant, find
+from plans import History, Plan
 from strikes import STRIKES
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from unittest import mock
 import triggerer_model
 import worker_model
 from database_model import TERMINAL
-from history import Plan, Run
+from history import Run
+from plans import Plan
 from tracing import STRUCK, TRACES, in_order
 
 if TYPE_CHECKING:
