@@ -27,9 +27,10 @@ Earth Engine's response is lost or an error; Earth Engine refuses all requests f
 
 - *Each step*: each event at each step of each kind of task.
 - *With clean-up*: the same, with a teardown, the DAG's notifier, the task's notifier, or the stale-operations operator.
-- *Pairs*: two events at two steps, every second pair with the collector. Of these two columns, as many as there was
-  time for, evenly spread.
+- *Pairs*: two events at two steps, every second pair with the collector.
 - *At random*: up to four events, drawn by Hypothesis.
+
+Of each, as many as there was time for, evenly spread.
 
 A run is a violation unless all of this is true: no operation keeps running that no task needs, except where none of
 the provider's code can run and nothing cleans up; no operation is cancelled that a task needs, or that belongs to
@@ -67,9 +68,11 @@ def main() -> int:
     options = parser.parse_args()
     began = time.monotonic()
     ends = began + options.minutes * 60
-    each_step = explore(singles(), ends, options.processes)
-    cleaned, pairs = [plan for cleaner in CLEANERS if cleaner for plan in singles(QUICK, cleaner=cleaner)], Pairs()
-    random.Random(options.seed).shuffle(cleaned)  # There may be time for some of them only.
+    plans, pairs = list(singles()), Pairs()
+    cleaned = [plan for cleaner in CLEANERS if cleaner for plan in singles(QUICK, cleaner=cleaner)]
+    for some in (plans, cleaned):
+        random.Random(options.seed).shuffle(some)  # There may be time for some of them only.
+    each_step = explore(plans, ends, options.processes)
     then = time.monotonic()
     some_cleaned = explore(cleaned, then + (ends - then) / 3, options.processes)
     cleaners = cycle(("", "collector"))
@@ -82,8 +85,8 @@ def main() -> int:
     for history in map(shortest, found.failing[:10]):
         print("\n".join([*history.timeline, *history.violations, str(history.plan), ""]))
     row = (
-        f"| {', '.join(VERSIONS)} | {(time.monotonic() - began) / 60:.0f} | {each_step.histories:,} | "
-        f"{some_cleaned.histories:,} of {len(cleaned):,} | "
+        f"| {', '.join(VERSIONS)} | {(time.monotonic() - began) / 60:.0f} | "
+        f"{each_step.histories:,} of {len(plans):,} | {some_cleaned.histories:,} of {len(cleaned):,} | "
         f"{some_pairs.histories:,} of {len(pairs):,} | {at_random.histories:,} (from seed {options.seed}) | "
         f"{found.steps:,} | {found.strikes:,} | {len(found.failing)} | {stamp('explore')} |"
     )
