@@ -26,7 +26,8 @@ triggerer is stopped, killed or suspended; another triggerer takes over; the sch
 Earth Engine's response is lost or an error; Earth Engine refuses all requests for a while.
 
 - *Each step*: each event at each step of each kind of task.
-- *With clean-up*: the same, with a teardown, the DAG's notifier, the task's notifier, or the stale-operations operator.
+- *With clean-up*: the same, with a teardown, the DAG's notifier, the task's notifier, the stale-operations operator, or
+  the collector.
 - *Pairs*: two events at two steps, every second pair with the collector.
 - *At random*: up to four events, drawn by Hypothesis.
 

@@ -62,7 +62,7 @@ class Run:
         self.struck_at = math.inf
         #: Whether a user ended the task after its deferral and before its trigger started.
         self.was_between = False
-        #: Whether a strike met a later try that had not yet read what the earlier ones have started.
+        #: Whether a later try was ended before it had read what the earlier ones have started.
         self.was_unread = False
         self.struck_moments: list[float] = []
         self.struck_names: list[str] = []
@@ -73,7 +73,8 @@ class Run:
             self.world.note(f"===> {what}")
             self.history.struck.append(what)
             self.struck_moments.append(self.world.now)
-            self.was_unread |= self.airflow.row.try_number > max(1, self.airflow.read_in) and self.exports > 0
+            if self.exports and what in UNWANTED | EITHER:
+                self.was_unread |= self.airflow.row.try_number > max(1, self.airflow.read_in)
             if (what in UNWANTED or not self.plan.retries) and self.struck_at == math.inf:
                 row = self.airflow.row
                 self.was_between = row.state == "deferred" and self.airflow.triggerer.begun != row.trigger_number
@@ -160,9 +161,9 @@ class Run:
                     self._never_ends(name)
             if world.now - quiet_since > AFTERWARDS:
                 return
-        # After a lost worker or a timeout, the next try continues with the operations.
-        is_tried_again = bool((LEAVES_NOBODY | TRIED_AGAIN) & set(self.history.struck)) and len(self.plan.strikes) > 1
         kinds = set(self.history.struck)
+        # After a lost worker or a timeout, the next try continues with the operations.
+        is_tried_again = bool((LEAVES_NOBODY | TRIED_AGAIN) & kinds) and len(self.plan.strikes) > 1
         # (If a sensor is cleared while its try fails or is deferred, the next try waits for the same operations.)
         is_leaving = bool(kinds & set(EITHER)) or airflow.refused_after > -math.inf
         is_cleared = is_leaving and self.plan.holder.startswith("sensor") and bool(kinds & CLEARED)
