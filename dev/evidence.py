@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = "airflow_ee_provider"
+#: `python -m airflow_ee_provider`: no result depends on it, except those of programs that import it.
+COMMAND_LINE = f"{PACKAGE}/__main__.py"
 RESULTS = ROOT / "docs" / "results"
 #: Programs that measure: the file to run, and the folders with code that runs in other processes.
 PROGRAMS = {
@@ -37,6 +39,8 @@ PROGRAMS = {
         for name in ("watch", "start", "many", "cancel", "reaction", "page", "size", "plans", "collector", "imports")
     },
 }
+#: Each program imports this file, and no result depends on it.
+THIS = "dev/evidence.py"
 STAMP = re.compile(r"(?P<day>\d{4}-\d\d-\d\d), code (?P<package>[0-9a-f]{8})/(?P<name>\w+) (?P<program>[0-9a-f]{8})")
 
 
@@ -66,20 +70,28 @@ def stamp(name: str) -> Stamp:
 
 @cache
 def _digest_of_package() -> str:
-    return _digest(file for file in _files() if file.startswith(f"{PACKAGE}/"))
+    return _digest(file for file in _files() if _is_of_package(file))
 
 
 @cache
 def _digest_of_program(name: str) -> str:
-    """Return the digest of a program and of all that it imports, except the package."""
-    files = {file for file in _files() if not file.startswith(f"{PACKAGE}/")}
+    return _digest(_files_of_program(name))
+
+
+def _files_of_program(name: str) -> set[str]:
+    """Return a program's file and all that it imports, except the package."""
+    files = {file for file in _files() if not _is_of_package(file) and file != THIS}
     program, *folders = PROGRAMS[name]
     found: set[str] = set()
     todo = {program, *(file for file in files if file.startswith(tuple(f"{folder}/" for folder in folders)))}
     while todo:
         found |= todo
         todo = {further for file in todo for further in imports_of(file, files)} - found
-    return _digest(found)
+    return found
+
+
+def _is_of_package(file: str) -> bool:
+    return file.startswith(f"{PACKAGE}/") and file != COMMAND_LINE
 
 
 @cache

@@ -47,3 +47,7 @@ def test_comments_and_docstrings_do_not_count_as_a_change() -> None:
 def test_program_includes_its_imports() -> None:
     assert len({evidence._digest_of_program(name) for name in PROGRAMS}) == len(PROGRAMS)
     assert "evidence/soak_page.py" in evidence.imports_of("evidence/soak.py", set(evidence._files()))
+
+
+def test_only_tests_depend_on_the_command_line() -> None:
+    assert [name for name in PROGRAMS if evidence.COMMAND_LINE in evidence._files_of_program(name)] == ["versions"]
