@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 
@@ -11,7 +13,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     :raises SystemExit: With a code other than 0, if the command has failed.
     """
-    from airflow_ee_provider.cli.definition import get_earth_engine_cli_commands
+    # Airflow 3 can log warnings to the standard output while it is imported; on Python 3.14, it always does.
+    with redirect_stdout(sys.stderr):
+        from airflow_ee_provider.cli.definition import get_earth_engine_cli_commands
 
     group: Any = get_earth_engine_cli_commands()[0]
     parser = argparse.ArgumentParser(prog="python -m airflow_ee_provider", description=group.help)
