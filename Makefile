@@ -1,9 +1,10 @@
-# Everything below sets itself up on a machine that has Python 3.10 to 3.13, make and pip.
+# Everything below sets itself up on a machine that has Python 3.10 to 3.14, make and pip.
 
-PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.10 python3; do \
-	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$python && break; \
+# First those that every version of Airflow supports: 2.11 and 3.0 have no release for 3.13, 3.1 none for 3.14.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3.13 python3.14 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$python && break; \
 	done)
-NEEDS_PYTHON = @test -n "$(PYTHON)" || { echo "Python 3.10, 3.11, 3.12 or 3.13 is needed, and none is on the PATH:" \
+NEEDS_PYTHON = @test -n "$(PYTHON)" || { echo "Python 3.10 to 3.14 is needed, and none is on the PATH:" \
 	"install one, or set PYTHON=/path/to/python." >&2; exit 1; }
 AIRFLOW_3 = 3.3.2
 AIRFLOW_2 = 2.11.2

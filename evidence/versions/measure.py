@@ -23,7 +23,7 @@ UV = str(Path(sys.executable).parent / "uv")
 #: The newest release of each minor version of Airflow, each with a constraints file; and the Python for each.
 AIRFLOWS = ("2.11.2", "3.0.6", "3.1.8", "3.2.2", "3.3.2")
 NEWEST, PYTHON = AIRFLOWS[-1], "3.11"
-OTHER_PYTHONS = ("3.10", "3.12", "3.13")
+OTHER_PYTHONS = ("3.10", "3.12", "3.13", "3.14")
 WHAT_IS_TESTED = (".[demo,earthengine,testing]", "--group", "test")
 
 #: The dependencies of the lowest versions are of their time, except a package that is newer than the lowest Airflow.
