@@ -32,7 +32,8 @@ def command(airflow: StandaloneAirflow, *arguments: str) -> list[dict[str, Any]]
         capture_output=True,
         text=True,
         timeout=600,
-        env=airflow.environment,
+        # On Python 3.14, Airflow 3.3.2 itself writes these warnings to the standard output.
+        env={**airflow.environment, "PYTHONWARNINGS": "ignore::PendingDeprecationWarning"},
     )
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
