@@ -145,7 +145,7 @@ dist: .venv-uv/installed  ## Wheel, sdist and their bill of materials, checked a
 	rm -rf dist
 	.venv-uv/bin/python -m build --outdir dist .
 	.venv-uv/bin/twine check --strict dist/*.whl dist/*.tar.gz
-	.venv-uv/bin/python evidence/versions/wheel.py dist
+	.venv-uv/bin/python evidence/versions/wheel.py dist $(VERSIONS)
 
 docs: $(VENV_3)/docs  ## The documents as a site: docs/_build/html
 	$(VENV_3)/bin/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --jobs 2 docs docs/_build/html
