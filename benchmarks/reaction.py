@@ -62,7 +62,8 @@ def main() -> None:
     print("RESULT")
     print(
         f"From `on_kill` to the cancel request, {REPEATED} times each. The provider reads the operation's state "
-        "first.\n"
+        "first. A trigger's read waits for a quarter of a second, so that the triggers that are killed with it share "
+        "its request.\n"
     )
     print(table(rows, "killed", "median, ms", "99 %, ms"))
 
