@@ -117,6 +117,7 @@ def run_dag(
         written = captured.out + captured.err + caplog.text
         if airflow_version.startswith("3.0"):  # It colours an error, and wraps its lines.
             written = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", written).split())
-        return Ran(str(task.state), task.xcom_pull(task_ids="task"), written)
+        # Airflow 3.1 cannot pull the value of a mapped task without its index.
+        return Ran(str(task.state), task.xcom_pull(task_ids="task", map_indexes=task.map_index), written)
 
     return run
