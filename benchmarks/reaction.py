@@ -9,6 +9,7 @@ from statistics import quantiles
 
 from serving import Served, emulator, table
 
+from airflow_ee_provider.earth_engine.transport.shared_poller import SHORTEST_WAIT
 from airflow_ee_provider.sensors.earth_engine import EarthEngineOperationsSensor
 from airflow_ee_provider.triggers.earth_engine import EarthEngineOperationsTrigger
 
@@ -62,7 +63,7 @@ def main() -> None:
     print("RESULT")
     print(
         f"From `on_kill` to the cancel request, {REPEATED} times each. The provider reads the operation's state "
-        "first. A trigger's read waits for a quarter of a second, so that the triggers that are killed with it share "
+        f"first. A trigger's read waits for {SHORTEST_WAIT} s, so that the triggers that are killed with it share "
         "its request.\n"
     )
     print(table(rows, "killed", "median, ms", "99 %, ms"))
